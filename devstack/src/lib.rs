@@ -1,0 +1,1 @@
+//! Finds or fetches, starts and stops the servers that Millrace needs.

@@ -1,0 +1,1 @@
+//! The checkout saga: from an order placed to an order confirmed, or undone.

@@ -1,0 +1,1 @@
+//! The inventory context: its commands, events, refusals and aggregates.

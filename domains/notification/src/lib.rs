@@ -1,0 +1,1 @@
+//! The notification context: its commands, events, refusals and aggregates.

@@ -1,0 +1,1 @@
+//! The order context: its commands, events, refusals and aggregates.

@@ -1,0 +1,1 @@
+//! The payment context: its commands, events, refusals and aggregates.

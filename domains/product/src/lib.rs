@@ -1,0 +1,1 @@
+//! The product context: its commands, events, refusals and aggregates.

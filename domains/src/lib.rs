@@ -1,0 +1,1 @@
+//! The one list of contexts that everything else is built from.

@@ -1,0 +1,1 @@
+//! The user context: its commands, events, refusals and aggregates.

@@ -1,0 +1,1 @@
+//! Events to the outside: the payment provider and the mailer.

@@ -1,0 +1,1 @@
+//! Runs the sagas: durable, idempotent, with timers.
