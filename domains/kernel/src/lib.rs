@@ -1,1 +1,34 @@
-//! What every bounded context shares: money, ids, sealed values, the decide/evolve contract and its test kit.
+//! What every bounded context shares.
+//!
+//! ```text
+//!   money      Money, Currency             integers in minor units, checked arithmetic
+//!   id         UserId, OrderId, … Sku      what a subject token may hold
+//!   text       Reason, Title, …            bounded text, parsed once
+//!   sealed     Sealed                      personal data, readable only with its person's key
+//!   decider    Decider, Refusal, Upcaster  the contract of an aggregate: decide and evolve
+//!   position   Position, ConsistencyToken  where in a stream
+//! ```
+//!
+//! Nothing here does I/O, reads a clock or draws a random number.
+
+mod decider;
+mod id;
+mod money;
+mod position;
+mod sealed;
+mod text;
+
+pub use decider::{Decider, Fact, Refusal, bridge};
+pub use id::{
+    AggregateId, EmailClaimId, IdError, NotificationId, OrderId, PaymentId, RefundId,
+    ReservationId, Sku, UserId,
+};
+pub use money::{Currency, Money, MoneyError};
+pub use position::{ConsistencyToken, Position, PositionError};
+pub use sealed::{Sealed, SealedError};
+pub use text::{Description, PaymentMethod, Reason, TextError, Title, Tracking};
+
+/// Given, when, then: the scenarios of every aggregate read alike.
+///
+/// It is cqrs-es's own kit, named here so that a context needs one import.
+pub use cqrs_es::test::TestFramework;

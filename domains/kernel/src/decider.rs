@@ -1,0 +1,102 @@
+//! The contract of an aggregate: `decide` and `evolve`, bridged to cqrs-es.
+
+use cqrs_es::event_sink::EventSink;
+use cqrs_es::{Aggregate, DomainEvent};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// An aggregate that decides purely.
+///
+/// `decide` and `evolve` are what a context writes; `handle` and `apply` exist only because
+/// [`cqrs_es::Aggregate`] names them, and [`bridge`] is all that `handle` does.
+///
+/// ```text
+///   command ──► decide(&state) ──► events | refusal
+///   event   ──► evolve(&mut state)          cannot fail
+/// ```
+pub trait Decider:
+    Aggregate<
+        Services = (),
+        Command: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
+        Event: Fact,
+        Error: Refusal,
+    > + Clone
+    + 'static
+{
+    /// The context, as in `event.<context>.<id>`; in upper case the stream's name.
+    const CONTEXT: &'static str;
+
+    /// A secondary kind of aggregate of that context, as in `event.<context>.<kind>.<id>`.
+    const KIND: Option<&'static str> = None;
+
+    /// What follows from `command` in this state. Empty = it is already true.
+    ///
+    /// # Errors
+    /// The refusal: a business "no". Nothing has happened then.
+    fn decide(&self, command: &Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
+
+    /// Takes one fact in. Total: whatever the log says has happened.
+    fn evolve(&mut self, event: &Self::Event);
+
+    /// Brings the JSON of an event that was written under an older schema version forward, one
+    /// version at a time; `None` when there is no step from `(event_type, version)`.
+    ///
+    /// Total over every version ever written; decoding afterwards reports what is wrong.
+    fn upcast(
+        event_type: &str,
+        version: u32,
+        data: &serde_json::Value,
+    ) -> Option<(u32, serde_json::Value)> {
+        let _ = (event_type, version, data);
+        None
+    }
+}
+
+/// A domain event: `#[serde(tag = "type", content = "data", rename_all = "snake_case")]`, struct
+/// variants only, so that the body on the wire is always an object and the tag moves to `ce-type`.
+pub trait Fact: DomainEvent + 'static {
+    /// The snake-case name on the wire, as serde writes it (`order_placed`).
+    fn name(&self) -> &'static str;
+
+    /// The schema version that [`Fact::name`] is written under today.
+    fn schema_version(&self) -> u32 {
+        1
+    }
+}
+
+/// A business "no". It serializes to its own code: `#[serde(tag = "code")]`.
+pub trait Refusal:
+    std::error::Error + Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync + 'static
+{
+    /// The code on the wire (`order_already_shipped`): the serde tag, so there is no second list.
+    fn code(&self) -> String {
+        serde_json::to_value(self)
+            .ok()
+            .and_then(|value| {
+                value
+                    .get("code")
+                    .and_then(|c| c.as_str().map(str::to_owned))
+            })
+            .unwrap_or_else(|| "refused".to_owned())
+    }
+}
+
+impl<T> Refusal for T where
+    T: std::error::Error + Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync + 'static
+{
+}
+
+/// The whole of [`Aggregate::handle`]: decide, then hand the events over.
+///
+/// # Errors
+/// The refusal of `decide`.
+pub async fn bridge<A: Decider>(
+    aggregate: &mut A,
+    command: A::Command,
+    sink: &EventSink<A>,
+) -> Result<(), A::Error> {
+    for event in aggregate.decide(&command)? {
+        sink.write(event, aggregate).await;
+    }
+    Ok(())
+}

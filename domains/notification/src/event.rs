@@ -1,0 +1,94 @@
+//! What has happened in the notification context, as it stands on the wire.
+
+use kernel::{Fact, Money, OrderId, Reason, Tracking, UserId};
+use serde::{Deserialize, Serialize};
+use strum::{Display, IntoStaticStr};
+
+/// What a notification is about; also the name of its template files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Template {
+    /// An account was opened.
+    Welcome,
+    /// The order is paid and will be shipped.
+    OrderConfirmed,
+    /// The order can't be fulfilled.
+    OrderRejected,
+    /// The order was called off.
+    OrderCanceled,
+    /// The order left the house.
+    OrderShipped,
+    /// Money went back.
+    OrderRefunded,
+}
+
+/// The way a notification takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Channel {
+    /// A mail to the user's address.
+    Email,
+}
+
+/// What a template may show. Nothing personal: name and address are unsealed when it is sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Details {
+    /// The order that it is about.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub order_id: Option<OrderId>,
+    /// The order's total, or the amount refunded.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub amount: Option<Money>,
+    /// Why it was rejected or canceled.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<Reason>,
+    /// The carrier's number.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tracking: Option<Tracking>,
+}
+
+/// Facts about one notification.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum NotificationEvent {
+    /// Somebody is to be told.
+    NotificationRequested {
+        /// Whom.
+        user_id: UserId,
+        /// What about.
+        template: Template,
+        /// By which way.
+        channel: Channel,
+        /// What the template shows.
+        details: Details,
+    },
+    /// The mail server took it.
+    NotificationSent {
+        /// The mail's Message-ID.
+        message_id: String,
+    },
+    /// It will never be taken.
+    NotificationFailed {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl cqrs_es::DomainEvent for NotificationEvent {
+    fn event_type(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        self.schema_version().to_string()
+    }
+}
+
+impl Fact for NotificationEvent {
+    fn name(&self) -> &'static str {
+        self.into()
+    }
+}

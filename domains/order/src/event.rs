@@ -1,0 +1,83 @@
+//! What has happened in the order context, as it stands on the wire.
+
+use kernel::{Fact, Money, PaymentId, PaymentMethod, Reason, RefundId, Sealed, Sku, Title, Tracking, UserId};
+use serde::{Deserialize, Serialize};
+use strum::IntoStaticStr;
+
+/// What is bought: title and price as they were when the order was placed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Which product.
+    pub sku: Sku,
+    /// What it was called.
+    pub title: Title,
+    /// How many, 1 to 10,000.
+    pub quantity: u32,
+    /// What one unit cost.
+    pub unit_price: Money,
+}
+
+/// Facts about one order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum OrderEvent {
+    /// A customer bought, at these prices.
+    OrderPlaced {
+        /// Who.
+        user_id: UserId,
+        /// What.
+        lines: Vec<Line>,
+        /// The sum over all lines.
+        total: Money,
+        /// Where to, sealed.
+        shipping_address: Sealed,
+        /// How it is paid.
+        payment_method: PaymentMethod,
+    },
+    /// Paid, and the stock is committed.
+    OrderConfirmed {
+        /// The payment that was captured.
+        payment_id: PaymentId,
+    },
+    /// It can't be fulfilled.
+    OrderRejected {
+        /// The refusal's code.
+        reason: Reason,
+    },
+    /// It was called off.
+    OrderCanceled {
+        /// Why.
+        reason: Reason,
+    },
+    /// It left the house.
+    OrderShipped {
+        /// The carrier's number.
+        tracking: Tracking,
+    },
+    /// It arrived.
+    OrderDelivered {},
+    /// Money went back.
+    OrderRefunded {
+        /// The refund of the payment.
+        refund_id: RefundId,
+        /// How much.
+        amount: Money,
+    },
+}
+
+impl cqrs_es::DomainEvent for OrderEvent {
+    fn event_type(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        self.schema_version().to_string()
+    }
+}
+
+impl Fact for OrderEvent {
+    fn name(&self) -> &'static str {
+        self.into()
+    }
+}
