@@ -5,6 +5,7 @@
 //!   id         UserId, OrderId, … Sku      what a subject token may hold
 //!   text       Reason, Title, …            bounded text, parsed once
 //!   sealed     Sealed                      personal data, readable only with its person's key
+//!   purpose    USER_EMAIL, …               what it is sealed for
 //!   decider    Decider, Refusal, Upcaster  the contract of an aggregate: decide and evolve
 //!   position   Position, ConsistencyToken  where in a stream
 //! ```
@@ -15,6 +16,7 @@ mod decider;
 mod id;
 mod money;
 mod position;
+pub mod purpose;
 mod sealed;
 mod text;
 

@@ -1,0 +1,14 @@
+//! What a piece of personal data is sealed for: bound into the ciphertext, so that a sealed name
+//! put where an address belongs does not open.
+
+/// A user's mail address.
+pub const USER_EMAIL: &str = "user.email";
+
+/// A user's name.
+pub const USER_NAME: &str = "user.name";
+
+/// A user's password hash.
+pub const USER_PASSWORD: &str = "user.password";
+
+/// Where an order goes.
+pub const ORDER_SHIPPING_ADDRESS: &str = "order.shipping_address";
