@@ -1,0 +1,1 @@
+//! Commands and questions between contexts.

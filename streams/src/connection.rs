@@ -1,0 +1,194 @@
+//! One connection of one role to NATS.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_nats::client::Client;
+use async_nats::connection::State;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::{ConnectErrorKind, Event};
+use thiserror::Error;
+use tokio::time::{Instant, sleep};
+
+/// How long [`Connection::open`] keeps trying while nobody answers.
+pub const CONNECT_BUDGET: Duration = Duration::from_secs(30);
+
+/// Pause between two tries to connect, and between two looks at a lost connection.
+const CONNECT_PAUSE: Duration = Duration::from_millis(250);
+
+/// Bound of one try to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an answer may take: acknowledgements, JetStream's API, requests. After it, an append
+/// is unknown, not failed.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often the server is asked for a sign of life: two unanswered ones end the connection.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Where to connect, and as whom.
+#[derive(Clone)]
+pub struct ConnectOptions {
+    /// One or more `nats://host:port`, separated by commas.
+    pub url: String,
+    /// The NATS user: the role in kebab case.
+    pub user: String,
+    /// The user's password.
+    pub password: String,
+    /// How the connection is called in the server's lists.
+    pub name: String,
+}
+
+impl fmt::Debug for ConnectOptions {
+    /// Never shows the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectOptions")
+            .field("url", &self.url)
+            .field("user", &self.user)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection could not be made.
+#[derive(Debug, Error)]
+pub enum ConnectError {
+    /// The server knows no such user, or another password.
+    #[error("NATS at {url} refuses user {user}: is the password the one of this data folder?")]
+    Refused {
+        /// Where.
+        url: String,
+        /// Who.
+        user: String,
+        /// What async-nats says.
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    /// The address can't be read.
+    #[error("{url:?} is no NATS address: nats://host:port is wanted")]
+    Address {
+        /// What was given.
+        url: String,
+        /// What async-nats says.
+        #[source]
+        source: async_nats::ConnectError,
+    },
+    /// Nobody answered in time.
+    #[error("NATS at {url} can't be reached after {} s", CONNECT_BUDGET.as_secs())]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// The last try.
+        #[source]
+        source: async_nats::ConnectError,
+    },
+}
+
+/// A connection that reconnects for ever once it was made. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    client: Client,
+    jetstream: Context,
+}
+
+impl Connection {
+    /// Connects, trying again for [`CONNECT_BUDGET`] while the server is not up yet.
+    ///
+    /// Answers come to a private inbox, `_INBOX_<user>` with `_` for `-`, so that no other role
+    /// can listen to them (its permissions name the same prefix).
+    ///
+    /// # Errors
+    /// The address is none, the server refuses the user, or nobody answered.
+    pub async fn open(options: &ConnectOptions) -> Result<Self, ConnectError> {
+        let deadline = Instant::now() + CONNECT_BUDGET;
+        loop {
+            match connect(options).await {
+                Ok(client) => return Ok(Self::from_client(client)),
+                Err(source) => {
+                    if let Some(error) = final_error(options, source, deadline) {
+                        return Err(error);
+                    }
+                }
+            }
+            sleep(CONNECT_PAUSE).await;
+        }
+    }
+
+    fn from_client(client: Client) -> Self {
+        let jetstream = ContextBuilder::new()
+            .timeout(ANSWER_TIMEOUT)
+            .build(client.clone());
+        Self { client, jetstream }
+    }
+
+    /// The plain connection.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// JetStream over this connection; answers within [`ANSWER_TIMEOUT`].
+    pub fn jetstream(&self) -> &Context {
+        &self.jetstream
+    }
+
+    /// Is the server there right now?
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+}
+
+async fn connect(options: &ConnectOptions) -> Result<Client, async_nats::ConnectError> {
+    let addresses: Vec<&str> = options.url.split(',').map(str::trim).collect();
+    async_nats::ConnectOptions::new()
+        .name(&options.name)
+        .user_and_password(options.user.clone(), options.password.clone())
+        .custom_inbox_prefix(inbox_prefix(&options.user))
+        .connection_timeout(CONNECT_TIMEOUT)
+        .request_timeout(Some(ANSWER_TIMEOUT))
+        .ping_interval(PING_INTERVAL)
+        .event_callback(|event| async move { report(&event) })
+        .connect(addresses.as_slice())
+        .await
+}
+
+/// What a failed try means: `None` = try again.
+fn final_error(
+    options: &ConnectOptions,
+    source: async_nats::ConnectError,
+    deadline: Instant,
+) -> Option<ConnectError> {
+    let url = options.url.clone();
+    let user = options.user.clone();
+    match source.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            Some(ConnectError::Refused { url, user, source })
+        }
+        ConnectErrorKind::ServerParse => Some(ConnectError::Address { url, source }),
+        ConnectErrorKind::Dns
+        | ConnectErrorKind::TimedOut
+        | ConnectErrorKind::Tls
+        | ConnectErrorKind::Io
+        | ConnectErrorKind::MaxReconnects => {
+            (Instant::now() >= deadline).then_some(ConnectError::Unreachable { url, source })
+        }
+    }
+}
+
+fn inbox_prefix(user: &str) -> String {
+    format!("_INBOX_{}", user.replace('-', "_"))
+}
+
+/// A denied publish gets no answer: the reason comes only here.
+fn report(event: &Event) {
+    match event {
+        Event::Connected => tracing::info!("connected to NATS"),
+        Event::Disconnected => tracing::warn!("connection to NATS lost"),
+        Event::LameDuckMode | Event::Draining | Event::Closed => {
+            tracing::info!(%event, "connection to NATS");
+        }
+        Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
+            tracing::warn!(%event, "connection to NATS");
+        }
+    }
+}

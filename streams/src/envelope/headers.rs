@@ -1,0 +1,151 @@
+//! Metadata as NATS headers, both ways.
+
+use std::str::FromStr;
+
+use async_nats::header::HeaderName;
+use async_nats::{HeaderMap, HeaderValue};
+use chrono::{DateTime, SecondsFormat, Utc};
+use uuid::Uuid;
+
+use super::error::{DecodeCause, EncodeError};
+use super::recorded::NewEnvelope;
+
+/// Longest value that a caller may put into a header, in bytes: all of them stay far below the
+/// server's 64 KiB.
+const HEADER_VALUE_BYTES_MAX: usize = 1024;
+
+const MESSAGE_ID: &str = "Nats-Msg-Id";
+const CONTENT_TYPE: &str = "content-type";
+const SPEC_VERSION: &str = "ce-specversion";
+const ID: &str = "ce-id";
+const TYPE: &str = "ce-type";
+const SOURCE: &str = "ce-source";
+const SUBJECT: &str = "ce-subject";
+const TIME: &str = "ce-time";
+const VERSION: &str = "ce-version";
+const COMMAND_ID: &str = "ce-commandid";
+const CORRELATION_ID: &str = "ce-correlationid";
+const CAUSATION_ID: &str = "ce-causationid";
+const REQUEST_DIGEST: &str = "ce-requestdigest";
+const ACTOR: &str = "ce-actor";
+const TRACEPARENT: &str = "traceparent";
+
+/// What `ce-type` starts with.
+const TYPE_PREFIX: &str = "millrace.";
+
+/// Puts the metadata of an event into headers.
+pub(crate) fn write(event: &NewEnvelope<'_>) -> Result<HeaderMap, EncodeError> {
+    let mut headers = HeaderMap::new();
+    let meta = event.meta;
+    let id = event.id.to_string();
+    let mut put = |header: &'static str, value: String| {
+        let fits = value.len() <= HEADER_VALUE_BYTES_MAX
+            && value.bytes().all(|b| (b' '..=b'~').contains(&b));
+        let value = HeaderValue::from_str(&value)
+            .ok()
+            .filter(|_| fits)
+            .ok_or(EncodeError::Header { header })?;
+        headers.insert(HeaderName::from_static(header), value);
+        Ok(())
+    };
+    put(MESSAGE_ID, id.clone())?;
+    put(ID, id)?;
+    put(SPEC_VERSION, "1.0".to_owned())?;
+    put(CONTENT_TYPE, "application/json".to_owned())?;
+    put(
+        TYPE,
+        format!(
+            "{TYPE_PREFIX}{}.v{}",
+            event.event_type, event.schema_version
+        ),
+    )?;
+    put(SOURCE, format!("/millrace/{}", event.context))?;
+    put(SUBJECT, event.aggregate_id.as_str().to_owned())?;
+    put(TIME, meta.time.to_rfc3339_opts(SecondsFormat::AutoSi, true))?;
+    put(VERSION, event.version.to_string())?;
+    put(COMMAND_ID, meta.command_id.to_string())?;
+    put(ACTOR, meta.actor.clone())?;
+    for (header, value) in [
+        (CORRELATION_ID, &meta.correlation_id),
+        (CAUSATION_ID, &meta.causation_id),
+        (REQUEST_DIGEST, &meta.request_digest),
+        (TRACEPARENT, &meta.traceparent),
+    ] {
+        if let Some(value) = value {
+            put(header, value.clone())?;
+        }
+    }
+    Ok(headers)
+}
+
+/// The metadata that the headers of an event say.
+pub(super) struct Metadata {
+    pub(super) id: Uuid,
+    pub(super) event_type: String,
+    pub(super) schema_version: u32,
+    pub(super) version: u64,
+    pub(super) time: DateTime<Utc>,
+    pub(super) command_id: Uuid,
+    pub(super) actor: String,
+    pub(super) correlation_id: Option<String>,
+    pub(super) causation_id: Option<String>,
+    pub(super) request_digest: Option<String>,
+    pub(super) traceparent: Option<String>,
+}
+
+/// Reads the headers of an event. Unknown ones are left alone.
+pub(super) fn read(headers: &HeaderMap) -> Result<Metadata, DecodeCause> {
+    let (event_type, schema_version) = read_type(headers)?;
+    Ok(Metadata {
+        id: parsed(headers, ID, "a UUID")?,
+        event_type,
+        schema_version,
+        version: parsed(headers, VERSION, "a number")?,
+        time: parsed(headers, TIME, "an RFC 3339 time")?,
+        command_id: parsed(headers, COMMAND_ID, "a UUID")?,
+        actor: required(headers, ACTOR)?.to_owned(),
+        correlation_id: optional(headers, CORRELATION_ID).map(str::to_owned),
+        causation_id: optional(headers, CAUSATION_ID).map(str::to_owned),
+        request_digest: optional(headers, REQUEST_DIGEST).map(str::to_owned),
+        traceparent: optional(headers, TRACEPARENT).map(str::to_owned),
+    })
+}
+
+fn read_type(headers: &HeaderMap) -> Result<(String, u32), DecodeCause> {
+    required(headers, TYPE)?
+        .strip_prefix(TYPE_PREFIX)
+        .and_then(|rest| rest.rsplit_once(".v"))
+        .filter(|(name, _)| is_event_type(name))
+        .and_then(|(name, version)| Some((name.to_owned(), version.parse().ok()?)))
+        .ok_or(DecodeCause::BadHeader {
+            header: TYPE,
+            wanted: "millrace.<snake_case>.v<number>",
+        })
+}
+
+fn is_event_type(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+fn optional<'a>(headers: &'a HeaderMap, header: &'static str) -> Option<&'a str> {
+    headers
+        .get(HeaderName::from_static(header))
+        .map(HeaderValue::as_str)
+}
+
+fn required<'a>(headers: &'a HeaderMap, header: &'static str) -> Result<&'a str, DecodeCause> {
+    optional(headers, header).ok_or(DecodeCause::MissingHeader { header })
+}
+
+fn parsed<T: FromStr>(
+    headers: &HeaderMap,
+    header: &'static str,
+    wanted: &'static str,
+) -> Result<T, DecodeCause> {
+    required(headers, header)?
+        .parse()
+        .map_err(|_| DecodeCause::BadHeader { header, wanted })
+}

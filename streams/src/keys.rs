@@ -1,0 +1,1 @@
+//! A key for each person, in a stream that may delete.

@@ -1,0 +1,1 @@
+//! Deliveries side by side, in order for each key.

@@ -1,0 +1,19 @@
+//! The one table of streams and durables: what is there, how it is configured, and why.
+//!
+//! ```text
+//!   stream         subjects                       holds
+//!   <CONTEXT>      event.<context>.>              events, for ever
+//!   TIMERS         timer.sched.>  timer.due.>     what is due when
+//!   KEYS           key.>                          a key for each person; may delete
+//! ```
+
+mod check;
+mod configure;
+mod spec;
+
+pub use check::{Difference, check};
+pub use configure::{TopologyError, provision};
+pub use spec::{
+    ACK_WAIT, DurableSpec, EVENTS_DUPLICATE_WINDOW, KEYS_STREAM, MAX_ACK_PENDING, PIN_TIMEOUT,
+    PRIORITY_GROUP, StreamKind, StreamSpec, TIMERS_STREAM, Topology,
+};

@@ -1,0 +1,214 @@
+//! What is declared: every option spelled out, because each is reviewed like code.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::consumer::{
+    AckPolicy, DeliverPolicy, PriorityPolicy, ReplayPolicy,
+};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+
+use crate::subject;
+
+/// The stream of timers.
+pub const TIMERS_STREAM: &str = "TIMERS";
+
+/// The stream of personal keys.
+pub const KEYS_STREAM: &str = "KEYS";
+
+/// How long an event stream remembers message ids. It only shortens a retry: what makes appends
+/// safe is the expectation, which holds for ever. Every id costs memory.
+pub const EVENTS_DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// How long a worker may be silent about a delivery before it is given out again; longer work
+/// reports progress.
+pub const ACK_WAIT: Duration = Duration::from_secs(30);
+
+/// Deliveries out at once per durable: the lanes of one worker hold no more.
+pub const MAX_ACK_PENDING: i64 = 512;
+
+/// The one group of every durable: one worker is pinned, the others stand by.
+pub const PRIORITY_GROUP: &str = "workers";
+
+/// How long the pinned worker may be gone before a standby takes over.
+pub const PIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long due timers are kept.
+const TIMERS_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What a durable of stream TIMERS ends in: `<saga>-timers`.
+const TIMERS_DURABLE_SUFFIX: &str = "-timers";
+
+/// No limit, as JetStream writes it.
+const UNLIMITED: i64 = -1;
+
+/// What a stream is for; its configuration follows from that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamKind {
+    /// The events of a context: nothing is ever deleted or overwritten.
+    Events,
+    /// Timers: schedules turn on roll-up and turn off `deny_purge`, so never among events.
+    Timers,
+    /// Personal keys: the last of each subject, and erasing must be possible.
+    Keys,
+}
+
+/// One stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamSpec {
+    /// Upper case.
+    pub name: String,
+    /// What it takes.
+    pub subjects: Vec<String>,
+    /// What it is for.
+    pub kind: StreamKind,
+}
+
+impl StreamSpec {
+    /// The stream of a context.
+    pub fn events(context: &str) -> Self {
+        Self {
+            name: subject::stream_name(context),
+            subjects: vec![subject::all_of(context)],
+            kind: StreamKind::Events,
+        }
+    }
+
+    fn timers() -> Self {
+        Self {
+            name: TIMERS_STREAM.to_owned(),
+            subjects: vec!["timer.sched.>".to_owned(), "timer.due.>".to_owned()],
+            kind: StreamKind::Timers,
+        }
+    }
+
+    fn keys() -> Self {
+        Self {
+            name: KEYS_STREAM.to_owned(),
+            subjects: vec!["key.>".to_owned()],
+            kind: StreamKind::Keys,
+        }
+    }
+
+    /// The whole configuration, for `replicas` servers.
+    pub fn config(&self, replicas: usize) -> Config {
+        let events = self.kind == StreamKind::Events;
+        let timers = self.kind == StreamKind::Timers;
+        Config {
+            name: self.name.clone(),
+            subjects: self.subjects.clone(),
+            description: Some(self.description().to_owned()),
+            storage: StorageType::File,
+            num_replicas: replicas,
+            retention: RetentionPolicy::Limits,
+            discard: DiscardPolicy::New,
+            max_bytes: UNLIMITED,
+            max_messages: UNLIMITED,
+            max_messages_per_subject: self.messages_per_subject(),
+            max_age: if timers { TIMERS_MAX_AGE } else { Duration::ZERO },
+            duplicate_window: EVENTS_DUPLICATE_WINDOW,
+            deny_delete: events,
+            deny_purge: events,
+            allow_rollup: timers,
+            allow_direct: true,
+            allow_atomic_publish: events,
+            allow_message_schedules: timers,
+            allow_message_ttl: timers,
+            persist_mode: None,
+            ..Config::default()
+        }
+    }
+
+    fn messages_per_subject(&self) -> i64 {
+        match self.kind {
+            StreamKind::Events | StreamKind::Timers | StreamKind::Keys => UNLIMITED,
+        }
+    }
+
+    fn description(&self) -> &'static str {
+        match self.kind {
+            StreamKind::Events => "events; one exact subject per aggregate, kept for ever",
+            StreamKind::Timers => "scheduled messages of the sagas",
+            StreamKind::Keys => "wrapped keys, one subject per person; deleting one erases the person",
+        }
+    }
+}
+
+/// A durable pull consumer: explicit acknowledgement, no end to redelivery, one active worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DurableSpec {
+    /// As in `checkout-order`; `<saga>-timers` on stream TIMERS.
+    pub name: &'static str,
+    /// The stream that it reads, whole; of TIMERS, what is due for its saga.
+    pub stream: &'static str,
+}
+
+impl DurableSpec {
+    /// The part of the stream that it reads; `None` = all of it.
+    pub fn filter_subject(&self) -> Option<String> {
+        let saga = self.name.strip_suffix(TIMERS_DURABLE_SUFFIX)?;
+        (self.stream == TIMERS_STREAM).then(|| format!("timer.due.{saga}.>"))
+    }
+
+    /// The whole configuration.
+    pub fn config(&self) -> pull::Config {
+        pull::Config {
+            durable_name: Some(self.name.to_owned()),
+            deliver_policy: DeliverPolicy::All,
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            max_deliver: UNLIMITED,
+            max_ack_pending: MAX_ACK_PENDING,
+            filter_subject: self.filter_subject().unwrap_or_default(),
+            replay_policy: ReplayPolicy::Instant,
+            headers_only: false,
+            backoff: Vec::new(),
+            priority_policy: PriorityPolicy::PinnedClient,
+            priority_groups: vec![PRIORITY_GROUP.to_owned()],
+            priority_timeout: PIN_TIMEOUT,
+            ..pull::Config::default()
+        }
+    }
+}
+
+/// Everything that must be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topology {
+    /// Streams, events first.
+    pub streams: Vec<StreamSpec>,
+    /// Durables.
+    pub durables: Vec<DurableSpec>,
+}
+
+impl Topology {
+    /// The streams of `contexts`, the infrastructure's own, and `durables`.
+    pub fn new(contexts: &[&str], durables: &[DurableSpec]) -> Self {
+        let mut streams: Vec<StreamSpec> =
+            contexts.iter().copied().map(StreamSpec::events).collect();
+        streams.extend([StreamSpec::timers(), StreamSpec::keys()]);
+        Self {
+            streams,
+            durables: durables.to_vec(),
+        }
+    }
+
+    /// Only these streams and their durables: what a role that may not see the others checks.
+    #[must_use]
+    pub fn only(&self, streams: &[&str]) -> Self {
+        let wanted = |name: &str| streams.contains(&name);
+        Self {
+            streams: self
+                .streams
+                .iter()
+                .filter(|s| wanted(&s.name))
+                .cloned()
+                .collect(),
+            durables: self
+                .durables
+                .iter()
+                .filter(|d| wanted(d.stream))
+                .copied()
+                .collect(),
+        }
+    }
+}
