@@ -1,1 +1,43 @@
-//! What every HTTP role shares: problem+json, token check, ownership, limits, health.
+//! What every HTTP role shares, from the socket up to the handler.
+//!
+//! ```text
+//!   socket ──► serve ──► guard ─────────────────────────────► handler
+//!             headers    trace · shedding · panic · time       Principal   auth
+//!             bounded    and every error as problem+json       Body<T>     json
+//!                                                              IdempotencyKey, Prefer, IfMatch,
+//!                                                              ConsistencyHeader
+//! ```
+//!
+//! - [`problem`]: the one shape of an error (RFC 9457)
+//! - [`json`]: a body that names the field which is wrong
+//! - [`auth`]: keys, tokens, principals, ownership
+//! - [`idempotency`]: the `Idempotency-Key` header and what is derived from it
+//! - [`consistency`], [`etag`], [`prefer`]: the other conventions of requests and answers
+//! - [`limits`], [`trace`], [`health`], [`serve`](serve()): what a server needs around them
+//!
+//! Nothing here knows NATS, Postgres or a bounded context.
+
+pub mod auth;
+pub mod consistency;
+pub mod etag;
+mod guard;
+pub mod health;
+pub mod idempotency;
+pub mod json;
+pub mod limits;
+pub mod prefer;
+pub mod problem;
+mod serve;
+pub mod trace;
+
+pub use auth::Principal;
+pub use consistency::ConsistencyHeader;
+pub use etag::{IfMatch, IfNoneMatch};
+pub use guard::guarded;
+pub use idempotency::IdempotencyKey;
+pub use json::Body;
+pub use limits::Limits;
+pub use prefer::Prefer;
+pub use problem::{FieldError, Problem};
+pub use serve::serve;
+pub use trace::Trace;

@@ -1,0 +1,266 @@
+//! The signing keys: one file each in one folder; the newest signs, all of them verify.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+use ring::digest::{SHA256, digest};
+use ring::rand::SystemRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use uuid::Uuid;
+
+/// Most keys in a folder: retired ones are to be removed once their last token has expired.
+const KEYS_MAX: usize = 16;
+
+/// Why there are no keys.
+#[derive(Debug, Error)]
+pub enum KeysError {
+    /// The folder or a file in it can't be read or written.
+    #[error("the token keys in {path} can't be read or written", path = .path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file is no key.
+    #[error("{path} holds no Ed25519 key as `millrace up` writes it", path = .path.display())]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+    },
+    /// There is no key.
+    #[error("no token key in {path}: `millrace up` makes one", path = .path.display())]
+    Empty {
+        /// Where one was expected.
+        path: PathBuf,
+    },
+    /// More than can be meant.
+    #[error("more than {KEYS_MAX} token keys in {path}: remove the retired ones", path = .path.display())]
+    TooMany {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The system's random generator failed.
+    #[error("no random numbers for a token key")]
+    Random,
+}
+
+/// A key file's content.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyFile {
+    /// The thumbprint (RFC 7638) of the public key.
+    kid: String,
+    created_at: DateTime<Utc>,
+    /// PKCS #8 v2 in base64url.
+    pkcs8: String,
+}
+
+/// One key.
+#[derive(Clone)]
+pub(super) struct Key {
+    pub(super) kid: String,
+    pub(super) pkcs8: Vec<u8>,
+    pub(super) public: Vec<u8>,
+}
+
+/// The keys of one folder, the newest last. Files are named `0001.json`, `0002.json`, …: the
+/// number tells the age, whatever a restored file's times say.
+#[derive(Clone)]
+pub struct KeySet {
+    keys: Vec<Key>,
+    newest: Key,
+}
+
+impl KeySet {
+    /// Reads the folder.
+    ///
+    /// # Errors
+    /// No folder, no key in it, too many, or a file that is no key.
+    pub fn load(folder: &Path) -> Result<Self, KeysError> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(folder).map_err(failed(folder))? {
+            let path = entry.map_err(failed(folder))?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
+                files.push(path);
+            }
+        }
+        if files.len() > KEYS_MAX {
+            return Err(KeysError::TooMany {
+                path: folder.to_owned(),
+            });
+        }
+        files.sort();
+        let keys = files
+            .iter()
+            .map(|path| read(path))
+            .collect::<Result<Vec<_>, _>>()?;
+        let newest = keys.last().cloned();
+        let newest = newest.ok_or_else(|| KeysError::Empty {
+            path: folder.to_owned(),
+        })?;
+        Ok(Self { keys, newest })
+    }
+
+    /// Reads the folder, after making it and a first key if there is none. Of two processes that do
+    /// so at once, one makes the key and both read it.
+    ///
+    /// # Errors
+    /// As [`KeySet::load`]; the file can't be written.
+    pub fn create_if_missing(folder: &Path) -> Result<Self, KeysError> {
+        fs::create_dir_all(folder).map_err(failed(folder))?;
+        fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(failed(folder))?;
+        match Self::load(folder) {
+            Err(KeysError::Empty { .. }) => {
+                create(folder, 1)?;
+                Self::load(folder)
+            }
+            loaded => loaded,
+        }
+    }
+
+    /// Adds a key, which signs from the next start on; the others go on verifying.
+    ///
+    /// # Errors
+    /// As [`KeySet::create_if_missing`].
+    pub fn rotate(folder: &Path) -> Result<Self, KeysError> {
+        let known = Self::load(folder)?.keys.len();
+        // Removed files leave gaps below, never above: the next free number is the newest.
+        for number in known + 1..=known + KEYS_MAX {
+            let newer = (number..=number + KEYS_MAX).any(|n| file(folder, n).exists());
+            if !newer && create(folder, number)? {
+                break;
+            }
+        }
+        Self::load(folder)
+    }
+
+    pub(super) fn newest(&self) -> &Key {
+        &self.newest
+    }
+
+    pub(super) fn all(&self) -> &[Key] {
+        &self.keys
+    }
+}
+
+fn file(folder: &Path, number: usize) -> PathBuf {
+    folder.join(format!("{number:04}.json"))
+}
+
+/// Writes key `number`; false when somebody else has just done so. The file appears whole or not
+/// at all: it is written under another name and linked, and a link never replaces a file.
+fn create(folder: &Path, number: usize) -> Result<bool, KeysError> {
+    let content = generate()?;
+    let temporary = folder.join(format!(".{}", Uuid::new_v4()));
+    let mut written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(failed(&temporary))?;
+    written
+        .write_all(content.as_bytes())
+        .and_then(|()| written.sync_all())
+        .map_err(failed(&temporary))?;
+    let target = file(folder, number);
+    let linked = fs::hard_link(&temporary, &target);
+    fs::remove_file(&temporary).map_err(failed(&temporary))?;
+    match linked {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(failed(&target)(error)),
+    }
+}
+
+fn generate() -> Result<String, KeysError> {
+    let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+        .map_err(|_unspecified| KeysError::Random)?;
+    let pair =
+        Ed25519KeyPair::from_pkcs8(document.as_ref()).map_err(|_rejected| KeysError::Random)?;
+    let content = KeyFile {
+        kid: thumbprint(pair.public_key().as_ref()),
+        created_at: Utc::now(),
+        pkcs8: URL_SAFE_NO_PAD.encode(document.as_ref()),
+    };
+    serde_json::to_string(&content).map_err(|_never| KeysError::Random)
+}
+
+fn read(path: &Path) -> Result<Key, KeysError> {
+    let malformed = || KeysError::Malformed {
+        path: path.to_owned(),
+    };
+    let text = fs::read_to_string(path).map_err(failed(path))?;
+    let content: KeyFile = serde_json::from_str(&text).map_err(|_| malformed())?;
+    let pkcs8 = URL_SAFE_NO_PAD
+        .decode(content.pkcs8)
+        .map_err(|_| malformed())?;
+    let pair = Ed25519KeyPair::from_pkcs8(&pkcs8).map_err(|_| malformed())?;
+    let public = pair.public_key().as_ref().to_vec();
+    if content.kid != thumbprint(&public) {
+        return Err(malformed());
+    }
+    Ok(Key {
+        kid: content.kid,
+        pkcs8,
+        public,
+    })
+}
+
+/// RFC 7638 over RFC 8037's members, in their order.
+fn thumbprint(public: &[u8]) -> String {
+    let x = URL_SAFE_NO_PAD.encode(public);
+    let members = format!("{{\"crv\":\"Ed25519\",\"kty\":\"OKP\",\"x\":\"{x}\"}}");
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, members.as_bytes()))
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> KeysError {
+    move |source| KeysError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_key_is_made_once_and_the_newest_signs() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("jwt");
+        assert!(matches!(KeySet::load(&folder), Err(KeysError::Io { .. })));
+        let racing: Vec<_> = (0..8)
+            .map(|_| {
+                let folder = folder.clone();
+                std::thread::spawn(move || KeySet::create_if_missing(&folder).unwrap().newest.kid)
+            })
+            .collect();
+        let kids: std::collections::BTreeSet<_> = racing
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect();
+        assert_eq!(kids.len(), 1, "all agree on one key");
+        let rotated = KeySet::rotate(&folder).unwrap();
+        assert_eq!(rotated.all().len(), 2);
+        assert!(!kids.contains(&rotated.newest.kid));
+        let mode = fs::metadata(file(&folder, 1)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::write(file(&folder, 3), "{}").unwrap();
+        assert!(matches!(
+            KeySet::load(&folder),
+            Err(KeysError::Malformed { .. })
+        ));
+    }
+}

@@ -1,0 +1,19 @@
+//! Who asks: Ed25519 keys, access tokens (RFC 7519, RFC 9068, RFC 8725), principals, ownership.
+//!
+//! ```text
+//!   KeySet (files) ──► Signer::sign(principal) ──► token ──► Verifier::verify ──► Principal
+//!          └────────► jwks: what others verify with
+//! ```
+
+mod crypto;
+mod jwks;
+mod keys;
+mod principal;
+mod token;
+
+pub use jwks::jwks;
+pub use keys::{KeySet, KeysError};
+pub use principal::{OPERATOR, Principal};
+pub use token::{
+    ACCESS_TOKEN_TIME_S, AUDIENCE, ISSUER, SignError, Signer, Token, TokenError, Verifier,
+};

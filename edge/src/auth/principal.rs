@@ -1,0 +1,91 @@
+//! Who asks, and what is theirs.
+
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use kernel::UserId;
+use serde::{Deserialize, Serialize};
+
+use super::Verifier;
+use crate::Problem;
+
+/// The role that may do what customers may not.
+pub const OPERATOR: &str = "operator";
+
+/// Who asks, as the token says. An extractor: without a good token the answer is 401.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Principal {
+    /// The person.
+    pub user_id: UserId,
+    /// What they may act as, in snake case (`operator`); every person is a customer.
+    pub roles: Vec<String>,
+}
+
+impl Principal {
+    /// May this person do what operators do?
+    pub fn is_operator(&self) -> bool {
+        self.roles.iter().any(|role| role == OPERATOR)
+    }
+
+    /// As it stands in an event's `ce-actor`: `user:<id>` or `operator:<id>`.
+    pub fn actor(&self) -> String {
+        let role = if self.is_operator() { OPERATOR } else { "user" };
+        format!("{role}:{}", self.user_id)
+    }
+
+    /// Operators only.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn require_operator(&self) -> Result<(), Problem> {
+        if self.is_operator() {
+            Ok(())
+        } else {
+            Err(Problem::forbidden("only an operator may do this"))
+        }
+    }
+
+    /// The owner and operators only. `what` is named in the answer, which is the same as for a
+    /// thing that doesn't exist.
+    ///
+    /// # Errors
+    /// 404.
+    pub fn require_owner_or_operator(&self, owner: UserId, what: &str) -> Result<(), Problem> {
+        if self.user_id == owner || self.is_operator() {
+            Ok(())
+        } else {
+            Err(Problem::not_found(format!("there is no such {what}")))
+        }
+    }
+}
+
+impl<S> FromRequestParts<S> for Principal
+where
+    S: Send + Sync,
+    Verifier: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let required = || {
+            let detail = "send a token as Authorization: Bearer <token>";
+            Problem::unauthorized("token_required", detail)
+        };
+        let header = parts.headers.get(AUTHORIZATION).ok_or_else(required)?;
+        let (scheme, token) = header
+            .to_str()
+            .ok()
+            .and_then(|value| value.split_once(' '))
+            .ok_or_else(required)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(required());
+        }
+        Verifier::from_ref(state)
+            .verify(token.trim())
+            .map_err(|error| {
+                metrics::counter!("tokens_refused_total", "reason" => error.reason()).increment(1);
+                tracing::info!(reason = error.reason(), "a token was refused");
+                Problem::unauthorized("token_invalid", error.to_string())
+            })
+    }
+}

@@ -1,0 +1,244 @@
+//! Access tokens: made by [`Signer`], checked by [`Verifier`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::Utc;
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use kernel::UserId;
+use moka::sync::Cache;
+use ring::digest::{SHA256, digest};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::{KeySet, Principal, crypto};
+
+/// Who makes the tokens (`iss`).
+pub const ISSUER: &str = "millrace";
+
+/// Whom they are for (`aud`).
+pub const AUDIENCE: &str = "millrace-api";
+
+/// How long an access token lives, in seconds.
+pub const ACCESS_TOKEN_TIME_S: i64 = 15 * 60;
+
+/// What kind of token (RFC 9068): a token made for something else is not taken for one of these.
+const TOKEN_TYPE: &str = "at+jwt";
+
+/// How far two machines' clocks may be apart, in seconds.
+const LEEWAY_S: u64 = 5;
+
+/// Longest token that is looked at, in bytes.
+const TOKEN_BYTES_MAX: usize = 4096;
+
+/// Most verified tokens that are remembered.
+const VERIFIED_MAX: u64 = 10_000;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    aud: String,
+    sub: UserId,
+    #[serde(default)]
+    roles: Vec<String>,
+    iat: i64,
+    nbf: i64,
+    exp: i64,
+    jti: Uuid,
+}
+
+/// A token that was just made.
+#[derive(Debug, Clone, Serialize)]
+pub struct Token {
+    /// The token itself.
+    pub access_token: String,
+    /// Always `Bearer`.
+    pub token_type: &'static str,
+    /// Its life, in seconds.
+    pub expires_in: i64,
+}
+
+/// A token could not be made: the key was not taken.
+#[derive(Debug, Error)]
+#[error("the token can't be signed")]
+pub struct SignError(#[source] jsonwebtoken::errors::Error);
+
+/// Makes tokens with the newest key.
+#[derive(Clone)]
+pub struct Signer {
+    header: Header,
+    key: Arc<EncodingKey>,
+}
+
+impl Signer {
+    /// With the newest of `keys`.
+    pub fn new(keys: &KeySet) -> Self {
+        crypto::install();
+        let newest = keys.newest();
+        let header = Header {
+            typ: Some(TOKEN_TYPE.to_owned()),
+            kid: Some(newest.kid.clone()),
+            ..Header::new(Algorithm::EdDSA)
+        };
+        Self {
+            header,
+            key: Arc::new(EncodingKey::from_ed_der(&newest.pkcs8)),
+        }
+    }
+
+    /// A token for `principal`, good for [`ACCESS_TOKEN_TIME_S`] from now.
+    ///
+    /// # Errors
+    /// The key was not taken.
+    pub fn sign(&self, principal: &Principal) -> Result<Token, SignError> {
+        let now = Utc::now().timestamp();
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            aud: AUDIENCE.to_owned(),
+            sub: principal.user_id,
+            roles: principal.roles.clone(),
+            iat: now,
+            nbf: now,
+            exp: now + ACCESS_TOKEN_TIME_S,
+            jti: Uuid::new_v4(),
+        };
+        let access_token =
+            jsonwebtoken::encode(&self.header, &claims, &self.key).map_err(SignError)?;
+        Ok(Token {
+            access_token,
+            token_type: "Bearer",
+            expires_in: ACCESS_TOKEN_TIME_S,
+        })
+    }
+}
+
+/// Why a token is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TokenError {
+    /// No JWT, too long, another algorithm, another kind of token, or no `kid`.
+    #[error("it is no token of this API")]
+    Malformed,
+    /// Signed by a key that isn't published here, or not by it.
+    #[error("its signature is not one of ours")]
+    Forged,
+    /// Its time is over, or has not come.
+    #[error("it has expired")]
+    Expired,
+    /// For another audience, or from another issuer.
+    #[error("it was made for something else")]
+    Misdirected,
+}
+
+impl TokenError {
+    /// For a metric's label.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Forged => "forged",
+            Self::Expired => "expired",
+            Self::Misdirected => "misdirected",
+        }
+    }
+}
+
+/// Checks tokens. Cheap to clone; what was verified is remembered (as a hash) until it expires.
+#[derive(Clone)]
+pub struct Verifier {
+    keys: Arc<HashMap<String, DecodingKey>>,
+    validation: Arc<Validation>,
+    verified: Cache<[u8; 32], (Principal, i64)>,
+}
+
+impl Verifier {
+    /// With all of `keys`.
+    pub fn new(keys: &KeySet) -> Self {
+        crypto::install();
+        let mut validation = Validation::new(Algorithm::EdDSA);
+        validation.set_issuer(&[ISSUER]);
+        validation.set_audience(&[AUDIENCE]);
+        validation.set_required_spec_claims(&["iss", "aud", "sub", "exp", "nbf"]);
+        validation.validate_nbf = true;
+        validation.leeway = LEEWAY_S;
+        let keys = keys
+            .all()
+            .iter()
+            .map(|key| (key.kid.clone(), DecodingKey::from_ed_der(&key.public)))
+            .collect();
+        Self {
+            keys: Arc::new(keys),
+            validation: Arc::new(validation),
+            verified: Cache::builder()
+                .max_capacity(VERIFIED_MAX)
+                .time_to_live(Duration::from_secs(ACCESS_TOKEN_TIME_S.unsigned_abs()))
+                .build(),
+        }
+    }
+
+    /// Whose token it is.
+    ///
+    /// # Errors
+    /// It is not one of ours, or not now.
+    pub fn verify(&self, token: &str) -> Result<Principal, TokenError> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(TokenError::Malformed);
+        }
+        let known = hash(token);
+        if let Some((principal, expires)) = self.verified.get(&known) {
+            return if Utc::now().timestamp() < expires {
+                Ok(principal)
+            } else {
+                self.verified.invalidate(&known);
+                Err(TokenError::Expired)
+            };
+        }
+        let claims = self.check(token)?;
+        let principal = Principal {
+            user_id: claims.sub,
+            roles: claims.roles,
+        };
+        self.verified.insert(known, (principal.clone(), claims.exp));
+        Ok(principal)
+    }
+
+    fn check(&self, token: &str) -> Result<Claims, TokenError> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
+        if header.alg != Algorithm::EdDSA || header.typ.as_deref() != Some(TOKEN_TYPE) {
+            return Err(TokenError::Malformed);
+        }
+        let kid = header.kid.ok_or(TokenError::Malformed)?;
+        let key = self.keys.get(&kid).ok_or(TokenError::Forged)?;
+        jsonwebtoken::decode::<Claims>(token, key, &self.validation)
+            .map(|data| data.claims)
+            .map_err(|error| refused(error.kind()))
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library's kinds are open-ended; whatever else it finds makes the token malformed"
+)]
+fn refused(kind: &ErrorKind) -> TokenError {
+    match kind {
+        ErrorKind::InvalidSignature => TokenError::Forged,
+        ErrorKind::ExpiredSignature | ErrorKind::ImmatureSignature => TokenError::Expired,
+        ErrorKind::InvalidIssuer | ErrorKind::InvalidAudience => TokenError::Misdirected,
+        _ => TokenError::Malformed,
+    }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    for (byte, from) in hash
+        .iter_mut()
+        .zip(digest(&SHA256, token.as_bytes()).as_ref())
+    {
+        *byte = *from;
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests;

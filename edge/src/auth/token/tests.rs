@@ -1,0 +1,176 @@
+//! Attacks on tokens (RFC 8725): each is refused, and for its own reason.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::*;
+
+struct Api {
+    signer: Signer,
+    verifier: Verifier,
+    keys: KeySet,
+    _folder: tempfile::TempDir,
+}
+
+fn api() -> Api {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = KeySet::create_if_missing(&folder.path().join("jwt")).unwrap();
+    Api {
+        signer: Signer::new(&keys),
+        verifier: Verifier::new(&keys),
+        keys,
+        _folder: folder,
+    }
+}
+
+fn principal() -> Principal {
+    Principal {
+        user_id: UserId(Uuid::from_u128(7)),
+        roles: vec!["operator".to_owned()],
+    }
+}
+
+fn claims() -> Value {
+    let now = Utc::now().timestamp();
+    json!({
+        "iss": ISSUER, "aud": AUDIENCE, "sub": Uuid::from_u128(7), "roles": [],
+        "iat": now, "nbf": now, "exp": now + 60, "jti": Uuid::nil(),
+    })
+}
+
+impl Api {
+    /// Signs whatever is asked with the right key.
+    fn forge(&self, header: &Value, claims: &Value) -> String {
+        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let message = format!("{}.{}", encode(header), encode(claims));
+        let pair = ring::signature::Ed25519KeyPair::from_pkcs8(&self.keys.newest().pkcs8).unwrap();
+        let signature = URL_SAFE_NO_PAD.encode(pair.sign(message.as_bytes()));
+        format!("{message}.{signature}")
+    }
+
+    fn header(&self) -> Value {
+        json!({"alg": "EdDSA", "typ": "at+jwt", "kid": self.keys.newest().kid})
+    }
+
+    fn with_claim(&self, name: &str, value: Value) -> Result<Principal, TokenError> {
+        let mut claims = claims();
+        claims[name] = value;
+        self.verifier.verify(&self.forge(&self.header(), &claims))
+    }
+}
+
+#[test]
+fn a_token_tells_its_principal_also_from_the_cache() {
+    let api = api();
+    let token = api.signer.sign(&principal()).unwrap();
+    assert_eq!((token.token_type, token.expires_in), ("Bearer", 900));
+    for _ in 0..2 {
+        assert_eq!(api.verifier.verify(&token.access_token), Ok(principal()));
+    }
+    assert_eq!(api.verifier.verified.iter().count(), 1);
+}
+
+#[test]
+fn a_cached_token_expires_all_the_same() {
+    let api = api();
+    let token = api.signer.sign(&principal()).unwrap().access_token;
+    let past = Utc::now().timestamp() - 1;
+    api.verifier
+        .verified
+        .insert(hash(&token), (principal(), past));
+    assert_eq!(api.verifier.verify(&token), Err(TokenError::Expired));
+}
+
+#[test]
+fn no_algorithm_and_other_algorithms_are_refused() {
+    let api = api();
+    for algorithm in ["none", "None", "HS256", "RS256", "ES256"] {
+        let mut header = api.header();
+        header["alg"] = json!(algorithm);
+        let token = api.forge(&header, &claims());
+        assert_eq!(
+            api.verifier.verify(&token),
+            Err(TokenError::Malformed),
+            "{algorithm}"
+        );
+        let (unsigned, _signature) = token.rsplit_once('.').unwrap();
+        let unsigned = format!("{unsigned}.");
+        assert_eq!(
+            api.verifier.verify(&unsigned),
+            Err(TokenError::Malformed),
+            "{algorithm}"
+        );
+    }
+}
+
+#[test]
+fn the_key_must_be_named_and_ours() {
+    let api = api();
+    let mut header = api.header();
+    header.as_object_mut().unwrap().remove("kid");
+    let nameless = api.forge(&header, &claims());
+    assert_eq!(api.verifier.verify(&nameless), Err(TokenError::Malformed));
+    header["kid"] = json!("another");
+    let unknown = api.forge(&header, &claims());
+    assert_eq!(api.verifier.verify(&unknown), Err(TokenError::Forged));
+    // Another key under our key's name.
+    let stranger = super::tests::api();
+    let foreign = stranger.forge(&api.header(), &claims());
+    assert_eq!(api.verifier.verify(&foreign), Err(TokenError::Forged));
+}
+
+#[test]
+fn another_kind_of_token_is_refused() {
+    let api = api();
+    let mut header = api.header();
+    header["typ"] = json!("JWT");
+    let token = api.forge(&header, &claims());
+    assert_eq!(api.verifier.verify(&token), Err(TokenError::Malformed));
+}
+
+#[test]
+fn tampering_is_noticed() {
+    let api = api();
+    let token = api.signer.sign(&principal()).unwrap().access_token;
+    let mut parts: Vec<_> = token.split('.').map(str::to_owned).collect();
+    let mut more = claims();
+    more["roles"] = json!(["operator"]);
+    parts[1] = URL_SAFE_NO_PAD.encode(more.to_string());
+    assert_eq!(
+        api.verifier.verify(&parts.join(".")),
+        Err(TokenError::Forged)
+    );
+}
+
+#[test]
+fn time_audience_and_issuer_count() {
+    let api = api();
+    let now = Utc::now().timestamp();
+    assert!(api.with_claim("exp", json!(now + 60)).is_ok());
+    for (claim, value, error) in [
+        ("exp", json!(now - 60), TokenError::Expired),
+        ("nbf", json!(now + 60), TokenError::Expired),
+        ("aud", json!("another-api"), TokenError::Misdirected),
+        ("iss", json!("another"), TokenError::Misdirected),
+        ("exp", Value::Null, TokenError::Malformed),
+        ("exp", json!("never"), TokenError::Malformed),
+        ("sub", json!("nobody"), TokenError::Malformed),
+    ] {
+        let result = api.with_claim(claim, value.clone());
+        assert_eq!(result, Err(error), "{claim} {value}");
+    }
+}
+
+#[test]
+fn nonsense_is_no_token() {
+    let api = api();
+    let long = "a".repeat(TOKEN_BYTES_MAX + 1);
+    for bad in ["", ".", "..", "a.b", "a.b.c.d", "\u{0}", long.as_str()] {
+        assert_eq!(
+            api.verifier.verify(bad),
+            Err(TokenError::Malformed),
+            "{bad:.10}"
+        );
+    }
+}

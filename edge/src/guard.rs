@@ -1,0 +1,243 @@
+//! What stands around every handler: trace, load shedding, time limit, panics, and the rule that
+//! every error leaves as problem+json.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use tokio::sync::Semaphore;
+use tracing::Instrument;
+
+use crate::json::BodyLimit;
+use crate::problem::RETRY_AFTER_DEFAULT;
+use crate::{Limits, Prefer, Problem, Trace};
+
+/// Puts the guard around every route of `router`, and around what no route takes.
+pub fn guarded(router: Router, limits: &Limits) -> Router {
+    let guard = Guard {
+        slots: Arc::new(Semaphore::new(limits.requests_in_flight_max)),
+        time_max: limits.request_time(),
+        body_bytes_max: limits.body_bytes_max,
+    };
+    router
+        .fallback(|| async { Problem::of_status(StatusCode::NOT_FOUND) })
+        .layer(DefaultBodyLimit::max(limits.body_bytes_max))
+        .layer(middleware::from_fn_with_state(guard, stand))
+}
+
+#[derive(Clone)]
+struct Guard {
+    slots: Arc<Semaphore>,
+    time_max: Duration,
+    body_bytes_max: usize,
+}
+
+async fn stand(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let trace = Trace::accept(request.headers());
+    let instance = request.uri().path().to_owned();
+    let method = request.method().clone();
+    let route = route_of(&request);
+    let span = tracing::info_span!("request", trace_id = trace.id(), %method, path = %instance);
+    request.extensions_mut().insert(trace.clone());
+    request
+        .extensions_mut()
+        .insert(BodyLimit(guard.body_bytes_max));
+
+    let response = run(&guard, request, next).instrument(span).await;
+    let response = as_problem(response, &instance, &trace);
+
+    let status = response.status().as_u16();
+    let labels = [
+        ("method", method.to_string()),
+        ("route", route),
+        ("status", status.to_string()),
+    ];
+    metrics::histogram!("http_request_seconds", &labels).record(started.elapsed());
+    response
+}
+
+/// The route's pattern, not the path: a metric's label must be bounded.
+fn route_of(request: &Request) -> String {
+    request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", MatchedPath::as_str)
+        .to_owned()
+}
+
+async fn run(guard: &Guard, request: Request, next: Next) -> Response {
+    let probe = matches!(request.uri().path(), "/livez" | "/readyz");
+    let slot = guard.slots.try_acquire();
+    if slot.is_err() && !probe {
+        return Problem::unavailable("overloaded", "too many requests are being worked on")
+            .into_response();
+    }
+    let wait = Prefer::parse(request.headers()).wait.unwrap_or_default();
+    let work = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match tokio::time::timeout(guard.time_max + wait, work).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(panic)) => panicked(panic.as_ref()),
+        Err(_elapsed) => Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "request_timeout",
+            "the request took too long and was given up; what it asked for may have happened",
+        )
+        .retry(RETRY_AFTER_DEFAULT)
+        .into_response(),
+    }
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> Response {
+    let what = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    tracing::error!(panic = what, "a request's handler panicked");
+    metrics::counter!("http_panics_total").increment(1);
+    Problem::internal().into_response()
+}
+
+/// Marks an error answer that is no problem on purpose (`/readyz`).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AsItIs;
+
+/// Fills in what only the request knows; turns errors that axum made (405, 404, …) into problems.
+fn as_problem(mut response: Response, instance: &str, trace: &Trace) -> Response {
+    let status = response.status();
+    let problem = response.extensions_mut().remove::<Problem>();
+    let failed = status.is_client_error() || status.is_server_error();
+    let on_purpose = response.extensions_mut().remove::<AsItIs>().is_some();
+    if on_purpose || (problem.is_none() && !failed) {
+        return response;
+    }
+    let problem = problem.unwrap_or_else(|| Problem::of_status(status));
+    let fresh = problem.render(Some(instance), Some(trace.id()));
+    let (parts, body) = fresh.into_parts();
+    // Headers of the first answer stay (Allow, Retry-After, …); those about the body are replaced.
+    response.headers_mut().remove(CONTENT_LENGTH);
+    response.headers_mut().remove(CONTENT_TYPE);
+    for (name, value) in parts.headers {
+        if let Some(name) = name {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    *response.body_mut() = Body::new(body);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::{get, post};
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    fn router(limits: &Limits) -> Router {
+        #[derive(serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+        let routes = Router::new()
+            .route("/v1/ok", get(|| async { "ok" }))
+            .route(
+                "/v1/take",
+                post(|_: crate::Body<Nothing>| async { "taken" }),
+            )
+            .route(
+                "/v1/slow",
+                get(|| async { tokio::time::sleep(Duration::from_mins(1)).await }),
+            )
+            .route(
+                "/v1/panic",
+                get(|| async { "nonsense".parse::<u8>().unwrap().to_string() }),
+            );
+        guarded(routes, limits)
+    }
+
+    async fn ask(
+        limits: &Limits,
+        request: axum::http::request::Builder,
+        body: &str,
+    ) -> (u16, Value) {
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let response = router(limits).oneshot(request).await.unwrap();
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() {
+            assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
+        }
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20)
+            .await
+            .unwrap();
+        (
+            status.as_u16(),
+            serde_json::from_slice(&bytes).unwrap_or_default(),
+        )
+    }
+
+    fn code(answer: &(u16, Value)) -> (u16, &str) {
+        (answer.0, answer.1["code"].as_str().unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn whatever_fails_is_a_problem_with_its_trace() {
+        let limits = Limits::default();
+        let lost = ask(&limits, Request::get("/nowhere"), "").await;
+        assert_eq!(code(&lost), (404, "not_found"));
+        assert_eq!(lost.1["instance"], "/nowhere");
+        assert_eq!(lost.1["trace_id"].as_str().unwrap().len(), 32);
+        let method = ask(&limits, Request::delete("/v1/ok"), "").await;
+        assert_eq!(code(&method), (405, "method_not_allowed"));
+        let panic = ask(&limits, Request::get("/v1/panic"), "").await;
+        assert_eq!(code(&panic), (500, "internal_error"));
+    }
+
+    #[tokio::test]
+    async fn bodies_are_bounded_and_json() {
+        let limits = Limits {
+            body_bytes_max: 64,
+            ..Limits::default()
+        };
+        let json =
+            || Request::post("/v1/take").header(CONTENT_TYPE, "application/json; charset=utf-8");
+        assert_eq!(ask(&limits, json(), "{}").await.0, 200);
+        assert_eq!(ask(&limits, Request::post("/v1/take"), "").await.0, 200);
+        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(100));
+        assert_eq!(
+            code(&ask(&limits, json(), &large).await),
+            (413, "body_too_large")
+        );
+        let announced = json().header(CONTENT_LENGTH, "10485760");
+        assert_eq!(ask(&limits, announced, "{}").await.0, 413);
+        let text = Request::post("/v1/take").header(CONTENT_TYPE, "text/plain");
+        assert_eq!(
+            code(&ask(&limits, text, "{}").await),
+            (415, "unsupported_media_type")
+        );
+        assert_eq!(ask(&limits, Request::post("/v1/take"), "{}").await.0, 415);
+        assert_eq!(ask(&limits, json(), "{\"a\":1}").await.0, 422);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_requests_are_given_up_and_too_many_are_shed() {
+        let slow = ask(&Limits::default(), Request::get("/v1/slow"), "").await;
+        assert_eq!(code(&slow), (503, "request_timeout"));
+        assert_eq!(slow.1["retryable"], true);
+        let none = Limits {
+            requests_in_flight_max: 0,
+            ..Limits::default()
+        };
+        let shed = ask(&none, Request::get("/v1/ok"), "").await;
+        assert_eq!(code(&shed), (503, "overloaded"));
+    }
+}

@@ -1,0 +1,223 @@
+//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header) and what is derived from it.
+//!
+//! There is no table of keys: the id of what is created, or of the command, follows from
+//! (principal, route, key), so the log itself knows whether it has been done.
+
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use ring::digest::{Context, SHA256};
+use ring::hmac;
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::Problem;
+
+/// The header of a request.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The header of an answer that was given before.
+pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// Longest key, in characters.
+pub const KEY_LENGTH_MAX: usize = 255;
+
+/// What a client calls one request, so that sending it twice does it once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// The key as sent.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Reads the header, if there is one.
+    ///
+    /// # Errors
+    /// 400 unless it is 1 to 255 visible ASCII characters, once.
+    pub fn parse(headers: &HeaderMap) -> Result<Option<Self>, Problem> {
+        let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+        let (Some(value), more) = (values.next(), values.next()) else {
+            return Ok(None);
+        };
+        let bytes = value.as_bytes();
+        let visible = bytes.iter().all(u8::is_ascii_graphic);
+        if more.is_some() || !visible || !(1..=KEY_LENGTH_MAX).contains(&bytes.len()) {
+            let detail = format!(
+                "the header Idempotency-Key must be 1 to {KEY_LENGTH_MAX} visible ASCII characters, once"
+            );
+            return Err(Problem::malformed(detail));
+        }
+        Ok(value.to_str().ok().map(|key| Self(key.to_owned())))
+    }
+
+    fn required() -> Problem {
+        Problem::new(
+            StatusCode::BAD_REQUEST,
+            "idempotency_key_required",
+            "send the header Idempotency-Key: it makes trying again safe",
+        )
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        Self::parse(&parts.headers)?.ok_or_else(Self::required)
+    }
+}
+
+impl<S: Send + Sync> OptionalFromRequestParts<S> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        _state: &S,
+    ) -> Result<Option<Self>, Self::Rejection> {
+        Self::parse(&parts.headers)
+    }
+}
+
+/// `Idempotency-Replayed: true`.
+pub fn replayed() -> (HeaderName, HeaderValue) {
+    (IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"))
+}
+
+/// The id that follows from who asks (`principal`), what is asked (`route`: the path with its ids)
+/// and the key: a `UUIDv8` (RFC 9562 §5.8). `purpose` keeps a command's id apart from the id of
+/// what it creates. Without a secret, so that it holds for ever.
+pub fn derive_id(purpose: &str, principal: &str, route: &str, key: &IdempotencyKey) -> Uuid {
+    let mut context = Context::new(&SHA256);
+    for part in [purpose, principal, route, key.as_str()] {
+        // With its length first, no two lists of parts run into the same bytes.
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    uuid_of(context.finish().as_ref())
+}
+
+fn uuid_of(digest: &[u8]) -> Uuid {
+    let mut bytes = [0_u8; 16];
+    for (byte, from) in bytes.iter_mut().zip(digest) {
+        *byte = *from;
+    }
+    Uuid::new_v8(bytes)
+}
+
+/// The secret (`MILLRACE_DIGEST_KEY`) under which requests and email addresses are hashed: without
+/// it nobody can try out what stands behind a digest.
+#[derive(Clone)]
+pub struct DigestKey(hmac::Key);
+
+impl DigestKey {
+    /// Of the secret's bytes, 32 of them.
+    pub fn new(secret: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+    }
+
+    /// A `UUIDv8` of `text`, apart from every other `purpose`: what stands for an email address.
+    pub fn id(&self, purpose: &str, text: &str) -> Uuid {
+        let mut context = hmac::Context::with_key(&self.0);
+        context.update(&(purpose.len() as u64).to_be_bytes());
+        context.update(purpose.as_bytes());
+        context.update(text.as_bytes());
+        uuid_of(context.sign().as_ref())
+    }
+
+    /// The digest of a request's body, 32 hexadecimal digits: the same for the same values, however the
+    /// client ordered or spaced them. Secrets must not be in `body` (`#[serde(skip)]`).
+    pub fn request_digest<T: Serialize>(&self, body: &T) -> Option<String> {
+        let value = serde_json::to_value(body).ok()?;
+        let digest = self.id("request", &canonical(&value));
+        Some(digest.simple().to_string())
+    }
+}
+
+impl std::fmt::Debug for DigestKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DigestKey(…)")
+    }
+}
+
+/// JSON with the members of every object in order, whatever order `serde_json`'s map keeps.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|(name, _)| *name);
+            let members: Vec<_> = members
+                .into_iter()
+                .map(|(name, value)| format!("{}:{}", Value::from(name.as_str()), canonical(value)))
+                .collect();
+            format!("{{{}}}", members.join(","))
+        }
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(canonical).collect();
+            format!("[{}]", items.join(","))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> IdempotencyKey {
+        IdempotencyKey(text.to_owned())
+    }
+
+    #[test]
+    fn keys_are_visible_ascii_once() {
+        let parse = |values: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(IDEMPOTENCY_KEY, HeaderValue::from_bytes(value).unwrap());
+            }
+            IdempotencyKey::parse(&headers)
+        };
+        assert_eq!(parse(&[]).unwrap(), None);
+        assert_eq!(parse(&[b"a-1"]).unwrap(), Some(key("a-1")));
+        assert!(parse(&[&[b'x'; 255]]).is_ok());
+        for bad in [
+            &[b"".as_slice()] as &[&[u8]],
+            &[b"a b"],
+            &[b"\xc3\xa4"],
+            &[b"a", b"a"],
+            &[&[b'x'; 256]],
+        ] {
+            assert_eq!(parse(bad).unwrap_err().status.as_u16(), 400, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn ids_follow_from_every_part_and_are_stable() {
+        let id = derive_id("order", "user:1", "/v1/orders", &key("k"));
+        assert_eq!(id.get_version_num(), 8);
+        assert_eq!(id.to_string(), "fd3ed962-14dc-81f5-84c3-68534747313b");
+        for other in [
+            derive_id("command", "user:1", "/v1/orders", &key("k")),
+            derive_id("order", "user:2", "/v1/orders", &key("k")),
+            derive_id("order", "user:1", "/v1/order", &key("sk")),
+            derive_id("order", "user:1", "/v1/orders", &key("l")),
+        ] {
+            assert_ne!(id, other);
+        }
+    }
+
+    #[test]
+    fn a_digest_depends_on_values_alone() {
+        let secret = DigestKey::new(&[7; 32]);
+        let digest = |json: &str| {
+            let value: Value = serde_json::from_str(json).unwrap();
+            secret.request_digest(&value).unwrap()
+        };
+        let one = digest(r#"{"a": 1, "b": {"x": [1, 2], "y": "\u00e4"}}"#);
+        assert_eq!(one, digest(r#"{"b":{"y":"ä","x":[1,2]},"a":1}"#));
+        assert_ne!(one, digest(r#"{"b":{"y":"ä","x":[2,1]},"a":1}"#));
+        assert_ne!(Some(one), DigestKey::new(&[8; 32]).request_digest(&1));
+    }
+}

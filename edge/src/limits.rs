@@ -1,0 +1,80 @@
+//! How much one server takes on, at most. Each bound has a name and a setting.
+
+use std::time::Duration;
+
+use clap::Args;
+
+/// Largest request body, in bytes.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Largest request head (request line and headers), in bytes.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Most header fields of a request: what hyper keeps on the stack.
+pub const HEADERS_MAX: usize = 100;
+
+/// Longest work on one request, in seconds; `Prefer: wait` comes on top.
+pub const REQUEST_TIME_MAX_S: u64 = 30;
+
+/// Longest that a client may take to send a request's head, in seconds (slow-loris). An idle
+/// kept-alive connection is closed after the same time.
+pub const HEAD_TIME_MAX_S: u64 = 15;
+
+/// Most requests that are worked on at once; above it 503 at once, so that queues stay short.
+pub const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
+
+/// Most open connections; above it new ones wait in the listener's backlog.
+pub const CONNECTIONS_MAX: usize = 8192;
+
+/// How long accepted requests may take to finish at shutdown, in seconds.
+pub const DRAIN_TIME_MAX_S: u64 = 10;
+
+/// The bounds of one HTTP server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct Limits {
+    /// Largest request body, in bytes.
+    #[arg(long, env = "MILLRACE_BODY_BYTES_MAX", default_value_t = BODY_BYTES_MAX)]
+    pub body_bytes_max: usize,
+    /// Longest work on one request, in seconds; `Prefer: wait` comes on top.
+    #[arg(long, env = "MILLRACE_REQUEST_TIME_MAX_S", default_value_t = REQUEST_TIME_MAX_S)]
+    pub request_time_max_s: u64,
+    /// Longest time for a request's head, in seconds.
+    #[arg(long, env = "MILLRACE_HEAD_TIME_MAX_S", default_value_t = HEAD_TIME_MAX_S)]
+    pub head_time_max_s: u64,
+    /// Most requests at once; above it 503.
+    #[arg(long, env = "MILLRACE_REQUESTS_IN_FLIGHT_MAX", default_value_t = REQUESTS_IN_FLIGHT_MAX)]
+    pub requests_in_flight_max: usize,
+    /// Most open connections.
+    #[arg(long, env = "MILLRACE_CONNECTIONS_MAX", default_value_t = CONNECTIONS_MAX)]
+    pub connections_max: usize,
+    /// Longest time to finish accepted requests at shutdown, in seconds.
+    #[arg(long, env = "MILLRACE_DRAIN_TIME_MAX_S", default_value_t = DRAIN_TIME_MAX_S)]
+    pub drain_time_max_s: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: BODY_BYTES_MAX,
+            request_time_max_s: REQUEST_TIME_MAX_S,
+            head_time_max_s: HEAD_TIME_MAX_S,
+            requests_in_flight_max: REQUESTS_IN_FLIGHT_MAX,
+            connections_max: CONNECTIONS_MAX,
+            drain_time_max_s: DRAIN_TIME_MAX_S,
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn request_time(&self) -> Duration {
+        Duration::from_secs(self.request_time_max_s)
+    }
+
+    pub(crate) fn head_time(&self) -> Duration {
+        Duration::from_secs(self.head_time_max_s)
+    }
+
+    pub(crate) fn drain_time(&self) -> Duration {
+        Duration::from_secs(self.drain_time_max_s)
+    }
+}

@@ -1,0 +1,163 @@
+//! One HTTP/1.1 server: bounded heads, bounded connections, and a shutdown that finishes what was
+//! accepted.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::limits::{HEAD_BYTES_MAX, Limits};
+
+/// Pause after a failed accept (out of file descriptors, most likely): trying at once would spin.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Serves `router` until `shutdown`, then lets open requests finish for as long as
+/// [`Limits::drain_time_max_s`] allows. Open connections beyond that are cut.
+///
+/// A head that is too large or malformed is answered by hyper itself (431, 400) without a body,
+/// for there is no request yet that a problem could be about.
+///
+/// # Errors
+/// None today: a failed accept is tried again.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let service = TowerToHyperService::new(router);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(limits.head_time())
+        .max_header_size(HEAD_BYTES_MAX);
+    let graceful = GracefulShutdown::new();
+    let slots = Arc::new(Semaphore::new(limits.connections_max));
+
+    while let Some((stream, slot)) = accept(&listener, &slots, &shutdown).await {
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            // A client that goes away mid-request is its own business: nothing to report.
+            let _gone = connection.await;
+            drop(slot);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(limits.drain_time(), graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!("requests were still open at the end of the drain time and were cut");
+    }
+    Ok(())
+}
+
+/// The next connection and its slot; `None` = shut down.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    shutdown: &CancellationToken,
+) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let next = async {
+        // The semaphore is never closed, so this only fails by being dropped with us.
+        let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+        loop {
+            match listener.accept().await {
+                Ok((stream, _peer)) => {
+                    // Small answers must not wait for more bytes; a socket without it still works.
+                    let _nagle = stream.set_nodelay(true);
+                    return Some((stream, slot));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => None,
+        accepted = next => accepted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn start(
+        limits: Limits,
+    ) -> (
+        std::net::SocketAddr,
+        CancellationToken,
+        tokio::task::JoinHandle<io::Result<()>>,
+    ) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route(
+            "/slow",
+            get(|| async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                "done"
+            }),
+        );
+        let shutdown = CancellationToken::new();
+        let server = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
+        (address, shutdown, server)
+    }
+
+    async fn talk(address: std::net::SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let _reset = stream.read_to_string(&mut answer).await;
+        answer
+    }
+
+    #[tokio::test]
+    async fn what_was_accepted_is_finished() {
+        let (address, shutdown, server) = start(Limits::default()).await;
+        let request = "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n";
+        let asked = tokio::spawn(async move { talk(address, request).await });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        shutdown.cancel();
+        let answer = asked.await.unwrap();
+        assert!(answer.ends_with("done"), "{answer}");
+        server.await.unwrap().unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn large_heads_and_slow_heads_are_refused() {
+        let limits = Limits {
+            head_time_max_s: 1,
+            ..Limits::default()
+        };
+        let (address, shutdown, server) = start(limits).await;
+        let large = format!("GET /slow HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(40_000));
+        let answer = talk(address, &large).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 431") || answer.is_empty(),
+            "{answer}"
+        );
+        let slow = tokio::time::timeout(Duration::from_secs(5), talk(address, "GET /slow HTT"));
+        assert!(
+            !slow.await.unwrap().contains("200"),
+            "a head that never ends is cut"
+        );
+        shutdown.cancel();
+        server.await.unwrap().unwrap();
+    }
+}
