@@ -19,7 +19,8 @@ pub struct Stock {
 impl Stock {
     /// What may still be reserved.
     pub fn available(&self) -> u64 {
-        self.on_hand.saturating_sub(self.reserved.saturating_add(self.committed))
+        self.on_hand
+            .saturating_sub(self.reserved.saturating_add(self.committed))
     }
 }
 
@@ -54,6 +55,8 @@ pub enum InventoryEvent {
         quantity: u32,
         /// When the hold lapses.
         expires_at: DateTime<Utc>,
+        /// The time of asking; what is to be forgotten by then is forgotten.
+        at: DateTime<Utc>,
         /// The counts now.
         stock: Stock,
     },
@@ -76,6 +79,8 @@ pub enum InventoryEvent {
         reason: Reason,
         /// Until when the id is remembered.
         expires_at: DateTime<Utc>,
+        /// The time of asking; what is to be forgotten by then is forgotten.
+        at: DateTime<Utc>,
         /// The counts now.
         stock: Stock,
     },
@@ -85,6 +90,8 @@ pub enum InventoryEvent {
         reservation: ReservationId,
         /// How many.
         quantity: u32,
+        /// The time of asking; what is to be forgotten by then is forgotten.
+        at: DateTime<Utc>,
         /// The counts now.
         stock: Stock,
     },
@@ -94,9 +101,27 @@ pub enum InventoryEvent {
         reservation: ReservationId,
         /// How many.
         quantity: u32,
+        /// The time of asking; what is to be forgotten by then is forgotten.
+        at: DateTime<Utc>,
         /// The counts now.
         stock: Stock,
     },
+}
+
+impl InventoryEvent {
+    /// The counts after this fact.
+    pub fn stock(&self) -> Stock {
+        match self {
+            Self::StockItemCreated {} => Stock::default(),
+            Self::StockReceived { stock, .. }
+            | Self::StockAdjusted { stock, .. }
+            | Self::StockReserved { stock, .. }
+            | Self::ReservationCommitted { stock, .. }
+            | Self::ReservationReleased { stock, .. }
+            | Self::ReservationExpired { stock, .. }
+            | Self::StockShipped { stock, .. } => *stock,
+        }
+    }
 }
 
 impl cqrs_es::DomainEvent for InventoryEvent {

@@ -1,1 +1,37 @@
-//! The inventory context: its commands, events, refusals and aggregates.
+//! The inventory context: how many units of a SKU there are, and for whom they are set aside.
+//!
+//! ```text
+//!   stock item   Unknown ──CreateStockItem──► Kept { stock, holds }
+//!
+//!   a hold       (none) ──Reserve──► Reserved ──Commit──► Committed ──Ship──► Finished(Shipped)
+//!                  │                   │  └──Expire──► Finished(Expired)
+//!                  │                   └──Release──► Finished(Released) ◄──Release── Committed
+//!                  └──Release──► Tombstone
+//!
+//!   available = on_hand − reserved − committed, never below zero
+//! ```
+//!
+//! One aggregate per SKU: its stream position serializes all who want the last unit. A hold lapses
+//! at its `expires_at` unless it was committed. That is lazy: a lapsed hold keeps its units until
+//! somebody needs them (the reserve that does emits `ReservationExpired` for it in the same batch),
+//! expires or releases it, but it can't be committed any more.
+//!
+//! ```text
+//!   command    InventoryCommand              what can be asked
+//!   event      InventoryEvent, Stock         what has happened, as it stands on the wire
+//!   refusal    InventoryRefusal              why not
+//!   aggregate  StockItem: decide, evolve     read this first
+//!   holds      Holds                         the holds of one SKU, and when they are forgotten
+//! ```
+
+mod aggregate;
+mod command;
+mod event;
+mod holds;
+mod refusal;
+
+pub use aggregate::{Kept, LAPSED_TAKEN_MAX, ON_HAND_MAX, StockItem};
+pub use command::InventoryCommand;
+pub use event::{InventoryEvent, Stock};
+pub use holds::{End, FINISHED_KEPT_SECONDS, Hold, Holds, Stage};
+pub use refusal::InventoryRefusal;

@@ -1,6 +1,8 @@
 //! What has happened in the order context, as it stands on the wire.
 
-use kernel::{Fact, Money, PaymentId, PaymentMethod, Reason, RefundId, Sealed, Sku, Title, Tracking, UserId};
+use kernel::{
+    Fact, Money, PaymentId, PaymentMethod, Reason, RefundId, Sealed, Sku, Title, Tracking, UserId,
+};
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 

@@ -1,6 +1,6 @@
 //! What has happened in the product context, as it stands on the wire.
 
-use kernel::{Fact, Description, Money, Reason, Title};
+use kernel::{Description, Fact, Money, Reason, Title};
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 

@@ -1,6 +1,6 @@
 //! What has happened in the user context, as it stands on the wire.
 
-use kernel::{Fact, EmailClaimId, Reason, Sealed};
+use kernel::{EmailClaimId, Fact, Reason, Sealed};
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
 

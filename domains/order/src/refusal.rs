@@ -1,0 +1,91 @@
+//! Why the order context says no.
+
+use kernel::{PaymentId, Sku};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Reasons to refuse, in the order in which they are checked. `line` counts from 0, so that an edge
+/// can point at `/lines/2/quantity`.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum OrderRefusal {
+    /// The id is taken by an earlier order.
+    #[error("the order was already placed")]
+    OrderAlreadyExists,
+    /// Nothing is bought.
+    #[error("an order needs at least one line")]
+    NoLines,
+    /// More lines than one order may have.
+    #[error("an order has at most {max} lines")]
+    TooManyLines {
+        /// The bound.
+        max: u32,
+    },
+    /// None, or more than one line may have.
+    #[error("the quantity must be 1 to {max}")]
+    QuantityOutOfRange {
+        /// Which line.
+        line: u32,
+        /// The bound.
+        max: u32,
+    },
+    /// Two lines name one product.
+    #[error("{sku} stands in two lines")]
+    DuplicateSku {
+        /// The second of the two lines.
+        line: u32,
+        /// Which product.
+        sku: Sku,
+    },
+    /// Prices in two currencies.
+    #[error("all lines must have one currency")]
+    MixedCurrencies {
+        /// The first line that differs from line 0.
+        line: u32,
+    },
+    /// A price of zero or below.
+    #[error("the price must be above zero")]
+    PriceNotPositive {
+        /// Which line.
+        line: u32,
+    },
+    /// The sum has more than 64 bits.
+    #[error("the order's total is too large")]
+    TotalOverflow,
+    /// Nothing was placed under this id.
+    #[error("there is no such order")]
+    OrderUnknown,
+    /// It was called off.
+    #[error("the order was canceled")]
+    OrderCanceled,
+    /// It can't be fulfilled.
+    #[error("the order was rejected")]
+    OrderRejected,
+    /// Another payment paid it.
+    #[error("the order was already paid by payment {payment_id}")]
+    OrderAlreadyPaid {
+        /// The payment that did.
+        payment_id: PaymentId,
+    },
+    /// It is paid, and goods are set aside.
+    #[error("the order is already confirmed")]
+    OrderAlreadyConfirmed,
+    /// It has left the house.
+    #[error("the order was already shipped")]
+    OrderAlreadyShipped,
+    /// It isn't paid yet.
+    #[error("the order is not confirmed")]
+    OrderNotConfirmed,
+    /// It hasn't left the house.
+    #[error("the order is not shipped")]
+    OrderNotShipped,
+    /// Money goes back only for what was called off, rejected or delivered.
+    #[error("the order is neither canceled nor rejected nor delivered")]
+    OrderNotRefundable,
+    /// The refund was recorded with another amount.
+    #[error("the refund was recorded with another amount")]
+    RefundDiffers,
+    /// A refund is above zero, in the order's currency, and all together are at most its total.
+    #[error("the refunds exceed the order's total")]
+    RefundExceedsTotal,
+}

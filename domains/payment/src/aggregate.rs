@@ -1,0 +1,371 @@
+//! One payment: what follows from a command, and what a fact changes.
+
+use std::collections::BTreeMap;
+
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use kernel::{Decider, Money, OrderId};
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString};
+
+use crate::{Charge, PaymentCommand, PaymentEvent, PaymentRefusal, Refund, RefundStage};
+
+/// A payment of an order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Payment {
+    /// Nothing was asked.
+    #[default]
+    Unrequested,
+    /// Voided before it was requested, a tombstone: it may never begin.
+    CalledOff,
+    /// The provider is to hold the money.
+    Requested(Charge),
+    /// The customer must act first.
+    ActionRequired {
+        /// The money.
+        charge: Charge,
+        /// Where, if the provider names a page.
+        action_url: Option<String>,
+    },
+    /// The provider holds the money.
+    Authorized(Charge),
+    /// The provider was asked to take the money.
+    Capturing {
+        /// The money.
+        charge: Charge,
+        /// How much is to be taken.
+        amount: Money,
+        /// The idempotency key of the provider's capture call.
+        key: String,
+    },
+    /// The money is ours, less what goes back.
+    Captured(Charge),
+    /// The provider is to let go of the money. Wins over everything but a capture that happened.
+    Voiding(Charge),
+    /// The provider let go.
+    Voided(Charge),
+    /// The issuer said no.
+    Declined {
+        /// The money.
+        charge: Charge,
+        /// The provider's code.
+        code: String,
+        /// May the same method be tried again?
+        retryable: bool,
+    },
+    /// It can't be done.
+    Failed {
+        /// The money.
+        charge: Charge,
+        /// What the provider said.
+        code: String,
+    },
+}
+
+/// The stage by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum PaymentStatus {
+    /// The provider is to hold the money.
+    Requested,
+    /// The customer must act first.
+    ActionRequired,
+    /// The provider holds the money.
+    Authorized,
+    /// The provider was asked to take the money.
+    CaptureRequested,
+    /// The money is ours.
+    Captured,
+    /// Some of it went back.
+    PartiallyRefunded,
+    /// All of it went back.
+    Refunded,
+    /// The provider is to let go of the money.
+    VoidRequested,
+    /// The provider let go, or the payment was called off before it began.
+    Voided,
+    /// The issuer said no.
+    Declined,
+    /// It can't be done.
+    Failed,
+}
+
+pub(crate) type Decision = Result<Vec<PaymentEvent>, PaymentRefusal>;
+
+impl Payment {
+    /// The stage, once there is one.
+    pub fn status(&self) -> Option<PaymentStatus> {
+        match self {
+            Self::Unrequested => None,
+            Self::CalledOff | Self::Voided(_) => Some(PaymentStatus::Voided),
+            Self::Requested(_) => Some(PaymentStatus::Requested),
+            Self::ActionRequired { .. } => Some(PaymentStatus::ActionRequired),
+            Self::Authorized(_) => Some(PaymentStatus::Authorized),
+            Self::Capturing { .. } => Some(PaymentStatus::CaptureRequested),
+            Self::Captured(charge) => Some(match charge.refunded().amount {
+                0 => PaymentStatus::Captured,
+                back if back < charge.captured().amount => PaymentStatus::PartiallyRefunded,
+                _ => PaymentStatus::Refunded,
+            }),
+            Self::Voiding(_) => Some(PaymentStatus::VoidRequested),
+            Self::Declined { .. } => Some(PaymentStatus::Declined),
+            Self::Failed { .. } => Some(PaymentStatus::Failed),
+        }
+    }
+
+    /// The money, once requested.
+    pub fn charge(&self) -> Option<&Charge> {
+        match self {
+            Self::Unrequested | Self::CalledOff => None,
+            Self::Requested(charge)
+            | Self::ActionRequired { charge, .. }
+            | Self::Authorized(charge)
+            | Self::Capturing { charge, .. }
+            | Self::Captured(charge)
+            | Self::Voiding(charge)
+            | Self::Voided(charge)
+            | Self::Declined { charge, .. }
+            | Self::Failed { charge, .. } => Some(charge),
+        }
+    }
+
+    /// For which order, once requested.
+    pub fn order_id(&self) -> Option<OrderId> {
+        self.charge().map(|charge| charge.order_id)
+    }
+
+    /// The provider's id, once it made one.
+    pub fn intent_id(&self) -> Option<&str> {
+        self.charge().and_then(|charge| charge.intent_id.as_deref())
+    }
+
+    fn into_charge(self) -> Option<Charge> {
+        match self {
+            Self::Unrequested | Self::CalledOff => None,
+            Self::Requested(charge)
+            | Self::ActionRequired { charge, .. }
+            | Self::Authorized(charge)
+            | Self::Capturing { charge, .. }
+            | Self::Captured(charge)
+            | Self::Voiding(charge)
+            | Self::Voided(charge)
+            | Self::Declined { charge, .. }
+            | Self::Failed { charge, .. } => Some(charge),
+        }
+    }
+
+    fn charge_mut(&mut self) -> Option<&mut Charge> {
+        match self {
+            Self::Unrequested | Self::CalledOff => None,
+            Self::Requested(charge)
+            | Self::ActionRequired { charge, .. }
+            | Self::Authorized(charge)
+            | Self::Capturing { charge, .. }
+            | Self::Captured(charge)
+            | Self::Voiding(charge)
+            | Self::Voided(charge)
+            | Self::Declined { charge, .. }
+            | Self::Failed { charge, .. } => Some(charge),
+        }
+    }
+
+    fn move_to(&mut self, stage: impl FnOnce(Charge) -> Self) {
+        if self.charge().is_some()
+            && let Some(charge) = std::mem::take(self).into_charge()
+        {
+            *self = stage(charge);
+        }
+    }
+
+    fn refund_mut(&mut self, refund_id: kernel::RefundId) -> Option<&mut Refund> {
+        self.charge_mut()
+            .and_then(|charge| charge.refunds.get_mut(&refund_id))
+    }
+
+    /// An intent that is found after the void must be let go as well.
+    fn take_intent(&mut self, intent_id: &str) {
+        if let Some(charge) = self.charge_mut() {
+            charge.intent_id = Some(intent_id.to_owned());
+        }
+        if matches!(self, Self::Voided(_)) {
+            self.move_to(Self::Voiding);
+        }
+    }
+
+    /// "Void wanted" stays wanted, and money that is held after the void must be let go again.
+    fn hold(&mut self, amount: Money) {
+        let void_wanted = matches!(self, Self::Voiding(_) | Self::Voided(_));
+        self.move_to(|charge| {
+            let charge = Charge {
+                authorized: Some(amount),
+                ..charge
+            };
+            if void_wanted {
+                Self::Voiding(charge)
+            } else {
+                Self::Authorized(charge)
+            }
+        });
+    }
+}
+
+impl Decider for Payment {
+    const CONTEXT: &'static str = "payment";
+
+    fn decide(&self, command: &PaymentCommand) -> Decision {
+        match command {
+            PaymentCommand::RequestPayment {
+                order_id,
+                user_id,
+                amount,
+                method,
+            } => self.request(*order_id, *user_id, *amount, method),
+            PaymentCommand::RecordIntent { intent_id } => self.record_intent(intent_id),
+            PaymentCommand::RecordActionRequired { action_url } => {
+                self.record_action_required(action_url.as_deref())
+            }
+            PaymentCommand::RecordAuthorization { amount } => self.record_authorization(*amount),
+            PaymentCommand::RecordDecline { code, retryable } => {
+                self.record_decline(code, *retryable)
+            }
+            PaymentCommand::RecordFailure { code } => self.record_failure(code),
+            PaymentCommand::CapturePayment {} => self.capture(),
+            PaymentCommand::RecordCapture { amount } => self.record_capture(*amount),
+            PaymentCommand::VoidPayment { reason } => self.void(reason),
+            PaymentCommand::RecordVoid {} => self.record_void(),
+            PaymentCommand::RefundPayment {
+                refund_id,
+                amount,
+                reason,
+            } => self.refund(*refund_id, *amount, reason),
+            PaymentCommand::RecordRefund { refund_id } => self.record_refund(*refund_id),
+            PaymentCommand::RecordRefundFailure { refund_id, code } => {
+                self.record_refund_failure(*refund_id, code)
+            }
+        }
+    }
+
+    fn evolve(&mut self, event: &PaymentEvent) {
+        match event {
+            PaymentEvent::PaymentRequested {
+                order_id,
+                user_id,
+                amount,
+                method,
+                provider_key,
+            } => {
+                *self = Self::Requested(Charge {
+                    order_id: *order_id,
+                    user_id: *user_id,
+                    amount: *amount,
+                    method: method.clone(),
+                    create_key: provider_key.clone(),
+                    intent_id: None,
+                    authorized: None,
+                    captured: None,
+                    refunds: BTreeMap::new(),
+                });
+            }
+            PaymentEvent::ProviderIntentCreated { intent_id } => self.take_intent(intent_id),
+            PaymentEvent::PaymentActionRequired { action_url } => {
+                let action_url = action_url.clone();
+                self.move_to(|charge| Self::ActionRequired { charge, action_url });
+            }
+            PaymentEvent::PaymentAuthorized { amount } => self.hold(*amount),
+            PaymentEvent::PaymentDeclined { code, retryable } => {
+                let (code, retryable) = (code.clone(), *retryable);
+                self.move_to(|charge| Self::Declined {
+                    charge,
+                    code,
+                    retryable,
+                });
+            }
+            PaymentEvent::PaymentFailed { code } => {
+                let code = code.clone();
+                self.move_to(|charge| Self::Failed { charge, code });
+            }
+            PaymentEvent::CaptureRequested {
+                amount,
+                provider_key,
+            } => {
+                let (amount, key) = (*amount, provider_key.clone());
+                self.move_to(|charge| Self::Capturing {
+                    charge,
+                    amount,
+                    key,
+                });
+            }
+            PaymentEvent::PaymentCaptured { amount } => self.move_to(|charge| {
+                Self::Captured(Charge {
+                    authorized: charge.authorized.or(Some(*amount)),
+                    captured: Some(*amount),
+                    ..charge
+                })
+            }),
+            PaymentEvent::VoidRequested { .. } => self.move_to(Self::Voiding),
+            PaymentEvent::PaymentVoided {} => self.let_go(),
+            PaymentEvent::RefundRequested {
+                refund_id,
+                amount,
+                reason: _,
+                provider_key,
+            } => {
+                if let Some(charge) = self.charge_mut() {
+                    let refund = Refund {
+                        amount: *amount,
+                        key: provider_key.clone(),
+                        stage: RefundStage::Pending,
+                    };
+                    charge.refunds.insert(*refund_id, refund);
+                }
+            }
+            PaymentEvent::PaymentRefunded { refund_id, .. } => {
+                if let Some(refund) = self.refund_mut(*refund_id) {
+                    refund.stage = RefundStage::Done;
+                }
+            }
+            PaymentEvent::RefundFailed { refund_id, code } => {
+                if let Some(refund) = self.refund_mut(*refund_id) {
+                    refund.stage = RefundStage::Failed { code: code.clone() };
+                }
+            }
+        }
+    }
+}
+
+impl Payment {
+    fn let_go(&mut self) {
+        if matches!(self, Self::Unrequested) {
+            *self = Self::CalledOff;
+        }
+        self.move_to(|charge| {
+            Self::Voided(Charge {
+                authorized: None,
+                ..charge
+            })
+        });
+    }
+}
+
+impl Aggregate for Payment {
+    const TYPE: &'static str = "payment";
+    type Command = PaymentCommand;
+    type Event = PaymentEvent;
+    type Error = PaymentRefusal;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: PaymentCommand,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), PaymentRefusal> {
+        kernel::bridge(self, command, sink).await
+    }
+
+    fn apply(&mut self, event: PaymentEvent) {
+        self.evolve(&event);
+    }
+}
