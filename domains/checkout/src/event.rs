@@ -1,9 +1,11 @@
 //! What has happened to one checkout, as it stands on the wire.
 
 use chrono::{DateTime, Utc};
-use kernel::{Fact, Money, OrderId, PaymentMethod, Reason, Sku, UserId};
+use kernel::{Fact, Money, OrderId, PaymentMethod, Reason, Sku, Tracking, UserId};
 use serde::{Deserialize, Serialize};
 use strum::IntoStaticStr;
+
+use crate::Step;
 
 /// One line of the order: all that the saga needs of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,29 +16,7 @@ pub struct Item {
     pub quantity: u32,
 }
 
-/// A step forward; each has an undo.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "snake_case")]
-pub enum Step {
-    /// Set stock aside. Undo: release it.
-    ReserveStock {
-        /// Which.
-        sku: Sku,
-    },
-    /// Have the amount held. Undo: void it.
-    AuthorizePayment,
-    /// Make the hold on stock firm. Undo: release it.
-    CommitStock {
-        /// Which.
-        sku: Sku,
-    },
-    /// Take the amount. Undo: refund it.
-    CapturePayment,
-    /// Tell the order. No undo: the last step.
-    ConfirmOrder,
-}
-
-/// Why a checkout is being undone.
+/// What outside the steps makes a checkout undo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum Cause {
@@ -45,10 +25,35 @@ pub enum Cause {
         /// In the canceler's words.
         reason: Reason,
     },
-    /// A step succeeded after it had been given up.
+    /// The hold on stock lapsed before it was made firm: its units are free already.
+    HoldLapsed {
+        /// Which stock.
+        sku: Sku,
+    },
+    /// The authorization was let go by somebody else: no money is held any more.
+    AuthorizationLost {},
+    /// A step succeeded after it had been given up. Only that step is undone.
     LateSuccess {
         /// Which.
         step: Step,
+    },
+}
+
+/// How a checkout ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The goods left the house.
+    Shipped {},
+    /// The order was rejected; nothing is held and no money is kept.
+    Rejected {
+        /// The code of what came in the way.
+        reason: Reason,
+    },
+    /// The order was canceled; nothing is held and no money is kept.
+    Canceled {
+        /// In the canceler's words.
+        reason: Reason,
     },
 }
 
@@ -78,7 +83,7 @@ pub enum CheckoutEvent {
         /// The saga's definition that this checkout keeps to its end.
         revision: u32,
     },
-    /// A step is done.
+    /// A step is done. While undoing: the money was taken all the same, and is to go back.
     StepSucceeded {
         /// Which.
         step: Step,
@@ -109,19 +114,34 @@ pub enum CheckoutEvent {
     },
     /// A step's undo failed; it is tried again until its budget is spent.
     UndoFailed {
-        /// Which.
+        /// Which. For [`Step::ConfirmOrder`]: rejecting the order.
         step: Step,
         /// Counted from 1.
         attempt: u32,
         /// What was answered.
         message: String,
+        /// Not before this it is tried again.
+        retry_at: DateTime<Utc>,
     },
-    /// The order is confirmed. Not the end: shipping or a cancellation follows.
+    /// The order is confirmed, which takes the place of the last step's success. Not the end:
+    /// shipping or a cancellation follows.
     CheckoutCompleted {},
-    /// Everything that was done is undone.
-    CheckoutUndone {},
+    /// The order left the house: its stock is booked out.
+    ShippingStarted {
+        /// The carrier's number.
+        tracking: Tracking,
+    },
+    /// Everything that was done is undone; the order is to be rejected.
+    CheckoutUndone {
+        /// The undo that came last; it has no `UndoSucceeded` of its own.
+        step: Step,
+    },
     /// It waits for an operator.
     CheckoutSuspended {
+        /// What can't be done or undone.
+        step: Step,
+        /// The attempt that was the last; the next one is the operator's.
+        attempt: u32,
         /// What is wrong.
         why: String,
     },
@@ -130,8 +150,14 @@ pub enum CheckoutEvent {
         /// Who.
         by: String,
     },
-    /// Nothing more will be asked, except to undo a late success.
-    CheckoutEnded {},
+    /// The order is closed. Nothing more will be asked, except to undo a late success.
+    CheckoutEnded {
+        /// How.
+        outcome: Outcome,
+        /// The step, or its undo, that came last and has no event of its own. `None` when it was
+        /// the order's own word that ended the checkout.
+        step: Option<Step>,
+    },
 }
 
 impl cqrs_es::DomainEvent for CheckoutEvent {

@@ -1,0 +1,199 @@
+//! The checkout: `decide` takes a fact in, `evolve` remembers what follows from it.
+
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use kernel::{Decider, OrderId};
+use serde::{Deserialize, Serialize};
+
+use crate::state::Flow;
+use crate::{CheckoutEvent, CheckoutFact, CheckoutRefusal, Stage, Status};
+
+/// The definition that checkouts which start now follow to their end.
+pub const REVISION: u32 = 1;
+
+/// The progress of one order through stock, payment, confirmation and shipping.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Checkout {
+    /// No order was placed.
+    #[default]
+    NotStarted,
+    /// An order was placed.
+    Started(Started),
+}
+
+/// A checkout on its way. What it knows is its own; what it wants is in [`Checkout::pending`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Started(Box<Flow>);
+
+impl Checkout {
+    pub(crate) fn started(flow: Flow) -> Self {
+        Self::Started(Started(Box::new(flow)))
+    }
+
+    pub(crate) fn flow(&self) -> Option<&Flow> {
+        match self {
+            Self::NotStarted => None,
+            Self::Started(Started(flow)) => Some(flow),
+        }
+    }
+
+    pub(crate) fn flow_mut(&mut self) -> Option<&mut Flow> {
+        match self {
+            Self::NotStarted => None,
+            Self::Started(Started(flow)) => Some(flow),
+        }
+    }
+
+    /// Which order it is about, once started.
+    pub fn order_id(&self) -> Option<OrderId> {
+        self.flow().map(|flow| flow.order_id)
+    }
+
+    /// The definition that it follows, once started.
+    pub fn revision(&self) -> Option<u32> {
+        self.flow().map(|flow| flow.revision)
+    }
+
+    /// Where it is.
+    pub fn status(&self) -> Status {
+        let Some(flow) = self.flow() else {
+            return Status::NotStarted;
+        };
+        if flow.suspension.is_some() {
+            return Status::Suspended;
+        }
+        match flow.stage {
+            Stage::Reserving
+            | Stage::Authorizing
+            | Stage::Committing
+            | Stage::Capturing
+            | Stage::Confirming => Status::Running,
+            Stage::Completed => Status::Completed,
+            Stage::Shipping => Status::Shipping,
+            Stage::Undoing => Status::Undoing,
+            Stage::Undone => Status::Undone,
+            Stage::Ended => Status::Ended,
+        }
+    }
+
+    /// The stage in its flow, once started; also while suspended.
+    pub fn stage(&self) -> Option<Stage> {
+        self.flow().map(|flow| flow.stage)
+    }
+
+    /// What follows from a fact: one event, or none when it is repeated, late or of no concern.
+    ///
+    /// # Errors
+    /// The checkout has not started: the fact must come again later.
+    pub fn react(&self, fact: &CheckoutFact) -> Result<Option<CheckoutEvent>, CheckoutRefusal> {
+        match self.flow() {
+            Some(flow) => Ok(flow.react(fact)),
+            None => start(fact).map(Some),
+        }
+    }
+}
+
+fn start(fact: &CheckoutFact) -> Result<CheckoutEvent, CheckoutRefusal> {
+    let CheckoutFact::OrderPlaced {
+        order_id,
+        user_id,
+        items,
+        total,
+        payment_method,
+        placed_at,
+        reserved_until,
+        deadline,
+    } = fact
+    else {
+        return Err(CheckoutRefusal::CheckoutNotStarted {});
+    };
+    Ok(CheckoutEvent::CheckoutStarted {
+        order_id: *order_id,
+        user_id: *user_id,
+        items: items.clone(),
+        total: *total,
+        payment_method: payment_method.clone(),
+        started_at: *placed_at,
+        reserved_until: *reserved_until,
+        deadline: *deadline,
+        revision: REVISION,
+    })
+}
+
+impl Flow {
+    /// A table of contents: what each fact means is said in `stock.rs`, `money.rs`, `order.rs` and
+    /// `answer.rs`. Whatever they don't name is late or repeated, and ignored.
+    fn react(&self, fact: &CheckoutFact) -> Option<CheckoutEvent> {
+        match fact {
+            CheckoutFact::OrderPlaced { .. } => None,
+            CheckoutFact::OrderConfirmed {} => self.confirmed(),
+            CheckoutFact::OrderRejected { reason } => self.rejected(reason),
+            CheckoutFact::OrderCanceled { reason } => self.canceled(reason),
+            CheckoutFact::OrderShipped { tracking } => self.shipped(tracking),
+            CheckoutFact::StockReserved { sku, attempt } => self.reserved(sku, *attempt),
+            CheckoutFact::ReservationCommitted { sku, attempt } => self.committed(sku, *attempt),
+            CheckoutFact::ReservationReleased { sku, attempt }
+            | CheckoutFact::ReservationExpired { sku, attempt } => self.freed(sku, *attempt),
+            CheckoutFact::StockShipped { sku, attempt } => self.stock_shipped(sku, *attempt),
+            CheckoutFact::PaymentAuthorized {} => self.authorized(),
+            CheckoutFact::PaymentDeclined { code } => self.declined(code, "the issuer said no"),
+            CheckoutFact::PaymentFailed { code } => self.declined(code, "the payment failed"),
+            CheckoutFact::PaymentCaptured { amount: _ } => self.captured(),
+            CheckoutFact::PaymentVoided {} => self.voided(),
+            CheckoutFact::PaymentRefunded { refund_id } => self.refunded(*refund_id),
+            CheckoutFact::RefundFailed {
+                refund_id,
+                code,
+                at,
+            } => self.refund_failed(*refund_id, code, *at),
+            CheckoutFact::AskRefused {
+                ask,
+                code,
+                message,
+                at,
+            } => self.ask_refused(ask, code, message, *at),
+            CheckoutFact::NothingToUndo { ask } => self.nothing_to_undo(ask),
+            CheckoutFact::DeadlineReached { at } => self.timed_out(*at),
+            CheckoutFact::Resumed { by } => self.resumed(by),
+        }
+    }
+}
+
+impl Decider for Checkout {
+    const CONTEXT: &'static str = "checkout";
+
+    fn decide(&self, fact: &CheckoutFact) -> Result<Vec<CheckoutEvent>, CheckoutRefusal> {
+        Ok(self.react(fact)?.into_iter().collect())
+    }
+
+    fn evolve(&mut self, event: &CheckoutEvent) {
+        if let Some(flow) = self.flow_mut() {
+            flow.evolve(event);
+        } else if let Some(flow) = Flow::start(event) {
+            *self = Self::started(flow);
+        }
+    }
+}
+
+impl Aggregate for Checkout {
+    const TYPE: &'static str = "checkout";
+    type Command = CheckoutFact;
+    type Event = CheckoutEvent;
+    type Error = CheckoutRefusal;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        fact: CheckoutFact,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), CheckoutRefusal> {
+        kernel::bridge(self, fact, sink).await
+    }
+
+    fn apply(&mut self, event: CheckoutEvent) {
+        self.evolve(&event);
+    }
+}

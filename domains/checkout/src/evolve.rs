@@ -1,0 +1,305 @@
+//! What the events change.
+
+use kernel::{Reason, Sku};
+
+use crate::state::{Fate, Flow, Funds, Hold, Line, Notice, Suspension, Tries};
+use crate::{Cause, CheckoutEvent, Each, Outcome, Stage, Step, row};
+
+/// The order's reason when a hold lapsed before it was made firm.
+pub const RESERVATION_EXPIRED: &str = "reservation_expired";
+
+/// The order's reason when the authorization was let go by somebody else.
+pub const PAYMENT_VOIDED: &str = "payment_voided";
+
+/// The order's reason when stock was not set aside in time.
+pub const RESERVATION_TIMED_OUT: &str = "reservation_timed_out";
+
+/// The order's reason when the payment was not authorized in time.
+pub const PAYMENT_TIMED_OUT: &str = "payment_timed_out";
+
+impl Flow {
+    /// The state after the first event; any other event is no start.
+    pub(crate) fn start(event: &CheckoutEvent) -> Option<Self> {
+        let CheckoutEvent::CheckoutStarted {
+            order_id,
+            user_id,
+            items,
+            total,
+            payment_method,
+            started_at: _,
+            reserved_until,
+            deadline,
+            revision,
+        } = event
+        else {
+            return None;
+        };
+        let line = |item: &crate::Item| Line {
+            sku: item.sku.clone(),
+            quantity: item.quantity,
+            hold: Hold::Reserving,
+            tries: Tries::default(),
+        };
+        Some(Self {
+            order_id: *order_id,
+            user_id: *user_id,
+            total: *total,
+            payment_method: payment_method.clone(),
+            reserved_until: *reserved_until,
+            deadline: *deadline,
+            revision: *revision,
+            stage: Stage::Reserving,
+            lines: items.iter().map(line).collect(),
+            funds: Funds::Untouched,
+            money_tries: Tries::default(),
+            fate: Fate::Open,
+            reject_tries: Tries::default(),
+            notices: Vec::new(),
+            suspension: None,
+        })
+    }
+
+    pub(crate) fn evolve(&mut self, event: &CheckoutEvent) {
+        match event {
+            CheckoutEvent::CheckoutStarted { .. } => {}
+            CheckoutEvent::StepSucceeded { step } => self.succeed(step),
+            CheckoutEvent::StepRefused { step, code, .. } => {
+                self.refuse(step);
+                self.reject_for(code);
+            }
+            CheckoutEvent::StepTimedOut { step } => {
+                let stock = step.sku().is_some();
+                self.reject_for(if stock {
+                    RESERVATION_TIMED_OUT
+                } else {
+                    PAYMENT_TIMED_OUT
+                });
+            }
+            CheckoutEvent::UndoStarted { cause } => self.turn_back(cause),
+            CheckoutEvent::UndoSucceeded { step } => self.undo(step),
+            CheckoutEvent::UndoFailed {
+                step,
+                attempt,
+                retry_at,
+                ..
+            } => {
+                if let Some(tries) = self.tries_mut(step) {
+                    tries.attempt = attempt.saturating_add(1);
+                    tries.failures = tries.failures.saturating_add(1);
+                    tries.retry_at = Some(*retry_at);
+                }
+            }
+            CheckoutEvent::CheckoutCompleted {} => self.enter(Stage::Completed),
+            CheckoutEvent::ShippingStarted { tracking } => {
+                self.enter(Stage::Completed);
+                self.enter(Stage::Shipping);
+                let tracking = tracking.clone();
+                self.notices.push(Notice::Shipped { tracking });
+            }
+            CheckoutEvent::CheckoutUndone { step } => {
+                self.undo(step);
+                self.enter(Stage::Undone);
+            }
+            CheckoutEvent::CheckoutSuspended { step, attempt, why } => {
+                self.suspend(step, *attempt, why);
+            }
+            CheckoutEvent::CheckoutResumed { .. } => self.suspension = None,
+            CheckoutEvent::CheckoutEnded { outcome, step } => self.end(outcome, step.as_ref()),
+        }
+    }
+
+    fn succeed(&mut self, step: &Step) {
+        match step {
+            Step::ReserveStock { sku } => self.hold(sku, Hold::Reserved),
+            Step::CommitStock { sku } => self.hold(sku, Hold::Committed),
+            Step::ShipStock { sku } => self.hold(sku, Hold::Shipped),
+            Step::AuthorizePayment => self.funds = Funds::Authorized,
+            Step::CapturePayment => self.funds = Funds::Captured,
+            Step::ConfirmOrder => {}
+        }
+        let Some(row) = row(self.stage).filter(|_| self.stage.is_forward()) else {
+            return;
+        };
+        let done = match row.step {
+            Each::Line(_) => self.lines.iter().all(|line| match line.hold {
+                Hold::Reserved => self.stage == Stage::Reserving,
+                Hold::Committed => self.stage == Stage::Committing,
+                Hold::Reserving
+                | Hold::Committing
+                | Hold::Shipping
+                | Hold::Shipped
+                | Hold::Refused
+                | Hold::Free => false,
+            }),
+            Each::Order(ref own) => own == step,
+        };
+        if done {
+            self.enter(row.then);
+        }
+    }
+
+    /// Being in a stage means that its step may have been asked, so its outcome is unknown from
+    /// here on.
+    fn enter(&mut self, stage: Stage) {
+        match stage {
+            Stage::Authorizing => self.funds = Funds::Requested,
+            Stage::Committing => self.hold_all(Hold::Committing),
+            Stage::Capturing => self.funds = Funds::Capturing,
+            Stage::Completed => {
+                if !self.notices.contains(&Notice::Confirmed) {
+                    self.notices.push(Notice::Confirmed);
+                }
+            }
+            Stage::Shipping => self.hold_all(Hold::Shipping),
+            Stage::Reserving
+            | Stage::Confirming
+            | Stage::Undoing
+            | Stage::Undone
+            | Stage::Ended => {}
+        }
+        self.stage = stage;
+    }
+
+    fn refuse(&mut self, step: &Step) {
+        match step {
+            Step::ReserveStock { sku } => self.hold(sku, Hold::Refused),
+            Step::AuthorizePayment => self.funds = Funds::Declined,
+            Step::CapturePayment => self.funds = Funds::Authorized,
+            Step::CommitStock { .. } | Step::ShipStock { .. } | Step::ConfirmOrder => {}
+        }
+    }
+
+    /// With nothing to undo, the order can be rejected at once.
+    fn reject_for(&mut self, code: &str) {
+        self.fate = Fate::Rejecting {
+            reason: reason(code),
+        };
+        let clean = self.is_clean();
+        self.enter(if clean { Stage::Undone } else { Stage::Undoing });
+    }
+
+    fn turn_back(&mut self, cause: &Cause) {
+        match cause {
+            Cause::OrderCanceled { reason } => {
+                let reason = reason.clone();
+                self.fate = Fate::Canceled { reason };
+                self.enter(Stage::Undoing);
+            }
+            Cause::HoldLapsed { sku } => {
+                self.hold(sku, Hold::Free);
+                self.reject_for(RESERVATION_EXPIRED);
+            }
+            Cause::AuthorizationLost {} => {
+                self.funds = Funds::Voided;
+                self.reject_for(PAYMENT_VOIDED);
+            }
+            // The stage stays: also an ended checkout undoes what comes late.
+            Cause::LateSuccess { step } => {
+                match step {
+                    Step::ReserveStock { sku } | Step::CommitStock { sku } => {
+                        self.hold(sku, Hold::Reserved);
+                    }
+                    Step::AuthorizePayment => self.funds = Funds::Authorized,
+                    Step::CapturePayment => self.funds = Funds::Captured,
+                    Step::ConfirmOrder | Step::ShipStock { .. } => {}
+                }
+                // An earlier undo of it may have been asked and answered: this is another one.
+                if let Some(tries) = self.tries_mut(step) {
+                    tries.attempt = tries.attempt.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn undo(&mut self, step: &Step) {
+        match step {
+            Step::ReserveStock { sku } | Step::CommitStock { sku } => self.hold(sku, Hold::Free),
+            Step::AuthorizePayment => self.funds = Funds::Voided,
+            Step::CapturePayment => self.funds = Funds::Refunded,
+            Step::ConfirmOrder | Step::ShipStock { .. } => {}
+        }
+        if self.suspension.as_ref().is_some_and(|s| s.step == *step) {
+            self.suspension = None;
+        }
+    }
+
+    fn suspend(&mut self, step: &Step, attempt: u32, why: &str) {
+        self.suspension = Some(Suspension {
+            step: step.clone(),
+            why: why.to_owned(),
+        });
+        if let Some(tries) = self.tries_mut(step) {
+            *tries = Tries {
+                attempt: attempt.saturating_add(1),
+                ..Tries::default()
+            };
+        }
+    }
+
+    fn end(&mut self, outcome: &Outcome, step: Option<&Step>) {
+        self.suspension = None;
+        match outcome {
+            Outcome::Shipped {} => {
+                if let Some(step) = step {
+                    self.succeed(step);
+                }
+                self.fate = Fate::Shipped;
+            }
+            Outcome::Rejected { reason } => {
+                let reason = reason.clone();
+                self.notices.push(Notice::Rejected {
+                    reason: reason.clone(),
+                });
+                self.fate = Fate::Rejected { reason };
+            }
+            Outcome::Canceled { reason } => {
+                if let Some(step) = step {
+                    self.undo(step);
+                }
+                let reason = reason.clone();
+                self.notices.push(Notice::Canceled {
+                    reason: reason.clone(),
+                });
+                self.fate = Fate::Canceled { reason };
+            }
+        }
+        self.enter(Stage::Ended);
+    }
+
+    fn hold(&mut self, sku: &Sku, hold: Hold) {
+        if let Some(line) = self.lines.iter_mut().find(|line| line.sku == *sku) {
+            line.hold = hold;
+        }
+    }
+
+    fn hold_all(&mut self, hold: Hold) {
+        for line in &mut self.lines {
+            line.hold = hold;
+        }
+    }
+}
+
+/// A code as the order's reason. Codes come from the bus: whatever a reason can't hold is dropped.
+#[expect(
+    clippy::expect_used,
+    reason = "a literal that parses; the test below proves it"
+)]
+fn reason(code: &str) -> Reason {
+    let kept = code.chars().filter(|c| !c.is_control());
+    let kept: String = kept.take(Reason::LENGTH_MAX).collect();
+    kept.parse()
+        .unwrap_or_else(|_| "refused".parse().expect("a reason"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_code_becomes_a_reason() {
+        assert_eq!(reason("card_declined").as_str(), "card_declined");
+        assert_eq!(reason("a\r\nb").as_str(), "ab");
+        assert_eq!(reason(" ").as_str(), "refused");
+        assert_eq!(reason(&"x".repeat(900)).as_str().len(), Reason::LENGTH_MAX);
+    }
+}

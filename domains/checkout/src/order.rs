@@ -1,0 +1,93 @@
+//! What the order's facts mean, and what the saga's own timer and operator do.
+
+use chrono::{DateTime, Utc};
+use kernel::{Reason, Tracking};
+
+use crate::state::{Fate, Flow, Hold};
+use crate::{Cause, CheckoutEvent, Outcome, Stage, Step};
+
+impl Flow {
+    pub(crate) fn confirmed(&self) -> Option<CheckoutEvent> {
+        (self.stage == Stage::Confirming).then_some(CheckoutEvent::CheckoutCompleted {})
+    }
+
+    /// An order that has shipped was confirmed, even if that word comes later.
+    pub(crate) fn shipped(&self, tracking: &Tracking) -> Option<CheckoutEvent> {
+        matches!(self.stage, Stage::Confirming | Stage::Completed).then(|| {
+            CheckoutEvent::ShippingStarted {
+                tracking: tracking.clone(),
+            }
+        })
+    }
+
+    pub(crate) fn rejected(&self, reason: &Reason) -> Option<CheckoutEvent> {
+        let outcome = Outcome::Rejected {
+            reason: reason.clone(),
+        };
+        (self.stage == Stage::Undone).then_some(CheckoutEvent::CheckoutEnded {
+            outcome,
+            step: None,
+        })
+    }
+
+    /// A cancellation starts the undo, joins one that is under way (the order is then not to be
+    /// rejected), or ends a checkout that waited for the order's rejection.
+    pub(crate) fn canceled(&self, reason: &Reason) -> Option<CheckoutEvent> {
+        let reason = reason.clone();
+        match (self.stage, &self.fate) {
+            (Stage::Undone, _) => Some(CheckoutEvent::CheckoutEnded {
+                outcome: Outcome::Canceled { reason },
+                step: None,
+            }),
+            (
+                Stage::Reserving
+                | Stage::Authorizing
+                | Stage::Committing
+                | Stage::Capturing
+                | Stage::Confirming
+                | Stage::Completed
+                | Stage::Undoing,
+                Fate::Open | Fate::Rejecting { .. },
+            ) => Some(CheckoutEvent::UndoStarted {
+                cause: Cause::OrderCanceled { reason },
+            }),
+            // Late or repeated: ignore.
+            _ => None,
+        }
+    }
+
+    /// Only the waits for stock and for the authorization have an end: from there on the money is
+    /// held, and every step is retried until it is answered.
+    pub(crate) fn timed_out(&self, at: DateTime<Utc>) -> Option<CheckoutEvent> {
+        if at < self.deadline {
+            return None;
+        }
+        let step = match self.stage {
+            Stage::Reserving => {
+                let open = self
+                    .lines
+                    .iter()
+                    .find(|line| line.hold == Hold::Reserving)?;
+                Step::ReserveStock {
+                    sku: open.sku.clone(),
+                }
+            }
+            Stage::Authorizing => Step::AuthorizePayment,
+            Stage::Committing
+            | Stage::Capturing
+            | Stage::Confirming
+            | Stage::Completed
+            | Stage::Shipping
+            | Stage::Undoing
+            | Stage::Undone
+            | Stage::Ended => return None,
+        };
+        Some(CheckoutEvent::StepTimedOut { step })
+    }
+
+    pub(crate) fn resumed(&self, by: &str) -> Option<CheckoutEvent> {
+        self.suspension
+            .is_some()
+            .then(|| CheckoutEvent::CheckoutResumed { by: by.to_owned() })
+    }
+}

@@ -1,0 +1,325 @@
+//! What is due: which asks follow from the state, and the commands that they become.
+
+use ::order::OrderCommand;
+use chrono::{DateTime, Utc};
+use inventory::InventoryCommand;
+use kernel::{AggregateId, Reason, ReservationId, Sku};
+use notification::{Channel, Details, NotificationCommand, Template, notification_id};
+use payment::{PaymentCommand, payment_id};
+use serde::Serialize;
+
+use crate::state::{Fate, Flow, Funds, Hold, Notice, RESERVATION_ATTEMPT};
+use crate::{Ask, Checkout, Due, Each, Stage, Step, ask_id, refund_id_of, row};
+
+impl Checkout {
+    /// Everything that is to be asked now. The same asks under the same ids until the facts arrive
+    /// that settle them, so they are sent again after every delivery; sending one twice is harmless.
+    pub fn pending(&self, now: DateTime<Utc>) -> Vec<Due> {
+        let Some(flow) = self.flow() else {
+            return Vec::new();
+        };
+        let asks = flow.asks().into_iter();
+        asks.filter(|ask| flow.is_time(ask, now))
+            .filter_map(|ask| flow.due(ask, now))
+            .collect()
+    }
+
+    /// When the checkout wants to be woken. `None` = it waits for facts only.
+    pub fn deadline(&self) -> Option<DateTime<Utc>> {
+        let flow = self.flow()?;
+        match flow.stage {
+            Stage::Reserving | Stage::Authorizing => Some(flow.deadline),
+            Stage::Committing
+            | Stage::Capturing
+            | Stage::Confirming
+            | Stage::Completed
+            | Stage::Shipping
+            | Stage::Undoing
+            | Stage::Undone
+            | Stage::Ended => flow
+                .asks()
+                .iter()
+                .filter_map(|ask| flow.retry_at(ask))
+                .min(),
+        }
+    }
+}
+
+impl Flow {
+    /// What is due, waits aside.
+    pub(crate) fn asks(&self) -> Vec<Ask> {
+        let mut asks = Vec::new();
+        if self.suspension.is_none() {
+            asks.extend(self.steps());
+            asks.extend(self.undos());
+            asks.extend(self.closing());
+        }
+        asks.extend(self.mails());
+        asks
+    }
+
+    fn steps(&self) -> Vec<Ask> {
+        let Some(row) = row(self.stage) else {
+            return Vec::new();
+        };
+        let step = |step: Step| Ask::Step {
+            attempt: self.tries(&step).map_or(1, |tries| tries.attempt),
+            step,
+        };
+        match &row.step {
+            Each::Line(of) => {
+                let open = self.lines.iter().filter(|line| match line.hold {
+                    Hold::Reserving => self.stage == Stage::Reserving,
+                    Hold::Committing => self.stage == Stage::Committing,
+                    Hold::Shipping => self.stage == Stage::Shipping,
+                    Hold::Reserved
+                    | Hold::Committed
+                    | Hold::Shipped
+                    | Hold::Refused
+                    | Hold::Free => false,
+                });
+                open.map(|line| step(of(line.sku.clone()))).collect()
+            }
+            Each::Order(own) => vec![step(own.clone())],
+        }
+    }
+
+    /// Newest first: what comes later in the table is undone before what comes earlier is.
+    fn undos(&self) -> Vec<Ask> {
+        if !self.is_unwinding() {
+            return Vec::new();
+        }
+        let taken = matches!(self.funds, Funds::Capturing | Funds::Captured);
+        let firm = self.lines.iter().any(|line| match line.hold {
+            Hold::Committing | Hold::Committed => true,
+            Hold::Reserving
+            | Hold::Reserved
+            | Hold::Shipping
+            | Hold::Shipped
+            | Hold::Refused
+            | Hold::Free => false,
+        });
+        let stock_first = firm && !taken;
+        if self.money_is_clean() || (stock_first && !self.stock_is_clean()) {
+            let open = self.lines.iter().filter(|line| !line.is_clean());
+            return open.map(|line| self.undo_ask(line.newest_step())).collect();
+        }
+        let step = match self.funds {
+            Funds::Captured => Step::CapturePayment,
+            Funds::Untouched
+            | Funds::Requested
+            | Funds::Authorized
+            | Funds::Capturing
+            | Funds::Declined
+            | Funds::Voided
+            | Funds::Refunded => Step::AuthorizePayment,
+        };
+        vec![self.undo_ask(step)]
+    }
+
+    fn undo_ask(&self, step: Step) -> Ask {
+        Ask::Undo {
+            attempt: self.tries(&step).map_or(1, |tries| tries.attempt),
+            step,
+        }
+    }
+
+    fn closing(&self) -> Vec<Ask> {
+        let mut asks = Vec::new();
+        if self.stage == Stage::Undone && self.is_clean() {
+            asks.push(Ask::RejectOrder {
+                attempt: self.reject_tries.attempt,
+            });
+        }
+        if self.money_went_back() {
+            asks.push(Ask::RecordRefund);
+        }
+        asks
+    }
+
+    /// The order takes a refund once it is closed.
+    fn money_went_back(&self) -> bool {
+        self.stage == Stage::Ended && self.funds == Funds::Refunded
+    }
+
+    fn mails(&self) -> Vec<Ask> {
+        let notify = |template| Ask::Notify { template };
+        let told = self.notices.iter().map(|notice| match notice {
+            Notice::Confirmed => Template::OrderConfirmed,
+            Notice::Shipped { .. } => Template::OrderShipped,
+            Notice::Rejected { .. } => Template::OrderRejected,
+            Notice::Canceled { .. } => Template::OrderCanceled,
+        });
+        let refunded = self.money_went_back().then_some(Template::OrderRefunded);
+        told.chain(refunded).map(notify).collect()
+    }
+
+    fn retry_at(&self, ask: &Ask) -> Option<DateTime<Utc>> {
+        let tries = match ask {
+            Ask::Step { step, .. } | Ask::Undo { step, .. } => self.tries(step)?,
+            Ask::RejectOrder { .. } => &self.reject_tries,
+            Ask::RecordRefund | Ask::Notify { .. } => return None,
+        };
+        tries.retry_at
+    }
+
+    fn is_time(&self, ask: &Ask, now: DateTime<Utc>) -> bool {
+        self.retry_at(ask).is_none_or(|at| at <= now)
+    }
+
+    fn due(&self, ask: Ask, now: DateTime<Utc>) -> Option<Due> {
+        match &ask {
+            Ask::Step { step, .. } => self.step_due(step, now),
+            Ask::Undo { step, attempt } => self.undo_due(step, *attempt, now),
+            Ask::RejectOrder { .. } => Some(self.of_order(&OrderCommand::RejectOrder {
+                reason: self.reason()?,
+            })),
+            Ask::RecordRefund => Some(self.of_order(&OrderCommand::RecordRefund {
+                refund_id: refund_id_of(self.order_id, self.money_tries.attempt),
+                amount: self.total,
+            })),
+            Ask::Notify { template } => Some(self.of_notification(*template)),
+        }
+        .map(|Addressed(context, aggregate_id, command)| Due {
+            ask_id: ask_id(self.order_id, &ask),
+            label: ask,
+            context,
+            kind: None,
+            aggregate_id,
+            command,
+        })
+    }
+
+    fn step_due(&self, step: &Step, at: DateTime<Utc>) -> Option<Addressed> {
+        let reservation = self.reservation();
+        Some(match step {
+            Step::ReserveStock { sku } => of_inventory(
+                sku,
+                &InventoryCommand::ReserveStock {
+                    reservation,
+                    quantity: self.line(sku)?.quantity,
+                    expires_at: self.reserved_until,
+                    at,
+                },
+            ),
+            Step::CommitStock { sku } => of_inventory(
+                sku,
+                &InventoryCommand::CommitReservation { reservation, at },
+            ),
+            Step::ShipStock { sku } => {
+                of_inventory(sku, &InventoryCommand::ShipReservation { reservation, at })
+            }
+            Step::AuthorizePayment => self.of_payment(&PaymentCommand::RequestPayment {
+                order_id: self.order_id,
+                user_id: self.user_id,
+                amount: self.total,
+                method: self.payment_method.clone(),
+            }),
+            Step::CapturePayment => self.of_payment(&PaymentCommand::CapturePayment {}),
+            Step::ConfirmOrder => self.of_order(&OrderCommand::ConfirmOrder {
+                payment_id: payment_id(self.order_id),
+            }),
+        })
+    }
+
+    fn undo_due(&self, step: &Step, attempt: u32, at: DateTime<Utc>) -> Option<Addressed> {
+        let reason = self.reason()?;
+        match step {
+            Step::ReserveStock { sku } | Step::CommitStock { sku } => Some(of_inventory(
+                sku,
+                &InventoryCommand::ReleaseReservation {
+                    reservation: self.reservation(),
+                    reason,
+                    expires_at: self.reserved_until,
+                    at,
+                },
+            )),
+            Step::AuthorizePayment => {
+                Some(self.of_payment(&PaymentCommand::VoidPayment { reason }))
+            }
+            Step::CapturePayment => Some(self.of_payment(&PaymentCommand::RefundPayment {
+                refund_id: refund_id_of(self.order_id, attempt),
+                amount: self.total,
+                reason,
+            })),
+            Step::ConfirmOrder | Step::ShipStock { .. } => None,
+        }
+    }
+
+    /// Why everything is undone.
+    fn reason(&self) -> Option<Reason> {
+        match &self.fate {
+            Fate::Rejecting { reason } | Fate::Rejected { reason } | Fate::Canceled { reason } => {
+                Some(reason.clone())
+            }
+            Fate::Open | Fate::Shipped => None,
+        }
+    }
+
+    fn reservation(&self) -> ReservationId {
+        ReservationId {
+            order_id: self.order_id,
+            attempt: RESERVATION_ATTEMPT,
+        }
+    }
+
+    fn of_order(&self, command: &OrderCommand) -> Addressed {
+        Addressed("order", self.order_id.into(), json(command))
+    }
+
+    fn of_payment(&self, command: &PaymentCommand) -> Addressed {
+        let id = payment_id(self.order_id);
+        Addressed("payment", id.into(), json(command))
+    }
+
+    /// The order itself stands for the source event: one mail of a kind for each order, whatever
+    /// is repeated.
+    fn of_notification(&self, template: Template) -> Addressed {
+        let channel = Channel::Email;
+        let id = notification_id(self.order_id.0, template, channel, self.user_id);
+        let command = NotificationCommand::RequestNotification {
+            user_id: self.user_id,
+            template,
+            channel,
+            details: self.details(template),
+        };
+        Addressed("notification", id.into(), json(&command))
+    }
+
+    fn details(&self, template: Template) -> Details {
+        let mut details = Details {
+            order_id: Some(self.order_id),
+            ..Details::default()
+        };
+        if matches!(template, Template::OrderConfirmed | Template::OrderRefunded) {
+            details.amount = Some(self.total);
+        }
+        for notice in &self.notices {
+            match (notice, template) {
+                (Notice::Shipped { tracking }, Template::OrderShipped) => {
+                    details.tracking = Some(tracking.clone());
+                }
+                (Notice::Rejected { reason }, Template::OrderRejected)
+                | (Notice::Canceled { reason }, Template::OrderCanceled) => {
+                    details.reason = Some(reason.clone());
+                }
+                // Another mail's.
+                _ => {}
+            }
+        }
+        details
+    }
+}
+
+/// Whom, which one, what.
+struct Addressed(&'static str, AggregateId, serde_json::Value);
+
+fn of_inventory(sku: &Sku, command: &InventoryCommand) -> Addressed {
+    Addressed("inventory", sku.into(), json(command))
+}
+
+/// A command always serializes: string keys, no maps of structs. Should one ever not, its context
+/// answers that it can't read `null`, which is seen.
+fn json(command: &impl Serialize) -> serde_json::Value {
+    serde_json::to_value(command).unwrap_or(serde_json::Value::Null)
+}

@@ -1,0 +1,107 @@
+//! The saga on one page: every step, what it asks, what says that it is done, and its undo.
+
+use std::fmt;
+
+use kernel::Sku;
+use serde::{Deserialize, Serialize};
+
+use crate::Stage;
+
+/// A step forward.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum Step {
+    /// Set stock aside. Undo: release it.
+    ReserveStock {
+        /// Which.
+        sku: Sku,
+    },
+    /// Have the amount held. Undo: void it.
+    AuthorizePayment,
+    /// Make the hold on stock firm. Undo: release it.
+    CommitStock {
+        /// Which.
+        sku: Sku,
+    },
+    /// Take the amount. Undo: refund it.
+    CapturePayment,
+    /// Tell the order that it is paid and held. Nothing of it is undone: an order that can't be
+    /// had is rejected, and one that was canceled knows already.
+    ConfirmOrder,
+    /// Book the stock out once the order has left the house. No undo: the goods are gone.
+    ShipStock {
+        /// Which.
+        sku: Sku,
+    },
+}
+
+impl Step {
+    /// The stock that the step is about, if it is about stock.
+    pub fn sku(&self) -> Option<&Sku> {
+        match self {
+            Self::ReserveStock { sku } | Self::CommitStock { sku } | Self::ShipStock { sku } => {
+                Some(sku)
+            }
+            Self::AuthorizePayment | Self::CapturePayment | Self::ConfirmOrder => None,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    /// `reserve_stock-MUG`, `capture_payment`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ReserveStock { sku } => write!(f, "reserve_stock-{sku}"),
+            Self::AuthorizePayment => f.write_str("authorize_payment"),
+            Self::CommitStock { sku } => write!(f, "commit_stock-{sku}"),
+            Self::CapturePayment => f.write_str("capture_payment"),
+            Self::ConfirmOrder => f.write_str("confirm_order"),
+            Self::ShipStock { sku } => write!(f, "ship_stock-{sku}"),
+        }
+    }
+}
+
+/// How often a step is taken.
+#[derive(Debug, Clone)]
+pub enum Each {
+    /// Once for each line, all at the same time.
+    Line(fn(Sku) -> Step),
+    /// Once for the order.
+    Order(Step),
+}
+
+/// One line of the table.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// While the checkout is here, the step is due.
+    pub stage: Stage,
+    /// The step.
+    pub step: Each,
+    /// Whom it asks.
+    pub context: &'static str,
+    /// What it asks.
+    pub command: &'static str,
+    /// What says that it is done.
+    pub success: &'static str,
+    /// What asks to undo it, and what says that this is done.
+    pub undo: Option<(&'static str, &'static str)>,
+    /// Where the checkout goes when the step is done (for every line).
+    pub then: Stage,
+}
+
+/// The checkout. `pending` walks down this table; the undo goes up, newest first. One release gives
+/// back a loose and a firm hold alike, and one void or refund undoes all that was done with money.
+#[rustfmt::skip]
+pub static STEPS: [Row; 6] = [
+    Row { stage: Stage::Reserving,   step: Each::Line(|sku| Step::ReserveStock { sku }), context: "inventory", command: "reserve_stock",      success: "stock_reserved",        undo: Some(("release_reservation", "reservation_released")), then: Stage::Authorizing },
+    Row { stage: Stage::Authorizing, step: Each::Order(Step::AuthorizePayment),          context: "payment",   command: "request_payment",    success: "payment_authorized",    undo: Some(("void_payment", "payment_voided")),              then: Stage::Committing },
+    Row { stage: Stage::Committing,  step: Each::Line(|sku| Step::CommitStock { sku }),  context: "inventory", command: "commit_reservation", success: "reservation_committed", undo: Some(("release_reservation", "reservation_released")), then: Stage::Capturing },
+    Row { stage: Stage::Capturing,   step: Each::Order(Step::CapturePayment),            context: "payment",   command: "capture_payment",    success: "payment_captured",      undo: Some(("refund_payment", "payment_refunded")),          then: Stage::Confirming },
+    Row { stage: Stage::Confirming,  step: Each::Order(Step::ConfirmOrder),              context: "order",     command: "confirm_order",      success: "order_confirmed",       undo: None,                                                  then: Stage::Completed },
+    Row { stage: Stage::Shipping,    step: Each::Line(|sku| Step::ShipStock { sku }),    context: "inventory", command: "ship_reservation",   success: "stock_shipped",         undo: None,                                                  then: Stage::Ended },
+];
+
+/// The table's line of a stage; `None` where no step is due.
+pub fn row(stage: Stage) -> Option<&'static Row> {
+    STEPS.iter().find(|row| row.stage == stage)
+}
