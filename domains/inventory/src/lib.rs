@@ -21,6 +21,7 @@
 //!   event      InventoryEvent, Stock         what has happened, as it stands on the wire
 //!   refusal    InventoryRefusal              why not
 //!   aggregate  StockItem: decide, evolve     read this first
+//!   reservation                              the life of a hold: what each command does to it
 //!   holds      Holds                         the holds of one SKU, and when they are forgotten
 //! ```
 
@@ -29,9 +30,11 @@ mod command;
 mod event;
 mod holds;
 mod refusal;
+mod reservation;
 
-pub use aggregate::{Kept, LAPSED_TAKEN_MAX, ON_HAND_MAX, StockItem};
+pub use aggregate::{Kept, ON_HAND_MAX, StockItem};
 pub use command::InventoryCommand;
 pub use event::{InventoryEvent, Stock};
 pub use holds::{End, FINISHED_KEPT_SECONDS, Hold, Holds, Stage};
 pub use refusal::InventoryRefusal;
+pub use reservation::LAPSED_TAKEN_MAX;

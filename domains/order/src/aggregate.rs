@@ -1,7 +1,5 @@
 //! One order: what follows from a command, and what a fact changes.
 
-use std::collections::BTreeMap;
-
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use kernel::{
@@ -10,7 +8,7 @@ use kernel::{
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 
-use crate::{Line, OrderCommand, OrderEvent, OrderRefusal, placing};
+use crate::{Line, OrderCommand, OrderEvent, OrderRefusal, Purchase, placing, purchase::Refunds};
 
 /// An order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,25 +49,6 @@ pub enum Order {
         /// The carrier's number.
         tracking: Tracking,
     },
-}
-
-/// What was bought, by whom, at which price, and where its money is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Purchase {
-    /// Who bought.
-    pub user_id: UserId,
-    /// What.
-    pub lines: Vec<Line>,
-    /// The sum over all lines.
-    pub total: Money,
-    /// Where to, sealed with the customer's key.
-    pub shipping_address: Sealed,
-    /// How it is paid.
-    pub payment_method: PaymentMethod,
-    /// The payment that was captured, once confirmed.
-    pub payment_id: Option<PaymentId>,
-    /// What went back.
-    pub refunds: BTreeMap<RefundId, Money>,
 }
 
 /// The stage by its name.
@@ -281,23 +260,6 @@ impl Order {
     }
 }
 
-impl Purchase {
-    /// What went back so far.
-    pub fn refunded(&self) -> Money {
-        let amounts = self.refunds.values().map(|refund| refund.amount);
-        let amount = amounts.fold(0, i64::saturating_add);
-        Money::new(amount, self.total.currency)
-    }
-
-    fn must_allow(&self, refund: Money) -> Result<(), OrderRefusal> {
-        let sum = self.refunded().plus(refund);
-        match sum {
-            Ok(sum) if refund.is_positive() && sum.amount <= self.total.amount => Ok(()),
-            Ok(_) | Err(_) => Err(OrderRefusal::RefundExceedsTotal),
-        }
-    }
-}
-
 impl Decider for Order {
     const CONTEXT: &'static str = "order";
 
@@ -336,7 +298,7 @@ impl Decider for Order {
                     shipping_address: shipping_address.clone(),
                     payment_method: payment_method.clone(),
                     payment_id: None,
-                    refunds: BTreeMap::new(),
+                    refunds: Refunds::new(),
                 });
             }
             OrderEvent::OrderConfirmed { payment_id } => self.move_to(|purchase| {

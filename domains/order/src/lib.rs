@@ -14,6 +14,7 @@
 //!   event      OrderEvent, Line          what has happened, as it stands on the wire
 //!   refusal    OrderRefusal              why not
 //!   placing    what a basket must be     the rules of PlaceOrder, in their order
+//!   purchase   Purchase                  what was bought, and where its money is
 //!   aggregate  Order: decide, evolve     read this first
 //! ```
 
@@ -21,10 +22,12 @@ mod aggregate;
 mod command;
 mod event;
 mod placing;
+mod purchase;
 mod refusal;
 
-pub use aggregate::{Order, OrderStatus, Purchase};
+pub use aggregate::{Order, OrderStatus};
 pub use command::OrderCommand;
 pub use event::{Line, OrderEvent};
 pub use placing::{LINES_MAX, QUANTITY_MAX};
+pub use purchase::Purchase;
 pub use refusal::OrderRefusal;

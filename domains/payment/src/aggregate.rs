@@ -1,14 +1,12 @@
 //! One payment: what follows from a command, and what a fact changes.
 
-use std::collections::BTreeMap;
-
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, Money, OrderId};
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 
-use crate::{Charge, PaymentCommand, PaymentEvent, PaymentRefusal, Refund, RefundStage};
+use crate::{Charge, PaymentCommand, PaymentEvent, PaymentRefusal, RefundStage};
 
 /// A payment of an order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,75 +138,6 @@ impl Payment {
     pub fn intent_id(&self) -> Option<&str> {
         self.charge().and_then(|charge| charge.intent_id.as_deref())
     }
-
-    fn into_charge(self) -> Option<Charge> {
-        match self {
-            Self::Unrequested | Self::CalledOff => None,
-            Self::Requested(charge)
-            | Self::ActionRequired { charge, .. }
-            | Self::Authorized(charge)
-            | Self::Capturing { charge, .. }
-            | Self::Captured(charge)
-            | Self::Voiding(charge)
-            | Self::Voided(charge)
-            | Self::Declined { charge, .. }
-            | Self::Failed { charge, .. } => Some(charge),
-        }
-    }
-
-    fn charge_mut(&mut self) -> Option<&mut Charge> {
-        match self {
-            Self::Unrequested | Self::CalledOff => None,
-            Self::Requested(charge)
-            | Self::ActionRequired { charge, .. }
-            | Self::Authorized(charge)
-            | Self::Capturing { charge, .. }
-            | Self::Captured(charge)
-            | Self::Voiding(charge)
-            | Self::Voided(charge)
-            | Self::Declined { charge, .. }
-            | Self::Failed { charge, .. } => Some(charge),
-        }
-    }
-
-    fn move_to(&mut self, stage: impl FnOnce(Charge) -> Self) {
-        if self.charge().is_some()
-            && let Some(charge) = std::mem::take(self).into_charge()
-        {
-            *self = stage(charge);
-        }
-    }
-
-    fn refund_mut(&mut self, refund_id: kernel::RefundId) -> Option<&mut Refund> {
-        self.charge_mut()
-            .and_then(|charge| charge.refunds.get_mut(&refund_id))
-    }
-
-    /// An intent that is found after the void must be let go as well.
-    fn take_intent(&mut self, intent_id: &str) {
-        if let Some(charge) = self.charge_mut() {
-            charge.intent_id = Some(intent_id.to_owned());
-        }
-        if matches!(self, Self::Voided(_)) {
-            self.move_to(Self::Voiding);
-        }
-    }
-
-    /// "Void wanted" stays wanted, and money that is held after the void must be let go again.
-    fn hold(&mut self, amount: Money) {
-        let void_wanted = matches!(self, Self::Voiding(_) | Self::Voided(_));
-        self.move_to(|charge| {
-            let charge = Charge {
-                authorized: Some(amount),
-                ..charge
-            };
-            if void_wanted {
-                Self::Voiding(charge)
-            } else {
-                Self::Authorized(charge)
-            }
-        });
-    }
 }
 
 impl Decider for Payment {
@@ -256,17 +185,8 @@ impl Decider for Payment {
                 method,
                 provider_key,
             } => {
-                *self = Self::Requested(Charge {
-                    order_id: *order_id,
-                    user_id: *user_id,
-                    amount: *amount,
-                    method: method.clone(),
-                    create_key: provider_key.clone(),
-                    intent_id: None,
-                    authorized: None,
-                    captured: None,
-                    refunds: BTreeMap::new(),
-                });
+                let charge = Charge::new(*order_id, *user_id, *amount, method, provider_key);
+                *self = Self::Requested(charge);
             }
             PaymentEvent::ProviderIntentCreated { intent_id } => self.take_intent(intent_id),
             PaymentEvent::PaymentActionRequired { action_url } => {
@@ -288,22 +208,16 @@ impl Decider for Payment {
             }
             PaymentEvent::CaptureRequested {
                 amount,
-                provider_key,
+                provider_key: key,
             } => {
-                let (amount, key) = (*amount, provider_key.clone());
+                let (amount, key) = (*amount, key.clone());
                 self.move_to(|charge| Self::Capturing {
                     charge,
                     amount,
                     key,
                 });
             }
-            PaymentEvent::PaymentCaptured { amount } => self.move_to(|charge| {
-                Self::Captured(Charge {
-                    authorized: charge.authorized.or(Some(*amount)),
-                    captured: Some(*amount),
-                    ..charge
-                })
-            }),
+            PaymentEvent::PaymentCaptured { amount } => self.take(*amount),
             PaymentEvent::VoidRequested { .. } => self.move_to(Self::Voiding),
             PaymentEvent::PaymentVoided {} => self.let_go(),
             PaymentEvent::RefundRequested {
@@ -311,41 +225,14 @@ impl Decider for Payment {
                 amount,
                 reason: _,
                 provider_key,
-            } => {
-                if let Some(charge) = self.charge_mut() {
-                    let refund = Refund {
-                        amount: *amount,
-                        key: provider_key.clone(),
-                        stage: RefundStage::Pending,
-                    };
-                    charge.refunds.insert(*refund_id, refund);
-                }
-            }
+            } => self.promise(*refund_id, *amount, provider_key),
             PaymentEvent::PaymentRefunded { refund_id, .. } => {
-                if let Some(refund) = self.refund_mut(*refund_id) {
-                    refund.stage = RefundStage::Done;
-                }
+                self.settle(*refund_id, RefundStage::Done);
             }
             PaymentEvent::RefundFailed { refund_id, code } => {
-                if let Some(refund) = self.refund_mut(*refund_id) {
-                    refund.stage = RefundStage::Failed { code: code.clone() };
-                }
+                self.settle(*refund_id, RefundStage::Failed { code: code.clone() });
             }
         }
-    }
-}
-
-impl Payment {
-    fn let_go(&mut self) {
-        if matches!(self, Self::Unrequested) {
-            *self = Self::CalledOff;
-        }
-        self.move_to(|charge| {
-            Self::Voided(Charge {
-                authorized: None,
-                ..charge
-            })
-        });
     }
 }
 

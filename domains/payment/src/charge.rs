@@ -20,7 +20,8 @@ pub struct Charge {
     pub create_key: String,
     /// The provider's id (`pi_…`), once it made one.
     pub intent_id: Option<String>,
-    /// What the provider has held for us. Stays when it is captured.
+    /// What the provider held for us. Stays when it is captured or let go: an intent is authorized
+    /// once, so hearing of it again is stale.
     pub authorized: Option<Money>,
     /// What is ours.
     pub captured: Option<Money>,
@@ -55,6 +56,27 @@ pub enum RefundStage {
 }
 
 impl Charge {
+    /// As requested: the provider knows nothing of it yet.
+    pub(crate) fn new(
+        order_id: OrderId,
+        user_id: UserId,
+        amount: Money,
+        method: &PaymentMethod,
+        create_key: &str,
+    ) -> Self {
+        Self {
+            order_id,
+            user_id,
+            amount,
+            method: method.clone(),
+            create_key: create_key.to_owned(),
+            intent_id: None,
+            authorized: None,
+            captured: None,
+            refunds: BTreeMap::new(),
+        }
+    }
+
     /// What is ours, before refunds; zero until captured.
     pub fn captured(&self) -> Money {
         self.captured.unwrap_or(Money::zero(self.amount.currency))
@@ -77,8 +99,8 @@ impl Charge {
         Money::new(left, self.amount.currency)
     }
 
-    /// Does the provider hold money that was neither taken nor let go?
-    pub fn is_held(&self) -> bool {
+    /// Was it authorized and not taken? Unless it was voided since, the provider still holds it.
+    pub(crate) fn is_held(&self) -> bool {
         self.authorized.is_some() && self.captured.is_none()
     }
 

@@ -24,6 +24,7 @@
 //!   charge     Charge, Refund                  amounts, and what the provider calls them
 //!   asking     request, capture, void, refund  what the shop wants
 //!   recording  what the provider said          what the world did
+//!   stages     how it moves                    the steps of evolve
 //!   due        Payment::due, ProviderAction    what the reactor must do
 //! ```
 
@@ -36,6 +37,7 @@ mod event;
 mod id;
 mod recording;
 mod refusal;
+mod stages;
 
 pub use aggregate::{Payment, PaymentStatus};
 pub use charge::{Charge, Refund, RefundStage};

@@ -1,0 +1,47 @@
+//! What was bought, and where its money is.
+
+use std::collections::BTreeMap;
+
+use kernel::{Money, PaymentId, PaymentMethod, RefundId, Sealed, UserId};
+use serde::{Deserialize, Serialize};
+
+use crate::{Line, OrderRefusal};
+
+/// What went back, by refund.
+pub(crate) type Refunds = BTreeMap<RefundId, Money>;
+
+/// What was bought, by whom, at which price, and where its money is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purchase {
+    /// Who bought.
+    pub user_id: UserId,
+    /// What.
+    pub lines: Vec<Line>,
+    /// The sum over all lines.
+    pub total: Money,
+    /// Where to, sealed with the customer's key.
+    pub shipping_address: Sealed,
+    /// How it is paid.
+    pub payment_method: PaymentMethod,
+    /// The payment that was captured, once confirmed.
+    pub payment_id: Option<PaymentId>,
+    /// What went back.
+    pub refunds: BTreeMap<RefundId, Money>,
+}
+
+impl Purchase {
+    /// What went back so far.
+    pub fn refunded(&self) -> Money {
+        let amounts = self.refunds.values().map(|refund| refund.amount);
+        let amount = amounts.fold(0, i64::saturating_add);
+        Money::new(amount, self.total.currency)
+    }
+
+    pub(crate) fn must_allow(&self, refund: Money) -> Result<(), OrderRefusal> {
+        let sum = self.refunded().plus(refund);
+        match sum {
+            Ok(sum) if refund.is_positive() && sum.amount <= self.total.amount => Ok(()),
+            Ok(_) | Err(_) => Err(OrderRefusal::RefundExceedsTotal),
+        }
+    }
+}
