@@ -391,12 +391,4 @@ mod tests {
             Error::Corrupt { line: 2, .. }
         ));
     }
-
-    #[test]
-    fn a_second_opener_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal.jsonl");
-        let (_held, _) = reopen(&path).unwrap();
-        assert!(matches!(reopen(&path).unwrap_err(), Error::Locked { .. }));
-    }
 }
