@@ -37,4 +37,4 @@ pub use ports::{Ports, Reserved};
 pub use secrets::Secrets;
 pub use server::Server;
 pub use service::{Service, Services};
-pub use stack::{Options, Stack};
+pub use stack::{Options, Stack, temporary_data};

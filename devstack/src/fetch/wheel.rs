@@ -140,7 +140,11 @@ fn fits(filename: &str) -> bool {
         ("macos", "aarch64") => "arm64",
         (_, processor) => processor,
     };
-    Path::new(filename).extension().is_some_and(|end| end == "whl") && filename.contains(system) && filename.contains(processor)
+    Path::new(filename)
+        .extension()
+        .is_some_and(|end| end == "whl")
+        && filename.contains(system)
+        && filename.contains(processor)
 }
 
 /// Unpacks a wheel into `folder`; every file must have the checksum that the wheel's own list

@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use super::Ground;
-use crate::fetch::Postgres;
+use crate::fetch::{PROGRAMS, Postgres};
 use crate::launch::User;
 use crate::{Error, Notice, data};
 
@@ -71,12 +71,13 @@ pub(super) async fn reachable_programs(
         uid: user.uid,
         tried: found.bin.display().to_string(),
     };
-    let prefix = found.copy_from.as_deref().ok_or_else(unreachable)?;
+    let whole = found.copy_from.as_deref().ok_or_else(unreachable)?;
+    let inside = found.bin.strip_prefix(whole).map_err(|_| unreachable())?;
     let copy = home.join(format!("programs-{}", found.version));
-    if !copy.join("bin/postgres").exists() {
-        copy_whole(prefix, &copy).map_err(|source| file(&copy, source))?;
+    if !copy.is_dir() {
+        copy_whole(whole, &copy).map_err(|source| file(&copy, source))?;
     }
-    let bin = copy.join("bin");
+    let bin = copy.join(inside);
     if can_run(ground, user, &bin).await? {
         return Ok(bin);
     }
@@ -142,12 +143,17 @@ async fn can_write(ground: &Ground<'_>, user: User, parent: &Path) -> Result<boo
     Ok(succeeded)
 }
 
-/// Whether `user` can run the server in `bin`: it does.
+/// Whether `user` can run the programs in `bin`: it does.
 async fn can_run(ground: &Ground<'_>, user: User, bin: &Path) -> Result<bool, Error> {
-    let spec = ground
-        .helper(bin.join("postgres"), Some(user))
-        .args(["--version"]);
-    ground.succeeds(&spec).await
+    for program in PROGRAMS {
+        let spec = ground
+            .helper(bin.join(program), Some(user))
+            .args(["--version"]);
+        if !ground.succeeds(&spec).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Makes a private folder that belongs to `user`.
@@ -162,7 +168,9 @@ pub(super) fn make_for(folder: &Path, user: User) -> io::Result<()> {
 
 /// Copies a folder whole or not at all, readable for everybody.
 fn copy_whole(from: &Path, to: &Path) -> io::Result<()> {
-    let half = to.with_extension("half");
+    let mut half = to.as_os_str().to_owned();
+    half.push(".half");
+    let half = PathBuf::from(half);
     match fs::remove_dir_all(&half) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(()) | Err(_) => {}
