@@ -11,12 +11,12 @@
 //!   checkout       CHECKOUT       millrace_checkout        event.checkout.<order id>
 //! ```
 //!
-//! A new context is a crate in this folder, a dependency of this crate and a line in [`TABLE`].
+//! A new context is a crate in this folder, a dependency of this crate and a line in [`CONTEXTS`].
 
 pub use {checkout, inventory, kernel, notification, order, payment, product, user};
 
 /// The names of all contexts.
-pub const CONTEXTS: [&str; 7] = [
+pub const NAMES: [&str; 7] = [
     "user",
     "product",
     "inventory",
@@ -39,8 +39,8 @@ pub struct Context {
     pub aggregates: &'static [&'static str],
 }
 
-/// All contexts, in the order of [`CONTEXTS`].
-pub const TABLE: [Context; 7] = [
+/// All contexts, in the order of [`NAMES`].
+pub const CONTEXTS: [Context; 7] = [
     Context {
         name: "user",
         stream: "USER",
@@ -87,7 +87,9 @@ pub const TABLE: [Context; 7] = [
 
 /// The context of this name.
 pub fn context(name: &str) -> Option<&'static Context> {
-    const { &TABLE }.iter().find(|context| context.name == name)
+    const { &CONTEXTS }
+        .iter()
+        .find(|context| context.name == name)
 }
 
 #[cfg(test)]
@@ -99,9 +101,9 @@ mod tests {
 
     #[test]
     fn every_name_follows_the_rule() {
-        let names: Vec<_> = TABLE.iter().map(|context| context.name).collect();
-        assert_eq!(names, CONTEXTS);
-        for context in TABLE {
+        let names: Vec<_> = CONTEXTS.iter().map(|context| context.name).collect();
+        assert_eq!(names, NAMES);
+        for context in CONTEXTS {
             assert_eq!(context.stream, context.name.to_uppercase());
             assert_eq!(context.database, format!("millrace_{}", context.name));
             assert!(!context.aggregates.is_empty());
@@ -115,12 +117,12 @@ mod tests {
     #[test]
     fn no_two_contexts_share_anything() {
         let distinct = |of: fn(&Context) -> &'static str| {
-            TABLE.iter().map(of).collect::<BTreeSet<_>>().len() == TABLE.len()
+            CONTEXTS.iter().map(of).collect::<BTreeSet<_>>().len() == CONTEXTS.len()
         };
         assert!(distinct(|context| context.name));
         assert!(distinct(|context| context.stream));
         assert!(distinct(|context| context.database));
-        let aggregates: Vec<_> = TABLE.iter().flat_map(|c| c.aggregates).collect();
+        let aggregates: Vec<_> = CONTEXTS.iter().flat_map(|c| c.aggregates).collect();
         let unique: BTreeSet<_> = aggregates.iter().collect();
         assert_eq!(unique.len(), aggregates.len());
     }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use kernel::{Fact, Reason, ReservationId};
 use serde::{Deserialize, Serialize};
-use strum::IntoStaticStr;
+use strum::{IntoStaticStr, VariantNames};
 
 /// The counts of one SKU, in units. `available = on_hand − reserved − committed`, never below zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ impl Stock {
 }
 
 /// Facts about the stock of one SKU. Each carries the counts after it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum InventoryEvent {

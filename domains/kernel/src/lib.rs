@@ -8,11 +8,13 @@
 //!   purpose    USER_EMAIL, …               what it is sealed for
 //!   decider    Decider, Refusal, Upcaster  the contract of an aggregate: decide and evolve
 //!   position   Position, ConsistencyToken  where in a stream
+//!   golden     check, no_other_files       test kit: what was written stays readable
 //! ```
 //!
-//! Nothing here does I/O, reads a clock or draws a random number.
+//! Nothing here does I/O (but for that test kit), reads a clock or draws a random number.
 
 mod decider;
+pub mod golden;
 mod id;
 mod money;
 mod position;

@@ -2,10 +2,10 @@
 
 use kernel::{Fact, Money, OrderId, PaymentMethod, Reason, RefundId, UserId};
 use serde::{Deserialize, Serialize};
-use strum::IntoStaticStr;
+use strum::{IntoStaticStr, VariantNames};
 
 /// Facts about one payment. The `…Requested` ones are intents that the payment reactor executes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum PaymentEvent {
