@@ -18,9 +18,6 @@ pub const UNDO_WAIT_MAX_SECONDS: i64 = 300;
 /// of it comes as a fact, and then it is refunded.
 const VOID_COMES_TOO_LATE: [&str; 2] = ["capture_in_progress", "payment_captured"];
 
-/// The refusal of a rejection that is no failure: somebody was faster, their fact is on its way.
-const REJECT_COMES_TOO_LATE: [&str; 1] = ["order_canceled"];
-
 impl Flow {
     /// Only what is due now can be refused: any other refusal is late or repeated.
     pub(crate) fn ask_refused(
@@ -40,8 +37,9 @@ impl Flow {
                 (!(void && VOID_COMES_TOO_LATE.contains(&code)))
                     .then(|| self.failed(step.clone(), &format!("{code}: {message}"), at))
             }
-            Ask::RejectOrder { .. } => (!REJECT_COMES_TOO_LATE.contains(&code))
-                .then(|| self.failed(Step::ConfirmOrder, &format!("{code}: {message}"), at)),
+            Ask::RejectOrder { .. } => {
+                Some(self.failed(Step::ConfirmOrder, &format!("{code}: {message}"), at))
+            }
             // Failing to tell somebody never undoes an order, nor stops a checkout.
             Ask::RecordRefund | Ask::Notify { .. } => None,
         }

@@ -83,6 +83,7 @@ impl Flow {
                 retry_at,
                 ..
             } => {
+                self.reopen(step);
                 if let Some(tries) = self.tries_mut(step) {
                     tries.attempt = attempt.saturating_add(1);
                     tries.failures = tries.failures.saturating_add(1);
@@ -131,7 +132,10 @@ impl Flow {
                 | Hold::Refused
                 | Hold::Free => false,
             }),
-            Each::Order(ref own) => own == step,
+            // Money that is taken was held.
+            Each::Order(ref own) => {
+                own == step || (self.stage == Stage::Authorizing && self.funds == Funds::Captured)
+            }
         };
         if done {
             self.enter(row.then);
@@ -144,6 +148,9 @@ impl Flow {
         match stage {
             Stage::Authorizing => self.funds = Funds::Requested,
             Stage::Committing => self.hold_all(Hold::Committing),
+            Stage::Capturing if self.funds == Funds::Captured => {
+                return self.enter(Stage::Confirming);
+            }
             Stage::Capturing => self.funds = Funds::Capturing,
             Stage::Completed => {
                 if !self.notices.contains(&Notice::Confirmed) {
@@ -223,7 +230,15 @@ impl Flow {
         }
     }
 
+    /// A refund that came back was none.
+    fn reopen(&mut self, step: &Step) {
+        if *step == Step::CapturePayment {
+            self.funds = Funds::Captured;
+        }
+    }
+
     fn suspend(&mut self, step: &Step, attempt: u32, why: &str) {
+        self.reopen(step);
         self.suspension = Some(Suspension {
             step: step.clone(),
             why: why.to_owned(),

@@ -99,7 +99,7 @@ pub enum CheckoutFact {
         /// The provider's code.
         code: String,
     },
-    /// It can't be paid: nothing is held.
+    /// The provider's final no to the call in flight.
     PaymentFailed {
         /// The provider's code.
         code: String,

@@ -17,7 +17,8 @@ impl Flow {
             }
             // It was declined, yet here it is.
             Funds::Declined => Some(late(step)),
-            // Repeated; or being undone, and the void is due already.
+            // Repeated; or being undone, and the void is due already. What is held after a void, the
+            // payment lets go by itself.
             Funds::Untouched
             | Funds::Requested
             | Funds::Authorized
@@ -28,9 +29,38 @@ impl Flow {
         }
     }
 
-    /// The payment is over and holds nothing.
-    pub(crate) fn declined(&self, code: &str, message: &str) -> Option<CheckoutEvent> {
-        let step = self.open_authorization()?;
+    /// The issuer's no: nothing was ever held.
+    pub(crate) fn declined(&self, code: &str) -> Option<CheckoutEvent> {
+        (self.funds == Funds::Requested)
+            .then(|| self.without_money(code, "the issuer declined the payment"))
+            .flatten()
+    }
+
+    /// The provider's final no to the call in flight. To a capture it leaves the money held: that
+    /// is still to be voided.
+    pub(crate) fn payment_failed(&self, code: &str) -> Option<CheckoutEvent> {
+        match self.funds {
+            Funds::Requested => self.without_money(code, "the payment failed"),
+            Funds::Capturing if self.stage == Stage::Capturing => {
+                Some(CheckoutEvent::StepRefused {
+                    step: Step::CapturePayment,
+                    code: code.to_owned(),
+                    message: "the capture failed".to_owned(),
+                })
+            }
+            // Late or repeated; or being undone, and the void is due already.
+            Funds::Untouched
+            | Funds::Authorized
+            | Funds::Capturing
+            | Funds::Captured
+            | Funds::Declined
+            | Funds::Voided
+            | Funds::Refunded => None,
+        }
+    }
+
+    fn without_money(&self, code: &str, message: &str) -> Option<CheckoutEvent> {
+        let step = Step::AuthorizePayment;
         if self.is_unwinding() {
             return Some(self.undone(step));
         }
@@ -41,10 +71,19 @@ impl Flow {
         })
     }
 
+    /// Let go. When the checkout did not ask for it (a hold lapses at the provider after some
+    /// days), the order has lost its money.
     pub(crate) fn voided(&self) -> Option<CheckoutEvent> {
-        let step = self.open_authorization()?;
+        match self.funds {
+            Funds::Requested | Funds::Authorized | Funds::Capturing => {}
+            Funds::Untouched
+            | Funds::Captured
+            | Funds::Declined
+            | Funds::Voided
+            | Funds::Refunded => return None,
+        }
         if self.is_unwinding() {
-            return Some(self.undone(step));
+            return Some(self.undone(Step::AuthorizePayment));
         }
         self.stage
             .is_forward()
@@ -53,54 +92,39 @@ impl Flow {
             })
     }
 
-    /// The step that a payment's end without money concerns, while one could still be held.
-    fn open_authorization(&self) -> Option<Step> {
-        match self.funds {
-            Funds::Requested | Funds::Authorized | Funds::Capturing => Some(Step::AuthorizePayment),
-            Funds::Untouched
-            | Funds::Captured
-            | Funds::Declined
-            | Funds::Voided
-            | Funds::Refunded => None,
-        }
-    }
-
-    /// While undoing, this is the outcome that was waited for: now the money can go back.
+    /// Also before it was asked for: somebody captures by hand at the provider. While undoing, this
+    /// is the outcome that was waited for: now the money can go back.
     pub(crate) fn captured(&self) -> Option<CheckoutEvent> {
         let step = Step::CapturePayment;
         match self.funds {
-            Funds::Capturing if self.stage == Stage::Capturing => {
-                Some(CheckoutEvent::StepSucceeded { step })
-            }
-            Funds::Requested | Funds::Authorized | Funds::Capturing if self.is_unwinding() => {
+            Funds::Requested | Funds::Authorized | Funds::Capturing => {
                 Some(CheckoutEvent::StepSucceeded { step })
             }
             Funds::Declined | Funds::Voided => Some(late(step)),
             // Repeated.
-            Funds::Untouched
-            | Funds::Requested
-            | Funds::Authorized
-            | Funds::Capturing
-            | Funds::Captured
-            | Funds::Refunded => None,
+            Funds::Untouched | Funds::Captured | Funds::Refunded => None,
         }
     }
 
     pub(crate) fn refunded(&self, refund_id: RefundId) -> Option<CheckoutEvent> {
-        let ours = (1..=self.money_tries.attempt)
-            .any(|attempt| refund_id_of(self.order_id, attempt) == refund_id);
-        (ours && self.funds == Funds::Captured && self.is_unwinding())
+        (refund_id == self.refund_id() && self.funds == Funds::Captured && self.is_unwinding())
             .then(|| self.undone(Step::CapturePayment))
     }
 
+    /// Also of a refund that was done: a bank sends money back after days. Then it is tried again.
     pub(crate) fn refund_failed(
         &self,
         refund_id: RefundId,
         code: &str,
         at: DateTime<Utc>,
     ) -> Option<CheckoutEvent> {
-        let current = refund_id_of(self.order_id, self.money_tries.attempt);
-        (refund_id == current && self.funds == Funds::Captured && self.suspension.is_none())
+        let open = matches!(self.funds, Funds::Captured | Funds::Refunded);
+        (refund_id == self.refund_id() && open && self.is_unwinding() && self.suspension.is_none())
             .then(|| self.failed(Step::CapturePayment, code, at))
+    }
+
+    /// The refund that is or was asked for last.
+    pub(crate) fn refund_id(&self) -> RefundId {
+        refund_id_of(self.order_id, self.money_tries.attempt)
     }
 }

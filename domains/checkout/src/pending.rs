@@ -175,7 +175,7 @@ impl Flow {
                 reason: self.reason()?,
             })),
             Ask::RecordRefund => Some(self.of_order(&OrderCommand::RecordRefund {
-                refund_id: refund_id_of(self.order_id, self.money_tries.attempt),
+                refund_id: self.refund_id(),
                 amount: self.total,
             })),
             Ask::Notify { template } => Some(self.of_notification(*template)),
