@@ -2,9 +2,9 @@
 
 use super::faults::{Effect, Faults, Stage};
 use super::session::{Decisions, Envelope, MAX_MAIL_BYTES, Next, Slot, rejection};
-use super::store::Store;
+use super::store::{Refusal, Store};
 use crate::payments::tasks::Tasks;
-use mailin::response::{INTERNAL_ERROR, NO_SERVICE, OK};
+use mailin::response::{INTERNAL_ERROR, NO_SERVICE, OK, OUT_OF_SPACE};
 use mailin::{Action, Response, Session, SessionBuilder};
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
@@ -143,7 +143,8 @@ impl Server {
         }
         let answer = match self.store.keep(mail).await {
             Ok(()) => OK,
-            Err(error) => {
+            Err(Refusal::Full) => OUT_OF_SPACE,
+            Err(Refusal::Journal(error)) => {
                 tracing::error!(%error, "a mail was not stored");
                 INTERNAL_ERROR
             }

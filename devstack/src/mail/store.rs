@@ -120,21 +120,28 @@ impl Store {
             .collect()
     }
 
-    /// Deletes all mails. Numbers go on counting.
-    pub(super) fn clear(&self) -> Result<(), Error> {
+    /// Deletes all mails; the journal that begins must settle up to the position. Numbers go on counting.
+    /// Blocks on the disk.
+    pub(super) fn clear(&self) -> Result<(Arc<Journal>, u64), Error> {
         let mut kept = self.lock();
         let old = file(&self.folder, kept.generation);
         *kept = Shelf::open(&self.folder, kept.generation + 1, kept.next)?;
+        let begun = Arc::clone(&kept.journal);
         drop(kept);
-        std::fs::remove_file(&old).map_err(|source| Error::Folder { path: old, source })
+        std::fs::remove_file(&old).map_err(|source| Error::Folder { path: old, source })?;
+        let position = begun.end();
+        Ok((begun, position))
     }
 
     /// Resolves when mails can't be kept any more.
     pub(super) async fn failed(&self) -> journal::Error {
         loop {
-            let journal = Arc::clone(&self.lock().journal);
-            let error = journal.failed().await;
-            if Arc::ptr_eq(&journal, &self.lock().journal) {
+            let (generation, failed) = {
+                let kept = self.lock();
+                (kept.generation, kept.journal.failed())
+            };
+            let error = failed.await;
+            if generation == self.lock().generation {
                 return error;
             }
         }

@@ -93,7 +93,9 @@ async fn raw(State(sink): State<Sink>, Path(n): Path<u64>) -> Result<Response, F
 }
 
 async fn clear(State(sink): State<Sink>) -> Result<StatusCode, Failure> {
-    tokio::task::spawn_blocking(move || sink.store.clear()).await??;
+    let clearing = tokio::task::spawn_blocking(move || sink.store.clear());
+    let (begun, position) = clearing.await??;
+    begun.settled(position).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -42,7 +42,7 @@ pub use journal::Error as JournalError;
 pub use webhook::Webhook;
 
 /// What the payment simulator listens on, where it keeps its ledger, and whom it tells.
-#[derive(Debug)]
+/// Not `Debug`: it holds secrets.
 pub struct Options {
     /// Takes calls.
     pub http: TcpListener,

@@ -35,8 +35,8 @@ const API_VERSION: &str = "2025-09-30.clover";
 /// A secret that nobody shares, for forged copies.
 const FORGER: &str = "whsec_of_a_forger";
 
-/// Where events go and with what they are signed.
-#[derive(Debug, Clone)]
+/// Where events go and with what they are signed. Not `Debug`: it holds a secret.
+#[derive(Clone)]
 pub struct Webhook {
     /// The shop's endpoint, `http://…`: shop and simulator share a machine.
     pub url: String,

@@ -3,16 +3,19 @@
 //! Writing is grouped: a thread of its own takes everything that waits, writes it and calls fsync once.
 //! The memory of waiting records is bounded by the callers, who each wait for their record before the next.
 
+mod writer;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use thiserror::Error;
 use tokio::sync::watch;
+use writer::{Progress, Queue, Writer};
 
 /// Why a journal can't be read or written.
 #[derive(Debug, Clone, Error)]
@@ -87,31 +90,6 @@ pub(crate) struct Journal {
     queue: Arc<Queue>,
     progress: watch::Receiver<Progress>,
     writer: Option<JoinHandle<()>>,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    lines: Vec<u8>,
-    end: u64,
-    closed: bool,
-}
-
-#[derive(Debug, Clone)]
-enum Progress {
-    Settled(u64),
-    Failed(Error),
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Journal {
@@ -223,13 +201,16 @@ impl Journal {
         }
     }
 
-    /// Resolves when writing has failed.
-    pub(crate) async fn failed(&self) -> Error {
+    /// Resolves when writing has failed, or when the journal is dropped, which it doesn't keep open.
+    pub(crate) fn failed(&self) -> impl Future<Output = Error> + use<> {
         let mut progress = self.progress.clone();
-        let failed = |progress: &Progress| matches!(progress, Progress::Failed(_));
-        match progress.wait_for(failed).await.as_deref() {
-            Ok(Progress::Failed(error)) => error.clone(),
-            Ok(Progress::Settled(_)) | Err(_) => self.ended(),
+        let ended = self.ended();
+        async move {
+            let failed = |progress: &Progress| matches!(progress, Progress::Failed(_));
+            match progress.wait_for(failed).await.as_deref() {
+                Ok(Progress::Failed(error)) => error.clone(),
+                Ok(Progress::Settled(_)) | Err(_) => ended,
+            }
         }
     }
 
@@ -304,46 +285,6 @@ fn read_all<R: DeserializeOwned>(
     }
 }
 
-struct Writer {
-    path: PathBuf,
-    file: Arc<File>,
-    queue: Arc<Queue>,
-    report: watch::Sender<Progress>,
-}
-
-impl Writer {
-    /// Writes and settles whatever waits, until the journal is dropped or the disk refuses.
-    fn run(self) {
-        while let Some((lines, end)) = self.next() {
-            let written = (&*self.file)
-                .write_all(&lines)
-                .and_then(|()| self.file.sync_data());
-            if let Err(source) = written {
-                let path = self.path.clone();
-                let source = Arc::new(source);
-                self.report
-                    .send_replace(Progress::Failed(Error::Write { path, source }));
-                return;
-            }
-            self.report.send_replace(Progress::Settled(end));
-        }
-    }
-
-    fn next(&self) -> Option<(Vec<u8>, u64)> {
-        let waiting = self.queue.lock();
-        let idle = |waiting: &mut Waiting| waiting.lines.is_empty() && !waiting.closed;
-        let mut waiting = self
-            .queue
-            .changed
-            .wait_while(waiting, idle)
-            .unwrap_or_else(PoisonError::into_inner);
-        if waiting.lines.is_empty() {
-            return None;
-        }
-        Some((std::mem::take(&mut waiting.lines), waiting.end))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -379,6 +320,15 @@ mod tests {
         journal.append(&4).unwrap();
         drop(journal);
         assert_eq!(std::fs::read(&path).unwrap(), b"1\n2\n4\n");
+    }
+
+    #[tokio::test]
+    async fn waiting_for_a_failure_ends_with_the_journal() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = reopen(&folder.path().join("journal.jsonl")).unwrap();
+        let failed = journal.failed();
+        drop(journal);
+        assert!(matches!(failed.await, Error::Write { .. }));
     }
 
     #[test]
