@@ -1,0 +1,182 @@
+//! A notification: what may be asked of it, told as sentences.
+
+use kernel::{NotificationId, OrderId, TestFramework, UserId};
+use notification::{
+    Channel, Details, Notification, NotificationCommand, NotificationEvent, NotificationRefusal,
+    NotificationStatus, Template, message_id, notification_id,
+};
+use uuid::Uuid;
+
+const ANN: UserId = UserId(Uuid::from_u128(0xA));
+
+fn details() -> Details {
+    Details {
+        order_id: Some(OrderId(Uuid::from_u128(1))),
+        ..Details::default()
+    }
+}
+
+fn request(template: Template) -> NotificationCommand {
+    NotificationCommand::RequestNotification {
+        user_id: ANN,
+        template,
+        channel: Channel::Email,
+        details: details(),
+    }
+}
+
+fn requested() -> NotificationEvent {
+    NotificationEvent::NotificationRequested {
+        user_id: ANN,
+        template: Template::OrderConfirmed,
+        channel: Channel::Email,
+        details: details(),
+    }
+}
+
+fn record_sent(message_id: &str) -> NotificationCommand {
+    NotificationCommand::RecordSent {
+        message_id: message_id.to_owned(),
+    }
+}
+
+fn sent() -> NotificationEvent {
+    NotificationEvent::NotificationSent {
+        message_id: "<1@x>".to_owned(),
+    }
+}
+
+fn record_failure() -> NotificationCommand {
+    NotificationCommand::RecordFailure {
+        reason: "550 no such mailbox".to_owned(),
+    }
+}
+
+fn failed() -> NotificationEvent {
+    NotificationEvent::NotificationFailed {
+        reason: "550 no such mailbox".to_owned(),
+    }
+}
+
+fn already_sent() -> NotificationRefusal {
+    NotificationRefusal::NotificationAlreadySent {
+        message_id: "<1@x>".to_owned(),
+    }
+}
+
+#[track_caller]
+fn follows(given: Vec<NotificationEvent>, when: NotificationCommand, then: Vec<NotificationEvent>) {
+    TestFramework::<Notification>::with(())
+        .given(given)
+        .when(when)
+        .then_expect_events(then);
+}
+
+#[track_caller]
+fn is_refused(given: Vec<NotificationEvent>, when: NotificationCommand, then: NotificationRefusal) {
+    TestFramework::<Notification>::with(())
+        .given(given)
+        .when(when)
+        .then_expect_error(then);
+}
+
+fn after(events: &[NotificationEvent]) -> Notification {
+    let mut notification = Notification::default();
+    for event in events {
+        kernel::Decider::evolve(&mut notification, event);
+    }
+    notification
+}
+
+#[test]
+fn somebody_is_to_be_told_once() {
+    let ask = request(Template::OrderConfirmed);
+    follows(vec![], ask.clone(), vec![requested()]);
+    follows(vec![requested()], ask.clone(), vec![]);
+    follows(vec![requested(), sent()], ask.clone(), vec![]);
+    follows(vec![requested(), failed()], ask, vec![]);
+}
+
+#[test]
+fn one_id_stands_for_one_message() {
+    is_refused(
+        vec![requested()],
+        request(Template::OrderShipped),
+        NotificationRefusal::NotificationDiffers,
+    );
+}
+
+#[test]
+fn a_mail_is_recorded_as_sent_once() {
+    follows(vec![requested()], record_sent("<1@x>"), vec![sent()]);
+    follows(vec![requested(), sent()], record_sent("<1@x>"), vec![]);
+}
+
+#[test]
+fn a_mail_has_one_message_id() {
+    is_refused(
+        vec![requested(), sent()],
+        record_sent("<2@x>"),
+        already_sent(),
+    );
+}
+
+#[test]
+fn a_mail_that_the_server_took_after_all_was_sent() {
+    follows(
+        vec![requested(), failed()],
+        record_sent("<1@x>"),
+        vec![sent()],
+    );
+}
+
+#[test]
+fn a_failure_is_recorded_once() {
+    follows(vec![requested()], record_failure(), vec![failed()]);
+    follows(vec![requested(), failed()], record_failure(), vec![]);
+}
+
+#[test]
+fn what_was_sent_did_not_fail() {
+    is_refused(vec![requested(), sent()], record_failure(), already_sent());
+}
+
+#[test]
+fn nothing_comes_of_what_nobody_asked_for() {
+    for command in [record_sent("<1@x>"), record_failure()] {
+        is_refused(vec![], command, NotificationRefusal::NotificationUnknown);
+    }
+    assert_eq!(after(&[sent(), failed()]), Notification::default());
+}
+
+#[test]
+fn only_a_requested_mail_is_due() {
+    assert!(after(&[]).due().is_none());
+    assert!(after(&[requested()]).due().is_some());
+    assert!(after(&[requested(), sent()]).due().is_none());
+    assert!(after(&[requested(), failed()]).due().is_none());
+    assert_eq!(
+        after(&[requested(), failed(), sent()]).status(),
+        Some(NotificationStatus::Sent)
+    );
+}
+
+#[test]
+fn the_same_cause_is_the_same_notification_and_the_same_mail() {
+    let cause = Uuid::from_u128(7);
+    let id = |cause, template| notification_id(cause, template, Channel::Email, ANN);
+    let confirmed = id(cause, Template::OrderConfirmed);
+    assert_eq!(confirmed, id(cause, Template::OrderConfirmed));
+    assert_ne!(confirmed, id(cause, Template::OrderCanceled));
+    assert_ne!(confirmed, id(Uuid::from_u128(8), Template::OrderConfirmed));
+    assert_eq!(
+        message_id(NotificationId(Uuid::nil())),
+        "<00000000-0000-0000-0000-000000000000@notification.millrace.invalid>"
+    );
+}
+
+#[test]
+fn the_derivation_of_ids_is_pinned() {
+    let id = notification_id(Uuid::from_u128(7), Template::Welcome, Channel::Email, ANN);
+    assert_eq!(id.to_string(), "f89db40f-5241-57c5-b1f7-41e0a3c95782");
+}
