@@ -100,4 +100,7 @@ pub enum EncodeError {
         /// Which one.
         header: &'static str,
     },
+    /// Not one batch: no steps, steps of two contexts, or two on one aggregate.
+    #[error("the steps are not of one context and of different aggregates")]
+    NotTogether,
 }

@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use uuid::Uuid;
 
 use super::error::{DecodeCause, EncodeError};
-use super::recorded::NewEnvelope;
+use super::recorded::RecordedEvent;
 
 /// Longest value that a caller may put into a header, in bytes: all of them stay far below the
 /// server's 64 KiB.
@@ -34,9 +34,8 @@ const TRACEPARENT: &str = "traceparent";
 const TYPE_PREFIX: &str = "millrace.";
 
 /// Puts the metadata of an event into headers.
-pub(crate) fn write(event: &NewEnvelope<'_>) -> Result<HeaderMap, EncodeError> {
+pub(crate) fn write(event: &RecordedEvent) -> Result<HeaderMap, EncodeError> {
     let mut headers = HeaderMap::new();
-    let meta = event.meta;
     let id = event.id.to_string();
     let mut put = |header: &'static str, value: String| {
         let fits = value.len() <= HEADER_VALUE_BYTES_MAX
@@ -61,15 +60,18 @@ pub(crate) fn write(event: &NewEnvelope<'_>) -> Result<HeaderMap, EncodeError> {
     )?;
     put(SOURCE, format!("/millrace/{}", event.context))?;
     put(SUBJECT, event.aggregate_id.as_str().to_owned())?;
-    put(TIME, meta.time.to_rfc3339_opts(SecondsFormat::AutoSi, true))?;
+    put(
+        TIME,
+        event.time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
+    )?;
     put(VERSION, event.version.to_string())?;
-    put(COMMAND_ID, meta.command_id.to_string())?;
-    put(ACTOR, meta.actor.clone())?;
+    put(COMMAND_ID, event.command_id.to_string())?;
+    put(ACTOR, event.actor.clone())?;
     for (header, value) in [
-        (CORRELATION_ID, &meta.correlation_id),
-        (CAUSATION_ID, &meta.causation_id),
-        (REQUEST_DIGEST, &meta.request_digest),
-        (TRACEPARENT, &meta.traceparent),
+        (CORRELATION_ID, &event.correlation_id),
+        (CAUSATION_ID, &event.causation_id),
+        (REQUEST_DIGEST, &event.request_digest),
+        (TRACEPARENT, &event.traceparent),
     ] {
         if let Some(value) = value {
             put(header, value.clone())?;

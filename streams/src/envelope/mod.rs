@@ -24,4 +24,4 @@ pub use recorded::RecordedEvent;
 
 pub(crate) use codec::encode;
 pub(crate) use headers::write;
-pub(crate) use recorded::{NewEnvelope, event_id, time_from_nats};
+pub(crate) use recorded::{event_id, time_from_nats};

@@ -9,7 +9,6 @@ use cqrs_es::EventEnvelope;
 use kernel::{AggregateId, Decider, Position};
 use uuid::Uuid;
 
-use super::command::CommandMeta;
 use super::error::{DecodeCause, DecodeError};
 use super::{codec, headers};
 use crate::subject::EventSubject;
@@ -175,17 +174,6 @@ fn parts(subject: &str, headers: Option<&HeaderMap>) -> Result<Parts, DecodeCaus
 
 fn dotted(context: &str, kind: Option<&str>) -> String {
     kind.map_or_else(|| context.to_owned(), |kind| format!("{context}.{kind}"))
-}
-
-/// What an event that is to be written says in its headers.
-pub(crate) struct NewEnvelope<'a> {
-    pub(crate) id: Uuid,
-    pub(crate) context: &'a str,
-    pub(crate) aggregate_id: &'a AggregateId,
-    pub(crate) event_type: &'a str,
-    pub(crate) schema_version: u32,
-    pub(crate) version: u64,
-    pub(crate) meta: &'a CommandMeta,
 }
 
 /// UUIDv5 in the namespace of the command's id; the name is the index in decimal.

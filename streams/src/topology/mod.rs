@@ -9,10 +9,12 @@
 
 mod check;
 mod configure;
+mod error;
 mod spec;
 
-pub use check::{Difference, check};
-pub use configure::{TopologyError, provision};
+pub use check::check;
+pub use configure::provision;
+pub use error::{Difference, TopologyError};
 pub use spec::{
     ACK_WAIT, DurableSpec, EVENTS_DUPLICATE_WINDOW, KEYS_STREAM, MAX_ACK_PENDING, PIN_TIMEOUT,
     PRIORITY_GROUP, StreamKind, StreamSpec, TIMERS_STREAM, Topology,

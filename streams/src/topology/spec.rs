@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull;
-use async_nats::jetstream::consumer::{
-    AckPolicy, DeliverPolicy, PriorityPolicy, ReplayPolicy,
-};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PriorityPolicy, ReplayPolicy};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 
 use crate::subject;
@@ -32,9 +30,6 @@ pub const PRIORITY_GROUP: &str = "workers";
 
 /// How long the pinned worker may be gone before a standby takes over.
 pub const PIN_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How long due timers are kept.
-const TIMERS_MAX_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What a durable of stream TIMERS ends in: `<saga>-timers`.
 const TIMERS_DURABLE_SUFFIX: &str = "-timers";
@@ -104,8 +99,9 @@ impl StreamSpec {
             discard: DiscardPolicy::New,
             max_bytes: UNLIMITED,
             max_messages: UNLIMITED,
-            max_messages_per_subject: self.messages_per_subject(),
-            max_age: if timers { TIMERS_MAX_AGE } else { Duration::ZERO },
+            max_messages_per_subject: UNLIMITED,
+            // A timer that is due in a year must still be there: what is due carries its own age.
+            max_age: Duration::ZERO,
             duplicate_window: EVENTS_DUPLICATE_WINDOW,
             deny_delete: events,
             deny_purge: events,
@@ -119,17 +115,13 @@ impl StreamSpec {
         }
     }
 
-    fn messages_per_subject(&self) -> i64 {
-        match self.kind {
-            StreamKind::Events | StreamKind::Timers | StreamKind::Keys => UNLIMITED,
-        }
-    }
-
     fn description(&self) -> &'static str {
         match self.kind {
             StreamKind::Events => "events; one exact subject per aggregate, kept for ever",
             StreamKind::Timers => "scheduled messages of the sagas",
-            StreamKind::Keys => "wrapped keys, one subject per person; deleting one erases the person",
+            StreamKind::Keys => {
+                "wrapped keys, one subject per person; deleting one erases the person"
+            }
         }
     }
 }

@@ -1,0 +1,291 @@
+//! Reads by exact subject, and asks the leader.
+
+use async_nats::client::RequestErrorKind;
+use async_nats::header::HeaderName;
+use async_nats::jetstream::stream::{RawMessage, State};
+use async_nats::{HeaderMap, Message, Subscriber};
+use chrono::{DateTime, Utc};
+use futures::StreamExt;
+use kernel::Position;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout_at};
+
+use super::JetStreamLog;
+use super::answer::ApiError;
+use crate::connection::ANSWER_TIMEOUT;
+use crate::envelope::{RecordedEvent, time_from_nats};
+use crate::log::{BoxError, NewEvent, Page, ReadError, StreamState};
+use crate::resolve::Next;
+
+/// Status of the message that ends a batch.
+const END_OF_BATCH: u16 = 204;
+
+/// Status of the answer that nothing matches.
+const NOT_FOUND: u16 = 404;
+
+/// JetStream's number for "no message found".
+const NO_MESSAGE_FOUND: u64 = 10037;
+
+const MESSAGE_ID: &str = "Nats-Msg-Id";
+const SUBJECT: &str = "Nats-Subject";
+const SEQUENCE: &str = "Nats-Sequence";
+const TIME: &str = "Nats-Time-Stamp";
+const PENDING: &str = "Nats-Num-Pending";
+const PREVIOUS: &str = "Nats-Last-Sequence";
+
+/// Which events.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask<'a> {
+    pub(super) stream: &'a str,
+    pub(super) subject: &'a str,
+    pub(super) after: u64,
+    pub(super) max: usize,
+}
+
+#[derive(Serialize)]
+struct DirectGet<'a> {
+    seq: u64,
+    next_by_subj: &'a str,
+    batch: usize,
+}
+
+/// A batched direct get (ADR-31) by exact subject.
+///
+/// A message that got lost on the way shows in the next one's `Nats-Last-Sequence`, or at the end:
+/// what came before it is given back, and `more` says to ask again.
+pub(super) async fn read(log: &JetStreamLog, ask: Ask<'_>) -> Result<Page, ReadError> {
+    let request = DirectGet {
+        seq: ask.after + 1,
+        next_by_subj: ask.subject,
+        batch: ask.max,
+    };
+    let payload = serde_json::to_vec(&request).map_err(unavailable)?;
+    let inbox = log.client.new_inbox();
+    let mut answers = log
+        .client
+        .subscribe(inbox.clone())
+        .await
+        .map_err(unavailable)?;
+    let subject = format!("$JS.API.DIRECT.GET.{}", ask.stream);
+    log.client
+        .publish_with_reply(subject, inbox, payload.into())
+        .await
+        .map_err(unavailable)?;
+    collect(&mut answers, ask).await
+}
+
+async fn collect(answers: &mut Subscriber, ask: Ask<'_>) -> Result<Page, ReadError> {
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
+    let mut page = Page::default();
+    // What the first message calls the previous one.
+    let mut previous = 0;
+    loop {
+        let answer = match timeout_at(deadline, answers.next()).await {
+            Ok(Some(message)) => Answer::read(message),
+            // The end got lost: what is there is there.
+            Ok(None) | Err(_) if !page.events.is_empty() => break,
+            Ok(None) | Err(_) => return Err(unavailable("no answer to a direct get")),
+        };
+        match answer? {
+            Answer::Nothing => return Ok(page),
+            Answer::End { last, pending } => {
+                page.more = pending > 0 || last != previous;
+                if page.more && page.events.is_empty() {
+                    break;
+                }
+                return Ok(page);
+            }
+            Answer::Event(message, link) => {
+                if link.previous != previous {
+                    break;
+                }
+                previous = link.sequence;
+                page.events
+                    .push(event(ask.stream, &message, link.sequence)?);
+            }
+        }
+    }
+    if page.events.is_empty() {
+        return Err(unavailable("an event got lost on the way"));
+    }
+    page.more = true;
+    Ok(page)
+}
+
+/// How a message of a batch is linked to the one before.
+struct Link {
+    sequence: u64,
+    previous: u64,
+}
+
+enum Answer {
+    Event(Box<Message>, Link),
+    End { last: u64, pending: u64 },
+    Nothing,
+}
+
+impl Answer {
+    fn read(message: Message) -> Result<Self, ReadError> {
+        let headers = message.headers.as_ref();
+        let number = |name| header(headers, name).and_then(|text| text.parse::<u64>().ok());
+        match message.status.map(|status| status.as_u16()) {
+            Some(END_OF_BATCH) => Ok(Self::End {
+                last: number(PREVIOUS).unwrap_or(0),
+                pending: number(PENDING).unwrap_or(0),
+            }),
+            Some(NOT_FOUND) => Ok(Self::Nothing),
+            Some(status) => {
+                let description = message.description.as_deref().unwrap_or("no description");
+                let text = format!("direct get answered {status}: {description}");
+                Err(unavailable(text))
+            }
+            None => {
+                let link = number(SEQUENCE).map(|sequence| Link {
+                    sequence,
+                    previous: number(PREVIOUS).unwrap_or(0),
+                });
+                let link = link.ok_or_else(|| unavailable("a direct get without sequence"))?;
+                Ok(Self::Event(Box::new(message), link))
+            }
+        }
+    }
+}
+
+fn event(stream: &str, message: &Message, sequence: u64) -> Result<RecordedEvent, ReadError> {
+    let headers = message.headers.as_ref();
+    let recorded_at = header(headers, TIME)
+        .and_then(|time| time.parse::<DateTime<Utc>>().ok())
+        .ok_or_else(|| unavailable("a direct get without time"))?;
+    let subject = header(headers, SUBJECT).unwrap_or(message.subject.as_str());
+    let position = Position::new(stream, sequence);
+    let data = message.payload.clone();
+    Ok(RecordedEvent::read(
+        position,
+        recorded_at,
+        subject,
+        headers,
+        data,
+    )?)
+}
+
+fn header<'a>(headers: Option<&'a HeaderMap>, name: &'static str) -> Option<&'a str> {
+    headers?
+        .get(HeaderName::from_static(name))
+        .map(async_nats::HeaderValue::as_str)
+}
+
+#[derive(Serialize, Default)]
+struct LeaderGet<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_by_subj: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_by_subj: Option<&'a str>,
+}
+
+#[derive(Deserialize)]
+struct LeaderAnswer {
+    error: Option<ApiError>,
+    message: Option<RawMessage>,
+}
+
+/// Sequence of the last message on a subject, as the leader knows it.
+pub(super) async fn last(
+    log: &JetStreamLog,
+    stream: &str,
+    subject: &str,
+) -> Result<u64, ReadError> {
+    let request = LeaderGet {
+        last_by_subj: Some(subject),
+        ..LeaderGet::default()
+    };
+    let message = leader(log, stream, &request).await?;
+    Ok(message.map_or(0, |message| message.sequence))
+}
+
+/// The event at a position, as the leader knows it.
+pub(super) async fn event_at(
+    log: &JetStreamLog,
+    position: &Position,
+) -> Result<Option<RecordedEvent>, ReadError> {
+    let request = LeaderGet {
+        seq: Some(position.sequence),
+        ..LeaderGet::default()
+    };
+    let Some(raw) = leader(log, &position.stream, &request).await? else {
+        return Ok(None);
+    };
+    let message = stored(raw)?;
+    let event = RecordedEvent::read(
+        position.clone(),
+        time_from_nats(message.time),
+        message.subject.as_str(),
+        Some(&message.headers),
+        message.payload,
+    )?;
+    Ok(Some(event))
+}
+
+/// What follows the expected position of `new`, as the leader knows it.
+pub(super) async fn next(log: &JetStreamLog, new: &NewEvent) -> Result<Option<Next>, BoxError> {
+    let request = LeaderGet {
+        seq: Some(new.expected + 1),
+        next_by_subj: Some(&new.event.subject),
+        ..LeaderGet::default()
+    };
+    let Some(raw) = leader(log, &new.event.position.stream, &request).await? else {
+        return Ok(None);
+    };
+    let sequence = raw.sequence;
+    let message = stored(raw)?;
+    let id = header(Some(&message.headers), MESSAGE_ID).and_then(|id| id.parse().ok());
+    Ok(Some(Next { sequence, id }))
+}
+
+/// What stream there is, as its leader says.
+pub(super) async fn state(log: &JetStreamLog, stream: &str) -> Result<StreamState, ReadError> {
+    let info = log.context.get_stream(stream).await.map_err(unavailable)?;
+    let info = info.cached_info();
+    let State {
+        first_sequence,
+        last_sequence,
+        ..
+    } = info.state;
+    Ok(StreamState {
+        created: time_from_nats(info.created),
+        first: first_sequence,
+        last: last_sequence,
+    })
+}
+
+async fn leader(
+    log: &JetStreamLog,
+    stream: &str,
+    request: &LeaderGet<'_>,
+) -> Result<Option<RawMessage>, ReadError> {
+    let payload = serde_json::to_vec(request).map_err(unavailable)?;
+    let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
+    let answer = log.client.request(subject, payload.into()).await;
+    let answer = answer.map_err(|error| match error.kind() {
+        RequestErrorKind::NoResponders => unavailable("the stream has no leader now"),
+        RequestErrorKind::TimedOut
+        | RequestErrorKind::InvalidSubject
+        | RequestErrorKind::MaxPayloadExceeded
+        | RequestErrorKind::Other => unavailable(error),
+    })?;
+    let answer: LeaderAnswer = serde_json::from_slice(&answer.payload).map_err(unavailable)?;
+    match answer.error {
+        Some(error) if error.err_code == NO_MESSAGE_FOUND => Ok(None),
+        Some(error) => Err(unavailable(error)),
+        None => Ok(answer.message),
+    }
+}
+
+fn stored(raw: RawMessage) -> Result<async_nats::jetstream::message::StreamMessage, ReadError> {
+    raw.try_into().map_err(ReadError::Unavailable)
+}
+
+fn unavailable(reason: impl Into<BoxError>) -> ReadError {
+    ReadError::Unavailable(reason.into())
+}

@@ -1,0 +1,118 @@
+//! The seam between the store and what it stores into: JetStream, or memory.
+//!
+//! Everything above it is shared, so what is tested in memory is what runs on JetStream.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use kernel::Position;
+use thiserror::Error;
+
+use crate::envelope::{DecodeError, EncodeError, RecordedEvent};
+
+/// Whatever went wrong below.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+
+/// An event that is to be appended, and what its append expects.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// As it will stand in the log; the sequence in its position is not known yet.
+    pub event: RecordedEvent,
+    /// Sequence of the last event on its subject before this append; 0 = there is none. Every
+    /// event of one append on one subject says the same.
+    pub expected: u64,
+}
+
+/// Events are in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Sequence of the last of them; the others stand right before it.
+    pub last: u64,
+    /// The acknowledgement was a duplicate's, or followed a try with an unknown outcome. The log
+    /// then holds events with these ids, but maybe not these bytes: answer from what it holds.
+    pub uncertain: bool,
+}
+
+/// Some events of one subject, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// The events.
+    pub events: Vec<RecordedEvent>,
+    /// There are more after them.
+    pub more: bool,
+}
+
+/// What stream there is, as its leader says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamState {
+    /// When it was created: another time means another stream under the same name.
+    pub created: DateTime<Utc>,
+    /// Sequence of the first event; 0 = none.
+    pub first: u64,
+    /// Sequence of the last event; 0 = none.
+    pub last: u64,
+}
+
+/// An append-only log of events with one expectation per subject.
+///
+/// An append is all or nothing, and it takes place only if the last event on each subject is the
+/// expected one. `stream` is the stream's name.
+#[async_trait]
+pub trait Log: Send + Sync + 'static {
+    /// Appends `events`, which are of one stream, in this order.
+    ///
+    /// The identical append is tried again while its outcome is unknown, so an error other than
+    /// [`AppendError::Unknown`] means that nothing was appended, then or later.
+    async fn append(&self, events: &[NewEvent]) -> Result<Appended, AppendError>;
+
+    /// At most `max` events on `subject` after sequence `after`. A replica may answer, and be late.
+    async fn read(
+        &self,
+        stream: &str,
+        subject: &str,
+        after: u64,
+        max: usize,
+    ) -> Result<Page, ReadError>;
+
+    /// Sequence of the last event on `subject`, asked of the stream's leader; 0 = none.
+    async fn last(&self, stream: &str, subject: &str) -> Result<u64, ReadError>;
+
+    /// The event at `position`, asked of the stream's leader.
+    async fn event_at(&self, position: &Position) -> Result<Option<RecordedEvent>, ReadError>;
+
+    /// What stream there is, asked of its leader.
+    async fn state(&self, stream: &str) -> Result<StreamState, ReadError>;
+}
+
+/// Why events were not, or maybe not, appended.
+#[derive(Debug, Error)]
+pub enum AppendError {
+    /// The last event on a subject is not the expected one. Nothing was appended.
+    #[error("the aggregate has moved on")]
+    Conflict,
+    /// An event with such an id is in the log since before this append. Nothing was appended now.
+    #[error("an event with this id was appended before")]
+    Duplicate,
+    /// The log can't be reached or takes nothing now. Nothing was appended.
+    #[error("the log takes no events now")]
+    Unavailable(#[source] BoxError),
+    /// Nobody can say whether the events were appended, or still will be.
+    #[error("it is not known whether the events were appended")]
+    Unknown(#[source] BoxError),
+    /// More bytes than the log takes. Nothing was appended.
+    #[error("the events are too large for the log")]
+    TooLarge,
+    /// An event can't be put on the wire. Nothing was appended.
+    #[error(transparent)]
+    Unwritable(#[from] EncodeError),
+}
+
+/// Why events could not be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The log can't be reached.
+    #[error("the log can't be read now")]
+    Unavailable(#[source] BoxError),
+    /// The log holds something that can't be read.
+    #[error(transparent)]
+    Unreadable(#[from] DecodeError),
+}

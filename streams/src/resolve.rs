@@ -1,0 +1,213 @@
+//! Appends until the outcome is known.
+//!
+//! ```text
+//!   one try            first time             after a try with an unknown outcome
+//!   acknowledged       appended               appended; answer from what is stored
+//!   acknowledged, dup  Duplicate              appended; answer from what is stored
+//!   10071              Conflict               the next event on the subject tells: ours = appended,
+//!                                             foreign = Conflict, none = go on
+//!   10164              Conflict               go on: what is in flight may be ours
+//!   10201              Duplicate              as 10071
+//!   refused            Unavailable            go on: it says nothing about the earlier try
+//!   no answer          unknown: the identical message again
+//! ```
+//!
+//! Finding our event says yes; not finding it says nothing, because it may still wait in the
+//! client's queue or in a proposal. Budget used up while unknown: [`AppendError::Unknown`].
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rand::Rng;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::envelope::EncodeError;
+use crate::log::{AppendError, Appended, BoxError, NewEvent};
+
+/// How long and how often one append is tried.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Budget {
+    /// Tries with an unknown outcome stop after this.
+    pub(crate) unknown: Duration,
+    /// Tries that left nothing behind stop after this: an election takes about so long.
+    pub(crate) unavailable: Duration,
+    /// Pause after the first try; doubles, with jitter.
+    pub(crate) pause_min: Duration,
+    /// Longest pause.
+    pub(crate) pause_max: Duration,
+}
+
+impl Budget {
+    /// For a server: three acknowledgement time-outs.
+    pub(crate) const SERVER: Self = Self {
+        unknown: Duration::from_secs(15),
+        unavailable: Duration::from_secs(2),
+        pause_min: Duration::from_millis(5),
+        pause_max: Duration::from_millis(500),
+    };
+
+    fn pause(&self, tries: u32) -> Duration {
+        let longest = self
+            .pause_min
+            .saturating_mul(1 << tries.min(16))
+            .min(self.pause_max);
+        longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+}
+
+/// What one try came to.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// Stored; `last` is the sequence of the last event.
+    Acknowledged { last: u64, duplicate: bool },
+    /// Another position than the expected one (10071).
+    WrongPosition,
+    /// Another proposal on a subject is in flight (10164).
+    InFlight,
+    /// A message id of the batch is known (10201).
+    KnownId,
+    /// This try left nothing behind; another one soon may succeed.
+    Busy(BoxError),
+    /// This try left nothing behind, and another one soon won't help.
+    Refused(BoxError),
+    /// Too many bytes.
+    TooLarge,
+    /// Can't be put on the wire.
+    Unwritable(EncodeError),
+    /// Nobody knows.
+    Unknown(BoxError),
+}
+
+/// The message that stands on a subject right after a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Next {
+    /// Its sequence.
+    pub(crate) sequence: u64,
+    /// Its event id, if it has one that can be read.
+    pub(crate) id: Option<Uuid>,
+}
+
+/// One try, and a look at the leader.
+#[async_trait]
+pub(crate) trait Wire: Sync {
+    /// Publishes `events` once: the very same messages at every try.
+    async fn publish(&self, events: &[NewEvent]) -> Reply;
+
+    /// What stands on the subject of `event` right after the position that it expects, as the
+    /// leader knows; `None` = nothing.
+    async fn next(&self, event: &NewEvent) -> Result<Option<Next>, BoxError>;
+}
+
+/// Appends `events` through `wire` until the outcome is known or `budget` is used up.
+pub(crate) async fn append<W: Wire>(
+    wire: &W,
+    events: &[NewEvent],
+    budget: &Budget,
+) -> Result<Appended, AppendError> {
+    let started = Instant::now();
+    let mut doubt: Option<BoxError> = None;
+    let mut latest: Option<BoxError> = None;
+    let mut tries = 0;
+    loop {
+        match step(wire.publish(events).await, doubt.is_some()) {
+            Step::Done(result) => return result,
+            Step::Look => {
+                if let Some(result) = look(wire, events).await {
+                    return result;
+                }
+            }
+            Step::Again(reason) => latest = Some(reason),
+            Step::Doubt(reason) => {
+                doubt.get_or_insert(reason);
+            }
+        }
+        let (elapsed, known) = (started.elapsed(), doubt.is_none());
+        if known && elapsed >= budget.unavailable {
+            let reason = latest.unwrap_or_else(|| "no try was answered".into());
+            return Err(AppendError::Unavailable(reason));
+        }
+        if let Some(reason) = doubt.take_if(|_| elapsed >= budget.unknown) {
+            return Err(AppendError::Unknown(reason));
+        }
+        sleep(budget.pause(tries)).await;
+        tries += 1;
+    }
+}
+
+enum Step {
+    /// The outcome is known.
+    Done(Result<Appended, AppendError>),
+    /// The log can tell.
+    Look,
+    /// Nothing was learned.
+    Again(BoxError),
+    /// Now nobody knows.
+    Doubt(BoxError),
+}
+
+/// The table above.
+fn step(reply: Reply, doubtful: bool) -> Step {
+    match (reply, doubtful) {
+        (
+            Reply::Acknowledged {
+                last,
+                duplicate: false,
+            },
+            uncertain,
+        )
+        | (
+            Reply::Acknowledged {
+                last,
+                duplicate: true,
+            },
+            uncertain @ true,
+        ) => Step::Done(Ok(Appended { last, uncertain })),
+        (
+            Reply::Acknowledged {
+                duplicate: true, ..
+            }
+            | Reply::KnownId,
+            false,
+        ) => Step::Done(Err(AppendError::Duplicate)),
+        (Reply::WrongPosition | Reply::InFlight, false) => Step::Done(Err(AppendError::Conflict)),
+        (Reply::WrongPosition | Reply::KnownId, true) => Step::Look,
+        (Reply::InFlight, true) => Step::Again("another append is in flight".into()),
+        (Reply::TooLarge, false) => Step::Done(Err(AppendError::TooLarge)),
+        (Reply::Unwritable(error), false) => Step::Done(Err(error.into())),
+        (Reply::TooLarge, true) => Step::Again(AppendError::TooLarge.into()),
+        (Reply::Unwritable(error), true) => Step::Again(error.into()),
+        (Reply::Refused(reason), false) => Step::Done(Err(AppendError::Unavailable(reason))),
+        (Reply::Busy(reason), _) | (Reply::Refused(reason), true) => Step::Again(reason),
+        (Reply::Unknown(reason), _) => Step::Doubt(reason),
+    }
+}
+
+/// Whose events follow the expected positions: `None` = nobody's yet, so nothing is proven.
+///
+/// The first event after the expected position is the one whose expectation held; a batch is all
+/// or nothing, so one subject tells for all of them.
+async fn look<W: Wire>(wire: &W, events: &[NewEvent]) -> Option<Result<Appended, AppendError>> {
+    let mut seen: Vec<&str> = Vec::new();
+    for (index, event) in events.iter().enumerate() {
+        if seen.contains(&event.event.subject.as_str()) {
+            continue;
+        }
+        seen.push(&event.event.subject);
+        // A leader that can't be asked proves nothing either.
+        let Ok(Some(next)) = wire.next(event).await else {
+            continue;
+        };
+        let ours = next.id == Some(event.event.id);
+        let behind = (events.len() - 1 - index) as u64;
+        return Some(if ours {
+            Ok(Appended {
+                last: next.sequence + behind,
+                uncertain: true,
+            })
+        } else {
+            Err(AppendError::Conflict)
+        });
+    }
+    None
+}

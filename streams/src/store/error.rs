@@ -1,0 +1,98 @@
+//! Refusals, and everything that is none.
+
+use thiserror::Error;
+
+use crate::envelope::{DecodeError, EncodeError};
+use crate::log::{AppendError, BoxError, ReadError};
+
+/// A command was not done, or it is not known whether it was.
+#[derive(Debug, Error)]
+pub enum ExecuteError<R: std::error::Error + 'static> {
+    /// The business says no, about the state that the stream's leader confirmed. Nothing was
+    /// appended.
+    #[error("refused")]
+    Refused(#[source] R),
+    /// This command id was used before, by a request with another digest or for another
+    /// aggregate. Nothing was appended now.
+    #[error("the command id was used for another request")]
+    KeyReused,
+    /// Others changed the aggregate each time. Nothing was appended.
+    #[error("the aggregate was changed by others at every attempt")]
+    Conflict,
+    /// The log can't be reached. Nothing was appended.
+    #[error("the log can't be reached, nothing was appended")]
+    Unavailable {
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+    /// Nobody can say whether the command was done. The same command again (same id) is safe.
+    #[error("it is not known whether the command was done")]
+    Unknown {
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+    /// The log holds something that can't be read. Nothing was appended.
+    #[error(transparent)]
+    Unreadable(#[from] DecodeError),
+    /// The events can't be put on the wire. Nothing was appended.
+    #[error(transparent)]
+    Unwritable(#[from] EncodeError),
+    /// The events are larger than the log takes. Nothing was appended.
+    #[error("the events are too large for the log")]
+    TooLarge,
+}
+
+impl<R: std::error::Error + 'static> From<ReadError> for ExecuteError<R> {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unavailable(source) => Self::Unavailable { source },
+            ReadError::Unreadable(error) => Self::Unreadable(error),
+        }
+    }
+}
+
+/// An append that ends a command; conflicts and duplicates don't, they lead to another look.
+pub(super) enum AppendEnd<R: std::error::Error + 'static> {
+    Conflict,
+    Duplicate,
+    Failed(ExecuteError<R>),
+}
+
+impl<R: std::error::Error + 'static> From<AppendError> for AppendEnd<R> {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Conflict => Self::Conflict,
+            AppendError::Duplicate => Self::Duplicate,
+            AppendError::Unavailable(source) => Self::Failed(ExecuteError::Unavailable { source }),
+            AppendError::Unknown(source) => Self::Failed(ExecuteError::Unknown { source }),
+            AppendError::TooLarge => Self::Failed(ExecuteError::TooLarge),
+            AppendError::Unwritable(error) => Self::Failed(ExecuteError::Unwritable(error)),
+        }
+    }
+}
+
+/// An aggregate could not be loaded.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The log can't be reached.
+    #[error("the log can't be read now")]
+    Unavailable {
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+    /// The log holds something that can't be read.
+    #[error(transparent)]
+    Unreadable(#[from] DecodeError),
+}
+
+impl From<ReadError> for LoadError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Unavailable(source) => Self::Unavailable { source },
+            ReadError::Unreadable(error) => Self::Unreadable(error),
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! One command on one aggregate: load, decide, append; on a conflict once more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::{AggregateId, Decider, Position};
+use rand::Rng;
+use tokio::time::sleep;
+
+use super::Streams;
+use super::error::{AppendEnd, ExecuteError};
+use super::held::{Held, Known};
+use super::load::Address;
+use super::record::{Part, record, stored};
+use super::repetition::{Done, same_request};
+use crate::envelope::{CommandMeta, RecordedEvent};
+use crate::log::{Appended, NewEvent, ReadError};
+
+/// How often the log is asked for what a conflict was about: the other's event may not have
+/// reached the replica that answers.
+const CONFLICT_LOOKS_MAX: u32 = 7;
+
+/// Pause before the second look; doubles, with jitter.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(1);
+
+/// A command was done.
+#[derive(Debug, Clone)]
+pub struct Executed<A> {
+    /// The aggregate right after it.
+    pub state: Arc<A>,
+    /// How many events the aggregate had right after it.
+    pub version: u64,
+    /// Where the last event of the command stands; if there is none, the aggregate's last.
+    pub position: Position,
+    /// The command's events, as they are stored.
+    pub events: Vec<RecordedEvent>,
+    /// How it came about.
+    pub outcome: Outcome,
+}
+
+/// How a command came to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done now.
+    Appended,
+    /// There was nothing to do: what it asks for is so, as the stream's leader confirmed.
+    AlreadyTrue,
+    /// It was done before, under the same command id. State, version and position are as of then.
+    Replayed,
+}
+
+impl Streams {
+    /// Does `command` on the aggregate `id`: load, decide, append.
+    ///
+    /// A refusal, and that there is nothing to do, is only answered about the state that the
+    /// stream's leader confirms. The same command id again is answered with what it did the first
+    /// time. Commands on one aggregate queue up in this process; who loses a race with another
+    /// process decides again, a bounded number of times.
+    ///
+    /// # Errors
+    /// See [`ExecuteError`]: each variant says whether anything may have been appended.
+    pub async fn execute<A: Decider>(
+        &self,
+        id: &AggregateId,
+        command: A::Command,
+        meta: &CommandMeta,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let address = Address::of::<A>(id);
+        let _turn = self.inner.queues.turn(&address.subject).await;
+        let work = Work::<A> {
+            streams: self,
+            address: &address,
+            id,
+            command: &command,
+            meta,
+        };
+        if let Some(done) = work.create().await? {
+            return Ok(done);
+        }
+        for _ in 0..self.inner.settings.execute_attempts_max {
+            if let Some(done) = work.attempt().await? {
+                return Ok(done);
+            }
+        }
+        Err(ExecuteError::Conflict)
+    }
+}
+
+/// A command whose turn it is.
+pub(super) struct Work<'a, A: Decider> {
+    pub(super) streams: &'a Streams,
+    pub(super) address: &'a Address,
+    pub(super) id: &'a AggregateId,
+    pub(super) command: &'a A::Command,
+    pub(super) meta: &'a CommandMeta,
+}
+
+/// `None` = the aggregate has moved: decide again.
+type Attempt<A, R> = Result<Option<Executed<A>>, ExecuteError<R>>;
+
+impl<A: Decider> Work<'_, A> {
+    /// Nothing is known of the aggregate, and the command would do something to a new one: try
+    /// just that. The expectation 0 proves it, and spares a creation the load of nothing.
+    async fn create(&self) -> Attempt<A, A::Error> {
+        let cache = &self.streams.inner.cache;
+        if cache.get::<A>(&self.address.subject).is_some() {
+            return Ok(None);
+        }
+        let known = Known::<A>::new();
+        match known.state.decide(self.command) {
+            Ok(events) if !events.is_empty() => self.append(Held::new(known).into(), events).await,
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    async fn attempt(&self) -> Attempt<A, A::Error> {
+        let held = self.streams.held::<A>(self.address).await?;
+        if let Some(done) = self.repeated(&held).await? {
+            return self.answer(done, Outcome::Replayed).map(Some);
+        }
+        let decided = held.lock().state.decide(self.command);
+        match decided {
+            Ok(events) if events.is_empty() => {
+                let proven = self.prove(&held).await?;
+                Ok(proven.then(|| self.already_true(&held)))
+            }
+            Err(refusal) => {
+                let proven = self.prove(&held).await?;
+                proven
+                    .then_some(())
+                    .map_or(Ok(None), |()| Err(ExecuteError::Refused(refusal)))
+            }
+            Ok(events) => self.append(held, events).await,
+        }
+    }
+
+    async fn append(&self, held: Arc<Held<A>>, events: Vec<A::Event>) -> Attempt<A, A::Error> {
+        let basis = held.lock().basis();
+        let part = Part {
+            address: self.address,
+            id: self.id,
+            basis,
+            index_from: 0,
+        };
+        let new = record::<A>(part, &events, self.meta)?;
+        match self.streams.inner.log.append(&new).await {
+            Ok(Appended {
+                uncertain: true, ..
+            }) => {
+                let done = self.find_appended(&held).await;
+                let done = done.map_err(|error| ExecuteError::Unknown {
+                    source: error.into(),
+                })?;
+                self.answer(done, Outcome::Appended).map(Some)
+            }
+            Ok(Appended { last, .. }) => Ok(Some(self.take(&held, new, last, &events))),
+            Err(error) => match AppendEnd::from(error) {
+                AppendEnd::Conflict => {
+                    self.moved(&held).await?;
+                    Ok(None)
+                }
+                AppendEnd::Duplicate => self.done_before(&held).await.map(Some),
+                AppendEnd::Failed(error) => {
+                    self.forget();
+                    Err(error)
+                }
+            },
+        }
+    }
+
+    /// A plain acknowledgement proves that the state was current: fold on in memory.
+    fn take(
+        &self,
+        held: &Arc<Held<A>>,
+        new: Vec<NewEvent>,
+        last: u64,
+        decided: &[A::Event],
+    ) -> Executed<A> {
+        let events = stored(new, last);
+        let recent_max = self.streams.inner.settings.recent_commands_max;
+        let (state, version) = {
+            let mut known = held.lock();
+            for (event, decided) in events.iter().zip(decided) {
+                known.take(event, decided, recent_max);
+            }
+            (Arc::clone(&known.state), known.version)
+        };
+        self.streams.inner.cache.keep(&self.address.subject, held);
+        Executed {
+            state,
+            version,
+            position: self.position(last),
+            events,
+            outcome: Outcome::Appended,
+        }
+    }
+
+    pub(super) async fn repeated(&self, held: &Held<A>) -> Result<Option<Done<A>>, ReadError> {
+        let command_id = self.meta.command_id;
+        self.streams
+            .repetition(self.address, held, command_id)
+            .await
+    }
+
+    /// The events are in the log for certain, but their acknowledgement isn't: answer from there.
+    async fn find_appended(&self, held: &Arc<Held<A>>) -> Result<Done<A>, ReadError> {
+        self.sync(held).await?;
+        let command_id = self.meta.command_id;
+        let found = match self.repeated(held).await? {
+            Some(done) => Some(done),
+            None => {
+                self.streams
+                    .repetition_of_old(self.address, command_id)
+                    .await?
+            }
+        };
+        found.ok_or_else(|| {
+            self.forget();
+            ReadError::Unavailable("the appended events are not to be found yet".into())
+        })
+    }
+
+    /// The log knows the event ids: the command was done before, here or on another aggregate.
+    async fn done_before(
+        &self,
+        held: &Arc<Held<A>>,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        self.sync(held).await?;
+        let command_id = self.meta.command_id;
+        let found = match self.repeated(held).await? {
+            Some(done) => Some(done),
+            None => {
+                self.streams
+                    .repetition_of_old(self.address, command_id)
+                    .await?
+            }
+        };
+        self.answer(found.ok_or(ExecuteError::KeyReused)?, Outcome::Replayed)
+    }
+
+    /// Reads on until everything that the leader knows is in.
+    pub(super) async fn sync(&self, held: &Arc<Held<A>>) -> Result<(), ReadError> {
+        let log = &self.streams.inner.log;
+        let last = log
+            .last(&self.address.stream, &self.address.subject)
+            .await?;
+        self.streams.catch_up(self.address, held, last).await?;
+        self.streams.inner.cache.keep(&self.address.subject, held);
+        Ok(())
+    }
+
+    /// Does the leader know nothing newer than what was decided on? If it does, reads on.
+    pub(super) async fn prove(&self, held: &Arc<Held<A>>) -> Result<bool, ReadError> {
+        let log = &self.streams.inner.log;
+        let last = log
+            .last(&self.address.stream, &self.address.subject)
+            .await?;
+        let position = held.lock().position;
+        if last < position {
+            self.forget();
+            let reason = "the stream's leader knows less than was read: was the log restored?";
+            return Err(ReadError::Unavailable(reason.into()));
+        }
+        self.streams.catch_up(self.address, held, last).await?;
+        Ok(last == position)
+    }
+
+    /// Somebody else was faster: reads what they did.
+    async fn moved(&self, held: &Arc<Held<A>>) -> Result<(), ReadError> {
+        self.streams.inner.cache.keep(&self.address.subject, held);
+        for look in 0..CONFLICT_LOOKS_MAX {
+            if self.streams.refresh(self.address, held).await? {
+                return Ok(());
+            }
+            let longest = CONFLICT_PAUSE * (1 << look);
+            let jitter = rand::rng().random_range(0.5..=1.0);
+            sleep(longest.mul_f64(jitter)).await;
+        }
+        // Nothing is to be seen yet; the next attempt finds out.
+        Ok(())
+    }
+
+    fn answer(
+        &self,
+        done: Done<A>,
+        outcome: Outcome,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        if !same_request(&done.events, self.meta) {
+            return Err(ExecuteError::KeyReused);
+        }
+        Ok(Executed {
+            state: done.state,
+            version: done.version,
+            position: self.position(done.position),
+            events: done.events,
+            outcome,
+        })
+    }
+
+    fn already_true(&self, held: &Held<A>) -> Executed<A> {
+        let known = held.lock();
+        Executed {
+            state: Arc::clone(&known.state),
+            version: known.version,
+            position: self.position(known.position),
+            events: Vec::new(),
+            outcome: Outcome::AlreadyTrue,
+        }
+    }
+
+    fn position(&self, sequence: u64) -> Position {
+        Position::new(self.address.stream.clone(), sequence)
+    }
+
+    pub(super) fn forget(&self) {
+        self.streams.inner.cache.evict(&self.address.subject);
+    }
+}

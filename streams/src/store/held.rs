@@ -1,0 +1,82 @@
+//! An aggregate in memory.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kernel::Decider;
+
+use super::recent::Recent;
+use super::record::Basis;
+use crate::envelope::{DecodeCause, DecodeError, RecordedEvent};
+
+/// What is known of an aggregate: a fold over its first events.
+#[derive(Debug, Clone)]
+pub(super) struct Known<A> {
+    pub(super) state: Arc<A>,
+    pub(super) version: u64,
+    /// Stream sequence of its last event; 0 = none.
+    pub(super) position: u64,
+    pub(super) recent: Recent,
+}
+
+impl<A: Decider> Known<A> {
+    /// Nothing has happened yet, as far as we know.
+    pub(super) fn new() -> Self {
+        Self {
+            state: Arc::new(A::default()),
+            version: 0,
+            position: 0,
+            recent: Recent::default(),
+        }
+    }
+
+    /// What a decision on this state stands on.
+    pub(super) fn basis(&self) -> Basis {
+        Basis {
+            version: self.version,
+            position: self.position,
+        }
+    }
+
+    /// Takes the next stored event in. A gap in the versions is an error, not a skip.
+    pub(super) fn read(
+        &mut self,
+        event: &RecordedEvent,
+        recent_max: usize,
+    ) -> Result<(), DecodeError> {
+        if event.version != self.version + 1 {
+            return Err(event.unreadable(DecodeCause::Version {
+                expected: self.version + 1,
+                found: event.version,
+            }));
+        }
+        let decoded = event.decode::<A>()?;
+        self.take(event, &decoded, recent_max);
+        Ok(())
+    }
+
+    /// Takes in an event that is already decoded. The state is copied only while others read it.
+    pub(super) fn take(&mut self, event: &RecordedEvent, decoded: &A::Event, recent_max: usize) {
+        Arc::make_mut(&mut self.state).evolve(decoded);
+        self.version = event.version;
+        self.position = event.position.sequence;
+        self.recent
+            .note(event.command_id, event.position.sequence, recent_max);
+    }
+}
+
+/// A place in the cache. Only who has the aggregate's turn changes it.
+#[derive(Debug)]
+pub(super) struct Held<A>(Mutex<Known<A>>);
+
+impl<A: Decider> Held<A> {
+    pub(super) fn new(known: Known<A>) -> Self {
+        Self(Mutex::new(known))
+    }
+
+    /// Held shortly, never across an await.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Known<A>> {
+        // An event is taken in whole or, if `evolve` panics, the entry is a copy that make_mut
+        // has not put back; either way the position tells the truth at the next append.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,220 @@
+//! Loads an aggregate: from memory, from the log, or as the leader confirms it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::{AggregateId, Decider};
+use tokio::time::sleep;
+
+use super::Streams;
+use super::error::LoadError;
+use super::held::{Held, Known};
+use crate::envelope::RecordedEvent;
+use crate::log::{Page, ReadError};
+use crate::subject::{stream_name, subject_of};
+
+/// How often a replica that is behind its leader is asked again.
+const CATCH_UP_LOOKS_MAX: u32 = 8;
+
+/// Pause before the second look; doubles.
+const CATCH_UP_PAUSE: Duration = Duration::from_millis(2);
+
+/// An aggregate as it was found.
+#[derive(Debug, Clone)]
+pub struct Loaded<A> {
+    /// Its state.
+    pub state: Arc<A>,
+    /// How many events it has; 0 = it never happened.
+    pub version: u64,
+    /// Stream sequence of its last event; 0 = none.
+    pub position: u64,
+}
+
+/// Where an aggregate lives.
+#[derive(Debug, Clone)]
+pub(super) struct Address {
+    pub(super) stream: String,
+    pub(super) subject: Arc<str>,
+}
+
+impl Address {
+    pub(super) fn of<A: Decider>(id: &AggregateId) -> Self {
+        Self {
+            stream: stream_name(A::CONTEXT),
+            subject: subject_of::<A>(id).into(),
+        }
+    }
+}
+
+impl Streams {
+    /// The aggregate as this process knows it, or as the log has it. Others may have changed it
+    /// since.
+    ///
+    /// # Errors
+    /// The log can't be reached, or holds something that can't be read.
+    pub async fn load<A: Decider>(&self, id: &AggregateId) -> Result<Loaded<A>, LoadError> {
+        let address = Address::of::<A>(id);
+        if let Some(held) = self.inner.cache.get::<A>(&address.subject) {
+            return Ok(loaded(&held));
+        }
+        let _turn = self.inner.queues.turn(&address.subject).await;
+        let held = self.held::<A>(&address).await?;
+        Ok(loaded(&held))
+    }
+
+    /// The aggregate as the stream's leader confirms it.
+    ///
+    /// # Errors
+    /// The log can't be reached, or holds something that can't be read.
+    pub async fn load_current<A: Decider>(&self, id: &AggregateId) -> Result<Loaded<A>, LoadError> {
+        let address = Address::of::<A>(id);
+        let log = &self.inner.log;
+        let last = log.last(&address.stream, &address.subject).await?;
+        if let Some(held) = self.inner.cache.get::<A>(&address.subject) {
+            let known = loaded(&held);
+            if known.position >= last {
+                return Ok(known);
+            }
+        }
+        let _turn = self.inner.queues.turn(&address.subject).await;
+        let held = self.held::<A>(&address).await?;
+        self.catch_up(&address, &held, last).await?;
+        Ok(loaded(&held))
+    }
+
+    /// The aggregate with everything that its stream held up to `position`.
+    ///
+    /// # Errors
+    /// The log can't be reached, or holds something that can't be read.
+    pub async fn load_at_least<A: Decider>(
+        &self,
+        id: &AggregateId,
+        position: u64,
+    ) -> Result<Loaded<A>, LoadError> {
+        let subject = subject_of::<A>(id);
+        if let Some(held) = self.inner.cache.get::<A>(&subject) {
+            let known = loaded(&held);
+            if known.position >= position {
+                return Ok(known);
+            }
+        }
+        self.load_current(id).await
+    }
+
+    /// All events of an aggregate, oldest first.
+    ///
+    /// # Errors
+    /// The log can't be reached, or holds something that can't be read.
+    pub async fn history<A: Decider>(
+        &self,
+        id: &AggregateId,
+    ) -> Result<Vec<RecordedEvent>, LoadError> {
+        let address = Address::of::<A>(id);
+        let mut events = Vec::new();
+        loop {
+            let after = position_of(events.last());
+            let page = self.page(&address, after).await?;
+            events.extend(page.events);
+            if !page.more {
+                return Ok(events);
+            }
+        }
+    }
+
+    /// The aggregate in memory, loaded if it isn't there. Asks for the turn to be held.
+    pub(super) async fn held<A: Decider>(
+        &self,
+        address: &Address,
+    ) -> Result<Arc<Held<A>>, ReadError> {
+        if let Some(held) = self.inner.cache.get::<A>(&address.subject) {
+            return Ok(held);
+        }
+        let mut known = Known::new();
+        self.read_on(address, &mut known).await?;
+        let subject = Arc::clone(&address.subject);
+        Ok(self.inner.cache.insert(subject, known))
+    }
+
+    /// Reads what came after what is known; says whether anything did. Asks for the turn.
+    pub(super) async fn refresh<A: Decider>(
+        &self,
+        address: &Address,
+        held: &Held<A>,
+    ) -> Result<bool, ReadError> {
+        let mut known = held.lock().clone();
+        let before = known.position;
+        let read = self.read_on(address, &mut known).await;
+        if read.is_err() {
+            self.inner.cache.evict(&address.subject);
+        }
+        read?;
+        let moved = known.position > before;
+        if moved {
+            *held.lock() = known;
+        }
+        Ok(moved)
+    }
+
+    /// Reads on until the leader's `last` is in: a replica may be behind it. Asks for the turn.
+    pub(super) async fn catch_up<A: Decider>(
+        &self,
+        address: &Address,
+        held: &Held<A>,
+        last: u64,
+    ) -> Result<(), ReadError> {
+        let mut pause = CATCH_UP_PAUSE;
+        for _ in 0..CATCH_UP_LOOKS_MAX {
+            if held.lock().position >= last {
+                return Ok(());
+            }
+            if !self.refresh(address, held).await? {
+                sleep(pause).await;
+                pause *= 2;
+            }
+        }
+        if held.lock().position >= last {
+            return Ok(());
+        }
+        Err(ReadError::Unavailable(
+            "the replica that answers is behind the stream's leader".into(),
+        ))
+    }
+
+    /// Folds everything after `known` into it, page by page.
+    pub(super) async fn read_on<A: Decider>(
+        &self,
+        address: &Address,
+        known: &mut Known<A>,
+    ) -> Result<(), ReadError> {
+        loop {
+            let page = self.page(address, known.position).await?;
+            for event in &page.events {
+                known.read(event, self.inner.settings.recent_commands_max)?;
+            }
+            if !page.more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The next events of an aggregate. A page that says "more" holds at least one event.
+    pub(super) async fn page(&self, address: &Address, after: u64) -> Result<Page, ReadError> {
+        let max = self.inner.settings.load_page_events;
+        let log = &self.inner.log;
+        log.read(&address.stream, &address.subject, after, max)
+            .await
+    }
+}
+
+pub(super) fn position_of(event: Option<&RecordedEvent>) -> u64 {
+    event.map_or(0, |event| event.position.sequence)
+}
+
+fn loaded<A: Decider>(held: &Held<A>) -> Loaded<A> {
+    let known = held.lock();
+    Loaded {
+        state: Arc::clone(&known.state),
+        version: known.version,
+        position: known.position,
+    }
+}

@@ -1,0 +1,104 @@
+//! Load, decide, append: what runs above every log.
+//!
+//! ```text
+//!   execute            one aggregate, one command
+//!   together           several aggregates of one context, one batch
+//!   held               an aggregate in memory: state, version, position, recent command ids
+//!   cache              the bounded set of them
+//!   queue              commands of one aggregate wait for each other
+//!   recent             which commands were done lately, 16 bytes each
+//!   record             what was decided, as it will stand in the log
+//!   repetition         a command that was done before, answered from the log
+//!   event_store        the same as a cqrs-es EventStore
+//! ```
+
+mod cache;
+mod error;
+mod event_store;
+mod execute;
+mod held;
+mod load;
+mod queue;
+mod recent;
+mod record;
+mod repetition;
+mod settings;
+mod together;
+
+pub use error::{ExecuteError, LoadError};
+pub use event_store::{Store, StoreContext};
+pub use execute::{Executed, Outcome};
+pub use load::Loaded;
+pub use settings::Settings;
+pub use together::{ExecutedTogether, Step, StepDone, TogetherRefusal, step};
+
+use std::sync::Arc;
+
+use kernel::{Decider, Position};
+
+use crate::envelope::RecordedEvent;
+use crate::log::{Log, StreamState};
+use crate::memory::MemoryLog;
+
+/// The event store. Cheap to clone; clones share cache and queues.
+#[derive(Clone)]
+pub struct Streams {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    log: Arc<dyn Log>,
+    settings: Settings,
+    cache: cache::Cache,
+    queues: queue::Queues,
+}
+
+impl Streams {
+    /// An event store above `log`.
+    pub fn new(log: Arc<dyn Log>, settings: Settings) -> Self {
+        let cache = cache::Cache::new(settings.cache_capacity);
+        Self {
+            inner: Arc::new(Inner {
+                log,
+                settings,
+                cache,
+                queues: queue::Queues::default(),
+            }),
+        }
+    }
+
+    /// An event store in memory that keeps the same contract: for tests and examples.
+    pub fn in_memory() -> Self {
+        Self::new(Arc::new(MemoryLog::default()), Settings::default())
+    }
+
+    /// This store as cqrs-es knows event stores.
+    pub fn store<A: Decider>(&self) -> Store<A> {
+        Store::new(self.clone())
+    }
+
+    /// What stream there is, as its leader says.
+    ///
+    /// # Errors
+    /// The log can't be reached.
+    pub async fn stream_state(&self, stream: &str) -> Result<StreamState, LoadError> {
+        Ok(self.inner.log.state(stream).await?)
+    }
+
+    /// The event at `position`, as the stream's leader knows it: the proof that a position is one
+    /// of this log.
+    ///
+    /// # Errors
+    /// The log can't be reached, or holds something that can't be read.
+    pub async fn event_at(&self, position: &Position) -> Result<Option<RecordedEvent>, LoadError> {
+        Ok(self.inner.log.event_at(position).await?)
+    }
+}
+
+impl std::fmt::Debug for Streams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Streams")
+            .field("settings", &self.inner.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,69 @@
+//! Which commands were done lately on an aggregate.
+
+use std::collections::VecDeque;
+
+use uuid::Uuid;
+
+/// The last command ids of an aggregate and where their first event stands, 16 bytes each.
+///
+/// Only half of an id is kept, so a hit is a hint: the stored event has the whole id.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Recent {
+    tags: VecDeque<u64>,
+    sequences: VecDeque<u64>,
+}
+
+impl Recent {
+    /// Takes in an event of command `id` at `sequence`; forgets the oldest command beyond `max`.
+    pub(super) fn note(&mut self, id: Uuid, sequence: u64, max: usize) {
+        let tag = tag(id);
+        // Several events of one command follow each other: the first one counts.
+        if self.tags.back() == Some(&tag) {
+            return;
+        }
+        self.tags.push_back(tag);
+        self.sequences.push_back(sequence);
+        while self.tags.len() > max {
+            self.tags.pop_front();
+            self.sequences.pop_front();
+        }
+    }
+
+    /// Where the first event of command `id` stands, as far as is remembered.
+    pub(super) fn find(&self, id: Uuid) -> Option<u64> {
+        let tag = tag(id);
+        // The newest first: a client repeats what it did just now.
+        let index = self.tags.iter().rposition(|known| *known == tag)?;
+        self.sequences.get(index).copied()
+    }
+}
+
+/// The second half: all random in versions 4 and 7, all hash in 5 and 8, but for two bits.
+fn tag(id: Uuid) -> u64 {
+    id.as_u64_pair().1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_are_forgotten() {
+        let mut recent = Recent::default();
+        for n in 1..=4_u64 {
+            recent.note(Uuid::from_u64_pair(0, n), n * 10, 3);
+        }
+        assert_eq!(recent.find(Uuid::from_u64_pair(0, 1)), None);
+        assert_eq!(recent.find(Uuid::from_u64_pair(0, 4)), Some(40));
+    }
+
+    #[test]
+    fn several_events_of_one_command_are_one() {
+        let mut recent = Recent::default();
+        let id = Uuid::from_u64_pair(1, 7);
+        recent.note(id, 5, 3);
+        recent.note(id, 6, 3);
+        assert_eq!(recent.find(id), Some(5));
+        assert_eq!(recent.tags.len(), 1);
+    }
+}

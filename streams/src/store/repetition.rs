@@ -1,0 +1,121 @@
+//! A command that was done before is answered with what it did then.
+
+use std::sync::Arc;
+
+use kernel::Decider;
+use uuid::Uuid;
+
+use super::Streams;
+use super::held::{Held, Known};
+use super::load::{Address, position_of};
+use crate::envelope::{CommandMeta, RecordedEvent};
+use crate::log::ReadError;
+
+/// What a command did, and the aggregate as it was right after.
+#[derive(Debug)]
+pub(super) struct Done<A> {
+    pub(super) state: Arc<A>,
+    pub(super) version: u64,
+    pub(super) position: u64,
+    pub(super) events: Vec<RecordedEvent>,
+}
+
+/// Does `meta` belong to the request that these events follow from? Only two digests can
+/// contradict.
+pub(super) fn same_request(events: &[RecordedEvent], meta: &CommandMeta) -> bool {
+    events.iter().all(
+        |event| match (&event.request_digest, &meta.request_digest) {
+            (Some(stored), Some(given)) => stored == given,
+            (None, _) | (_, None) => true,
+        },
+    )
+}
+
+impl Streams {
+    /// What command `id` did here, as far as its id is remembered. Asks for the turn.
+    pub(super) async fn repetition<A: Decider>(
+        &self,
+        address: &Address,
+        held: &Held<A>,
+        command_id: Uuid,
+    ) -> Result<Option<Done<A>>, ReadError> {
+        let Some(sequence) = held.lock().recent.find(command_id) else {
+            return Ok(None);
+        };
+        let page = self.page(address, sequence.saturating_sub(1)).await?;
+        let of_command = |event: &RecordedEvent| event.command_id == command_id;
+        let events: Vec<_> = page.events.into_iter().take_while(of_command).collect();
+        let position = position_of(events.last());
+        if position == 0 {
+            // Another command, whose id has the same second half.
+            return Ok(None);
+        }
+        let current = {
+            let known = held.lock();
+            (known.position == position).then(|| (Arc::clone(&known.state), known.version))
+        };
+        let (state, version) = match current {
+            Some(current) => current,
+            None => self.as_of(address, position).await?,
+        };
+        Ok(Some(Done {
+            state,
+            version,
+            position,
+            events,
+        }))
+    }
+
+    /// What command `id` did here, however long ago: reads all events.
+    pub(super) async fn repetition_of_old<A: Decider>(
+        &self,
+        address: &Address,
+        command_id: Uuid,
+    ) -> Result<Option<Done<A>>, ReadError> {
+        let mut after = 0;
+        let mut events: Vec<RecordedEvent> = Vec::new();
+        loop {
+            let page = self.page(address, after).await?;
+            after = position_of(page.events.last());
+            let of_command = |event: &RecordedEvent| event.command_id == command_id;
+            events.extend(page.events.into_iter().filter(of_command));
+            if !page.more {
+                break;
+            }
+        }
+        let position = position_of(events.last());
+        if position == 0 {
+            return Ok(None);
+        }
+        let (state, version) = self.as_of(address, position).await?;
+        Ok(Some(Done {
+            state,
+            version,
+            position,
+            events,
+        }))
+    }
+
+    /// State and version right after the event at `position`.
+    async fn as_of<A: Decider>(
+        &self,
+        address: &Address,
+        position: u64,
+    ) -> Result<(Arc<A>, u64), ReadError> {
+        let mut known = Known::<A>::new();
+        loop {
+            let page = self.page(address, known.position).await?;
+            let until = |event: &&RecordedEvent| event.position.sequence <= position;
+            for event in page.events.iter().take_while(until) {
+                known.read(event, self.inner.settings.recent_commands_max)?;
+            }
+            if known.position >= position {
+                return Ok((known.state, known.version));
+            }
+            if !page.more {
+                let reason = "the replica that answers is behind the stream's leader";
+                return Err(ReadError::Unavailable(reason.into()));
+            }
+        }
+    }
+}

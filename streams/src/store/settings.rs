@@ -1,0 +1,26 @@
+//! What a store may use.
+
+/// Bounds of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Aggregates held in memory; 100,000. One takes its state, its subject and 16 bytes for each
+    /// recent command.
+    pub cache_capacity: u64,
+    /// Command ids remembered for each aggregate; 1,000. A repeated command is found among them.
+    pub recent_commands_max: usize,
+    /// Decisions taken for one command before giving up on conflicts; 5.
+    pub execute_attempts_max: u32,
+    /// Events asked for at once while loading; 500.
+    pub load_page_events: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cache_capacity: 100_000,
+            recent_commands_max: 1_000,
+            execute_attempts_max: 5,
+            load_page_events: 500,
+        }
+    }
+}

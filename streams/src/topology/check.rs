@@ -1,0 +1,244 @@
+//! Compares what the server has with what is declared.
+//!
+//! Only what could lose, overwrite, reorder or hold back events counts: a limit on bytes, more
+//! replicas or another description are an operator's business.
+
+use std::fmt::Debug;
+
+use async_nats::jetstream::consumer::{self, IntoConsumerConfig};
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{self, Config, PersistenceMode};
+use serde::de::DeserializeOwned;
+
+use super::error::{Difference, TopologyError};
+use super::spec::{DurableSpec, StreamSpec, Topology};
+use crate::connection::Connection;
+
+/// JetStream's numbers for "stream not found" and "consumer not found".
+const NOT_FOUND: [u64; 2] = [10059, 10014];
+
+/// Refuses a server that lacks something of `topology`, or has it in a way that could lose events.
+///
+/// # Errors
+/// [`TopologyError::Missing`] names what isn't there; [`TopologyError::Different`] each field.
+pub async fn check(connection: &Connection, topology: &Topology) -> Result<(), TopologyError> {
+    let mut differences = Vec::new();
+    for spec in &topology.streams {
+        let what = name_of_stream(spec);
+        let actual = stream(connection, spec).await?;
+        let actual = actual.ok_or(TopologyError::Missing { what })?;
+        differences.extend(stream_differences(spec, &actual));
+    }
+    for spec in &topology.durables {
+        let what = name_of_durable(spec);
+        let actual = durable(connection, spec).await?;
+        let actual = actual.ok_or(TopologyError::Missing { what })?;
+        differences.extend(durable_differences(spec, &actual));
+    }
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(TopologyError::Different(differences))
+    }
+}
+
+pub(super) fn name_of_stream(spec: &StreamSpec) -> String {
+    format!("stream {}", spec.name)
+}
+
+pub(super) fn name_of_durable(spec: &DurableSpec) -> String {
+    format!("durable {} on {}", spec.name, spec.stream)
+}
+
+/// The stream as the server has it, if it does.
+pub(super) async fn stream(
+    connection: &Connection,
+    spec: &StreamSpec,
+) -> Result<Option<Config>, TopologyError> {
+    let request = format!("STREAM.INFO.{}", spec.name);
+    let found: Option<stream::Info> = info(connection, request, name_of_stream(spec)).await?;
+    Ok(found.map(|info| info.config))
+}
+
+/// The durable as the server has it, if it does.
+pub(super) async fn durable(
+    connection: &Connection,
+    spec: &DurableSpec,
+) -> Result<Option<consumer::Config>, TopologyError> {
+    let request = format!("CONSUMER.INFO.{}.{}", spec.stream, spec.name);
+    let found: Option<consumer::Info> = info(connection, request, name_of_durable(spec)).await?;
+    Ok(found.map(|info| info.config))
+}
+
+async fn info<T: DeserializeOwned>(
+    connection: &Connection,
+    request: String,
+    what: String,
+) -> Result<Option<T>, TopologyError> {
+    let empty = serde_json::json!({});
+    let answer = connection.jetstream().request(request, &empty).await;
+    match answer {
+        Ok(Response::Ok(info)) => Ok(Some(info)),
+        Ok(Response::Err { error }) if NOT_FOUND.contains(&error.error_code().0) => Ok(None),
+        Ok(Response::Err { error }) => Err(TopologyError::Failed {
+            what,
+            source: error.into(),
+        }),
+        Err(error) => Err(TopologyError::Failed {
+            what,
+            source: error.into(),
+        }),
+    }
+}
+
+/// Collects the fields that are not as declared.
+struct Comparison {
+    of: String,
+    found: Vec<Difference>,
+}
+
+impl Comparison {
+    fn new(of: String) -> Self {
+        Self {
+            of,
+            found: Vec::new(),
+        }
+    }
+
+    fn same<T: PartialEq + Debug>(&mut self, field: &'static str, declared: &T, actual: &T) {
+        if declared != actual {
+            self.found.push(Difference {
+                of: self.of.clone(),
+                field,
+                declared: format!("{declared:?}"),
+                actual: format!("{actual:?}"),
+            });
+        }
+    }
+}
+
+/// Everything about `actual` that could lose, overwrite or reorder what `spec` is to keep.
+pub(super) fn stream_differences(spec: &StreamSpec, actual: &Config) -> Vec<Difference> {
+    let declared = spec.config(actual.num_replicas);
+    let mut compare = Comparison::new(name_of_stream(spec));
+    let (mut wanted, mut there) = (declared.subjects, actual.subjects.clone());
+    wanted.sort();
+    there.sort();
+    compare.same("subjects", &wanted, &there);
+    compare.same("storage", &declared.storage, &actual.storage);
+    compare.same("retention", &declared.retention, &actual.retention);
+    compare.same("discard", &declared.discard, &actual.discard);
+    compare.same("max_age", &declared.max_age, &actual.max_age);
+    let per_subject = actual.max_messages_per_subject;
+    compare.same(
+        "max_msgs_per_subject",
+        &declared.max_messages_per_subject,
+        &per_subject,
+    );
+    compare.same("deny_delete", &declared.deny_delete, &actual.deny_delete);
+    compare.same("deny_purge", &declared.deny_purge, &actual.deny_purge);
+    compare.same("allow_direct", &declared.allow_direct, &actual.allow_direct);
+    let rollup = actual.allow_rollup;
+    compare.same("allow_rollup_hdrs", &declared.allow_rollup, &rollup);
+    let atomic = actual.allow_atomic_publish;
+    compare.same("allow_atomic", &declared.allow_atomic_publish, &atomic);
+    let schedules = actual.allow_message_schedules;
+    let wanted = declared.allow_message_schedules;
+    compare.same("allow_msg_schedules", &wanted, &schedules);
+    let ttl = actual.allow_message_ttl;
+    compare.same("allow_msg_ttl", &declared.allow_message_ttl, &ttl);
+    never(&mut compare, actual);
+    compare.found
+}
+
+/// What no stream of ours may have.
+fn never(compare: &mut Comparison, actual: &Config) {
+    let mode = actual.persist_mode.unwrap_or_default();
+    compare.same("persist_mode", &PersistenceMode::Default, &mode);
+    compare.same("no_ack", &false, &actual.no_ack);
+    compare.same("sealed", &false, &actual.sealed);
+    let new_per_subject = actual.discard_new_per_subject;
+    compare.same("discard_new_per_subject", &false, &new_per_subject);
+    compare.same("allow_msg_counter", &false, &actual.allow_message_counter);
+    // Fast ingest is not atomic.
+    compare.same("allow_batched", &false, &actual.allow_batch_publish);
+    compare.same("mirror", &None, &actual.mirror);
+    let sources = actual.sources.as_ref().map_or(0, Vec::len);
+    compare.same("sources", &0, &sources);
+    let transform = actual.subject_transform.is_some();
+    compare.same("subject_transform", &false, &transform);
+}
+
+/// Everything about `actual` that could skip, end or reorder deliveries.
+pub(super) fn durable_differences(
+    spec: &DurableSpec,
+    actual: &consumer::Config,
+) -> Vec<Difference> {
+    let declared = spec.config().into_consumer_config();
+    let mut compare = Comparison::new(name_of_durable(spec));
+    let deliver = actual.deliver_policy;
+    compare.same("deliver_policy", &declared.deliver_policy, &deliver);
+    compare.same("ack_policy", &declared.ack_policy, &actual.ack_policy);
+    compare.same("ack_wait", &declared.ack_wait, &actual.ack_wait);
+    compare.same("max_deliver", &declared.max_deliver, &actual.max_deliver);
+    let pending = actual.max_ack_pending;
+    compare.same("max_ack_pending", &declared.max_ack_pending, &pending);
+    let filter = actual.filter_subject.clone();
+    compare.same("filter_subject", &declared.filter_subject, &filter);
+    let filters = actual.filter_subjects.clone();
+    compare.same("filter_subjects", &declared.filter_subjects, &filters);
+    compare.same("headers_only", &declared.headers_only, &actual.headers_only);
+    compare.same("backoff", &declared.backoff, &actual.backoff);
+    let policy = &actual.priority_policy;
+    compare.same("priority_policy", &declared.priority_policy, policy);
+    let groups = &actual.priority_groups;
+    compare.same("priority_groups", &declared.priority_groups, groups);
+    compare.found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use async_nats::jetstream::stream::DiscardPolicy;
+
+    use super::*;
+
+    #[test]
+    fn what_could_lose_events_is_named_by_its_field() {
+        let spec = StreamSpec::events("order");
+        let mut actual = spec.config(3);
+        assert_eq!(stream_differences(&spec, &actual), []);
+        actual.max_bytes = 1 << 30;
+        actual.description = None;
+        assert_eq!(stream_differences(&spec, &actual), []);
+        actual.discard = DiscardPolicy::Old;
+        actual.max_age = Duration::from_secs(60);
+        actual.deny_purge = false;
+        actual.persist_mode = Some(PersistenceMode::Async);
+        let fields: Vec<_> = stream_differences(&spec, &actual)
+            .iter()
+            .map(|d| d.field)
+            .collect();
+        assert_eq!(fields, ["discard", "max_age", "deny_purge", "persist_mode"]);
+    }
+
+    #[test]
+    fn a_durable_that_gives_up_is_refused() {
+        let spec = DurableSpec {
+            name: "checkout-order",
+            stream: "ORDER",
+        };
+        let mut actual = spec.config().into_consumer_config();
+        assert_eq!(durable_differences(&spec, &actual), []);
+        actual.max_deliver = 5;
+        let differences = durable_differences(&spec, &actual);
+        assert_eq!(
+            differences
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
+            ["durable checkout-order on ORDER: max_deliver is 5, declared -1"]
+        );
+    }
+}

@@ -1,0 +1,88 @@
+//! Creates what is missing. Needs the rights of user `provision`, and is the only one that may.
+
+use super::check::{
+    durable, durable_differences, name_of_durable, name_of_stream, stream, stream_differences,
+};
+use super::error::TopologyError;
+use super::spec::{DurableSpec, StreamSpec, Topology};
+use crate::connection::Connection;
+
+/// Creates the streams and durables that aren't there, for `replicas` servers. What is there is
+/// left as it is; a second run does nothing.
+///
+/// # Errors
+/// Something is there and not as declared (nothing is created then), or the server refuses.
+pub async fn provision(
+    connection: &Connection,
+    topology: &Topology,
+    replicas: usize,
+) -> Result<(), TopologyError> {
+    let (streams, durables) = missing(connection, topology).await?;
+    for spec in streams {
+        create_stream(connection, spec, replicas).await?;
+    }
+    for spec in durables {
+        create_durable(connection, spec).await?;
+    }
+    Ok(())
+}
+
+type Missing<'a> = (Vec<&'a StreamSpec>, Vec<&'a DurableSpec>);
+
+/// What isn't there; an error when something is there and not as declared.
+async fn missing<'a>(
+    connection: &Connection,
+    topology: &'a Topology,
+) -> Result<Missing<'a>, TopologyError> {
+    let (mut streams, mut durables, mut differences) = (Vec::new(), Vec::new(), Vec::new());
+    for spec in &topology.streams {
+        match stream(connection, spec).await? {
+            Some(actual) => differences.extend(stream_differences(spec, &actual)),
+            None => streams.push(spec),
+        }
+    }
+    for spec in &topology.durables {
+        match durable(connection, spec).await? {
+            Some(actual) => differences.extend(durable_differences(spec, &actual)),
+            None => durables.push(spec),
+        }
+    }
+    if differences.is_empty() {
+        Ok((streams, durables))
+    } else {
+        Err(TopologyError::Different(differences))
+    }
+}
+
+async fn create_stream(
+    connection: &Connection,
+    spec: &StreamSpec,
+    replicas: usize,
+) -> Result<(), TopologyError> {
+    let created = connection.jetstream().create_stream(spec.config(replicas));
+    match created.await {
+        Ok(_) => {
+            tracing::info!(stream = spec.name, replicas, "stream created");
+            Ok(())
+        }
+        Err(error) => Err(TopologyError::Failed {
+            what: name_of_stream(spec),
+            source: error.into(),
+        }),
+    }
+}
+
+async fn create_durable(connection: &Connection, spec: &DurableSpec) -> Result<(), TopologyError> {
+    let jetstream = connection.jetstream();
+    let created = jetstream.create_consumer_strict_on_stream(spec.config(), spec.stream);
+    match created.await {
+        Ok(_) => {
+            tracing::info!(durable = spec.name, stream = spec.stream, "durable created");
+            Ok(())
+        }
+        Err(error) => Err(TopologyError::Failed {
+            what: name_of_durable(spec),
+            source: error.into(),
+        }),
+    }
+}
