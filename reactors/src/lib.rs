@@ -1,1 +1,127 @@
-//! Events to the outside: the payment provider and the mailer.
+//! Events to the outside: the payment provider, the mail server.
+//!
+//! ```text
+//!   PAYMENT ──────► payment  ──HTTP──► provider      the intent is an event, the outcome a command
+//!   NOTIFICATION ─► mailer   ──SMTP──► mail server
+//!   USER ─────────► welcome  ──bus───► notification
+//! ```
+//!
+//! Every reactor works the same way: a delivery says which aggregate to look at, the aggregate's
+//! own state says what is due, the outcome goes back as a command over the bus, and the delivery
+//! is acknowledged last. So a repeated delivery does nothing twice, and a crash loses nothing.
+
+mod config;
+mod mailer;
+mod payment;
+mod provider;
+mod recorder;
+mod template;
+mod welcome;
+
+use std::sync::Arc;
+
+use streams::bus::Bus;
+use streams::keys::Keys;
+use streams::subscription::DurableLimits;
+use streams::topology::DurableSpec;
+use streams::{Connection, Settings};
+use thiserror::Error;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{Config, ProviderConfig, SmtpConfig};
+pub use provider::{Intent, IntentStatus, Provider, ProviderError};
+pub use template::{Mail, TemplateError, Templates};
+
+/// Reads PAYMENT for the payment reactor.
+pub const PAYMENT_DURABLE: DurableSpec = DurableSpec {
+    name: "payment-reactor",
+    stream: "PAYMENT",
+};
+
+/// Reads NOTIFICATION for the mailer.
+pub const MAILER_DURABLE: DurableSpec = DurableSpec {
+    name: "mailer",
+    stream: "NOTIFICATION",
+};
+
+/// Reads USER for the welcome mail.
+pub const WELCOME_DURABLE: DurableSpec = DurableSpec {
+    name: "welcome",
+    stream: "USER",
+};
+
+/// The durables that `millrace provision` makes for this role.
+pub const DURABLES: [DurableSpec; 3] = [PAYMENT_DURABLE, MAILER_DURABLE, WELCOME_DURABLE];
+
+/// Why the role ended.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A subscription can't go on.
+    #[error("a subscription of the reactor ended")]
+    Subscription(#[from] streams::subscription::SubscriptionError),
+    /// A durable is missing or not as declared.
+    #[error("can't subscribe: has `millrace provision` run?")]
+    Subscribe(#[from] streams::subscription::SubscribeError),
+    /// The HTTP client of the provider could not be made.
+    #[error("the payment provider's client can't be made")]
+    Provider(#[from] ProviderError),
+    /// The mail client could not be made.
+    #[error("the mail client can't be made")]
+    Mail(#[from] mailer::MailerError),
+    /// A template does not parse.
+    #[error("a mail template is wrong")]
+    Template(#[from] TemplateError),
+    /// A worker panicked or was aborted.
+    #[error("a reactor's task ended abnormally")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Runs every reactor until `shutdown`.
+///
+/// # Errors
+/// A durable is missing, or a subscription can't go on.
+pub async fn run(
+    config: Config,
+    connection: Connection,
+    keys: Keys,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let streams = connection.streams(Settings::default());
+    let recorder = recorder::Recorder::new(Bus::new(&connection));
+    let payment = payment::PaymentReactor::new(
+        streams.clone(),
+        recorder.clone(),
+        Provider::new(&config.provider)?,
+    );
+    let mailer = mailer::Mailer::new(streams, recorder.clone(), keys, &config)?;
+    let welcome = welcome::Welcome::new(recorder);
+
+    let limits = DurableLimits::default();
+    let mut tasks = JoinSet::new();
+    let payments = connection.durable(&PAYMENT_DURABLE, limits).await?;
+    tasks.spawn(streams::lanes::run_lanes(
+        payments,
+        config.lanes,
+        Arc::new(payment),
+        shutdown.clone(),
+    ));
+    let notifications = connection.durable(&MAILER_DURABLE, limits).await?;
+    tasks.spawn(streams::lanes::run_lanes(
+        notifications,
+        config.lanes,
+        Arc::new(mailer),
+        shutdown.clone(),
+    ));
+    let users = connection.durable(&WELCOME_DURABLE, limits).await?;
+    tasks.spawn(streams::lanes::run_lanes(
+        users,
+        config.lanes,
+        Arc::new(welcome),
+        shutdown,
+    ));
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    Ok(())
+}

@@ -1,1 +1,117 @@
 //! Runs the sagas: durable, idempotent, with timers.
+//!
+//! ```text
+//!   ORDER ─────┐                                   ┌─► inventory
+//!   INVENTORY ─┼─► fact ─► react ─► CHECKOUT        ├─► payment
+//!   PAYMENT ───┤             │                      ├─► order
+//!   TIMERS ────┘             └─► pending ─► bus ────┴─► notification
+//! ```
+//!
+//! For every delivery: the fact is taken in (one saga event at the most), then everything that is
+//! due is asked of its context, and only when each ask was answered is the delivery acknowledged.
+//! So a crash at any point repeats asks, under the same ids, and loses none.
+
+mod checkout;
+mod config;
+mod runner;
+
+use std::sync::Arc;
+
+use streams::bus::Bus;
+use streams::subscription::DurableLimits;
+use streams::timers::Timers;
+use streams::topology::DurableSpec;
+use streams::{Connection, Settings};
+use thiserror::Error;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use config::Config;
+
+/// Orders placed, confirmed, rejected, canceled, shipped.
+pub const ORDER_DURABLE: DurableSpec = DurableSpec {
+    name: "checkout-order",
+    stream: "ORDER",
+};
+
+/// Stock reserved, committed, released, shipped.
+pub const INVENTORY_DURABLE: DurableSpec = DurableSpec {
+    name: "checkout-inventory",
+    stream: "INVENTORY",
+};
+
+/// Payments authorized, captured, declined, voided, refunded.
+pub const PAYMENT_DURABLE: DurableSpec = DurableSpec {
+    name: "checkout-payment",
+    stream: "PAYMENT",
+};
+
+/// Deadlines that have come.
+pub const TIMER_DURABLE: DurableSpec = DurableSpec {
+    name: "checkout-timers",
+    stream: "TIMERS",
+};
+
+/// The durables that `millrace provision` makes for this role.
+pub const DURABLES: [DurableSpec; 4] = [
+    ORDER_DURABLE,
+    INVENTORY_DURABLE,
+    PAYMENT_DURABLE,
+    TIMER_DURABLE,
+];
+
+/// Why the role ended.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A subscription can't go on.
+    #[error("a subscription of the saga ended")]
+    Subscription(#[from] streams::subscription::SubscriptionError),
+    /// A durable is missing or not as declared.
+    #[error("can't subscribe: has `millrace provision` run?")]
+    Subscribe(#[from] streams::subscription::SubscribeError),
+    /// A worker panicked or was aborted.
+    #[error("a task of the saga ended abnormally")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// Runs the checkout saga until `shutdown`.
+///
+/// # Errors
+/// A durable is missing, or a subscription can't go on.
+pub async fn run(
+    config: Config,
+    connection: Connection,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let timers = Timers::new(&connection);
+    let runner = Arc::new(runner::Runner::new(
+        connection.streams(Settings::default()),
+        Bus::new(&connection),
+        timers.clone(),
+        &config,
+    ));
+    let limits = DurableLimits::default();
+    let mut tasks = JoinSet::new();
+    for (durable, source) in checkout::SOURCES {
+        let subscription = connection.durable(&durable, limits).await?;
+        let handler = checkout::Intake::new(source, runner.clone());
+        tasks.spawn(streams::lanes::run_lanes(
+            subscription,
+            config.lanes,
+            Arc::new(handler),
+            shutdown.clone(),
+        ));
+    }
+    let timers = timers.subscribe(runner::SAGA, limits).await?;
+    let alarm = Arc::new(checkout::Alarm::new(runner));
+    tasks.spawn(streams::lanes::run_lanes(
+        timers,
+        config.lanes,
+        alarm,
+        shutdown,
+    ));
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    Ok(())
+}

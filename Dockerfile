@@ -1,0 +1,13 @@
+# One image for every role: `docker build -t millrace .`, then `docker run millrace <role>`.
+FROM rust:1.95-bookworm AS build
+WORKDIR /source
+COPY . .
+# The registry and the build folder are caches of the builder, not layers of the image.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/source/target \
+    cargo build --release --locked --bin millrace && cp target/release/millrace /millrace
+
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /millrace /usr/local/bin/millrace
+USER nonroot
+ENTRYPOINT ["/usr/local/bin/millrace"]

@@ -1,0 +1,75 @@
+//! The one configuration of the reactor role.
+
+use std::time::Duration;
+
+use clap::Args;
+
+/// Settings of `millrace reactor`; each is a flag and an environment variable.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    /// How many payments, and how many mails, are worked on at the same time.
+    #[arg(
+        long = "reactor-lanes",
+        env = "MILLRACE_REACTOR_LANES",
+        default_value_t = 32
+    )]
+    pub lanes: usize,
+    /// The payment provider.
+    #[command(flatten)]
+    pub provider: ProviderConfig,
+    /// The mail server.
+    #[command(flatten)]
+    pub smtp: SmtpConfig,
+}
+
+/// Where the payment provider is and how it is spoken to.
+#[derive(Debug, Clone, Args)]
+pub struct ProviderConfig {
+    /// Base URL of the provider: Stripe's API or the payment simulator.
+    #[arg(
+        long = "payments",
+        env = "MILLRACE_PAYMENTS",
+        default_value = "http://127.0.0.1:8090"
+    )]
+    pub url: String,
+    /// The provider's secret key.
+    #[arg(
+        long = "payment-secret-key",
+        env = "MILLRACE_PAYMENT_SECRET_KEY",
+        hide_env_values = true,
+        default_value = ""
+    )]
+    pub secret_key: String,
+    /// Longest wait for one answer of the provider, in milliseconds.
+    #[arg(
+        long = "payment-timeout-ms",
+        env = "MILLRACE_PAYMENT_TIMEOUT_MS",
+        default_value_t = 10_000
+    )]
+    pub timeout_ms: u64,
+}
+
+impl ProviderConfig {
+    /// [`ProviderConfig::timeout_ms`] as a duration.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}
+
+/// Where the mail server is and who writes.
+#[derive(Debug, Clone, Args)]
+pub struct SmtpConfig {
+    /// The mail server, `host:port`.
+    #[arg(long, env = "MILLRACE_SMTP", default_value = "127.0.0.1:1025")]
+    pub smtp: String,
+    /// The sender of every mail.
+    #[arg(
+        long,
+        env = "MILLRACE_MAIL_FROM",
+        default_value = "Millrace <shop@millrace.example>"
+    )]
+    pub mail_from: String,
+    /// Longest wait for the mail server, in milliseconds.
+    #[arg(long, env = "MILLRACE_MAIL_TIMEOUT_MS", default_value_t = 10_000)]
+    pub mail_timeout_ms: u64,
+}

@@ -1,0 +1,206 @@
+//! The mailer: sends what the notification context has requested, once for each Message-ID.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kernel::{AggregateId, NotificationId, Sealed, UserId, purpose};
+use lettre::message::{Mailbox, MultiPart};
+use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
+use notification::{Notification, NotificationCommand};
+use serde::Deserialize;
+use serde_json::json;
+use streams::keys::Keys;
+use streams::lanes::{HandleError, Handler};
+use streams::subscription::Delivery;
+use streams::{RecordedEvent, Streams};
+use thiserror::Error;
+
+use crate::recorder::{Record, Recorder};
+use crate::template::{TemplateError, Templates};
+use crate::{Config, SmtpConfig};
+
+/// As what this reactor acts.
+const ACTOR: &str = "reactor:mailer";
+
+/// Longest wait for the user context's answer.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why no mail could be made or sent.
+#[derive(Debug, Error)]
+pub enum MailerError {
+    /// The server's address is not `host:port`.
+    #[error("MILLRACE_SMTP must be host:port, not {0:?}")]
+    Server(String),
+    /// The sender is no mailbox.
+    #[error("MILLRACE_MAIL_FROM must be a mailbox, as in Shop <shop@example.com>")]
+    From(#[from] lettre::address::AddressError),
+    /// A template is wrong.
+    #[error("a mail template is wrong")]
+    Template(#[from] TemplateError),
+}
+
+/// What the user context says of a person.
+#[derive(Deserialize)]
+struct Contact {
+    #[serde(default)]
+    email: Option<Sealed>,
+    #[serde(default)]
+    name: Option<Sealed>,
+    #[serde(default)]
+    erased: bool,
+}
+
+/// Name and address, readable for as long as it takes to send one mail.
+struct Recipient {
+    email: String,
+    name: String,
+}
+
+/// Sends mails over SMTP.
+pub(crate) struct Mailer {
+    streams: Streams,
+    recorder: Recorder,
+    keys: Keys,
+    templates: Templates,
+    smtp: AsyncSmtpTransport<Tokio1Executor>,
+    from: Mailbox,
+}
+
+impl Mailer {
+    pub(crate) fn new(
+        streams: Streams,
+        recorder: Recorder,
+        keys: Keys,
+        config: &Config,
+    ) -> Result<Self, MailerError> {
+        Ok(Self {
+            streams,
+            recorder,
+            keys,
+            templates: Templates::new()?,
+            smtp: transport(&config.smtp)?,
+            from: config.smtp.mail_from.parse()?,
+        })
+    }
+
+    /// Asks who the person is and opens the answer; `None` = erased, nobody is left to be told.
+    async fn recipient(&self, user_id: UserId) -> Result<Option<Recipient>, HandleError> {
+        let answer = self
+            .recorder
+            .bus()
+            .question(
+                "user",
+                "contact",
+                &json!({ "user_id": user_id }),
+                QUESTION_TIMEOUT,
+            )
+            .await
+            .map_err(HandleError::retryable)?;
+        let contact: Contact = serde_json::from_value(answer).map_err(HandleError::permanent)?;
+        let (Some(email), Some(name), false) = (contact.email, contact.name, contact.erased) else {
+            return Ok(None);
+        };
+        let email = self.keys.open(&email, purpose::USER_EMAIL).await;
+        let name = self.keys.open(&name, purpose::USER_NAME).await;
+        match (
+            email.map_err(HandleError::retryable)?,
+            name.map_err(HandleError::retryable)?,
+        ) {
+            (Some(email), Some(name)) => Ok(Some(Recipient { email, name })),
+            _ => Ok(None),
+        }
+    }
+
+    /// Sends the mail; what comes back is to be recorded.
+    async fn send(
+        &self,
+        id: NotificationId,
+        notification: &Notification,
+    ) -> Result<Option<NotificationCommand>, HandleError> {
+        let Some(request) = notification.due() else {
+            // Sent or given up before: this delivery is a repeat.
+            return Ok(None);
+        };
+        let Some(recipient) = self.recipient(request.user_id).await? else {
+            return Ok(Some(failure("the recipient is not known or was erased")));
+        };
+        let mail = self
+            .templates
+            .render(request.template, &recipient.name, &request.details)
+            .map_err(HandleError::permanent)?;
+        let message_id = notification::message_id(id);
+        let Ok(address) = recipient.email.parse() else {
+            return Ok(Some(failure("the recipient's address is no mail address")));
+        };
+        let message = Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(Some(recipient.name), address))
+            .message_id(Some(message_id.clone()))
+            .subject(mail.subject)
+            .multipart(MultiPart::alternative_plain_html(mail.text, mail.html))
+            .map_err(HandleError::permanent)?;
+        match self.smtp.send(message).await {
+            Ok(_) => Ok(Some(NotificationCommand::RecordSent { message_id })),
+            Err(error) if error.is_permanent() => Ok(Some(failure(&error.to_string()))),
+            Err(error) => Err(HandleError::retryable(error)),
+        }
+    }
+
+    async fn record(
+        &self,
+        id: &AggregateId,
+        command: &NotificationCommand,
+        cause: &RecordedEvent,
+    ) -> Result<(), HandleError> {
+        // A refusal means that the outcome was recorded before.
+        self.recorder
+            .record::<Notification>(Record {
+                id,
+                command,
+                label: "outcome",
+                cause,
+                actor: ACTOR,
+            })
+            .await?;
+        Ok(())
+    }
+}
+
+fn failure(reason: &str) -> NotificationCommand {
+    NotificationCommand::RecordFailure {
+        reason: reason.to_owned(),
+    }
+}
+
+/// A pooled client of a plain SMTP server: the mail sink, or a relay on a trusted network. TLS to the
+/// relay comes with the deployment step.
+fn transport(config: &SmtpConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>, MailerError> {
+    let malformed = || MailerError::Server(config.smtp.clone());
+    let (host, port) = config.smtp.rsplit_once(':').ok_or_else(malformed)?;
+    let port = port.parse().map_err(|_| malformed())?;
+    Ok(
+        AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
+            .port(port)
+            .timeout(Some(Duration::from_millis(config.mail_timeout_ms)))
+            .build(),
+    )
+}
+
+#[async_trait]
+impl Handler for Mailer {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        let event = &delivery.event;
+        let id = &event.aggregate_id;
+        let notification_id: NotificationId =
+            id.as_str().parse().map_err(HandleError::permanent)?;
+        let loaded = self
+            .streams
+            .load_at_least::<Notification>(id, event.position.sequence)
+            .await
+            .map_err(HandleError::retryable)?;
+        if let Some(outcome) = self.send(notification_id, &loaded.state).await? {
+            self.record(id, &outcome, event).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,303 @@
+//! The payment reactor: does at the provider what the payment's state says is due.
+//!
+//! ```text
+//!   delivery ──► load the payment ──► due? ──no──► acknowledge
+//!                     ▲                 │
+//!                     └── record ◄── provider call
+//! ```
+
+use async_trait::async_trait;
+use kernel::{AggregateId, Money};
+use payment::{Payment, PaymentCommand, ProviderAction};
+use streams::lanes::{HandleError, Handler};
+use streams::subscription::Delivery;
+use streams::{RecordedEvent, Streams};
+
+use crate::provider::{Intent, IntentStatus, Provider, ProviderError};
+use crate::recorder::{Record, Recorded, Recorder};
+
+/// As what this reactor acts.
+const ACTOR: &str = "reactor:payment";
+
+/// Most calls for one delivery: create, confirm, capture, cancel and a few refunds; the rest
+/// follows with the next delivery, for every recorded outcome is one.
+const CALLS_MAX: usize = 16;
+
+/// What the provider calls a decline that another try with the same method may pass.
+const RETRYABLE_DECLINES: [&str; 3] = [
+    "processing_error",
+    "try_again_later",
+    "issuer_not_available",
+];
+
+/// Executes the intents of the payment context at the provider.
+pub(crate) struct PaymentReactor {
+    streams: Streams,
+    recorder: Recorder,
+    provider: Provider,
+}
+
+/// An outcome, and the label that its command id is derived from.
+struct Outcome {
+    label: String,
+    command: PaymentCommand,
+}
+
+impl Outcome {
+    fn new(label: impl Into<String>, command: PaymentCommand) -> Self {
+        Self {
+            label: label.into(),
+            command,
+        }
+    }
+}
+
+impl PaymentReactor {
+    pub(crate) fn new(streams: Streams, recorder: Recorder, provider: Provider) -> Self {
+        Self {
+            streams,
+            recorder,
+            provider,
+        }
+    }
+
+    async fn record(
+        &self,
+        id: &AggregateId,
+        outcome: &Outcome,
+        cause: &RecordedEvent,
+    ) -> Result<Recorded, HandleError> {
+        let record = Record {
+            id,
+            command: &outcome.command,
+            label: &outcome.label,
+            cause,
+            actor: ACTOR,
+        };
+        Ok(self.recorder.record::<Payment>(record).await?)
+    }
+
+    /// Does what is due at the provider. What comes back is what the provider said, or an error
+    /// that says nothing about the outcome, so that the same action is due again.
+    async fn execute(
+        &self,
+        id: &AggregateId,
+        action: ProviderAction,
+    ) -> Result<Outcome, ProviderError> {
+        match action {
+            ProviderAction::CreateIntent {
+                key,
+                amount,
+                order_id,
+                ..
+            } => {
+                let metadata = [
+                    ("order_id", order_id.to_string()),
+                    ("payment_id", id.to_string()),
+                ];
+                match self.provider.create(&key, amount, &metadata).await {
+                    Ok(intent) => Ok(intent_recorded(intent)),
+                    Err(ProviderError::Refused { code, .. }) => Ok(failed("create", code)),
+                    Err(error) => Err(error),
+                }
+            }
+            ProviderAction::Confirm { intent_id, method } => {
+                self.confirm(&intent_id, method.as_str()).await
+            }
+            ProviderAction::Capture {
+                intent_id, amount, ..
+            } => self.capture(&intent_id, amount).await,
+            ProviderAction::Cancel {
+                intent_id: Some(intent_id),
+                ..
+            } => self.cancel(&intent_id).await,
+            // No intent was recorded. If one was made all the same it was never confirmed, and an
+            // unconfirmed intent holds no money.
+            ProviderAction::Cancel {
+                intent_id: None, ..
+            } => Ok(voided()),
+            ProviderAction::Refund {
+                refund_id,
+                intent_id,
+                amount,
+                key,
+            } => match self.provider.refund(&key, &intent_id, amount).await {
+                Ok(()) => Ok(Outcome::new(
+                    format!("refunded/{refund_id}"),
+                    PaymentCommand::RecordRefund { refund_id },
+                )),
+                Err(ProviderError::Refused { code, .. } | ProviderError::Declined { code }) => {
+                    Ok(Outcome::new(
+                        format!("refund_failed/{refund_id}"),
+                        PaymentCommand::RecordRefundFailure { refund_id, code },
+                    ))
+                }
+                Err(ProviderError::UnexpectedState) => Ok(Outcome::new(
+                    format!("refund_failed/{refund_id}"),
+                    PaymentCommand::RecordRefundFailure {
+                        refund_id,
+                        code: "unexpected_state".to_owned(),
+                    },
+                )),
+                Err(
+                    error @ (ProviderError::Unreachable(_) | ProviderError::Unavailable { .. }),
+                ) => Err(error),
+            },
+        }
+    }
+
+    async fn confirm(&self, intent_id: &str, method: &str) -> Result<Outcome, ProviderError> {
+        let intent = match self.provider.confirm(intent_id, method).await {
+            Ok(intent) => intent,
+            Err(ProviderError::Declined { code }) => return Ok(declined(code)),
+            Err(ProviderError::UnexpectedState) => self.provider.retrieve(intent_id).await?,
+            Err(ProviderError::Refused { code, .. }) => return Ok(failed("confirm", code)),
+            Err(error) => return Err(error),
+        };
+        authorized_or_not(&intent)
+    }
+
+    async fn capture(&self, intent_id: &str, amount: Money) -> Result<Outcome, ProviderError> {
+        let intent = match self.provider.capture(intent_id, amount).await {
+            Ok(intent) => intent,
+            Err(ProviderError::UnexpectedState) => self.provider.retrieve(intent_id).await?,
+            Err(ProviderError::Refused { code, .. } | ProviderError::Declined { code }) => {
+                return Ok(failed("capture", code));
+            }
+            Err(error) => return Err(error),
+        };
+        match intent.status {
+            IntentStatus::Succeeded => captured(&intent),
+            IntentStatus::Canceled => Ok(failed("capture", "canceled_by_provider".to_owned())),
+            status @ (IntentStatus::RequiresPaymentMethod
+            | IntentStatus::RequiresConfirmation
+            | IntentStatus::RequiresAction
+            | IntentStatus::RequiresCapture
+            | IntentStatus::Processing) => Err(not_settled(status)),
+        }
+    }
+
+    async fn cancel(&self, intent_id: &str) -> Result<Outcome, ProviderError> {
+        let intent = match self.provider.cancel(intent_id).await {
+            Ok(intent) => intent,
+            Err(ProviderError::UnexpectedState) => self.provider.retrieve(intent_id).await?,
+            Err(error) => return Err(error),
+        };
+        match intent.status {
+            IntentStatus::Canceled => Ok(voided()),
+            // Captured before the cancel came: a fact about the world, the saga refunds.
+            IntentStatus::Succeeded => captured(&intent),
+            status @ (IntentStatus::RequiresPaymentMethod
+            | IntentStatus::RequiresConfirmation
+            | IntentStatus::RequiresAction
+            | IntentStatus::RequiresCapture
+            | IntentStatus::Processing) => Err(not_settled(status)),
+        }
+    }
+}
+
+/// A state that must pass before the outcome is known: ask again.
+fn not_settled(status: IntentStatus) -> ProviderError {
+    ProviderError::Unavailable {
+        status: 200,
+        quote: format!("the intent is still {status:?}"),
+    }
+}
+
+fn intent_recorded(intent: Intent) -> Outcome {
+    Outcome::new(
+        "intent",
+        PaymentCommand::RecordIntent {
+            intent_id: intent.id,
+        },
+    )
+}
+
+fn authorized_or_not(intent: &Intent) -> Result<Outcome, ProviderError> {
+    match intent.status {
+        IntentStatus::RequiresCapture => Ok(Outcome::new(
+            "authorized",
+            PaymentCommand::RecordAuthorization {
+                amount: intent.asked()?,
+            },
+        )),
+        IntentStatus::Succeeded => captured(intent),
+        IntentStatus::RequiresAction => Ok(Outcome::new(
+            "action_required",
+            PaymentCommand::RecordActionRequired {
+                action_url: intent.action_url(),
+            },
+        )),
+        IntentStatus::RequiresPaymentMethod => {
+            let error = intent.last_payment_error.as_ref();
+            let code = error.and_then(|e| e.decline_code.clone().or_else(|| e.code.clone()));
+            Ok(declined(code.unwrap_or_else(|| "card_declined".to_owned())))
+        }
+        IntentStatus::Canceled => Ok(voided()),
+        status @ (IntentStatus::RequiresConfirmation | IntentStatus::Processing) => {
+            Err(not_settled(status))
+        }
+    }
+}
+
+fn declined(code: String) -> Outcome {
+    let retryable = RETRYABLE_DECLINES.contains(&code.as_str());
+    Outcome::new(
+        "declined",
+        PaymentCommand::RecordDecline { code, retryable },
+    )
+}
+
+fn failed(stage: &str, code: String) -> Outcome {
+    Outcome::new(
+        format!("failed/{stage}"),
+        PaymentCommand::RecordFailure { code },
+    )
+}
+
+fn captured(intent: &Intent) -> Result<Outcome, ProviderError> {
+    let amount = intent.received()?;
+    Ok(Outcome::new(
+        "captured",
+        PaymentCommand::RecordCapture { amount },
+    ))
+}
+
+fn voided() -> Outcome {
+    Outcome::new("voided", PaymentCommand::RecordVoid {})
+}
+
+#[async_trait]
+impl Handler for PaymentReactor {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        let event = &delivery.event;
+        let id = &event.aggregate_id;
+        let mut seen = event.position.sequence;
+        for _ in 0..CALLS_MAX {
+            let payment = self.streams.load_at_least::<Payment>(id, seen).await;
+            let payment = payment.map_err(HandleError::retryable)?;
+            let Some(action) = payment.state.due() else {
+                return Ok(());
+            };
+            let outcome = match self.execute(id, action).await {
+                Ok(outcome) => outcome,
+                Err(error) if error.is_transient() => return Err(HandleError::retryable(error)),
+                Err(error) => return Err(HandleError::permanent(error)),
+            };
+            match self.record(id, &outcome, event).await? {
+                Recorded::At(position) => seen = seen.max(position.sequence),
+                // The payment moved on while the provider was asked: look at it again.
+                Recorded::Refused(code) => {
+                    tracing::info!(payment = %id, %code, "the payment context refused an outcome");
+                    seen = payment.position.max(seen);
+                }
+            }
+        }
+        Err(HandleError::retryable(TooManyCalls))
+    }
+}
+
+/// The payment keeps asking for calls.
+#[derive(Debug, thiserror::Error)]
+#[error("the payment still has calls due after {CALLS_MAX}")]
+struct TooManyCalls;
