@@ -1,6 +1,8 @@
 //! Whatever is asked, in whatever order: no unit is sold twice, and the counts are those of the
 //! holds.
 
+#![allow(clippy::unwrap_used, reason = "a scenario that can not go on fails")]
+
 use chrono::{DateTime, TimeDelta, Utc};
 use inventory::{InventoryCommand, InventoryEvent, Stage, Stock, StockItem};
 use kernel::{Decider, OrderId, ReservationId};

@@ -1,5 +1,7 @@
 //! What the inventory context has ever written stays readable.
 
+#![allow(clippy::unwrap_used, reason = "a scenario that can not go on fails")]
+
 use std::path::Path;
 
 use chrono::{DateTime, Utc};

@@ -22,25 +22,14 @@ impl Payment {
 
     pub(crate) fn record_action_required(&self, action_url: Option<&str>) -> Decision {
         self.must_be_requested()?;
-        match self {
-            Self::ActionRequired {
-                action_url: known, ..
-            } if known.as_deref() == action_url => Ok(vec![]),
-            Self::Requested(_) | Self::ActionRequired { .. } => {
-                Ok(vec![PaymentEvent::PaymentActionRequired {
-                    action_url: action_url.map(str::to_owned),
-                }])
-            }
-            Self::Unrequested
-            | Self::CalledOff
-            | Self::Authorized(_)
-            | Self::Capturing { .. }
-            | Self::Captured(_)
-            | Self::Voiding(_)
-            | Self::Voided(_)
-            | Self::Declined { .. }
-            | Self::Failed { .. } => Ok(vec![]),
+        let known = matches!(self, Self::ActionRequired { action_url: known, .. }
+            if known.as_deref() == action_url);
+        if known || !self.is_asked_for() {
+            return Ok(vec![]);
         }
+        Ok(vec![PaymentEvent::PaymentActionRequired {
+            action_url: action_url.map(str::to_owned),
+        }])
     }
 
     /// Also after a decline, a failure or the void: the money is held, and somebody must let it go.
@@ -61,44 +50,25 @@ impl Payment {
     /// is the stale answer to an earlier try.
     pub(crate) fn record_decline(&self, code: &str, retryable: bool) -> Decision {
         self.must_be_requested()?;
-        match self {
-            Self::Requested(_) | Self::ActionRequired { .. } => {
-                Ok(vec![PaymentEvent::PaymentDeclined {
-                    code: code.to_owned(),
-                    retryable,
-                }])
-            }
-            Self::Unrequested
-            | Self::CalledOff
-            | Self::Authorized(_)
-            | Self::Capturing { .. }
-            | Self::Captured(_)
-            | Self::Voiding(_)
-            | Self::Voided(_)
-            | Self::Declined { .. }
-            | Self::Failed { .. } => Ok(vec![]),
+        if !self.is_asked_for() {
+            return Ok(vec![]);
         }
+        Ok(vec![PaymentEvent::PaymentDeclined {
+            code: code.to_owned(),
+            retryable,
+        }])
     }
 
     /// Of the call in flight. Without one it is stale; of a void it is no answer, for a void goes
     /// on until the money is known to be gone.
     pub(crate) fn record_failure(&self, code: &str) -> Decision {
         self.must_be_requested()?;
-        match self {
-            Self::Requested(_) | Self::ActionRequired { .. } | Self::Capturing { .. } => {
-                Ok(vec![PaymentEvent::PaymentFailed {
-                    code: code.to_owned(),
-                }])
-            }
-            Self::Unrequested
-            | Self::CalledOff
-            | Self::Authorized(_)
-            | Self::Captured(_)
-            | Self::Voiding(_)
-            | Self::Voided(_)
-            | Self::Declined { .. }
-            | Self::Failed { .. } => Ok(vec![]),
+        if !self.is_asked_for() && !matches!(self, Self::Capturing { .. }) {
+            return Ok(vec![]);
         }
+        Ok(vec![PaymentEvent::PaymentFailed {
+            code: code.to_owned(),
+        }])
     }
 
     /// From every stage: money that was taken was taken. Never more than was asked for, which the
@@ -120,10 +90,10 @@ impl Payment {
 
     /// Also when nobody asked for it: a hold lapses at the provider after some days.
     pub(crate) fn record_void(&self) -> Decision {
-        self.must_be_requested()?;
         match self {
+            Self::Unrequested => Err(PaymentRefusal::PaymentUnknown),
             Self::Captured(_) => Err(PaymentRefusal::PaymentCaptured),
-            Self::Unrequested | Self::CalledOff | Self::Voided(_) => Ok(vec![]),
+            Self::CalledOff | Self::Voided(_) => Ok(vec![]),
             Self::Declined { charge, .. } | Self::Failed { charge, .. } if !charge.is_held() => {
                 Ok(vec![])
             }
@@ -162,8 +132,17 @@ impl Payment {
         }
     }
 
+    /// Was the provider asked for the money, without an answer for good?
+    fn is_asked_for(&self) -> bool {
+        matches!(self, Self::Requested(_) | Self::ActionRequired { .. })
+    }
+
     fn must_be_requested(&self) -> Result<&Charge, PaymentRefusal> {
-        self.charge().ok_or(PaymentRefusal::PaymentUnknown)
+        self.charge().ok_or(if *self == Self::CalledOff {
+            PaymentRefusal::PaymentVoided
+        } else {
+            PaymentRefusal::PaymentUnknown
+        })
     }
 
     fn must_know(&self, refund_id: RefundId) -> Result<&Refund, PaymentRefusal> {

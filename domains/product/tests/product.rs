@@ -1,5 +1,7 @@
 //! A product: what may be asked of it, told as sentences.
 
+#![allow(clippy::unwrap_used, reason = "a scenario that can not go on fails")]
+
 use kernel::{Description, Money, TestFramework, Title};
 use product::{
     Offer, PRICE_MAX_MINOR, Product, ProductCommand, ProductEvent, ProductRefusal, ProductStatus,

@@ -1,5 +1,7 @@
 //! What the product context has ever written stays readable.
 
+#![allow(clippy::unwrap_used, reason = "a scenario that can not go on fails")]
+
 use std::path::Path;
 
 use kernel::{Money, golden};

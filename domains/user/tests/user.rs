@@ -1,5 +1,7 @@
 //! A user and an email address: what may be asked of them, told as sentences.
 
+#![allow(clippy::unwrap_used, reason = "a scenario that can not go on fails")]
+
 use kernel::{EmailClaimId, Reason, Sealed, TestFramework, UserId};
 use user::{
     EmailClaim, EmailCommand, EmailEvent, EmailRefusal, Role, Standing, User, UserCommand,
