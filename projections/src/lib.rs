@@ -1,1 +1,87 @@
-//! Read models: events in, rows out.
+//! Read models: events in, rows out, and the rows back out to readers.
+//!
+//! ```text
+//!   stream ──► projector ──► one transaction: position, rows, notification ──► read ──► query-api
+//!                 │                                                             │
+//!                 └ fold: rows in memory, a batch at a time      position and row in one snapshot
+//!
+//!   view        what a read model is             login       which database, as which role
+//!   fold        events in, rows out, no server   provision   databases, roles, migrations
+//!   projector   the worker of one context        read        get, list, wait
+//! ```
+//!
+//! A new read model is one file here, one migration under `migrations/<context>/`, and one line in
+//! [`VIEWS`].
+
+mod checkout;
+mod fold;
+mod inventory;
+mod login;
+mod moment;
+mod notification;
+mod order;
+mod payment;
+mod product;
+pub mod projector;
+pub mod provision;
+pub mod read;
+#[cfg(test)]
+mod testkit;
+mod user;
+mod view;
+
+pub use checkout::{CheckoutStage, CheckoutTimeline, Suspension, TimelineEntry};
+pub use fold::FoldError;
+pub use inventory::StockLevel;
+pub use login::{Access, Login, LoginError};
+pub use moment::Moment;
+pub use notification::{Delivery, NotificationEntry};
+pub use order::{OrderPayment, OrderSummary, ReturnStatus, SummaryStatus};
+pub use payment::{PaymentStage, PaymentSummary, RefundEntry, RefundStage};
+pub use product::{CardStatus, ProductCard};
+pub use projector::Projector;
+pub use provision::{Passwords, provision};
+pub use read::Reader;
+pub use user::{AccountStatus, UserAccount};
+pub use view::{EntityView, Sort, ViewSpec, repository};
+
+/// Who somebody is.
+pub static USER_ACCOUNT: ViewSpec = ViewSpec::entity::<::user::User, UserAccount>();
+/// What is sold.
+pub static PRODUCT_CARD: ViewSpec = ViewSpec::entity::<::product::Product, ProductCard>();
+/// How much there is.
+pub static STOCK_LEVEL: ViewSpec = ViewSpec::entity::<::inventory::StockItem, StockLevel>();
+/// What was bought.
+pub static ORDER_SUMMARY: ViewSpec = ViewSpec::entity::<::order::Order, OrderSummary>();
+/// What was paid.
+pub static PAYMENT_SUMMARY: ViewSpec = ViewSpec::entity::<::payment::Payment, PaymentSummary>();
+/// Who was told what.
+pub static NOTIFICATION_ENTRY: ViewSpec =
+    ViewSpec::entity::<::notification::Notification, NotificationEntry>();
+/// How an order went through all of the above.
+pub static CHECKOUT_TIMELINE: ViewSpec =
+    ViewSpec::entity::<::checkout::Checkout, CheckoutTimeline>();
+
+/// Every read model.
+pub static VIEWS: [&ViewSpec; 7] = [
+    &USER_ACCOUNT,
+    &PRODUCT_CARD,
+    &STOCK_LEVEL,
+    &ORDER_SUMMARY,
+    &PAYMENT_SUMMARY,
+    &NOTIFICATION_ENTRY,
+    &CHECKOUT_TIMELINE,
+];
+
+/// The contexts that have read models, in the order of [`VIEWS`].
+pub fn contexts() -> Vec<&'static str> {
+    let mut contexts: Vec<_> = VIEWS.iter().map(|view| view.context).collect();
+    contexts.dedup();
+    contexts
+}
+
+/// The read models of one context.
+pub fn views_of(context: &str) -> Vec<&'static ViewSpec> {
+    let views = VIEWS.iter().copied();
+    views.filter(|view| view.context == context).collect()
+}

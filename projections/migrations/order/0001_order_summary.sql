@@ -1,0 +1,34 @@
+-- Where each read model of this database stands in its stream. Moved by compare-and-set, in the
+-- transaction that changes the rows: of two projectors only one can win.
+create table view_position (
+    view              text primary key,
+    stream            text        not null,
+    position          bigint      not null default 0 check (position >= 0),
+    -- The event at that position, and the stream's age: the proof that the log is still the same.
+    event_id          uuid,
+    stream_created_at timestamptz,
+    updated_at        timestamptz not null default now(),
+    -- Set when the view has stopped at an event that it can't take in.
+    failed_at         timestamptz,
+    failed_position   bigint,
+    last_error        text,
+    check ((position = 0) = (event_id is null))
+);
+
+-- One row an order.
+-- view_id, version and payload are the row shape of postgres-es; the other columns follow from
+-- the payload. The payload is json, not jsonb: it is answered as it was written.
+create table order_summary (
+    view_id text   collate "C" primary key,
+    version bigint not null check (version >= 0),
+    payload json   not null,
+    user_id text collate "C" generated always as (payload ->> 'user_id') stored,
+    status text collate "C" generated always as (payload ->> 'status') stored,
+    placed_at text collate "C" generated always as (payload ->> 'placed_at') stored
+);
+
+create index order_summary_latest on order_summary (placed_at desc, view_id desc);
+create index order_summary_by_status on order_summary (status, placed_at desc, view_id desc);
+create index order_summary_by_user on order_summary (user_id, placed_at desc, view_id desc);
+
+insert into view_position (view, stream) values ('order_summary', 'ORDER');

@@ -1,0 +1,183 @@
+//! Which database, as which role.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use thiserror::Error;
+
+/// Bound of one attempt to connect.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a silent connection is left alone before the kernel asks whether the other end lives.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+
+/// How long sent bytes may stay unacknowledged before the connection counts as lost.
+const USER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a role may do to the read models of its context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Access {
+    /// The projector: select, insert, update.
+    Writer,
+    /// The query API: select.
+    Reader,
+}
+
+impl Access {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Writer, Self::Reader];
+
+    /// `writer` or `reader`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Writer => "writer",
+            Self::Reader => "reader",
+        }
+    }
+
+    /// The login role: `millrace_<context>_writer` or `…_reader`.
+    pub fn role(self, context: &str) -> String {
+        format!("millrace_{context}_{}", self.name())
+    }
+
+    /// The environment variable that holds the role's password.
+    pub fn password_variable(self, context: &str) -> String {
+        let name = format!("millrace_postgres_{context}_{}_password", self.name());
+        name.to_ascii_uppercase()
+    }
+}
+
+/// The database of a context: `millrace_<context>`.
+pub(crate) fn database(context: &str) -> String {
+    format!("millrace_{context}")
+}
+
+/// An address that is none.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0:?} is no Postgres address: host:port is wanted, as in 127.0.0.1:5432")]
+pub struct LoginError(String);
+
+/// One database of one server, as one role. Plain TCP: TLS is the network's business.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    host: String,
+    port: u16,
+    database: String,
+    user: String,
+    password: String,
+}
+
+impl Login {
+    /// The database of `context`, as its writer or reader.
+    ///
+    /// # Errors
+    /// `address` is not `host:port`.
+    pub fn context(
+        address: &str,
+        context: &str,
+        access: Access,
+        password: &str,
+    ) -> Result<Self, LoginError> {
+        let login = Self::admin(address, &access.role(context), password)?;
+        Ok(login.to_database(&database(context)))
+    }
+
+    /// The server's own database, as somebody who may make databases and roles.
+    ///
+    /// # Errors
+    /// `address` is not `host:port`.
+    pub fn admin(address: &str, user: &str, password: &str) -> Result<Self, LoginError> {
+        let (host, port) = address
+            .rsplit_once(':')
+            .and_then(|(host, port)| Some((host, u16::from_str(port).ok()?)))
+            .filter(|(host, _)| !host.is_empty())
+            .ok_or_else(|| LoginError(address.to_owned()))?;
+        Ok(Self {
+            // An IPv6 address stands in brackets in front of a port.
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port,
+            database: "postgres".to_owned(),
+            user: user.to_owned(),
+            password: password.to_owned(),
+        })
+    }
+
+    /// The same server and role, another database.
+    #[must_use]
+    pub fn to_database(&self, database: &str) -> Self {
+        Self {
+            database: database.to_owned(),
+            ..self.clone()
+        }
+    }
+
+    /// For tokio-postgres; `name` is shown in `pg_stat_activity`.
+    pub fn config(&self, name: &str) -> tokio_postgres::Config {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host(&self.host)
+            .port(self.port)
+            .dbname(&self.database)
+            .user(&self.user)
+            .password(&self.password)
+            .application_name(name)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .keepalives(true)
+            .keepalives_idle(KEEPALIVE_IDLE)
+            .tcp_user_timeout(USER_TIMEOUT);
+        config
+    }
+
+    /// For sqlx.
+    pub fn options(&self) -> PgConnectOptions {
+        PgConnectOptions::new_without_pgpass()
+            .host(&self.host)
+            .port(self.port)
+            .database(&self.database)
+            .username(&self.user)
+            .password(&self.password)
+    }
+}
+
+impl fmt::Debug for Login {
+    /// Never shows the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl fmt::Display for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            host,
+            port,
+            database,
+            user,
+            password: _,
+        } = self;
+        write!(f, "{user}@{host}:{port}/{database}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_host_and_port() {
+        for bad in ["", "localhost", ":5432", "localhost:", "localhost:x"] {
+            assert!(Login::admin(bad, "a", "b").is_err(), "{bad:?}");
+        }
+        let login = Login::context("[::1]:5432", "order", Access::Reader, "secret").unwrap();
+        assert_eq!(
+            format!("{login:?}"),
+            "millrace_order_reader@::1:5432/millrace_order"
+        );
+        assert_eq!(
+            Access::Writer.password_variable("order"),
+            "MILLRACE_POSTGRES_ORDER_WRITER_PASSWORD"
+        );
+    }
+}

@@ -1,0 +1,139 @@
+//! The message log: who was told what, and whether the mail server took it.
+
+use cqrs_es::{EventEnvelope, View};
+use kernel::{OrderId, UserId};
+use notification::{Channel, Details, Notification, NotificationEvent, Template};
+use serde::{Deserialize, Serialize};
+
+use crate::moment::Moment;
+use crate::view::{EntityView, Sort};
+
+/// How far a message has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// To be sent.
+    #[default]
+    Requested,
+    /// The mail server took it.
+    Sent,
+    /// It never will.
+    Failed,
+}
+
+/// One message to one person.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NotificationEntry {
+    /// The notification's id.
+    pub id: String,
+    /// Whom.
+    pub user_id: Option<UserId>,
+    /// The order that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order_id: Option<OrderId>,
+    /// What about.
+    pub template: Option<Template>,
+    /// By which way.
+    pub channel: Option<Channel>,
+    /// How far it has come.
+    pub status: Delivery,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What the template shows.
+    pub details: Details,
+    /// The mail's Message-ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// How many events the notification has.
+    pub version: u64,
+    /// When it was asked for.
+    pub requested_at: Option<Moment>,
+    /// When the mail server took it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<Moment>,
+    /// When it was given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<Moment>,
+}
+
+impl EntityView<Notification> for NotificationEntry {
+    const NAME: &'static str = "notification_entry";
+    const FILTERS: &'static [&'static str] = &["order_id", "user_id", "status"];
+    const SORT: Sort = Sort::Latest("requested_at");
+}
+
+impl View<Notification> for NotificationEntry {
+    fn update(&mut self, event: &EventEnvelope<Notification>) {
+        let at = Moment::of(event);
+        self.id.clone_from(&event.aggregate_id);
+        self.version = event.sequence as u64;
+        match &event.payload {
+            NotificationEvent::NotificationRequested {
+                user_id,
+                template,
+                channel,
+                details,
+            } => {
+                self.user_id = Some(*user_id);
+                self.order_id = details.order_id;
+                self.template = Some(*template);
+                self.channel = Some(*channel);
+                self.details = details.clone();
+                self.requested_at = at;
+            }
+            NotificationEvent::NotificationSent { message_id } => {
+                self.status = Delivery::Sent;
+                self.message_id = Some(message_id.clone());
+                self.sent_at = at;
+            }
+            NotificationEvent::NotificationFailed { reason } => {
+                self.status = Delivery::Failed;
+                self.reason = Some(reason.clone());
+                self.failed_at = at;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::testkit::fold;
+
+    fn requested() -> NotificationEvent {
+        NotificationEvent::NotificationRequested {
+            user_id: UserId(Uuid::from_u128(1)),
+            template: Template::OrderConfirmed,
+            channel: Channel::Email,
+            details: Details {
+                order_id: Some(OrderId(Uuid::from_u128(7))),
+                ..Details::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_sent_mail_shows_its_message_id() {
+        let sent = NotificationEvent::NotificationSent {
+            message_id: "<n-1@shop>".into(),
+        };
+        let row: NotificationEntry = fold::<Notification, _>("n-1", vec![requested(), sent]);
+        assert_eq!(row.status, Delivery::Sent);
+        assert_eq!(row.message_id.as_deref(), Some("<n-1@shop>"));
+        assert_eq!(row.order_id, Some(OrderId(Uuid::from_u128(7))));
+    }
+
+    #[test]
+    fn a_failed_mail_says_why() {
+        let failed = NotificationEvent::NotificationFailed {
+            reason: "no such mailbox".into(),
+        };
+        let row: NotificationEntry = fold::<Notification, _>("n-1", vec![requested(), failed]);
+        assert_eq!(row.status, Delivery::Failed);
+        assert!(row.failed_at.is_some() && row.sent_at.is_none());
+    }
+}

@@ -1,0 +1,290 @@
+//! The order page: what was bought, by whom, and how far it has come.
+//!
+//! Fulfilment, payment and return are three fields. What is said of the payment is what the order's
+//! own events tell; the payment page says the rest.
+
+use cqrs_es::{EventEnvelope, View};
+use kernel::{Money, PaymentId, Reason, Sealed, Tracking, UserId};
+use order::{Line, Order, OrderEvent};
+use serde::{Deserialize, Serialize};
+
+use crate::moment::Moment;
+use crate::view::{EntityView, Sort};
+
+/// How far an order has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SummaryStatus {
+    /// Bought, the checkout goes on.
+    #[default]
+    Placed,
+    /// Paid, and the stock is committed.
+    Confirmed,
+    /// It could not be fulfilled.
+    Rejected,
+    /// It was called off.
+    Canceled,
+    /// It left the house.
+    Shipped,
+    /// It arrived.
+    Delivered,
+}
+
+/// What an order knows of its money.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OrderPayment {
+    /// Not yet taken.
+    #[default]
+    Pending,
+    /// Taken.
+    Captured,
+    /// Some of it went back.
+    PartiallyRefunded,
+    /// All of it went back.
+    Refunded,
+    /// The order ended before it was confirmed: nothing is kept.
+    Released,
+}
+
+/// What an order knows of goods that come back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReturnStatus {
+    /// Nothing does.
+    #[default]
+    None,
+}
+
+/// One order.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OrderSummary {
+    /// The order's id.
+    pub id: String,
+    /// Who bought.
+    pub user_id: Option<UserId>,
+    /// How far it has come.
+    pub status: SummaryStatus,
+    /// Why it was rejected or canceled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// What it knows of its money.
+    pub payment_status: OrderPayment,
+    /// What it knows of goods that come back.
+    pub return_status: ReturnStatus,
+    /// What was bought, with title and price as they were.
+    pub lines: Vec<Line>,
+    /// The sum over all lines.
+    pub total: Option<Money>,
+    /// What went back so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refunded: Option<Money>,
+    /// Where to, sealed.
+    pub shipping_address: Option<Sealed>,
+    /// The payment that was captured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payment_id: Option<PaymentId>,
+    /// The carrier's number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tracking: Option<Tracking>,
+    /// How many events the order has.
+    pub version: u64,
+    /// When it was bought.
+    pub placed_at: Option<Moment>,
+    /// When it was confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirmed_at: Option<Moment>,
+    /// When it was rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejected_at: Option<Moment>,
+    /// When it was called off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canceled_at: Option<Moment>,
+    /// When it left the house.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shipped_at: Option<Moment>,
+    /// When it arrived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<Moment>,
+}
+
+impl EntityView<Order> for OrderSummary {
+    const NAME: &'static str = "order_summary";
+    const FILTERS: &'static [&'static str] = &["user_id", "status"];
+    const SORT: Sort = Sort::Latest("placed_at");
+}
+
+impl View<Order> for OrderSummary {
+    fn update(&mut self, event: &EventEnvelope<Order>) {
+        let at = Moment::of(event);
+        self.id.clone_from(&event.aggregate_id);
+        self.version = event.sequence as u64;
+        match &event.payload {
+            OrderEvent::OrderPlaced {
+                user_id,
+                lines,
+                total,
+                shipping_address,
+                payment_method: _,
+            } => {
+                self.user_id = Some(*user_id);
+                self.lines.clone_from(lines);
+                self.total = Some(*total);
+                self.shipping_address = Some(shipping_address.clone());
+                self.placed_at = at;
+            }
+            OrderEvent::OrderConfirmed { payment_id } => {
+                self.status = SummaryStatus::Confirmed;
+                self.payment_status = OrderPayment::Captured;
+                self.payment_id = Some(*payment_id);
+                self.confirmed_at = at;
+            }
+            OrderEvent::OrderRejected { reason } => {
+                self.end(SummaryStatus::Rejected, reason);
+                self.rejected_at = at;
+            }
+            OrderEvent::OrderCanceled { reason } => {
+                self.end(SummaryStatus::Canceled, reason);
+                self.canceled_at = at;
+            }
+            OrderEvent::OrderShipped { tracking } => {
+                self.status = SummaryStatus::Shipped;
+                self.tracking = Some(tracking.clone());
+                self.shipped_at = at;
+            }
+            OrderEvent::OrderDelivered {} => {
+                self.status = SummaryStatus::Delivered;
+                self.delivered_at = at;
+            }
+            OrderEvent::OrderRefunded {
+                refund_id: _,
+                amount,
+            } => self.refund(*amount),
+        }
+    }
+}
+
+impl OrderSummary {
+    fn end(&mut self, status: SummaryStatus, reason: &Reason) {
+        self.status = status;
+        self.reason = Some(reason.clone());
+        if self.payment_status == OrderPayment::Pending {
+            self.payment_status = OrderPayment::Released;
+        }
+    }
+
+    /// Adds up what went back. The order's rules keep it within the total and in its currency; an
+    /// amount that isn't leaves the sum as it was.
+    fn refund(&mut self, amount: Money) {
+        let before = self.refunded.unwrap_or(Money::zero(amount.currency));
+        let refunded = before.plus(amount).unwrap_or(before);
+        self.refunded = Some(refunded);
+        let whole = self
+            .total
+            .is_some_and(|total| refunded.amount >= total.amount);
+        self.payment_status = if whole {
+            OrderPayment::Refunded
+        } else {
+            OrderPayment::PartiallyRefunded
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kernel::RefundId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::testkit::{eur, fold};
+
+    fn placed() -> OrderEvent {
+        let user_id = UserId(Uuid::from_u128(1));
+        OrderEvent::OrderPlaced {
+            user_id,
+            lines: vec![Line {
+                sku: "TEA-1".parse().unwrap(),
+                title: "Tea".parse().unwrap(),
+                quantity: 2,
+                unit_price: eur(500),
+            }],
+            total: eur(1000),
+            shipping_address: Sealed::new(user_id, "address"),
+            payment_method: "pm_card_visa".parse().unwrap(),
+        }
+    }
+
+    fn confirmed() -> OrderEvent {
+        OrderEvent::OrderConfirmed {
+            payment_id: PaymentId(Uuid::from_u128(2)),
+        }
+    }
+
+    fn refunded(amount: i64) -> OrderEvent {
+        OrderEvent::OrderRefunded {
+            refund_id: RefundId(Uuid::from_u128(3)),
+            amount: eur(amount),
+        }
+    }
+
+    #[test]
+    fn a_placed_order_awaits_its_money() {
+        let row: OrderSummary = fold::<Order, _>("o-1", vec![placed()]);
+        assert_eq!(row.status, SummaryStatus::Placed);
+        assert_eq!(row.payment_status, OrderPayment::Pending);
+        assert_eq!((row.total, row.version), (Some(eur(1000)), 1));
+    }
+
+    #[test]
+    fn a_delivered_order_has_all_its_times() {
+        let shipped = OrderEvent::OrderShipped {
+            tracking: "T1".parse().unwrap(),
+        };
+        let events = vec![
+            placed(),
+            confirmed(),
+            shipped,
+            OrderEvent::OrderDelivered {},
+        ];
+        let row: OrderSummary = fold::<Order, _>("o-1", events);
+        assert_eq!(row.status, SummaryStatus::Delivered);
+        assert_eq!(row.payment_status, OrderPayment::Captured);
+        let times = [
+            row.placed_at,
+            row.confirmed_at,
+            row.shipped_at,
+            row.delivered_at,
+        ];
+        assert!(times.is_sorted() && times.iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn a_rejected_order_says_why_and_keeps_no_money() {
+        let rejected = OrderEvent::OrderRejected {
+            reason: "card_declined".parse().unwrap(),
+        };
+        let row: OrderSummary = fold::<Order, _>("o-1", vec![placed(), rejected]);
+        assert_eq!(row.status, SummaryStatus::Rejected);
+        assert_eq!(row.reason, Some("card_declined".parse().unwrap()));
+        assert_eq!(row.payment_status, OrderPayment::Released);
+    }
+
+    #[test]
+    fn a_canceled_order_keeps_its_money_until_it_went_back() {
+        let canceled = OrderEvent::OrderCanceled {
+            reason: "changed my mind".parse().unwrap(),
+        };
+        let mut events = vec![placed(), confirmed(), canceled];
+        let row: OrderSummary = fold::<Order, _>("o-1", events.clone());
+        assert_eq!(row.payment_status, OrderPayment::Captured);
+        events.push(refunded(400));
+        let row: OrderSummary = fold::<Order, _>("o-1", events.clone());
+        assert_eq!(row.payment_status, OrderPayment::PartiallyRefunded);
+        events.push(refunded(600));
+        let row: OrderSummary = fold::<Order, _>("o-1", events);
+        assert_eq!(row.payment_status, OrderPayment::Refunded);
+        assert_eq!(row.refunded, Some(eur(1000)));
+        assert_eq!(row.status, SummaryStatus::Canceled);
+    }
+}

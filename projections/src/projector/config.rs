@@ -1,0 +1,74 @@
+//! What can be set.
+
+use std::time::Duration;
+
+use clap::Args;
+
+/// Most events in one transaction.
+pub const BATCH_MAX: usize = 500;
+
+/// How long a projector that has lost the fence leaves the field to the one that won, in
+/// milliseconds. Long enough that two don't take turns, short enough that a takeover isn't noticed.
+pub const STANDBY_MS: u64 = 1_000;
+
+/// How long a batch waits for events that the server has announced.
+const LINGER: Duration = Duration::from_millis(20);
+
+/// Which projectors to run, and how.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    /// The contexts whose read models to keep, separated by commas; all when none is named.
+    #[arg(long, env = "MILLRACE_CONTEXTS", value_delimiter = ',')]
+    pub contexts: Vec<String>,
+    /// Most events in one transaction.
+    #[arg(long, env = "MILLRACE_PROJECTOR_BATCH_MAX", default_value_t = BATCH_MAX)]
+    pub projector_batch_max: usize,
+    /// Let each commit wait for the disk. Not needed for safety: rows and position are lost
+    /// together at worst, and the log has the events.
+    #[arg(long, env = "MILLRACE_PROJECTOR_SYNC_COMMIT")]
+    pub projector_sync_commit: bool,
+    /// How long to stand by after another projector took the place, in milliseconds.
+    #[arg(long, env = "MILLRACE_PROJECTOR_STANDBY_MS", default_value_t = STANDBY_MS)]
+    pub projector_standby_ms: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            contexts: Vec::new(),
+            projector_batch_max: BATCH_MAX,
+            projector_sync_commit: false,
+            projector_standby_ms: STANDBY_MS,
+        }
+    }
+}
+
+/// How one projector works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Most events in one transaction.
+    pub batch_max: usize,
+    /// How long a batch waits for events that are on their way.
+    pub linger: Duration,
+    /// Let each commit wait for the disk.
+    pub sync_commit: bool,
+    /// How long to stand by after another projector took the place.
+    pub standby: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::from(&Config::default())
+    }
+}
+
+impl From<&Config> for Settings {
+    fn from(config: &Config) -> Self {
+        Self {
+            batch_max: config.projector_batch_max.max(1),
+            linger: LINGER,
+            sync_commit: config.projector_sync_commit,
+            standby: Duration::from_millis(config.projector_standby_ms),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What can go wrong, and whether waiting helps.
+
+use streams::subscription::SubscriptionError;
+use thiserror::Error;
+
+use crate::login::Login;
+
+/// Why a view has stopped. Also stands in its position row, for everybody to see.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stop {
+    /// Where: the event that it can't take in, or its own position when the log has changed.
+    pub position: u64,
+    /// Why, and what to do.
+    pub cause: String,
+}
+
+/// Why a projector could not go on.
+#[derive(Debug, Error)]
+pub enum ProjectorError {
+    /// A name that is no context.
+    #[error("{context:?} has no read models; {known} have")]
+    UnknownContext {
+        /// What was asked for.
+        context: String,
+        /// What there is.
+        known: String,
+    },
+    /// A context without a database to write to.
+    #[error("there is no login for the database of {context}")]
+    NoLogin {
+        /// Whose.
+        context: &'static str,
+    },
+    /// Postgres is away, or refuses.
+    #[error("can't work in {login}")]
+    Database {
+        /// Which database, as whom.
+        login: Login,
+        /// What tokio-postgres says.
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    /// The database has no position for a view.
+    #[error("view {view} has no position in its database: run `millrace provision`")]
+    NotProvisioned {
+        /// Which view.
+        view: &'static str,
+    },
+    /// The log is away.
+    #[error("stream {stream} can't be reached")]
+    Log {
+        /// Which stream.
+        stream: String,
+        /// What async-nats says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The log does not read as it should.
+    #[error("stream {stream} can't be read")]
+    Subscription {
+        /// Which stream.
+        stream: String,
+        /// What is wrong with it.
+        #[source]
+        source: SubscriptionError,
+    },
+    /// Every view of the context has stopped; this is the first of them.
+    #[error("read model {view} has stopped at position {}: {}", stop.position, stop.cause)]
+    Stopped {
+        /// Which view.
+        view: &'static str,
+        /// Where and why.
+        stop: Stop,
+    },
+}
+
+impl ProjectorError {
+    /// Does another step never help?
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::UnknownContext { .. } | Self::NoLogin { .. } | Self::Stopped { .. } => true,
+            Self::Database { .. }
+            | Self::NotProvisioned { .. }
+            | Self::Log { .. }
+            | Self::Subscription { .. } => false,
+        }
+    }
+}
+
+/// An error and what caused it, in one line: what a position row keeps.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,162 @@
+//! Keeps the read models of one context up to date with its stream.
+//!
+//! ```text
+//!   session   what a projector holds while all is well: rows in memory, a connection, a place in the stream
+//!   store     the statements: position first, then rows, then the notification, one transaction
+//!   error     what can go wrong, and whether waiting helps
+//!   run       several contexts in one process
+//! ```
+//!
+//! A read model's position in its stream stands in the same database as its rows and moves in the
+//! same transaction, by compare-and-set. So of two projectors only one gets anywhere, and a crash
+//! between any two statements repeats nothing and loses nothing.
+//!
+//! The position row also holds the id of the event at that position. Every session begins by
+//! reading that event again: if it is another one, or gone, the log was restored or lost, and
+//! going on would mix two histories.
+
+mod config;
+mod error;
+mod run;
+mod session;
+mod store;
+
+use std::collections::BTreeMap;
+
+use streams::Connection;
+
+pub use config::{BATCH_MAX, Config, STANDBY_MS, Settings};
+pub use error::{ProjectorError, Stop};
+pub use run::run;
+
+use crate::login::Login;
+use crate::view::ViewSpec;
+use session::{Session, Taken};
+
+/// The projector of one context.
+pub struct Projector {
+    context: &'static str,
+    log: Connection,
+    database: Login,
+    settings: Settings,
+    /// None after anything went wrong, and at first.
+    session: Option<Session>,
+    /// The views that have stopped, and why. They stay stopped until the process starts anew.
+    stopped: BTreeMap<&'static str, Stop>,
+}
+
+/// What one step did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stepped {
+    /// How many events were taken in, by whichever views.
+    pub events: usize,
+    /// Somebody else moves the views: this projector stands by.
+    pub standing_by: bool,
+}
+
+impl Projector {
+    /// A projector of `context`, reading `log`, writing to `database`. Nothing happens yet.
+    ///
+    /// # Errors
+    /// There is no such context.
+    pub fn new(
+        context: &str,
+        log: Connection,
+        database: Login,
+        settings: Settings,
+    ) -> Result<Self, ProjectorError> {
+        let views = crate::views_of(context);
+        let Some(first) = views.first() else {
+            return Err(ProjectorError::UnknownContext {
+                context: context.to_owned(),
+                known: crate::contexts().join(", "),
+            });
+        };
+        Ok(Self {
+            context: first.context,
+            log,
+            database,
+            settings,
+            session: None,
+            stopped: BTreeMap::new(),
+        })
+    }
+
+    /// The context.
+    pub fn context(&self) -> &'static str {
+        self.context
+    }
+
+    /// The views that have stopped, and why.
+    pub fn stopped(&self) -> &BTreeMap<&'static str, Stop> {
+        &self.stopped
+    }
+
+    /// Waits for events and takes in one batch of them: rows and position are committed when it
+    /// returns. Dropped in the middle, it has either committed or changed nothing; a new projector
+    /// (not this one) goes on from there.
+    ///
+    /// # Errors
+    /// [`ProjectorError::is_final`] tells whether another step may help. The views that have
+    /// stopped on their own are no error as long as others go on.
+    pub async fn step(&mut self) -> Result<Stepped, ProjectorError> {
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => self.open().await?,
+        };
+        let taken = session.take_batch().await?;
+        let mut stepped = Stepped::default();
+        match taken {
+            Taken::Events { events, stopped } => {
+                stepped.events = events;
+                for (view, stop) in stopped {
+                    session.record(view, &stop).await?;
+                    self.stop(view, stop);
+                }
+                if self.running().is_empty() {
+                    return Err(self.all_stopped());
+                }
+                self.session = Some(session);
+            }
+            Taken::FenceLost => stepped.standing_by = true,
+            // The next session looks again at what the log holds.
+            Taken::Reconnected => {}
+        }
+        Ok(stepped)
+    }
+
+    /// The views that still run.
+    fn running(&self) -> Vec<&'static ViewSpec> {
+        let views = crate::views_of(self.context).into_iter();
+        views
+            .filter(|view| !self.stopped.contains_key(view.name))
+            .collect()
+    }
+
+    fn stop(&mut self, view: &'static ViewSpec, stop: Stop) {
+        metrics::counter!("millrace_projector_stopped_total", "view" => view.name).increment(1);
+        tracing::error!(
+            view = view.name,
+            position = stop.position,
+            cause = stop.cause,
+            "read model has stopped"
+        );
+        self.stopped.insert(view.name, stop);
+    }
+
+    fn all_stopped(&self) -> ProjectorError {
+        let (view, stop) = match self.stopped.first_key_value() {
+            Some((view, stop)) => (*view, stop.clone()),
+            None => (self.context, Stop::default()),
+        };
+        ProjectorError::Stopped { view, stop }
+    }
+
+    async fn open(&self) -> Result<Session, ProjectorError> {
+        let running = self.running();
+        if running.is_empty() {
+            return Err(self.all_stopped());
+        }
+        Session::open(&self.log, &self.database, running, self.settings).await
+    }
+}

@@ -1,0 +1,233 @@
+//! The statements of a projector.
+
+use chrono::{DateTime, Utc};
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, NoTls, Statement};
+use uuid::Uuid;
+
+use super::config::Settings;
+use crate::fold::StoredRow;
+use crate::login::Login;
+use crate::read::CHANNEL;
+use crate::view::ViewSpec;
+
+/// Longest that the server may work on one statement, in milliseconds.
+const STATEMENT_TIMEOUT_MS: u32 = 30_000;
+
+/// Longest that a transaction of ours may lie idle before the server ends it, in milliseconds: a
+/// projector that hangs must not keep the one that takes over waiting.
+const IDLE_TRANSACTION_TIMEOUT_MS: u32 = 10_000;
+
+/// Longest cause that a position row keeps, in characters.
+const CAUSE_LENGTH_MAX: usize = 2_000;
+
+/// Where a view stands, and what proves that the log is still the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// The stream sequence; 0 = before the first event.
+    pub(super) position: u64,
+    /// The event there.
+    pub(super) event_id: Option<Uuid>,
+    /// When the stream was made.
+    pub(super) stream_created_at: Option<DateTime<Utc>>,
+}
+
+/// A connection with its statements prepared, one set a view.
+pub(super) struct Store {
+    client: Client,
+    driver: JoinHandle<()>,
+    mark: Statement,
+    fence: Statement,
+    failed: Statement,
+    notify: Statement,
+}
+
+/// The statements of one view's table.
+#[derive(Clone)]
+pub(super) struct TableStatements {
+    load: Statement,
+    upsert: Statement,
+}
+
+/// What the fence said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Commit {
+    /// Rows and position are in.
+    Done,
+    /// Somebody else has moved the view: nothing of ours is in.
+    FenceLost,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Store {
+    /// Connects and prepares.
+    pub(super) async fn open(
+        login: &Login,
+        settings: Settings,
+    ) -> Result<Self, tokio_postgres::Error> {
+        let mut config = login.config("millrace projector");
+        let sync = if settings.sync_commit { "on" } else { "off" };
+        config.options(format!(
+            "-c synchronous_commit={sync} -c statement_timeout={STATEMENT_TIMEOUT_MS} \
+             -c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_MS}"
+        ));
+        let (client, connection) = config.connect(NoTls).await?;
+        let driver = tokio::spawn(async move {
+            // Whoever uses the client next is told the same error.
+            let _ = connection.await;
+        });
+        let prepared = tokio::try_join!(
+            client.prepare(
+                "select position, event_id, stream_created_at from view_position where view = $1"
+            ),
+            client.prepare(
+                "update view_position set position = $3, event_id = $4, stream_created_at = $5, \
+                 updated_at = now(), failed_at = null, failed_position = null, last_error = null \
+                 where view = $1 and position = $2"
+            ),
+            client.prepare(
+                "update view_position set failed_at = now(), failed_position = $3, \
+                 last_error = $4 where view = $1 and position = $2"
+            ),
+            client.prepare("select pg_notify($1, $2)"),
+        );
+        match prepared {
+            Ok((mark, fence, failed, notify)) => Ok(Self {
+                client,
+                driver,
+                mark,
+                fence,
+                failed,
+                notify,
+            }),
+            Err(error) => {
+                driver.abort();
+                Err(error)
+            }
+        }
+    }
+
+    /// Prepares the statements of one table.
+    pub(super) async fn table(
+        &self,
+        view: &ViewSpec,
+    ) -> Result<TableStatements, tokio_postgres::Error> {
+        let table = view.name;
+        let load = format!(
+            "select view_id, version, payload::text from {table} where view_id = any($1::text[])"
+        );
+        let upsert = format!(
+            "insert into {table} as row (view_id, version, payload) \
+             select new.view_id, new.version, new.payload::json \
+             from unnest($1::text[], $2::bigint[], $3::text[]) as new (view_id, version, payload) \
+             on conflict (view_id) do update \
+             set version = excluded.version, payload = excluded.payload \
+             where excluded.version > row.version"
+        );
+        let (load, upsert) =
+            tokio::try_join!(self.client.prepare(&load), self.client.prepare(&upsert))?;
+        Ok(TableStatements { load, upsert })
+    }
+
+    /// Where `view` stands; none when it was never provisioned.
+    pub(super) async fn mark(&self, view: &str) -> Result<Option<Mark>, tokio_postgres::Error> {
+        let row = self.client.query_opt(&self.mark, &[&view]).await?;
+        let Some(row) = row else { return Ok(None) };
+        let position: i64 = row.try_get(0)?;
+        Ok(Some(Mark {
+            position: u64::try_from(position).unwrap_or_default(),
+            event_id: row.try_get(1)?,
+            stream_created_at: row.try_get(2)?,
+        }))
+    }
+
+    /// The rows with these ids, as far as they are there.
+    pub(super) async fn load(
+        &self,
+        table: &TableStatements,
+        ids: &[String],
+    ) -> Result<Vec<StoredRow>, tokio_postgres::Error> {
+        let rows = self.client.query(&table.load, &[&ids]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(StoredRow {
+                    view_id: row.try_get(0)?,
+                    version: row.try_get(1)?,
+                    payload: row.try_get(2)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Moves `view` from `old` to `new` and writes its rows: one transaction, the fence first.
+    pub(super) async fn commit(
+        &mut self,
+        view: &str,
+        table: &TableStatements,
+        (old, new): (&Mark, &Mark),
+        rows: &[StoredRow],
+    ) -> Result<Commit, tokio_postgres::Error> {
+        let transaction = self.client.transaction().await?;
+        let moved = transaction
+            .execute(
+                &self.fence,
+                &[
+                    &view,
+                    &sql_position(old.position),
+                    &sql_position(new.position),
+                    &new.event_id,
+                    &new.stream_created_at,
+                ],
+            )
+            .await?;
+        if moved == 0 {
+            transaction.rollback().await?;
+            return Ok(Commit::FenceLost);
+        }
+        if !rows.is_empty() {
+            let ids: Vec<&str> = rows.iter().map(|row| row.view_id.as_str()).collect();
+            let versions: Vec<i64> = rows.iter().map(|row| row.version).collect();
+            let payloads: Vec<&str> = rows.iter().map(|row| row.payload.as_str()).collect();
+            transaction
+                .execute(&table.upsert, &[&ids, &versions, &payloads])
+                .await?;
+        }
+        let notice = format!("{view}:{}", new.position);
+        transaction
+            .execute(&self.notify, &[&CHANNEL, &notice])
+            .await?;
+        transaction.commit().await?;
+        Ok(Commit::Done)
+    }
+
+    /// Writes down that `view` has stopped; not if somebody else has moved it meanwhile.
+    pub(super) async fn record_failure(
+        &self,
+        view: &str,
+        at: u64,
+        (failed_position, cause): (u64, &str),
+    ) -> Result<(), tokio_postgres::Error> {
+        // Text in Postgres holds no NUL.
+        let cause: String = cause
+            .chars()
+            .filter(|c| *c != '\0')
+            .take(CAUSE_LENGTH_MAX)
+            .collect();
+        let position = sql_position(at);
+        let failed = sql_position(failed_position);
+        self.client
+            .execute(&self.failed, &[&view, &position, &failed, &cause])
+            .await?;
+        Ok(())
+    }
+}
+
+/// A stream sequence as `bigint`. A stream with more events than that can't exist.
+fn sql_position(position: u64) -> i64 {
+    i64::try_from(position).unwrap_or(i64::MAX)
+}

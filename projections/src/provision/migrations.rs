@@ -1,0 +1,107 @@
+//! Every migration, in one table. The files are part of the binary.
+
+use std::borrow::Cow;
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+/// A migration: its context, its number within it, what it is called, and its file.
+type Entry = (&'static str, i64, &'static str, &'static str);
+
+macro_rules! file {
+    ($path:literal) => {
+        include_str!(concat!("../../migrations/", $path))
+    };
+}
+
+/// Applied in this order; one that was applied never changes again.
+const MIGRATIONS: [Entry; 7] = [
+    (
+        "user",
+        1,
+        "user account",
+        file!("user/0001_user_account.sql"),
+    ),
+    (
+        "product",
+        1,
+        "product card",
+        file!("product/0001_product_card.sql"),
+    ),
+    (
+        "inventory",
+        1,
+        "stock level",
+        file!("inventory/0001_stock_level.sql"),
+    ),
+    (
+        "order",
+        1,
+        "order summary",
+        file!("order/0001_order_summary.sql"),
+    ),
+    (
+        "payment",
+        1,
+        "payment summary",
+        file!("payment/0001_payment_summary.sql"),
+    ),
+    (
+        "notification",
+        1,
+        "notification entry",
+        file!("notification/0001_notification_entry.sql"),
+    ),
+    (
+        "checkout",
+        1,
+        "checkout timeline",
+        file!("checkout/0001_checkout_timeline.sql"),
+    ),
+];
+
+/// What brings the database of `context` up to date.
+pub(super) fn migrator(context: &str) -> Migrator {
+    let migrations = MIGRATIONS
+        .iter()
+        .filter(|(of, ..)| *of == context)
+        .map(|(_, number, name, sql)| {
+            Migration::new(
+                *number,
+                Cow::Borrowed(name),
+                MigrationType::Simple,
+                Cow::Borrowed(sql),
+                false,
+            )
+        })
+        .collect();
+    Migrator {
+        migrations,
+        ..Migrator::DEFAULT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_view_has_its_table_and_its_position() {
+        for view in crate::VIEWS {
+            let sql: String = MIGRATIONS
+                .iter()
+                .filter(|(context, ..)| *context == view.context)
+                .map(|(.., sql)| *sql)
+                .collect();
+            let table = format!("create table {} (", view.name);
+            assert!(sql.contains(&table), "{view:?}");
+            let position = format!("values ('{}', '{}')", view.name, view.stream());
+            assert!(sql.contains(&position), "{view:?}");
+            for column in view.filters {
+                assert!(
+                    sql.contains(&format!("payload ->> '{column}'")),
+                    "{view:?} {column}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Databases, roles, tables: what only an administrator may make.
+//!
+//! ```text
+//!   roles        a writer and a reader for each context, with their passwords
+//!   database     one for each context, closed to everybody else
+//!   migrations   its tables, by sqlx
+//!   grants       the reader selects, the writer selects, inserts and updates
+//! ```
+//!
+//! All of it may be done again at any time, and by two at once: an advisory lock lets one go first.
+
+mod migrations;
+mod roles;
+
+use std::collections::BTreeMap;
+
+use sqlx::migrate::MigrateError;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+use thiserror::Error;
+
+use crate::login::{Access, Login};
+
+/// The advisory lock of whoever provisions this server: any number, as long as it is always this.
+const PROVISION_LOCK: i64 = 64_557_223;
+
+/// The passwords of the writer and the reader of every context.
+#[derive(Clone, Default)]
+pub struct Passwords(BTreeMap<(String, Access), String>);
+
+impl Passwords {
+    /// Sets the password of one role.
+    pub fn set(&mut self, context: &str, access: Access, password: impl Into<String>) {
+        self.0.insert((context.to_owned(), access), password.into());
+    }
+
+    fn get(&self, context: &str, access: Access) -> Result<&str, ProvisionError> {
+        let key = (context.to_owned(), access);
+        let password = self.0.get(&key).filter(|password| !password.is_empty());
+        password
+            .map(String::as_str)
+            .ok_or_else(|| ProvisionError::NoPassword {
+                variable: access.password_variable(context),
+            })
+    }
+}
+
+impl std::fmt::Debug for Passwords {
+    /// Never shows one.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Why the databases could not be made ready.
+#[derive(Debug, Error)]
+pub enum ProvisionError {
+    /// A role without a password.
+    #[error("there is no password in {variable}")]
+    NoPassword {
+        /// Where it is looked for.
+        variable: String,
+    },
+    /// The server can't be reached, or refuses this login.
+    #[error("can't connect as {login}")]
+    Connect {
+        /// As whom, where.
+        login: Login,
+        /// What sqlx says.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A statement failed.
+    #[error("can't {what}")]
+    Statement {
+        /// What was to be done.
+        what: String,
+        /// What sqlx says.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A migration failed, or one that was applied has changed since.
+    #[error("can't migrate the database of {context}")]
+    Migrate {
+        /// Whose.
+        context: &'static str,
+        /// What sqlx says.
+        #[source]
+        source: MigrateError,
+    },
+}
+
+/// Makes the databases, roles and tables of every context, or brings them up to date.
+///
+/// # Errors
+/// See [`ProvisionError`]; what was done until then stays and is found again the next time.
+pub async fn provision(admin: &Login, passwords: &Passwords) -> Result<(), ProvisionError> {
+    let mut server = connect(admin).await?;
+    execute(
+        &mut server,
+        "wait for whoever else provisions",
+        &format!("select pg_advisory_lock({PROVISION_LOCK})"),
+    )
+    .await?;
+    let outcome = provision_all(&mut server, admin, passwords).await;
+    // Ends the session and with it the lock; the server ends it as well when this can't be said.
+    let _ = server.close().await;
+    outcome
+}
+
+async fn provision_all(
+    server: &mut PgConnection,
+    admin: &Login,
+    passwords: &Passwords,
+) -> Result<(), ProvisionError> {
+    for context in crate::contexts() {
+        for access in Access::ALL {
+            roles::create(server, context, access, passwords.get(context, access)?).await?;
+        }
+        roles::create_database(server, context).await?;
+        let login = admin.to_database(&crate::login::database(context));
+        let mut database = connect(&login).await?;
+        migrations::migrator(context)
+            .run_direct(&mut database)
+            .await
+            .map_err(|source| ProvisionError::Migrate { context, source })?;
+        roles::grant(&mut database, context).await?;
+        // The work is committed; how the session ends changes nothing.
+        let _ = database.close().await;
+        tracing::info!(context, "database is ready");
+    }
+    Ok(())
+}
+
+async fn connect(login: &Login) -> Result<PgConnection, ProvisionError> {
+    let connected = login.options().connect().await;
+    connected.map_err(|source| ProvisionError::Connect {
+        login: login.clone(),
+        source,
+    })
+}
+
+/// Runs one statement that has no parameters (role and database names can't be any).
+async fn execute(
+    connection: &mut PgConnection,
+    what: &str,
+    sql: &str,
+) -> Result<(), ProvisionError> {
+    let done = sqlx::raw_sql(sql).execute(connection).await;
+    done.map(|_| ())
+        .map_err(|source| ProvisionError::Statement {
+            what: what.to_owned(),
+            source,
+        })
+}

@@ -1,0 +1,100 @@
+//! Roles and what they may do.
+//!
+//! Names are made of context names, which are constants of this code; passwords never travel or
+//! stand in a log as such, only as the SCRAM verifier that the server would keep anyway.
+
+use postgres_protocol::password::scram_sha_256;
+use sqlx::PgConnection;
+
+use super::{ProvisionError, execute};
+use crate::login::{Access, database};
+
+/// Postgres's "already exists", of a role and of a database.
+const EXISTS: [&str; 3] = ["42710", "42P04", "23505"];
+
+/// Makes the role, or sets the password of the one that is there.
+pub(super) async fn create(
+    server: &mut PgConnection,
+    context: &str,
+    access: Access,
+    password: &str,
+) -> Result<(), ProvisionError> {
+    let role = access.role(context);
+    unless_exists(
+        execute(
+            server,
+            &format!("create role {role}"),
+            &format!("create role {role}"),
+        )
+        .await,
+    )?;
+    let verifier = scram_sha_256(password.as_bytes());
+    let sql = format!(
+        "alter role {role} with login nosuperuser nocreatedb nocreaterole noreplication \
+         nobypassrls password '{verifier}'"
+    );
+    execute(server, &format!("set up role {role}"), &sql).await
+}
+
+/// Makes the context's database, closed to everybody but its two roles.
+pub(super) async fn create_database(
+    server: &mut PgConnection,
+    context: &str,
+) -> Result<(), ProvisionError> {
+    let name = database(context);
+    unless_exists(
+        execute(
+            server,
+            &format!("create database {name}"),
+            &format!("create database {name} encoding 'UTF8' template template0"),
+        )
+        .await,
+    )?;
+    let (writer, reader) = roles(context);
+    let sql = format!(
+        "revoke all on database {name} from public; \
+         grant connect on database {name} to {writer}, {reader}"
+    );
+    execute(server, &format!("close database {name} to others"), &sql).await
+}
+
+/// The least that the two roles need.
+pub(super) async fn grant(
+    connection: &mut PgConnection,
+    context: &str,
+) -> Result<(), ProvisionError> {
+    let (writer, reader) = roles(context);
+    let mut sql = format!(
+        "revoke all on schema public from public; \
+         grant usage on schema public to {writer}, {reader}; \
+         grant select, update on view_position to {writer}; \
+         grant select on view_position to {reader};"
+    );
+    for view in crate::views_of(context) {
+        let table = view.name;
+        sql.push_str(&format!(
+            "grant select, insert, update on {table} to {writer}; \
+             grant select on {table} to {reader};"
+        ));
+    }
+    execute(
+        connection,
+        &format!("grant the roles of {context} their rights"),
+        &sql,
+    )
+    .await
+}
+
+fn roles(context: &str) -> (String, String) {
+    (Access::Writer.role(context), Access::Reader.role(context))
+}
+
+fn unless_exists(outcome: Result<(), ProvisionError>) -> Result<(), ProvisionError> {
+    match outcome {
+        Err(ProvisionError::Statement {
+            source: sqlx::Error::Database(error),
+            ..
+        }) if error.code().is_some_and(|code| EXISTS.contains(&&*code)) => Ok(()),
+        other => other,
+    }
+}

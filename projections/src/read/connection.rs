@@ -1,0 +1,309 @@
+//! A few connections to one database that all requests share.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{RwLock, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, NoTls, Statement};
+
+use super::config::Settings;
+use super::error::ReadError;
+use super::list::{Page, Query};
+use super::row::{Found, JsonText, ListedRow, Row, ViewStatus, unsigned};
+use crate::login::Login;
+use crate::view::ViewSpec;
+
+/// Longest that one look at the database may take.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest that the server may work on one statement, in milliseconds.
+const STATEMENT_TIMEOUT_MS: u32 = 4_000;
+
+/// How long a request waits for a connection while there is none.
+const CONNECTION_WAIT: Duration = Duration::from_secs(1);
+
+/// Pause after the first failure to connect, doubled each time.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+
+/// Longest pause between tries to connect. There is no last try.
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// Where the views of a database stand.
+const STATUSES: &str = "select view, stream, position, updated_at, failed_position, last_error \
+                        from view_position order by view";
+
+/// The connections to the database of one context.
+pub(super) struct Connections {
+    context: &'static str,
+    slots: Vec<Slot>,
+    next: AtomicUsize,
+}
+
+/// One connection, made anew whenever it is lost.
+struct Slot {
+    current: watch::Receiver<Option<Arc<Prepared>>>,
+    keeper: JoinHandle<()>,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+/// A connection and the statements that it has prepared.
+struct Prepared {
+    client: Client,
+    gets: HashMap<&'static str, Statement>,
+    statuses: Statement,
+    lists: RwLock<HashMap<String, Statement>>,
+}
+
+impl Connections {
+    /// Begins to connect.
+    pub(super) fn open(context: &'static str, login: &Login, settings: Settings) -> Self {
+        let slots = (0..settings.read_connections.max(1)).map(|_| {
+            let (sender, current) = watch::channel(None);
+            let keeper = tokio::spawn(keep(context, login.clone(), sender));
+            Slot { current, keeper }
+        });
+        Self {
+            context,
+            slots: slots.collect(),
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) async fn get(&self, view: &ViewSpec, id: &str) -> Result<Found, ReadError> {
+        let row = self
+            .ask(async |prepared: &Prepared| {
+                let Some(statement) = prepared.gets.get(view.name) else {
+                    return Ok(None);
+                };
+                prepared.client.query_opt(statement, &[&id]).await
+            })
+            .await?;
+        let row = row.ok_or(ReadError::NotProvisioned { view: view.name })?;
+        let refused = |source| self.refused(source);
+        let position: i64 = row.try_get(0).map_err(refused)?;
+        let version: Option<i64> = row.try_get(1).map_err(refused)?;
+        let payload: Option<JsonText> = row.try_get(2).map_err(refused)?;
+        Ok(Found {
+            position: unsigned(position),
+            row: version.zip(payload).map(|(version, payload)| Row {
+                version: unsigned(version),
+                payload: payload.0,
+            }),
+        })
+    }
+
+    pub(super) async fn list(
+        &self,
+        view: &'static ViewSpec,
+        query: &Query,
+    ) -> Result<Page, ReadError> {
+        let rows = self
+            .ask(async |prepared: &Prepared| {
+                let statement = prepared.list(&query.sql).await?;
+                let texts = query.texts.iter().map(|text| text as &(dyn ToSql + Sync));
+                let texts: Vec<_> = texts.collect();
+                prepared.client.query(&statement, &texts).await
+            })
+            .await?;
+        let refused = |source| self.refused(source);
+        let first = rows
+            .first()
+            .ok_or(ReadError::NotProvisioned { view: view.name })?;
+        let position: i64 = first.try_get(0).map_err(refused)?;
+        let mut listed = Vec::with_capacity(rows.len());
+        for row in &rows {
+            // No row at all comes as one row of nulls beside the position.
+            let Some(view_id) = row.try_get(1).map_err(refused)? else {
+                continue;
+            };
+            let payload: JsonText = row.try_get(4).map_err(refused)?;
+            listed.push(ListedRow {
+                view_id,
+                sort: row.try_get(2).map_err(refused)?,
+                version: unsigned(row.try_get(3).map_err(refused)?),
+                payload: payload.0,
+            });
+        }
+        Ok(Page::of(unsigned(position), listed, query.limit))
+    }
+
+    pub(super) async fn statuses(&self) -> Result<Vec<ViewStatus>, ReadError> {
+        let rows = self
+            .ask(async |prepared: &Prepared| prepared.client.query(&prepared.statuses, &[]).await)
+            .await?;
+        let status = |row: &tokio_postgres::Row| {
+            Ok(ViewStatus {
+                view: row.try_get(0)?,
+                stream: row.try_get(1)?,
+                position: unsigned(row.try_get(2)?),
+                updated_at: row.try_get(3)?,
+                failed_position: row.try_get::<_, Option<i64>>(4)?.map(unsigned),
+                last_error: row.try_get(5)?,
+            })
+        };
+        let statuses: Result<_, tokio_postgres::Error> = rows.iter().map(status).collect();
+        statuses.map_err(|source| self.refused(source))
+    }
+
+    /// Asks over one of the connections; over another one when that is lost meanwhile. Reading
+    /// twice is harmless.
+    async fn ask<T>(
+        &self,
+        question: impl AsyncFn(&Prepared) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, ReadError> {
+        for _ in 0..=self.slots.len() {
+            let prepared = self.connection().await?;
+            match timeout(QUERY_TIMEOUT, question(&prepared)).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) if prepared.client.is_closed() || error.is_closed() => {}
+                Ok(Err(error)) => return Err(self.refused(error)),
+                Err(_late) => break,
+            }
+        }
+        Err(ReadError::Away {
+            context: self.context,
+        })
+    }
+
+    /// One of the open connections, in turn; waits a moment while there is none.
+    async fn connection(&self) -> Result<Arc<Prepared>, ReadError> {
+        if let Some(open) = self.open_one() {
+            return Ok(open);
+        }
+        let waits = self.slots.iter().map(|slot| {
+            let mut current = slot.current.clone();
+            Box::pin(async move {
+                // The sender lives as long as the slot.
+                let _ = current
+                    .wait_for(|open| open.as_ref().is_some_and(usable))
+                    .await;
+            })
+        });
+        let any = futures::future::select_all(waits);
+        // Whether it was in time shows in what is open now.
+        let _ = timeout(CONNECTION_WAIT, any).await;
+        self.open_one().ok_or(ReadError::Away {
+            context: self.context,
+        })
+    }
+
+    fn open_one(&self) -> Option<Arc<Prepared>> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let count = self.slots.len();
+        (0..count)
+            .filter_map(|step| self.slots.get((turn.wrapping_add(step)) % count))
+            .find_map(|slot| {
+                slot.current
+                    .borrow()
+                    .as_ref()
+                    .filter(|p| usable(p))
+                    .cloned()
+            })
+    }
+
+    fn refused(&self, source: tokio_postgres::Error) -> ReadError {
+        ReadError::Refused {
+            context: self.context,
+            source,
+        }
+    }
+}
+
+fn usable(prepared: &Arc<Prepared>) -> bool {
+    !prepared.client.is_closed()
+}
+
+impl Prepared {
+    async fn list(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
+        if let Some(known) = self.lists.read().await.get(sql) {
+            return Ok(known.clone());
+        }
+        let statement = self.client.prepare(sql).await?;
+        let mut lists = self.lists.write().await;
+        lists.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+}
+
+/// Connects, publishes the connection, waits until it is lost, connects again.
+async fn keep(context: &'static str, login: Login, current: watch::Sender<Option<Arc<Prepared>>>) {
+    let mut pause = RETRY_FIRST;
+    loop {
+        match connect(context, &login).await {
+            Ok((prepared, driver)) => {
+                pause = RETRY_FIRST;
+                current.send_replace(Some(Arc::new(prepared)));
+                let ended = driver.await;
+                current.send_replace(None);
+                tracing::warn!(%login, lost = ended.is_ok(), "connection to Postgres lost");
+            }
+            Err(error) => {
+                let cause = error.to_string();
+                tracing::warn!(%login, cause, ?pause, "no connection to Postgres");
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2).min(RETRY_MAX);
+            }
+        }
+    }
+}
+
+async fn connect(
+    context: &str,
+    login: &Login,
+) -> Result<(Prepared, Driver), tokio_postgres::Error> {
+    let mut config = login.config("millrace query-api");
+    config.options(format!(
+        "-c statement_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on"
+    ));
+    let (client, connection) = config.connect(NoTls).await?;
+    let driver = Driver(tokio::spawn(async move {
+        // Whoever uses the client next is told the same error.
+        let _ = connection.await;
+    }));
+    let mut gets = HashMap::new();
+    for view in crate::views_of(context) {
+        let table = view.name;
+        let sql = format!(
+            "select p.position, r.version, r.payload from view_position p \
+             left join {table} r on r.view_id = $1 where p.view = '{table}'"
+        );
+        gets.insert(view.name, client.prepare(&sql).await?);
+    }
+    let prepared = Prepared {
+        statuses: client.prepare(STATUSES).await?,
+        client,
+        gets,
+        lists: RwLock::default(),
+    };
+    Ok((prepared, driver))
+}
+
+/// The task that moves a connection's bytes; ends with whoever holds it.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Future for Driver {
+    type Output = Result<(), tokio::task::JoinError>;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        std::pin::Pin::new(&mut self.0).poll(cx)
+    }
+}

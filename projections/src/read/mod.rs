@@ -1,0 +1,222 @@
+//! Rows out: by id, as lists, and not before they have come far enough.
+//!
+//! ```text
+//!   get, list      position and rows from one SQL snapshot       connection   a few, pipelined
+//!   wait_for       LISTEN, then read the position, then wait     listen       one for positions
+//! ```
+//!
+//! Each database has a few connections that many requests share: tokio-postgres pipelines them, so
+//! none waits for another's answer. They come back by themselves after Postgres was away.
+
+mod config;
+mod connection;
+mod error;
+mod list;
+mod listen;
+mod row;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub use config::{CONNECTIONS, Settings};
+pub use error::ReadError;
+pub use list::{After, Filter, Page};
+pub use row::{Found, ListedRow, Row, ViewStatus};
+
+use crate::login::Login;
+use crate::view::ViewSpec;
+use connection::Connections;
+use listen::Positions;
+
+/// The channel on which projectors say `<view>:<position>`.
+pub(crate) const CHANNEL: &str = "millrace_view";
+
+/// Pause before a position is read again that was announced, but isn't there: the view was set
+/// back, for a rebuild.
+const SET_BACK_PAUSE: Duration = Duration::from_millis(50);
+
+/// The read models of some contexts. Cheap to clone; its connections end with the last clone.
+#[derive(Clone)]
+pub struct Reader {
+    databases: Arc<BTreeMap<&'static str, Database>>,
+}
+
+struct Database {
+    connections: Connections,
+    positions: Positions,
+}
+
+/// What waiting came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waited {
+    /// The view has come that far.
+    Reached,
+    /// It had not when the time was up.
+    Behind,
+}
+
+impl Reader {
+    /// Begins to connect, to the database of each context that has a login. Unknown contexts are
+    /// left out.
+    pub fn open(logins: &BTreeMap<String, Login>, settings: Settings) -> Self {
+        let contexts = crate::contexts().into_iter();
+        let databases = contexts.filter_map(|context| {
+            let login = logins.get(context)?;
+            let database = Database {
+                connections: Connections::open(context, login, settings),
+                positions: Positions::listen(context, login),
+            };
+            Some((context, database))
+        });
+        Self {
+            databases: Arc::new(databases.collect()),
+        }
+    }
+
+    /// The row of `view` with this id, if it is there, and how far the view has come.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn get(&self, view: &'static ViewSpec, id: &str) -> Result<Found, ReadError> {
+        self.database(view)?.connections.get(view, id).await
+    }
+
+    /// At most `limit` rows of `view` that match every filter, behind `after`, in the view's order.
+    ///
+    /// # Errors
+    /// The database is away; or a filter is none of the view's.
+    pub async fn list(
+        &self,
+        view: &'static ViewSpec,
+        filters: &[Filter],
+        after: Option<&After>,
+        limit: usize,
+    ) -> Result<Page, ReadError> {
+        let query = list::Query::new(view, filters, after, limit)?;
+        self.database(view)?.connections.list(view, &query).await
+    }
+
+    /// How far `view` has come.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn position(&self, view: &'static ViewSpec) -> Result<u64, ReadError> {
+        let statuses = self.database(view)?.connections.statuses().await?;
+        let of_view = statuses.iter().find(|status| status.view == view.name);
+        of_view
+            .map(|status| status.position)
+            .ok_or(ReadError::NotProvisioned { view: view.name })
+    }
+
+    /// Where every view of `context` stands.
+    ///
+    /// # Errors
+    /// The database is away.
+    pub async fn statuses(&self, context: &str) -> Result<Vec<ViewStatus>, ReadError> {
+        let database = self.databases.get(context);
+        let database = database.ok_or_else(|| ReadError::NoDatabase {
+            context: context.to_owned(),
+        })?;
+        database.connections.statuses().await
+    }
+
+    /// The contexts that can be read.
+    pub fn contexts(&self) -> impl Iterator<Item = &'static str> {
+        self.databases.keys().copied()
+    }
+
+    /// Waits until `view` has taken in event `sequence` of its stream, at most for `timeout`.
+    ///
+    /// Nothing is polled: the projector's commit wakes it.
+    ///
+    /// # Errors
+    /// The view's database is not among ours. A database that is away is waited for.
+    pub async fn wait_for(
+        &self,
+        view: &'static ViewSpec,
+        sequence: u64,
+        timeout: Duration,
+    ) -> Result<Waited, ReadError> {
+        let positions = &self.database(view)?.positions;
+        let reached = tokio::time::timeout(timeout, positions.reach(view.name, sequence));
+        Ok(reached.await.unwrap_or(Waited::Behind))
+    }
+
+    /// As [`Reader::get`], from a snapshot that holds event `sequence`; what is there, if the view
+    /// hasn't come that far in time. [`Found::position`] tells.
+    ///
+    /// # Errors
+    /// As [`Reader::get`].
+    pub async fn get_at(
+        &self,
+        view: &'static ViewSpec,
+        id: &str,
+        (sequence, timeout): (u64, Duration),
+    ) -> Result<Found, ReadError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let found = self.get(view, id).await?;
+            if self
+                .enough(view, (found.position, sequence), deadline)
+                .await?
+            {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// As [`Reader::list`], from a snapshot that holds event `sequence`; what is there, if the view
+    /// hasn't come that far in time. [`Page::position`] tells.
+    ///
+    /// # Errors
+    /// As [`Reader::list`].
+    pub async fn list_at(
+        &self,
+        view: &'static ViewSpec,
+        filters: &[Filter],
+        (after, limit): (Option<&After>, usize),
+        (sequence, timeout): (u64, Duration),
+    ) -> Result<Page, ReadError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let page = self.list(view, filters, after, limit).await?;
+            if self
+                .enough(view, (page.position, sequence), deadline)
+                .await?
+            {
+                return Ok(page);
+            }
+        }
+    }
+
+    /// Is the snapshot new enough, or the time up? Otherwise waits for a newer one.
+    async fn enough(
+        &self,
+        view: &'static ViewSpec,
+        (position, sequence): (u64, u64),
+        deadline: Instant,
+    ) -> Result<bool, ReadError> {
+        if position >= sequence || Instant::now() >= deadline {
+            return Ok(true);
+        }
+        let announced = self.database(view)?.positions.announced(view.name);
+        if announced >= sequence {
+            // Committed since our snapshot, or the view was set back; don't spin on the latter.
+            tokio::time::sleep_until(deadline.min(Instant::now() + SET_BACK_PAUSE)).await;
+            return Ok(false);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.wait_for(view, sequence, left).await?;
+        Ok(false)
+    }
+
+    fn database(&self, view: &ViewSpec) -> Result<&Database, ReadError> {
+        let database = self.databases.get(view.context);
+        database.ok_or_else(|| ReadError::NoDatabase {
+            context: view.context.to_owned(),
+        })
+    }
+}

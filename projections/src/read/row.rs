@@ -1,0 +1,72 @@
+//! What is read.
+
+use std::error::Error;
+
+use chrono::{DateTime, Utc};
+use tokio_postgres::types::{FromSql, Type};
+
+/// A row of an entity view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The aggregate's version.
+    pub version: u64,
+    /// The JSON as it was written.
+    pub payload: String,
+}
+
+/// The answer to a look at one id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// How far the view had come, in the same snapshot.
+    pub position: u64,
+    /// The row, if there is one.
+    pub row: Option<Row>,
+}
+
+/// A row of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedRow {
+    /// Its id.
+    pub view_id: String,
+    /// Its place in the list's order, if that isn't the id.
+    pub sort: Option<String>,
+    /// The aggregate's version.
+    pub version: u64,
+    /// The JSON as it was written.
+    pub payload: String,
+}
+
+/// Where a view stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewStatus {
+    /// Which view.
+    pub view: String,
+    /// Its stream.
+    pub stream: String,
+    /// How far it has come.
+    pub position: u64,
+    /// When it came there.
+    pub updated_at: DateTime<Utc>,
+    /// The event at which it has stopped.
+    pub failed_position: Option<u64>,
+    /// Why it has stopped.
+    pub last_error: Option<String>,
+}
+
+/// A `json` column as text. Postgres sends it as it was stored, so nothing is parsed.
+pub(super) struct JsonText(pub(super) String);
+
+impl<'a> FromSql<'a> for JsonText {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(std::str::from_utf8(raw)?.to_owned()))
+    }
+
+    fn accepts(of: &Type) -> bool {
+        *of == Type::JSON
+    }
+}
+
+/// A `bigint` that is never negative.
+pub(super) fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}

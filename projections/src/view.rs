@@ -1,0 +1,82 @@
+//! What a read model is: a table, the events that it is folded from, and how it is listed.
+
+use std::fmt;
+
+use cqrs_es::View;
+use kernel::Decider;
+use postgres_es::PostgresViewRepository;
+use serde::de::DeserializeOwned;
+
+use crate::fold::{EntityFold, Fold};
+
+/// The order of a list. Every order ends with the row's id, so that it is total and a cursor can
+/// name a place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// By the row's id, ascending.
+    Id,
+    /// By a generated column that never changes once it is set, latest first.
+    Latest(&'static str),
+}
+
+/// An entity view: one row for each aggregate `A`, folded by [`cqrs_es::View::update`].
+///
+/// The payload is the body that a reader is given, as it is: its field `id` is the aggregate's id
+/// and its field `version` the aggregate's version.
+pub trait EntityView<A: Decider>: View<A> + DeserializeOwned + Clone + 'static {
+    /// The table, and the view's name everywhere else.
+    const NAME: &'static str;
+    /// The generated columns that a list can be filtered by.
+    const FILTERS: &'static [&'static str];
+    /// The order of a list.
+    const SORT: Sort;
+}
+
+/// A read model, described: everything that the projector and the readers need to know of it.
+pub struct ViewSpec {
+    /// The table.
+    pub name: &'static str,
+    /// Whose events it is made of; also whose database it lives in.
+    pub context: &'static str,
+    /// The generated columns that a list can be filtered by.
+    pub filters: &'static [&'static str],
+    /// The order of a list.
+    pub sort: Sort,
+    fold: fn() -> Box<dyn Fold>,
+}
+
+impl ViewSpec {
+    /// The description of an entity view.
+    pub const fn entity<A: Decider, V: EntityView<A>>() -> Self {
+        Self {
+            name: V::NAME,
+            context: A::CONTEXT,
+            filters: V::FILTERS,
+            sort: V::SORT,
+            fold: || Box::new(EntityFold::<A, V>::default()),
+        }
+    }
+
+    /// The stream that it is made of.
+    pub fn stream(&self) -> String {
+        self.context.to_ascii_uppercase()
+    }
+
+    /// An empty fold.
+    pub(crate) fn fold(&self) -> Box<dyn Fold> {
+        (self.fold)()
+    }
+}
+
+impl fmt::Debug for ViewSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ViewSpec({}.{})", self.context, self.name)
+    }
+}
+
+/// The table of an entity view as postgres-es reads it, over a pool of that context's database.
+pub fn repository<A: Decider, V: EntityView<A>>(
+    pool: sqlx::PgPool,
+) -> PostgresViewRepository<V, A> {
+    PostgresViewRepository::new(V::NAME, pool)
+}

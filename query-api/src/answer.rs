@@ -1,0 +1,97 @@
+//! What every read is answered with.
+
+use axum::body::Body;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::Response;
+use edge::consistency::{CONSISTENCY_TOKEN_IGNORED, PROJECTION_POSITION};
+use edge::etag;
+use edge::prefer::PREFERENCE_APPLIED;
+
+use crate::asked::{Asked, Freshness};
+
+/// Says that the answer is older than was asked for.
+pub(crate) const STALE: HeaderName = HeaderName::from_static("stale");
+
+/// Answers belong to whoever asked, and are checked before they are used again.
+const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+
+/// JSON that is text already.
+pub(crate) fn json(body: String, freshness: &Freshness) -> Response {
+    let mut response = Response::new(Body::from(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    dress(&mut response, freshness);
+    response
+}
+
+/// One thing at one version; 304 when the client has it already.
+pub(crate) fn versioned(
+    body: String,
+    version: u64,
+    asked: &Asked,
+    freshness: &Freshness,
+) -> Response {
+    let mut response = if asked.known.has(version) {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        dress(&mut response, freshness);
+        response
+    } else {
+        json(body, freshness)
+    };
+    let (name, tag) = etag::header(version);
+    debug_assert_eq!(name, ETAG);
+    response.headers_mut().insert(name, tag);
+    response
+}
+
+/// The headers that every read has.
+fn dress(response: &mut Response, freshness: &Freshness) {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, PRIVATE);
+    headers.insert(VARY, HeaderValue::from_static("authorization"));
+    let mut put = |name: HeaderName, text: &str| {
+        // Stream names and digits: always a header value.
+        if let Ok(value) = HeaderValue::from_str(text) {
+            headers.insert(name, value);
+        }
+    };
+    put(PROJECTION_POSITION, &freshness.position);
+    if freshness.stale {
+        put(STALE, "true");
+    }
+    if let Some(ignored) = &freshness.ignored {
+        put(CONSISTENCY_TOKEN_IGNORED, ignored);
+    }
+    if let Some(applied) = &freshness.applied {
+        put(PREFERENCE_APPLIED, applied);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fresh() -> Freshness {
+        Freshness {
+            position: "ORDER:12".into(),
+            stale: true,
+            ignored: Some("USER:3".into()),
+            applied: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_row_is_answered_as_it_is_stored() {
+        let stored = r#"{"id":"o-1","version":3}"#;
+        let response = versioned(stored.into(), 3, &Asked::default(), &fresh());
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()[ETAG], "\"3\"");
+        assert_eq!(response.headers()[PROJECTION_POSITION], "ORDER:12");
+        assert_eq!(response.headers()[STALE], "true");
+        assert_eq!(response.headers()[CONSISTENCY_TOKEN_IGNORED], "USER:3");
+        let body = axum::body::to_bytes(response.into_body(), 1024).await;
+        assert_eq!(body.unwrap(), stored);
+    }
+}

@@ -1,0 +1,115 @@
+//! Where a page begins: opaque to clients, bound to the list and the filters that it came from.
+//!
+//! It is not signed. It holds nothing but a place in a list that its bearer may read anyway: who
+//! may read what is decided by the token of each request, and the filters are compared.
+
+use axum::http::StatusCode;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use edge::Problem;
+use projections::ViewSpec;
+use projections::read::{After, Filter};
+use serde::{Deserialize, Serialize};
+
+/// Longest cursor, in characters.
+const CURSOR_LENGTH_MAX: usize = 1024;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    /// The view.
+    v: String,
+    /// The filters.
+    f: Vec<(String, String)>,
+    /// The last row's place in the order, if that isn't its id.
+    s: Option<String>,
+    /// The last row's id.
+    i: String,
+}
+
+/// Writes a cursor.
+pub(crate) fn write(view: &ViewSpec, filters: &[Filter], after: &After) -> String {
+    let content = Content {
+        v: view.name.to_owned(),
+        f: named(filters),
+        s: after.sort.clone(),
+        i: after.view_id.clone(),
+    };
+    // Strings always serialize; an empty cursor would be refused, not misread.
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&content).unwrap_or_default())
+}
+
+/// Reads one that `view` gave under the same filters.
+pub(crate) fn read(view: &ViewSpec, filters: &[Filter], cursor: &str) -> Result<After, Problem> {
+    let content = decode(cursor).ok_or_else(|| invalid("it was not given by this API"))?;
+    if content.v != view.name || content.f != named(filters) {
+        return Err(invalid("it was given for another list or other filters"));
+    }
+    Ok(After {
+        sort: content.s,
+        view_id: content.i,
+    })
+}
+
+fn decode(cursor: &str) -> Option<Content> {
+    let short = (cursor.len() <= CURSOR_LENGTH_MAX).then_some(cursor)?;
+    let bytes = URL_SAFE_NO_PAD.decode(short).ok()?;
+    let content: Content = serde_json::from_slice(&bytes).ok()?;
+    // Text in Postgres holds no NUL.
+    let texts = content.s.iter().chain([&content.i]);
+    texts
+        .into_iter()
+        .all(|text| !text.contains('\0'))
+        .then_some(content)
+}
+
+fn named(filters: &[Filter]) -> Vec<(String, String)> {
+    let mut named: Vec<_> = filters
+        .iter()
+        .map(|filter| (filter.column.to_owned(), filter.value.clone()))
+        .collect();
+    named.sort_unstable();
+    named
+}
+
+fn invalid(why: &str) -> Problem {
+    let detail = format!("the parameter cursor can't be used: {why}");
+    Problem::new(StatusCode::BAD_REQUEST, "cursor_invalid", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use projections::{ORDER_SUMMARY, PAYMENT_SUMMARY};
+
+    use super::*;
+
+    #[test]
+    fn a_cursor_leads_back_to_its_place_and_nowhere_else() {
+        let filters = [Filter::new("status", "placed"), Filter::new("user_id", "u")];
+        let after = After {
+            sort: Some("2026-01-01T00:00:00.000000Z".into()),
+            view_id: "o-1".into(),
+        };
+        let cursor = write(&ORDER_SUMMARY, &filters, &after);
+        assert_eq!(read(&ORDER_SUMMARY, &filters, &cursor).unwrap(), after);
+        let [status, user] = filters;
+        let swapped = [user, status.clone()];
+        assert_eq!(read(&ORDER_SUMMARY, &swapped, &cursor).unwrap(), after);
+        let other = read(&ORDER_SUMMARY, &[status], &cursor).unwrap_err();
+        assert_eq!(
+            (other.status.as_u16(), &*other.code),
+            (400, "cursor_invalid")
+        );
+        assert!(read(&PAYMENT_SUMMARY, &swapped, &cursor).is_err());
+    }
+
+    #[test]
+    fn nonsense_is_no_cursor() {
+        let nul = URL_SAFE_NO_PAD.encode(r#"{"v":"order_summary","f":[],"s":"\u0000","i":"a"}"#);
+        let long = "A".repeat(5_000);
+        for bad in ["", "x", "e30", "====", &nul, &long] {
+            let refused = read(&ORDER_SUMMARY, &[], bad).unwrap_err();
+            assert_eq!(refused.status.as_u16(), 400, "{bad:.20}");
+        }
+    }
+}

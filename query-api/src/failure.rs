@@ -1,0 +1,93 @@
+//! What went wrong, as a problem. Not finding something is none of these: it is an answer.
+
+use std::error::Error;
+
+use axum::http::StatusCode;
+use edge::Problem;
+use edge::problem::{Page, RETRY_AFTER_DEFAULT};
+use projections::read::ReadError;
+use streams::LoadError;
+use streams::keys::KeysError;
+
+/// The problems that only this API has, explained.
+pub static PAGES: &[Page] = &[
+    Page {
+        code: "cursor_invalid",
+        title: "The cursor does not belong to this list",
+        cure: "Send a cursor only as `next` gave it, with the filters of the page that gave it; leave it out to begin anew.",
+    },
+    Page {
+        code: "parameter_invalid",
+        title: "A parameter of the query can't be used",
+        cure: "The detail names the parameter. Unknown ones are refused, so that a misspelled filter does not answer with everything.",
+    },
+];
+
+/// A parameter of the query that can't be used.
+pub(crate) fn parameter(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "parameter_invalid", detail)
+}
+
+/// There is nothing there, or nothing of yours.
+pub(crate) fn nothing(what: &str) -> Problem {
+    Problem::not_found(format!("there is no such {what}"))
+}
+
+/// The rows could not be read.
+pub(crate) fn of_read(error: &ReadError) -> Problem {
+    if error.is_retryable() {
+        tracing::warn!(cause = chain(error), "rows can't be read");
+        return Problem::unavailable("unavailable", "the read model's database is away");
+    }
+    internal(error)
+}
+
+/// The keys could not be used.
+pub(crate) fn of_keys(error: &KeysError) -> Problem {
+    match error {
+        KeysError::Unavailable { .. } => {
+            tracing::warn!(cause = chain(error), "keys can't be read");
+            Problem::unavailable("unavailable", "the keys of personal data can't be reached")
+        }
+        KeysError::Erased { .. }
+        | KeysError::Missing { .. }
+        | KeysError::OtherMasterKey { .. }
+        | KeysError::Broken { .. }
+        | KeysError::Malformed
+        | KeysError::Random => internal(error),
+    }
+}
+
+/// The log could not be read.
+pub(crate) fn of_load(error: &LoadError) -> Problem {
+    match error {
+        LoadError::Unavailable { .. } => {
+            tracing::warn!(cause = chain(error), "the log can't be read");
+            Problem::unavailable("unavailable", "the log can't be reached")
+        }
+        LoadError::Unreadable(_) => internal(error),
+    }
+}
+
+/// The view has not come as far as the token says.
+pub(crate) fn behind(position: &str, wanted: u64) -> Problem {
+    let detail = format!("the view is at {position}, event {wanted} was asked for");
+    Problem::unavailable("view_is_behind", detail).retry(RETRY_AFTER_DEFAULT)
+}
+
+/// A fault of ours: the log has the particulars.
+pub(crate) fn internal(error: &dyn Error) -> Problem {
+    tracing::error!(cause = chain(error), "a read failed");
+    Problem::internal()
+}
+
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,111 @@
+//! `/v1/products`: the catalogue. Everybody sees what is published, operators see all of it.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::Uri;
+use axum::response::Response;
+use axum::routing::get;
+use edge::Problem;
+use edge::id::Id;
+use kernel::{AggregateId, Sku};
+use projections::PRODUCT_CARD;
+use serde::Deserialize;
+
+use crate::asked::{Asked, Caller, NoParams, Params};
+use crate::failure::nothing;
+use crate::list::{Place, Wanted, Word};
+use crate::{Api, answer, history};
+
+/// What a product is called in an answer.
+const WHAT: &str = "product";
+
+/// The words of the filter `status`.
+const STATUSES: [&str; 4] = ["draft", "published", "unpublished", "discontinued"];
+
+pub(crate) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/v1/products", get(list))
+        .route("/v1/products/{sku}", get(one))
+        .route("/v1/products/{sku}/events", get(events))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListParams {
+    category: Option<String>,
+    status: Option<Word>,
+    limit: Option<u32>,
+    cursor: Option<String>,
+}
+
+/// The only field that decides who may see a row.
+#[derive(Deserialize)]
+struct Publication<'a> {
+    #[serde(borrow)]
+    status: std::borrow::Cow<'a, str>,
+}
+
+async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    asked: Asked,
+    Params(params): Params<ListParams>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let place = Place {
+        limit: params.limit,
+        cursor: params.cursor,
+    };
+    let published = || Some(Word("published".to_owned()));
+    let status = if caller.is_operator() {
+        params.status
+    } else {
+        params.status.or_else(published)
+    };
+    if !caller.is_operator() && status.as_ref().is_some_and(|word| word.0 != "published") {
+        return Err(Problem::forbidden(
+            "only an operator sees products that aren't published",
+        ));
+    }
+    let wanted = Wanted::new(&PRODUCT_CARD, place)?
+        .only("category", params.category)?
+        .only_word("status", status, &STATUSES)?;
+    let (page, freshness) = wanted.read(&api, &asked).await?;
+    let items: Vec<String> = page.rows.iter().map(|row| row.payload.clone()).collect();
+    Ok(wanted.answer((&page, &freshness), &items, &uri))
+}
+
+async fn one(
+    State(api): State<Api>,
+    caller: Caller,
+    asked: Asked,
+    Id(sku): Id<Sku>,
+    _: Params<NoParams>,
+) -> Result<Response, Problem> {
+    let (found, freshness) = asked.get(&api, &PRODUCT_CARD, sku.as_str()).await?;
+    let row = found.row.ok_or_else(|| nothing(WHAT))?;
+    if !caller.is_operator() && !is_published(&row.payload) {
+        return Err(nothing(WHAT));
+    }
+    Ok(answer::versioned(
+        row.payload,
+        row.version,
+        &asked,
+        &freshness,
+    ))
+}
+
+async fn events(
+    State(api): State<Api>,
+    principal: edge::Principal,
+    Id(sku): Id<Sku>,
+    Params(page): Params<history::PageParams>,
+) -> Result<Response, Problem> {
+    principal.require_operator()?;
+    history::of::<product::Product>(&api, &AggregateId::from(&sku), page).await
+}
+
+fn is_published(payload: &str) -> bool {
+    serde_json::from_str::<Publication<'_>>(payload)
+        .is_ok_and(|publication| publication.status == "published")
+}

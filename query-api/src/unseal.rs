@@ -1,0 +1,208 @@
+//! Personal data, opened on the way out. Everything else of a row stays the text that it is.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ops::Range;
+
+use edge::Problem;
+use kernel::Sealed;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use streams::keys::Keys;
+
+use crate::failure::{internal, of_keys};
+
+/// A sealed field of a row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Field {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it was sealed for.
+    pub(crate) purpose: &'static str,
+    /// What is in it.
+    pub(crate) plain: Plain,
+    /// What is shown when the person was erased.
+    pub(crate) erased: &'static str,
+}
+
+/// What is in a sealed field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Plain {
+    /// Text.
+    Text,
+    /// A JSON object as text.
+    Object,
+}
+
+/// A row with its fields opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Opened {
+    /// The row as it is to be shown.
+    pub(crate) body: String,
+    /// Was the key of one of them destroyed?
+    pub(crate) erased: bool,
+}
+
+/// A sealed value and where it stands in its row.
+struct Found {
+    row: usize,
+    range: Range<usize>,
+    sealed: Sealed,
+    field: Field,
+}
+
+/// Opens `fields` in every row; a row's field that is null or missing stays so.
+pub(crate) async fn open(
+    keys: &Keys,
+    fields: &[Field],
+    rows: Vec<String>,
+) -> Result<Vec<Opened>, Problem> {
+    let mut found = Vec::new();
+    for (index, row) in rows.iter().enumerate() {
+        find(index, row, fields, &mut found)?;
+    }
+    let wanted: Vec<_> = found
+        .iter()
+        .map(|found| (&found.sealed, found.field.purpose))
+        .collect();
+    let opened = keys.open_many(&wanted).await;
+    let opened = opened.map_err(|error| of_keys(&error))?;
+    let mut rows: Vec<_> = rows
+        .into_iter()
+        .map(|body| Opened {
+            body,
+            erased: false,
+        })
+        .collect();
+    // From the back, so that the places in front stay where they are.
+    for (found, plain) in found.into_iter().zip(opened).rev() {
+        if let Some(row) = rows.get_mut(found.row) {
+            row.erased |= plain.is_none();
+            row.body
+                .replace_range(found.range, &shown(found.field, plain)?);
+        }
+    }
+    Ok(rows)
+}
+
+/// Opens `fields` of one row.
+pub(crate) async fn open_one(
+    keys: &Keys,
+    fields: &[Field],
+    row: String,
+) -> Result<Opened, Problem> {
+    let opened = open(keys, fields, vec![row]).await?;
+    // One row in, one row out.
+    opened.into_iter().next().ok_or_else(Problem::internal)
+}
+
+/// The row with its field `status` saying something else.
+pub(crate) fn with_status(row: &str, status: &str) -> Result<String, Problem> {
+    let members: HashMap<Cow<'_, str>, &RawValue> =
+        serde_json::from_str(row).map_err(|error| internal(&error))?;
+    let mut body = row.to_owned();
+    if let Some(value) = members.get("status").map(|raw| raw.get()) {
+        body.replace_range(place(row, value), &format!("\"{status}\""));
+    }
+    Ok(body)
+}
+
+/// Where `value`, which is borrowed from `row`, stands in it.
+fn place(row: &str, value: &str) -> Range<usize> {
+    let start = value.as_ptr().addr().saturating_sub(row.as_ptr().addr());
+    start..start.saturating_add(value.len())
+}
+
+/// The sealed fields of one row, in the order in which they stand there.
+fn find(index: usize, row: &str, fields: &[Field], found: &mut Vec<Found>) -> Result<(), Problem> {
+    let members: HashMap<Cow<'_, str>, &RawValue> =
+        serde_json::from_str(row).map_err(|error| internal(&error))?;
+    let begin = found.len();
+    for field in fields {
+        let Some(value) = members.get(field.name).map(|raw| raw.get()) else {
+            continue;
+        };
+        if value == "null" {
+            continue;
+        }
+        let sealed = serde_json::from_str(value).map_err(|error| internal(&error))?;
+        found.push(Found {
+            row: index,
+            range: place(row, value),
+            sealed,
+            field: *field,
+        });
+    }
+    if let Some(of_row) = found.get_mut(begin..) {
+        of_row.sort_by_key(|found| found.range.start);
+    }
+    Ok(())
+}
+
+/// The JSON that stands for the opened value.
+fn shown(field: Field, plain: Option<String>) -> Result<String, Problem> {
+    let Some(plain) = plain else {
+        return Ok(field.erased.to_owned());
+    };
+    if field.plain == Plain::Object && serde_json::from_str::<IgnoredAny>(&plain).is_ok() {
+        return Ok(plain);
+    }
+    serde_json::to_string(&plain).map_err(|error| internal(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use kernel::UserId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const NAME: Field = Field {
+        name: "name",
+        purpose: "n",
+        plain: Plain::Text,
+        erased: "null",
+    };
+    const HOME: Field = Field {
+        name: "home",
+        purpose: "h",
+        plain: Plain::Object,
+        erased: "{\"erased\":true}",
+    };
+
+    fn places(row: &str) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        find(0, row, &[NAME, HOME], &mut found).unwrap();
+        let text = |range: &Range<usize>| row[range.clone()].to_owned();
+        found
+            .iter()
+            .map(|found| (found.field.name, text(&found.range)))
+            .collect()
+    }
+
+    #[test]
+    fn sealed_fields_are_found_where_they_stand_and_nowhere_else() {
+        let sealed = Sealed::new(UserId(Uuid::from_u128(1)), "abc");
+        let text = serde_json::to_string(&sealed).unwrap();
+        let row = format!(
+            r#"{{"note":"\"name\":\"fake\"","home":{text},"deep":{{"name":"no"}},"name" : {text}}}"#
+        );
+        assert_eq!(
+            places(&row),
+            [("home", text.clone()), ("name", text.clone())]
+        );
+        assert_eq!(places(r#"{"name":null}"#), []);
+        let erased = with_status(r#"{"a":"status","status":"active"}"#, "erased").unwrap();
+        assert_eq!(erased, r#"{"a":"status","status":"erased"}"#);
+    }
+
+    #[test]
+    fn what_is_shown_is_json() {
+        let quoted = shown(NAME, Some("A \"B\"".into())).unwrap();
+        assert_eq!(quoted, r#""A \"B\"""#);
+        let object = r#"{"city":"X"}"#;
+        assert_eq!(shown(HOME, Some(object.into())).unwrap(), object);
+        assert_eq!(shown(HOME, Some("no json".into())).unwrap(), "\"no json\"");
+        assert_eq!(shown(HOME, None).unwrap(), "{\"erased\":true}");
+    }
+}
