@@ -181,7 +181,7 @@ impl Kept {
                 stock: _,
             } => {
                 self.holds.open(*reservation, *quantity, *expires_at);
-                self.holds.forget_until(*at);
+                self.holds.sweep(reservation, *at);
             }
             InventoryEvent::ReservationCommitted { reservation, .. } => {
                 self.holds.commit(reservation);
@@ -196,21 +196,21 @@ impl Kept {
                 if *quantity == 0 {
                     self.holds.bury(*reservation, *expires_at);
                 } else {
-                    self.holds.finish(*reservation, End::Released, *at);
+                    self.holds.finish(reservation, End::Released, *at);
                 }
-                self.holds.forget_until(*at);
+                self.holds.sweep(reservation, *at);
             }
             InventoryEvent::ReservationExpired {
                 reservation, at, ..
             } => {
-                self.holds.finish(*reservation, End::Expired, *at);
-                self.holds.forget_until(*at);
+                self.holds.finish(reservation, End::Expired, *at);
+                self.holds.sweep(reservation, *at);
             }
             InventoryEvent::StockShipped {
                 reservation, at, ..
             } => {
-                self.holds.finish(*reservation, End::Shipped, *at);
-                self.holds.forget_until(*at);
+                self.holds.finish(reservation, End::Shipped, *at);
+                self.holds.sweep(reservation, *at);
             }
         }
     }

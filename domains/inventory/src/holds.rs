@@ -1,6 +1,7 @@
 //! The holds on one SKU: open ones, and finished ones for as long as a late command may name them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kernel::ReservationId;
@@ -19,6 +20,8 @@ pub struct Hold {
     pub expires_at: DateTime<Utc>,
     /// Where it stands.
     pub stage: Stage,
+    /// Once it is over: how long a late command may still name it.
+    pub remembered_until: DateTime<Utc>,
 }
 
 /// Where a hold stands.
@@ -52,81 +55,119 @@ impl Hold {
     pub fn lapsed(&self, at: DateTime<Utc>) -> bool {
         self.stage == Stage::Reserved && self.expires_at <= at
     }
+
+    fn new(quantity: u32, expires_at: DateTime<Utc>, stage: Stage) -> Self {
+        Self {
+            quantity,
+            expires_at,
+            stage,
+            remembered_until: expires_at,
+        }
+    }
+
+    fn is_forgotten(&self, now: DateTime<Utc>) -> bool {
+        match self.stage {
+            Stage::Reserved | Stage::Committed => false,
+            Stage::Finished(_) | Stage::Tombstone => self.remembered_until <= now,
+        }
+    }
 }
 
 /// All holds on one SKU that are open or still remembered.
+///
+/// A command on a SKU copies its state, and a hot SKU has thousands of holds. So they are kept in
+/// up to 256 shards (the last byte of the order's id) that copies share: a change copies one shard,
+/// and sweeps out of it what may be forgotten.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ById", into = "ById")]
 pub struct Holds {
-    by_id: BTreeMap<ReservationId, Hold>,
-    /// When finished ones and tombstones are forgotten, soonest first.
-    forget: BTreeSet<(DateTime<Utc>, ReservationId)>,
+    shards: BTreeMap<u8, Arc<ById>>,
 }
+
+type ById = BTreeMap<ReservationId, Hold>;
 
 impl Holds {
     /// The hold, if it is open or remembered.
     pub fn get(&self, id: &ReservationId) -> Option<&Hold> {
-        self.by_id.get(id)
+        self.shards.get(&shard_of(id))?.get(id)
     }
 
     /// How many are open or remembered.
     pub fn len(&self) -> usize {
-        self.by_id.len()
+        self.shards.values().map(|shard| shard.len()).sum()
     }
 
     /// Is none open or remembered?
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty()
+        self.shards.is_empty()
     }
 
-    /// All of them, by id.
+    /// All of them, shard by shard.
     pub fn iter(&self) -> impl Iterator<Item = (&ReservationId, &Hold)> {
-        self.by_id.iter()
+        self.shards.values().flat_map(|shard| shard.iter())
     }
 
     pub(crate) fn open(&mut self, id: ReservationId, quantity: u32, expires_at: DateTime<Utc>) {
-        let hold = Hold {
-            quantity,
-            expires_at,
-            stage: Stage::Reserved,
-        };
-        self.by_id.insert(id, hold);
+        let hold = Hold::new(quantity, expires_at, Stage::Reserved);
+        self.shard_mut(&id).insert(id, hold);
     }
 
     pub(crate) fn commit(&mut self, id: &ReservationId) {
-        if let Some(hold) = self.by_id.get_mut(id) {
+        if let Some(hold) = self.hold_mut(id) {
             hold.stage = Stage::Committed;
         }
     }
 
-    pub(crate) fn finish(&mut self, id: ReservationId, end: End, at: DateTime<Utc>) {
-        if let Some(hold) = self.by_id.get_mut(&id) {
+    pub(crate) fn finish(&mut self, id: &ReservationId, end: End, at: DateTime<Utc>) {
+        if let Some(hold) = self.hold_mut(id) {
             hold.stage = Stage::Finished(end);
-            let least = at
-                .checked_add_signed(TimeDelta::seconds(FINISHED_KEPT_SECONDS))
-                .unwrap_or(at);
-            self.forget.insert((hold.expires_at.max(least), id));
+            let least = at.checked_add_signed(TimeDelta::seconds(FINISHED_KEPT_SECONDS));
+            hold.remembered_until = hold.expires_at.max(least.unwrap_or(at));
         }
     }
 
     pub(crate) fn bury(&mut self, id: ReservationId, expires_at: DateTime<Utc>) {
-        let hold = Hold {
-            quantity: 0,
-            expires_at,
-            stage: Stage::Tombstone,
-        };
-        self.by_id.insert(id, hold);
-        self.forget.insert((expires_at, id));
+        let hold = Hold::new(0, expires_at, Stage::Tombstone);
+        self.shard_mut(&id).insert(id, hold);
     }
 
-    /// Forgets what no command can name any more: a reserve that late is refused by its own
-    /// `expires_at`.
-    pub(crate) fn forget_until(&mut self, now: DateTime<Utc>) {
-        while let Some((until, id)) = self.forget.first().copied() {
-            if until > now {
-                break;
-            }
-            self.forget.pop_first();
-            self.by_id.remove(&id);
+    /// Sweeps the shard of `id`: what no command can name any more, because a reserve that late is
+    /// refused by its own `expires_at`.
+    pub(crate) fn sweep(&mut self, id: &ReservationId, now: DateTime<Utc>) {
+        let shard = self.shard_mut(id);
+        shard.retain(|_, hold| !hold.is_forgotten(now));
+        if shard.is_empty() {
+            self.shards.remove(&shard_of(id));
         }
+    }
+
+    fn hold_mut(&mut self, id: &ReservationId) -> Option<&mut Hold> {
+        let shard = self.shards.get_mut(&shard_of(id))?;
+        Arc::make_mut(shard).get_mut(id)
+    }
+
+    fn shard_mut(&mut self, id: &ReservationId) -> &mut ById {
+        Arc::make_mut(self.shards.entry(shard_of(id)).or_default())
+    }
+}
+
+fn shard_of(id: &ReservationId) -> u8 {
+    let [.., last] = *id.order_id.0.as_bytes();
+    last
+}
+
+impl From<ById> for Holds {
+    fn from(all: ById) -> Self {
+        let mut holds = Self::default();
+        for (id, hold) in all {
+            holds.shard_mut(&id).insert(id, hold);
+        }
+        holds
+    }
+}
+
+impl From<Holds> for ById {
+    fn from(holds: Holds) -> Self {
+        holds.iter().map(|(id, hold)| (*id, *hold)).collect()
     }
 }

@@ -4,12 +4,14 @@
 
 mod words;
 
+use chrono::TimeDelta;
 use inventory::{
     End, FINISHED_KEPT_SECONDS, InventoryCommand, InventoryEvent, InventoryRefusal, Stage,
 };
+use kernel::Decider;
 use words::{
     after, commit, expire, expired, follows, id, is_refused, minute, release, released, reserve,
-    ship, stock, ten_and,
+    ship, stock, ten_and, why,
 };
 
 #[test]
@@ -179,37 +181,56 @@ fn lapsed_holds_give_way_to_who_needs_their_units() {
 
 #[test]
 fn what_is_finished_is_forgotten_when_nothing_late_can_name_it() {
-    let mut commands = vec![release(1, 0)];
-    for order in 2..=4 {
-        commands.push(reserve(order, 1, 0));
-    }
-    commands.extend([release(2, 1), commit(3, 1), expire(4, 30)]);
+    // Orders whose holds share a shard: what is written there sweeps it.
+    let [buried, released, firm, lapsed, new] = [1, 2, 3, 4, 5].map(|n| n * 256);
+    let mut commands = vec![release(buried, 0)];
+    commands.extend([released, firm, lapsed].map(|order| reserve(order, 1, 0)));
+    commands.extend([release(released, 1), commit(firm, 1), expire(lapsed, 30)]);
     let item = after(&ten_and(&commands));
+    assert_eq!(item.hold(&id(buried)), None);
+    assert_eq!(item.hold(&id(released)), None);
     assert_eq!(
-        item.hold(&id(1)),
-        None,
-        "a tombstone goes when its hold's time is over"
-    );
-    assert_eq!(item.hold(&id(2)), None);
-    assert_eq!(
-        item.hold(&id(4)).map(|hold| hold.stage),
+        item.hold(&id(lapsed)).map(|hold| hold.stage),
         Some(Stage::Finished(End::Expired)),
         "what has just finished is remembered for a while"
     );
-    let kept_minutes = FINISHED_KEPT_SECONDS / 60;
     commands.push(InventoryCommand::ReserveStock {
-        reservation: id(5),
+        reservation: id(new),
         quantity: 1,
         expires_at: minute(90),
-        at: minute(30 + kept_minutes),
+        at: minute(30 + FINISHED_KEPT_SECONDS / 60),
     });
     let item = after(&ten_and(&commands));
-    let left: Vec<_> = item
-        .kept()
-        .unwrap()
-        .holds
-        .iter()
-        .map(|(id, _)| *id)
-        .collect();
-    assert_eq!(left, [id(3), id(5)], "the firm hold and the new one");
+    let left: Vec<_> = item.kept().unwrap().holds.iter().collect();
+    let left: Vec<_> = left.into_iter().map(|(id, _)| *id).collect();
+    assert_eq!(left, [id(firm), id(new)], "the firm hold and the new one");
+}
+
+#[test]
+fn a_hot_sku_stays_small_over_many_orders() {
+    let mut item = after(&ten_and(&[]));
+    for order in 0..10_000 {
+        // One order every six seconds, each held for 30 minutes: 300 are open at a time.
+        let at = minute(0) + TimeDelta::seconds(6 * i64::try_from(order).unwrap());
+        let expires_at = at + TimeDelta::minutes(30);
+        let reservation = id(order);
+        let reserve = InventoryCommand::ReserveStock {
+            reservation,
+            quantity: 1,
+            expires_at,
+            at,
+        };
+        let release = InventoryCommand::ReleaseReservation {
+            reservation,
+            reason: why(),
+            expires_at,
+            at,
+        };
+        for command in [reserve, release] {
+            for event in item.decide(&command).unwrap() {
+                item.evolve(&event);
+            }
+        }
+        assert!(item.kept().unwrap().holds.len() <= 300 + 256);
+    }
 }
