@@ -194,8 +194,8 @@ fn entry(event: &CheckoutEvent, at: Option<Moment>) -> TimelineEntry {
         CheckoutEvent::CheckoutStarted { .. } | CheckoutEvent::CheckoutCompleted {} => {}
         CheckoutEvent::StepSucceeded { step }
         | CheckoutEvent::StepTimedOut { step }
-        | CheckoutEvent::UndoSucceeded { step }
-        | CheckoutEvent::CheckoutUndone { step } => entry.step = Some(step.clone()),
+        | CheckoutEvent::UndoSucceeded { step, .. }
+        | CheckoutEvent::CheckoutUndone { step, .. } => entry.step = Some(step.clone()),
         CheckoutEvent::StepRefused {
             step,
             code,
@@ -224,7 +224,7 @@ fn entry(event: &CheckoutEvent, at: Option<Moment>) -> TimelineEntry {
             entry.message = Some(why.clone());
         }
         CheckoutEvent::CheckoutResumed { by } => entry.by = Some(by.clone()),
-        CheckoutEvent::CheckoutEnded { outcome, step } => {
+        CheckoutEvent::CheckoutEnded { outcome, step, .. } => {
             entry.outcome = Some(outcome.clone());
             entry.step.clone_from(step);
         }

@@ -177,3 +177,149 @@ impl<A: Decider, V: EntityView<A>> Fold for EntityFold<A, V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use kernel::Position;
+    use product::{Product, ProductEvent};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ProductCard;
+    use crate::testkit::eur;
+
+    type Cards = EntityFold<Product, ProductCard>;
+
+    /// An event as a stream would hold it.
+    fn recorded(id: &str, version: u64, event: &ProductEvent) -> RecordedEvent {
+        let tagged = serde_json::to_value(event).unwrap();
+        RecordedEvent {
+            position: Position::new("PRODUCT", version),
+            subject: format!("event.product.{id}"),
+            context: "product".into(),
+            kind: None,
+            aggregate_id: id.parse().unwrap(),
+            id: Uuid::from_u128(u128::from(version)),
+            event_type: tagged["type"].as_str().unwrap().to_owned(),
+            schema_version: 1,
+            version,
+            time: DateTime::UNIX_EPOCH,
+            recorded_at: DateTime::UNIX_EPOCH,
+            command_id: Uuid::nil(),
+            correlation_id: None,
+            causation_id: None,
+            request_digest: None,
+            actor: "operator:x".into(),
+            traceparent: None,
+            data: tagged["data"].to_string().into(),
+        }
+    }
+
+    fn story() -> Vec<RecordedEvent> {
+        let created = ProductEvent::ProductCreated {
+            title: "Tea".parse().unwrap(),
+            description: "Green".parse().unwrap(),
+            category: "drinks".parse().unwrap(),
+            price: eur(500),
+        };
+        let price = eur(650);
+        vec![
+            recorded("TEA-1", 1, &created),
+            recorded("TEA-1", 2, &ProductEvent::ProductPublished {}),
+            recorded("TEA-1", 3, &ProductEvent::PriceSet { price }),
+        ]
+    }
+
+    fn rows(events: &[&RecordedEvent]) -> Vec<StoredRow> {
+        let mut cards = Cards::default();
+        for event in events {
+            cards.apply(event).unwrap();
+        }
+        cards.changed().unwrap()
+    }
+
+    #[test]
+    fn the_same_events_twice_make_the_same_row() {
+        let events = story();
+        let once: Vec<_> = events.iter().collect();
+        let twice: Vec<_> = events.iter().chain(&events).collect();
+        let each_twice: Vec<_> = events.iter().flat_map(|event| [event, event]).collect();
+        assert_eq!(rows(&once), rows(&twice));
+        assert_eq!(rows(&once), rows(&each_twice));
+    }
+
+    #[test]
+    fn a_row_that_was_stored_in_between_is_the_same_row() {
+        let events = story();
+        let whole = rows(&events.iter().collect::<Vec<_>>());
+        for cut in 1..events.len() {
+            let (before, after) = events.split_at(cut);
+            let stored = rows(&before.iter().collect::<Vec<_>>());
+            let mut cards = Cards::default();
+            let missing = cards.missing(&after[0]);
+            assert_eq!(missing.as_deref(), Some("TEA-1"));
+            cards.put(&stored[0]).unwrap();
+            assert_eq!(cards.missing(&after[0]), None);
+            for event in after {
+                cards.apply(event).unwrap();
+            }
+            assert_eq!(cards.changed().unwrap(), whole, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_read_changes_nothing() {
+        let events = story();
+        let mut cards = Cards::default();
+        cards.apply(&events[0]).unwrap();
+        let before = cards.changed().unwrap();
+        let mut newer = events[1].clone();
+        newer.event_type = "product_teleported".into();
+        assert!(matches!(
+            cards.apply(&newer),
+            Err(FoldError::Undecodable(_))
+        ));
+        assert_eq!(cards.changed().unwrap(), before);
+    }
+
+    #[test]
+    fn a_missing_event_is_noticed() {
+        let events = story();
+        let mut cards = Cards::default();
+        cards.apply(&events[0]).unwrap();
+        let gap = cards.apply(&events[2]).unwrap_err();
+        assert!(
+            matches!(
+                gap,
+                FoldError::Gap {
+                    row: 1,
+                    event: 3,
+                    ..
+                }
+            ),
+            "{gap}"
+        );
+    }
+
+    #[test]
+    fn other_kinds_and_contexts_do_not_concern_a_view() {
+        let mut foreign = story().remove(0);
+        foreign.kind = Some("label".into());
+        let mut cards = Cards::default();
+        assert_eq!(cards.missing(&foreign), None);
+        cards.apply(&foreign).unwrap();
+        assert_eq!(cards.changed().unwrap(), []);
+    }
+
+    #[test]
+    fn settled_rows_are_not_written_again() {
+        let events = story();
+        let mut cards = Cards::default();
+        cards.apply(&events[0]).unwrap();
+        cards.settle();
+        assert_eq!(cards.changed().unwrap(), []);
+        cards.apply(&events[1]).unwrap();
+        assert_eq!(cards.changed().unwrap()[0].version, 2);
+    }
+}

@@ -102,6 +102,7 @@ mod tests {
                 reservation,
                 quantity: 3,
                 expires_at: start(),
+                at: start(),
                 stock: counts(10, 3, 0),
             },
         ];
