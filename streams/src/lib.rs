@@ -20,6 +20,8 @@
 
 pub mod bus;
 pub mod connection;
+#[doc(hidden)]
+pub mod contract;
 pub mod envelope;
 pub mod jetstream;
 pub mod keys;

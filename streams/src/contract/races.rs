@@ -1,0 +1,144 @@
+//! Of several writers one wins, and the others decide again.
+
+use futures::future::join_all;
+
+use super::account::{Account, AccountCommand, AccountRefusal};
+use super::{Rig, case, fresh_id, fresh_meta, run};
+use crate::{ExecuteError, Outcome, Streams};
+
+/// Callers on one aggregate at once, in [`many_writers_lose_nothing`].
+const WRITERS: u64 = 64;
+
+/// Commands of each of them.
+const COMMANDS_EACH: u64 = 5;
+
+/// All of this page.
+pub async fn all(rig: &dyn Rig) {
+    of_two_creators_one_wins(rig).await;
+    of_two_racing_withdrawals_one_wins(rig).await;
+    of_two_racing_batches_both_are_whole(rig).await;
+    many_writers_lose_nothing(rig).await;
+}
+
+/// Two processes make the same account at once: one does, the other is refused.
+pub async fn of_two_creators_one_wins(rig: &dyn Rig) {
+    case("of two creators one wins");
+    for _ in 0..10 {
+        let (here, there) = (rig.process().await, rig.process().await);
+        let id = fresh_id();
+        let (meta_here, meta_there) = (fresh_meta(), fresh_meta());
+        let (one, other) = tokio::join!(
+            here.execute::<Account>(&id, AccountCommand::Create, &meta_here),
+            there.execute::<Account>(&id, AccountCommand::Create, &meta_there),
+        );
+        let won = [&one, &other].iter().filter(|r| r.is_ok()).count();
+        assert_eq!(won, 1);
+        let lost = one.err().or(other.err()).unwrap();
+        let refusal = AccountRefusal::AccountOpenAlready;
+        assert!(matches!(lost, ExecuteError::Refused(r) if r == refusal));
+        assert_eq!(here.load_current::<Account>(&id).await.unwrap().version, 1);
+    }
+}
+
+/// Two processes with warm caches want the last money: one gets it, the other is told the truth.
+pub async fn of_two_racing_withdrawals_one_wins(rig: &dyn Rig) {
+    case("of two racing withdrawals one wins");
+    for _ in 0..10 {
+        let (here, there) = (rig.process().await, rig.process().await);
+        let id = fresh_id();
+        account_with(&here, &id, 10).await;
+        assert_eq!(
+            there.load::<Account>(&id).await.unwrap().state.balance(),
+            10
+        );
+        let (meta_here, meta_there) = (fresh_meta(), fresh_meta());
+        let (one, other) = tokio::join!(
+            here.execute::<Account>(&id, AccountCommand::Withdraw(10), &meta_here),
+            there.execute::<Account>(&id, AccountCommand::Withdraw(10), &meta_there),
+        );
+        let won = [&one, &other].iter().filter(|r| r.is_ok()).count();
+        assert_eq!(won, 1);
+        let lost = one.err().or(other.err()).unwrap();
+        let refusal = AccountRefusal::AccountOverdrawn { balance: 0 };
+        assert!(matches!(lost, ExecuteError::Refused(r) if r == refusal));
+    }
+}
+
+/// Two batches on one aggregate at once: both get in, one after the other, neither torn.
+pub async fn of_two_racing_batches_both_are_whole(rig: &dyn Rig) {
+    case("of two racing batches both are whole");
+    for _ in 0..10 {
+        let (here, there) = (rig.process().await, rig.process().await);
+        let id = fresh_id();
+        account_with(&here, &id, 1).await;
+        there.load::<Account>(&id).await.unwrap();
+        let (meta_here, meta_there) = (fresh_meta(), fresh_meta());
+        let (one, other) = tokio::join!(
+            here.execute::<Account>(&id, AccountCommand::Deposit(vec![1, 1, 1]), &meta_here),
+            there.execute::<Account>(&id, AccountCommand::Deposit(vec![1, 1, 1]), &meta_there),
+        );
+        assert_eq!(one.unwrap().events.len() + other.unwrap().events.len(), 6);
+        let history = here.history::<Account>(&id).await.unwrap();
+        let versions: Vec<_> = history.iter().map(|e| e.version).collect();
+        assert_eq!(versions, [1, 2, 3, 4, 5, 6, 7, 8]);
+        let commands: Vec<_> = history.iter().map(|e| e.command_id).collect();
+        assert!(
+            commands[2..5].iter().all(|c| *c == commands[2]),
+            "torn: {commands:?}"
+        );
+        assert!(
+            commands[5..8].iter().all(|c| *c == commands[5]),
+            "torn: {commands:?}"
+        );
+    }
+}
+
+/// 64 callers in two processes pay into one account: every payment counts once.
+pub async fn many_writers_lose_nothing(rig: &dyn Rig) {
+    case("many writers lose nothing");
+    let (here, there) = (rig.process().await, rig.process().await);
+    let id = fresh_id();
+    account_with(&here, &id, 0).await;
+    let callers = (0..WRITERS).map(|n| {
+        let streams = if n % 2 == 0 { &here } else { &there };
+        let id = &id;
+        async move {
+            for _ in 0..COMMANDS_EACH {
+                pay_in_until_done(streams, id).await;
+            }
+        }
+    });
+    join_all(callers).await;
+    let total = WRITERS * COMMANDS_EACH;
+    let history = rig.process().await.history::<Account>(&id).await.unwrap();
+    let versions: Vec<_> = history.iter().map(|e| e.version).collect();
+    // Opened, and the first payment of nothing.
+    assert_eq!(versions, (1..=total + 2).collect::<Vec<_>>());
+    for streams in [&here, &there] {
+        let found = streams.load_current::<Account>(&id).await.unwrap();
+        assert_eq!(found.state.balance(), total);
+    }
+}
+
+/// The same command again, with the same id, is what a client or a saga does after a conflict.
+async fn pay_in_until_done(streams: &Streams, id: &kernel::AggregateId) {
+    let meta = fresh_meta();
+    loop {
+        let paid = streams.execute::<Account>(id, AccountCommand::Deposit(vec![1]), &meta);
+        match paid.await {
+            Ok(done) => {
+                assert_eq!(done.outcome, Outcome::Appended);
+                return;
+            }
+            Err(ExecuteError::Conflict) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+pub(super) async fn account_with(streams: &Streams, id: &kernel::AggregateId, balance: u64) {
+    let open = run(streams, id, AccountCommand::Open);
+    open.await.unwrap();
+    let command = AccountCommand::Deposit(vec![balance]);
+    run(streams, id, command).await.unwrap();
+}

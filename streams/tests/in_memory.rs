@@ -1,0 +1,220 @@
+//! The log in memory keeps the store's contract, and lost answers lose nothing.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+
+use std::sync::Arc;
+
+use chrono::Utc;
+use kernel::AggregateId;
+use streams::contract::account::{
+    Account, AccountCommand, AccountRefusal, ClaimNumber, NumberClaim,
+};
+use streams::contract::{self, InMemory};
+use streams::memory::{Fault, FirstCheck, MemoryLog};
+use streams::{CommandMeta, ExecuteError, Outcome, Settings, Streams, step};
+use uuid::Uuid;
+
+const BOTH: [FirstCheck; 2] = [FirstCheck::Expectation, FirstCheck::MessageId];
+
+fn meta() -> CommandMeta {
+    CommandMeta::new(Uuid::new_v4(), Utc::now(), "system")
+}
+
+fn id() -> AggregateId {
+    Uuid::new_v4().to_string().parse().unwrap()
+}
+
+struct Bank {
+    log: Arc<MemoryLog>,
+    here: Streams,
+    there: Streams,
+}
+
+impl Bank {
+    fn new(first_check: FirstCheck) -> Self {
+        let log = Arc::new(MemoryLog::new(first_check));
+        let process = || Streams::new(log.clone(), Settings::default());
+        Self {
+            here: process(),
+            there: process(),
+            log,
+        }
+    }
+
+    async fn open(&self, id: &AggregateId, balance: u64) {
+        for command in [AccountCommand::Open, AccountCommand::Deposit(vec![balance])] {
+            self.here
+                .execute::<Account>(id, command, &meta())
+                .await
+                .unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_contract_holds_as_on_one_server() {
+    contract::all(&InMemory::new(FirstCheck::Expectation)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_contract_holds_as_on_three_replicas() {
+    contract::all(&InMemory::new(FirstCheck::MessageId)).await;
+}
+
+#[tokio::test]
+async fn an_answer_lost_before_or_after_the_append_makes_one_event() {
+    for (first_check, fault) in BOTH.into_iter().flat_map(|check| {
+        [
+            Fault::LoseAppend,
+            Fault::LoseAcknowledgement,
+            Fault::DelayAppend,
+        ]
+        .map(|f| (check, f))
+    }) {
+        for amounts in [vec![5], vec![2, 3]] {
+            let bank = Bank::new(first_check);
+            let id = id();
+            bank.open(&id, 0).await;
+            bank.log.fail_next([fault]);
+            let deposit = AccountCommand::Deposit(amounts.clone());
+            let paid = bank
+                .here
+                .execute::<Account>(&id, deposit, &meta())
+                .await
+                .unwrap();
+            let version = 2 + amounts.len() as u64;
+            assert_eq!(
+                (paid.version, paid.outcome),
+                (version, Outcome::Appended),
+                "{fault:?}"
+            );
+            assert_eq!(
+                (paid.state.balance(), paid.events.len()),
+                (5, amounts.len())
+            );
+            assert_eq!(
+                bank.here.history::<Account>(&id).await.unwrap().len(),
+                version as usize
+            );
+            // The cache goes on from there.
+            let next = AccountCommand::Withdraw(5);
+            let next = bank
+                .here
+                .execute::<Account>(&id, next, &meta())
+                .await
+                .unwrap();
+            assert_eq!(next.version, version + 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_lost_on_a_creation_makes_one_aggregate() {
+    for (check, fault) in BOTH
+        .into_iter()
+        .zip([Fault::LoseAcknowledgement, Fault::DelayAppend])
+    {
+        let bank = Bank::new(check);
+        let id = id();
+        bank.log.fail_next([fault, fault]);
+        let made = bank
+            .here
+            .execute::<Account>(&id, AccountCommand::Create, &meta())
+            .await;
+        let made = made.unwrap();
+        assert_eq!((made.version, made.outcome), (1, Outcome::Appended));
+        assert_eq!(bank.there.load::<Account>(&id).await.unwrap().version, 1);
+    }
+}
+
+#[tokio::test]
+async fn who_was_faster_during_a_doubt_wins_and_the_loser_decides_again() {
+    for check in BOTH {
+        let bank = Bank::new(check);
+        let id = id();
+        bank.open(&id, 5).await;
+        bank.there.load::<Account>(&id).await.unwrap();
+        // Our append is lost; before we try again, the other process takes the money.
+        bank.log.fail_next([Fault::LoseAppend]);
+        let (ours, theirs) = (meta(), meta());
+        let (here, there) = tokio::join!(
+            bank.here
+                .execute::<Account>(&id, AccountCommand::Withdraw(5), &ours),
+            bank.there
+                .execute::<Account>(&id, AccountCommand::Withdraw(5), &theirs),
+        );
+        assert_eq!(there.unwrap().version, 3);
+        let refusal = AccountRefusal::AccountOverdrawn { balance: 0 };
+        assert!(matches!(here, Err(ExecuteError::Refused(r)) if r == refusal));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_lost_on_a_batch_of_two_aggregates_makes_both_once() {
+    for fault in [
+        Fault::LoseAppend,
+        Fault::LoseAcknowledgement,
+        Fault::DelayAppend,
+    ] {
+        let bank = Bank::new(FirstCheck::Expectation);
+        let (account, number) = (id(), id());
+        bank.log.fail_next([fault]);
+        let owner = account.to_string();
+        let steps = vec![
+            step::<Account>(account.clone(), AccountCommand::Create),
+            step::<NumberClaim>(number.clone(), ClaimNumber { owner }),
+        ];
+        let done = bank.here.execute_together(steps, &meta()).await.unwrap();
+        assert_eq!(done.outcome, Outcome::Appended);
+        assert_eq!(
+            (done.steps[0].version, done.steps[1].version),
+            (1, 1),
+            "{fault:?}"
+        );
+        assert_eq!(
+            bank.there
+                .load::<NumberClaim>(&number)
+                .await
+                .unwrap()
+                .version,
+            1
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_refuses_is_unavailable_and_one_that_is_silent_is_unknown() {
+    let bank = Bank::new(FirstCheck::Expectation);
+    let id = id();
+    bank.log.fail_next([Fault::Refuse]);
+    let refused = bank
+        .here
+        .execute::<Account>(&id, AccountCommand::Open, &meta())
+        .await;
+    assert!(matches!(refused, Err(ExecuteError::Unavailable { .. })));
+    // A refusal after a lost answer says nothing about the lost one.
+    bank.log.fail_next([Fault::LoseAcknowledgement]);
+    bank.log
+        .fail_next(std::iter::repeat_n(Fault::Refuse, 1_000));
+    let meta = meta();
+    let unknown = bank
+        .here
+        .execute::<Account>(&id, AccountCommand::Open, &meta)
+        .await;
+    assert!(
+        matches!(unknown, Err(ExecuteError::Unknown { .. })),
+        "{unknown:?}"
+    );
+    // The same command again finds out.
+    let healthy = Streams::new(bank.log.clone(), Settings::default());
+    let again = loop {
+        match healthy
+            .execute::<Account>(&id, AccountCommand::Open, &meta)
+            .await
+        {
+            Err(ExecuteError::Unavailable { .. }) => {}
+            done => break done.unwrap(),
+        }
+    };
+    assert_eq!((again.version, again.outcome), (1, Outcome::Replayed));
+}
