@@ -20,6 +20,8 @@ use crate::secrets;
 const MARK: &str = "made-by-millrace";
 const MARK_TEXT: &str =
     "Millrace keeps its data here. `millrace up --fresh` empties this folder.\n";
+/// A role that was run alone may have put its keys there before.
+const MAY_COME_FIRST: &str = "keys";
 /// Says where Postgres's files are when they are not in the data folder.
 const LOCATION: &str = "postgres.location";
 
@@ -107,7 +109,8 @@ impl Data {
         let root = root.canonicalize().map_err(at)?;
         let mark = root.join(MARK);
         if !mark.exists() {
-            if fs::read_dir(&root).map_err(at)?.next().is_some() {
+            let mut found = fs::read_dir(&root).map_err(at)?.filter_map(Result::ok);
+            if found.any(|entry| entry.file_name() != MAY_COME_FIRST) {
                 return Err(Error::Foreign { path: root });
             }
             fs::set_permissions(&root, Permissions::from_mode(OPEN)).map_err(at)?;
@@ -225,6 +228,13 @@ mod tests {
             Data::open(folder.path()).unwrap_err(),
             Error::Foreign { .. }
         ));
+    }
+
+    #[test]
+    fn a_folder_in_which_a_role_has_left_its_keys_is_ours() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("keys/jwt")).unwrap();
+        Data::open(folder.path()).unwrap().lay_out().unwrap();
     }
 
     #[test]

@@ -183,6 +183,37 @@ async fn taken_ports_give_way_and_are_named() {
     second.stop().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_server_that_does_not_come_up_is_named_with_the_end_of_its_log() {
+    let data = temporary_data().unwrap();
+    let services = [Service::Nats, Service::Postgres];
+    let stack = Stack::start(options(data.path(), &services)).await.unwrap();
+    stack.stop().await.unwrap();
+
+    let store = data.path().join("nats/jetstream");
+    fs::remove_dir_all(&store).unwrap();
+    fs::write(&store, "not a folder").unwrap();
+    let error = Stack::start(options(data.path(), &services))
+        .await
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.starts_with("nats did not start: it ended (exit status: 1)"),
+        "{text}"
+    );
+    assert!(
+        text.contains("storage directory is not a directory"),
+        "{text}"
+    );
+
+    fs::remove_file(&store).unwrap();
+    fs::remove_file(data.path().join("secrets.env")).unwrap();
+    let error = Stack::start(options(data.path(), &services))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Password { .. }), "{error}");
+}
+
 /// Starts `devstack-run up` and waits for its line with the endpoints.
 fn up(data: &Path, only: &str) -> (std::process::Child, Endpoints) {
     let mut child = std::process::Command::new(LAUNCHER)
@@ -362,7 +393,9 @@ async fn go_builds_the_nats_cli() {
     let cache = tempfile::tempdir().unwrap();
     let mut sources = fetch::Sources::from_environment();
     sources.cache = cache.path().to_owned();
-    sources.search.retain(|folder| !folder.join("nats").exists());
+    sources
+        .search
+        .retain(|folder| !folder.join("nats").exists());
     let program = fetch::nats_cli(&sources).await.unwrap();
     let output = tokio::process::Command::new(program).arg("--help").output();
     let help = output.await.unwrap();

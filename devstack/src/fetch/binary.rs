@@ -158,6 +158,8 @@ impl Search<'_> {
         source: impl Into<String>,
         fetch: impl AsyncFnOnce(&Path) -> Result<PathBuf, Problem>,
     ) -> Option<PathBuf> {
+        let source = source.into();
+        tracing::info!(program = self.name, source, "fetching");
         match self.try_install(fetch).await {
             Ok(path) => Some(path),
             Err(problem) => {

