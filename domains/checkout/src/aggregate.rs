@@ -6,7 +6,7 @@ use kernel::{Decider, OrderId};
 use serde::{Deserialize, Serialize};
 
 use crate::state::Flow;
-use crate::{CheckoutEvent, CheckoutFact, CheckoutRefusal, Stage, Status};
+use crate::{CheckoutEvent, CheckoutFact, CheckoutRefusal, Stage, Status, Step};
 
 /// The definition that checkouts which start now follow to their end.
 pub const REVISION: u32 = 1;
@@ -76,6 +76,12 @@ impl Checkout {
             Stage::Undone => Status::Undone,
             Stage::Ended => Status::Ended,
         }
+    }
+
+    /// What an operator is waited for: the step that can't be done or undone, and why.
+    pub fn suspended(&self) -> Option<(&Step, &str)> {
+        let suspension = self.flow()?.suspension.as_ref()?;
+        Some((&suspension.step, &suspension.why))
     }
 
     /// The stage in its flow, once started; also while suspended.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::state::{Fate, Flow};
+use crate::state::{Fate, Flow, Hold};
 use crate::{Ask, CheckoutEvent, Outcome, Stage, Step};
 
 /// How often an undo may fail before an operator is asked. With the waits below: ten minutes.
@@ -61,26 +61,38 @@ impl Flow {
         }
     }
 
+    /// Of a hold that was seen, the end is on its way: it can't be made again. One that never was
+    /// seen could still be made by a late reserve.
     pub(crate) fn nothing_to_undo(&self, ask: &Ask) -> Option<CheckoutEvent> {
-        match ask {
-            Ask::Undo { step, .. } if step.sku().is_some() && self.asks().contains(ask) => {
-                Some(self.undone(step.clone()))
-            }
-            // Late or repeated, or no answer that says anything.
-            Ask::Undo { .. }
-            | Ask::Step { .. }
-            | Ask::RejectOrder { .. }
-            | Ask::RecordRefund
-            | Ask::Notify { .. } => None,
+        let Ask::Undo { step, .. } = ask else {
+            return None;
+        };
+        let line = self.line(step.sku()?)?;
+        if !self.asks().contains(ask) {
+            return None;
         }
+        if line.hold == Hold::Reserving {
+            return Some(self.never_done(step.clone()));
+        }
+        Some(self.undone(step.clone()))
     }
 
-    /// One undo is done; the last one says that all are.
+    /// One undo is done, and its context bars the step from happening late.
     pub(crate) fn undone(&self, step: Step) -> CheckoutEvent {
+        self.settled(step, false)
+    }
+
+    /// The step that was to be undone had never been done, and nothing bars a late success.
+    pub(crate) fn never_done(&self, step: Step) -> CheckoutEvent {
+        self.settled(step, true)
+    }
+
+    /// The last one says that all are.
+    fn settled(&self, step: Step, moot: bool) -> CheckoutEvent {
         let mut next = self.clone();
-        next.undo(&step);
+        next.undo(&step, moot);
         if self.stage != Stage::Undoing || !next.is_clean() {
-            return CheckoutEvent::UndoSucceeded { step };
+            return CheckoutEvent::UndoSucceeded { step, moot };
         }
         match &self.fate {
             Fate::Canceled { reason } => CheckoutEvent::CheckoutEnded {
@@ -88,9 +100,10 @@ impl Flow {
                     reason: reason.clone(),
                 },
                 step: Some(step),
+                moot,
             },
             Fate::Open | Fate::Rejecting { .. } | Fate::Rejected { .. } | Fate::Shipped => {
-                CheckoutEvent::CheckoutUndone { step }
+                CheckoutEvent::CheckoutUndone { step, moot }
             }
         }
     }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use kernel::{Fact, Money, OrderId, PaymentMethod, Reason, Sku, Tracking, UserId};
 use serde::{Deserialize, Serialize};
-use strum::IntoStaticStr;
+use strum::{IntoStaticStr, VariantNames};
 
 use crate::Step;
 
@@ -58,7 +58,7 @@ pub enum Outcome {
 }
 
 /// Facts about one checkout. At most one for each fact taken in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum CheckoutEvent {
@@ -111,6 +111,10 @@ pub enum CheckoutEvent {
     UndoSucceeded {
         /// Which.
         step: Step,
+        /// There was nothing to undo, and nothing bars the step from happening late; then that late
+        /// success is undone.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        moot: bool,
     },
     /// A step's undo failed; it is tried again until its budget is spent.
     UndoFailed {
@@ -135,6 +139,9 @@ pub enum CheckoutEvent {
     CheckoutUndone {
         /// The undo that came last; it has no `UndoSucceeded` of its own.
         step: Step,
+        /// As in `UndoSucceeded`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        moot: bool,
     },
     /// It waits for an operator.
     CheckoutSuspended {
@@ -157,6 +164,9 @@ pub enum CheckoutEvent {
         /// The step, or its undo, that came last and has no event of its own. `None` when it was
         /// the order's own word that ended the checkout.
         step: Option<Step>,
+        /// As in `UndoSucceeded`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        moot: bool,
     },
 }
 

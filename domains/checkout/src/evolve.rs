@@ -76,7 +76,7 @@ impl Flow {
                 });
             }
             CheckoutEvent::UndoStarted { cause } => self.turn_back(cause),
-            CheckoutEvent::UndoSucceeded { step } => self.undo(step),
+            CheckoutEvent::UndoSucceeded { step, moot } => self.undo(step, *moot),
             CheckoutEvent::UndoFailed {
                 step,
                 attempt,
@@ -97,15 +97,24 @@ impl Flow {
                 let tracking = tracking.clone();
                 self.notices.push(Notice::Shipped { tracking });
             }
-            CheckoutEvent::CheckoutUndone { step } => {
-                self.undo(step);
+            CheckoutEvent::CheckoutUndone { step, moot } => {
+                self.undo(step, *moot);
                 self.enter(Stage::Undone);
             }
             CheckoutEvent::CheckoutSuspended { step, attempt, why } => {
                 self.suspend(step, *attempt, why);
             }
             CheckoutEvent::CheckoutResumed { .. } => self.suspension = None,
-            CheckoutEvent::CheckoutEnded { outcome, step } => self.end(outcome, step.as_ref()),
+            CheckoutEvent::CheckoutEnded {
+                outcome,
+                step,
+                moot,
+            } => {
+                if let Some(step) = step {
+                    self.settle(outcome, step, *moot);
+                }
+                self.end(outcome);
+            }
         }
     }
 
@@ -172,6 +181,7 @@ impl Flow {
             Step::ReserveStock { sku } => self.hold(sku, Hold::Refused),
             Step::AuthorizePayment => self.funds = Funds::Declined,
             Step::CapturePayment => self.funds = Funds::Authorized,
+            // The hold itself is still there, or has lapsed: its release will tell.
             Step::CommitStock { .. } | Step::ShipStock { .. } | Step::ConfirmOrder => {}
         }
     }
@@ -218,9 +228,12 @@ impl Flow {
         }
     }
 
-    pub(crate) fn undo(&mut self, step: &Step) {
+    pub(crate) fn undo(&mut self, step: &Step, moot: bool) {
         match step {
-            Step::ReserveStock { sku } | Step::CommitStock { sku } => self.hold(sku, Hold::Free),
+            Step::ReserveStock { sku } | Step::CommitStock { sku } => {
+                self.hold(sku, if moot { Hold::Refused } else { Hold::Free });
+            }
+            Step::AuthorizePayment if moot => self.funds = Funds::Declined,
             Step::AuthorizePayment => self.funds = Funds::Voided,
             Step::CapturePayment => self.funds = Funds::Refunded,
             Step::ConfirmOrder | Step::ShipStock { .. } => {}
@@ -251,30 +264,26 @@ impl Flow {
         }
     }
 
-    fn end(&mut self, outcome: &Outcome, step: Option<&Step>) {
-        self.suspension = None;
+    /// The last step, or the last undo, that has no event of its own.
+    fn settle(&mut self, outcome: &Outcome, step: &Step, moot: bool) {
         match outcome {
-            Outcome::Shipped {} => {
-                if let Some(step) = step {
-                    self.succeed(step);
-                }
-                self.fate = Fate::Shipped;
-            }
+            Outcome::Shipped {} => self.succeed(step),
+            Outcome::Rejected { .. } | Outcome::Canceled { .. } => self.undo(step, moot),
+        }
+    }
+
+    fn end(&mut self, outcome: &Outcome) {
+        self.suspension = None;
+        match outcome.clone() {
+            Outcome::Shipped {} => self.fate = Fate::Shipped,
             Outcome::Rejected { reason } => {
-                let reason = reason.clone();
-                self.notices.push(Notice::Rejected {
-                    reason: reason.clone(),
-                });
+                let why = reason.clone();
+                self.notices.push(Notice::Rejected { reason: why });
                 self.fate = Fate::Rejected { reason };
             }
             Outcome::Canceled { reason } => {
-                if let Some(step) = step {
-                    self.undo(step);
-                }
-                let reason = reason.clone();
-                self.notices.push(Notice::Canceled {
-                    reason: reason.clone(),
-                });
+                let why = reason.clone();
+                self.notices.push(Notice::Canceled { reason: why });
                 self.fate = Fate::Canceled { reason };
             }
         }

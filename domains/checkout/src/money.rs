@@ -62,7 +62,7 @@ impl Flow {
     fn without_money(&self, code: &str, message: &str) -> Option<CheckoutEvent> {
         let step = Step::AuthorizePayment;
         if self.is_unwinding() {
-            return Some(self.undone(step));
+            return Some(self.never_done(step));
         }
         self.stage.is_forward().then(|| CheckoutEvent::StepRefused {
             step,

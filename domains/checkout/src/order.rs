@@ -27,6 +27,7 @@ impl Flow {
         (self.stage == Stage::Undone).then_some(CheckoutEvent::CheckoutEnded {
             outcome,
             step: None,
+            moot: false,
         })
     }
 
@@ -38,6 +39,7 @@ impl Flow {
             (Stage::Undone, _) => Some(CheckoutEvent::CheckoutEnded {
                 outcome: Outcome::Canceled { reason },
                 step: None,
+                moot: false,
             }),
             (
                 Stage::Reserving

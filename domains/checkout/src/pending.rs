@@ -1,7 +1,7 @@
 //! What is due: which asks follow from the state, and the commands that they become.
 
 use ::order::OrderCommand;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use inventory::InventoryCommand;
 use kernel::{AggregateId, Reason, ReservationId, Sku};
 use notification::{Channel, Details, NotificationCommand, Template, notification_id};
@@ -10,6 +10,11 @@ use serde::Serialize;
 
 use crate::state::{Fate, Flow, Funds, Hold, Notice, RESERVATION_ATTEMPT};
 use crate::{Ask, Checkout, Due, Each, Stage, Step, ask_id, refund_id_of, row};
+
+/// How long a release bars a reserve that is still on its way, even when the hold's own time is
+/// over: the late one carries the time of its asking, so the inventory can't tell that it is late.
+/// Far above any time that the bus keeps an ask.
+const TOMBSTONE_KEPT: TimeDelta = TimeDelta::minutes(30);
 
 impl Checkout {
     /// Everything that is to be asked now. The same asks under the same ids until the facts arrive
@@ -230,7 +235,7 @@ impl Flow {
                 &InventoryCommand::ReleaseReservation {
                     reservation: self.reservation(),
                     reason,
-                    expires_at: self.reserved_until,
+                    expires_at: self.reserved_until.max(at + TOMBSTONE_KEPT),
                     at,
                 },
             )),

@@ -65,6 +65,7 @@ impl Flow {
             return Some(CheckoutEvent::CheckoutEnded {
                 outcome: Outcome::Shipped {},
                 step: Some(step),
+                moot: false,
             });
         }
         Some(CheckoutEvent::StepSucceeded { step })

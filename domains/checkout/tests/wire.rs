@@ -1,0 +1,161 @@
+//! What the checkout has ever written stays readable.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test: what can't be is a finding, and ends it"
+)]
+
+mod kit;
+
+use std::path::Path;
+
+use checkout::{Cause, Checkout, CheckoutEvent, CheckoutFact, Outcome, Step};
+use kernel::golden;
+use strum::VariantNames;
+
+fn examples() -> Vec<CheckoutEvent> {
+    vec![
+        CheckoutEvent::CheckoutStarted {
+            order_id: kit::order_id(),
+            user_id: kit::user_id(),
+            items: vec![kit::item("MUG", 2), kit::item("TEE", 1)],
+            total: kit::total(),
+            payment_method: "pm_card_visa".parse().unwrap(),
+            started_at: kit::at(0),
+            reserved_until: kit::at(1_800),
+            deadline: kit::at(900),
+            revision: 1,
+        },
+        CheckoutEvent::StepSucceeded {
+            step: kit::reserve("MUG"),
+        },
+        CheckoutEvent::StepRefused {
+            step: Step::AuthorizePayment,
+            code: "card_declined".to_owned(),
+            message: "the issuer declined the payment".to_owned(),
+        },
+        CheckoutEvent::StepTimedOut {
+            step: Step::AuthorizePayment,
+        },
+        CheckoutEvent::UndoStarted {
+            cause: Cause::OrderCanceled {
+                reason: "changed my mind".parse().unwrap(),
+            },
+        },
+        CheckoutEvent::UndoSucceeded {
+            step: Step::CapturePayment,
+            moot: false,
+        },
+        CheckoutEvent::UndoFailed {
+            step: Step::CapturePayment,
+            attempt: 1,
+            message: "charge_disputed".to_owned(),
+            retry_at: kit::at(5),
+        },
+        CheckoutEvent::CheckoutCompleted {},
+        CheckoutEvent::ShippingStarted {
+            tracking: "1Z999".parse().unwrap(),
+        },
+        CheckoutEvent::CheckoutUndone {
+            step: kit::commit("TEE"),
+            moot: false,
+        },
+        CheckoutEvent::CheckoutSuspended {
+            step: Step::CapturePayment,
+            attempt: 9,
+            why: "charge_disputed".to_owned(),
+        },
+        CheckoutEvent::CheckoutResumed {
+            by: "operator:ada".to_owned(),
+        },
+        CheckoutEvent::CheckoutEnded {
+            outcome: Outcome::Rejected {
+                reason: "card_declined".parse().unwrap(),
+            },
+            step: None,
+            moot: false,
+        },
+    ]
+}
+
+#[test]
+fn every_event_version_has_its_file() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("wire");
+    let files = golden::check::<Checkout>(&folder, CheckoutEvent::VARIANTS, &examples()).unwrap();
+    golden::no_other_files(&folder, &files).unwrap();
+}
+
+#[test]
+fn every_cause_outcome_and_step_reads_as_it_is_written() {
+    let step = |step| CheckoutEvent::StepSucceeded { step };
+    let ended = |outcome| CheckoutEvent::CheckoutEnded {
+        outcome,
+        step: Some(kit::ship("MUG")),
+        moot: false,
+    };
+    let moot = CheckoutEvent::UndoSucceeded {
+        step: Step::AuthorizePayment,
+        moot: true,
+    };
+    let undo = |cause| CheckoutEvent::UndoStarted { cause };
+    let events = [
+        (moot, r#"{"step":{"name":"authorize_payment"},"moot":true}"#),
+        (
+            step(Step::ConfirmOrder),
+            r#"{"step":{"name":"confirm_order"}}"#,
+        ),
+        (
+            step(kit::ship("MUG")),
+            r#"{"step":{"name":"ship_stock","sku":"MUG"}}"#,
+        ),
+        (
+            ended(Outcome::Shipped {}),
+            r#"{"outcome":{"name":"shipped"},"step":{"name":"ship_stock","sku":"MUG"}}"#,
+        ),
+        (
+            undo(Cause::HoldLapsed {
+                sku: kit::sku("MUG"),
+            }),
+            r#"{"cause":{"name":"hold_lapsed","sku":"MUG"}}"#,
+        ),
+        (
+            undo(Cause::AuthorizationLost {}),
+            r#"{"cause":{"name":"authorization_lost"}}"#,
+        ),
+        (
+            undo(Cause::LateSuccess {
+                step: Step::CapturePayment,
+            }),
+            r#"{"cause":{"name":"late_success","step":{"name":"capture_payment"}}}"#,
+        ),
+    ];
+    for (event, data) in events {
+        let json = serde_json::to_value(&event).unwrap();
+        assert_eq!(
+            json["data"],
+            serde_json::from_str::<serde_json::Value>(data).unwrap()
+        );
+        assert_eq!(
+            serde_json::from_value::<CheckoutEvent>(json).unwrap(),
+            event
+        );
+    }
+}
+
+#[test]
+fn facts_travel_as_well() {
+    let facts = [
+        kit::placed(vec![kit::item("MUG", 1)]),
+        kit::refused(kit::undo(kit::reserve("MUG")), "no"),
+        kit::refunded(1),
+        CheckoutFact::NothingToUndo {
+            ask: kit::undo(kit::reserve("MUG")),
+        },
+        kit::resumed(),
+    ];
+    for fact in facts {
+        let json = serde_json::to_string(&fact).unwrap();
+        assert_eq!(serde_json::from_str::<CheckoutFact>(&json).unwrap(), fact);
+    }
+}
