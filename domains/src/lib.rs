@@ -143,5 +143,6 @@ mod tests {
         is_listed::<order::Order>();
         is_listed::<payment::Payment>();
         is_listed::<notification::Notification>();
+        is_listed::<checkout::Checkout>();
     }
 }
