@@ -6,7 +6,7 @@ use clap::Args;
 use edge::Limits;
 
 /// How long a read waits for its `Consistency-Token`, in milliseconds, unless it says otherwise.
-pub const READ_WAIT_MS: u64 = 2_000;
+pub(crate) const READ_WAIT_MS: u64 = 2_000;
 
 /// How the query API serves.
 #[derive(Debug, Clone, Args)]

@@ -56,11 +56,9 @@ fn decode(cursor: &str) -> Option<Content> {
     let bytes = URL_SAFE_NO_PAD.decode(short).ok()?;
     let content: Content = serde_json::from_slice(&bytes).ok()?;
     // Text in Postgres holds no NUL.
-    let texts = content.s.iter().chain([&content.i]);
-    texts
-        .into_iter()
-        .all(|text| !text.contains('\0'))
-        .then_some(content)
+    let clean = |text: &str| !text.contains('\0');
+    let usable = clean(&content.i) && content.s.as_deref().is_none_or(clean);
+    usable.then_some(content)
 }
 
 fn named(filters: &[Filter]) -> Vec<(String, String)> {

@@ -17,8 +17,8 @@ pub(crate) fn must_see(principal: &Principal, row: &str, what: &str) -> Result<(
     if principal.is_operator() {
         return Ok(());
     }
-    let owned: Owned = serde_json::from_str(row).map_err(|error| internal(&error))?;
-    match owned.user_id {
+    let row: Owned = serde_json::from_str(row).map_err(|error| internal(&error))?;
+    match row.user_id {
         Some(owner) => principal.require_owner_or_operator(owner, what),
         None => Err(nothing(what)),
     }

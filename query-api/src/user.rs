@@ -4,8 +4,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use edge::id::Id;
-use edge::{Principal, Problem};
+use edge::{Id, Principal, Problem};
 use kernel::{UserId, purpose};
 use projections::USER_ACCOUNT;
 

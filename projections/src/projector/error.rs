@@ -1,9 +1,6 @@
 //! What can go wrong, and whether waiting helps.
 
-use streams::subscription::SubscriptionError;
 use thiserror::Error;
-
-use crate::login::Login;
 
 /// Why a view has stopped. Also stands in its position row, for everybody to see.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,7 +32,7 @@ pub enum ProjectorError {
     #[error("can't work in {login}")]
     Database {
         /// Which database, as whom.
-        login: Login,
+        login: String,
         /// What tokio-postgres says.
         #[source]
         source: tokio_postgres::Error,
@@ -55,15 +52,6 @@ pub enum ProjectorError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The log does not read as it should.
-    #[error("stream {stream} can't be read")]
-    Subscription {
-        /// Which stream.
-        stream: String,
-        /// What is wrong with it.
-        #[source]
-        source: SubscriptionError,
-    },
     /// Every view of the context has stopped; this is the first of them.
     #[error("read model {view} has stopped at position {}: {}", stop.position, stop.cause)]
     Stopped {
@@ -79,10 +67,7 @@ impl ProjectorError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::UnknownContext { .. } | Self::NoLogin { .. } | Self::Stopped { .. } => true,
-            Self::Database { .. }
-            | Self::NotProvisioned { .. }
-            | Self::Log { .. }
-            | Self::Subscription { .. } => false,
+            Self::Database { .. } | Self::NotProvisioned { .. } | Self::Log { .. } => false,
         }
     }
 }

@@ -76,7 +76,7 @@ impl Session {
         settings: Settings,
     ) -> Result<Self, ProjectorError> {
         let database = |source| ProjectorError::Database {
-            login: login.clone(),
+            login: login.to_string(),
             source,
         };
         let store = Store::open(login, settings).await.map_err(database)?;
@@ -239,7 +239,7 @@ impl Session {
         index: usize,
         events: &[RecordedEvent],
     ) -> Result<Outcome, ProjectorError> {
-        let login = self.login.clone();
+        let login = self.login.to_string();
         let database = |source| ProjectorError::Database { login, source };
         let Some(view) = self.views.get_mut(index) else {
             return Ok(Outcome::Went);
@@ -302,7 +302,7 @@ impl Session {
 
     fn database(&self, source: tokio_postgres::Error) -> ProjectorError {
         ProjectorError::Database {
-            login: self.login.clone(),
+            login: self.login.to_string(),
             source,
         }
     }

@@ -64,7 +64,7 @@ pub enum ProvisionError {
     #[error("can't connect as {login}")]
     Connect {
         /// As whom, where.
-        login: Login,
+        login: String,
         /// What sqlx says.
         #[source]
         source: sqlx::Error,
@@ -134,7 +134,7 @@ async fn provision_all(
 async fn connect(login: &Login) -> Result<PgConnection, ProvisionError> {
     let connected = login.options().connect().await;
     connected.map_err(|source| ProvisionError::Connect {
-        login: login.clone(),
+        login: login.to_string(),
         source,
     })
 }

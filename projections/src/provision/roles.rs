@@ -3,6 +3,8 @@
 //! Names are made of context names, which are constants of this code; passwords never travel or
 //! stand in a log as such, only as the SCRAM verifier that the server would keep anyway.
 
+use std::fmt::Write as _;
+
 use postgres_protocol::password::scram_sha_256;
 use sqlx::PgConnection;
 
@@ -72,10 +74,12 @@ pub(super) async fn grant(
     );
     for view in crate::views_of(context) {
         let table = view.name;
-        sql.push_str(&format!(
+        // Writing to a String can't fail.
+        let _ = write!(
+            sql,
             "grant select, insert, update on {table} to {writer}; \
              grant select on {table} to {reader};"
-        ));
+        );
     }
     execute(
         connection,

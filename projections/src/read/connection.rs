@@ -1,6 +1,7 @@
 //! A few connections to one database that all requests share.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -81,7 +82,7 @@ impl Connections {
 
     pub(super) async fn get(&self, view: &ViewSpec, id: &str) -> Result<Found, ReadError> {
         let row = self
-            .ask(async |prepared: &Prepared| {
+            .ask(|prepared| async move {
                 let Some(statement) = prepared.gets.get(view.name) else {
                     return Ok(None);
                 };
@@ -108,7 +109,7 @@ impl Connections {
         query: &Query,
     ) -> Result<Page, ReadError> {
         let rows = self
-            .ask(async |prepared: &Prepared| {
+            .ask(|prepared| async move {
                 let statement = prepared.list(&query.sql).await?;
                 let texts = query.texts.iter().map(|text| text as &(dyn ToSql + Sync));
                 let texts: Vec<_> = texts.collect();
@@ -139,7 +140,7 @@ impl Connections {
 
     pub(super) async fn statuses(&self) -> Result<Vec<ViewStatus>, ReadError> {
         let rows = self
-            .ask(async |prepared: &Prepared| prepared.client.query(&prepared.statuses, &[]).await)
+            .ask(|prepared| async move { prepared.client.query(&prepared.statuses, &[]).await })
             .await?;
         let status = |row: &tokio_postgres::Row| {
             Ok(ViewStatus {
@@ -157,13 +158,13 @@ impl Connections {
 
     /// Asks over one of the connections; over another one when that is lost meanwhile. Reading
     /// twice is harmless.
-    async fn ask<T>(
-        &self,
-        question: impl AsyncFn(&Prepared) -> Result<T, tokio_postgres::Error>,
-    ) -> Result<T, ReadError> {
+    async fn ask<T, F>(&self, question: impl Fn(Arc<Prepared>) -> F) -> Result<T, ReadError>
+    where
+        F: Future<Output = Result<T, tokio_postgres::Error>>,
+    {
         for _ in 0..=self.slots.len() {
             let prepared = self.connection().await?;
-            match timeout(QUERY_TIMEOUT, question(&prepared)).await {
+            match timeout(QUERY_TIMEOUT, question(Arc::clone(&prepared))).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) if prepared.client.is_closed() || error.is_closed() => {}
                 Ok(Err(error)) => return Err(self.refused(error)),
