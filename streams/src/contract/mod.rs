@@ -14,9 +14,7 @@
 //! [`all`] runs everything; every case uses aggregates of its own, so cases run side by side.
 
 #![expect(
-    clippy::missing_panics_doc,
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "a contract is a test: it panics when the store breaks it"

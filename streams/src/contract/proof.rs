@@ -19,7 +19,7 @@ pub async fn a_refusal_on_a_stale_cache_never_gets_out(rig: &dyn Rig) {
     let (here, there) = (rig.process().await, rig.process().await);
     let id = fresh_id();
     account_with(&here, &id, 0).await;
-    there.load::<Account>(&id).await.unwrap();
+    there.load_current::<Account>(&id).await.unwrap();
     run(&here, &id, AccountCommand::Deposit(vec![5]))
         .await
         .unwrap();
@@ -38,7 +38,7 @@ pub async fn a_no_op_on_a_stale_cache_never_gets_out(rig: &dyn Rig) {
     let (here, there) = (rig.process().await, rig.process().await);
     let id = fresh_id();
     account_with(&here, &id, 0).await;
-    there.load::<Account>(&id).await.unwrap();
+    there.load_current::<Account>(&id).await.unwrap();
     run(&here, &id, AccountCommand::Deposit(vec![5]))
         .await
         .unwrap();
@@ -88,7 +88,7 @@ pub async fn a_current_load_sees_what_others_did(rig: &dyn Rig) {
     let (here, there) = (rig.process().await, rig.process().await);
     let id = fresh_id();
     account_with(&here, &id, 1).await;
-    there.load::<Account>(&id).await.unwrap();
+    there.load_current::<Account>(&id).await.unwrap();
     for balance in 2..20 {
         let paid = run(&here, &id, AccountCommand::Deposit(vec![1]));
         let position = paid.await.unwrap().position.sequence;

@@ -26,10 +26,10 @@ pub async fn of_two_creators_one_wins(rig: &dyn Rig) {
     for _ in 0..10 {
         let (here, there) = (rig.process().await, rig.process().await);
         let id = fresh_id();
-        let (meta_here, meta_there) = (fresh_meta(), fresh_meta());
+        let (first_meta, second_meta) = (fresh_meta(), fresh_meta());
         let (one, other) = tokio::join!(
-            here.execute::<Account>(&id, AccountCommand::Create, &meta_here),
-            there.execute::<Account>(&id, AccountCommand::Create, &meta_there),
+            here.execute::<Account>(&id, AccountCommand::Create, &first_meta),
+            there.execute::<Account>(&id, AccountCommand::Create, &second_meta),
         );
         let won = [&one, &other].iter().filter(|r| r.is_ok()).count();
         assert_eq!(won, 1);
@@ -48,13 +48,18 @@ pub async fn of_two_racing_withdrawals_one_wins(rig: &dyn Rig) {
         let id = fresh_id();
         account_with(&here, &id, 10).await;
         assert_eq!(
-            there.load::<Account>(&id).await.unwrap().state.balance(),
+            there
+                .load_current::<Account>(&id)
+                .await
+                .unwrap()
+                .state
+                .balance(),
             10
         );
-        let (meta_here, meta_there) = (fresh_meta(), fresh_meta());
+        let (first_meta, second_meta) = (fresh_meta(), fresh_meta());
         let (one, other) = tokio::join!(
-            here.execute::<Account>(&id, AccountCommand::Withdraw(10), &meta_here),
-            there.execute::<Account>(&id, AccountCommand::Withdraw(10), &meta_there),
+            here.execute::<Account>(&id, AccountCommand::Withdraw(10), &first_meta),
+            there.execute::<Account>(&id, AccountCommand::Withdraw(10), &second_meta),
         );
         let won = [&one, &other].iter().filter(|r| r.is_ok()).count();
         assert_eq!(won, 1);
@@ -71,11 +76,11 @@ pub async fn of_two_racing_batches_both_are_whole(rig: &dyn Rig) {
         let (here, there) = (rig.process().await, rig.process().await);
         let id = fresh_id();
         account_with(&here, &id, 1).await;
-        there.load::<Account>(&id).await.unwrap();
-        let (meta_here, meta_there) = (fresh_meta(), fresh_meta());
+        there.load_current::<Account>(&id).await.unwrap();
+        let (first_meta, second_meta) = (fresh_meta(), fresh_meta());
         let (one, other) = tokio::join!(
-            here.execute::<Account>(&id, AccountCommand::Deposit(vec![1, 1, 1]), &meta_here),
-            there.execute::<Account>(&id, AccountCommand::Deposit(vec![1, 1, 1]), &meta_there),
+            here.execute::<Account>(&id, AccountCommand::Deposit(vec![1, 1, 1]), &first_meta),
+            there.execute::<Account>(&id, AccountCommand::Deposit(vec![1, 1, 1]), &second_meta),
         );
         assert_eq!(one.unwrap().events.len() + other.unwrap().events.len(), 6);
         let history = here.history::<Account>(&id).await.unwrap();

@@ -25,7 +25,7 @@ pub async fn a_repeated_command_is_answered_as_the_first_time(rig: &dyn Rig) {
     let (here, warm) = (rig.process().await, rig.process().await);
     let id = fresh_id();
     account_with(&here, &id, 10).await;
-    warm.load::<Account>(&id).await.unwrap();
+    warm.load_current::<Account>(&id).await.unwrap();
     let meta = fresh_meta().with_request_digest("d");
     let withdraw = AccountCommand::Withdraw(10);
     let first = here
@@ -82,7 +82,7 @@ pub async fn a_repeated_batch_is_answered_as_the_first_time(rig: &dyn Rig) {
     let (here, there) = (rig.process().await, rig.process().await);
     let id = fresh_id();
     account_with(&here, &id, 0).await;
-    there.load::<Account>(&id).await.unwrap();
+    there.load_current::<Account>(&id).await.unwrap();
     let meta = fresh_meta();
     let command = AccountCommand::Deposit(vec![1, 2, 3]);
     let first = here

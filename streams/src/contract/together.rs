@@ -59,14 +59,21 @@ pub async fn both_are_done(rig: &dyn Rig) {
     let there = rig.process().await;
     assert_eq!(
         there
-            .load::<Account>(&account)
+            .load_current::<Account>(&account)
             .await
             .unwrap()
             .state
             .balance(),
         3
     );
-    assert_eq!(there.load::<NumberClaim>(&number).await.unwrap().version, 1);
+    assert_eq!(
+        there
+            .load_current::<NumberClaim>(&number)
+            .await
+            .unwrap()
+            .version,
+        1
+    );
 }
 
 /// The number is taken, so the account isn't opened either.
@@ -99,10 +106,10 @@ pub async fn of_two_racing_for_one_number_one_wins(rig: &dyn Rig) {
     for _ in 0..10 {
         let (here, there) = (rig.process().await, rig.process().await);
         let (first, second, number) = (fresh_id(), fresh_id(), fresh_id());
-        let (meta_here, meta_there) = (fresh_meta(), fresh_meta());
+        let (first_meta, second_meta) = (fresh_meta(), fresh_meta());
         let (one, other) = tokio::join!(
-            open_with_number(&here, (&first, &number), &meta_here),
-            open_with_number(&there, (&second, &number), &meta_there),
+            open_with_number(&here, (&first, &number), &first_meta),
+            open_with_number(&there, (&second, &number), &second_meta),
         );
         let won = [&one, &other].iter().filter(|r| r.is_ok()).count();
         assert_eq!(won, 1, "{one:?} {other:?}");

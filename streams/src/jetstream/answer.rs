@@ -13,8 +13,6 @@ const WRONG_LAST_SEQUENCE: u64 = 10071;
 const WRONG_LAST_SEQUENCE_IN_FLIGHT: u64 = 10164;
 /// A message id of the batch is known.
 const BATCH_KNOWN_ID: u64 = 10201;
-/// Our own message id is in flight.
-const OWN_ID_IN_FLIGHT: u64 = 10158;
 /// The stream's limits are reached, or its store failed before the message was in.
 const STORE_FAILED: u64 = 10077;
 /// More publishes are queued than the stream takes.
@@ -104,7 +102,7 @@ fn classify(error: ApiError) -> Reply {
             Reply::Refused(error.into())
         }
         BATCH_TOO_LARGE | MESSAGE_TOO_LARGE => Reply::TooLarge,
-        OWN_ID_IN_FLIGHT => Reply::Unknown(error.into()),
+        // Among them 10158: our own message id is in flight.
         _ => Reply::Unknown(error.into()),
     }
 }

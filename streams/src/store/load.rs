@@ -101,7 +101,7 @@ impl Streams {
         self.load_current(id).await
     }
 
-    /// All events of an aggregate, oldest first.
+    /// All events of an aggregate, oldest first, as the stream's leader confirms them.
     ///
     /// # Errors
     /// The log can't be reached, or holds something that can't be read.
@@ -110,15 +110,14 @@ impl Streams {
         id: &AggregateId,
     ) -> Result<Vec<RecordedEvent>, LoadError> {
         let address = Address::of::<A>(id);
+        let log = &self.inner.log;
+        let last = log.last(&address.stream, &address.subject).await?;
         let mut events = Vec::new();
-        loop {
+        while position_of(events.last()) < last {
             let after = position_of(events.last());
-            let page = self.page(&address, after).await?;
-            events.extend(page.events);
-            if !page.more {
-                return Ok(events);
-            }
+            events.extend(self.page_towards(&address, after, last).await?.events);
         }
+        Ok(events)
     }
 
     /// The aggregate in memory, loaded if it isn't there. Asks for the turn to be held.
@@ -175,9 +174,7 @@ impl Streams {
         if held.lock().position >= last {
             return Ok(());
         }
-        Err(ReadError::Unavailable(
-            "the replica that answers is behind the stream's leader".into(),
-        ))
+        Err(behind())
     }
 
     /// Folds everything after `known` into it, page by page.
@@ -204,6 +201,30 @@ impl Streams {
         log.read(&address.stream, &address.subject, after, max)
             .await
     }
+
+    /// The next events of an aggregate that is known to have one at `last`, after `after`: at
+    /// least one. A replica that doesn't have it yet is asked again.
+    pub(super) async fn page_towards(
+        &self,
+        address: &Address,
+        after: u64,
+        last: u64,
+    ) -> Result<Page, ReadError> {
+        let mut pause = CATCH_UP_PAUSE;
+        for _ in 0..CATCH_UP_LOOKS_MAX {
+            let page = self.page(address, after).await?;
+            if !page.events.is_empty() || after >= last {
+                return Ok(page);
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+        Err(behind())
+    }
+}
+
+fn behind() -> ReadError {
+    ReadError::Unavailable("the replica that answers is behind the stream's leader".into())
 }
 
 pub(super) fn position_of(event: Option<&RecordedEvent>) -> u64 {

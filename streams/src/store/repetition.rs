@@ -42,7 +42,8 @@ impl Streams {
         let Some(sequence) = held.lock().recent.find(command_id) else {
             return Ok(None);
         };
-        let page = self.page(address, sequence.saturating_sub(1)).await?;
+        let before = sequence.saturating_sub(1);
+        let page = self.page_towards(address, before, sequence).await?;
         let of_command = |event: &RecordedEvent| event.command_id == command_id;
         let events: Vec<_> = page.events.into_iter().take_while(of_command).collect();
         let position = position_of(events.last());
@@ -72,16 +73,15 @@ impl Streams {
         address: &Address,
         command_id: Uuid,
     ) -> Result<Option<Done<A>>, ReadError> {
+        let log = &self.inner.log;
+        let last = log.last(&address.stream, &address.subject).await?;
         let mut after = 0;
         let mut events: Vec<RecordedEvent> = Vec::new();
-        loop {
-            let page = self.page(address, after).await?;
+        while after < last {
+            let page = self.page_towards(address, after, last).await?;
             after = position_of(page.events.last());
             let of_command = |event: &RecordedEvent| event.command_id == command_id;
             events.extend(page.events.into_iter().filter(of_command));
-            if !page.more {
-                break;
-            }
         }
         let position = position_of(events.last());
         if position == 0 {
@@ -103,19 +103,13 @@ impl Streams {
         position: u64,
     ) -> Result<(Arc<A>, u64), ReadError> {
         let mut known = Known::<A>::new();
-        loop {
-            let page = self.page(address, known.position).await?;
+        while known.position < position {
+            let page = self.page_towards(address, known.position, position).await?;
             let until = |event: &&RecordedEvent| event.position.sequence <= position;
             for event in page.events.iter().take_while(until) {
                 known.read(event, self.inner.settings.recent_commands_max)?;
             }
-            if known.position >= position {
-                return Ok((known.state, known.version));
-            }
-            if !page.more {
-                let reason = "the replica that answers is behind the stream's leader";
-                return Err(ReadError::Unavailable(reason.into()));
-            }
         }
+        Ok((known.state, known.version))
     }
 }

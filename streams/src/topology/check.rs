@@ -213,7 +213,7 @@ mod tests {
         actual.description = None;
         assert_eq!(stream_differences(&spec, &actual), []);
         actual.discard = DiscardPolicy::Old;
-        actual.max_age = Duration::from_secs(60);
+        actual.max_age = Duration::from_mins(1);
         actual.deny_purge = false;
         actual.persist_mode = Some(PersistenceMode::Async);
         let fields: Vec<_> = stream_differences(&spec, &actual)

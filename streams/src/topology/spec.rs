@@ -16,7 +16,7 @@ pub const KEYS_STREAM: &str = "KEYS";
 
 /// How long an event stream remembers message ids. It only shortens a retry: what makes appends
 /// safe is the expectation, which holds for ever. Every id costs memory.
-pub const EVENTS_DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+pub const EVENTS_DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 
 /// How long a worker may be silent about a delivery before it is given out again; longer work
 /// reports progress.

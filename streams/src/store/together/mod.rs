@@ -287,7 +287,7 @@ impl Work<'_> {
         {
             return Err(ExecuteError::KeyReused);
         }
-        let events = steps.iter().flat_map(|step| step.events.last());
+        let events = steps.iter().filter_map(|step| step.events.last());
         let last = events.map(|event| event.position.sequence).max();
         let held = steps.iter().map(|step| step.position).max();
         Ok(ExecutedTogether {
