@@ -1,1 +1,50 @@
 //! HTTP in, events out.
+//!
+//! ```text
+//!   POST /v1/orders ──► order, placing ──► write ──► streams::execute ──► event in ORDER
+//!                         │   parse, authorize       If-Match, refusals → problems
+//!                         └── questions ──► user: active?  product: price now?   (bus, or here)
+//!
+//!   user, session, product, inventory, order   a file a context, its routes at its top
+//!   placing, address                           what an order needs before it is a command
+//!   email, password, text                      what is parsed once and never checked again
+//!   throttle                                   how often a password may be guessed
+//!   call, write                                what is the same for every call
+//!   error                                      refusal → status and field; failure → problem
+//!   questions, outcomes                        what other contexts know; how an order ended
+//!   personal                                   sealing of personal data
+//!   host                                       the command bus's side: also payment, notification
+//!                                              and checkout, which have no routes
+//! ```
+
+mod address;
+mod api;
+mod call;
+mod config;
+mod email;
+mod error;
+mod host;
+mod inventory;
+mod order;
+mod outcomes;
+mod password;
+mod personal;
+mod placing;
+mod problems;
+mod product;
+mod questions;
+mod run;
+mod session;
+mod text;
+mod throttle;
+mod user;
+mod write;
+
+pub use api::{Api, Deps, router};
+pub use config::Config;
+pub use host::{HostError, host};
+pub use outcomes::Outcomes;
+pub use personal::{Personal, PersonalError};
+pub use problems::PAGES;
+pub use questions::{Local, NoAnswer, Questions, Remote, Routed};
+pub use run::{Connections, Error, Service};

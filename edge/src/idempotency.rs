@@ -7,7 +7,6 @@ use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ring::digest::{Context, SHA256};
-use ring::hmac;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -107,39 +106,12 @@ fn uuid_of(digest: &[u8]) -> Uuid {
     Uuid::new_v8(bytes)
 }
 
-/// The secret (`MILLRACE_DIGEST_KEY`) under which requests and email addresses are hashed: without
-/// it nobody can try out what stands behind a digest.
-#[derive(Clone)]
-pub struct DigestKey(hmac::Key);
-
-impl DigestKey {
-    /// Of the secret's bytes, 32 of them.
-    pub fn new(secret: &[u8]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
-    }
-
-    /// A `UUIDv8` of `text`, apart from every other `purpose`: what stands for an email address.
-    pub fn id(&self, purpose: &str, text: &str) -> Uuid {
-        let mut context = hmac::Context::with_key(&self.0);
-        context.update(&(purpose.len() as u64).to_be_bytes());
-        context.update(purpose.as_bytes());
-        context.update(text.as_bytes());
-        uuid_of(context.sign().as_ref())
-    }
-
-    /// The digest of a request's body, 32 hexadecimal digits: the same for the same values, however the
-    /// client ordered or spaced them. Secrets must not be in `body` (`#[serde(skip)]`).
-    pub fn request_digest<T: Serialize>(&self, body: &T) -> Option<String> {
-        let value = serde_json::to_value(body).ok()?;
-        let digest = self.id("request", &canonical(&value));
-        Some(digest.simple().to_string())
-    }
-}
-
-impl std::fmt::Debug for DigestKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("DigestKey(…)")
-    }
+/// `body` as JSON that is the same for the same values, however the client ordered or spaced them:
+/// what a request's digest is made of. Secrets must not be in it (`#[serde(skip)]`).
+///
+/// `None` for what serde can't write as JSON.
+pub fn canonical_json<T: Serialize>(body: &T) -> Option<String> {
+    serde_json::to_value(body).ok().as_ref().map(canonical)
 }
 
 /// JSON with the members of every object in order, whatever order `serde_json`'s map keeps.
@@ -209,15 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn a_digest_depends_on_values_alone() {
-        let secret = DigestKey::new(&[7; 32]);
-        let digest = |json: &str| {
+    fn canonical_json_depends_on_values_alone() {
+        let canonical = |json: &str| {
             let value: Value = serde_json::from_str(json).unwrap();
-            secret.request_digest(&value).unwrap()
+            canonical_json(&value).unwrap()
         };
-        let one = digest(r#"{"a": 1, "b": {"x": [1, 2], "y": "\u00e4"}}"#);
-        assert_eq!(one, digest(r#"{"b":{"y":"ä","x":[1,2]},"a":1}"#));
-        assert_ne!(one, digest(r#"{"b":{"y":"ä","x":[2,1]},"a":1}"#));
-        assert_ne!(Some(one), DigestKey::new(&[8; 32]).request_digest(&1));
+        let one = canonical(r#"{"b": {"y": "\u00e4\"", "x": [1, 2.5]}, "a": null}"#);
+        assert_eq!(one, r#"{"a":null,"b":{"x":[1,2.5],"y":"ä\""}}"#);
+        assert_eq!(one, canonical(&one));
+        assert_ne!(one, canonical(r#"{"a":null,"b":{"x":[2.5,1],"y":"ä\""}}"#));
     }
 }

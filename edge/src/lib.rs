@@ -5,7 +5,7 @@
 //!             headers    trace · shedding · panic · time       Principal   auth
 //!             bounded    and every error as problem+json       Body<T>     json
 //!                                                              IdempotencyKey, Prefer, IfMatch,
-//!                                                              ConsistencyHeader
+//!                                                              ConsistencyHeader, Id
 //! ```
 //!
 //! - [`problem`]: the one shape of an error (RFC 9457)
@@ -13,6 +13,7 @@
 //! - [`auth`]: keys, tokens, principals, ownership
 //! - [`idempotency`]: the `Idempotency-Key` header and what is derived from it
 //! - [`consistency`], [`etag`], [`prefer`]: the other conventions of requests and answers
+//! - [`Id`]: an id in a path
 //! - [`limits`], [`trace`], [`health`], [`serve`](serve()): what a server needs around them
 //!
 //! Nothing here knows NATS, Postgres or a bounded context.
@@ -22,6 +23,7 @@ pub mod consistency;
 pub mod etag;
 mod guard;
 pub mod health;
+mod id;
 pub mod idempotency;
 pub mod json;
 pub mod limits;
@@ -34,6 +36,7 @@ pub use auth::Principal;
 pub use consistency::ConsistencyHeader;
 pub use etag::{IfMatch, IfNoneMatch};
 pub use guard::guarded;
+pub use id::Id;
 pub use idempotency::IdempotencyKey;
 pub use json::Body;
 pub use limits::Limits;

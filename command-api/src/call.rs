@@ -1,0 +1,91 @@
+//! What is the same for every call of somebody with a token: who, under which key, on which
+//! version, in which trace.
+
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use chrono::Utc;
+use edge::idempotency::derive_id;
+use edge::{ConsistencyHeader, IdempotencyKey, IfMatch, Principal, Problem, Trace};
+use kernel::ConsistencyToken;
+use serde::Serialize;
+use streams::CommandMeta;
+use uuid::Uuid;
+
+use crate::api::Api;
+
+/// The head of a request that becomes a command.
+pub(crate) struct Call {
+    /// Who asks.
+    pub(crate) principal: Principal,
+    /// What the client calls this request.
+    pub(crate) key: Option<IdempotencyKey>,
+    /// The version that it was made for.
+    pub(crate) if_match: IfMatch,
+    /// What the client has seen already.
+    pub(crate) seen: ConsistencyToken,
+    trace: Trace,
+    /// The path with its ids: the same key on another thing is another request.
+    path: String,
+}
+
+impl Call {
+    /// The call's command id, time, actor and trace. With a key the id follows from it, and the
+    /// digest of `body` tells whether it is the same request.
+    pub(crate) fn meta<T: Serialize>(&self, api: &Api, body: &T) -> CommandMeta {
+        let command_id = match &self.key {
+            Some(key) => self.derive("command", key),
+            None => Uuid::now_v7(),
+        };
+        let meta = CommandMeta::new(command_id, Utc::now(), self.principal.actor())
+            .with_traceparent(self.trace.traceparent());
+        if self.key.is_some() {
+            api.digested(meta, body)
+        } else {
+            meta
+        }
+    }
+
+    /// The id of what the call makes: of two calls with one key it is the same.
+    ///
+    /// # Errors
+    /// 400 without a key.
+    pub(crate) fn required_id(&self, purpose: &str) -> Result<Uuid, Problem> {
+        let key = self.key.as_ref().ok_or_else(|| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "idempotency_key_required",
+                "send the header Idempotency-Key: it makes trying again safe",
+            )
+        })?;
+        Ok(self.derive(purpose, key))
+    }
+
+    /// Has the client seen something of this stream that a cache may not know yet?
+    pub(crate) fn has_seen(&self, stream: &str) -> bool {
+        self.seen.sequence(stream).is_some()
+    }
+
+    fn derive(&self, purpose: &str, key: &IdempotencyKey) -> Uuid {
+        let principal = format!("user:{}", self.principal.user_id);
+        derive_id(purpose, &principal, &self.path, key)
+    }
+}
+
+impl FromRequestParts<Api> for Call {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Self::Rejection> {
+        let principal = Principal::from_request_parts(parts, api).await?;
+        let ConsistencyHeader(seen) = ConsistencyHeader::from_request_parts(parts, api).await?;
+        let Ok(trace) = Trace::from_request_parts(parts, api).await;
+        Ok(Self {
+            principal,
+            key: IdempotencyKey::parse(&parts.headers)?,
+            if_match: IfMatch::from_request_parts(parts, api).await?,
+            seen,
+            trace,
+            path: parts.uri.path().to_owned(),
+        })
+    }
+}

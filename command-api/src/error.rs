@@ -1,0 +1,262 @@
+//! From refusals and failures to statuses: the one place where both are mapped.
+//!
+//! A refusal is 404 when the thing isn't there, 409 when its state forbids, 422 when a rule about
+//! the request's own values is broken (then with the field). A failure is 503 when trying again may
+//! help, 500 when it won't.
+
+use axum::http::StatusCode;
+use edge::Problem;
+use edge::problem::RETRY_AFTER_DEFAULT;
+use inventory::InventoryRefusal;
+use kernel::Refusal;
+use order::OrderRefusal;
+use product::ProductRefusal;
+use serde_json::Value;
+use streams::{ExecuteError, LoadError, TogetherRefusal};
+use user::{EmailRefusal, UserRefusal};
+
+use crate::personal::PersonalError;
+use crate::questions::NoAnswer;
+
+/// Where a refusal belongs: its status, and the field that it is about.
+pub(crate) type Place = (StatusCode, Option<String>);
+
+/// A refusal that the API can answer.
+pub(crate) trait Placed: Refusal {
+    /// Its status and field.
+    fn place(&self) -> Place;
+}
+
+fn state() -> Place {
+    (StatusCode::CONFLICT, None)
+}
+
+fn missing() -> Place {
+    (StatusCode::NOT_FOUND, None)
+}
+
+fn taken(pointer: &str) -> Place {
+    (StatusCode::CONFLICT, Some(pointer.to_owned()))
+}
+
+fn rule(pointer: impl Into<String>) -> Place {
+    (StatusCode::UNPROCESSABLE_ENTITY, Some(pointer.into()))
+}
+
+impl Placed for UserRefusal {
+    fn place(&self) -> Place {
+        match self {
+            Self::UserAlreadyExists => state(),
+            Self::UserUnknown => missing(),
+            Self::CustomerRoleImplied => rule("/role"),
+        }
+    }
+}
+
+impl Placed for EmailRefusal {
+    fn place(&self) -> Place {
+        match self {
+            Self::EmailTaken | Self::EmailHeldByAnother => taken("/email"),
+        }
+    }
+}
+
+impl Placed for ProductRefusal {
+    fn place(&self) -> Place {
+        match self {
+            Self::ProductAlreadyExists => taken("/sku"),
+            Self::ProductUnknown => missing(),
+            Self::ProductDiscontinued | Self::ProductNotPublished => state(),
+            Self::PriceNotPositive | Self::PriceTooHigh { .. } => rule("/price/amount"),
+        }
+    }
+}
+
+impl Placed for InventoryRefusal {
+    fn place(&self) -> Place {
+        match self {
+            Self::StockItemAlreadyExists => taken("/sku"),
+            Self::StockItemUnknown | Self::ReservationUnknown { .. } => missing(),
+            Self::QuantityNotPositive | Self::StockTooLarge { .. } => rule("/quantity"),
+            Self::AdjustmentOfZero => rule("/delta"),
+            Self::AdjustmentTooLarge { .. }
+            | Self::ReservationDiffers { .. }
+            | Self::ReservationShipped
+            | Self::ReservationExpired
+            | Self::ReservationClosed
+            | Self::ReservationAlreadyExpired
+            | Self::ReservationNotLapsed
+            | Self::ReservationCommitted
+            | Self::ReservationNotCommitted
+            | Self::OutOfStock { .. } => state(),
+        }
+    }
+}
+
+impl Placed for OrderRefusal {
+    fn place(&self) -> Place {
+        match self {
+            Self::OrderUnknown => missing(),
+            Self::NoLines | Self::TooManyLines { .. } | Self::TotalOverflow => rule("/lines"),
+            Self::QuantityOutOfRange { line, .. } => rule(format!("/lines/{line}/quantity")),
+            Self::DuplicateSku { line, .. }
+            | Self::MixedCurrencies { line }
+            | Self::PriceNotPositive { line } => rule(format!("/lines/{line}/sku")),
+            Self::RefundExceedsTotal => rule("/amount"),
+            Self::OrderAlreadyExists
+            | Self::OrderCanceled
+            | Self::OrderRejected
+            | Self::OrderAlreadyPaid { .. }
+            | Self::OrderAlreadyConfirmed
+            | Self::OrderAlreadyShipped
+            | Self::OrderNotConfirmed
+            | Self::OrderNotShipped
+            | Self::OrderNotRefundable
+            | Self::RefundDiffers => state(),
+        }
+    }
+}
+
+/// A refusal as the client sees it.
+pub(crate) fn of_refusal<R: Placed>(refusal: &R) -> Problem {
+    let (status, pointer) = refusal.place();
+    let problem = Problem::new(status, refusal.code(), refusal.to_string());
+    match pointer {
+        Some(pointer) => problem.at(pointer, refusal.to_string()),
+        None => problem,
+    }
+}
+
+/// A command that was not done, as the client sees it.
+pub(crate) fn of_execute<R: Placed>(error: ExecuteError<R>) -> Problem {
+    if let ExecuteError::Refused(refusal) = error {
+        return of_refusal(&refusal);
+    }
+    of_failure(error)
+}
+
+/// A command on several aggregates that was not done. `refused` knows whose refusals they are.
+pub(crate) fn of_together(
+    error: ExecuteError<TogetherRefusal>,
+    refused: impl FnOnce(&TogetherRefusal) -> Problem,
+) -> Problem {
+    if let ExecuteError::Refused(refusal) = &error {
+        return refused(refusal);
+    }
+    of_failure(error)
+}
+
+/// A refusal that travelled as JSON, if it is an `R`.
+pub(crate) fn of_value<R: Placed>(value: &Value) -> Option<Problem> {
+    let refusal: R = serde_json::from_value(value.clone()).ok()?;
+    Some(of_refusal(&refusal))
+}
+
+fn of_failure<R: std::error::Error + 'static>(error: ExecuteError<R>) -> Problem {
+    match error {
+        ExecuteError::KeyReused => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_key_reused",
+            "the Idempotency-Key was used for a request with another body",
+        ),
+        ExecuteError::Conflict => Problem::new(
+            StatusCode::CONFLICT,
+            "conflict",
+            "others changed it at the same time, again and again; nothing was done",
+        )
+        .retry(RETRY_AFTER_DEFAULT),
+        ExecuteError::Unavailable { source } => unavailable(source.as_ref()),
+        ExecuteError::Unknown { source } => {
+            tracing::warn!(
+                error = chain(source.as_ref()),
+                "the outcome of an append is not known"
+            );
+            let detail = "it is not known whether it was done; with the same Idempotency-Key it is safe to try again";
+            Problem::unavailable("outcome_unknown", detail)
+        }
+        ExecuteError::TooLarge => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "what follows from the request is larger than an event may be",
+        ),
+        failure @ (ExecuteError::Refused(_)
+        | ExecuteError::Unreadable(_)
+        | ExecuteError::Unwritable(_)) => broken(&failure),
+    }
+}
+
+/// An aggregate that could not be loaded, as the client sees it.
+pub(crate) fn of_load(error: LoadError) -> Problem {
+    match error {
+        LoadError::Unavailable { source } => unavailable(source.as_ref()),
+        failure @ LoadError::Unreadable(_) => broken(&failure),
+    }
+}
+
+/// Keys that can't be reached, as the client sees it.
+pub(crate) fn of_personal(error: PersonalError) -> Problem {
+    match error {
+        PersonalError::Unavailable(source) => unavailable(source.as_ref()),
+        failure @ PersonalError::Broken(_) => broken(&failure),
+    }
+}
+
+/// A question without an answer, as the client sees it.
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
+pub(crate) fn of_question(error: NoAnswer) -> Problem {
+    unavailable(&error)
+}
+
+fn unavailable(error: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::warn!(error = chain(error), "a part of the system is down");
+    Problem::unavailable(
+        "unavailable",
+        "a part of the system is down; nothing was done",
+    )
+}
+
+/// Nothing that the client or time could mend.
+fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::error!(error = chain(error), "a request failed");
+    Problem::internal()
+}
+
+/// The error and everything below it, in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(below) = source {
+        text.push_str(": ");
+        text.push_str(&below.to_string());
+        source = below.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_names_its_field_under_its_own_code() {
+        let problem = of_refusal(&OrderRefusal::QuantityOutOfRange {
+            line: 2,
+            max: 10_000,
+        });
+        assert_eq!(problem.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(problem.code, "quantity_out_of_range");
+        assert_eq!(problem.errors[0].pointer, "/lines/2/quantity");
+        let problem = of_refusal(&OrderRefusal::OrderAlreadyShipped);
+        assert_eq!(problem.status, StatusCode::CONFLICT);
+        assert!(problem.errors.is_empty() && !problem.retryable);
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_never_a_client_error() {
+        let source = "connection lost".into();
+        let problem = of_execute(ExecuteError::<OrderRefusal>::Unknown { source });
+        assert_eq!(problem.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(problem.code, "outcome_unknown");
+        assert!(problem.retry_after.is_some());
+    }
+}

@@ -1,0 +1,94 @@
+//! `/v1/inventory`: the stock, by operators.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::post;
+use edge::{Body, Id, Problem};
+use inventory::{InventoryCommand, StockItem};
+use kernel::{Reason, Sku};
+use serde::{Deserialize, Serialize};
+
+use crate::api::Api;
+use crate::call::Call;
+use crate::write::{Created, Written};
+
+pub(crate) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/v1/inventory", post(create))
+        .route("/v1/inventory/{sku}/receive", post(receive))
+        .route("/v1/inventory/{sku}/adjust", post(adjust))
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateStockItem {
+    sku: Sku,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Receive {
+    quantity: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Adjust {
+    delta: i64,
+    reason: Reason,
+}
+
+async fn create(
+    State(api): State<Api>,
+    call: Call,
+    Body(body): Body<CreateStockItem>,
+) -> Result<Response, Problem> {
+    let command = InventoryCommand::CreateStockItem {};
+    let written = write(&api, &call, &body.sku, command, &body).await?;
+    let location = format!("/v1/inventory/{}", body.sku);
+    Ok(written.created(&location, Created::new(&body.sku)))
+}
+
+async fn receive(
+    State(api): State<Api>,
+    call: Call,
+    Id(sku): Id<Sku>,
+    Body(body): Body<Receive>,
+) -> Result<Response, Problem> {
+    let command = InventoryCommand::ReceiveStock {
+        quantity: body.quantity,
+    };
+    let written = write(&api, &call, &sku, command, &body).await?;
+    Ok(written.acted(&sku))
+}
+
+async fn adjust(
+    State(api): State<Api>,
+    call: Call,
+    Id(sku): Id<Sku>,
+    Body(body): Body<Adjust>,
+) -> Result<Response, Problem> {
+    let command = InventoryCommand::AdjustStock {
+        delta: body.delta,
+        reason: body.reason.clone(),
+    };
+    let written = write(&api, &call, &sku, command, &body).await?;
+    Ok(written.acted(&sku))
+}
+
+/// Every call here is an operator's.
+async fn write<B: Serialize>(
+    api: &Api,
+    call: &Call,
+    sku: &Sku,
+    command: InventoryCommand,
+    body: &B,
+) -> Result<Written, Problem> {
+    call.principal.require_operator()?;
+    let meta = call.meta(api, body);
+    let executed = api
+        .write::<StockItem>(call, &sku.into(), command, &meta)
+        .await?;
+    Ok(Written::from(&executed))
+}

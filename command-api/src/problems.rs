@@ -1,0 +1,267 @@
+//! What this API's refusals are called and what helps: the pages behind `/problems/<code>`.
+
+use edge::problem::Page;
+
+const fn page(code: &'static str, title: &'static str, cure: &'static str) -> Page {
+    Page { code, title, cure }
+}
+
+/// The refusals of this API's calls; the pages that every role has are [`edge::problem::COMMON`].
+pub const PAGES: &[Page] = &[
+    // user
+    page(
+        "user_already_exists",
+        "The user is already registered",
+        "Sign in instead.",
+    ),
+    page(
+        "user_unknown",
+        "There is no such user",
+        "Check the id, or register first.",
+    ),
+    page(
+        "user_suspended",
+        "The account is suspended",
+        "Ask an operator to reactivate it.",
+    ),
+    page(
+        "customer_role_implied",
+        "Everybody is a customer",
+        "That role can't be taken from anybody.",
+    ),
+    page(
+        "email_taken",
+        "The email address is taken",
+        "Sign in, or register with another address.",
+    ),
+    page(
+        "email_held_by_another",
+        "The email address is somebody else's",
+        "Only its holder can give it up.",
+    ),
+    page(
+        "credentials_wrong",
+        "Email address or password is wrong",
+        "Check both; which one is wrong is not told.",
+    ),
+    // product
+    page(
+        "product_already_exists",
+        "The SKU is taken",
+        "Take another SKU, or change the product that there is.",
+    ),
+    page(
+        "product_unknown",
+        "There is no such product",
+        "Check the SKU.",
+    ),
+    page(
+        "product_discontinued",
+        "The product is off sale for good",
+        "Create another product.",
+    ),
+    page(
+        "product_not_published",
+        "The product was never on sale",
+        "Publish it first.",
+    ),
+    page(
+        "price_not_positive",
+        "A price must be above zero",
+        "Send an amount of at least 1 minor unit.",
+    ),
+    page(
+        "price_too_high",
+        "The price is too high",
+        "Send an amount within the bound that the detail names.",
+    ),
+    // inventory
+    page(
+        "stock_item_already_exists",
+        "Stock of this SKU is already kept",
+        "Receive or adjust it.",
+    ),
+    page(
+        "stock_item_unknown",
+        "No stock of this SKU is kept",
+        "Create it with POST /v1/inventory first.",
+    ),
+    page(
+        "quantity_not_positive",
+        "The quantity must be at least 1",
+        "Send a quantity from 1.",
+    ),
+    page(
+        "adjustment_of_zero",
+        "An adjustment must not be zero",
+        "Send the difference, up or down.",
+    ),
+    page(
+        "adjustment_too_large",
+        "The adjustment takes what is set aside",
+        "Take at most the available units.",
+    ),
+    page(
+        "stock_too_large",
+        "Too many units",
+        "Keep the stock within the bound that the detail names.",
+    ),
+    // order
+    page(
+        "sku_unknown",
+        "There is no such product",
+        "Take the line out, or correct its SKU.",
+    ),
+    page(
+        "product_not_on_sale",
+        "The product is not on sale",
+        "Take the line out.",
+    ),
+    page(
+        "price_changed",
+        "The price has changed",
+        "Show the new price and send it as expected_price, or leave expected_price out.",
+    ),
+    page(
+        "order_already_exists",
+        "The order was already placed",
+        "Take a new Idempotency-Key for a new order.",
+    ),
+    page(
+        "no_lines",
+        "An order needs at least one line",
+        "Add a line.",
+    ),
+    page(
+        "too_many_lines",
+        "The order has too many lines",
+        "Split it into several orders.",
+    ),
+    page(
+        "quantity_out_of_range",
+        "The quantity is out of range",
+        "Send a quantity within the bounds that the detail names.",
+    ),
+    page(
+        "duplicate_sku",
+        "A product stands in two lines",
+        "Put both quantities into one line.",
+    ),
+    page(
+        "mixed_currencies",
+        "Two currencies in one order",
+        "Order products of one currency at a time.",
+    ),
+    page(
+        "total_overflow",
+        "The total is too large",
+        "Order less at a time.",
+    ),
+    page("order_unknown", "There is no such order", "Check the id."),
+    page(
+        "order_canceled",
+        "The order was canceled",
+        "Place another one.",
+    ),
+    page(
+        "order_rejected",
+        "The order was rejected",
+        "Its reason says why; place another one.",
+    ),
+    page(
+        "order_already_confirmed",
+        "The order is already confirmed",
+        "Cancel it instead, as long as it is not shipped.",
+    ),
+    page(
+        "order_already_shipped",
+        "The order has left the house",
+        "Wait for it, then return it.",
+    ),
+    page(
+        "order_not_confirmed",
+        "The order is not confirmed",
+        "Wait until its checkout is through.",
+    ),
+    page(
+        "order_not_shipped",
+        "The order has not been shipped",
+        "Ship it first.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use edge::problem::COMMON;
+    use inventory::InventoryRefusal;
+    use kernel::Refusal;
+    use order::OrderRefusal;
+    use product::ProductRefusal;
+    use user::{EmailRefusal, UserRefusal};
+
+    fn codes<R: Refusal>(refusals: &[R]) -> Vec<String> {
+        refusals.iter().map(Refusal::code).collect()
+    }
+
+    #[test]
+    fn codes_are_named_once() {
+        let all = || COMMON.iter().chain(PAGES).map(|page| page.code);
+        assert_eq!(all().collect::<BTreeSet<_>>().len(), all().count());
+    }
+
+    #[test]
+    fn what_a_call_can_refuse_is_explained() {
+        let known: BTreeSet<_> = PAGES.iter().map(|page| page.code).collect();
+        let sku = || "tea".parse().unwrap();
+        let refused = [
+            codes(&[
+                UserRefusal::UserAlreadyExists,
+                UserRefusal::UserUnknown,
+                UserRefusal::CustomerRoleImplied,
+            ]),
+            codes(&[EmailRefusal::EmailTaken, EmailRefusal::EmailHeldByAnother]),
+            codes(&[
+                ProductRefusal::ProductAlreadyExists,
+                ProductRefusal::ProductUnknown,
+                ProductRefusal::ProductDiscontinued,
+                ProductRefusal::ProductNotPublished,
+                ProductRefusal::PriceNotPositive,
+                ProductRefusal::PriceTooHigh { max: 1 },
+            ]),
+            codes(&[
+                InventoryRefusal::StockItemAlreadyExists,
+                InventoryRefusal::StockItemUnknown,
+                InventoryRefusal::QuantityNotPositive,
+                InventoryRefusal::AdjustmentOfZero,
+                InventoryRefusal::AdjustmentTooLarge { available: 1 },
+                InventoryRefusal::StockTooLarge { max: 1 },
+            ]),
+            codes(&[
+                OrderRefusal::OrderAlreadyExists,
+                OrderRefusal::NoLines,
+                OrderRefusal::TooManyLines { max: 1 },
+                OrderRefusal::QuantityOutOfRange { line: 0, max: 1 },
+                OrderRefusal::DuplicateSku {
+                    line: 0,
+                    sku: sku(),
+                },
+                OrderRefusal::MixedCurrencies { line: 0 },
+                OrderRefusal::PriceNotPositive { line: 0 },
+                OrderRefusal::TotalOverflow,
+                OrderRefusal::OrderUnknown,
+                OrderRefusal::OrderCanceled,
+                OrderRefusal::OrderRejected,
+                OrderRefusal::OrderAlreadyConfirmed,
+                OrderRefusal::OrderAlreadyShipped,
+                OrderRefusal::OrderNotConfirmed,
+                OrderRefusal::OrderNotShipped,
+            ]),
+        ];
+        for code in refused.iter().flatten() {
+            assert!(known.contains(code.as_str()), "{code} has no page");
+        }
+    }
+}

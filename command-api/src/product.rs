@@ -1,0 +1,155 @@
+//! `/v1/products`: the catalogue, by operators.
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::post;
+use edge::{Body, Id, Problem};
+use kernel::{Description, Money, Reason, Sku, Title};
+use product::{Product, ProductCommand};
+use serde::{Deserialize, Serialize};
+
+use crate::api::Api;
+use crate::call::Call;
+use crate::write::{Created, Written};
+
+pub(crate) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/v1/products", post(create))
+        .route("/v1/products/{sku}/price", post(set_price))
+        .route("/v1/products/{sku}/details", post(update_details))
+        .route("/v1/products/{sku}/publish", post(publish))
+        .route("/v1/products/{sku}/unpublish", post(unpublish))
+        .route("/v1/products/{sku}/discontinue", post(discontinue))
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateProduct {
+    sku: Sku,
+    title: Title,
+    description: Description,
+    category: Title,
+    price: Money,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetPrice {
+    price: Money,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UpdateDetails {
+    title: Title,
+    description: Description,
+    category: Title,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unpublish {
+    #[serde(default)]
+    reason: Option<Reason>,
+}
+
+/// A body without fields.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+async fn create(
+    State(api): State<Api>,
+    call: Call,
+    Body(body): Body<CreateProduct>,
+) -> Result<Response, Problem> {
+    let command = ProductCommand::CreateProduct {
+        title: body.title.clone(),
+        description: body.description.clone(),
+        category: body.category.clone(),
+        price: body.price,
+    };
+    let written = write(&api, &call, &body.sku, command, &body).await?;
+    let location = format!("/v1/products/{}", body.sku);
+    Ok(written.created(&location, Created::new(&body.sku)))
+}
+
+async fn set_price(
+    State(api): State<Api>,
+    call: Call,
+    Id(sku): Id<Sku>,
+    Body(body): Body<SetPrice>,
+) -> Result<Response, Problem> {
+    let command = ProductCommand::SetPrice { price: body.price };
+    let written = write(&api, &call, &sku, command, &body).await?;
+    Ok(written.acted(&sku))
+}
+
+async fn update_details(
+    State(api): State<Api>,
+    call: Call,
+    Id(sku): Id<Sku>,
+    Body(body): Body<UpdateDetails>,
+) -> Result<Response, Problem> {
+    let command = ProductCommand::UpdateDetails {
+        title: body.title.clone(),
+        description: body.description.clone(),
+        category: body.category.clone(),
+    };
+    let written = write(&api, &call, &sku, command, &body).await?;
+    Ok(written.acted(&sku))
+}
+
+async fn publish(
+    State(api): State<Api>,
+    call: Call,
+    Id(sku): Id<Sku>,
+    Body(body): Body<Nothing>,
+) -> Result<Response, Problem> {
+    let command = ProductCommand::PublishProduct {};
+    let written = write(&api, &call, &sku, command, &body).await?;
+    Ok(written.acted(&sku))
+}
+
+async fn unpublish(
+    State(api): State<Api>,
+    call: Call,
+    Id(sku): Id<Sku>,
+    Body(body): Body<Unpublish>,
+) -> Result<Response, Problem> {
+    let command = ProductCommand::UnpublishProduct {
+        reason: body.reason.clone(),
+    };
+    let written = write(&api, &call, &sku, command, &body).await?;
+    Ok(written.acted(&sku))
+}
+
+async fn discontinue(
+    State(api): State<Api>,
+    call: Call,
+    Id(sku): Id<Sku>,
+    Body(body): Body<Nothing>,
+) -> Result<Response, Problem> {
+    let command = ProductCommand::DiscontinueProduct {};
+    let written = write(&api, &call, &sku, command, &body).await?;
+    Ok(written.acted(&sku))
+}
+
+/// Every call here is an operator's, and what it changes may be cached as an offer.
+async fn write<B: Serialize>(
+    api: &Api,
+    call: &Call,
+    sku: &Sku,
+    command: ProductCommand,
+    body: &B,
+) -> Result<Written, Problem> {
+    call.principal.require_operator()?;
+    let meta = call.meta(api, body);
+    let executed = api
+        .write::<Product>(call, &sku.into(), command, &meta)
+        .await;
+    // Also after a failure: it may have happened.
+    api.questions.forget_product(sku);
+    Ok(Written::from(&executed?))
+}

@@ -1,0 +1,335 @@
+//! What other contexts know: asked, not copied.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::{StreamExt, TryStreamExt, stream};
+use kernel::{Sku, UserId};
+use moka::sync::Cache;
+use product::{Offer, Product};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use streams::bus::Bus;
+use streams::{LoadError, Streams};
+use thiserror::Error;
+use user::{Standing, User};
+
+/// How old a cached answer may be. Nothing but time (and this process's own writes) invalidates it
+/// yet, so it is short: a suspension or a price made in another process counts after this long.
+const ANSWER_AGE_MAX: Duration = Duration::from_secs(2);
+
+/// Most people, and most products, whose answers are cached.
+const ANSWERS_MAX: u64 = 10_000;
+
+/// Longest wait for an answer over the bus.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Products that are loaded at once for one question.
+const LOADS_AT_ONCE: usize = 16;
+
+/// Whatever went wrong below.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Nobody answers now.
+#[derive(Debug, Error)]
+#[error("the {context} context doesn't answer now")]
+pub struct NoAnswer {
+    context: &'static str,
+    #[source]
+    source: BoxError,
+}
+
+impl NoAnswer {
+    fn of(context: &'static str, source: impl Into<BoxError>) -> Self {
+        Self {
+            context,
+            source: source.into(),
+        }
+    }
+}
+
+/// What an order must know before it is placed.
+#[async_trait]
+pub trait Questions: Send + Sync + 'static {
+    /// Where the user stands.
+    async fn standing(&self, user_id: UserId) -> Result<Standing, NoAnswer>;
+
+    /// What is offered under these SKUs; an unknown one is absent.
+    async fn offers(&self, skus: &[Sku]) -> Result<BTreeMap<Sku, Offer>, NoAnswer>;
+}
+
+/// Answers from this process's own event store, each proven at the stream's leader.
+#[derive(Clone)]
+pub struct Local(pub Streams);
+
+#[async_trait]
+impl Questions for Local {
+    async fn standing(&self, user_id: UserId) -> Result<Standing, NoAnswer> {
+        let loaded = self.0.load_current::<User>(&user_id.into()).await;
+        let loaded = loaded.map_err(|error| NoAnswer::of("user", error))?;
+        Ok(loaded.state.standing())
+    }
+
+    async fn offers(&self, skus: &[Sku]) -> Result<BTreeMap<Sku, Offer>, NoAnswer> {
+        let one = |sku: Sku| async move {
+            let loaded = self.0.load_current::<Product>(&(&sku).into()).await?;
+            Ok::<_, LoadError>(loaded.state.offer().map(|offer| (sku, offer)))
+        };
+        let found: Vec<_> = stream::iter(skus.iter().cloned().map(one))
+            .buffer_unordered(LOADS_AT_ONCE)
+            .try_collect()
+            .await
+            .map_err(|error| NoAnswer::of("product", error))?;
+        Ok(found.into_iter().flatten().collect())
+    }
+}
+
+/// Asks over the command bus.
+#[derive(Clone)]
+pub struct Remote(pub Bus);
+
+/// `question.user.standing`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AskStanding {
+    pub(crate) user_id: UserId,
+}
+
+/// The answer to it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct StandingAnswer {
+    pub(crate) status: Standing,
+}
+
+/// `question.product.offers`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AskOffers {
+    pub(crate) skus: Vec<Sku>,
+}
+
+/// The answer to it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct OffersAnswer {
+    pub(crate) offers: BTreeMap<Sku, Offer>,
+}
+
+impl Remote {
+    async fn ask<Q: Serialize, A: for<'a> Deserialize<'a>>(
+        &self,
+        context: &'static str,
+        name: &str,
+        question: &Q,
+    ) -> Result<A, NoAnswer> {
+        let failed = |error: serde_json::Error| NoAnswer::of(context, error);
+        let payload: Value = serde_json::to_value(question).map_err(failed)?;
+        let answer = self.0.question(context, name, &payload, ANSWER_TIME_MAX);
+        let answer = answer.await.map_err(|error| NoAnswer::of(context, error))?;
+        serde_json::from_value(answer).map_err(failed)
+    }
+}
+
+#[async_trait]
+impl Questions for Remote {
+    async fn standing(&self, user_id: UserId) -> Result<Standing, NoAnswer> {
+        let answer: StandingAnswer = self
+            .ask("user", "standing", &AskStanding { user_id })
+            .await?;
+        Ok(answer.status)
+    }
+
+    async fn offers(&self, skus: &[Sku]) -> Result<BTreeMap<Sku, Offer>, NoAnswer> {
+        let question = AskOffers {
+            skus: skus.to_vec(),
+        };
+        let answer: OffersAnswer = self.ask("product", "offers", &question).await?;
+        Ok(answer.offers)
+    }
+}
+
+/// Each question to the one who can answer it: here if the context is hosted here, else over the
+/// bus.
+pub struct Routed {
+    /// Answers about people.
+    pub user: Arc<dyn Questions>,
+    /// Answers about products.
+    pub product: Arc<dyn Questions>,
+}
+
+#[async_trait]
+impl Questions for Routed {
+    async fn standing(&self, user_id: UserId) -> Result<Standing, NoAnswer> {
+        self.user.standing(user_id).await
+    }
+
+    async fn offers(&self, skus: &[Sku]) -> Result<BTreeMap<Sku, Offer>, NoAnswer> {
+        self.product.offers(skus).await
+    }
+}
+
+/// How old an answer may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// From the cache, if it is there.
+    Cached,
+    /// Of now: what a refusal must stand on.
+    Fresh,
+}
+
+/// A bounded cache in front. Only what lets an order through is kept; what would refuse it is asked
+/// again, so nobody is refused for what was true a second ago.
+pub(crate) struct Cached {
+    inner: Arc<dyn Questions>,
+    active: Cache<UserId, ()>,
+    on_sale: Cache<Sku, Offer>,
+}
+
+impl Cached {
+    pub(crate) fn new(inner: Arc<dyn Questions>) -> Self {
+        Self {
+            inner,
+            active: Cache::builder()
+                .max_capacity(ANSWERS_MAX)
+                .time_to_live(ANSWER_AGE_MAX)
+                .build(),
+            on_sale: Cache::builder()
+                .max_capacity(ANSWERS_MAX)
+                .time_to_live(ANSWER_AGE_MAX)
+                .build(),
+        }
+    }
+
+    pub(crate) async fn standing(&self, user_id: UserId, age: Age) -> Result<Standing, NoAnswer> {
+        if age == Age::Cached && self.active.contains_key(&user_id) {
+            return Ok(Standing::Active);
+        }
+        let standing = self.inner.standing(user_id).await?;
+        if standing == Standing::Active {
+            self.active.insert(user_id, ());
+        } else {
+            self.active.invalidate(&user_id);
+        }
+        Ok(standing)
+    }
+
+    /// The offers of `skus`; what isn't in the cache is asked in one question.
+    pub(crate) async fn offers(
+        &self,
+        skus: &[Sku],
+        age: Age,
+    ) -> Result<BTreeMap<Sku, Offer>, NoAnswer> {
+        let mut found = BTreeMap::new();
+        let mut asked = Vec::new();
+        for sku in skus {
+            match self.on_sale.get(sku).filter(|_| age == Age::Cached) {
+                Some(offer) => {
+                    found.insert(sku.clone(), offer);
+                }
+                None => asked.push(sku.clone()),
+            }
+        }
+        if asked.is_empty() {
+            return Ok(found);
+        }
+        let answers = self.inner.offers(&asked).await?;
+        for sku in asked {
+            match answers.get(&sku).filter(|offer| offer.published) {
+                Some(offer) => self.on_sale.insert(sku, offer.clone()),
+                None => self.on_sale.invalidate(&sku),
+            }
+        }
+        found.extend(answers);
+        Ok(found)
+    }
+
+    /// This process has just changed the user.
+    pub(crate) fn forget_user(&self, user_id: UserId) {
+        self.active.invalidate(&user_id);
+    }
+
+    /// This process has just changed the product.
+    pub(crate) fn forget_product(&self, sku: &Sku) {
+        self.on_sale.invalidate(sku);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A catalogue and a register that can be changed behind the cache's back.
+    struct Shop {
+        standing: Mutex<Standing>,
+        price: Mutex<i64>,
+        asked: Mutex<Vec<usize>>,
+    }
+
+    #[async_trait]
+    impl Questions for Shop {
+        async fn standing(&self, _: UserId) -> Result<Standing, NoAnswer> {
+            self.asked.lock().unwrap().push(0);
+            Ok(*self.standing.lock().unwrap())
+        }
+
+        async fn offers(&self, skus: &[Sku]) -> Result<BTreeMap<Sku, Offer>, NoAnswer> {
+            self.asked.lock().unwrap().push(skus.len());
+            let price = kernel::Money::new(*self.price.lock().unwrap(), "EUR".parse().unwrap());
+            let offer = |sku: &Sku| Offer {
+                title: "Tea".parse().unwrap(),
+                price,
+                published: sku.as_str() != "draft",
+            };
+            let known = skus.iter().filter(|sku| sku.as_str() != "unknown");
+            Ok(known.map(|sku| (sku.clone(), offer(sku))).collect())
+        }
+    }
+
+    fn shop() -> (Arc<Shop>, Cached) {
+        let shop = Arc::new(Shop {
+            standing: Mutex::new(Standing::Active),
+            price: Mutex::new(5),
+            asked: Mutex::default(),
+        });
+        (Arc::clone(&shop), Cached::new(shop))
+    }
+
+    fn skus(names: &[&str]) -> Vec<Sku> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn only_what_lets_an_order_through_is_kept() {
+        let (shop, cached) = shop();
+        let all = skus(&["tea", "draft", "unknown"]);
+        for _ in 0..2 {
+            let offers = cached.offers(&all, Age::Cached).await.unwrap();
+            assert_eq!(offers.len(), 2);
+        }
+        assert_eq!(*shop.asked.lock().unwrap(), [3, 2]);
+        *shop.price.lock().unwrap() = 6;
+        let price = |offers: BTreeMap<Sku, Offer>| offers.values().next().unwrap().price.amount;
+        let tea = skus(&["tea"]);
+        assert_eq!(price(cached.offers(&tea, Age::Cached).await.unwrap()), 5);
+        assert_eq!(price(cached.offers(&tea, Age::Fresh).await.unwrap()), 6);
+        assert_eq!(price(cached.offers(&tea, Age::Cached).await.unwrap()), 6);
+        cached.forget_product(&tea[0]);
+        cached.offers(&tea, Age::Cached).await.unwrap();
+        assert_eq!(*shop.asked.lock().unwrap(), [3, 2, 1, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_suspension_is_never_cached() {
+        let (shop, cached) = shop();
+        let ann = UserId(uuid::Uuid::from_u128(1));
+        let standing = |age| cached.standing(ann, age);
+        assert_eq!(standing(Age::Cached).await.unwrap(), Standing::Active);
+        *shop.standing.lock().unwrap() = Standing::Suspended;
+        assert_eq!(standing(Age::Cached).await.unwrap(), Standing::Active);
+        cached.forget_user(ann);
+        assert_eq!(standing(Age::Cached).await.unwrap(), Standing::Suspended);
+        *shop.standing.lock().unwrap() = Standing::Active;
+        assert_eq!(standing(Age::Cached).await.unwrap(), Standing::Active);
+    }
+}

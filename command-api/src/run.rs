@@ -1,0 +1,160 @@
+//! The role as a whole: routes, bus and followers over one connection.
+
+use std::io;
+use std::sync::Arc;
+
+use axum::Router;
+use edge::auth::KeySet;
+use edge::health::Health;
+use streams::bus::Bus;
+use streams::keys::{DigestKey, Keys};
+use streams::{Connection, Streams};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{Api, Deps, router};
+use crate::config::Config;
+use crate::host::{HostError, host};
+use crate::questions::{Local, Questions, Remote, Routed};
+
+/// What the role needs from the composition root.
+pub struct Connections {
+    /// As NATS user `command-api`.
+    pub nats: Connection,
+    /// The event store over it.
+    pub streams: Streams,
+    /// The keys of people.
+    pub keys: Keys,
+    /// The keys of tokens.
+    pub token_keys: KeySet,
+    /// What digests are keyed with (`MILLRACE_DIGEST_KEY`).
+    pub digest_key: DigestKey,
+}
+
+/// Why the role ended, or did not begin.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The password hashing can't be set up.
+    #[error("passwords can't be hashed here")]
+    Passwords(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A context can't be hosted on the bus.
+    #[error("the command bus can't be served")]
+    Host(#[from] HostError),
+    /// The HTTP server ended.
+    #[error("the HTTP server failed")]
+    Http(#[source] io::Error),
+}
+
+impl Error {
+    pub(crate) fn passwords(error: crate::password::PasswordError) -> Self {
+        Self::Passwords(Box::new(error))
+    }
+}
+
+/// The write side, put together: its routes, and what runs behind them.
+pub struct Service {
+    config: Config,
+    nats: Connection,
+    streams: Streams,
+    api: Api,
+    router: Router,
+}
+
+impl Service {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// The password hashing can't be set up.
+    pub fn new(config: Config, connections: Connections) -> Result<Self, Error> {
+        let Connections {
+            nats,
+            streams,
+            keys,
+            token_keys,
+            digest_key,
+        } = connections;
+        let api = Api::new(Deps {
+            questions: Arc::new(questions(&config, &nats, &streams)),
+            streams: streams.clone(),
+            personal: Arc::new(keys),
+            token_keys,
+            digest_key,
+        })?;
+        let bare = router(api.clone(), &config).merge(health(&nats).router());
+        let router = edge::guarded(bare, &config.limits);
+        Ok(Self {
+            config,
+            nats,
+            streams,
+            api,
+            router,
+        })
+    }
+
+    /// The routes, for whoever serves them behind another entry as well. They need [`Self::run`].
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    /// Serves HTTP on `listener` and the contexts' bus until `shutdown`.
+    ///
+    /// # Errors
+    /// The socket failed, or a context can't be hosted on the bus.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> Result<(), Error> {
+        // One part that ends with an error ends the others.
+        let stop = shutdown.child_token();
+        let limits = self.config.limits;
+        let http = async {
+            let served = edge::serve(listener, self.router, limits, stop.clone()).await;
+            served.map_err(Error::Http)
+        };
+        let bus = async {
+            let contexts = &self.config.contexts;
+            let hosted = host(contexts, &self.nats, &self.streams, stop.clone()).await;
+            hosted.map_err(Error::Host)
+        };
+        let endings = async {
+            self.api.outcomes().follow(&self.nats, stop.clone()).await;
+            Ok(())
+        };
+        let first = |part: Result<(), Error>| part.inspect_err(|_| stop.cancel());
+        let (http, bus, endings) = tokio::join!(
+            async { first(http.await) },
+            async { first(bus.await) },
+            async { first(endings.await) },
+        );
+        http.and(bus).and(endings)
+    }
+}
+
+/// What is hosted here is asked here, at the stream's leader; the rest over the bus.
+fn questions(config: &Config, nats: &Connection, streams: &Streams) -> Routed {
+    let of = |context: &str| -> Arc<dyn Questions> {
+        if config.hosts(context) {
+            Arc::new(Local(streams.clone()))
+        } else {
+            Arc::new(Remote(Bus::new(nats)))
+        }
+    };
+    Routed {
+        user: of("user"),
+        product: of("product"),
+    }
+}
+
+fn health(nats: &Connection) -> Health {
+    let nats = nats.clone();
+    Health::new().check("nats", move || {
+        let connected = nats.is_connected();
+        async move {
+            connected
+                .then_some(())
+                .ok_or_else(|| "no connection to NATS".to_owned())
+        }
+    })
+}

@@ -1,0 +1,12 @@
+//! The write API as a client sees it: every route over the event store in memory, no server.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+mod app;
+mod catalog;
+mod orders;
+mod users;
