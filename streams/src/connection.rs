@@ -27,6 +27,9 @@ pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the server is asked for a sign of life: two unanswered ones end the connection.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Longest pause between two tries to reconnect; the first come within milliseconds.
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
+
 /// Where to connect, and as whom.
 #[derive(Clone)]
 pub struct ConnectOptions {
@@ -147,6 +150,7 @@ async fn connect(options: &ConnectOptions) -> Result<Client, async_nats::Connect
         .connection_timeout(CONNECT_TIMEOUT)
         .request_timeout(Some(ANSWER_TIMEOUT))
         .ping_interval(PING_INTERVAL)
+        .reconnect_delay_callback(reconnect_pause)
         .event_callback(|event| async move { report(&event) })
         .connect(addresses.as_slice())
         .await
@@ -173,6 +177,11 @@ fn final_error(
             (Instant::now() >= deadline).then_some(ConnectError::Unreachable { url, source })
         }
     }
+}
+
+fn reconnect_pause(tries: usize) -> Duration {
+    let exponent = u32::try_from(tries).unwrap_or(u32::MAX).min(16);
+    Duration::from_millis(1 << exponent).min(RECONNECT_PAUSE_MAX)
 }
 
 fn inbox_prefix(user: &str) -> String {

@@ -17,11 +17,106 @@
 //!   timers, keys  what is due when; a key for each person
 //!   contract      what every store must pass
 //! ```
+//!
+//! # A bank account
+//!
+//! ```
+//! use kernel::{AggregateId, Decider, Fact};
+//! use serde::{Deserialize, Serialize};
+//! use streams::{CommandMeta, ExecuteError, Outcome, Streams};
+//! # use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
+//!
+//! #[derive(Clone, Default, Serialize, Deserialize)]
+//! struct Account { balance: u64 }
+//!
+//! #[derive(Clone, Serialize, Deserialize)]
+//! enum Command { Deposit(u64), Withdraw(u64) }
+//!
+//! #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+//! #[serde(tag = "type", content = "data", rename_all = "snake_case")]
+//! enum Event { Deposited { amount: u64 }, Withdrawn { amount: u64 } }
+//!
+//! #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+//! #[error("only {balance} left")]
+//! struct Overdrawn { balance: u64 }
+//!
+//! impl Decider for Account {
+//!     const CONTEXT: &'static str = "account"; // stream ACCOUNT, subjects event.account.<id>
+//!
+//!     fn decide(&self, command: &Command) -> Result<Vec<Event>, Overdrawn> {
+//!         match *command {
+//!             Command::Deposit(amount) => Ok(vec![Event::Deposited { amount }]),
+//!             Command::Withdraw(amount) if amount > self.balance => {
+//!                 Err(Overdrawn { balance: self.balance })
+//!             }
+//!             Command::Withdraw(amount) => Ok(vec![Event::Withdrawn { amount }]),
+//!         }
+//!     }
+//!
+//!     fn evolve(&mut self, event: &Event) {
+//!         match event {
+//!             Event::Deposited { amount } => self.balance += amount,
+//!             Event::Withdrawn { amount } => self.balance -= amount,
+//!         }
+//!     }
+//! }
+//! # impl Fact for Event {
+//! #     fn name(&self) -> &'static str {
+//! #         match self { Self::Deposited { .. } => "deposited", Self::Withdrawn { .. } => "withdrawn" }
+//! #     }
+//! # }
+//! # impl DomainEvent for Event {
+//! #     fn event_type(&self) -> String { self.name().to_owned() }
+//! #     fn event_version(&self) -> String { self.schema_version().to_string() }
+//! # }
+//! # impl Aggregate for Account {
+//! #     const TYPE: &'static str = "account";
+//! #     type Command = Command;
+//! #     type Event = Event;
+//! #     type Error = Overdrawn;
+//! #     type Services = ();
+//! #     async fn handle(&mut self, command: Command, (): &(), sink: &EventSink<Self>) -> Result<(), Overdrawn> {
+//! #         kernel::bridge(self, command, sink).await
+//! #     }
+//! #     fn apply(&mut self, event: Event) { self.evolve(&event); }
+//! # }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let streams = Streams::in_memory(); // or Connection::open(…).await?.streams(…)
+//! let id: AggregateId = "alice".parse()?;
+//! let command = || CommandMeta::new(uuid::Uuid::new_v4(), chrono::Utc::now(), "user:alice");
+//!
+//! let first = command();
+//! streams.execute::<Account>(&id, Command::Deposit(10), &first).await?;
+//! let again = streams.execute::<Account>(&id, Command::Deposit(10), &first).await?;
+//! assert_eq!(again.outcome, Outcome::Replayed); // the same command id is done once
+//!
+//! let refused = streams.execute::<Account>(&id, Command::Withdraw(11), &command()).await;
+//! assert!(matches!(refused, Err(ExecuteError::Refused(Overdrawn { balance: 10 }))));
+//! assert_eq!(streams.load::<Account>(&id).await?.version, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it promises
+//!
+//! - An append takes place only if its aggregate has not moved since the decision; several events
+//!   of one command stand side by side, or not at all.
+//! - A refusal, and "there is nothing to do", are about a state that the stream's leader confirmed.
+//! - The same command id is done once, however often it is sent and wherever an answer got lost:
+//!   found among an aggregate's last 1,000 commands, or in the stream's duplicate window.
+//! - What can't be read, or is missing, is an error; it is never skipped.
+//!
+//! It promises no order between streams, and [`Streams::load`] may be late: `load_current` and
+//! `load_at_least` are not.
 
 pub mod bus;
 pub mod connection;
 #[doc(hidden)]
 pub mod contract;
+#[doc(hidden)]
+pub mod contract_subscriptions;
 pub mod envelope;
 pub mod jetstream;
 pub mod keys;

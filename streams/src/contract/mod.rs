@@ -9,9 +9,11 @@
 //!   proof        refusals and no-ops are about what the leader knows
 //!   together     several aggregates, all or none
 //!   event_store  the same as cqrs-es sees it
+//!   lossy        answers and requests get lost; asks for a server
+//!   guard        the start-up check; asks for a server
 //! ```
 //!
-//! [`all`] runs everything; every case uses aggregates of its own, so cases run side by side.
+//! [`all`] runs everything that needs no server; every case uses aggregates of its own, so cases run side by side.
 
 #![expect(
     clippy::unwrap_used,
@@ -23,6 +25,8 @@
 pub mod account;
 pub mod basics;
 pub mod event_store;
+pub mod guard;
+pub mod lossy;
 pub mod proof;
 pub mod races;
 pub mod repetition;

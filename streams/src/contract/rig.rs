@@ -60,6 +60,12 @@ impl OnServer {
         provision(&by_hand, &topology, replicas).await.unwrap();
         Self { options, by_hand }
     }
+
+    /// What needs a server: lost answers, the start-up check.
+    pub async fn all(&self) {
+        super::guard::all(&self.by_hand).await;
+        super::lossy::all(&self.options).await;
+    }
 }
 
 #[async_trait]

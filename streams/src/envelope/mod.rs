@@ -17,6 +17,8 @@ mod command;
 mod error;
 mod headers;
 mod recorded;
+#[cfg(test)]
+mod tests;
 
 pub use command::CommandMeta;
 pub use error::{DecodeCause, DecodeError, EncodeError};

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 
 use async_nats::jetstream::consumer::{self, IntoConsumerConfig};
 use async_nats::jetstream::response::Response;
-use async_nats::jetstream::stream::{self, Config, PersistenceMode};
+use async_nats::jetstream::stream::{self, Config, DiscardPolicy, PersistenceMode};
 use serde::de::DeserializeOwned;
 
 use super::error::{Difference, TopologyError};
@@ -147,6 +147,10 @@ pub(super) fn stream_differences(spec: &StreamSpec, actual: &Config) -> Vec<Diff
     compare.same("allow_msg_schedules", &wanted, &schedules);
     let ttl = actual.allow_message_ttl;
     compare.same("allow_msg_ttl", &declared.allow_message_ttl, &ttl);
+    if declared.discard == DiscardPolicy::Old {
+        compare.same("max_bytes", &declared.max_bytes, &actual.max_bytes);
+        compare.same("max_msgs", &declared.max_messages, &actual.max_messages);
+    }
     never(&mut compare, actual);
     compare.found
 }
@@ -199,8 +203,6 @@ pub(super) fn durable_differences(
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use async_nats::jetstream::stream::DiscardPolicy;
 
     use super::*;
 

@@ -29,7 +29,7 @@ pub const MAX_ACK_PENDING: i64 = 512;
 pub const PRIORITY_GROUP: &str = "workers";
 
 /// How long the pinned worker may be gone before a standby takes over.
-pub const PIN_TIMEOUT: Duration = Duration::from_secs(20);
+pub const PIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a durable of stream TIMERS ends in: `<saga>-timers`.
 const TIMERS_DURABLE_SUFFIX: &str = "-timers";
@@ -96,7 +96,7 @@ impl StreamSpec {
             storage: StorageType::File,
             num_replicas: replicas,
             retention: RetentionPolicy::Limits,
-            discard: DiscardPolicy::New,
+            discard: self.discard(),
             max_bytes: UNLIMITED,
             max_messages: UNLIMITED,
             max_messages_per_subject: UNLIMITED,
@@ -112,6 +112,15 @@ impl StreamSpec {
             allow_message_ttl: timers,
             persist_mode: None,
             ..Config::default()
+        }
+    }
+
+    /// A full stream refuses. The server wants `old` where there are schedules; without a limit
+    /// nothing is ever discarded there either.
+    fn discard(&self) -> DiscardPolicy {
+        match self.kind {
+            StreamKind::Events | StreamKind::Keys => DiscardPolicy::New,
+            StreamKind::Timers => DiscardPolicy::Old,
         }
     }
 

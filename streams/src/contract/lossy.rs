@@ -1,0 +1,169 @@
+//! Answers and requests get lost on the way to a real server: one event, and the right answer.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::future::join_all;
+use kernel::AggregateId;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::sleep;
+
+use super::account::{Account, AccountCommand};
+use super::{case, fresh_id, fresh_meta, run};
+use crate::{ConnectOptions, Connection, ExecuteError, Executed, Outcome, Settings, Streams};
+
+/// How long a line stays bad: shorter than an acknowledgement is waited for.
+const BAD_FOR: Duration = Duration::from_secs(1);
+
+/// What a line does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// Everything arrives.
+    Good,
+    /// What the client sends vanishes.
+    LosesRequests,
+    /// What the server answers vanishes.
+    LosesAnswers,
+    /// There is none, and no new one either.
+    Cut,
+}
+
+/// Every way to lose something, for one event and for a batch, all at once.
+pub async fn all(options: &ConnectOptions) {
+    let ways = [Line::LosesRequests, Line::LosesAnswers, Line::Cut];
+    let cases = ways.into_iter().flat_map(|line| {
+        [vec![5], vec![2, 3]].map(|amounts| one_event_and_the_right_answer(options, line, amounts))
+    });
+    join_all(cases).await;
+}
+
+/// The line turns bad, a command is given, and the line comes back before the command gives up.
+pub async fn one_event_and_the_right_answer(
+    options: &ConnectOptions,
+    line: Line,
+    amounts: Vec<u64>,
+) {
+    case(&format!("{line:?} with {} events", amounts.len()));
+    let proxy = Proxy::start(options).await;
+    let connection = Connection::open(&proxy.options).await.unwrap();
+    let streams = connection.streams(Settings::default());
+    let id = fresh_id();
+    run(&streams, &id, AccountCommand::Open).await.unwrap();
+    proxy.set(line);
+    let command = AccountCommand::Deposit(amounts.clone());
+    let (paid, ()) = tokio::join!(until_done(&streams, &id, command), async {
+        sleep(BAD_FOR).await;
+        // A stream of bytes with a hole in it is no NATS connection any more.
+        proxy.set(Line::Cut);
+        sleep(BAD_FOR).await;
+        proxy.set(Line::Good);
+    });
+    let version = 1 + amounts.len() as u64;
+    assert_eq!((paid.outcome, paid.version), (Outcome::Appended, version));
+    assert_eq!(
+        (paid.state.balance(), paid.events.len()),
+        (5, amounts.len())
+    );
+    // Whatever waited in the client's queue has arrived before this.
+    run(&streams, &id, AccountCommand::Withdraw(5))
+        .await
+        .unwrap();
+    let history = streams.history::<Account>(&id).await.unwrap();
+    let versions: Vec<_> = history.iter().map(|e| e.version).collect();
+    assert_eq!(versions, (1..=version + 1).collect::<Vec<_>>());
+}
+
+/// "Unavailable" promises that nothing was appended: the same again must not be a repetition.
+async fn until_done(
+    streams: &Streams,
+    id: &AggregateId,
+    command: AccountCommand,
+) -> Executed<Account> {
+    let meta = fresh_meta();
+    loop {
+        match streams.execute(id, command.clone(), &meta).await {
+            Err(ExecuteError::Unavailable { .. }) => {}
+            done => return done.unwrap(),
+        }
+    }
+}
+
+/// A line to a server that can turn bad.
+struct Proxy {
+    options: ConnectOptions,
+    line: watch::Sender<Line>,
+    task: JoinHandle<()>,
+}
+
+impl Proxy {
+    async fn start(options: &ConnectOptions) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let first = options.url.split(',').next().unwrap();
+        let server = first.trim_start_matches("nats://").parse().unwrap();
+        let (line, watching) = watch::channel(Line::Good);
+        Self {
+            options: ConnectOptions {
+                url,
+                ..options.clone()
+            },
+            line,
+            task: tokio::spawn(serve(listener, server, watching)),
+        }
+    }
+
+    fn set(&self, line: Line) {
+        self.line.send_replace(line);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, server: SocketAddr, line: watch::Receiver<Line>) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (client, _) = listener.accept().await.unwrap();
+        // While the line is cut, a new connection is closed at once.
+        if *line.borrow() == Line::Good {
+            let line = line.clone();
+            connections.spawn(async move {
+                if let Ok(server) = TcpStream::connect(server).await {
+                    forward(client, server, line).await;
+                }
+            });
+        }
+    }
+}
+
+async fn forward(client: TcpStream, server: TcpStream, mut line: watch::Receiver<Line>) {
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let (requests, answers) = (line.clone(), line.clone());
+    tokio::select! {
+        () = pump(from_client, to_server, requests, Line::LosesRequests) => {}
+        () = pump(from_server, to_client, answers, Line::LosesAnswers) => {}
+        _ = line.wait_for(|line| *line == Line::Cut) => {}
+    }
+}
+
+async fn pump(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    line: watch::Receiver<Line>,
+    loses: Line,
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        if *line.borrow() != loses && to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+}
