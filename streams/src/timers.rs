@@ -1,1 +1,309 @@
-//! What is due when.
+//! What is due when: JetStream's scheduled messages (ADR-51) in a stream of their own.
+//!
+//! ```text
+//!   set ──► timer.sched.<saga>.<id>  ──(due)──►  timer.due.<saga>.<id>  ──► durable <saga>-timers
+//! ```
+//!
+//! A timer survives the server's death and fires late if the server was down. It is a hint: whoever
+//! gets it decides by its own state, and may get it more than once.
+
+use async_nats::HeaderMap;
+use async_nats::header;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::stream::DirectGetErrorKind;
+use bytes::Bytes;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use kernel::AggregateId;
+use thiserror::Error;
+
+use crate::connection::Connection;
+use crate::envelope::{DecodeCause, DecodeError};
+use crate::subscription::{
+    DurableLimits, DurableSubscription, Payload, RawMessage, SubscribeError,
+};
+use crate::topology::TIMERS_STREAM;
+
+/// First tokens of a schedule's subject.
+const SCHEDULED: &str = "timer.sched";
+/// First tokens of a fired timer's subject.
+const DUE: &str = "timer.due";
+/// Which subject the expectation is about; async-nats has no name for it.
+const EXPECTED_SUBJECT_HEADER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+/// When it was due, RFC 3339: the fired message keeps it.
+const DUE_HEADER: &str = "Millrace-Due";
+/// How long a fired timer is kept.
+const DUE_KEPT: &str = "720h";
+/// How long the note of a cancellation is kept.
+const CANCEL_KEPT: &str = "60s";
+/// The stream forgets after 30 days; a timer that is due later fires early, which a hint may.
+const AHEAD_MAX: TimeDelta = TimeDelta::days(29);
+/// Tries to get one timer confirmed. Setting twice is setting once.
+const SET_TRIES: u32 = 3;
+
+/// One saga has one timer per aggregate: its next deadline.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TimerId {
+    /// The saga (`checkout`): a subject token.
+    pub saga: String,
+    /// Whose deadline.
+    pub id: AggregateId,
+}
+
+/// A timer that has fired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueTimer {
+    /// Which.
+    pub id: TimerId,
+    /// When it was due; it may have fired later.
+    pub due: DateTime<Utc>,
+}
+
+/// Whether a cancellation came in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Canceled {
+    /// It won't fire.
+    InTime,
+    /// It has fired, or was never set.
+    NotPending,
+}
+
+/// A timer is not known to be set or canceled.
+#[derive(Debug, Error)]
+pub enum TimerError {
+    /// The saga's name can't stand in a subject.
+    #[error("{saga:?} is no name for a saga in a subject")]
+    Name {
+        /// What was given.
+        saga: String,
+    },
+    /// The server did not confirm.
+    #[error("timer {subject} is not known to be set")]
+    Unavailable {
+        /// Which.
+        subject: String,
+        /// What the client says.
+        #[source]
+        source: async_nats::Error,
+    },
+}
+
+/// The due timers of one saga.
+pub type TimerSubscription = DurableSubscription<DueTimer>;
+
+/// Sets and cancels timers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Timers {
+    connection: Connection,
+}
+
+impl Timers {
+    /// Over this connection.
+    pub fn new(connection: &Connection) -> Self {
+        Self {
+            connection: connection.clone(),
+        }
+    }
+
+    /// Sets the timer, in place of the one that was set before. Due in the past = fires at once.
+    ///
+    /// # Errors
+    /// The server did not confirm it; setting it again is safe.
+    pub async fn set(&self, timer: &TimerId, due: DateTime<Utc>) -> Result<(), TimerError> {
+        let subject = timer.scheduled()?;
+        let headers = schedule(timer, due, Utc::now());
+        let mut tries = 1;
+        loop {
+            match publish(self.connection.jetstream(), &subject, headers.clone()).await {
+                Ok(()) => return Ok(()),
+                Err(source) if tries >= SET_TRIES => {
+                    let source = source.into();
+                    return Err(TimerError::Unavailable { subject, source });
+                }
+                Err(error) => {
+                    tracing::debug!(subject, error = %error, "timer set again");
+                    tries += 1;
+                }
+            }
+        }
+    }
+
+    /// Takes the timer back, and says whether that was in time: exact, because the server takes
+    /// the cancellation only while the very schedule that was seen is still pending.
+    ///
+    /// # Errors
+    /// The server did not answer.
+    pub async fn cancel(&self, timer: &TimerId) -> Result<Canceled, TimerError> {
+        let subject = timer.scheduled()?;
+        let unavailable = |source: async_nats::Error| TimerError::Unavailable {
+            subject: subject.clone(),
+            source,
+        };
+        let jetstream = self.connection.jetstream();
+        let stream = jetstream.get_stream_no_info(TIMERS_STREAM).await;
+        let stream = stream.map_err(|e| unavailable(e.into()))?;
+        let pending = match stream.direct_get_last_for_subject(&subject).await {
+            Ok(pending) => pending,
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => {
+                return Ok(Canceled::NotPending);
+            }
+            Err(error) => return Err(unavailable(error.into())),
+        };
+        let headers = cancellation(&subject, pending.sequence);
+        match publish(jetstream, &format!("{subject}.cancel"), headers).await {
+            Ok(()) => Ok(Canceled::InTime),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                Ok(Canceled::NotPending)
+            }
+            Err(error) => Err(unavailable(error.into())),
+        }
+    }
+
+    /// Binds the durable `<saga>-timers`, which `provision` made.
+    ///
+    /// # Errors
+    /// As [`Connection::durable`].
+    pub async fn subscribe(
+        &self,
+        saga: &str,
+        limits: DurableLimits,
+    ) -> Result<TimerSubscription, SubscribeError> {
+        let durable = format!("{saga}-timers");
+        DurableSubscription::bind(&self.connection, TIMERS_STREAM, &durable, limits).await
+    }
+}
+
+impl TimerId {
+    /// The subject of its schedule.
+    fn scheduled(&self) -> Result<String, TimerError> {
+        match self.saga.parse::<AggregateId>() {
+            Ok(saga) => Ok(format!("{SCHEDULED}.{saga}.{}", self.id)),
+            Err(_) => Err(TimerError::Name {
+                saga: self.saga.clone(),
+            }),
+        }
+    }
+
+    /// The timer that fired on `subject`.
+    fn fired(subject: &str) -> Option<Self> {
+        let rest = subject.strip_prefix(DUE)?.strip_prefix('.')?;
+        let (saga, id) = rest.split_once('.')?;
+        Some(Self {
+            saga: saga.to_owned(),
+            id: id.parse().ok()?,
+        })
+    }
+}
+
+fn schedule(timer: &TimerId, due: DateTime<Utc>, now: DateTime<Utc>) -> HeaderMap {
+    let at = rfc3339(due.min(now + AHEAD_MAX));
+    let target = format!("{DUE}.{}.{}", timer.saga, timer.id);
+    let mut headers = HeaderMap::new();
+    headers.insert(header::NATS_EXPECTED_STREAM, TIMERS_STREAM);
+    headers.insert(header::NATS_SCHEDULE, format!("@at {at}").as_str());
+    headers.insert(header::NATS_SCHEDULE_TARGET, target.as_str());
+    headers.insert(header::NATS_SCHEDULE_TTL, DUE_KEPT);
+    headers.insert(DUE_HEADER, rfc3339(due).as_str());
+    headers
+}
+
+/// Purges the schedule if it is still the message with that sequence.
+fn cancellation(subject: &str, sequence: u64) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::NATS_EXPECTED_STREAM, TIMERS_STREAM);
+    headers.insert(header::NATS_SCHEDULER, subject);
+    headers.insert(header::NATS_SCHEDULE_NEXT, "purge");
+    headers.insert(
+        header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+        sequence.to_string().as_str(),
+    );
+    headers.insert(EXPECTED_SUBJECT_HEADER, subject);
+    headers.insert(header::NATS_MESSAGE_TTL, CANCEL_KEPT);
+    headers
+}
+
+async fn publish(
+    jetstream: &Context,
+    subject: &str,
+    headers: HeaderMap,
+) -> Result<(), PublishError> {
+    let subject = subject.to_owned();
+    let sent = jetstream.publish_with_headers(subject, headers, Bytes::new());
+    sent.await?.await.map(|_| ())
+}
+
+fn rfc3339(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+impl Payload for DueTimer {
+    fn read(message: &RawMessage<'_>) -> Result<Self, DecodeError> {
+        let unreadable = |cause| DecodeError {
+            position: message.position.clone(),
+            subject: message.subject.to_owned(),
+            cause,
+        };
+        let id = TimerId::fired(message.subject).ok_or_else(|| unreadable(DecodeCause::Subject))?;
+        let due = message.headers.and_then(|headers| headers.get(DUE_HEADER));
+        let due =
+            due.ok_or_else(|| unreadable(DecodeCause::MissingHeader { header: DUE_HEADER }))?;
+        match DateTime::parse_from_rfc3339(due.as_str()) {
+            Ok(due) => Ok(Self {
+                id,
+                due: due.with_timezone(&Utc),
+            }),
+            Err(_) => Err(unreadable(DecodeCause::BadHeader {
+                header: DUE_HEADER,
+                wanted: "a time (RFC 3339)",
+            })),
+        }
+    }
+
+    fn lane_key(&self) -> &str {
+        self.id.id.as_str()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timer(saga: &str) -> TimerId {
+        TimerId {
+            saga: saga.to_owned(),
+            id: "o-1".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_fired_subject_names_its_timer() {
+        assert_eq!(
+            TimerId::fired("timer.due.checkout.o-1"),
+            Some(timer("checkout"))
+        );
+        for foreign in [
+            "timer.due.checkout",
+            "timer.sched.checkout.o-1",
+            "timer.due.a.b.c",
+        ] {
+            assert_eq!(TimerId::fired(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_saga_name_that_is_no_token_is_refused() {
+        for bad in ["", "a.b", "*", "a b"] {
+            assert!(timer(bad).scheduled().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_deadline_beyond_the_streams_memory_fires_early_and_says_when_it_is_due() {
+        let now = Utc::now();
+        let due = now + TimeDelta::days(90);
+        let headers = schedule(&timer("checkout"), due, now);
+        let at = headers.get(header::NATS_SCHEDULE).unwrap().as_str();
+        assert_eq!(at, format!("@at {}", rfc3339(now + AHEAD_MAX)));
+        assert_eq!(headers.get(DUE_HEADER).unwrap().as_str(), rfc3339(due));
+    }
+}

@@ -1,0 +1,150 @@
+//! A stream and durables of a test's own.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::stream::Config;
+use bytes::Bytes;
+use chrono::Utc;
+use kernel::{AggregateId, Position};
+use uuid::Uuid;
+
+use crate::connection::Connection;
+use crate::envelope::{self, RecordedEvent};
+use crate::subscription::{DurableLimits, DurableSubscription};
+use crate::topology::{DurableSpec, StreamSpec, Topology};
+
+/// How long anything may take before the test gives up: slow machines, not slow code.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How soon a standby takes over in these tests; in production the topology says.
+pub(super) const PIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Makes the streams TIMERS and KEYS as the topology declares them; needed by the tests of
+/// timers and keys, once per server.
+pub async fn prepare(connection: &Connection) {
+    for stream in Topology::new(&[], &[]).streams {
+        let made = connection
+            .jetstream()
+            .create_or_update_stream(stream.config(1));
+        made.await.unwrap();
+    }
+}
+
+/// An event stream under a name of its own.
+pub(super) struct Bench {
+    pub(super) connection: Connection,
+    pub(super) context: String,
+    pub(super) stream: String,
+}
+
+impl Bench {
+    pub(super) async fn new(connection: &Connection) -> Self {
+        Self::with(connection, |_| {}).await
+    }
+
+    /// With a configuration that differs from an event stream's.
+    pub(super) async fn with(connection: &Connection, change: impl FnOnce(&mut Config)) -> Self {
+        // Stream names in positions hold letters only.
+        let letter = |byte: &u8| char::from(b'a' + byte % 26);
+        let random: String = Uuid::new_v4().as_bytes().iter().map(letter).collect();
+        let context = format!("contract_{random}");
+        let spec = StreamSpec::events(&context);
+        let mut config = spec.config(1);
+        change(&mut config);
+        connection.jetstream().create_stream(config).await.unwrap();
+        Self {
+            connection: connection.clone(),
+            context,
+            stream: spec.name,
+        }
+    }
+
+    /// Appends `count` events to the flow `key`; the body counts from `first`.
+    pub(super) async fn append(&self, key: &str, first: u64, count: u64) {
+        for number in first..first + count {
+            self.append_one(key, number).await;
+        }
+    }
+
+    pub(super) async fn append_one(&self, key: &str, number: u64) {
+        let id: AggregateId = key.parse().unwrap();
+        let command_id = Uuid::new_v4();
+        let event = RecordedEvent {
+            position: Position::new(self.stream.as_str(), 0),
+            subject: format!("event.{}.{key}", self.context),
+            context: self.context.clone(),
+            kind: None,
+            aggregate_id: id,
+            id: command_id,
+            event_type: "counted".to_owned(),
+            schema_version: 1,
+            version: number,
+            time: Utc::now(),
+            recorded_at: Utc::now(),
+            command_id,
+            correlation_id: Some(key.to_owned()),
+            causation_id: None,
+            request_digest: None,
+            actor: "system".to_owned(),
+            traceparent: None,
+            data: Bytes::from(format!("{{\"number\":{number}}}")),
+        };
+        let headers = envelope::write(&event).unwrap();
+        let js = self.connection.jetstream();
+        let sent = js.publish_with_headers(event.subject, headers, event.data);
+        sent.await.unwrap().await.unwrap();
+    }
+
+    /// A durable as the topology declares it, with a shorter pin.
+    pub(super) async fn make_durable(&self, name: &'static str) -> DurableSpec {
+        let spec = DurableSpec {
+            name,
+            stream: String::leak(self.stream.clone()),
+        };
+        let mut config = spec.config();
+        config.priority_timeout = PIN_TIMEOUT;
+        let js = self.connection.jetstream();
+        js.create_consumer_on_stream(config, &self.stream)
+            .await
+            .unwrap();
+        spec
+    }
+
+    pub(super) async fn bind(&self, spec: &DurableSpec) -> DurableSubscription {
+        let bound = self.connection.durable(spec, DurableLimits::default());
+        bound.await.unwrap()
+    }
+
+    /// How many deliveries are out, and where the acknowledgement floor is.
+    pub(super) async fn durable_state(&self, spec: &DurableSpec) -> (usize, u64) {
+        let js = self.connection.jetstream();
+        let consumer: PullConsumer = js
+            .get_consumer_from_stream(spec.name, &self.stream)
+            .await
+            .unwrap();
+        let info = consumer.cached_info();
+        (info.num_ack_pending, info.ack_floor.stream_sequence)
+    }
+
+    /// Waits until everything up to `sequence` is acknowledged.
+    pub(super) async fn acknowledged_up_to(&self, spec: &DurableSpec, sequence: u64) {
+        within("acknowledged", async {
+            while self.durable_state(spec).await != (0, sequence) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    }
+
+    pub(super) async fn remove(self) {
+        let js = self.connection.jetstream();
+        js.delete_stream(&self.stream).await.unwrap();
+    }
+}
+
+/// The result, or a panic that says what did not happen.
+pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(PATIENCE, future).await;
+    done.unwrap_or_else(|_| panic!("not {what} within {PATIENCE:?}"))
+}

@@ -1,0 +1,350 @@
+//! The command bus.
+
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use cqrs_es::event_sink::EventSink;
+use cqrs_es::{Aggregate, DomainEvent};
+use kernel::{Decider, Fact};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use thiserror::Error;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::bench::within;
+use crate::bus::{Answer, Ask, Bus, BusError, Host, QuestionError};
+use crate::connection::Connection;
+use crate::envelope::CommandMeta;
+use crate::store::Streams;
+
+/// Enough for an answer on loopback.
+const SOON: Duration = Duration::from_secs(5);
+
+/// A lamp that can be on or off.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Lamp {
+    on: bool,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+enum LampCommand {
+    TurnOn {},
+    Smash {},
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+enum LampEvent {
+    TurnedOn {},
+}
+
+#[derive(Debug, Clone, PartialEq, Error, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+enum LampRefusal {
+    #[error("it is armored")]
+    LampArmored { thickness_mm: u32 },
+}
+
+impl DomainEvent for LampEvent {
+    fn event_type(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        self.schema_version().to_string()
+    }
+}
+
+impl Fact for LampEvent {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::TurnedOn {} => "turned_on",
+        }
+    }
+}
+
+impl Aggregate for Lamp {
+    const TYPE: &'static str = "lamp";
+    type Command = LampCommand;
+    type Event = LampEvent;
+    type Error = LampRefusal;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        command: LampCommand,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), LampRefusal> {
+        kernel::bridge(self, command, sink).await
+    }
+
+    fn apply(&mut self, event: LampEvent) {
+        self.evolve(&event);
+    }
+}
+
+impl Decider for Lamp {
+    const CONTEXT: &'static str = "lamp";
+
+    fn decide(&self, command: &LampCommand) -> Result<Vec<LampEvent>, LampRefusal> {
+        match command {
+            LampCommand::TurnOn {} if self.on => Ok(vec![]),
+            LampCommand::TurnOn {} => Ok(vec![LampEvent::TurnedOn {}]),
+            LampCommand::Smash {} => Err(LampRefusal::LampArmored { thickness_mm: 9 }),
+        }
+    }
+
+    fn evolve(&mut self, event: &LampEvent) {
+        match event {
+            LampEvent::TurnedOn {} => self.on = true,
+        }
+    }
+}
+
+/// A context name that only this test uses.
+fn context() -> String {
+    format!("lamp{}", Uuid::new_v4().simple())
+}
+
+fn ask(context: &str, command: &LampCommand) -> Ask {
+    Ask {
+        context: context.to_owned(),
+        kind: None,
+        id: "l-1".parse().unwrap(),
+        command: serde_json::to_value(command).unwrap(),
+        meta: CommandMeta::new(Uuid::new_v4(), Utc::now(), "saga:contract"),
+    }
+}
+
+fn host(context: &str) -> Host {
+    Host::new(context, Streams::in_memory())
+        .aggregate::<Lamp>()
+        .question("mood", |question: Value| async move {
+            match question.get("of") {
+                Some(of) => Ok(json!({ "mood": "bright", "of": of })),
+                None => Err(QuestionError::bad_request("of whom,\r\nthen?")),
+            }
+        })
+        .question("slow", |_| async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Ok(Value::Null)
+        })
+}
+
+struct Running {
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn start(host: Host, connection: &Connection) -> Self {
+        let shutdown = CancellationToken::new();
+        let serving = host.start(connection).await.unwrap();
+        let task = tokio::spawn(serving.run(shutdown.clone()));
+        // The subscription must have reached the server before another connection asks.
+        connection.client().flush().await.unwrap();
+        Self { shutdown, task }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        within("stopped", self.task).await.unwrap();
+    }
+}
+
+/// Done, true already, done before, refused, unreadable, of another kind.
+pub async fn answers_are_typed(connection: &Connection) {
+    let context = context();
+    let running = Running::start(host(&context), connection).await;
+    let bus = Bus::new(connection);
+    let on = ask(&context, &LampCommand::TurnOn {});
+    let Answer::Done {
+        position,
+        version,
+        already,
+    } = bus.ask(&on, SOON).await.unwrap()
+    else {
+        panic!("not done");
+    };
+    assert_eq!((position.sequence, version, already), (1, 1, false));
+    let again = bus.ask(&on, SOON).await.unwrap();
+    assert_eq!(
+        again,
+        Answer::Done {
+            position: position.clone(),
+            version: 1,
+            already: true
+        }
+    );
+    let other = bus
+        .ask(&ask(&context, &LampCommand::TurnOn {}), SOON)
+        .await
+        .unwrap();
+    assert_eq!(
+        other,
+        Answer::Done {
+            position,
+            version: 1,
+            already: true
+        }
+    );
+    let refused = bus
+        .ask(&ask(&context, &LampCommand::Smash {}), SOON)
+        .await
+        .unwrap();
+    assert_eq!(
+        refused,
+        Answer::Refused {
+            code: "lamp_armored".to_owned(),
+            message: "it is armored".to_owned(),
+            refusal: json!({ "code": "lamp_armored", "thickness_mm": 9 }),
+        }
+    );
+    let mut nonsense = ask(&context, &LampCommand::TurnOn {});
+    nonsense.command = json!({ "type": "explode" });
+    must_fail_for_good(&bus, &nonsense).await;
+    let mut foreign = ask(&context, &LampCommand::TurnOn {});
+    foreign.kind = Some("torch".to_owned());
+    must_fail_for_good(&bus, &foreign).await;
+    running.stop().await;
+}
+
+async fn must_fail_for_good(bus: &Bus, ask: &Ask) {
+    let answer = bus.ask(ask, SOON).await.unwrap();
+    assert!(
+        matches!(
+            answer,
+            Answer::Failed {
+                retryable: false,
+                ..
+            }
+        ),
+        "{answer:?}"
+    );
+}
+
+/// Nobody there is known at once, before and after somebody was.
+pub async fn nobody_there_is_known_at_once(connection: &Connection) {
+    let context = context();
+    let bus = Bus::new(connection);
+    let running = Running::start(host(&context), connection).await;
+    running.stop().await;
+    connection.client().flush().await.unwrap();
+    let since = Instant::now();
+    let answer = bus.ask(&ask(&context, &LampCommand::TurnOn {}), SOON).await;
+    assert!(
+        matches!(answer, Err(BusError::Unavailable { .. })),
+        "{answer:?}"
+    );
+    let answer = bus.question(&context, "mood", &json!({}), SOON).await;
+    assert!(
+        matches!(answer, Err(BusError::Unavailable { .. })),
+        "{answer:?}"
+    );
+    assert!(since.elapsed() < Duration::from_secs(1));
+}
+
+/// Answered, failed for good, not in time.
+pub async fn questions_are_answered(connection: &Connection) {
+    let context = context();
+    let running = Running::start(host(&context), connection).await;
+    let bus = Bus::new(connection);
+    let answer = bus
+        .question(&context, "mood", &json!({ "of": "Ada" }), SOON)
+        .await;
+    assert_eq!(answer.unwrap(), json!({ "mood": "bright", "of": "Ada" }));
+    let failed = bus
+        .question(&context, "mood", &json!({}), SOON)
+        .await
+        .unwrap_err();
+    assert!(!failed.is_retryable(), "{failed}");
+    assert!(failed.to_string().contains("of whom"), "{failed}");
+    let late = bus
+        .question(&context, "slow", &json!({}), Duration::from_millis(50))
+        .await;
+    assert!(matches!(late, Err(BusError::Timeout { .. })), "{late:?}");
+    running.stop().await;
+}
+
+/// Two hosts share the requests; when one stops, the other answers, and no request is lost.
+pub async fn two_hosts_share_the_work(one: &Connection, other: &Connection) {
+    let context = context();
+    let first = Running::start(host(&context), one).await;
+    let second = Running::start(host(&context), other).await;
+    let bus = Bus::new(one);
+    let asks = |count: usize| {
+        let bus = bus.clone();
+        let context = context.clone();
+        async move {
+            for _ in 0..count {
+                let on = ask(&context, &LampCommand::TurnOn {});
+                let answer = bus.ask(&on, SOON).await.unwrap();
+                assert!(matches!(answer, Answer::Done { .. }), "{answer:?}");
+            }
+        }
+    };
+    asks(40).await;
+    let both = discovered(one, &context).await;
+    assert_eq!(both.len(), 2, "both are discovered");
+    assert!(both.iter().all(|requests| *requests > 0), "{both:?}");
+    tokio::join!(asks(200), async {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        first.stop().await;
+    });
+    second.stop().await;
+}
+
+/// Requests that each host of `context` has answered on its command endpoint, as the statistics
+/// of NATS services say (`nats micro stats`).
+async fn discovered(connection: &Connection, context: &str) -> Vec<u64> {
+    let client = connection.client();
+    let inbox = client.new_inbox();
+    let mut replies = client.subscribe(inbox.clone()).await.unwrap();
+    let subject = format!("$SRV.STATS.millrace-{context}");
+    client
+        .publish_with_reply(subject, inbox, "".into())
+        .await
+        .unwrap();
+    let mut found = Vec::new();
+    let patience = Duration::from_millis(500);
+    while let Ok(Some(reply)) =
+        tokio::time::timeout(patience, futures::StreamExt::next(&mut replies)).await
+    {
+        let stats: Value = serde_json::from_slice(&reply.payload).unwrap();
+        let endpoints = stats["endpoints"].as_array().unwrap();
+        let command = endpoints.iter().find(|e| e["name"] == "command").unwrap();
+        found.push(command["num_requests"].as_u64().unwrap());
+    }
+    found
+}
+
+/// A request whose deadline has passed is not begun.
+pub async fn nothing_is_begun_after_its_deadline(connection: &Connection) {
+    let context = context();
+    let running = Running::start(host(&context), connection).await;
+    let on = ask(&context, &LampCommand::TurnOn {});
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Millrace-Deadline", "2020-01-01T00:00:00Z");
+    let body = serde_json::to_vec(&on).unwrap().into();
+    let client = connection.client();
+    let subject = format!("command.{context}");
+    let reply = client
+        .request_with_headers(subject, headers, body)
+        .await
+        .unwrap();
+    let code = reply
+        .headers
+        .as_ref()
+        .and_then(|h| h.get("Nats-Service-Error-Code"));
+    assert_eq!(code.map(ToString::to_string).as_deref(), Some("503"));
+    let answer = Bus::new(connection).ask(&on, SOON).await.unwrap();
+    assert!(
+        matches!(answer, Answer::Done { already: false, .. }),
+        "{answer:?}"
+    );
+    running.stop().await;
+}

@@ -1,0 +1,102 @@
+//! Keys of persons.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use kernel::UserId;
+use uuid::Uuid;
+
+use crate::connection::Connection;
+use crate::keys::{Keys, KeysError, MasterKey};
+
+fn keys(connection: &Connection, byte: u8) -> Keys {
+    let master = MasterKey::parse(&URL_SAFE_NO_PAD.encode([byte; 32])).unwrap();
+    Keys::new(connection, master)
+}
+
+fn person() -> UserId {
+    UserId(Uuid::new_v4())
+}
+
+/// Sealed by one process, opened by another; only for the same purpose; many at once in order.
+pub async fn seals_and_opens(connection: &Connection) {
+    let (one, other) = (keys(connection, 1), keys(connection, 1));
+    let (ada, bob) = (person(), person());
+    let name = one.seal(ada, "name", "Ada").await.unwrap();
+    let email = one.seal(ada, "email", "ada@example.org").await.unwrap();
+    let bobs = one.seal(bob, "name", "Bob").await.unwrap();
+    assert!(!name.as_str().contains("Ada"));
+    assert_eq!(
+        other.open(&name, "name").await.unwrap().as_deref(),
+        Some("Ada")
+    );
+    let moved = other.open(&name, "email").await.unwrap_err();
+    assert!(matches!(moved, KeysError::Broken { .. }), "{moved}");
+    let many = [(&bobs, "name"), (&email, "email"), (&name, "name")];
+    let many = keys(connection, 1).open_many(&many).await.unwrap();
+    let many: Vec<_> = many.iter().map(Option::as_deref).collect();
+    assert_eq!(many, [Some("Bob"), Some("ada@example.org"), Some("Ada")]);
+}
+
+/// Many processes seal for a new person at once: one key wins, and all can be opened with it.
+pub async fn racing_creators_share_one_key(connection: &Connection) {
+    let ada = person();
+    let sealing = (0..16).map(|number| async move {
+        let own = keys(connection, 1);
+        own.seal(ada, "name", &format!("Ada {number}"))
+            .await
+            .unwrap()
+    });
+    let sealed = futures::future::join_all(sealing).await;
+    let reader = keys(connection, 1);
+    for (number, sealed) in sealed.iter().enumerate() {
+        let opened = reader.open(sealed, "name").await.unwrap();
+        assert_eq!(opened, Some(format!("Ada {number}")));
+    }
+}
+
+/// A destroyed key opens nothing, anywhere; the person gets no new one; twice is once.
+pub async fn a_destroyed_key_is_gone(connection: &Connection) {
+    let one = keys(connection, 1);
+    let ada = person();
+    let sealed = one.seal(ada, "name", "Ada").await.unwrap();
+    one.destroy(ada).await.unwrap();
+    one.destroy(ada).await.unwrap();
+    for reader in [&one, &keys(connection, 1)] {
+        assert_eq!(reader.open(&sealed, "name").await.unwrap(), None);
+        let again = reader.seal(ada, "name", "Ada").await.unwrap_err();
+        assert!(matches!(again, KeysError::Erased { .. }), "{again}");
+    }
+    let js = connection.jetstream();
+    let stream = js.get_stream("KEYS").await.unwrap();
+    let mut left = stream
+        .info_with_subjects(format!("key.{ada}"))
+        .await
+        .unwrap();
+    let left = futures::TryStreamExt::try_next(&mut left)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(left.1, 1, "only the tombstone is left");
+    // Somebody who never had a key can be destroyed too.
+    let nobody = person();
+    one.destroy(nobody).await.unwrap();
+    assert!(one.seal(nobody, "name", "x").await.is_err());
+}
+
+/// Another master key, a key that is not there, and a changed text are three different errors.
+pub async fn what_does_not_fit_is_told_apart(connection: &Connection) {
+    let ada = person();
+    let one = keys(connection, 1);
+    let sealed = one.seal(ada, "name", "Ada").await.unwrap();
+    let other = keys(connection, 2).open(&sealed, "name").await.unwrap_err();
+    assert!(matches!(other, KeysError::OtherMasterKey { .. }), "{other}");
+    let text = sealed.ciphertext().unwrap();
+    let nobodys = kernel::Sealed::new(person(), text);
+    let missing = one.open(&nobodys, "name").await.unwrap_err();
+    assert!(matches!(missing, KeysError::Missing { .. }), "{missing}");
+    let mut changed = text.to_owned();
+    let last = changed.pop().unwrap();
+    changed.push(if last == 'A' { 'Q' } else { 'A' });
+    let broken = one.open(&kernel::Sealed::new(ada, &changed), "name").await;
+    assert!(matches!(broken, Err(KeysError::Broken { .. })));
+}

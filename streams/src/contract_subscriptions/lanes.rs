@@ -1,0 +1,159 @@
+//! Lanes on a durable.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::bench::{Bench, within};
+use crate::connection::Connection;
+use crate::lanes::{HandleError, Handler, run_lanes};
+use crate::subscription::Delivery;
+
+/// Writes down what it handled, by key; fails where it is told to.
+#[derive(Default)]
+struct Diary {
+    handled: Mutex<HashMap<String, Vec<u64>>>,
+    tries: Mutex<HashMap<(String, u64), u32>>,
+    /// This key fails for ever.
+    poisoned: Option<&'static str>,
+    /// Every delivery fails this often first.
+    failures: u32,
+}
+
+#[async_trait]
+impl Handler for Diary {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        let key = delivery.event.aggregate_id.as_str().to_owned();
+        let version = delivery.event.version;
+        if self.poisoned == Some(key.as_str()) {
+            return Err(HandleError::permanent("poisoned"));
+        }
+        let tries = {
+            let mut tries = self.tries.lock().await;
+            let tries = tries.entry((key.clone(), version)).or_insert(0);
+            *tries += 1;
+            *tries
+        };
+        if tries <= self.failures {
+            return Err(HandleError::retryable("not yet"));
+        }
+        assert!(
+            version != 2 || tries > self.failures + 1,
+            "a panic is a failure too"
+        );
+        tokio::time::sleep(Duration::from_millis(version % 3 * 5)).await;
+        self.handled
+            .lock()
+            .await
+            .entry(key)
+            .or_default()
+            .push(version);
+        Ok(())
+    }
+}
+
+impl Diary {
+    async fn wait_for(&self, keys: &[&str], count: u64) {
+        let wanted: Vec<u64> = (1..=count).collect();
+        within("handled", async {
+            loop {
+                let handled = self.handled.lock().await;
+                if keys.iter().all(|key| handled.get(*key) == Some(&wanted)) {
+                    return;
+                }
+                drop(handled);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+}
+
+/// Four keys over two lanes; everything fails once and one delivery of each key panics once:
+/// each is handled once, in the order of its key, and everything is acknowledged.
+pub async fn one_key_stays_in_order(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    let spec = bench.make_durable("lanes").await;
+    let keys = ["a", "b", "c", "d"];
+    for number in 1..=8 {
+        for key in keys {
+            bench.append_one(key, number).await;
+        }
+    }
+    let diary = Arc::new(Diary {
+        failures: 1,
+        ..Diary::default()
+    });
+    let shutdown = CancellationToken::new();
+    let subscription = bench.bind(&spec).await;
+    let run = run_lanes(subscription, 2, Arc::clone(&diary), shutdown.clone());
+    let run = tokio::spawn(run);
+    diary.wait_for(&keys, 8).await;
+    bench.acknowledged_up_to(&spec, 32).await;
+    shutdown.cancel();
+    within("stopped", run).await.unwrap().unwrap();
+    bench.remove().await;
+}
+
+/// A key that fails for ever stops neither the other keys nor the lanes, and loses nothing.
+pub async fn a_poisoned_key_stops_nobody_else(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    let spec = bench.make_durable("poisoned").await;
+    bench.append("bad", 1, 2).await;
+    bench.append("good", 1, 5).await;
+    let diary = Arc::new(Diary {
+        poisoned: Some("bad"),
+        ..Diary::default()
+    });
+    let shutdown = CancellationToken::new();
+    let subscription = bench.bind(&spec).await;
+    let run = run_lanes(subscription, 1, Arc::clone(&diary), shutdown.clone());
+    let run = tokio::spawn(run);
+    diary.wait_for(&["good"], 5).await;
+    within("acknowledged", async {
+        while bench.durable_state(&spec).await != (2, 0) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    shutdown.cancel();
+    within("stopped", run).await.unwrap().unwrap();
+    // The next worker gets them at once.
+    let mut next = bench.bind(&spec).await;
+    for sequence in [1, 2] {
+        let delivery = within("delivered", next.next()).await.unwrap();
+        assert_eq!(delivery.position.sequence, sequence);
+    }
+    bench.remove().await;
+}
+
+/// The server is killed and restarted while lanes run: everything is handled and acknowledged.
+pub async fn lanes_go_on_after_a_restart(connection: &Connection, restart: impl AsyncFnOnce()) {
+    let bench = Bench::new(connection).await;
+    let spec = bench.make_durable("restarted").await;
+    bench.append("a", 1, 3).await;
+    let diary = Arc::new(Diary::default());
+    let shutdown = CancellationToken::new();
+    let subscription = bench.bind(&spec).await;
+    let run = run_lanes(subscription, 4, Arc::clone(&diary), shutdown.clone());
+    let run = tokio::spawn(run);
+    diary.wait_for(&["a"], 3).await;
+    restart().await;
+    within("connected again", async {
+        while !connection.is_connected() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    })
+    .await;
+    bench.append("b", 1, 3).await;
+    diary.wait_for(&["b"], 3).await;
+    bench.acknowledged_up_to(&spec, 6).await;
+    shutdown.cancel();
+    within("stopped", run).await.unwrap().unwrap();
+    bench.remove().await;
+}

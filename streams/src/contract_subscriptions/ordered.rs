@@ -1,0 +1,164 @@
+//! Ordered subscriptions.
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+
+use super::bench::{Bench, within};
+use crate::connection::Connection;
+use crate::subscription::{OrderedSubscription, SubscriptionError};
+
+/// Long enough for what is on its way on loopback.
+const LINGER: Duration = Duration::from_millis(200);
+
+async fn sequences(subscription: &mut OrderedSubscription, count: usize) -> Vec<u64> {
+    let mut got = Vec::new();
+    while got.len() < count {
+        let batch = subscription.next_batch(count - got.len(), LINGER);
+        let batch = within("a batch", batch).await.unwrap();
+        got.extend(batch.iter().map(|event| event.position.sequence));
+    }
+    got
+}
+
+/// From a position on, each once and in order; it knows when it has caught up; a future that is
+/// dropped in the middle loses nothing.
+pub async fn resumes_from_a_position(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    bench.append("a", 1, 10).await;
+    let mut subscription = connection.ordered(&bench.stream, 4);
+    assert_eq!(subscription.pending(), None);
+    within("started", subscription.start()).await.unwrap();
+    assert_eq!(subscription.pending(), Some(6));
+    assert_eq!(sequences(&mut subscription, 2).await, [5, 6]);
+    assert!(!subscription.caught_up());
+    assert_eq!(sequences(&mut subscription, 4).await, [7, 8, 9, 10]);
+    assert!(subscription.caught_up());
+    let nothing = tokio::time::timeout(Duration::from_millis(50), subscription.next()).await;
+    assert!(nothing.is_err(), "nothing is there");
+    bench.append("b", 1, 3).await;
+    // Started, dropped, started: whatever was read stays.
+    let mut got = Vec::new();
+    while got.len() < 3 {
+        let cut = subscription.next_batch(1000, Duration::from_secs(9));
+        if let Ok(batch) = tokio::time::timeout(Duration::from_micros(300), cut).await {
+            got.extend(batch.unwrap().iter().map(|e| e.position.sequence));
+        }
+    }
+    assert_eq!(got, [11, 12, 13]);
+    bench.remove().await;
+}
+
+/// An empty stream, and a position at the end: caught up at once, and waiting.
+pub async fn knows_that_nothing_is_there(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    let mut subscription = connection.ordered(&bench.stream, 0);
+    within("started", subscription.start()).await.unwrap();
+    assert!(subscription.caught_up());
+    bench.append("a", 1, 1).await;
+    assert_eq!(sequences(&mut subscription, 1).await, [1]);
+    let mut at_end = connection.ordered(&bench.stream, 1);
+    within("started", at_end.start()).await.unwrap();
+    assert!(at_end.caught_up());
+    bench.remove().await;
+}
+
+/// The server is killed and restarted under one that has read and one that has been idle since
+/// its start: both go on with exactly what comes then.
+pub async fn goes_on_after_a_restart(connection: &Connection, restart: impl AsyncFnOnce()) {
+    let bench = Bench::new(connection).await;
+    bench.append("a", 1, 7).await;
+    let mut reading = connection.ordered(&bench.stream, 0);
+    let mut idle = connection.ordered(&bench.stream, 7);
+    assert_eq!(sequences(&mut reading, 7).await, [1, 2, 3, 4, 5, 6, 7]);
+    within("started", idle.start()).await.unwrap();
+    restart().await;
+    within("appended after the restart", async {
+        while !connection.is_connected() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    })
+    .await;
+    bench.append("a", 8, 3).await;
+    assert_eq!(sequences(&mut reading, 3).await, [8, 9, 10]);
+    assert_eq!(sequences(&mut idle, 3).await, [8, 9, 10]);
+    for subscription in [&mut reading, &mut idle] {
+        let more = tokio::time::timeout(Duration::from_secs(1), subscription.next()).await;
+        assert!(more.is_err(), "each event once");
+    }
+    bench.remove().await;
+}
+
+/// Somebody deletes the consumer under it: it makes another and loses nothing.
+pub async fn goes_on_when_its_consumer_is_deleted(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    bench.append("a", 1, 3).await;
+    let mut subscription = connection.ordered(&bench.stream, 0);
+    assert_eq!(sequences(&mut subscription, 3).await, [1, 2, 3]);
+    let js = connection.jetstream();
+    let stream = js.get_stream_no_info(&bench.stream).await.unwrap();
+    let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
+    assert_eq!(names.len(), 1, "one consumer per subscription");
+    stream.delete_consumer(&names[0]).await.unwrap();
+    bench.append("a", 4, 2).await;
+    assert_eq!(sequences(&mut subscription, 2).await, [4, 5]);
+    bench.remove().await;
+}
+
+/// A missing event is an error that names it, and stays one.
+pub async fn a_gap_is_an_error(connection: &Connection) {
+    let bench = Bench::with(connection, |config| config.deny_delete = false).await;
+    bench.append("a", 1, 4).await;
+    let js = connection.jetstream();
+    let stream = js.get_stream_no_info(&bench.stream).await.unwrap();
+    stream.delete_message(3).await.unwrap();
+    let mut subscription = connection.ordered(&bench.stream, 0);
+    let batch = within("a batch", subscription.next_batch(9, LINGER)).await;
+    assert_eq!(
+        batch.unwrap().len(),
+        2,
+        "what is before the gap comes first"
+    );
+    for _ in 0..2 {
+        let error = within("an error", subscription.next()).await.unwrap_err();
+        let SubscriptionError::Gap { expected, found } = error else {
+            panic!("not a gap: {error}");
+        };
+        assert_eq!((expected.sequence, found), (3, 4));
+    }
+    bench.remove().await;
+}
+
+/// A message that is no event is an error with its position; a reader that wants to goes on.
+pub async fn an_unreadable_event_is_an_error(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    bench.append("a", 1, 1).await;
+    let subject = format!("event.{}.a", bench.context);
+    let sent = connection.jetstream().publish(subject, "junk".into()).await;
+    sent.unwrap().await.unwrap();
+    bench.append("a", 2, 1).await;
+    let mut subscription = connection.ordered(&bench.stream, 0);
+    assert_eq!(sequences(&mut subscription, 1).await, [1]);
+    let error = within("an error", subscription.next()).await.unwrap_err();
+    assert!(
+        matches!(error, SubscriptionError::Unreadable { .. }),
+        "{error}"
+    );
+    assert_eq!(error.position().sequence, 2);
+    assert_eq!(sequences(&mut subscription, 1).await, [3]);
+    bench.remove().await;
+}
+
+/// A position beyond the end of the log: an older log was restored.
+pub async fn a_log_that_is_too_short_is_an_error(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    bench.append("a", 1, 3).await;
+    let mut subscription = connection.ordered(&bench.stream, 100);
+    let error = within("an error", subscription.next()).await.unwrap_err();
+    let SubscriptionError::Ahead { position, last } = error else {
+        panic!("not ahead: {error}");
+    };
+    assert_eq!((position.sequence, last), (100, 3));
+    bench.remove().await;
+}

@@ -1,0 +1,120 @@
+//! Timers.
+
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::bench::within;
+use crate::connection::Connection;
+use crate::subscription::DurableLimits;
+use crate::timers::{Canceled, DueTimer, TimerId, TimerSubscription, Timers};
+use crate::topology::{DurableSpec, TIMERS_STREAM};
+
+/// A saga of the test's own, with its durable.
+async fn saga(connection: &Connection) -> (String, Timers, TimerSubscription) {
+    let saga = format!("contract{}", Uuid::new_v4().simple());
+    let name: &'static str = String::leak(format!("{saga}-timers"));
+    let spec = DurableSpec {
+        name,
+        stream: TIMERS_STREAM,
+    };
+    let js = connection.jetstream();
+    js.create_consumer_on_stream(spec.config(), TIMERS_STREAM)
+        .await
+        .unwrap();
+    let timers = Timers::new(connection);
+    let due = timers
+        .subscribe(&saga, DurableLimits::default())
+        .await
+        .unwrap();
+    (saga, timers, due)
+}
+
+fn timer(saga: &str, id: &str) -> TimerId {
+    TimerId {
+        saga: saga.to_owned(),
+        id: id.parse().unwrap(),
+    }
+}
+
+async fn next(due: &mut TimerSubscription) -> DueTimer {
+    let delivery = within("due", due.next()).await.unwrap();
+    delivery.ack().await.unwrap();
+    delivery.event
+}
+
+async fn silent(due: &mut TimerSubscription, how_long: Duration) {
+    assert!(tokio::time::timeout(how_long, due.next()).await.is_err());
+}
+
+async fn remove(connection: &Connection, saga: &str) {
+    let js = connection.jetstream();
+    let stream = js.get_stream_no_info(TIMERS_STREAM).await.unwrap();
+    stream
+        .delete_consumer(&format!("{saga}-timers"))
+        .await
+        .unwrap();
+    let all = format!("timer.*.{saga}.>");
+    stream.purge().filter(all).await.unwrap();
+}
+
+/// Fires once, not before it is due, and says when it was due; due in the past fires at once.
+pub async fn fires_once_when_due(connection: &Connection) {
+    let (saga, timers, mut due) = saga(connection).await;
+    let at = Utc::now() + TimeDelta::milliseconds(1200);
+    timers.set(&timer(&saga, "later"), at).await.unwrap();
+    let past = Utc::now() - TimeDelta::hours(1);
+    timers.set(&timer(&saga, "past"), past).await.unwrap();
+    let first = next(&mut due).await;
+    assert_eq!(first.id, timer(&saga, "past"));
+    assert_eq!(first.due.timestamp_millis(), past.timestamp_millis());
+    let second = next(&mut due).await;
+    assert_eq!(second.id, timer(&saga, "later"));
+    assert!(Utc::now() >= at, "not before it is due");
+    silent(&mut due, Duration::from_millis(600)).await;
+    remove(connection, &saga).await;
+}
+
+/// Setting it again replaces it: it fires once, at the second time.
+pub async fn setting_again_replaces(connection: &Connection) {
+    let (saga, timers, mut due) = saga(connection).await;
+    let id = timer(&saga, "o-1");
+    let soon = Utc::now() + TimeDelta::milliseconds(400);
+    let later = Utc::now() + TimeDelta::milliseconds(1500);
+    timers.set(&id, soon).await.unwrap();
+    timers.set(&id, later).await.unwrap();
+    let fired = next(&mut due).await;
+    assert!(Utc::now() >= later);
+    assert_eq!(fired.due.timestamp_millis(), later.timestamp_millis());
+    silent(&mut due, Duration::from_millis(600)).await;
+    remove(connection, &saga).await;
+}
+
+/// A cancellation says exactly whether it was in time.
+pub async fn canceling_says_whether_it_was_in_time(connection: &Connection) {
+    let (saga, timers, mut due) = saga(connection).await;
+    let id = timer(&saga, "o-1");
+    assert_eq!(timers.cancel(&id).await.unwrap(), Canceled::NotPending);
+    let soon = Utc::now() + TimeDelta::milliseconds(900);
+    timers.set(&id, soon).await.unwrap();
+    assert_eq!(timers.cancel(&id).await.unwrap(), Canceled::InTime);
+    assert_eq!(timers.cancel(&id).await.unwrap(), Canceled::NotPending);
+    silent(&mut due, Duration::from_millis(1500)).await;
+    timers.set(&id, Utc::now()).await.unwrap();
+    next(&mut due).await;
+    assert_eq!(timers.cancel(&id).await.unwrap(), Canceled::NotPending);
+    remove(connection, &saga).await;
+}
+
+/// The server is killed while a timer is pending and is down when it is due: it fires, once.
+pub async fn survives_a_restart(connection: &Connection, restart: impl AsyncFnOnce()) {
+    let (saga, timers, mut due) = saga(connection).await;
+    let id = timer(&saga, "o-1");
+    let soon = Utc::now() + TimeDelta::milliseconds(300);
+    timers.set(&id, soon).await.unwrap();
+    restart().await;
+    assert_eq!(next(&mut due).await.id, id);
+    silent(&mut due, Duration::from_secs(1)).await;
+    remove(connection, &saga).await;
+}

@@ -1,1 +1,0 @@
-//! A key for each person, in a stream that may delete.

@@ -1,0 +1,239 @@
+//! Sealing and opening with the key of a person.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream;
+use kernel::{Sealed, UserId};
+use moka::future::Cache;
+
+use super::aead::{AeadError, Cipher, new_key};
+use super::error::KeysError;
+use super::master::MasterKey;
+use super::vault::{Record, Stored, Vault};
+use crate::connection::Connection;
+
+/// A destroyed key is used this long at most by a process that had it (architecture §9).
+const CACHE_LIFE: Duration = Duration::from_mins(1);
+/// Keys held in memory at most.
+const CACHED_MAX: u64 = 10_000;
+/// Keys fetched at the same time by [`Keys::open_many`].
+const FETCHES_MAX: usize = 16;
+
+/// The keys of persons. Cheap to clone; clones share one cache.
+#[derive(Clone)]
+pub struct Keys {
+    vault: Vault,
+    master: MasterKey,
+    cache: Cache<UserId, Known>,
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys")
+            .field("master", &self.master)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is known of a person.
+#[derive(Clone)]
+enum Known {
+    Key(Arc<Cipher>),
+    Destroyed,
+}
+
+impl Keys {
+    /// Keys in stream KEYS, wrapped with `master`.
+    pub fn new(connection: &Connection, master: MasterKey) -> Self {
+        Self {
+            vault: Vault::new(connection.jetstream()),
+            master,
+            cache: Cache::builder()
+                .max_capacity(CACHED_MAX)
+                .time_to_live(CACHE_LIFE)
+                .build(),
+        }
+    }
+
+    /// Seals `plaintext` for `person`, whose key is made when there is none. Only the same
+    /// `purpose` ("email", "name") opens it again.
+    ///
+    /// # Errors
+    /// The person was erased; the key can't be reached, or not unwrapped.
+    pub async fn seal(
+        &self,
+        person: UserId,
+        purpose: &str,
+        plaintext: &str,
+    ) -> Result<Sealed, KeysError> {
+        let known = match self.known(person).await? {
+            Some(known) => known,
+            None => self.create(person).await?,
+        };
+        let Known::Key(cipher) = known else {
+            return Err(KeysError::Erased { person });
+        };
+        let text = cipher.seal(plaintext.as_bytes(), &context(person, purpose));
+        let text = text.map_err(|error| broken(person, error))?;
+        Ok(Sealed::new(person, &text))
+    }
+
+    /// Opens what was sealed for `purpose`. `None` = the person was erased.
+    ///
+    /// # Errors
+    /// It was sealed elsewhere or for another purpose; the key is missing, or can't be reached.
+    pub async fn open(&self, sealed: &Sealed, purpose: &str) -> Result<Option<String>, KeysError> {
+        let person = sealed.person().map_err(|_| KeysError::Malformed)?;
+        match self.known(person).await? {
+            None => Err(KeysError::Missing { person }),
+            Some(known) => open(&known, person, sealed, purpose),
+        }
+    }
+
+    /// Opens many, each with its purpose, in the same order; each person's key is fetched once.
+    ///
+    /// # Errors
+    /// As [`Self::open`], of any of them.
+    pub async fn open_many(
+        &self,
+        sealed: &[(&Sealed, &str)],
+    ) -> Result<Vec<Option<String>>, KeysError> {
+        let mut persons = Vec::with_capacity(sealed.len());
+        for (sealed, _) in sealed {
+            persons.push(sealed.person().map_err(|_| KeysError::Malformed)?);
+        }
+        let mut wanted = persons.clone();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut fetches = stream::iter(wanted)
+            .map(|person| async move { (person, self.known(person).await) })
+            .buffer_unordered(FETCHES_MAX);
+        let mut keys = HashMap::new();
+        while let Some((person, known)) = fetches.next().await {
+            keys.insert(person, known?.ok_or(KeysError::Missing { person })?);
+        }
+        let opened = persons.into_iter().zip(sealed);
+        opened
+            .map(|(person, (sealed, purpose))| match keys.get(&person) {
+                Some(known) => open(known, person, sealed, purpose),
+                None => Err(KeysError::Missing { person }),
+            })
+            .collect()
+    }
+
+    /// Destroys the key of `person`: what was sealed with it is unreadable for ever, and they get
+    /// no new one. Doing it twice is doing it once; after an error, do it again.
+    ///
+    /// Other processes use a cached key for up to a minute, unless they [`Self::forget`] it.
+    ///
+    /// # Errors
+    /// The stream did not answer: it may have been destroyed.
+    pub async fn destroy(&self, person: UserId) -> Result<(), KeysError> {
+        // The tombstone first: from here on nobody gets the key, nor a new one.
+        let mut last = self.vault.read(person).await?;
+        let key = loop {
+            let key = match &last {
+                None => 0,
+                Some(stored) => match stored.record {
+                    Record::Destroyed { key } => break key,
+                    Record::Key { .. } => stored.sequence,
+                },
+            };
+            let tombstone = Record::Destroyed { key };
+            last = Some(self.vault.write(person, &tombstone, key).await?);
+        };
+        self.forget(person).await;
+        if key == 0 {
+            return Ok(());
+        }
+        self.vault.erase(key).await
+    }
+
+    /// Drops the person's key from this process's cache (on hearing of the erasure).
+    pub async fn forget(&self, person: UserId) {
+        self.cache.invalidate(&person).await;
+    }
+
+    /// What is known of the person, from the cache or the stream.
+    async fn known(&self, person: UserId) -> Result<Option<Known>, KeysError> {
+        if let Some(known) = self.cache.get(&person).await {
+            return Ok(Some(known));
+        }
+        match self.vault.read(person).await? {
+            None => Ok(None),
+            Some(stored) => self.learn(person, &stored).await.map(Some),
+        }
+    }
+
+    /// A new key; or the one that somebody else has made just before.
+    async fn create(&self, person: UserId) -> Result<Known, KeysError> {
+        let key = new_key().map_err(|error| broken(person, error))?;
+        let wrapped = self.master.wrap(person, &key);
+        let record = Record::Key {
+            master: self.master.fingerprint().to_owned(),
+            wrapped: wrapped.map_err(|error| broken(person, error))?,
+        };
+        let stored = self.vault.write(person, &record, 0).await?;
+        self.learn(person, &stored).await
+    }
+
+    async fn learn(&self, person: UserId, stored: &Stored) -> Result<Known, KeysError> {
+        let known = match &stored.record {
+            Record::Destroyed { .. } => Known::Destroyed,
+            Record::Key { master, wrapped } => {
+                self.must_be_ours(person, master)?;
+                let key = self.master.unwrap(person, wrapped);
+                let cipher = key.and_then(|key| Cipher::new(&key));
+                Known::Key(Arc::new(cipher.map_err(|error| broken(person, error))?))
+            }
+        };
+        self.cache.insert(person, known.clone()).await;
+        Ok(known)
+    }
+
+    fn must_be_ours(&self, person: UserId, master: &str) -> Result<(), KeysError> {
+        let configured = self.master.fingerprint();
+        if master == configured {
+            return Ok(());
+        }
+        Err(KeysError::OtherMasterKey {
+            person,
+            found: master.to_owned(),
+            configured: configured.to_owned(),
+        })
+    }
+}
+
+fn open(
+    known: &Known,
+    person: UserId,
+    sealed: &Sealed,
+    purpose: &str,
+) -> Result<Option<String>, KeysError> {
+    let Known::Key(cipher) = known else {
+        return Ok(None);
+    };
+    let text = sealed.ciphertext().map_err(|_| KeysError::Malformed)?;
+    let plain = cipher.open(text, &context(person, purpose));
+    let plain = plain.map_err(|error| broken(person, error))?;
+    match std::str::from_utf8(&plain) {
+        Ok(plain) => Ok(Some(plain.to_owned())),
+        Err(_) => Err(KeysError::Broken { person }),
+    }
+}
+
+/// What is sealed is bound to its person and its purpose: it can't be moved to another field.
+fn context(person: UserId, purpose: &str) -> Vec<u8> {
+    format!("{person} {purpose}").into_bytes()
+}
+
+fn broken(person: UserId, error: AeadError) -> KeysError {
+    match error {
+        AeadError::Random => KeysError::Random,
+        AeadError::Broken => KeysError::Broken { person },
+    }
+}

@@ -1,0 +1,156 @@
+//! Stream KEYS: one subject per person, the last message counts.
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
+use async_nats::jetstream::stream::{
+    DirectGetErrorKind, LastRawMessageErrorKind, RawMessageErrorKind,
+};
+use kernel::UserId;
+use serde::{Deserialize, Serialize};
+
+use super::error::KeysError;
+use crate::topology::KEYS_STREAM;
+
+/// Tries to write a record whose outcome is unknown; each is the identical message.
+const WRITE_TRIES: u32 = 3;
+
+/// What stands on a person's subject.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "record", rename_all = "snake_case")]
+pub(super) enum Record {
+    /// The person's key.
+    Key {
+        /// The fingerprint of the master key.
+        master: String,
+        /// Nonce and ciphertext in base64url.
+        wrapped: String,
+    },
+    /// The key was destroyed.
+    Destroyed {
+        /// Where the key stood, so that whoever finds only half of the work done can end it;
+        /// 0 = there was none.
+        key: u64,
+    },
+}
+
+/// A record and its place.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub(super) record: Record,
+    pub(super) sequence: u64,
+}
+
+/// Reads and writes the stream.
+#[derive(Debug, Clone)]
+pub(super) struct Vault {
+    jetstream: Context,
+}
+
+impl Vault {
+    pub(super) fn new(jetstream: &Context) -> Self {
+        Self {
+            jetstream: jetstream.clone(),
+        }
+    }
+
+    /// The person's record. Any replica may answer that there is one; that there is none is asked
+    /// of the leader.
+    pub(super) async fn read(&self, person: UserId) -> Result<Option<Stored>, KeysError> {
+        let subject = subject(person);
+        let stream = self.jetstream.get_stream_no_info(KEYS_STREAM).await;
+        let stream = stream.map_err(unavailable)?;
+        match stream.direct_get_last_for_subject(&subject).await {
+            Ok(message) => return stored(person, &message).map(Some),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => {}
+            Err(error) => return Err(unavailable(error)),
+        }
+        match stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => stored(person, &message).map(Some),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(unavailable(error)),
+        }
+    }
+
+    /// Writes `record` behind sequence `expected` (0 = the first) and returns what stands there
+    /// afterwards: this record, or what somebody else wrote before.
+    pub(super) async fn write(
+        &self,
+        person: UserId,
+        record: &Record,
+        expected: u64,
+    ) -> Result<Stored, KeysError> {
+        let payload = serde_json::to_vec(record).map_err(unavailable)?;
+        let mut tries = 1;
+        loop {
+            let message = PublishMessage::build()
+                .payload(payload.clone().into())
+                .expected_last_subject_sequence(expected)
+                .expected_stream(KEYS_STREAM);
+            let sent = self.jetstream.send_publish(subject(person), message).await;
+            let acknowledged = match sent {
+                Ok(acknowledgement) => acknowledgement.await,
+                Err(error) => Err(error),
+            };
+            match acknowledged {
+                Ok(ack) => {
+                    return Ok(Stored {
+                        record: record.clone(),
+                        sequence: ack.sequence,
+                    });
+                }
+                // Somebody was there before: another creator, or an earlier try of ours.
+                Err(error) if is_conflict(&error) => {
+                    return self
+                        .read(person)
+                        .await?
+                        .ok_or(KeysError::Missing { person });
+                }
+                Err(error) if tries >= WRITE_TRIES => return Err(unavailable(error)),
+                Err(_) => tries += 1,
+            }
+        }
+    }
+
+    /// Overwrites the message at `sequence` on disk.
+    pub(super) async fn erase(&self, sequence: u64) -> Result<(), KeysError> {
+        let stream = self.jetstream.get_stream_no_info(KEYS_STREAM).await;
+        let stream = stream.map_err(unavailable)?;
+        // Without `no_erase` the server writes random bytes over the record.
+        let Err(error) = stream.delete_message(sequence).await else {
+            return Ok(());
+        };
+        // The server answers "gone already" and "forbidden" with the same code: look.
+        match stream.get_raw_message(sequence).await {
+            Err(gone) if gone.kind() == RawMessageErrorKind::NoMessageFound => Ok(()),
+            Ok(_) | Err(_) => Err(unavailable(error)),
+        }
+    }
+}
+
+fn subject(person: UserId) -> String {
+    format!("key.{person}")
+}
+
+fn stored(person: UserId, message: &StreamMessage) -> Result<Stored, KeysError> {
+    let record = serde_json::from_slice(&message.payload);
+    Ok(Stored {
+        record: record.map_err(|_| KeysError::Broken { person })?,
+        sequence: message.sequence,
+    })
+}
+
+/// 10071 by its kind; 10164, which three replicas answer, by its code.
+fn is_conflict(error: &PublishError) -> bool {
+    let constant = async_nats::jetstream::ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT;
+    let source = std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<async_nats::jetstream::Error>());
+    error.kind() == PublishErrorKind::WrongLastSequence
+        || source.is_some_and(|source| source.error_code() == constant)
+}
+
+fn unavailable(source: impl Into<async_nats::Error>) -> KeysError {
+    KeysError::Unavailable {
+        source: source.into(),
+    }
+}

@@ -1,1 +1,0 @@
-//! Deliveries side by side, in order for each key.

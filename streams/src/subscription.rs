@@ -1,1 +1,0 @@
-//! Events out of a stream.

@@ -1,0 +1,167 @@
+//! What a durable hands out: the event, and how to acknowledge it.
+
+use std::time::Duration;
+
+use async_nats::jetstream::message::Info;
+use async_nats::jetstream::{AckKind, Message};
+use async_nats::{Client, HeaderMap, Request, Subject};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use kernel::Position;
+use thiserror::Error;
+
+use crate::envelope::{DecodeError, RecordedEvent, time_from_nats};
+
+/// How long one acknowledgement may take before it counts as unknown.
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest pause that [`Delivery::retry_after`] takes; longer waits are timers (architecture).
+const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
+
+/// One delivery of one message: acknowledge it, or it comes again.
+#[derive(Debug)]
+pub struct Delivery<T = RecordedEvent> {
+    /// What was delivered.
+    pub event: T,
+    /// Where it stands in its stream.
+    pub position: Position,
+    /// How often the server has delivered it, from 1.
+    pub delivered: u64,
+    client: Client,
+    reply: Subject,
+}
+
+/// Why an acknowledgement is not known to have arrived. The event comes again then.
+#[derive(Debug, Error)]
+#[error("acknowledgement of {position} is not confirmed")]
+pub struct AckError {
+    /// Which delivery.
+    pub position: Position,
+    /// What the client says.
+    #[source]
+    source: async_nats::Error,
+}
+
+impl<T> Delivery<T> {
+    /// `None` when there is nobody to acknowledge to: it was no delivery then.
+    pub(super) fn new(
+        event: T,
+        position: Position,
+        delivered: u64,
+        message: &Message,
+    ) -> Option<Self> {
+        let reply = message.reply.clone()?;
+        Some(Self {
+            event,
+            position,
+            delivered,
+            client: message.context.client(),
+            reply,
+        })
+    }
+
+    /// Acknowledges and waits until the server has confirmed it. Asking twice is harmless.
+    ///
+    /// # Errors
+    /// The server did not answer: the event may come again.
+    pub async fn ack(&self) -> Result<(), AckError> {
+        // async-nats's `double_ack` takes "nobody listens" for a confirmation; a request doesn't.
+        let request = Request::new()
+            .payload(AckKind::Ack.into())
+            .timeout(Some(ACK_TIMEOUT));
+        let answer = self.client.send_request(self.reply.clone(), request).await;
+        answer.map(|_| ()).map_err(|e| self.unconfirmed(e))
+    }
+
+    /// Gives it back: it comes again after `pause`, at most a minute. Later events of its key
+    /// overtake it; a handler that minds returns an error instead and is retried in place.
+    ///
+    /// # Errors
+    /// The connection is closed: it comes again anyway, after the acknowledgement time.
+    pub async fn retry_after(&self, pause: Duration) -> Result<(), AckError> {
+        self.say(AckKind::Nak(Some(pause.min(RETRY_AFTER_MAX))))
+            .await
+    }
+
+    /// "Still working": the acknowledgement time starts anew.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub async fn progress(&self) -> Result<(), AckError> {
+        self.say(AckKind::Progress).await
+    }
+
+    async fn say(&self, kind: AckKind) -> Result<(), AckError> {
+        let said = self.client.publish(self.reply.clone(), kind.into()).await;
+        said.map_err(|e| self.unconfirmed(e))
+    }
+
+    fn unconfirmed(&self, source: impl Into<async_nats::Error>) -> AckError {
+        AckError {
+            position: self.position.clone(),
+            source: source.into(),
+        }
+    }
+}
+
+/// A message as the server stores it, before it is decoded.
+#[derive(Debug)]
+pub struct RawMessage<'a> {
+    /// Where it stands.
+    pub position: Position,
+    /// When the server stored it.
+    pub recorded_at: DateTime<Utc>,
+    /// The subject.
+    pub subject: &'a str,
+    pub(crate) headers: Option<&'a HeaderMap>,
+    /// The body.
+    pub payload: Bytes,
+}
+
+/// The stored message in a delivery; `None` when it is no delivery.
+pub(super) fn raw(message: &Message) -> Option<(RawMessage<'_>, Info<'_>)> {
+    let info = message.info().ok()?;
+    let raw = RawMessage {
+        position: Position::new(info.stream, info.stream_sequence),
+        recorded_at: time_from_nats(info.published),
+        subject: message.subject.as_str(),
+        headers: message.headers.as_ref(),
+        payload: message.payload.clone(),
+    };
+    Some((raw, info))
+}
+
+/// What can come through a durable: events, and due timers.
+pub trait Payload: Send + Sync + Sized + 'static {
+    /// Decodes.
+    ///
+    /// # Errors
+    /// The message is not of this kind.
+    fn read(message: &RawMessage<'_>) -> Result<Self, DecodeError>;
+
+    /// Deliveries of one lane key are handled one after another and in order.
+    fn lane_key(&self) -> &str;
+}
+
+impl Payload for RecordedEvent {
+    fn read(message: &RawMessage<'_>) -> Result<Self, DecodeError> {
+        read_event(message)
+    }
+
+    /// The correlation id, else the aggregate's own id.
+    fn lane_key(&self) -> &str {
+        self.correlation_id
+            .as_deref()
+            .unwrap_or_else(|| self.aggregate_id.as_str())
+    }
+}
+
+pub(super) fn read_event(message: &RawMessage<'_>) -> Result<RecordedEvent, DecodeError> {
+    RecordedEvent::read(
+        message.position.clone(),
+        message.recorded_at,
+        message.subject,
+        message.headers,
+        message.payload.clone(),
+    )
+}

@@ -1,0 +1,370 @@
+//! A durable that `provision` made: one active process, explicit acknowledgement, no end.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use async_nats::HeaderValue;
+use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
+use async_nats::jetstream::consumer::{self, PullConsumer};
+use async_nats::jetstream::stream::ConsumerError;
+use async_nats::jetstream::{AckKind, Context, Message};
+use futures::StreamExt;
+use tokio::time::Instant;
+
+use super::delivery::raw;
+use super::takeover::{Takeover, Verdict};
+use super::{Backoff, Delivery, Payload, SubscribeError, SubscriptionError};
+use crate::connection::Connection;
+use crate::envelope::RecordedEvent;
+use crate::topology::DurableSpec;
+
+/// Longest wait of one pull request. Pulling is also what keeps the pin, so it must be well below
+/// the durable's priority time-out.
+const PULL_EXPIRES_MAX: Duration = Duration::from_secs(3);
+/// Pull requests within one priority time-out, at least.
+const PULLS_PER_PIN: u32 = 2;
+/// A heartbeat may take at most half of a pull request, says the server; a little less.
+const HEARTBEAT_SHARE: f64 = 0.45;
+/// Missing heartbeats in a row before it is rebuilt.
+const MISSED_HEARTBEATS_MAX: u32 = 3;
+/// Pause after the first failure, doubled each time.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause between attempts.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How often a worker that gets nothing looks whether a dead one has left something.
+const LEFT_OVER_CHECK: Duration = Duration::from_secs(1);
+/// What can't be read comes again after this time: it is never skipped, and never acknowledged.
+const UNREADABLE_RETRY_AFTER: Duration = Duration::from_mins(1);
+
+/// How much a durable subscription may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DurableLimits {
+    /// Messages asked for at once. The durable's own limit of unacknowledged messages also holds.
+    pub prefetch: usize,
+}
+
+impl Default for DurableLimits {
+    /// 64 messages: enough to hide the round trip, few enough to be handled in time.
+    fn default() -> Self {
+        Self { prefetch: 64 }
+    }
+}
+
+/// The deliveries of one durable.
+///
+/// Of all processes that bind the same durable, the server pins one; the others wait. When the
+/// pinned one is gone for the durable's priority time-out, the next is pinned and gets everything
+/// that was not acknowledged, oldest first. This is for availability, not for exclusivity: a
+/// stalled process may still be working on what another one has taken over.
+pub struct DurableSubscription<T: Payload = RecordedEvent> {
+    jetstream: Context,
+    stream: String,
+    durable: String,
+    limits: DurableLimits,
+    group: Option<String>,
+    live: Option<pull::Stream>,
+    takeover: Takeover,
+    missed_heartbeats: u32,
+    next_check: Instant,
+    backoff: Backoff,
+    payload: PhantomData<fn() -> T>,
+}
+
+impl Connection {
+    /// Binds the durable of `spec`; it must be there.
+    ///
+    /// # Errors
+    /// It isn't, or this role may not see it, or the server does not answer.
+    pub async fn durable(
+        &self,
+        spec: &DurableSpec,
+        limits: DurableLimits,
+    ) -> Result<DurableSubscription, SubscribeError> {
+        DurableSubscription::bind(self, spec.stream, spec.name, limits).await
+    }
+}
+
+impl<T: Payload> DurableSubscription<T> {
+    /// Binds `durable` on `stream`; it must be there.
+    ///
+    /// # Errors
+    /// As [`Connection::durable`].
+    pub async fn bind(
+        connection: &Connection,
+        stream: &str,
+        durable: &str,
+        limits: DurableLimits,
+    ) -> Result<Self, SubscribeError> {
+        let mut subscription = Self {
+            jetstream: connection.jetstream().clone(),
+            stream: stream.to_owned(),
+            durable: durable.to_owned(),
+            limits,
+            group: None,
+            live: None,
+            takeover: Takeover::default(),
+            missed_heartbeats: 0,
+            next_check: Instant::now() + LEFT_OVER_CHECK,
+            backoff: Backoff::new(RETRY_FIRST, RETRY_MAX),
+            payload: PhantomData,
+        };
+        let consumer = subscription.info().await;
+        let consumer = consumer.map_err(|source| SubscribeError {
+            stream: stream.to_owned(),
+            durable: durable.to_owned(),
+            source,
+        })?;
+        // Pull at once: whoever pulls first is pinned. A failure here is mended by `next`.
+        subscription.take_left_overs(consumer.cached_info()).await;
+        subscription.live = subscription.pull(&consumer).await.ok();
+        Ok(subscription)
+    }
+
+    /// The durable's name.
+    pub fn name(&self) -> &str {
+        &self.durable
+    }
+
+    /// The next delivery; waits for it as long as it takes, also as a standby. Cancel-safe: a
+    /// delivery that is lost on the way is not acknowledged and comes again.
+    ///
+    /// # Errors
+    /// A message can't be read. It stays, comes again after a minute, and the next call goes on
+    /// with the others.
+    pub async fn next(&mut self) -> Result<Delivery<T>, SubscriptionError> {
+        loop {
+            let Some(live) = self.live.as_mut() else {
+                self.connect().await;
+                continue;
+            };
+            let message = tokio::select! {
+                biased;
+                message = live.next() => message,
+                () = tokio::time::sleep_until(self.next_check) => {
+                    self.check_left_overs().await;
+                    continue;
+                }
+            };
+            match message {
+                Some(Ok(message)) => {
+                    if let Some(delivery) = self.admit(message).await? {
+                        return Ok(delivery);
+                    }
+                }
+                Some(Err(error)) => self.stumble(&error),
+                None => self.rebuild("its messages ended"),
+            }
+        }
+    }
+
+    /// Gives the pin back, so that a standby needn't wait for the time-out. What is not
+    /// acknowledged comes again there.
+    pub async fn release(mut self) {
+        self.live = None;
+        let (Some(pin), Some(group)) = (self.takeover.pin(), self.group.as_deref()) else {
+            return;
+        };
+        let Ok(consumer) = self.info().await else {
+            return;
+        };
+        let groups = &consumer.cached_info().priority_groups;
+        let ours = groups
+            .iter()
+            .any(|state| state.group == group && state.pinned_client_id.as_deref() == Some(pin));
+        if !ours {
+            return;
+        }
+        if let Ok(stream) = self.jetstream.get_stream_no_info(&self.stream).await
+            && let Err(error) = stream.unpin_consumer(&self.durable, group).await
+        {
+            tracing::debug!(durable = self.durable, error = %error, "the pin runs out by itself");
+        }
+    }
+
+    /// Takes a message in: hands it out, or makes the durable begin again at its floor.
+    async fn admit(&mut self, message: Message) -> Result<Option<Delivery<T>>, SubscriptionError> {
+        let Some((raw, info)) = raw(&message) else {
+            self.rebuild("a message without delivery information");
+            return Ok(None);
+        };
+        self.missed_heartbeats = 0;
+        self.next_check = Instant::now() + LEFT_OVER_CHECK;
+        self.backoff.worked();
+        let headers = message.headers.as_ref();
+        let pin = headers.and_then(|h| h.get_last(async_nats::header::NATS_PIN_ID));
+        let pin = pin
+            .filter(|_| self.group.is_some())
+            .map(HeaderValue::as_str);
+        match self.takeover.judge(pin, info.consumer_sequence) {
+            Verdict::Deliver => {}
+            Verdict::Drop => return Ok(None),
+            Verdict::Reset => {
+                if self.begin(pin.unwrap_or_default()).await {
+                    return Ok(None);
+                }
+            }
+        }
+        let delivered = u64::try_from(info.delivered).unwrap_or(1);
+        match T::read(&raw) {
+            Ok(event) => Ok(Delivery::new(event, raw.position, delivered, &message)),
+            Err(source) => {
+                let later = AckKind::Nak(Some(UNREADABLE_RETRY_AFTER));
+                if let Err(error) = message.ack_with(later).await {
+                    tracing::debug!(durable = self.durable, error = %error, "it comes again by itself");
+                }
+                metrics::counter!("streams_unreadable_total", "durable" => self.durable.clone())
+                    .increment(1);
+                let position = raw.position;
+                let source = Box::new(source);
+                Err(SubscriptionError::Unreadable { position, source })
+            }
+        }
+    }
+
+    /// Nothing comes. That may be because a worker died with deliveries in its hands: without a
+    /// newer event nobody is pinned, and they would rest until the acknowledgement time.
+    async fn check_left_overs(&mut self) {
+        if let Ok(consumer) = self.info().await {
+            self.take_left_overs(consumer.cached_info()).await;
+        }
+        self.next_check = Instant::now() + LEFT_OVER_CHECK;
+    }
+
+    async fn take_left_overs(&mut self, info: &consumer::Info) {
+        let Some(state) = info.priority_groups.first() else {
+            return;
+        };
+        if self
+            .takeover
+            .nobody_works(state.pinned_client_id.as_deref())
+            && info.num_ack_pending > 0
+            && let Err(error) = self.reset().await
+        {
+            tracing::warn!(
+                durable = self.durable,
+                error,
+                "what a dead worker left comes late"
+            );
+        }
+    }
+
+    /// The first delivery under `pin`: others may be outstanding. False when the server refuses a
+    /// reset: what the last worker left comes after the acknowledgement time then.
+    async fn begin(&mut self, pin: &str) -> bool {
+        let reset = self.reset().await;
+        self.takeover.begin(pin, reset.is_ok());
+        let (durable, stream) = (&self.durable, &self.stream);
+        match &reset {
+            Ok(()) => {
+                tracing::info!(
+                    durable,
+                    stream,
+                    "active: begins at the acknowledgement floor"
+                );
+            }
+            Err(error) => {
+                tracing::warn!(durable, error, "active, but the durable could not be reset");
+            }
+        }
+        reset.is_ok()
+    }
+
+    /// Makes the durable give everything out again that is not acknowledged, oldest first.
+    async fn reset(&self) -> Result<(), String> {
+        let stream = self.jetstream.get_stream_no_info(&self.stream).await;
+        let stream = stream.map_err(|error| error.to_string())?;
+        let reset = stream.reset_consumer(&self.durable, None).await;
+        reset.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    fn stumble(&mut self, error: &pull::MessagesError) {
+        if error.kind() == MessagesErrorKind::MissingHeartbeat {
+            self.missed_heartbeats += 1;
+            if self.missed_heartbeats < MISSED_HEARTBEATS_MAX {
+                tracing::debug!(durable = self.durable, "missed a heartbeat");
+                return;
+            }
+        }
+        self.rebuild(&error.to_string());
+    }
+
+    fn rebuild(&mut self, why: &str) {
+        metrics::counter!("streams_subscription_rebuilds_total", "stream" => self.stream.clone())
+            .increment(1);
+        let pause = self.backoff.failed();
+        tracing::warn!(
+            durable = self.durable,
+            stream = self.stream,
+            ?pause,
+            why,
+            "durable subscription starts anew"
+        );
+        self.missed_heartbeats = 0;
+        self.live = None;
+    }
+
+    /// Binds again. A failure is logged and waited for.
+    async fn connect(&mut self) {
+        self.backoff.wait().await;
+        let pulled = match self.info().await {
+            Ok(consumer) => {
+                self.take_left_overs(consumer.cached_info()).await;
+                self.pull(&consumer).await
+            }
+            Err(error) => Err(error.into()),
+        };
+        match pulled {
+            Ok(live) => self.live = Some(live),
+            Err(error) => {
+                let pause = self.backoff.failed();
+                tracing::warn!(durable = self.durable, stream = self.stream, ?pause, error = %error, "durable can't be bound yet");
+            }
+        }
+    }
+
+    async fn info(&self) -> Result<PullConsumer, ConsumerError> {
+        self.jetstream
+            .get_consumer_from_stream(&self.durable, &self.stream)
+            .await
+    }
+
+    async fn pull(&mut self, consumer: &PullConsumer) -> Result<pull::Stream, async_nats::Error> {
+        let config = &consumer.cached_info().config;
+        let group = config.priority_groups.first().cloned();
+        let expires = pull_expires(config.priority_timeout);
+        let builder = consumer
+            .stream()
+            .max_messages_per_batch(self.limits.prefetch.max(1))
+            .expires(expires)
+            .heartbeat(expires.mul_f64(HEARTBEAT_SHARE));
+        let builder = match group.clone() {
+            Some(group) => builder.group(group),
+            None => builder,
+        };
+        self.group = group;
+        Ok(builder.messages().await?)
+    }
+}
+
+/// How long one pull waits, so that several fit into the time after which a silent process loses
+/// its pin (zero: the durable has none).
+fn pull_expires(priority_timeout: Duration) -> Duration {
+    if priority_timeout.is_zero() {
+        return PULL_EXPIRES_MAX;
+    }
+    (priority_timeout / PULLS_PER_PIN).min(PULL_EXPIRES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_worker_pulls_often_enough_to_keep_its_pin() {
+        for seconds in [2, 5, 20, 120] {
+            let timeout = Duration::from_secs(seconds);
+            assert!(pull_expires(timeout) * PULLS_PER_PIN <= timeout);
+        }
+        assert_eq!(pull_expires(Duration::ZERO), PULL_EXPIRES_MAX);
+    }
+}

@@ -1,0 +1,25 @@
+//! Reading streams: in order from a position, or through a durable with acknowledgements.
+//!
+//! ```text
+//!   ordered   projectors, caches   the reader keeps the position, nothing to acknowledge
+//!   durable   sagas, reactors      the server keeps it; one active process, the others stand by
+//!   delivery  what a durable hands out, and how to acknowledge it
+//!   takeover  a new active process gets what the old one left: first, and in order
+//!   backoff   how long to wait after a failure
+//! ```
+//!
+//! Neither ends because the server is away: both wait, log, and start anew where they were.
+
+mod backoff;
+mod delivery;
+mod durable;
+mod error;
+mod ordered;
+mod takeover;
+
+pub use delivery::{AckError, Delivery, Payload, RawMessage};
+pub use durable::{DurableLimits, DurableSubscription};
+pub use error::{SubscribeError, SubscriptionError};
+pub use ordered::OrderedSubscription;
+
+pub(crate) use backoff::{Backoff, pause};

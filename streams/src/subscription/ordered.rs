@@ -1,0 +1,348 @@
+//! Every event of a stream from a position on: once, in order, whatever the server does.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
+use async_nats::jetstream::{self, Context};
+use futures::{FutureExt, StreamExt};
+use kernel::Position;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::delivery::{raw, read_event};
+use super::{Backoff, SubscriptionError};
+use crate::connection::Connection;
+use crate::envelope::RecordedEvent;
+
+/// Messages asked for at once: bounds what a slow reader holds.
+const PULL_BATCH: usize = 500;
+/// How long one pull request waits at the server.
+const PULL_EXPIRES: Duration = Duration::from_secs(30);
+/// The server says at least this often that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Missing heartbeats in a row (each noticed after twice the interval) before it is rebuilt.
+const MISSED_HEARTBEATS_MAX: u32 = 2;
+/// The server forgets a consumer that nobody pulls from after this time.
+const INACTIVE_THRESHOLD: Duration = Duration::from_mins(1);
+/// How often to look whether the connection was made anew (the consumer may be gone then).
+const RECONNECT_CHECK: Duration = Duration::from_millis(500);
+/// Pause after the first failed attempt to start, doubled each time.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause between attempts.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// A stream's events from a position on.
+///
+/// It stands on an ephemeral pull consumer of its own under a new name per start. Whatever
+/// goes wrong (server away, consumer forgotten, a delivery lost on the way), it starts a new one
+/// behind the last event that it has read; what comes twice is dropped.
+pub struct OrderedSubscription {
+    jetstream: Context,
+    stream: String,
+    /// The last sequence that was read.
+    read: u64,
+    /// Of the last message within the present consumer: a gap here is a lost delivery.
+    consumer_sequence: u64,
+    live: Option<Live>,
+    /// Events behind `read`, as the server said last.
+    pending: Option<u64>,
+    missed_heartbeats: u32,
+    backoff: Backoff,
+    /// Read, but not handed out yet: a batch in the making outlives a canceled future.
+    waiting: VecDeque<Result<RecordedEvent, SubscriptionError>>,
+}
+
+struct Live {
+    messages: pull::Stream,
+    /// How often the client had connected when this began.
+    connects: u64,
+}
+
+impl Connection {
+    /// The events of `stream` behind position `after` (0 = all of them). Nothing is asked of the
+    /// server before the first read.
+    pub fn ordered(&self, stream: &str, after: u64) -> OrderedSubscription {
+        OrderedSubscription::new(self.jetstream(), stream, after)
+    }
+}
+
+impl OrderedSubscription {
+    fn new(jetstream: &Context, stream: &str, after: u64) -> Self {
+        Self {
+            jetstream: jetstream.clone(),
+            stream: stream.to_owned(),
+            read: after,
+            consumer_sequence: 0,
+            live: None,
+            pending: None,
+            missed_heartbeats: 0,
+            backoff: Backoff::new(RETRY_FIRST, RETRY_MAX),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Waits until the server has been reached, so that [`Self::pending`] is known even when
+    /// nothing comes. Cancel-safe, may be called again.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn start(&mut self) -> Result<(), SubscriptionError> {
+        while self.live.is_none() {
+            self.connect().await?;
+        }
+        Ok(())
+    }
+
+    /// The next event; waits for it as long as it takes. Cancel-safe.
+    ///
+    /// # Errors
+    /// The log is damaged (a gap, an end before our position) or an event can't be read. A gap and
+    /// a log that is too short are reported again by the next call; behind an unreadable event the
+    /// next call goes on, so a reader that must not skip it stops here.
+    pub async fn next(&mut self) -> Result<RecordedEvent, SubscriptionError> {
+        if let Some(first) = self.waiting.pop_front() {
+            return first;
+        }
+        self.receive().await
+    }
+
+    /// Waits for one event, then takes what is there, up to `max`. While the server has said that
+    /// more is on its way, waits for that too, but never longer than `linger`. Cancel-safe; never
+    /// empty when `max` is above 0.
+    ///
+    /// # Errors
+    /// As [`Self::next`]; events read before the error are handed out first.
+    pub async fn next_batch(
+        &mut self,
+        max: usize,
+        linger: Duration,
+    ) -> Result<Vec<RecordedEvent>, SubscriptionError> {
+        if self.waiting.is_empty() && max > 0 {
+            let first = self.receive().await;
+            self.waiting.push_back(first);
+        }
+        let until = Instant::now() + linger;
+        while self.waiting.len() < max && self.waiting.back().is_some_and(Result::is_ok) {
+            let Some(next) = self.receive_until(until).await else {
+                break;
+            };
+            self.waiting.push_back(next);
+        }
+        self.hand_out(max)
+    }
+
+    /// How many events lie behind what was handed out, as far as the server has said.
+    /// `None` until it was reached.
+    pub fn pending(&self) -> Option<u64> {
+        let waiting = u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
+        self.pending.map(|behind| behind.saturating_add(waiting))
+    }
+
+    /// Has everything been handed out that the log held when the server spoke last?
+    pub fn caught_up(&self) -> bool {
+        self.pending() == Some(0)
+    }
+
+    /// The stream's name.
+    pub fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    fn hand_out(&mut self, max: usize) -> Result<Vec<RecordedEvent>, SubscriptionError> {
+        let mut batch = Vec::with_capacity(self.waiting.len().min(max));
+        while batch.len() < max {
+            match self.waiting.pop_front() {
+                Some(Ok(event)) => batch.push(event),
+                Some(Err(error)) if batch.is_empty() => return Err(error),
+                Some(Err(error)) => {
+                    self.waiting.push_front(Err(error));
+                    break;
+                }
+                None => break,
+            }
+        }
+        Ok(batch)
+    }
+
+    /// What is there now; waits up to `until` only while the server has more.
+    async fn receive_until(
+        &mut self,
+        until: Instant,
+    ) -> Option<Result<RecordedEvent, SubscriptionError>> {
+        if let Some(there) = self.receive().now_or_never() {
+            return Some(there);
+        }
+        if self.pending == Some(0) {
+            return None;
+        }
+        tokio::time::timeout_at(until, self.receive()).await.ok()
+    }
+
+    /// The next event from the server. Cancel-safe: the state changes only between the awaits.
+    async fn receive(&mut self) -> Result<RecordedEvent, SubscriptionError> {
+        loop {
+            let Some(live) = self.live.as_mut() else {
+                self.connect().await?;
+                continue;
+            };
+            let message = tokio::select! {
+                biased;
+                message = live.messages.next() => message,
+                () = tokio::time::sleep(RECONNECT_CHECK) => {
+                    if live.connects != connects(&self.jetstream) {
+                        self.rebuild("the connection was made anew");
+                    }
+                    continue;
+                }
+            };
+            match message {
+                Some(Ok(message)) => {
+                    if let Some(event) = self.accept(&message)? {
+                        return Ok(event);
+                    }
+                }
+                Some(Err(error)) => self.stumble(&error),
+                None => self.rebuild("the consumer's messages ended"),
+            }
+        }
+    }
+
+    /// Checks that this is the message that must come now, and decodes it.
+    fn accept(
+        &mut self,
+        message: &jetstream::Message,
+    ) -> Result<Option<RecordedEvent>, SubscriptionError> {
+        let Some((raw, info)) = raw(message) else {
+            self.rebuild("a message without delivery information");
+            return Ok(None);
+        };
+        if info.consumer_sequence != self.consumer_sequence + 1 {
+            self.rebuild("a delivery was lost");
+            return Ok(None);
+        }
+        self.consumer_sequence += 1;
+        self.missed_heartbeats = 0;
+        if info.stream_sequence <= self.read {
+            self.rebuild("the server went backwards");
+            return Ok(None);
+        }
+        if info.stream_sequence != self.read + 1 {
+            let error = SubscriptionError::Gap {
+                expected: Position::new(self.stream.as_str(), self.read + 1),
+                found: info.stream_sequence,
+            };
+            self.rebuild("the log has a gap");
+            return Err(error);
+        }
+        self.read = info.stream_sequence;
+        self.pending = Some(info.pending);
+        self.backoff.worked();
+        match read_event(&raw) {
+            Ok(event) => Ok(Some(event)),
+            Err(source) => Err(SubscriptionError::Unreadable {
+                position: raw.position,
+                source: Box::new(source),
+            }),
+        }
+    }
+
+    fn stumble(&mut self, error: &pull::MessagesError) {
+        if error.kind() == MessagesErrorKind::MissingHeartbeat {
+            self.missed_heartbeats += 1;
+            if self.missed_heartbeats < MISSED_HEARTBEATS_MAX {
+                tracing::debug!(stream = self.stream, "missed a heartbeat");
+                return;
+            }
+        }
+        self.rebuild(&error.to_string());
+    }
+
+    /// Gives the present consumer up; the next read starts a new one behind `read`.
+    fn rebuild(&mut self, why: &str) {
+        metrics::counter!("streams_subscription_rebuilds_total", "stream" => self.stream.clone())
+            .increment(1);
+        let pause_ms = self.backoff.failed().as_millis();
+        tracing::warn!(stream = self.stream, position = self.read, %pause_ms, why, "ordered subscription starts anew");
+        self.live = None;
+    }
+
+    /// Makes a consumer behind `read`. A failure is logged and waited for, not returned.
+    async fn connect(&mut self) -> Result<(), SubscriptionError> {
+        self.backoff.wait().await;
+        let connects = connects(&self.jetstream);
+        match self.open().await {
+            Ok((messages, pending)) => {
+                if pending == 0 {
+                    self.must_not_be_ahead().await?;
+                }
+                self.consumer_sequence = 0;
+                self.missed_heartbeats = 0;
+                self.pending = Some(pending);
+                self.live = Some(Live { messages, connects });
+            }
+            Err(error) => {
+                let pause_ms = self.backoff.failed().as_millis();
+                tracing::warn!(stream = self.stream, error = %error, %pause_ms, "no consumer yet");
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<(pull::Stream, u64), async_nats::Error> {
+        let config = pull::Config {
+            name: Some(format!("ordered-{}", Uuid::new_v4().simple())),
+            description: Some("ordered subscription".to_owned()),
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: self.read + 1,
+            },
+            ack_policy: AckPolicy::None,
+            inactive_threshold: INACTIVE_THRESHOLD,
+            num_replicas: 1,
+            memory_storage: true,
+            ..pull::Config::default()
+        };
+        let consumer: PullConsumer = self
+            .jetstream
+            .create_consumer_on_stream(config, &self.stream)
+            .await?;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(PULL_BATCH)
+            .expires(PULL_EXPIRES)
+            .heartbeat(HEARTBEAT)
+            .messages()
+            .await?;
+        Ok((messages, consumer.cached_info().num_pending))
+    }
+
+    /// Nothing pending is either "at the end" or "beyond it": the leader knows.
+    async fn must_not_be_ahead(&mut self) -> Result<(), SubscriptionError> {
+        if self.read == 0 {
+            return Ok(());
+        }
+        let last = match self.jetstream.get_stream(&self.stream).await {
+            Ok(stream) => stream.cached_info().state.last_sequence,
+            Err(error) => {
+                tracing::warn!(stream = self.stream, error = %error, "the log's end is not known");
+                return Ok(());
+            }
+        };
+        if last < self.read {
+            self.backoff.failed();
+            return Err(SubscriptionError::Ahead {
+                position: Position::new(self.stream.as_str(), self.read),
+                last,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn connects(jetstream: &Context) -> u64 {
+    let statistics = jetstream.client().statistics();
+    statistics
+        .connects
+        .load(std::sync::atomic::Ordering::Relaxed)
+}
