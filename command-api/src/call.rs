@@ -2,7 +2,6 @@
 //! version, in which trace.
 
 use axum::extract::FromRequestParts;
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 use chrono::Utc;
 use edge::idempotency::derive_id;
@@ -51,13 +50,7 @@ impl Call {
     /// # Errors
     /// 400 without a key.
     pub(crate) fn required_id(&self, purpose: &str) -> Result<Uuid, Problem> {
-        let key = self.key.as_ref().ok_or_else(|| {
-            Problem::new(
-                StatusCode::BAD_REQUEST,
-                "idempotency_key_required",
-                "send the header Idempotency-Key: it makes trying again safe",
-            )
-        })?;
+        let key = self.key.as_ref().ok_or_else(IdempotencyKey::required)?;
         Ok(self.derive(purpose, key))
     }
 

@@ -16,6 +16,7 @@ use streams::{ExecuteError, LoadError, TogetherRefusal};
 use user::{EmailRefusal, UserRefusal};
 
 use crate::personal::PersonalError;
+use crate::problems::problem;
 use crate::questions::NoAnswer;
 
 /// Where a refusal belongs: its status, and the field that it is about.
@@ -120,7 +121,7 @@ impl Placed for OrderRefusal {
 /// A refusal as the client sees it.
 pub(crate) fn of_refusal<R: Placed>(refusal: &R) -> Problem {
     let (status, pointer) = refusal.place();
-    let problem = Problem::new(status, refusal.code(), refusal.to_string());
+    let problem = problem(status, refusal.code(), refusal.to_string());
     match pointer {
         Some(pointer) => problem.at(pointer, refusal.to_string()),
         None => problem,

@@ -19,6 +19,7 @@ use crate::api::Api;
 use crate::call::Call;
 use crate::error;
 use crate::outcomes::{Ending, Waiter};
+use crate::problems::problem;
 use crate::questions::Age;
 use crate::write::Written;
 
@@ -121,12 +122,12 @@ async fn may_order(api: &Api, call: &Call) -> Result<(), Problem> {
     let standing = api.questions.standing(user_id, age(call, "USER")).await;
     match standing.map_err(error::of_question)? {
         Standing::Active => Ok(()),
-        Standing::Suspended => Err(Problem::new(
+        Standing::Suspended => Err(problem(
             StatusCode::FORBIDDEN,
             "user_suspended",
             "the account is suspended: it can't place orders",
         )),
-        Standing::Unknown => Err(Problem::new(
+        Standing::Unknown => Err(problem(
             StatusCode::FORBIDDEN,
             "user_unknown",
             "nobody is registered under the token's subject: it can't place orders",
@@ -169,7 +170,7 @@ fn line(index: usize, wanted: &Wanted, offer: Option<&Offer>) -> Result<Line, Pr
         let pointer = format!("/lines/{index}/{field}");
         Problem {
             errors: vec![FieldError::new(pointer, detail.clone())],
-            ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+            ..problem(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
         }
     };
     let sku = &wanted.sku;

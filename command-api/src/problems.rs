@@ -1,9 +1,26 @@
 //! What this API's refusals are called and what helps: the pages behind `/problems/<code>`.
 
+use std::borrow::Cow;
+
+use axum::http::StatusCode;
+use edge::Problem;
 use edge::problem::Page;
 
 const fn page(code: &'static str, title: &'static str, cure: &'static str) -> Page {
     Page { code, title, cure }
+}
+
+/// A problem of this API under the title that its page has.
+pub(crate) fn problem(
+    status: StatusCode,
+    code: impl Into<Cow<'static, str>>,
+    detail: impl Into<String>,
+) -> Problem {
+    let mut problem = Problem::new(status, code, detail);
+    if let Some(page) = PAGES.iter().find(|page| page.code == problem.code) {
+        problem.title = Cow::Borrowed(page.title);
+    }
+    problem
 }
 
 /// The refusals of this API's calls; the pages that every role has are [`edge::problem::COMMON`].

@@ -42,7 +42,8 @@ pub struct NoAnswer {
 }
 
 impl NoAnswer {
-    fn of(context: &'static str, source: impl Into<BoxError>) -> Self {
+    /// Of `context`, because of `source`.
+    pub fn of(context: &'static str, source: impl Into<BoxError>) -> Self {
         Self {
             context,
             source: source.into(),

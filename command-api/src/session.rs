@@ -19,6 +19,7 @@ use crate::api::Api;
 use crate::email::Email;
 use crate::error;
 use crate::password::Attempt;
+use crate::problems::problem;
 
 pub(crate) fn routes() -> Router<Api> {
     Router::new().route("/v1/sessions", post(open))
@@ -39,16 +40,16 @@ async fn open(State(api): State<Api>, Body(body): Body<OpenSession>) -> Result<R
     let known = known_hash(&api, &user).await?;
     if !api.passwords.verify(body.password, known).await? {
         let detail = "no account has this email address and password";
-        return Err(Problem::unauthorized("credentials_wrong", detail));
+        return Err(problem(
+            StatusCode::UNAUTHORIZED,
+            "credentials_wrong",
+            detail,
+        ));
     }
     api.throttle.succeeded(claim);
     if user.standing() != Standing::Active {
         let detail = "the account is suspended";
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "user_suspended",
-            detail,
-        ));
+        return Err(problem(StatusCode::FORBIDDEN, "user_suspended", detail));
     }
     let token = api
         .signer

@@ -19,6 +19,7 @@ use crate::call::Call;
 use crate::email::Email;
 use crate::error;
 use crate::password::NewPassword;
+use crate::problems::problem;
 use crate::write::{Created, Written};
 
 pub(crate) fn routes() -> Router<Api> {
@@ -127,7 +128,7 @@ fn refused(refusal: &TogetherRefusal) -> Problem {
         .or_else(|| error::of_value::<UserRefusal>(&refusal.value))
         .unwrap_or_else(|| {
             let code = refusal.code.clone();
-            Problem::new(StatusCode::CONFLICT, code, refusal.message.clone())
+            problem(StatusCode::CONFLICT, code, refusal.message.clone())
         })
 }
 

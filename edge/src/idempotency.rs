@@ -52,7 +52,8 @@ impl IdempotencyKey {
         Ok(value.to_str().ok().map(|key| Self(key.to_owned())))
     }
 
-    fn required() -> Problem {
+    /// 400: a call that must be safe to try again came without a key.
+    pub fn required() -> Problem {
         Problem::new(
             StatusCode::BAD_REQUEST,
             "idempotency_key_required",

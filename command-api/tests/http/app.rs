@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use command_api::{Api, Config, Deps, Local, Personal, PersonalError};
+use command_api::{Api, Config, Deps, Local, Personal, PersonalError, Questions};
 use edge::auth::{KeySet, Principal, Signer};
 use kernel::{Sealed, UserId};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
@@ -114,13 +114,19 @@ impl App {
     }
 
     pub(crate) fn hosting(config: &Config) -> Self {
+        let streams = Streams::in_memory();
+        let questions = Arc::new(Local(streams.clone()));
+        Self::asking(config, streams, questions)
+    }
+
+    /// Over this store, with somebody else to ask.
+    pub(crate) fn asking(config: &Config, streams: Streams, questions: Arc<dyn Questions>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let keys = KeySet::create_if_missing(&folder.path().join("jwt")).unwrap();
-        let streams = Streams::in_memory();
         let api = Api::new(Deps {
             streams: streams.clone(),
             personal: Arc::new(MemoryKeys::new()),
-            questions: Arc::new(Local(streams.clone())),
+            questions,
             token_keys: keys.clone(),
             digest_key: DigestKey::parse(&"A".repeat(43)).unwrap(),
         })

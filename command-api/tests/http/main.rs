@@ -8,5 +8,7 @@
 
 mod app;
 mod catalog;
+mod documents;
 mod orders;
+mod placing;
 mod users;

@@ -1,0 +1,67 @@
+//! What the API says about itself: its keys, and the pages behind problem types.
+
+use axum::body::Body;
+use axum::http::Request;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+
+use crate::app::{Answer, App, NOT_FOUND};
+
+async fn get(app: &App, path: &str) -> Answer {
+    app.request(Request::get(path).body(Body::empty()).unwrap())
+        .await
+}
+
+#[tokio::test]
+async fn tokens_name_a_published_key() {
+    let app = App::new();
+    let keys = get(&app, "/.well-known/jwks.json").await.must(200).body;
+    let token = app.operator().token;
+    let header = URL_SAFE_NO_PAD
+        .decode(token.split('.').next().unwrap())
+        .unwrap();
+    let header: Value = serde_json::from_slice(&header).unwrap();
+    assert_eq!(header["alg"], "EdDSA");
+    assert_eq!(keys["keys"][0]["kid"], header["kid"]);
+    assert_eq!(keys["keys"][0]["crv"], "Ed25519");
+    assert!(
+        keys["keys"][0].get("d").is_none(),
+        "the private half stays here"
+    );
+}
+
+#[tokio::test]
+async fn a_problems_type_can_be_looked_up() {
+    let app = App::new();
+    let operator = app.operator();
+    for (path, body) in [
+        ("/v1/nowhere", "{}"),
+        ("/v1/products", "{"),
+        ("/v1/products", ""),
+        ("/v1/products/tea/publish", "{}"),
+        (
+            "/v1/sessions",
+            r#"{"email": "ann@example.com", "password": "wrong"}"#,
+        ),
+    ] {
+        let problem = app
+            .post(path)
+            .by(&operator)
+            .header("content-type", "application/json")
+            .raw(body)
+            .await;
+        let page = get(&app, problem.body["type"].as_str().unwrap())
+            .await
+            .must(200);
+        let title = problem.body["title"].as_str().unwrap();
+        assert!(page.body.as_str().unwrap().contains(title), "{}", page.body);
+        assert_eq!(problem.body["instance"], path);
+    }
+    get(&app, "/problems/nonsense")
+        .await
+        .refused(NOT_FOUND, "not_found", "");
+    let method = get(&app, "/v1/products").await;
+    method.refused(405, "method_not_allowed", "");
+    assert_eq!(method.header("allow"), "POST");
+}
