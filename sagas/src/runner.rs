@@ -215,8 +215,12 @@ impl Runner {
         };
         match self.bus.ask(&ask, ASK_TIMEOUT).await {
             Ok(Answer::Done { already, .. }) => {
-                self.answered.insert(due.ask_id, ());
                 let fact = if already { due.already() } else { None };
+                if fact.is_none() {
+                    // Its fact comes by a stream. An answer that is a fact itself is asked for
+                    // again until it is taken in.
+                    self.answered.insert(due.ask_id, ());
+                }
                 Ok(fact.map(|fact| (due.ask_id, fact)))
             }
             Ok(Answer::Refused { code, message, .. }) => {

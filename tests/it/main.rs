@@ -1,1 +1,15 @@
-//! End-to-end tests on the real servers.
+//! End-to-end tests on the real servers, in one binary.
+//!
+//! Nothing is mocked: nats-server, Postgres, SMTP and the payment simulator are real processes,
+//! found or fetched by `devstack`. What can't be found fails the test and says how to get it.
+
+mod app;
+mod bad_input;
+mod contention;
+mod deploy;
+mod documents;
+mod kill;
+mod projections;
+mod stale;
+mod store;
+mod stories;

@@ -1,0 +1,101 @@
+//! `orders`: whole flows, from POST to confirmed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use millrace::client::{CartLine, Shop, cart};
+use reqwest::Method;
+use uuid::Uuid;
+
+use crate::Args;
+use crate::load::closed_loop;
+use crate::reference::{self, Publisher};
+use crate::report::Row;
+use crate::shop::Stack;
+
+/// How many orders are under way at the same time.
+const IN_FLIGHT: [usize; 3] = [1, 16, 64];
+
+/// How many products the orders are spread over, so that no SKU is hot.
+const PRODUCTS: usize = 64;
+
+/// How many of each are there: more than a run can sell.
+const STOCK: u32 = 1_000_000;
+
+/// Events of a confirmed one-line order over all streams (domain.md), the intent's record included.
+const EVENTS_PER_ORDER: f64 = 17.0;
+
+/// performance.md: orders a second times events an order, over the raw publish rate at 64 in flight.
+const TARGET: f64 = 0.3;
+
+pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> {
+    let jetstream = stack.jetstream().await?;
+    reference::prepare(&jetstream).await?;
+    let mut skus = Vec::new();
+    for _ in 0..PRODUCTS {
+        skus.push(stack.product(STOCK).await?);
+    }
+    let skus = Arc::new(skus);
+    let customer = stack.customer().await?;
+    let shop = Shop::new(stack.command_api())?.with_token(&customer);
+    let duration = Duration::from_secs(args.seconds);
+    let progress = crate::shop::progress("orders", IN_FLIGHT.len() * args.rounds * 2);
+
+    let mut rows = Vec::new();
+    for in_flight in IN_FLIGHT {
+        let (mut raw, mut ours) = (Vec::new(), Vec::new());
+        for _ in 0..args.rounds {
+            let publisher = Publisher::new(jetstream.clone());
+            raw.push(
+                closed_loop(64, duration, move |_, _| {
+                    let publisher = publisher.clone();
+                    async move { publisher.publish().await }
+                })
+                .await?,
+            );
+            progress.inc(1);
+            let (shop, skus) = (shop.clone(), skus.clone());
+            ours.push(
+                closed_loop(in_flight, duration, move |caller, turn| {
+                    let shop = shop.clone();
+                    let pick = (caller + usize::try_from(turn).unwrap_or(0) * 7) % PRODUCTS;
+                    let sku = skus.get(pick).cloned().unwrap_or_default();
+                    async move { one_order(&shop, sku).await }
+                })
+                .await?,
+            );
+            progress.inc(1);
+        }
+        let raw = Row::new("orders", "raw publish, expectation, 64", 64, &raw);
+        let ours = Row::new("orders", "POST → confirmed", in_flight, &ours);
+        let mut events = ours.clone();
+        "events a second ÷ raw publish".clone_into(&mut events.what);
+        events.ours.min *= EVENTS_PER_ORDER;
+        events.ours.median *= EVENTS_PER_ORDER;
+        events.ours.max *= EVENTS_PER_ORDER;
+        let reference = raw.ours;
+        rows.push(raw);
+        rows.push(ours);
+        rows.push(events.beside(reference, Some(TARGET)));
+    }
+    progress.finish_and_clear();
+    Ok(rows)
+}
+
+async fn one_order(shop: &Shop, sku: String) -> anyhow::Result<()> {
+    let body = cart(&[CartLine { sku, quantity: 1 }], "pm_card_visa");
+    let key = Uuid::new_v4().to_string();
+    let headers = [("Idempotency-Key", key.as_str()), ("Prefer", "wait=20")];
+    let answer = shop
+        .call(Method::POST, "/v1/orders", &headers, Some(&body))
+        .await?
+        .success()?;
+    let status = answer.text("/status");
+    ensure!(
+        status == "confirmed",
+        "the order is {status:?}: {}",
+        answer.body
+    );
+    Ok(())
+}

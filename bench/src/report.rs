@@ -1,0 +1,114 @@
+//! Rows of figures, as a table or as JSON.
+
+use serde::Serialize;
+
+use crate::load::Run;
+
+/// Minimum, median and maximum over the rounds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Spread {
+    pub(crate) min: f64,
+    pub(crate) median: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    pub(crate) fn of(values: &[f64]) -> Self {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+        Self {
+            min: at(0),
+            median: at(sorted.len() / 2),
+            max: at(sorted.len().saturating_sub(1)),
+        }
+    }
+}
+
+/// One figure: ours, beside the reference of the same run.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Row {
+    pub(crate) bench: &'static str,
+    pub(crate) what: String,
+    pub(crate) in_flight: usize,
+    pub(crate) unit: &'static str,
+    pub(crate) ours: Spread,
+    pub(crate) ours_p50_ms: f64,
+    pub(crate) ours_p99_ms: f64,
+    pub(crate) reference: Option<Spread>,
+    pub(crate) ratio: Option<f64>,
+    pub(crate) target: Option<f64>,
+    pub(crate) met: Option<bool>,
+    pub(crate) failures: u64,
+}
+
+impl Row {
+    /// A row over the rounds of one figure.
+    pub(crate) fn new(
+        bench: &'static str,
+        what: impl Into<String>,
+        in_flight: usize,
+        runs: &[Run],
+    ) -> Self {
+        let rates: Vec<f64> = runs.iter().map(|run| run.per_second).collect();
+        let median = |percentile| {
+            let of_runs: Vec<f64> = runs
+                .iter()
+                .map(|run| run.percentile_ms(percentile))
+                .collect();
+            Spread::of(&of_runs).median
+        };
+        Self {
+            bench,
+            what: what.into(),
+            in_flight,
+            unit: "/s",
+            ours: Spread::of(&rates),
+            ours_p50_ms: median(50.0),
+            ours_p99_ms: median(99.0),
+            reference: None,
+            ratio: None,
+            target: None,
+            met: None,
+            failures: runs.iter().map(|run| run.failures).sum(),
+        }
+    }
+
+    /// Sets the reference, and the target of the ratio if there is one.
+    pub(crate) fn beside(mut self, reference: Spread, target: Option<f64>) -> Self {
+        let ratio = self.ours.median / reference.median;
+        self.reference = Some(reference);
+        self.ratio = Some(ratio);
+        self.target = target;
+        self.met = target.map(|target| ratio >= target);
+        self
+    }
+}
+
+/// Prints a table.
+pub(crate) fn print(rows: &[Row]) {
+    println!(
+        "{:<10} {:<34} {:>5} {:>9} {:>21} {:>8} {:>8} {:>7} {:>7}",
+        "bench", "what", "at", "median/s", "min–max", "p50 ms", "p99 ms", "ratio", "target"
+    );
+    for row in rows {
+        let optional = |value: Option<f64>| value.map_or_else(String::new, |v| format!("{v:.2}"));
+        println!(
+            "{:<10} {:<34} {:>5} {:>9.0} {:>21} {:>8.2} {:>8.2} {:>7} {:>7}{}",
+            row.bench,
+            row.what,
+            row.in_flight,
+            row.ours.median,
+            format!("{:.0}–{:.0}", row.ours.min, row.ours.max),
+            row.ours_p50_ms,
+            row.ours_p99_ms,
+            optional(row.ratio),
+            optional(row.target),
+            if row.failures > 0 {
+                format!("  {} failed", row.failures)
+            } else {
+                String::new()
+            },
+        );
+    }
+}

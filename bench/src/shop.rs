@@ -1,0 +1,88 @@
+//! The shop under test: a whole stack of this process, on servers of its own.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_nats::jetstream;
+use indicatif::{ProgressBar, ProgressStyle};
+use millrace::client::Shop;
+use millrace::up::{self, Running, UpArgs};
+use uuid::Uuid;
+
+/// Long enough for the API, and never used outside a benchmark.
+const PASSWORD: &str = "correct horse battery staple";
+
+/// Is this the name of a role that the stack starts as a child of this program?
+pub(crate) fn is_role(name: &str) -> bool {
+    matches!(name, "mail-sink" | "payment-simulator")
+}
+
+/// A bar for a benchmark of so many steps.
+pub(crate) fn progress(name: &'static str, steps: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix:>10} {bar:40} {pos}/{len} {eta}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(steps.try_into().unwrap_or(u64::MAX))
+        .with_style(style)
+        .with_prefix(name)
+}
+
+/// A running stack in a temporary folder.
+pub(crate) struct Stack {
+    running: Running,
+    data: tempfile::TempDir,
+    operator: Shop,
+    products: AtomicU64,
+}
+
+impl Stack {
+    /// Starts everything; NATS syncs as `sync` says.
+    pub(crate) async fn start(sync: &str) -> anyhow::Result<Self> {
+        let data = tempfile::tempdir()?;
+        let mut args = UpArgs::quiet(data.path().to_owned());
+        sync.clone_into(&mut args.sync);
+        let running = up::start(&args).await?;
+        let token = millrace::token::operator(data.path())?;
+        let operator = Shop::new(&running.endpoints().command_api)?.with_token(&token);
+        Ok(Self {
+            running,
+            data,
+            operator,
+            products: AtomicU64::new(0),
+        })
+    }
+
+    /// Where commands go, without the entry in front.
+    pub(crate) fn command_api(&self) -> &str {
+        &self.running.endpoints().command_api
+    }
+
+    /// A connection that may make the references' stream.
+    pub(crate) async fn jetstream(&self) -> anyhow::Result<jetstream::Context> {
+        let connection = up::admin_connection(self.data.path(), self.running.endpoints()).await?;
+        Ok(connection.jetstream().clone())
+    }
+
+    /// A customer's access token.
+    pub(crate) async fn customer(&self) -> anyhow::Result<String> {
+        let email = format!("{}@example.com", Uuid::new_v4().simple());
+        let user = self
+            .operator
+            .register(&email, "Grace Hopper", PASSWORD)
+            .await?;
+        millrace::token::customer(self.data.path(), &user)
+    }
+
+    /// A product on sale with `quantity` in stock.
+    pub(crate) async fn product(&self, quantity: u32) -> anyhow::Result<String> {
+        let number = self.products.fetch_add(1, Ordering::Relaxed);
+        let sku = format!("BENCH-{number}");
+        self.operator
+            .stock_product(&sku, "Millstone mug", 1_299, quantity)
+            .await?;
+        Ok(sku)
+    }
+
+    /// Stops everything.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.running.stop().await
+    }
+}

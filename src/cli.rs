@@ -1,0 +1,156 @@
+//! What can be typed, and where it leads.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use devstack::sinks::{MailSink, PaymentSimulator};
+use telemetry::{LogArgs, NatsArgs, PostgresArgs};
+
+use crate::{demo, provision, roles, token, up};
+
+/// An event-sourced CQRS commerce backend on NATS JetStream.
+///
+/// Begin with `millrace demo`: it starts everything that it needs on this machine, places four
+/// orders over HTTP and tells what happens. `millrace up` keeps the same stack running.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    /// What is logged.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start everything on this machine behind one entry, and keep it running.
+    Up(up::UpArgs),
+    /// Place four orders and tell what happens, on the running stack or on one of its own.
+    Demo(demo::DemoArgs),
+    /// Create streams, durables, databases and roles; safe to repeat.
+    Provision(provision::ProvisionArgs),
+    /// Serve commands: HTTP in, events out; also answers the command bus.
+    CommandApi(CommandApiArgs),
+    /// Serve read models.
+    QueryApi(QueryApiArgs),
+    /// Keep the read models up to date.
+    Projector(ProjectorArgs),
+    /// Run the checkout saga.
+    Saga(SagaArgs),
+    /// Talk to the payment provider and the mail server.
+    Reactor(ReactorArgs),
+    /// Print an access token for the local stack.
+    Token(token::TokenArgs),
+    /// Run the development mail sink (SMTP in, HTTP out).
+    MailSink(MailSink),
+    /// Run the development payment simulator (Stripe's `PaymentIntents` calls).
+    PaymentSimulator(PaymentSimulator),
+}
+
+/// Settings of `millrace command-api`.
+#[derive(Debug, Args)]
+pub struct CommandApiArgs {
+    /// NATS.
+    #[command(flatten)]
+    pub nats: NatsArgs,
+    /// Where it listens: host:port.
+    #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:8081")]
+    pub listen: String,
+    /// Folder with the keys that access tokens are signed and verified with.
+    #[arg(long, env = "MILLRACE_JWT_KEYS", default_value = ".millrace/keys/jwt")]
+    pub jwt_keys: PathBuf,
+    /// The role.
+    #[command(flatten)]
+    pub config: command_api::Config,
+}
+
+/// Settings of `millrace query-api`.
+#[derive(Debug, Args)]
+pub struct QueryApiArgs {
+    /// NATS.
+    #[command(flatten)]
+    pub nats: NatsArgs,
+    /// Postgres.
+    #[command(flatten)]
+    pub postgres: PostgresArgs,
+    /// Where it listens: host:port.
+    #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:8082")]
+    pub listen: String,
+    /// Folder with the keys that access tokens are signed and verified with.
+    #[arg(long, env = "MILLRACE_JWT_KEYS", default_value = ".millrace/keys/jwt")]
+    pub jwt_keys: PathBuf,
+    /// The role.
+    #[command(flatten)]
+    pub config: query_api::Config,
+}
+
+/// Settings of `millrace projector`.
+#[derive(Debug, Args)]
+pub struct ProjectorArgs {
+    /// NATS.
+    #[command(flatten)]
+    pub nats: NatsArgs,
+    /// Postgres.
+    #[command(flatten)]
+    pub postgres: PostgresArgs,
+    /// The role.
+    #[command(flatten)]
+    pub config: projections::projector::Config,
+}
+
+/// Settings of `millrace saga`.
+#[derive(Debug, Args)]
+pub struct SagaArgs {
+    /// NATS.
+    #[command(flatten)]
+    pub nats: NatsArgs,
+    /// The role.
+    #[command(flatten)]
+    pub config: sagas::Config,
+}
+
+/// Settings of `millrace reactor`.
+#[derive(Debug, Args)]
+pub struct ReactorArgs {
+    /// NATS.
+    #[command(flatten)]
+    pub nats: NatsArgs,
+    /// The role.
+    #[command(flatten)]
+    pub config: reactors::Config,
+}
+
+/// Does what was typed.
+///
+/// # Errors
+/// Whatever went wrong, with its chain of causes.
+pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
+    if let (Command::Demo(_), None) = (&cli.command, &cli.log.log) {
+        // The demo tells its own story.
+        cli.log.log = Some("error".to_owned());
+    }
+    telemetry::init(&cli.log)?;
+    match cli.command {
+        Command::Up(args) => up::run(args).await,
+        Command::Demo(args) => demo::run(args).await,
+        Command::Provision(args) => done(provision::run(args).await),
+        Command::CommandApi(args) => done(roles::command_api(args).await),
+        Command::QueryApi(args) => done(roles::query_api(args).await),
+        Command::Projector(args) => done(roles::projector(args).await),
+        Command::Saga(args) => done(roles::saga(args).await),
+        Command::Reactor(args) => done(roles::reactor(args).await),
+        Command::Token(args) => done(token::run(&args)),
+        Command::MailSink(args) => done(args.run(roles::until_told()).await.map_err(Into::into)),
+        Command::PaymentSimulator(args) => {
+            done(args.run(roles::until_told()).await.map_err(Into::into))
+        }
+    }
+}
+
+fn done(outcome: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    outcome.map(|()| ExitCode::SUCCESS)
+}

@@ -1,0 +1,20 @@
+//! `millrace`: the command line and the composition root.
+//!
+//! ```text
+//!   cli        what can be typed
+//!   roles      one role alone, against given servers
+//!   provision  streams, durables, databases and roles, with admin rights
+//!   up         every role in one process, on servers of its own, behind one entry
+//!   demo       the main job, told as it happens
+//!   client     the shop with verbs, for demo, benchmarks and tests
+//! ```
+
+pub mod cli;
+pub mod client;
+pub mod demo;
+pub mod entry;
+pub mod provision;
+pub mod roles;
+pub mod settings;
+pub mod token;
+pub mod up;

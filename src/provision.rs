@@ -1,0 +1,91 @@
+//! Streams, durables, databases and roles: made with admin rights, here and nowhere else.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use edge::auth::KeySet;
+use projections::{Access, Login, Passwords};
+use streams::topology::{self, DurableSpec, Topology};
+use telemetry::{NatsArgs, PostgresArgs};
+
+use crate::settings::{POSTGRES_ADMIN, POSTGRES_ADMIN_PASSWORD, Source};
+
+/// Settings of `millrace provision`.
+#[derive(Debug, Args)]
+pub struct ProvisionArgs {
+    /// NATS.
+    #[command(flatten)]
+    pub nats: NatsArgs,
+    /// Postgres.
+    #[command(flatten)]
+    pub postgres: PostgresArgs,
+    /// Copies of each stream: 1 on a single server, 3 on a cluster.
+    #[arg(long, env = "MILLRACE_REPLICAS", default_value_t = 1)]
+    pub replicas: usize,
+    /// Folder in which the first key that signs access tokens is made, if there is none.
+    #[arg(long, env = "MILLRACE_JWT_KEYS")]
+    pub jwt_keys: Option<PathBuf>,
+}
+
+/// The one table of streams and durables.
+pub fn topology() -> Topology {
+    let durables: Vec<DurableSpec> = sagas::DURABLES
+        .into_iter()
+        .chain(reactors::DURABLES)
+        .collect();
+    Topology::new(&domains::NAMES, &durables)
+}
+
+/// Makes what is missing, and refuses what is dangerous.
+///
+/// # Errors
+/// A server can't be reached, a secret is missing, or a stream could lose events as it is.
+pub async fn run(args: ProvisionArgs) -> anyhow::Result<()> {
+    provision(
+        &Source::Environment,
+        &args.nats.nats,
+        &args.postgres.postgres,
+        args.replicas,
+    )
+    .await?;
+    if let Some(folder) = &args.jwt_keys {
+        KeySet::create_if_missing(folder)?;
+    }
+    println!("streams, durables, databases and roles are as declared");
+    Ok(())
+}
+
+/// The same, for `up`.
+///
+/// # Errors
+/// As [`run`].
+pub async fn provision(
+    secrets: &Source<'_>,
+    nats: &str,
+    postgres: &str,
+    replicas: usize,
+) -> anyhow::Result<()> {
+    let streams = async {
+        let connection = secrets.connect(nats, "provision").await?;
+        topology::provision(&connection, &topology(), replicas)
+            .await
+            .context("can't provision the streams")
+    };
+    let databases = async {
+        let mut passwords = Passwords::default();
+        for context in domains::NAMES {
+            for access in Access::ALL {
+                let password = secrets.get(&access.password_variable(context))?;
+                passwords.set(context, access, password);
+            }
+        }
+        let admin_password = secrets.get(POSTGRES_ADMIN_PASSWORD)?;
+        let admin = Login::admin(postgres, POSTGRES_ADMIN, &admin_password)?;
+        projections::provision(&admin, &passwords)
+            .await
+            .context("can't provision the databases")
+    };
+    tokio::try_join!(streams, databases)?;
+    Ok(())
+}

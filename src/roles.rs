@@ -1,0 +1,152 @@
+//! One role alone, against given servers. `up` runs the same code, all in one process.
+
+use anyhow::Context;
+use axum::Router;
+use clap::{Args, Command, FromArgMatches};
+use command_api::Connections;
+use edge::auth::{KeySet, Verifier};
+use projections::{Access, Reader};
+use streams::keys::Keys;
+use streams::{Connection, Settings};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{CommandApiArgs, ProjectorArgs, QueryApiArgs, ReactorArgs, SagaArgs};
+use crate::settings::Source;
+
+/// A configuration with every setting at its documented default, whatever the environment says.
+pub fn defaults<A: Args + FromArgMatches>() -> A {
+    let command = A::augment_args(Command::new("defaults")).mut_args(|arg| arg.env(None::<&str>));
+    let parsed = command
+        .try_get_matches_from(["defaults"])
+        .and_then(|matches| A::from_arg_matches(&matches));
+    match parsed {
+        Ok(args) => args,
+        // A setting without a default is a fault of the program, and found by its first test.
+        Err(error) => error.exit(),
+    }
+}
+
+/// The command API over `connection`.
+///
+/// # Errors
+/// A secret is missing, or passwords can't be hashed here.
+pub fn command_service(
+    config: command_api::Config,
+    secrets: &Source<'_>,
+    connection: Connection,
+    token_keys: KeySet,
+) -> anyhow::Result<command_api::Service> {
+    let connections = Connections {
+        streams: connection.streams(Settings::default()),
+        keys: Keys::new(&connection, secrets.master_key()?),
+        token_keys,
+        digest_key: secrets.digest_key()?,
+        nats: connection,
+    };
+    Ok(command_api::Service::new(config, connections)?)
+}
+
+/// The query API over `connection` and the databases of all contexts, as one router.
+///
+/// # Errors
+/// A secret is missing, or a database is not known.
+pub fn query_router(
+    config: &query_api::Config,
+    secrets: &Source<'_>,
+    connection: &Connection,
+    token_keys: &KeySet,
+    postgres: &str,
+) -> anyhow::Result<Router> {
+    let databases = secrets.logins(postgres, Access::Reader)?;
+    let api = query_api::Api::new(
+        config,
+        Reader::open(&databases, config.read),
+        connection.streams(Settings::default()),
+        Keys::new(connection, secrets.master_key()?),
+        Verifier::new(token_keys),
+    );
+    Ok(query_api::router(api, config))
+}
+
+/// Runs the command API until it is told to stop.
+///
+/// # Errors
+/// A server can't be reached, or a secret is missing.
+pub async fn command_api(args: CommandApiArgs) -> anyhow::Result<()> {
+    let secrets = Source::Environment;
+    let connection = secrets.connect(&args.nats.nats, "command-api").await?;
+    let keys = KeySet::load(&args.jwt_keys)?;
+    let service = command_service(args.config, &secrets, connection, keys)?;
+    let listener = listen(&args.listen).await?;
+    Ok(service.run(listener, until_told()).await?)
+}
+
+/// Runs the query API until it is told to stop.
+///
+/// # Errors
+/// A server can't be reached, or a secret is missing.
+pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
+    let secrets = Source::Environment;
+    let connection = secrets.connect(&args.nats.nats, "query-api").await?;
+    let keys = KeySet::load(&args.jwt_keys)?;
+    let postgres = &args.postgres.postgres;
+    let router = query_router(&args.config, &secrets, &connection, &keys, postgres)?;
+    let listener = listen(&args.listen).await?;
+    Ok(edge::serve(listener, router, args.config.limits, until_told()).await?)
+}
+
+async fn listen(address: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("can't listen on {address}"))
+}
+
+/// Runs the projector until it is told to stop.
+///
+/// # Errors
+/// A server can't be reached, a secret is missing, or every view has stopped.
+pub async fn projector(args: ProjectorArgs) -> anyhow::Result<()> {
+    let secrets = Source::Environment;
+    let connection = secrets.connect(&args.nats.nats, "projector").await?;
+    let databases = secrets.logins(&args.postgres.postgres, Access::Writer)?;
+    Ok(projections::projector::run(args.config, connection, databases, until_told()).await?)
+}
+
+/// Runs the sagas until they are told to stop.
+///
+/// # Errors
+/// A server can't be reached, or a secret is missing.
+pub async fn saga(args: SagaArgs) -> anyhow::Result<()> {
+    let connection = Source::Environment.connect(&args.nats.nats, "saga").await?;
+    Ok(sagas::run(args.config, connection, until_told()).await?)
+}
+
+/// Runs the reactors until they are told to stop.
+///
+/// # Errors
+/// A server can't be reached, or a secret is missing.
+pub async fn reactor(args: ReactorArgs) -> anyhow::Result<()> {
+    let secrets = Source::Environment;
+    let connection = secrets.connect(&args.nats.nats, "reactor").await?;
+    let keys = Keys::new(&connection, secrets.master_key()?);
+    Ok(reactors::run(args.config, connection, keys, until_told()).await?)
+}
+
+/// Canceled at Ctrl-C or SIGTERM.
+pub fn until_told() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    tokio::spawn(async move {
+        let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+            return;
+        };
+        tokio::select! {
+            // Whatever it answers, there is nothing left to wait for.
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        told.cancel();
+    });
+    stop
+}

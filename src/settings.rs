@@ -1,0 +1,138 @@
+//! Secrets: which role reads which, and from where.
+
+use std::collections::BTreeMap;
+
+use anyhow::Context;
+use projections::{Access, Login};
+use streams::keys::{DigestKey, MasterKey};
+use streams::{ConnectOptions, Connection};
+
+/// The roles that sign in to NATS, by their user's name.
+pub const NATS_ROLES: [&str; 7] = [
+    "command-api",
+    "query-api",
+    "projector",
+    "saga",
+    "reactor",
+    "provision",
+    "operator",
+];
+
+/// What wraps the per-person keys: 32 bytes, base64url without padding.
+pub const MASTER_KEY: &str = "MILLRACE_MASTER_KEY";
+
+/// What request digests and email claims are keyed with: 32 bytes, base64url without padding.
+pub const DIGEST_KEY: &str = "MILLRACE_DIGEST_KEY";
+
+/// The password of Postgres's superuser, of whom only `provision` knows.
+pub const POSTGRES_ADMIN_PASSWORD: &str = "MILLRACE_POSTGRES_ADMIN_PASSWORD";
+
+/// The superuser's name.
+pub const POSTGRES_ADMIN: &str = "millrace_admin";
+
+/// The variable with the password of a NATS user.
+pub fn nats_password_variable(user: &str) -> String {
+    let name = user.to_ascii_uppercase().replace('-', "_");
+    format!("MILLRACE_NATS_{name}_PASSWORD")
+}
+
+/// Every secret that a role reads from its environment, besides those that are flags of it too.
+pub fn secrets_of(role: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    if NATS_ROLES.contains(&role) {
+        names.push(nats_password_variable(role));
+    }
+    let of_access = |access: Access| {
+        domains::NAMES
+            .iter()
+            .map(move |context| access.password_variable(context))
+    };
+    match role {
+        "provision" => {
+            names.push(POSTGRES_ADMIN_PASSWORD.to_owned());
+            names.extend(Access::ALL.into_iter().flat_map(of_access));
+        }
+        "projector" => names.extend(of_access(Access::Writer)),
+        "query-api" => {
+            names.extend(of_access(Access::Reader));
+            names.extend([MASTER_KEY.to_owned(), DIGEST_KEY.to_owned()]);
+        }
+        "command-api" => names.extend([MASTER_KEY.to_owned(), DIGEST_KEY.to_owned()]),
+        "reactor" => names.push(MASTER_KEY.to_owned()),
+        _ => {}
+    }
+    names
+}
+
+/// Where secrets come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// The environment of this process: a role on its own.
+    Environment,
+    /// The data folder of the local stack.
+    Stack(&'a devstack::Secrets),
+}
+
+impl Source<'_> {
+    /// A secret by its variable's name.
+    ///
+    /// # Errors
+    /// It is not set; the error says where it was looked for.
+    pub fn get(&self, name: &str) -> anyhow::Result<String> {
+        let found = match self {
+            Self::Environment => std::env::var(name).ok(),
+            Self::Stack(secrets) => secrets.get(name).map(str::to_owned),
+        };
+        found
+            .filter(|value| !value.is_empty())
+            .with_context(|| match self {
+                Self::Environment => format!("set {name} in the environment"),
+                Self::Stack(_) => format!("secrets.env of the data folder lacks {name}"),
+            })
+    }
+
+    /// The key that wraps the per-person keys.
+    ///
+    /// # Errors
+    /// It is not set or malformed.
+    pub fn master_key(&self) -> anyhow::Result<MasterKey> {
+        MasterKey::parse(&self.get(MASTER_KEY)?).context(MASTER_KEY)
+    }
+
+    /// The key of digests.
+    ///
+    /// # Errors
+    /// It is not set or malformed.
+    pub fn digest_key(&self) -> anyhow::Result<DigestKey> {
+        DigestKey::parse(&self.get(DIGEST_KEY)?).context(DIGEST_KEY)
+    }
+
+    /// A connection to NATS as the user of `role`.
+    ///
+    /// # Errors
+    /// The password is not set, or NATS can't be reached.
+    pub async fn connect(&self, url: &str, role: &str) -> anyhow::Result<Connection> {
+        let options = ConnectOptions {
+            url: url.to_owned(),
+            user: role.to_owned(),
+            password: self.get(&nats_password_variable(role))?,
+            name: format!("millrace {role}"),
+        };
+        Ok(Connection::open(&options).await?)
+    }
+
+    /// Logins to every context's database.
+    ///
+    /// # Errors
+    /// A password is not set, or `address` is none.
+    pub fn logins(&self, address: &str, access: Access) -> anyhow::Result<BTreeMap<String, Login>> {
+        domains::NAMES
+            .iter()
+            .map(|context| {
+                let password = self.get(&access.password_variable(context))?;
+                let login = Login::context(address, context, access, &password)?;
+                Ok(((*context).to_owned(), login))
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,406 @@
+//! `millrace up`: the whole shop on this machine, behind one entry.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use devstack::launch::Launcher;
+use devstack::{Options, Ports, Reserved, Stack, Sync};
+use edge::auth::KeySet;
+use projections::Access;
+use serde::{Deserialize, Serialize};
+use streams::Connection;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::roles;
+use crate::settings::{Source, nats_password_variable};
+use crate::{entry, provision};
+
+/// Where the keys of access tokens are, below the data folder.
+pub const JWT_KEYS: &str = "keys/jwt";
+
+/// Settings of `millrace up`.
+#[derive(Debug, Clone, Args)]
+pub struct UpArgs {
+    /// Where everything is kept; made when missing.
+    #[arg(long, env = "MILLRACE_DATA", default_value = ".millrace")]
+    pub data: PathBuf,
+    /// The entry's port; another one is chosen, and printed, when it is taken. 0 = any.
+    #[arg(long, env = "MILLRACE_PORT", default_value_t = 8080)]
+    pub port: u16,
+    /// Remove what earlier runs left first.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Print one line of JSON when ready, instead of words.
+    #[arg(long)]
+    pub json: bool,
+    /// When NATS syncs to disk: `always`, or an interval like `2m` (then a power cut loses
+    /// acknowledged events).
+    #[arg(long, env = "MILLRACE_NATS_SYNC", default_value = "always")]
+    pub sync: String,
+    /// Choose any free port for every server, instead of the usual ones.
+    #[arg(long)]
+    pub free_ports: bool,
+}
+
+impl UpArgs {
+    /// On `data`, for a program that prints nothing of its own.
+    pub fn quiet(data: PathBuf) -> Self {
+        Self {
+            data,
+            port: 0,
+            fresh: false,
+            json: true,
+            sync: "always".to_owned(),
+            free_ports: true,
+        }
+    }
+}
+
+/// Where a running stack can be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// The one entry, `http://…`.
+    pub entry: String,
+    /// The write side alone.
+    pub command_api: String,
+    /// The read side alone.
+    pub query_api: String,
+    /// `nats://…`
+    pub nats: String,
+    /// `host:port`
+    pub postgres: String,
+    /// The mail sink's page and `/messages`.
+    pub mail: String,
+    /// The payment simulator's page and `/ledger`.
+    pub payments: String,
+}
+
+/// A running stack.
+pub struct Running {
+    stack: Stack,
+    endpoints: Endpoints,
+    roles: JoinSet<anyhow::Result<()>>,
+    shutdown: CancellationToken,
+}
+
+impl Running {
+    /// Where it can be reached.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Resolves when a server or a role ends that nobody asked to.
+    pub async fn failed(&mut self) -> anyhow::Error {
+        tokio::select! {
+            failure = self.stack.failed() => anyhow!("{failure}"),
+            ended = self.roles.join_next() => match ended {
+                Some(Ok(Ok(()))) => anyhow!("a role ended by itself"),
+                Some(Ok(Err(error))) => error,
+                Some(Err(panicked)) => anyhow!(panicked).context("a role's task ended abnormally"),
+                None => anyhow!("no role runs"),
+            },
+        }
+    }
+
+    /// Stops the roles, then the servers.
+    ///
+    /// # Errors
+    /// A role or a server did not end in order.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        self.shutdown.cancel();
+        let mut outcome = Ok(());
+        while let Some(ended) = self.roles.join_next().await {
+            outcome = outcome.and(ended.map_err(anyhow::Error::from).and_then(|ended| ended));
+        }
+        self.stack.stop().await?;
+        outcome
+    }
+}
+
+/// Starts everything and keeps it running until Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// Something can't be started, or ends by itself.
+pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
+    let mut running = start(&args).await?;
+    if args.json {
+        println!("{}", serde_json::to_string(running.endpoints())?);
+    } else {
+        println!("{}", greeting(&args.data, running.endpoints()));
+    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    let outcome = tokio::select! {
+        pressed = tokio::signal::ctrl_c() => pressed.map_err(anyhow::Error::from),
+        _ = terminate.recv() => Ok(()),
+        failure = running.failed() => Err(failure),
+    };
+    let stopped = running.stop().await;
+    outcome.and(stopped).map(|()| ExitCode::SUCCESS)
+}
+
+/// Where the stack on `data` can be reached, if one runs.
+///
+/// # Errors
+/// The data folder can't be read.
+pub fn running(data: &Path) -> anyhow::Result<Option<Endpoints>> {
+    let Some(holder) = devstack::holder(data)? else {
+        return Ok(None);
+    };
+    let file = data.join(ENDPOINTS);
+    let text = std::fs::read_to_string(&file)
+        .with_context(|| format!("{holder} holds {}, but is not ready yet", data.display()))?;
+    Ok(Some(serde_json::from_str(&text)?))
+}
+
+/// The file in the data folder that says where the running stack can be reached.
+const ENDPOINTS: &str = "endpoints.json";
+
+/// Starts the servers, provisions them, and starts every role.
+///
+/// # Errors
+/// Something can't be started.
+pub async fn start(args: &UpArgs) -> anyhow::Result<Running> {
+    let mut options = Options::new(&args.data, Launcher::current()?);
+    options.fresh = args.fresh;
+    options.sync = match args.sync.as_str() {
+        "always" => Sync::Always,
+        interval => Sync::Interval(interval.to_owned()),
+    };
+    if args.free_ports {
+        options.ports = Ports::free();
+    }
+    let mut stack = Stack::start(options).await?;
+    for notice in stack.notices() {
+        eprintln!("{notice}");
+    }
+    let keys = KeySet::create_if_missing(&args.data.join(JWT_KEYS))?;
+    let secrets = stack.secrets().clone();
+    let servers = stack.endpoints().clone();
+    let postgres = servers.postgres.to_string();
+    let source = Source::Stack(&secrets);
+    provision::provision(&source, &servers.nats, &postgres, 1).await?;
+
+    let entry = listen(args.port)?;
+    let (commands, queries) = (listen(0)?, listen(0)?);
+    let endpoints = Endpoints {
+        entry: http(&entry),
+        command_api: http(&commands),
+        query_api: http(&queries),
+        nats: servers.nats.clone(),
+        postgres,
+        mail: servers.mail.clone(),
+        payments: servers.payments.clone(),
+    };
+    let start = Start {
+        source,
+        endpoints: &endpoints,
+        smtp: servers.smtp.to_string(),
+        keys,
+        shutdown: CancellationToken::new(),
+    };
+    let mut roles = JoinSet::new();
+    start.apis(&mut roles, [entry, commands, queries]).await?;
+    start.workers(&mut roles).await?;
+    let shutdown = start.shutdown;
+    stack.announce(&endpoints.entry)?;
+    std::fs::write(
+        args.data.join(ENDPOINTS),
+        serde_json::to_string(&endpoints)?,
+    )?;
+    Ok(Running {
+        stack,
+        endpoints,
+        roles,
+        shutdown,
+    })
+}
+
+/// What every role of the one process is started with; each has a NATS user of its own, so that
+/// the permissions of production are exercised on a laptop too.
+struct Start<'a> {
+    source: Source<'a>,
+    endpoints: &'a Endpoints,
+    smtp: String,
+    keys: KeySet,
+    shutdown: CancellationToken,
+}
+
+type Roles = JoinSet<anyhow::Result<()>>;
+
+impl Start<'_> {
+    async fn connect(&self, role: &str) -> anyhow::Result<Connection> {
+        self.source.connect(&self.endpoints.nats, role).await
+    }
+
+    /// The write side, the read side, and the entry in front of both.
+    async fn apis(
+        &self,
+        roles: &mut Roles,
+        [entry, commands, queries]: [TcpListener; 3],
+    ) -> anyhow::Result<()> {
+        let connection = self.connect("command-api").await?;
+        let config = roles::defaults();
+        let service = roles::command_service(config, &self.source, connection, self.keys.clone())?;
+        let connection = self.connect("query-api").await?;
+        let config: query_api::Config = roles::defaults();
+        let postgres = &self.endpoints.postgres;
+        let router = roles::query_router(&config, &self.source, &connection, &self.keys, postgres)?;
+        let both = entry::router(service.router(), router.clone());
+
+        let stop = || self.shutdown.clone();
+        spawn(roles, "command-api", service.run(commands, stop()));
+        spawn(
+            roles,
+            "query-api",
+            edge::serve(queries, router, config.limits, stop()),
+        );
+        spawn(
+            roles,
+            "entry",
+            edge::serve(entry, both, config.limits, stop()),
+        );
+        Ok(())
+    }
+
+    async fn workers(&self, roles: &mut Roles) -> anyhow::Result<()> {
+        let logins = self
+            .source
+            .logins(&self.endpoints.postgres, Access::Writer)?;
+        let connection = self.connect("projector").await?;
+        let config: projections::projector::Config = roles::defaults();
+        let stop = self.shutdown.clone();
+        spawn(
+            roles,
+            "projector",
+            projections::projector::run(config, connection, logins, stop),
+        );
+
+        let connection = self.connect("saga").await?;
+        let config: sagas::Config = roles::defaults();
+        spawn(
+            roles,
+            "saga",
+            sagas::run(config, connection, self.shutdown.clone()),
+        );
+
+        let connection = self.connect("reactor").await?;
+        let mut config: reactors::Config = roles::defaults();
+        config.provider.url.clone_from(&self.endpoints.payments);
+        config.provider.secret_key = self.source.get(devstack::secrets::PAYMENT_SECRET_KEY)?;
+        config.smtp.smtp.clone_from(&self.smtp);
+        let keys = streams::keys::Keys::new(&connection, self.source.master_key()?);
+        spawn(
+            roles,
+            "reactor",
+            reactors::run(config, connection, keys, self.shutdown.clone()),
+        );
+        Ok(())
+    }
+}
+
+fn spawn<E>(
+    roles: &mut Roles,
+    name: &'static str,
+    role: impl Future<Output = Result<(), E>> + Send + 'static,
+) where
+    E: Into<anyhow::Error> + Send + 'static,
+{
+    roles.spawn(async move { role.await.map_err(Into::into).context(name) });
+}
+
+/// A listener on `port`, or on a free one when it is taken.
+fn listen(port: u16) -> anyhow::Result<TcpListener> {
+    let reserved = Reserved::choose(port)?;
+    if let Some(preferred) = reserved.instead_of() {
+        eprintln!(
+            "the entry is on port {}, because {preferred} is taken",
+            reserved.address().port()
+        );
+    }
+    let listener = reserved.into_listener();
+    listener.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(listener)?)
+}
+
+fn http(listener: &TcpListener) -> String {
+    listener
+        .local_addr()
+        .map_or_else(|_| String::new(), |address| format!("http://{address}"))
+}
+
+/// A connection that may only read, as the operator.
+///
+/// # Errors
+/// The data folder has no secrets, or NATS can't be reached.
+pub async fn operator_connection(data: &Path, endpoints: &Endpoints) -> anyhow::Result<Connection> {
+    connection(data, endpoints, "operator").await
+}
+
+/// A connection with admin rights, for benchmarks and tests.
+///
+/// # Errors
+/// As [`operator_connection`].
+pub async fn admin_connection(data: &Path, endpoints: &Endpoints) -> anyhow::Result<Connection> {
+    connection(data, endpoints, "provision").await
+}
+
+/// A connection of a local stack, as the user of `role`.
+///
+/// # Errors
+/// As [`operator_connection`].
+pub async fn connection(
+    data: &Path,
+    endpoints: &Endpoints,
+    role: &str,
+) -> anyhow::Result<Connection> {
+    let secrets = devstack::Secrets::load_or_create(data)?;
+    Source::Stack(&secrets).connect(&endpoints.nats, role).await
+}
+
+/// What the nats CLI needs to sign in as the operator of a local stack.
+pub fn nats_cli_flags(data: &Path, endpoints: &Endpoints) -> String {
+    format!(
+        "--server {} --user operator --password \"$(sed -n 's/^{}=//p' {}/secrets.env)\" --inbox-prefix _INBOX_operator",
+        endpoints.nats,
+        nats_password_variable("operator"),
+        data.display()
+    )
+}
+
+/// What `up` prints when it is ready.
+fn greeting(data: &Path, endpoints: &Endpoints) -> String {
+    let Endpoints {
+        entry,
+        nats,
+        postgres,
+        mail,
+        payments,
+        ..
+    } = endpoints;
+    let data = data.display();
+    format!(
+        "Millrace is up. Data in {data}, kept when it stops; Ctrl-C stops it.
+
+  shop       {entry}
+  mails      {mail}
+  payments   {payments}
+  NATS       {nats}
+  Postgres   {postgres}
+
+Try it:
+
+  TOKEN=$(millrace token --role operator --data {data})
+  curl -s {entry}/v1/products -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\
+    -d '{{\"sku\":\"MUG\",\"title\":\"Millstone mug\",\"description\":\"Holds tea.\",\"category\":\"Kitchen\",\"price\":{{\"amount\":1299,\"currency\":\"EUR\"}}}}'
+  curl -s {entry}/v1/products/MUG/publish -X POST -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{{}}'
+  curl -s {entry}/v1/products
+
+`millrace demo --data {data}` places four orders on this stack and tells what happens."
+    )
+}

@@ -1,0 +1,282 @@
+//! The application under test, with verbs.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use devstack::launch::{Child, Launcher, Signal, Spawner, Spec};
+use millrace::client::{Answer, CartLine, Shop};
+use millrace::up::Endpoints;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+/// Longest wait for an outcome, a mail, or a stack that starts on a busy machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a stack may take to start: servers may have to be fetched first.
+const START_PATIENCE: Duration = Duration::from_secs(600);
+
+/// Good enough for the API.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+static SHARED: OnceCell<App> = OnceCell::const_new();
+
+/// The stack that tests share: they keep apart by ids of their own.
+pub(crate) async fn shared() -> &'static App {
+    SHARED
+        .get_or_init(|| async {
+            remove_leftovers();
+            App::start(&folder("shared")).await
+        })
+        .await
+}
+
+/// A folder for one stack, under one that tells which process made it.
+pub(crate) fn folder(name: &str) -> PathBuf {
+    std::env::temp_dir()
+        .join(format!("millrace-it-{}", std::process::id()))
+        .join(name)
+}
+
+/// Removes what earlier runs of this binary left: a static is never dropped.
+fn remove_leftovers() {
+    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some(pid) = name.strip_prefix("millrace-it-") else {
+            continue;
+        };
+        if !Path::new("/proc").join(pid).exists() {
+            // Another run may be removing it too; what stays is removed next time.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// A running `millrace up`, a process of its own.
+pub(crate) struct App {
+    pub(crate) data: PathBuf,
+    pub(crate) endpoints: Endpoints,
+    child: Child,
+    spawner: Spawner,
+}
+
+impl App {
+    /// Starts `millrace up` on `data` and waits until it is ready.
+    pub(crate) async fn start(data: &Path) -> Self {
+        std::fs::create_dir_all(data).unwrap();
+        let spawner = Spawner::start().unwrap();
+        let log = data.join("up.log");
+        let child = spawn_up(&spawner, data, &log).await;
+        let endpoints = ready(&child, &log).await;
+        Self {
+            data: data.to_owned(),
+            endpoints,
+            child,
+            spawner,
+        }
+    }
+
+    /// The shop without a token.
+    pub(crate) fn shop(&self) -> Shop {
+        Shop::new(&self.endpoints.entry).unwrap()
+    }
+
+    /// The shop as an operator sees it.
+    pub(crate) fn operator(&self) -> Shop {
+        let token = millrace::token::operator(&self.data).unwrap();
+        self.shop().with_token(&token)
+    }
+
+    /// A new customer, signed in.
+    pub(crate) async fn customer(&self) -> Customer {
+        let email = format!("{}@example.com", Uuid::new_v4().simple());
+        let id = self
+            .shop()
+            .register(&email, "Grace Hopper", PASSWORD)
+            .await
+            .unwrap();
+        let shop = self.shop().sign_in(&email, PASSWORD).await.unwrap();
+        Customer { id, email, shop }
+    }
+
+    /// A product of its own on sale, with `quantity` in stock.
+    pub(crate) async fn product(&self, quantity: u32) -> String {
+        let sku = format!("SKU-{}", Uuid::new_v4().simple());
+        self.operator()
+            .stock_product(&sku, "Millstone mug", 1_299, quantity)
+            .await
+            .unwrap();
+        sku
+    }
+
+    /// The provider's entries of an order.
+    pub(crate) async fn ledger(&self, order_id: &str) -> Vec<Value> {
+        let url = format!("{}/ledger", self.endpoints.payments);
+        let entries: Vec<Value> = reqwest::get(url).await.unwrap().json().await.unwrap();
+        entries
+            .into_iter()
+            .filter(|entry| entry["metadata"]["order_id"] == order_id)
+            .collect()
+    }
+
+    /// The distinct (Message-ID, subject) pairs sent to an address.
+    pub(crate) async fn mails(&self, email: &str) -> Vec<(String, String)> {
+        let url = format!("{}/messages", self.endpoints.mail);
+        let mails: Vec<Value> = reqwest::get(url).await.unwrap().json().await.unwrap();
+        let mut found: Vec<(String, String)> = mails
+            .iter()
+            .filter(|mail| mail["to"].to_string().contains(email))
+            .map(|mail| {
+                let text = |name: &str| mail[name].as_str().unwrap_or_default().to_owned();
+                (text("message_id"), text("subject"))
+            })
+            .collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// Waits until an order's read model has `status`.
+    pub(crate) async fn order_is(&self, order_id: &str, status: &str) -> Value {
+        let path = format!("/v1/orders/{order_id}");
+        self.operator()
+            .wait_for(&format!("order {order_id} {status}"), &path, PATIENCE, |order| {
+                order["status"] == status
+            })
+            .await
+            .unwrap()
+            .body
+    }
+
+    /// Waits until `count` notifications of an order are sent.
+    pub(crate) async fn told(&self, order_id: &str, count: usize) {
+        let path = format!("/v1/notifications?order_id={order_id}");
+        self.operator()
+            .wait_for("the mails", &path, PATIENCE, |list| {
+                let items = list["items"].as_array();
+                items.is_some_and(|items| {
+                    items.iter().filter(|item| item["status"] == "sent").count() >= count
+                })
+            })
+            .await
+            .unwrap();
+    }
+
+    /// Waits until the stock of a SKU is as said: on hand, reserved, committed.
+    pub(crate) async fn stock_is(&self, sku: &str, counts: [u64; 3]) {
+        let path = format!("/v1/inventory/{sku}");
+        self.operator()
+            .wait_for(&format!("stock {counts:?}"), &path, PATIENCE, |stock| {
+                [
+                    stock["on_hand"].as_u64(),
+                    stock["reserved"].as_u64(),
+                    stock["committed"].as_u64(),
+                ] == counts.map(Some)
+            })
+            .await
+            .unwrap();
+    }
+
+    /// Ends the whole process the hard way; its servers end with it.
+    pub(crate) async fn kill(&self) {
+        self.child.signaller().send(Signal::KILL).unwrap();
+        self.child.wait().await;
+    }
+
+    /// Starts again on the same data, after [`App::kill`].
+    pub(crate) async fn restart(&mut self) {
+        let log = self.data.join("up.log");
+        self.child = spawn_up(&self.spawner, &self.data, &log).await;
+        self.endpoints = ready(&self.child, &log).await;
+    }
+
+    /// Ends it in order.
+    pub(crate) async fn stop(self) {
+        self.child
+            .stop(Signal::TERM, Duration::from_secs(30))
+            .await
+            .unwrap();
+    }
+
+    /// Another role process against this stack's servers, with the stack's own secrets.
+    pub(crate) async fn role(&self, args: &[&str], log: &str) -> Child {
+        let secrets = devstack::Secrets::load_or_create(&self.data).unwrap();
+        let mut spec = Spec::new(program())
+            .args(args.iter().copied())
+            .env("MILLRACE_NATS", &self.endpoints.nats)
+            .env("MILLRACE_POSTGRES", self.endpoints.postgres.to_string())
+            .env("MILLRACE_JWT_KEYS", self.data.join("keys/jwt"));
+        for (name, value) in secrets.iter() {
+            spec = spec.env(name, value);
+        }
+        spec.log = Some(self.data.join(log));
+        self.spawner.spawn(&Launcher::new(program()), &spec).await.unwrap()
+    }
+}
+
+/// A signed-in customer.
+pub(crate) struct Customer {
+    pub(crate) id: String,
+    pub(crate) email: String,
+    pub(crate) shop: Shop,
+}
+
+impl Customer {
+    /// Orders `quantity` of `sku`; 201 or the test fails.
+    pub(crate) async fn orders(&self, sku: &str, quantity: u32, method: &str) -> String {
+        let answer = self.tries(&[(sku, quantity)], method).await;
+        assert_eq!(answer.status.as_u16(), 201, "{}", answer.body);
+        answer.text("/id").to_owned()
+    }
+
+    /// Tries to order; whatever the answer is.
+    pub(crate) async fn tries(&self, lines: &[(&str, u32)], method: &str) -> Answer {
+        let lines: Vec<CartLine> = lines
+            .iter()
+            .map(|(sku, quantity)| CartLine {
+                sku: (*sku).to_owned(),
+                quantity: *quantity,
+            })
+            .collect();
+        let key = Uuid::new_v4().to_string();
+        self.shop.place_order(&key, &lines, method).await.unwrap()
+    }
+}
+
+/// The binary under test.
+pub(crate) fn program() -> &'static str {
+    env!("CARGO_BIN_EXE_millrace")
+}
+
+async fn spawn_up(spawner: &Spawner, data: &Path, log: &Path) -> Child {
+    // What an earlier start printed is no news.
+    let _ = std::fs::remove_file(log);
+    let mut spec = Spec::new(program())
+        .args(["up", "--json", "--port", "0", "--data"])
+        .args([data]);
+    spec.log = Some(log.to_owned());
+    spawner.spawn(&Launcher::new(program()), &spec).await.unwrap()
+}
+
+/// Waits for the one line that `up --json` prints when it is ready.
+async fn ready(child: &Child, log: &Path) -> Endpoints {
+    let started = std::time::Instant::now();
+    loop {
+        let printed = std::fs::read_to_string(log).unwrap_or_default();
+        if let Some(endpoints) = printed
+            .lines()
+            .find_map(|line| serde_json::from_str::<Endpoints>(line).ok())
+        {
+            return endpoints;
+        }
+        assert!(child.exited().is_none(), "`millrace up` ended:\n{printed}");
+        assert!(
+            started.elapsed() < START_PATIENCE,
+            "`millrace up` is not ready:\n{printed}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

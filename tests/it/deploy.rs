@@ -1,0 +1,184 @@
+//! nats.conf, docker-compose.yml and .env.example name what the binary has, and nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
+
+use clap::CommandFactory;
+use millrace::cli::Cli;
+use serde::Deserialize;
+
+/// What the servers of other people read in the compose file.
+const FOREIGN_VARIABLES: [&str; 3] = ["POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"];
+
+/// What nats.conf reads besides the passwords.
+const NATS_VARIABLES: [&str; 4] = [
+    "MILLRACE_NATS_PORT",
+    "MILLRACE_NATS_HTTP_PORT",
+    "MILLRACE_NATS_STORE",
+    "MILLRACE_NATS_SYNC",
+];
+
+#[derive(Deserialize)]
+struct Compose {
+    services: BTreeMap<String, Service>,
+    volumes: BTreeMap<String, Option<serde_json::Value>>,
+}
+
+#[derive(Deserialize)]
+struct Service {
+    image: Option<String>,
+    #[serde(default)]
+    command: Vec<String>,
+    #[serde(default)]
+    environment: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
+    ports: Vec<String>,
+    #[serde(default)]
+    volumes: Vec<String>,
+    #[serde(default)]
+    depends_on: BTreeMap<String, serde_json::Value>,
+}
+
+fn file(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+fn compose() -> Compose {
+    
+
+
+    serde_saphyr::from_str(&file("docker-compose.yml")).unwrap()
+}
+
+/// Every environment variable that a flag of `role` names, from clap itself.
+fn variables(role: &str) -> BTreeSet<String> {
+    let cli = Cli::command();
+    let command = cli.find_subcommand(role).unwrap_or_else(|| panic!("no role {role}"));
+    let of_flags = command
+        .get_arguments()
+        .chain(cli.get_arguments())
+        .filter_map(|arg| arg.get_env())
+        .map(|name| name.to_string_lossy().into_owned());
+    of_flags.chain(millrace::settings::secrets_of(role)).collect()
+}
+
+fn is_ours(service: &Service) -> bool {
+    service.image.as_deref() == Some("millrace")
+}
+
+#[test]
+fn every_service_of_ours_is_a_role_and_every_variable_of_it_exists() {
+    let compose = compose();
+    for (name, service) in compose.services.iter().filter(|(_, service)| is_ours(service)) {
+        assert_eq!(service.command.first(), Some(name), "the service is named after its role");
+        let known = variables(name);
+        for variable in service.environment.keys() {
+            assert!(known.contains(variable), "{name} does not read {variable}; it reads {known:?}");
+        }
+        for secret in millrace::settings::secrets_of(name) {
+            assert!(service.environment.contains_key(&secret), "{name} is not given {secret}");
+        }
+        for needed in service.depends_on.keys() {
+            assert!(compose.services.contains_key(needed), "{name} waits for {needed}");
+        }
+        for volume in &service.volumes {
+            let source = volume.split(':').next().unwrap();
+            assert!(source.starts_with('.') || compose.volumes.contains_key(source), "{source}");
+        }
+    }
+    for name in ["nats", "postgres"] {
+        for variable in compose.services[name].environment.keys() {
+            let known = FOREIGN_VARIABLES.contains(&variable.as_str())
+                || file("nats.conf").contains(variable.as_str());
+            assert!(known, "{name}: {variable}");
+        }
+    }
+}
+
+#[test]
+fn every_role_of_the_binary_is_a_service() {
+    let compose = compose();
+    let ours: BTreeSet<&str> = compose
+        .services
+        .iter()
+        .filter(|(_, service)| is_ours(service))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    // What is no service: the laptop's all-in-one, its demo, and the tokens for it.
+    let alone = ["up", "demo", "token"];
+    let roles: BTreeSet<String> = Cli::command()
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .map(|command| command.get_name().to_owned())
+        .filter(|name| !alone.contains(&name.as_str()))
+        .collect();
+    assert_eq!(roles.iter().map(String::as_str).collect::<BTreeSet<_>>(), ours);
+}
+
+#[test]
+fn every_published_port_is_the_one_that_the_role_listens_on() {
+    for (name, service) in compose().services {
+        for published in &service.ports {
+            let inner = published.rsplit(':').next().unwrap();
+            let listens = service
+                .environment
+                .values()
+                .filter_map(|value| value.as_str())
+                .chain(service.command.iter().map(String::as_str))
+                .any(|value| value.ends_with(&format!(":{inner}")));
+            assert!(listens, "{name} publishes {inner} but does not listen there");
+        }
+    }
+}
+
+#[test]
+fn the_example_environment_has_every_secret_and_nothing_else() {
+    let text = file("docker-compose.yml");
+    let asked: BTreeSet<&str> = text
+        .split("${")
+        .skip(1)
+        .filter_map(|rest| rest.split(":?}").next())
+        .filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+        .collect();
+    let example = file(".env.example");
+    let given: BTreeSet<&str> = example
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split('=').next())
+        .collect();
+    assert_eq!(asked, given);
+}
+
+#[test]
+fn nats_conf_reads_only_what_it_is_given() {
+    let text = file("nats.conf");
+    for line in text.lines().map(|line| line.split('#').next().unwrap_or_default()) {
+        for name in line.split('$').skip(1) {
+            let name: String = name
+                .chars()
+                .take_while(|c| c.is_ascii_uppercase() || *c == '_')
+                .collect();
+            if !name.starts_with("MILLRACE_") {
+                continue;
+            }
+            let given = NATS_VARIABLES.contains(&name.as_str())
+                || (name.starts_with("MILLRACE_NATS_") && name.ends_with("_PASSWORD"));
+            assert!(given, "nats.conf reads {name}");
+        }
+    }
+}
+
+#[test]
+fn help_of_every_command_teaches() {
+    for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {
+        let output = Command::new(crate::app::program())
+            .args([command.get_name(), "--help"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", command.get_name());
+        for argument in command.get_arguments().filter(|a| a.get_id() != "help") {
+            assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+        }
+    }
+}
