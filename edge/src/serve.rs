@@ -157,6 +157,14 @@ mod tests {
             !slow.await.unwrap().contains("200"),
             "a head that never ends is cut"
         );
+        let idle = tokio::time::timeout(Duration::from_secs(5), talk(address, ""));
+        assert_eq!(idle.await.unwrap(), "", "who says nothing is cut as well");
+        let kept = "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n";
+        let kept = tokio::time::timeout(Duration::from_secs(5), talk(address, kept));
+        assert!(
+            kept.await.unwrap().ends_with("done"),
+            "and who is done and stays"
+        );
         shutdown.cancel();
         server.await.unwrap().unwrap();
     }
