@@ -82,7 +82,8 @@ async fn an_answer_lost_before_or_after_the_append_makes_one_event() {
                 .execute::<Account>(&id, deposit, &meta())
                 .await
                 .unwrap();
-            let version = 2 + amounts.len() as u64;
+            let count = 2 + amounts.len();
+            let version = count as u64;
             assert_eq!(
                 (paid.version, paid.outcome),
                 (version, Outcome::Appended),
@@ -94,7 +95,7 @@ async fn an_answer_lost_before_or_after_the_append_makes_one_event() {
             );
             assert_eq!(
                 bank.here.history::<Account>(&id).await.unwrap().len(),
-                version as usize
+                count
             );
             // The cache goes on from there.
             let next = AccountCommand::Withdraw(5);

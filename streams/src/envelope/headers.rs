@@ -40,10 +40,10 @@ pub(crate) fn write(event: &RecordedEvent) -> Result<HeaderMap, EncodeError> {
     let mut put = |header: &'static str, value: String| {
         let fits = value.len() <= HEADER_VALUE_BYTES_MAX
             && value.bytes().all(|b| (b' '..=b'~').contains(&b));
-        let value = HeaderValue::from_str(&value)
-            .ok()
-            .filter(|_| fits)
-            .ok_or(EncodeError::Header { header })?;
+        if !fits {
+            return Err(EncodeError::Header { header });
+        }
+        let value = HeaderValue::from(value);
         headers.insert(HeaderName::from_static(header), value);
         Ok(())
     };

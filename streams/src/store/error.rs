@@ -53,6 +53,23 @@ impl<R: std::error::Error + 'static> From<ReadError> for ExecuteError<R> {
     }
 }
 
+/// Counts what an operator should see: races between processes, and outcomes that stay unknown.
+pub(super) fn count(error: &AppendError, stream: &str) {
+    let stream = || stream.to_owned();
+    match error {
+        AppendError::Conflict => {
+            metrics::counter!("streams_conflicts_total", "stream" => stream()).increment(1);
+        }
+        AppendError::Unknown(_) => {
+            metrics::counter!("streams_unknown_outcomes_total", "stream" => stream()).increment(1);
+        }
+        AppendError::Unavailable(_) => {
+            metrics::counter!("streams_unavailable_total", "stream" => stream()).increment(1);
+        }
+        AppendError::Duplicate | AppendError::TooLarge | AppendError::Unwritable(_) => {}
+    }
+}
+
 /// An append that ends a command; conflicts and duplicates don't, they lead to another look.
 pub(super) enum AppendEnd<R: std::error::Error + 'static> {
     Conflict,

@@ -12,8 +12,8 @@ use super::Streams;
 use super::error::LoadError;
 use super::load::Address;
 use super::record::{Basis, Part, record, stored};
-use crate::envelope::CommandMeta;
-use crate::log::{AppendError, Appended};
+use crate::envelope::{CommandMeta, RecordedEvent};
+use crate::log::AppendError;
 
 /// Who makes a command that doesn't say so.
 const ACTOR_UNKNOWN: &str = "system";
@@ -61,11 +61,7 @@ impl<A: Decider> EventStore<A> for Store<A> {
     async fn load_events(&self, aggregate_id: &str) -> Result<Vec<EventEnvelope<A>>, Failure<A>> {
         let id = parse::<A>(aggregate_id)?;
         let history = self.streams.history::<A>(&id).await.map_err(failure::<A>)?;
-        history
-            .iter()
-            .map(|event| event.envelope::<A>().map_err(LoadError::from))
-            .collect::<Result<_, _>>()
-            .map_err(failure::<A>)
+        envelopes(&history)
     }
 
     async fn load_aggregate(&self, aggregate_id: &str) -> Result<StoreContext<A>, Failure<A>> {
@@ -106,13 +102,39 @@ impl<A: Decider> EventStore<A> for Store<A> {
             .map_err(|error| AggregateError::UnexpectedError(error.into()))?;
         // The next load reads what was appended, or what won.
         inner.cache.evict(&address.subject);
-        let Appended { last, .. } = inner.log.append(&new).await.map_err(append_failure::<A>)?;
-        stored(new, last)
-            .iter()
-            .map(|event| event.envelope::<A>().map_err(LoadError::from))
-            .collect::<Result<_, _>>()
-            .map_err(failure::<A>)
+        let appended = self
+            .streams
+            .append(&new)
+            .await
+            .map_err(append_failure::<A>)?;
+        let events = if appended.uncertain {
+            self.of_command(&context.id, meta.command_id).await?
+        } else {
+            stored(new, appended.last)
+        };
+        envelopes(&events)
     }
+}
+
+impl<A: Decider> Store<A> {
+    /// What is in the log is the answer when the acknowledgement isn't.
+    async fn of_command(
+        &self,
+        id: &AggregateId,
+        command_id: Uuid,
+    ) -> Result<Vec<RecordedEvent>, Failure<A>> {
+        let mut events = self.streams.history::<A>(id).await.map_err(failure::<A>)?;
+        events.retain(|event| event.command_id == command_id);
+        Ok(events)
+    }
+}
+
+fn envelopes<A: Decider>(events: &[RecordedEvent]) -> Result<Vec<EventEnvelope<A>>, Failure<A>> {
+    events
+        .iter()
+        .map(|event| event.envelope::<A>().map_err(LoadError::from))
+        .collect::<Result<_, _>>()
+        .map_err(failure::<A>)
 }
 
 fn parse<A: Decider>(aggregate_id: &str) -> Result<AggregateId, Failure<A>> {

@@ -143,7 +143,7 @@ impl<A: Decider> Work<'_, A> {
             index_from: 0,
         };
         let new = record::<A>(part, &events, self.meta)?;
-        match self.streams.inner.log.append(&new).await {
+        match self.streams.append(&new).await {
             Ok(Appended {
                 uncertain: true, ..
             }) => {

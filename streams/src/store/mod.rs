@@ -37,7 +37,7 @@ use std::sync::Arc;
 use kernel::{Decider, Position};
 
 use crate::envelope::RecordedEvent;
-use crate::log::{Log, StreamState};
+use crate::log::{AppendError, Appended, Log, NewEvent, StreamState};
 use crate::memory::MemoryLog;
 
 /// The event store. Cheap to clone; clones share cache and queues.
@@ -75,6 +75,14 @@ impl Streams {
     /// This store as cqrs-es knows event stores.
     pub fn store<A: Decider>(&self) -> Store<A> {
         Store::new(self.clone())
+    }
+
+    async fn append(&self, events: &[NewEvent]) -> Result<Appended, AppendError> {
+        let appended = self.inner.log.append(events).await;
+        appended.inspect_err(|error| {
+            let stream = events.first().map_or("", |new| &new.event.position.stream);
+            error::count(error, stream);
+        })
     }
 
     /// What stream there is, as its leader says.

@@ -161,7 +161,7 @@ impl Work<'_> {
             let done = self.opened.iter().map(|step| step.unchanged()).collect();
             return self.answer(done, Outcome::AlreadyTrue).map(Some);
         }
-        match self.streams.inner.log.append(&new).await {
+        match self.streams.append(&new).await {
             Ok(appended) if appended.uncertain => self.find_appended().await.map(Some),
             Ok(appended) => self.take(stored(new, appended.last), &counts).map(Some),
             Err(error) => match AppendEnd::from(error) {
