@@ -13,6 +13,7 @@
 //! A new read model is one file here, one migration under `migrations/<context>/`, and one line in
 //! [`VIEWS`].
 
+mod chain;
 mod checkout;
 mod fold;
 mod inventory;

@@ -71,15 +71,3 @@ impl ProjectorError {
         }
     }
 }
-
-/// An error and what caused it, in one line: what a position row keeps.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   session   what a projector holds while all is well: rows in memory, a connection, a place in the stream
+//!   live      one view of it: how a batch becomes a commit
 //!   store     the statements: position first, then rows, then the notification, one transaction
 //!   error     what can go wrong, and whether waiting helps
 //!   run       several contexts in one process
@@ -17,6 +18,7 @@
 
 mod config;
 mod error;
+mod live;
 mod run;
 mod session;
 mod store;
@@ -120,7 +122,7 @@ impl Projector {
             }
             Taken::FenceLost => stepped.standing_by = true,
             // The next session looks again at what the log holds.
-            Taken::Reconnected => {}
+            Taken::Reopen => {}
         }
         Ok(stepped)
     }

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Config, Projector, ProjectorError, Settings};
+use crate::chain::chain;
 use crate::login::Login;
 
 /// Pause after the first failure, doubled each time.
@@ -42,7 +43,7 @@ impl Projector {
                 Err(error) => {
                     failures = failures.saturating_add(1);
                     let pause = pause(failures);
-                    let cause = super::error::chain(&error);
+                    let cause = chain(&error);
                     tracing::warn!(context = self.context, cause, ?pause, "projector waits");
                     pause
                 }

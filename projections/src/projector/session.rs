@@ -1,31 +1,29 @@
 //! What a projector holds while all is well. Anything odd ends the session; the next one begins
 //! with what the database and the log say.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use kernel::Position;
 use streams::subscription::{OrderedSubscription, SubscriptionError};
-use streams::{Connection, RecordedEvent};
+use streams::{Connection, LoadError, RecordedEvent, Streams};
+use tokio::time::Instant;
 
 use super::config::Settings;
-use super::error::{ProjectorError, Stop, chain};
-use super::store::{Commit, Mark, Store, TableStatements};
-use crate::fold::{Fold, FoldError};
+use super::error::{ProjectorError, Stop};
+use super::live::{LiveView, Outcome, restored};
+use super::store::Store;
+use crate::chain::chain;
 use crate::login::Login;
 use crate::view::ViewSpec;
 
 /// How long the log may take to show the event at our position, which it said that it has.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// One view at work.
-struct LiveView {
-    spec: &'static ViewSpec,
-    table: TableStatements,
-    fold: Box<dyn Fold>,
-    mark: Mark,
-}
+/// How long the event at our position counts as proof that the log is still the same. A stream can
+/// be deleted and restored without the connection noticing; that takes longer than this.
+const PROOF_AGE_MAX: Duration = Duration::from_secs(2);
 
 /// A place in the stream, a connection to the database, rows in memory.
 pub(super) struct Session {
@@ -34,15 +32,17 @@ pub(super) struct Session {
     connects: u64,
     subscription: OrderedSubscription,
     stream: String,
-    stream_created_at: Option<DateTime<Utc>>,
+    stream_created_at: DateTime<Utc>,
     /// The last event of the stream when the session began, or a later one that was seen.
     end: u64,
     login: Login,
     store: Store,
     views: Vec<LiveView>,
     settings: Settings,
-    /// Has the event at the first view's position been seen again?
-    proven: bool,
+    /// For looking at the log's leader.
+    streams: Streams,
+    /// When the event at our position was seen last; none until the session has seen it.
+    proven: Option<Instant>,
 }
 
 /// What came of one batch.
@@ -56,15 +56,9 @@ pub(super) enum Taken {
     },
     /// Another projector moves one of the views.
     FenceLost,
-    /// The connection to the log was made anew: what it holds must be looked at again.
-    Reconnected,
-}
-
-/// What became of one view.
-enum Outcome {
-    Went,
-    FenceLost,
-    Stopped(Stop),
+    /// The connection to the log was made anew, or the log has changed: what it holds must be looked
+    /// at again.
+    Reopen,
 }
 
 impl Session {
@@ -83,16 +77,18 @@ impl Session {
         let mut views = Vec::with_capacity(specs.len());
         for spec in specs {
             let mark = store.mark(spec.name).await.map_err(database)?;
-            views.push(LiveView {
-                spec,
-                table: store.table(spec).await.map_err(database)?,
-                fold: spec.fold(),
-                mark: mark.ok_or(ProjectorError::NotProvisioned { view: spec.name })?,
-            });
+            let mark = mark.ok_or(ProjectorError::NotProvisioned { view: spec.name })?;
+            let table = store.table(spec).await.map_err(database)?;
+            views.push(LiveView::new(spec, table, mark));
         }
         let stream = views.first().map(|v| v.spec.stream()).unwrap_or_default();
         let connects = connects(log);
-        let (stream_created_at, end) = look_at(log, &stream).await?;
+        let streams = log.streams(streams::Settings::default());
+        let state = streams.stream_state(&stream).await;
+        let state = state.map_err(|source| ProjectorError::Log {
+            stream: stream.clone(),
+            source: source.into(),
+        })?;
         let first = views.iter().map(|v| v.mark.position).min().unwrap_or(0);
         // From the event at the position, not behind it: that event is the proof.
         let subscription = log.ordered(&stream, first.saturating_sub(1));
@@ -101,13 +97,14 @@ impl Session {
             connects,
             subscription,
             stream,
-            stream_created_at,
-            end,
+            stream_created_at: state.created,
+            end: state.last,
             login: login.clone(),
             store,
             views,
             settings,
-            proven: first == 0,
+            streams,
+            proven: (first == 0).then(Instant::now),
         })
     }
 
@@ -122,25 +119,28 @@ impl Session {
         }
         let batch = self.next_batch().await;
         if connects(&self.log) != self.connects {
-            return Ok(Taken::Reconnected);
+            return Ok(Taken::Reopen);
         }
         let events = match batch {
             Ok(events) => events,
             Err(BatchError::Stop(stop)) => return Ok(self.stop_all(&stop)),
             Err(BatchError::Failed(error)) => return Err(error),
         };
-        self.proven = true;
+        if !self.still_proven().await? {
+            return Ok(Taken::Reopen);
+        }
         self.end = events
             .last()
             .map_or(self.end, |last| last.position.sequence.max(self.end));
         let mut stopped = Vec::new();
-        for index in 0..self.views.len() {
-            match self.take(index, &events).await? {
-                Outcome::Went => {}
-                Outcome::FenceLost => return Ok(Taken::FenceLost),
-                Outcome::Stopped(stop) => {
-                    stopped.extend(self.views.get(index).map(|view| (view.spec, stop)));
-                }
+        for view in &mut self.views {
+            let created = self.stream_created_at;
+            let outcome = view.take(&mut self.store, created, &events).await;
+            match outcome {
+                Ok(Outcome::Went) => {}
+                Ok(Outcome::FenceLost) => return Ok(Taken::FenceLost),
+                Ok(Outcome::Stopped(stop)) => stopped.push((view.spec, stop)),
+                Err(source) => return Err(self.database(source)),
             }
         }
         self.report(events.len());
@@ -193,7 +193,7 @@ impl Session {
         let next = self
             .subscription
             .next_batch(self.settings.batch_max, self.settings.linger);
-        let batch = if self.proven {
+        let batch = if self.proven.is_some() {
             next.await
         } else {
             // The stream holds the event at our position: no answer means that the server is away.
@@ -202,6 +202,32 @@ impl Session {
                 .map_err(|late| BatchError::Failed(self.log_error(late)))?
         };
         batch.map_err(|error| self.judge(error))
+    }
+
+    /// Is the event at our position still the one that it was? The first batch of a session holds
+    /// that event; later the leader is asked now and then.
+    async fn still_proven(&mut self) -> Result<bool, ProjectorError> {
+        let fresh = |seen: Instant| seen.elapsed() < PROOF_AGE_MAX;
+        if self.proven.is_some_and(fresh) {
+            return Ok(true);
+        }
+        let first = self.proven.replace(Instant::now()).is_none();
+        let latest = self.views.iter().max_by_key(|view| view.mark.position);
+        let Some((position, expected)) =
+            latest.and_then(|view| Some((view.mark.position, view.mark.event_id?)))
+        else {
+            return Ok(true);
+        };
+        if first {
+            return Ok(true);
+        }
+        let position = Position::new(self.stream.as_str(), position);
+        match self.streams.event_at(&position).await {
+            Ok(there) => Ok(there.is_some_and(|event| event.id == expected)),
+            // The next session stops at it, and says why.
+            Err(LoadError::Unreadable(_)) => Ok(false),
+            Err(error @ LoadError::Unavailable { .. }) => Err(self.log_error(error)),
+        }
     }
 
     /// Which errors of the log stop a view, and which pass.
@@ -231,59 +257,6 @@ impl Session {
     fn first_position(&self) -> u64 {
         let positions = self.views.iter().map(|view| view.mark.position);
         positions.min().unwrap_or(0)
-    }
-
-    /// One view takes the batch in: prove, load, fold, commit.
-    async fn take(
-        &mut self,
-        index: usize,
-        events: &[RecordedEvent],
-    ) -> Result<Outcome, ProjectorError> {
-        let login = self.login.to_string();
-        let database = |source| ProjectorError::Database { login, source };
-        let Some(view) = self.views.get_mut(index) else {
-            return Ok(Outcome::Went);
-        };
-        if let Some(stop) = view.disproof(&self.stream, events) {
-            return Ok(Outcome::Stopped(stop));
-        }
-        let behind = view.mark.position;
-        let skipped = events.partition_point(|event| event.position.sequence <= behind);
-        let fresh = events.get(skipped..).unwrap_or_default();
-        if fresh.is_empty() {
-            return Ok(Outcome::Went);
-        }
-        let missing = view.missing(fresh);
-        let rows = if missing.is_empty() {
-            Vec::new()
-        } else {
-            match self.store.load(&view.table, &missing).await {
-                Ok(rows) => rows,
-                Err(source) => return Err(database(source)),
-            }
-        };
-        let folded = view.fold_in(&missing, &rows, fresh);
-        let Some(last) = folded.last else {
-            return Ok(folded.stop.map_or(Outcome::Went, Outcome::Stopped));
-        };
-        let new = Mark {
-            position: last.position.sequence,
-            event_id: Some(last.id),
-            stream_created_at: self.stream_created_at,
-        };
-        let marks = (&view.mark, &new);
-        let committed = self
-            .store
-            .commit(view.spec.name, &view.table, marks, &folded.rows)
-            .await;
-        match committed {
-            Ok(Commit::Done) => {}
-            Ok(Commit::FenceLost) => return Ok(Outcome::FenceLost),
-            Err(source) => return Err(database(source)),
-        }
-        view.fold.settle();
-        view.mark = new;
-        Ok(folded.stop.map_or(Outcome::Went, Outcome::Stopped))
     }
 
     fn report(&self, events: usize) {
@@ -326,111 +299,10 @@ enum BatchError {
     Failed(ProjectorError),
 }
 
-/// What a fold of a batch came to.
-struct Folded<'a> {
-    /// The last event that was taken in.
-    last: Option<&'a RecordedEvent>,
-    /// The rows that have changed.
-    rows: Vec<crate::fold::StoredRow>,
-    /// The event behind it that could not be.
-    stop: Option<Stop>,
-}
-
-impl LiveView {
-    /// Is the event at our position another one than it was?
-    fn disproof(&self, stream: &str, events: &[RecordedEvent]) -> Option<Stop> {
-        let position = self.mark.position;
-        let there = events.iter().find(|e| e.position.sequence == position)?;
-        let expected = self.mark.event_id?;
-        (there.id != expected).then(|| {
-            let what = format!(
-                "event {} stands at {stream}:{position}, where {expected} stood",
-                there.id
-            );
-            Stop {
-                position,
-                cause: restored(stream, &what),
-            }
-        })
-    }
-
-    /// The ids of the rows that must be loaded.
-    fn missing(&self, events: &[RecordedEvent]) -> Vec<String> {
-        let missing: BTreeSet<_> = events.iter().filter_map(|e| self.fold.missing(e)).collect();
-        missing.into_iter().collect()
-    }
-
-    /// Folds until the first event that can't be taken in.
-    fn fold_in<'a>(
-        &mut self,
-        missing: &[String],
-        rows: &[crate::fold::StoredRow],
-        events: &'a [RecordedEvent],
-    ) -> Folded<'a> {
-        for id in missing {
-            self.fold.put_absent(id);
-        }
-        let mut last = None;
-        let mut stop = None;
-        let mut unreadable = rows.iter().find_map(|row| self.fold.put(row).err());
-        for event in events {
-            let taken = unreadable
-                .take()
-                .map_or_else(|| self.fold.apply(event), Err);
-            if let Err(error) = taken {
-                stop = Some(stop_at(event, &error));
-                break;
-            }
-            last = Some(event);
-        }
-        match self.fold.changed() {
-            Ok(rows) => Folded { last, rows, stop },
-            Err(error) => Folded {
-                last: None,
-                rows: Vec::new(),
-                stop: events.first().map(|event| stop_at(event, &error)),
-            },
-        }
-    }
-}
-
-fn stop_at(event: &RecordedEvent, error: &FoldError) -> Stop {
-    Stop {
-        position: event.position.sequence,
-        cause: chain(error),
-    }
-}
-
-/// What to tell whoever finds the log changed.
-fn restored(stream: &str, what: &str) -> String {
-    format!(
-        "{what}: stream {stream} was restored from a backup, made anew, or lost events after the \
-         read model had seen them. Nothing was changed. Either restore the stream to what it was, \
-         or restore Postgres to the same moment, or empty the read model and set its position to \
-         0 so that it is built anew from the log"
-    )
-}
-
 /// How often the client has connected.
 fn connects(log: &Connection) -> u64 {
     let statistics = log.client().statistics();
     statistics.connects.load(Ordering::Relaxed)
-}
-
-/// When the stream was made, and its last event.
-async fn look_at(
-    log: &Connection,
-    stream: &str,
-) -> Result<(Option<DateTime<Utc>>, u64), ProjectorError> {
-    let found = log.jetstream().get_stream(stream).await;
-    let handle = found.map_err(|source| ProjectorError::Log {
-        stream: stream.to_owned(),
-        source: source.into(),
-    })?;
-    let info = handle.cached_info();
-    let created = info.created;
-    let created = DateTime::from_timestamp(created.unix_timestamp(), created.nanosecond());
-    Ok((created, info.state.last_sequence))
 }
 
 /// A gauge is a float; positions stay exact up to 2^53.

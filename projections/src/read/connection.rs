@@ -16,6 +16,7 @@ use super::config::Settings;
 use super::error::ReadError;
 use super::list::{Page, Query};
 use super::row::{Found, JsonText, ListedRow, Row, ViewStatus, unsigned};
+use crate::chain::chain;
 use crate::login::Login;
 use crate::view::ViewSpec;
 
@@ -249,7 +250,7 @@ async fn keep(context: &'static str, login: Login, current: watch::Sender<Option
                 tracing::warn!(%login, lost = ended.is_ok(), "connection to Postgres lost");
             }
             Err(error) => {
-                let cause = error.to_string();
+                let cause = chain(&error);
                 tracing::warn!(%login, cause, ?pause, "no connection to Postgres");
                 tokio::time::sleep(pause).await;
                 pause = pause.saturating_mul(2).min(RETRY_MAX);

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, NoTls};
 
 use super::{CHANNEL, Waited};
+use crate::chain::chain;
 use crate::login::Login;
 
 /// Pause after the first failure to connect, doubled each time.
@@ -67,7 +68,9 @@ async fn keep(login: Login, senders: Senders) {
     let mut pause = RETRY_FIRST;
     loop {
         let outcome = listen(&login, &senders, &mut pause).await;
-        let cause = outcome.err().map_or_else(String::new, |e| e.to_string());
+        let cause = outcome
+            .err()
+            .map_or_else(String::new, |error| chain(&error));
         tracing::warn!(%login, cause, ?pause, "not listening for positions");
         tokio::time::sleep(pause).await;
         pause = pause.saturating_mul(2).min(RETRY_MAX);

@@ -1,0 +1,169 @@
+//! One view at work: its place, its rows in memory, and how a batch becomes a commit.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use streams::RecordedEvent;
+
+use super::error::Stop;
+use super::store::{Commit, Mark, Store, TableStatements};
+use crate::chain::chain;
+use crate::fold::{Fold, FoldError, StoredRow};
+use crate::view::ViewSpec;
+
+/// One view at work.
+pub(super) struct LiveView {
+    pub(super) spec: &'static ViewSpec,
+    pub(super) mark: Mark,
+    table: TableStatements,
+    fold: Box<dyn Fold>,
+}
+
+/// What became of one view.
+pub(super) enum Outcome {
+    /// It has taken the batch in.
+    Went,
+    /// Another projector moves it.
+    FenceLost,
+    /// It has stopped.
+    Stopped(Stop),
+}
+
+/// What a fold of a batch came to.
+struct Folded<'a> {
+    /// The last event that was taken in.
+    last: Option<&'a RecordedEvent>,
+    /// The rows that have changed.
+    rows: Vec<StoredRow>,
+    /// The event behind it that could not be.
+    stop: Option<Stop>,
+}
+
+impl LiveView {
+    /// `spec` at `mark`, with nothing in memory.
+    pub(super) fn new(spec: &'static ViewSpec, table: TableStatements, mark: Mark) -> Self {
+        Self {
+            spec,
+            mark,
+            table,
+            fold: spec.fold(),
+        }
+    }
+
+    /// Takes a batch in: prove, load, fold, commit.
+    pub(super) async fn take(
+        &mut self,
+        store: &mut Store,
+        stream_created_at: DateTime<Utc>,
+        events: &[RecordedEvent],
+    ) -> Result<Outcome, tokio_postgres::Error> {
+        if let Some(stop) = self.disproof(events) {
+            return Ok(Outcome::Stopped(stop));
+        }
+        let behind = self.mark.position;
+        let skipped = events.partition_point(|event| event.position.sequence <= behind);
+        let fresh = events.get(skipped..).unwrap_or_default();
+        if fresh.is_empty() {
+            return Ok(Outcome::Went);
+        }
+        let missing = self.missing(fresh);
+        let rows = if missing.is_empty() {
+            Vec::new()
+        } else {
+            store.load(&self.table, &missing).await?
+        };
+        let folded = self.fold_in(&missing, &rows, fresh);
+        let stopped = || folded.stop.map_or(Outcome::Went, Outcome::Stopped);
+        let Some(last) = folded.last else {
+            return Ok(stopped());
+        };
+        let new = Mark {
+            position: last.position.sequence,
+            event_id: Some(last.id),
+            stream_created_at: Some(stream_created_at),
+        };
+        let marks = (&self.mark, &new);
+        let name = self.spec.name;
+        match store.commit(name, &self.table, marks, &folded.rows).await? {
+            Commit::FenceLost => return Ok(Outcome::FenceLost),
+            Commit::Done => {}
+        }
+        self.fold.settle();
+        self.mark = new;
+        Ok(stopped())
+    }
+
+    /// Is the event at our position another one than it was?
+    fn disproof(&self, events: &[RecordedEvent]) -> Option<Stop> {
+        let stream = self.spec.stream();
+        let position = self.mark.position;
+        let there = events.iter().find(|e| e.position.sequence == position)?;
+        let expected = self.mark.event_id?;
+        (there.id != expected).then(|| {
+            let what = format!(
+                "event {} stands at {stream}:{position}, where {expected} stood",
+                there.id
+            );
+            Stop {
+                position,
+                cause: restored(&stream, &what),
+            }
+        })
+    }
+
+    /// The ids of the rows that must be loaded.
+    fn missing(&self, events: &[RecordedEvent]) -> Vec<String> {
+        let missing: BTreeSet<_> = events.iter().filter_map(|e| self.fold.missing(e)).collect();
+        missing.into_iter().collect()
+    }
+
+    /// Folds until the first event that can't be taken in.
+    fn fold_in<'a>(
+        &mut self,
+        missing: &[String],
+        rows: &[StoredRow],
+        events: &'a [RecordedEvent],
+    ) -> Folded<'a> {
+        for id in missing {
+            self.fold.put_absent(id);
+        }
+        let mut last = None;
+        let mut stop = None;
+        let mut unreadable = rows.iter().find_map(|row| self.fold.put(row).err());
+        for event in events {
+            let taken = unreadable
+                .take()
+                .map_or_else(|| self.fold.apply(event), Err);
+            if let Err(error) = taken {
+                stop = Some(stop_at(event, &error));
+                break;
+            }
+            last = Some(event);
+        }
+        match self.fold.changed() {
+            Ok(rows) => Folded { last, rows, stop },
+            Err(error) => Folded {
+                last: None,
+                rows: Vec::new(),
+                stop: events.first().map(|event| stop_at(event, &error)),
+            },
+        }
+    }
+}
+
+fn stop_at(event: &RecordedEvent, error: &FoldError) -> Stop {
+    Stop {
+        position: event.position.sequence,
+        cause: chain(error),
+    }
+}
+
+/// What to tell whoever finds the log changed.
+pub(super) fn restored(stream: &str, what: &str) -> String {
+    format!(
+        "{what}: stream {stream} was restored from a backup, made anew, or lost events after the \
+         read model had seen them. Nothing was changed. Either restore the stream to what it was, \
+         or restore Postgres to the same moment, or empty the read model and set its position to \
+         0 so that it is built anew from the log"
+    )
+}
