@@ -116,6 +116,9 @@ impl Host {
 
 impl Serving {
     /// Answers until `shutdown`, then finishes what runs, at most 10 s.
+    ///
+    /// async-nats's endpoints can't be drained: a request that is on its way at that moment gets
+    /// no answer. Its asker runs into its time-out and asks again with the same command id.
     pub async fn run(self, shutdown: CancellationToken) {
         let tracker = TaskTracker::new();
         let permits = Arc::new(Semaphore::new(CONCURRENCY_MAX));

@@ -1,0 +1,251 @@
+//! What each role may do with its user in `nats.conf`, and what it may not.
+
+use std::time::Duration;
+
+use async_nats::{Request, RequestErrorKind};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use chrono::{TimeDelta, Utc};
+use futures::StreamExt;
+use futures::future::join_all;
+use kernel::UserId;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::bench::{Bench, within};
+use crate::bus::{Answer, Ask, Bus, Host};
+use crate::connection::Connection;
+use crate::envelope::CommandMeta;
+use crate::keys::{Keys, MasterKey};
+use crate::store::Streams;
+use crate::subscription::DurableLimits;
+use crate::timers::{Canceled, TimerId, Timers};
+use crate::topology::{DurableSpec, TIMERS_STREAM};
+
+/// No answer within this time means that the server has dropped the request: it answers every
+/// request that it lets through at once, if only with "nobody listens".
+const DENIED_AFTER: Duration = Duration::from_millis(700);
+
+/// One connection per role, as its user.
+#[derive(Debug, Clone)]
+pub struct Roles {
+    /// `command-api`.
+    pub command_api: Connection,
+    /// `query-api`.
+    pub query_api: Connection,
+    /// `projector`.
+    pub projector: Connection,
+    /// `saga`.
+    pub saga: Connection,
+    /// `reactor`.
+    pub reactor: Connection,
+    /// `operator`.
+    pub operator: Connection,
+}
+
+/// Every role can do its work. The streams and durables must be there; `saga` and `reactor` are
+/// the durables of those roles. Events and a checkout of the test's own stay in the streams.
+pub async fn each_role_can_do_its_work(
+    roles: &Roles,
+    saga: &[DurableSpec],
+    reactor: &[DurableSpec],
+) {
+    append(&roles.command_api, "order").await;
+    append(&roles.command_api, "user").await;
+    append(&roles.saga, "checkout").await;
+    for reader in [
+        &roles.command_api,
+        &roles.query_api,
+        &roles.projector,
+        &roles.operator,
+    ] {
+        let mut orders = reader.ordered("ORDER", 0);
+        within("read", orders.next()).await.unwrap();
+    }
+    let sealed = keys(&roles.command_api)
+        .seal(UserId(Uuid::new_v4()), "name", "Ada")
+        .await;
+    let sealed = sealed.unwrap();
+    for reader in [&roles.query_api, &roles.reactor] {
+        let opened = keys(reader).open(&sealed, "name").await.unwrap();
+        assert_eq!(opened.as_deref(), Some("Ada"));
+    }
+    bind(&roles.saga, saga).await;
+    bind(&roles.reactor, reactor).await;
+    timers(&roles.saga).await;
+    the_bus(roles).await;
+}
+
+fn keys(connection: &Connection) -> Keys {
+    let master = MasterKey::parse(&URL_SAFE_NO_PAD.encode([1; 32])).unwrap();
+    Keys::new(connection, master)
+}
+
+/// One event on a subject of its own in the stream of `context`.
+async fn append(connection: &Connection, context: &str) {
+    let bench = Bench {
+        connection: connection.clone(),
+        context: context.to_owned(),
+        stream: crate::subject::stream_name(context),
+    };
+    bench.append_one(&Uuid::new_v4().to_string(), 1).await;
+}
+
+async fn bind(connection: &Connection, durables: &[DurableSpec]) {
+    for spec in durables {
+        let bound = connection.durable(spec, DurableLimits::default());
+        let mut bound = bound.await.unwrap();
+        // An answer, or silence: what must not come is a refusal, which ends up as missing
+        // heartbeats. What is there is given back at once.
+        if spec.stream == TIMERS_STREAM {
+            continue;
+        }
+        let waited = tokio::time::timeout(Duration::from_millis(300), bound.next()).await;
+        if let Ok(delivery) = waited {
+            delivery.unwrap().retry_after(Duration::ZERO).await.unwrap();
+        }
+        bound.release().await;
+    }
+}
+
+async fn timers(connection: &Connection) {
+    let timer = TimerId {
+        saga: "checkout".to_owned(),
+        id: Uuid::new_v4().to_string().parse().unwrap(),
+    };
+    let timers = Timers::new(connection);
+    timers
+        .set(&timer, Utc::now() + TimeDelta::minutes(9))
+        .await
+        .unwrap();
+    assert_eq!(timers.cancel(&timer).await.unwrap(), Canceled::InTime);
+}
+
+/// command-api hosts; saga and reactor ask commands and questions, command-api asks questions.
+async fn the_bus(roles: &Roles) {
+    let context = format!("roles{}", Uuid::new_v4().simple());
+    let host = Host::new(&context, Streams::in_memory())
+        .aggregate::<super::bus::Lamp>()
+        .question("echo", |value: Value| async move { Ok(value) });
+    let shutdown = CancellationToken::new();
+    let serving = host.start(&roles.command_api).await.unwrap();
+    let serving = tokio::spawn(serving.run(shutdown.clone()));
+    roles.command_api.client().flush().await.unwrap();
+    for asker in [&roles.saga, &roles.reactor] {
+        let ask = Ask {
+            context: context.clone(),
+            kind: None,
+            id: "l-1".parse().unwrap(),
+            command: json!({ "type": "turn_on", "data": {} }),
+            meta: CommandMeta::new(Uuid::new_v4(), Utc::now(), "system"),
+        };
+        let answer = Bus::new(asker)
+            .ask(&ask, Duration::from_secs(5))
+            .await
+            .unwrap();
+        assert!(matches!(answer, Answer::Done { .. }), "{answer:?}");
+    }
+    for asker in [&roles.saga, &roles.reactor, &roles.command_api] {
+        let bus = Bus::new(asker);
+        let answer = bus
+            .question(&context, "echo", &json!(7), Duration::from_secs(5))
+            .await;
+        assert_eq!(answer.unwrap(), json!(7));
+    }
+    shutdown.cancel();
+    within("stopped", serving).await.unwrap();
+}
+
+/// What no role but `provision` may do.
+const ADMIN_ONLY: [&str; 9] = [
+    "$JS.API.STREAM.CREATE.MINE",
+    "$JS.API.STREAM.UPDATE.ORDER",
+    "$JS.API.STREAM.DELETE.ORDER",
+    "$JS.API.STREAM.PURGE.ORDER",
+    "$JS.API.STREAM.MSG.DELETE.ORDER",
+    "$JS.API.STREAM.SNAPSHOT.ORDER",
+    "$JS.API.CONSUMER.DURABLE.CREATE.ORDER.mine",
+    "$JS.API.CONSUMER.CREATE.KEYS.mine",
+    "$JS.API.CONSUMER.PAUSE.ORDER.checkout-order",
+];
+
+/// What changes something, and belongs to some roles only.
+const WRITES: [&str; 8] = [
+    "event.order.o-1",
+    "event.checkout.o-1",
+    "key.0198c1d2-7a4b-7c31-9f5e-2b6c8d9e0f1a",
+    "timer.sched.checkout.o-1",
+    "timer.due.checkout.o-1",
+    "command.order",
+    "$JS.API.CONSUMER.RESET.ORDER.checkout-order",
+    "$JS.ACK.ORDER.checkout-order.1.1.1.1.0",
+];
+
+/// No role can do more than its work. Every request here is one that the server would answer.
+pub async fn no_role_can_do_more(roles: &Roles) {
+    let of = |role: &str| match role {
+        "command-api" => (&roles.command_api, vec!["event.order.o-1", WRITES[2]]),
+        "query-api" => (&roles.query_api, vec![]),
+        "projector" => (&roles.projector, vec![]),
+        "saga" => (
+            &roles.saga,
+            vec![WRITES[1], WRITES[3], WRITES[5], WRITES[6], WRITES[7]],
+        ),
+        "reactor" => (&roles.reactor, vec!["command.order"]),
+        _ => (&roles.operator, vec![]),
+    };
+    for role in [
+        "command-api",
+        "query-api",
+        "projector",
+        "saga",
+        "reactor",
+        "operator",
+    ] {
+        let (connection, allowed) = of(role);
+        let forbidden = ADMIN_ONLY.iter().chain(&WRITES);
+        let forbidden: Vec<_> = forbidden
+            .filter(|subject| !allowed.contains(subject))
+            .collect();
+        let tried = forbidden
+            .iter()
+            .map(|subject| is_denied(connection, subject));
+        for (subject, denied) in forbidden.iter().zip(join_all(tried).await) {
+            assert!(denied, "{role} may {subject}");
+        }
+    }
+    for role in ["projector", "operator"] {
+        let subject = "$JS.API.STREAM.MSG.GET.KEYS";
+        assert!(is_denied(of(role).0, subject).await, "{role} may read keys");
+    }
+    nobody_hears_anothers_answers(roles).await;
+}
+
+async fn is_denied(connection: &Connection, subject: &str) -> bool {
+    let request = Request::new()
+        .payload(Bytes::from_static(b"{}"))
+        .timeout(Some(DENIED_AFTER));
+    let answer = connection
+        .client()
+        .send_request(subject.to_owned(), request)
+        .await;
+    matches!(answer, Err(error) if error.kind() == RequestErrorKind::TimedOut)
+}
+
+async fn nobody_hears_anothers_answers(roles: &Roles) {
+    let client = roles.projector.client();
+    let mut ears = client.subscribe("_INBOX_saga.>").await.unwrap();
+    client.flush().await.unwrap();
+    let saga = roles.saga.client();
+    let asked = saga
+        .request("$JS.API.STREAM.INFO.ORDER", Bytes::new())
+        .await;
+    asked.unwrap();
+    let heard = tokio::time::timeout(Duration::from_millis(300), ears.next()).await;
+    assert!(
+        !matches!(heard, Ok(Some(_))),
+        "projector hears the saga's answers"
+    );
+}
