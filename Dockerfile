@@ -6,8 +6,11 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
     cargo build --release --locked --bin millrace && cp target/release/millrace /millrace
+# New volumes take their owner from these folders, so that the unprivileged user may write.
+RUN mkdir -p /volumes/data /volumes/keys
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /millrace /usr/local/bin/millrace
+COPY --from=build --chown=nonroot:nonroot /volumes/ /
 USER nonroot
 ENTRYPOINT ["/usr/local/bin/millrace"]

@@ -133,6 +133,8 @@ impl Shop {
     /// # Errors
     /// The HTTP client can't be made.
     pub fn new(entry: &str) -> Result<Self, reqwest::Error> {
+        // A test or benchmark has no main of ours to do it; whoever was first, one is installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self {
             http: reqwest::Client::builder()
                 .timeout(REQUEST_TIMEOUT)

@@ -82,3 +82,16 @@ impl FromRequestParts<Api> for Call {
         })
     }
 }
+
+/// A call that only an operator may make: everybody else gets 403 before the body is looked at.
+pub(crate) struct Operators(pub(crate) Call);
+
+impl FromRequestParts<Api> for Operators {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Self::Rejection> {
+        let call = Call::from_request_parts(parts, api).await?;
+        call.principal.require_operator()?;
+        Ok(Self(call))
+    }
+}

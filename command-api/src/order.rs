@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use streams::Executed;
 
 use crate::api::Api;
-use crate::call::Call;
+use crate::call::{Call, Operators};
 use crate::error;
 use crate::placing;
 use crate::write::Written;
@@ -56,11 +56,10 @@ async fn cancel(
 
 async fn ship(
     State(api): State<Api>,
-    call: Call,
+    Operators(call): Operators,
     Id(id): Id<OrderId>,
     Body(body): Body<Ship>,
 ) -> Result<Response, Problem> {
-    call.principal.require_operator()?;
     let command = OrderCommand::ShipOrder {
         tracking: body.tracking.clone(),
     };
@@ -69,11 +68,10 @@ async fn ship(
 
 async fn deliver(
     State(api): State<Api>,
-    call: Call,
+    Operators(call): Operators,
     Id(id): Id<OrderId>,
     Body(body): Body<Nothing>,
 ) -> Result<Response, Problem> {
-    call.principal.require_operator()?;
     write(&api, &call, id, OrderCommand::DeliverOrder {}, &body).await
 }
 

@@ -10,7 +10,7 @@ use product::{Product, ProductCommand};
 use serde::{Deserialize, Serialize};
 
 use crate::api::Api;
-use crate::call::Call;
+use crate::call::{Call, Operators};
 use crate::write::{Created, Written};
 
 pub(crate) fn routes() -> Router<Api> {
@@ -61,7 +61,7 @@ struct Nothing {}
 
 async fn create(
     State(api): State<Api>,
-    call: Call,
+    Operators(call): Operators,
     Body(body): Body<CreateProduct>,
 ) -> Result<Response, Problem> {
     let command = ProductCommand::CreateProduct {
@@ -77,7 +77,7 @@ async fn create(
 
 async fn set_price(
     State(api): State<Api>,
-    call: Call,
+    Operators(call): Operators,
     Id(sku): Id<Sku>,
     Body(body): Body<SetPrice>,
 ) -> Result<Response, Problem> {
@@ -88,7 +88,7 @@ async fn set_price(
 
 async fn update_details(
     State(api): State<Api>,
-    call: Call,
+    Operators(call): Operators,
     Id(sku): Id<Sku>,
     Body(body): Body<UpdateDetails>,
 ) -> Result<Response, Problem> {
@@ -103,7 +103,7 @@ async fn update_details(
 
 async fn publish(
     State(api): State<Api>,
-    call: Call,
+    Operators(call): Operators,
     Id(sku): Id<Sku>,
     Body(body): Body<Nothing>,
 ) -> Result<Response, Problem> {
@@ -114,7 +114,7 @@ async fn publish(
 
 async fn unpublish(
     State(api): State<Api>,
-    call: Call,
+    Operators(call): Operators,
     Id(sku): Id<Sku>,
     Body(body): Body<Unpublish>,
 ) -> Result<Response, Problem> {
@@ -127,7 +127,7 @@ async fn unpublish(
 
 async fn discontinue(
     State(api): State<Api>,
-    call: Call,
+    Operators(call): Operators,
     Id(sku): Id<Sku>,
     Body(body): Body<Nothing>,
 ) -> Result<Response, Problem> {
@@ -144,7 +144,6 @@ async fn write<B: Serialize>(
     command: ProductCommand,
     body: &B,
 ) -> Result<Written, Problem> {
-    call.principal.require_operator()?;
     let meta = call.meta(api, body);
     let executed = api
         .write::<Product>(call, &sku.into(), command, &meta)

@@ -15,7 +15,7 @@ use user::{EmailClaim, EmailCommand, EmailRefusal, Role, User, UserCommand, User
 use uuid::Uuid;
 
 use crate::api::Api;
-use crate::call::Call;
+use crate::call::{Call, Operators};
 use crate::email::Email;
 use crate::error;
 use crate::password::NewPassword;
@@ -142,7 +142,7 @@ fn written(done: &ExecutedTogether) -> Written {
 
 async fn suspend(
     State(api): State<Api>,
-    call: Call,
+    Operators(call): Operators,
     Id(id): Id<UserId>,
     Body(body): Body<Suspend>,
 ) -> Result<Response, Problem> {
@@ -155,7 +155,7 @@ async fn suspend(
 
 async fn reactivate(
     State(api): State<Api>,
-    call: Call,
+    Operators(call): Operators,
     Id(id): Id<UserId>,
     Body(body): Body<Nothing>,
 ) -> Result<Response, Problem> {
@@ -165,7 +165,7 @@ async fn reactivate(
 
 async fn change_role(
     State(api): State<Api>,
-    call: Call,
+    Operators(call): Operators,
     Id(id): Id<UserId>,
     Body(body): Body<ChangeRole>,
 ) -> Result<Response, Problem> {
@@ -185,7 +185,6 @@ async fn write<B: Serialize>(
     command: UserCommand,
     body: &B,
 ) -> Result<Written, Problem> {
-    call.principal.require_operator()?;
     let meta = call.meta(api, body);
     let executed = api.write::<User>(call, &id.into(), command, &meta).await;
     // Also after a failure: it may have happened.

@@ -47,13 +47,18 @@ pub enum Error {
 #[derive(Debug, Clone, Args)]
 pub struct MailSink {
     /// Where it takes mails
-    #[arg(long, default_value = "127.0.0.1:1025")]
+    #[arg(long, env = "MILLRACE_SMTP_LISTEN", default_value = "127.0.0.1:1025")]
     pub smtp: SocketAddr,
     /// Where it shows them
-    #[arg(long, default_value = "127.0.0.1:8025")]
+    #[arg(long, env = "MILLRACE_MAIL_LISTEN", default_value = "127.0.0.1:8025")]
     pub http: SocketAddr,
     /// Where it keeps them
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(
+        long,
+        env = "MILLRACE_MAIL_DATA",
+        value_name = "FOLDER",
+        default_value = ".millrace/mail"
+    )]
     pub data: PathBuf,
 }
 
@@ -76,20 +81,34 @@ impl MailSink {
 #[derive(Debug, Clone, Args)]
 pub struct PaymentSimulator {
     /// Where it serves
-    #[arg(long, default_value = "127.0.0.1:8090")]
+    #[arg(
+        long,
+        env = "MILLRACE_PAYMENTS_LISTEN",
+        default_value = "127.0.0.1:8090"
+    )]
     pub http: SocketAddr,
     /// Where it keeps its ledger
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(
+        long,
+        env = "MILLRACE_PAYMENTS_DATA",
+        value_name = "FOLDER",
+        default_value = ".millrace/payments"
+    )]
     pub data: PathBuf,
     /// Where it sends signed webhooks; none without it
-    #[arg(long, value_name = "URL")]
+    #[arg(
+        long,
+        env = "MILLRACE_PAYMENT_WEBHOOK",
+        value_name = "URL",
+        requires = "webhook_secret"
+    )]
     pub webhook: Option<String>,
     /// The key that callers present
     #[arg(long, env = secrets::PAYMENT_SECRET_KEY, hide_env_values = true)]
     pub secret_key: String,
     /// The key that signs the webhooks
     #[arg(long, env = secrets::PAYMENT_WEBHOOK_SECRET, hide_env_values = true)]
-    pub webhook_secret: String,
+    pub webhook_secret: Option<String>,
 }
 
 impl PaymentSimulator {
@@ -103,7 +122,10 @@ impl PaymentSimulator {
             http: listen(self.http).await?,
             data: self.data,
             secret_key: self.secret_key,
-            webhook: self.webhook.map(|url| payments::Webhook { url, secret }),
+            webhook: self
+                .webhook
+                .zip(secret)
+                .map(|(url, secret)| payments::Webhook { url, secret }),
         };
         Ok(payments::run(options, shutdown).await?)
     }

@@ -66,9 +66,10 @@ pub(crate) struct App {
 impl App {
     /// Starts `millrace up` on `data` and waits until it is ready.
     pub(crate) async fn start(data: &Path) -> Self {
-        std::fs::create_dir_all(data).unwrap();
+        // Made by `up` itself; what it prints goes beside it.
+        std::fs::create_dir_all(data.parent().unwrap()).unwrap();
         let spawner = Spawner::start().unwrap();
-        let log = data.join("up.log");
+        let log = data.with_extension("log");
         let child = spawn_up(&spawner, data, &log).await;
         let endpoints = ready(&child, &log).await;
         Self {
@@ -143,9 +144,12 @@ impl App {
     pub(crate) async fn order_is(&self, order_id: &str, status: &str) -> Value {
         let path = format!("/v1/orders/{order_id}");
         self.operator()
-            .wait_for(&format!("order {order_id} {status}"), &path, PATIENCE, |order| {
-                order["status"] == status
-            })
+            .wait_for(
+                &format!("order {order_id} {status}"),
+                &path,
+                PATIENCE,
+                |order| order["status"] == status,
+            )
             .await
             .unwrap()
             .body
@@ -188,7 +192,7 @@ impl App {
 
     /// Starts again on the same data, after [`App::kill`].
     pub(crate) async fn restart(&mut self) {
-        let log = self.data.join("up.log");
+        let log = self.data.with_extension("log");
         self.child = spawn_up(&self.spawner, &self.data, &log).await;
         self.endpoints = ready(&self.child, &log).await;
     }
@@ -213,7 +217,10 @@ impl App {
             spec = spec.env(name, value);
         }
         spec.log = Some(self.data.join(log));
-        self.spawner.spawn(&Launcher::new(program()), &spec).await.unwrap()
+        self.spawner
+            .spawn(&Launcher::new(program()), &spec)
+            .await
+            .unwrap()
     }
 }
 
@@ -258,7 +265,10 @@ async fn spawn_up(spawner: &Spawner, data: &Path, log: &Path) -> Child {
         .args(["up", "--json", "--port", "0", "--data"])
         .args([data]);
     spec.log = Some(log.to_owned());
-    spawner.spawn(&Launcher::new(program()), &spec).await.unwrap()
+    spawner
+        .spawn(&Launcher::new(program()), &spec)
+        .await
+        .unwrap()
 }
 
 /// Waits for the one line that `up --json` prints when it is ready.

@@ -27,10 +27,19 @@ fn refused(answer: &Answer, status: u16, pointer: Option<&str>) {
     assert_eq!(answer.status.as_u16(), status, "{shown}");
     let kind = answer.header("Content-Type").unwrap_or_default();
     assert_eq!(kind, "application/problem+json", "{shown}");
-    assert!(answer.body["code"].is_string() && answer.body["title"].is_string(), "{shown}");
+    assert!(
+        answer.body["code"].is_string() && answer.body["title"].is_string(),
+        "{shown}"
+    );
     if let Some(pointer) = pointer {
-        let errors = answer.body["errors"].as_array().cloned().unwrap_or_default();
-        assert!(errors.iter().any(|e| e["pointer"] == pointer), "{pointer}: {shown}");
+        let errors = answer.body["errors"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        assert!(
+            errors.iter().any(|e| e["pointer"] == pointer),
+            "{pointer}: {shown}"
+        );
     }
 }
 
@@ -40,13 +49,23 @@ async fn an_order_that_breaks_a_rule_names_the_field() {
     let customer = app.customer().await;
     let sku = app.product(1).await;
     let line = |quantity: i64| json!([{ "sku": sku, "quantity": quantity }]);
-    let many: Vec<Value> = (0..101).map(|i| json!({ "sku": format!("S-{i}"), "quantity": 1 })).collect();
+    let many: Vec<Value> = (0..101)
+        .map(|i| json!({ "sku": format!("S-{i}"), "quantity": 1 }))
+        .collect();
     let cases = [
         (body(line(0)), 422, "/lines/0/quantity"),
         (body(line(10_001)), 422, "/lines/0/quantity"),
         (body(line(-1)), 422, "/lines/0/quantity"),
-        (body(json!([{ "sku": "NO-SUCH", "quantity": 1 }])), 422, "/lines/0/sku"),
-        (body(json!([{ "sku": "a.b*>", "quantity": 1 }])), 422, "/lines/0/sku"),
+        (
+            body(json!([{ "sku": "NO-SUCH", "quantity": 1 }])),
+            422,
+            "/lines/0/sku",
+        ),
+        (
+            body(json!([{ "sku": "a.b*>", "quantity": 1 }])),
+            422,
+            "/lines/0/sku",
+        ),
         (body(json!(many)), 422, "/lines"),
         (body(json!([])), 422, "/lines"),
         (
@@ -61,7 +80,11 @@ async fn an_order_that_breaks_a_rule_names_the_field() {
     }
     let mut unknown = body(line(1));
     unknown["discount"] = json!(100);
-    refused(&post(&customer.shop, "/v1/orders", &unknown).await, 422, None);
+    refused(
+        &post(&customer.shop, "/v1/orders", &unknown).await,
+        422,
+        None,
+    );
     let mut stale = body(line(1));
     stale["lines"][0]["expected_price"] = json!({ "amount": 1, "currency": "EUR" });
     let changed = post(&customer.shop, "/v1/orders", &stale).await;
@@ -87,18 +110,40 @@ async fn unpublished_products_two_currencies_and_overflowing_totals_are_refused(
             "price": { "amount": 100, "currency": currency },
         })
     };
-    post(&operator, "/v1/products", &product(&draft, "EUR")).await.success().unwrap();
-    post(&operator, "/v1/products", &product(&dollars, "USD")).await.success().unwrap();
-    post(&operator, &format!("/v1/products/{dollars}/publish"), &json!({})).await.success().unwrap();
+    post(&operator, "/v1/products", &product(&draft, "EUR"))
+        .await
+        .success()
+        .unwrap();
+    post(&operator, "/v1/products", &product(&dollars, "USD"))
+        .await
+        .success()
+        .unwrap();
+    post(
+        &operator,
+        &format!("/v1/products/{dollars}/publish"),
+        &json!({}),
+    )
+    .await
+    .success()
+    .unwrap();
     let line = |sku: &str| json!({ "sku": sku, "quantity": 1 });
     let unpublished = post(&customer.shop, "/v1/orders", &body(json!([line(&draft)]))).await;
     refused(&unpublished, 422, Some("/lines/0/sku"));
-    let mixed = post(&customer.shop, "/v1/orders", &body(json!([line(&sku), line(&dollars)]))).await;
-    refused(&mixed, 422, Some("/lines/1"));
+    let mixed = post(
+        &customer.shop,
+        "/v1/orders",
+        &body(json!([line(&sku), line(&dollars)])),
+    )
+    .await;
+    refused(&mixed, 422, Some("/lines/1/sku"));
     assert_eq!(mixed.body["code"], "mixed_currencies");
     let mut dear = product(&format!("DEAR-{}", Uuid::new_v4().simple()), "EUR");
     dear["price"]["amount"] = json!(i64::MAX);
-    refused(&post(&operator, "/v1/products", &dear).await, 422, Some("/price"));
+    refused(
+        &post(&operator, "/v1/products", &dear).await,
+        422,
+        Some("/price"),
+    );
 }
 
 #[tokio::test]
@@ -117,17 +162,32 @@ async fn what_is_no_order_at_all_is_refused_before_it_is_read() {
         async move {
             let answer = request.send().await.unwrap();
             let status = answer.status().as_u16();
-            let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+            let kind = answer.headers()["content-type"]
+                .to_str()
+                .unwrap()
+                .to_owned();
             (status, kind)
         }
     };
     let problem = "application/problem+json".to_owned();
     let json = "application/json";
     assert_eq!(send(json, b"{".to_vec()).await, (400, problem.clone()));
-    assert_eq!(send(json, b"\xff\xfe{}".to_vec()).await, (400, problem.clone()));
-    assert_eq!(send(json, "[".repeat(100_000).into_bytes()).await, (400, problem.clone()));
-    assert_eq!(send("text/plain", b"{}".to_vec()).await, (415, problem.clone()));
-    assert_eq!(send(json, vec![b' '; 2 * 1024 * 1024]).await, (413, problem));
+    assert_eq!(
+        send(json, b"\xff\xfe{}".to_vec()).await,
+        (400, problem.clone())
+    );
+    assert_eq!(
+        send(json, "[".repeat(100_000).into_bytes()).await,
+        (400, problem.clone())
+    );
+    assert_eq!(
+        send("text/plain", b"{}".to_vec()).await,
+        (415, problem.clone())
+    );
+    assert_eq!(
+        send(json, vec![b' '; 2 * 1024 * 1024]).await,
+        (413, problem)
+    );
 }
 
 #[tokio::test]
@@ -136,13 +196,21 @@ async fn an_order_without_a_key_or_a_token_is_refused() {
     let customer = app.customer().await;
     let sku = app.product(1).await;
     let order = body(json!([{ "sku": sku, "quantity": 1 }]));
-    let keyless = customer.shop.call(Method::POST, "/v1/orders", &[], Some(&order)).await.unwrap();
+    let keyless = customer
+        .shop
+        .call(Method::POST, "/v1/orders", &[], Some(&order))
+        .await
+        .unwrap();
     refused(&keyless, 400, None);
     assert_eq!(keyless.body["code"], "idempotency_key_required");
     refused(&post(&app.shop(), "/v1/orders", &order).await, 401, None);
     let forged = app.shop().with_token("eyJhbGciOiJub25lIn0.e30.");
     refused(&post(&forged, "/v1/orders", &order).await, 401, None);
-    refused(&post(&customer.shop, "/v1/products", &json!({})).await, 403, None);
+    refused(
+        &post(&customer.shop, "/v1/products", &json!({})).await,
+        403,
+        None,
+    );
     let missing = app.shop().get("/v1/nothing").await.unwrap();
     refused(&missing, 404, None);
 }
@@ -155,10 +223,22 @@ async fn somebody_elses_order_does_not_exist() {
     let order = owner.orders(&sku, 1, "pm_card_visa").await;
     app.order_is(&order, "confirmed").await;
     let cancel = format!("/v1/orders/{order}/cancel");
-    refused(&post(&other.shop, &cancel, &json!({ "reason": "mine" })).await, 404, None);
-    for path in [format!("/v1/orders/{order}"), format!("/v1/checkouts/{order}"), format!("/v1/users/{}", owner.id)] {
+    refused(
+        &post(&other.shop, &cancel, &json!({ "reason": "mine" })).await,
+        404,
+        None,
+    );
+    for path in [
+        format!("/v1/orders/{order}"),
+        format!("/v1/checkouts/{order}"),
+        format!("/v1/users/{}", owner.id),
+    ] {
         refused(&other.shop.get(&path).await.unwrap(), 404, None);
-        assert_eq!(owner.shop.get(&path).await.unwrap().status.as_u16(), 200, "{path}");
+        assert_eq!(
+            owner.shop.get(&path).await.unwrap().status.as_u16(),
+            200,
+            "{path}"
+        );
     }
     app.order_is(&order, "confirmed").await;
 }
@@ -170,9 +250,16 @@ async fn a_suspended_user_can_neither_order_nor_sign_in() {
     let sku = app.product(1).await;
     let suspend = format!("/v1/users/{}/suspend", customer.id);
     let reason = json!({ "reason": "chargebacks" });
-    post(&app.operator(), &suspend, &reason).await.success().unwrap();
+    post(&app.operator(), &suspend, &reason)
+        .await
+        .success()
+        .unwrap();
     let session = json!({ "email": customer.email, "password": PASSWORD });
-    refused(&post(&app.shop(), "/v1/sessions", &session).await, 403, None);
+    refused(
+        &post(&app.shop(), "/v1/sessions", &session).await,
+        403,
+        None,
+    );
     let order = body(json!([{ "sku": sku, "quantity": 1 }]));
     // The answer "active" may be remembered for a moment.
     let started = std::time::Instant::now();
@@ -182,7 +269,10 @@ async fn a_suspended_user_can_neither_order_nor_sign_in() {
             assert_eq!(answer.body["code"], "user_suspended", "{}", answer.body);
             break;
         }
-        assert!(started.elapsed().as_secs() < 10, "a suspended user still orders");
+        assert!(
+            started.elapsed().as_secs() < 10,
+            "a suspended user still orders"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
 }
@@ -198,7 +288,12 @@ async fn one_address_has_one_account_however_it_is_written_and_raced() {
             shop.post("/v1/users", &body).await.unwrap()
         }
     };
-    let spellings = [email.clone(), email.to_uppercase(), format!(" {email} "), email.clone()];
+    let spellings = [
+        email.clone(),
+        email.to_uppercase(),
+        format!(" {email} "),
+        email.clone(),
+    ];
     let answers = futures::future::join_all(spellings.map(register)).await;
     let created = answers.iter().filter(|a| a.status.as_u16() == 201).count();
     assert_eq!(created, 1, "{answers:?}");

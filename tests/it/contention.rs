@@ -17,7 +17,11 @@ async fn fifty_buyers_of_the_last_ten_units_leave_none_and_no_rejected_one_pays(
     let mut confirmed = 0;
     for order in &orders {
         let path = format!("/v1/orders/{order}");
-        let read = customer.shop.wait_for("an outcome", &path, PATIENCE, settled).await.unwrap();
+        let read = customer
+            .shop
+            .wait_for("an outcome", &path, PATIENCE, settled)
+            .await
+            .unwrap();
         let captured: i64 = app
             .ledger(order)
             .await
@@ -41,8 +45,12 @@ async fn identical_posts_at_the_same_time_are_one_order_and_one_answer() {
     let app = shared().await;
     let (sku, customer) = (app.product(10).await, app.customer().await);
     let key = Uuid::new_v4().to_string();
-    let lines = [CartLine { sku: sku.clone(), quantity: 1 }];
-    let answers = join_all((0..20).map(|_| customer.shop.place_order(&key, &lines, "pm_card_visa"))).await;
+    let lines = [CartLine {
+        sku: sku.clone(),
+        quantity: 1,
+    }];
+    let answers =
+        join_all((0..20).map(|_| customer.shop.place_order(&key, &lines, "pm_card_visa"))).await;
     let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap()).collect();
     let first = answers.first().unwrap();
     for answer in &answers {
@@ -65,10 +73,23 @@ async fn the_same_key_with_another_body_is_refused() {
     let app = shared().await;
     let (sku, customer) = (app.product(10).await, app.customer().await);
     let key = Uuid::new_v4().to_string();
-    let one = [CartLine { sku: sku.clone(), quantity: 1 }];
+    let one = [CartLine {
+        sku: sku.clone(),
+        quantity: 1,
+    }];
     let two = [CartLine { sku, quantity: 2 }];
-    customer.shop.place_order(&key, &one, "pm_card_visa").await.unwrap().success().unwrap();
-    let other = customer.shop.place_order(&key, &two, "pm_card_visa").await.unwrap();
+    customer
+        .shop
+        .place_order(&key, &one, "pm_card_visa")
+        .await
+        .unwrap()
+        .success()
+        .unwrap();
+    let other = customer
+        .shop
+        .place_order(&key, &two, "pm_card_visa")
+        .await
+        .unwrap();
     assert_eq!(other.status.as_u16(), 422, "{}", other.body);
     assert_eq!(other.body["code"], "idempotency_key_reused");
 }

@@ -45,22 +45,23 @@ fn file(name: &str) -> String {
 }
 
 fn compose() -> Compose {
-    
-
-
     serde_saphyr::from_str(&file("docker-compose.yml")).unwrap()
 }
 
 /// Every environment variable that a flag of `role` names, from clap itself.
 fn variables(role: &str) -> BTreeSet<String> {
     let cli = Cli::command();
-    let command = cli.find_subcommand(role).unwrap_or_else(|| panic!("no role {role}"));
+    let command = cli
+        .find_subcommand(role)
+        .unwrap_or_else(|| panic!("no role {role}"));
     let of_flags = command
         .get_arguments()
         .chain(cli.get_arguments())
         .filter_map(|arg| arg.get_env())
         .map(|name| name.to_string_lossy().into_owned());
-    of_flags.chain(millrace::settings::secrets_of(role)).collect()
+    of_flags
+        .chain(millrace::settings::secrets_of(role))
+        .collect()
 }
 
 fn is_ours(service: &Service) -> bool {
@@ -70,21 +71,41 @@ fn is_ours(service: &Service) -> bool {
 #[test]
 fn every_service_of_ours_is_a_role_and_every_variable_of_it_exists() {
     let compose = compose();
-    for (name, service) in compose.services.iter().filter(|(_, service)| is_ours(service)) {
-        assert_eq!(service.command.first(), Some(name), "the service is named after its role");
+    for (name, service) in compose
+        .services
+        .iter()
+        .filter(|(_, service)| is_ours(service))
+    {
+        assert_eq!(
+            service.command.first(),
+            Some(name),
+            "the service is named after its role"
+        );
         let known = variables(name);
         for variable in service.environment.keys() {
-            assert!(known.contains(variable), "{name} does not read {variable}; it reads {known:?}");
+            assert!(
+                known.contains(variable),
+                "{name} does not read {variable}; it reads {known:?}"
+            );
         }
         for secret in millrace::settings::secrets_of(name) {
-            assert!(service.environment.contains_key(&secret), "{name} is not given {secret}");
+            assert!(
+                service.environment.contains_key(&secret),
+                "{name} is not given {secret}"
+            );
         }
         for needed in service.depends_on.keys() {
-            assert!(compose.services.contains_key(needed), "{name} waits for {needed}");
+            assert!(
+                compose.services.contains_key(needed),
+                "{name} waits for {needed}"
+            );
         }
         for volume in &service.volumes {
             let source = volume.split(':').next().unwrap();
-            assert!(source.starts_with('.') || compose.volumes.contains_key(source), "{source}");
+            assert!(
+                source.starts_with('.') || compose.volumes.contains_key(source),
+                "{source}"
+            );
         }
     }
     for name in ["nats", "postgres"] {
@@ -113,7 +134,10 @@ fn every_role_of_the_binary_is_a_service() {
         .map(|command| command.get_name().to_owned())
         .filter(|name| !alone.contains(&name.as_str()))
         .collect();
-    assert_eq!(roles.iter().map(String::as_str).collect::<BTreeSet<_>>(), ours);
+    assert_eq!(
+        roles.iter().map(String::as_str).collect::<BTreeSet<_>>(),
+        ours
+    );
 }
 
 #[test]
@@ -127,7 +151,10 @@ fn every_published_port_is_the_one_that_the_role_listens_on() {
                 .filter_map(|value| value.as_str())
                 .chain(service.command.iter().map(String::as_str))
                 .any(|value| value.ends_with(&format!(":{inner}")));
-            assert!(listens, "{name} publishes {inner} but does not listen there");
+            assert!(
+                listens,
+                "{name} publishes {inner} but does not listen there"
+            );
         }
     }
 }
@@ -153,7 +180,10 @@ fn the_example_environment_has_every_secret_and_nothing_else() {
 #[test]
 fn nats_conf_reads_only_what_it_is_given() {
     let text = file("nats.conf");
-    for line in text.lines().map(|line| line.split('#').next().unwrap_or_default()) {
+    for line in text
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default())
+    {
         for name in line.split('$').skip(1) {
             let name: String = name
                 .chars()
@@ -171,14 +201,22 @@ fn nats_conf_reads_only_what_it_is_given() {
 
 #[test]
 fn help_of_every_command_teaches() {
-    for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {
+    for command in Cli::command()
+        .get_subcommands()
+        .filter(|c| !c.is_hide_set())
+    {
         let output = Command::new(crate::app::program())
             .args([command.get_name(), "--help"])
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", command.get_name());
         for argument in command.get_arguments().filter(|a| a.get_id() != "help") {
-            assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            assert!(
+                argument.get_help().is_some(),
+                "{} {}",
+                command.get_name(),
+                argument.get_id()
+            );
         }
     }
 }

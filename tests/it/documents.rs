@@ -1,0 +1,134 @@
+//! What the documents say is true: every path exists, every command runs.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::app::{program, shared};
+
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// The lines of all fenced `sh` blocks.
+fn commands() -> Vec<String> {
+    let text = readme();
+    let blocks = text.split("```sh\n").skip(1);
+    blocks
+        .filter_map(|block| block.split("```").next())
+        .flat_map(str::lines)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_link_of_the_readme_leads_somewhere() {
+    let text = readme();
+    let mut links = 0;
+    for rest in text.split("](").skip(1) {
+        let target = rest.split(')').next().unwrap();
+        if target.starts_with("http") {
+            continue;
+        }
+        links += 1;
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(target);
+        assert!(path.exists(), "the README links to {target}");
+    }
+    assert!(
+        links > 10,
+        "only {links} links were found: is the README still Markdown?"
+    );
+}
+
+/// The demo and the tests are run by `.ci/run` itself, on a clean clone.
+#[test]
+fn the_two_commands_are_those_that_ci_runs() {
+    let ci =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/run")).unwrap();
+    for command in [
+        "cargo run --release -- demo",
+        "cargo test --release --workspace",
+    ] {
+        assert!(commands().iter().any(|line| line == command), "{command}");
+        assert!(ci.contains(command), ".ci/run does not run {command}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_demo_tells_its_story_on_the_running_stack() {
+    let app = shared().await;
+    let output = Command::new(program())
+        .args(["demo", "--data"])
+        .arg(&app.data)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{told}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        told.contains("order_confirmed") && !told.contains('✗'),
+        "{told}"
+    );
+}
+
+/// The nats CLI commands of the README and of the demo, as the operator, read only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_nats_cli_replays_what_happened() {
+    let app = shared().await;
+    let (customer, sku) = (app.customer().await, app.product(1).await);
+    let order = customer.orders(&sku, 1, "pm_card_visa").await;
+    app.order_is(&order, "confirmed").await;
+    let nats = devstack::fetch::nats_cli(&devstack::fetch::Sources::from_environment())
+        .await
+        .unwrap();
+    let secrets = devstack::Secrets::load_or_create(&app.data).unwrap();
+    let run = |args: Vec<String>| {
+        let output = Command::new(&nats)
+            .args([
+                "--server",
+                &app.endpoints.nats,
+                "--user",
+                "operator",
+                "--password",
+            ])
+            .arg(secrets.get("MILLRACE_NATS_OPERATOR_PASSWORD").unwrap())
+            .args(["--inbox-prefix", "_INBOX_operator"])
+            .args(&args)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        (output.status.success(), said)
+    };
+    let words = |line: &str| {
+        line.split_whitespace()
+            .map(|w| w.trim_matches('\'').to_owned())
+            .collect()
+    };
+    let replay = format!("sub 'event.order.{order}' --stream ORDER --all -T");
+    let (done, said) = run(words(&replay));
+    assert!(
+        done && said.contains("millrace.order_confirmed.v1"),
+        "{said}"
+    );
+    for line in commands()
+        .iter()
+        .filter_map(|line| line.strip_prefix("nats "))
+    {
+        let mut args: Vec<String> = words(line);
+        if args.first().is_some_and(|first| first == "sub") {
+            // Without an end it would go on for ever.
+            args.push("-T".to_owned());
+        }
+        let (done, said) = run(args);
+        assert!(done, "nats {line}: {said}");
+    }
+    // Read only: the operator can't publish an event.
+    let (_, said) = run(words(&format!(
+        "request event.order.{order} {{}} --timeout 1s"
+    )));
+    assert!(said.contains("Permissions Violation"), "{said}");
+}

@@ -51,19 +51,32 @@ async fn an_order_survives_a_kill_after_each_of_its_events() {
         let connection = millrace::up::operator_connection(&app.data, &app.endpoints)
             .await
             .unwrap();
-        let after = connection.last_sequence(stream).await.unwrap();
+        let streams = connection.streams(streams::Settings::default());
+        let after = streams.stream_state(stream).await.unwrap().last;
         let watch = seen(&connection, stream, event_type, nth, after);
         // The answer may be lost with the process: the key finds the order again.
         let customer = app.customer().await;
         let key = uuid::Uuid::new_v4().to_string();
-        let lines = [millrace::client::CartLine { sku: sku.clone(), quantity: 1 }];
+        let lines = [millrace::client::CartLine {
+            sku: sku.clone(),
+            quantity: 1,
+        }];
         let post = customer.shop.place_order(&key, &lines, "pm_card_visa");
         let (watched, _) = tokio::join!(tokio::time::timeout(WATCH_LIMIT, watch), post);
         watched.unwrap_or_else(|_| panic!("{event_type} #{nth} did not come"));
         app.kill().await;
         app.restart().await;
-        let shop = app.shop().sign_in(&customer.email, crate::app::PASSWORD).await.unwrap();
-        let again = shop.place_order(&key, &lines, "pm_card_visa").await.unwrap().success().unwrap();
+        let shop = app
+            .shop()
+            .sign_in(&customer.email, crate::app::PASSWORD)
+            .await
+            .unwrap();
+        let again = shop
+            .place_order(&key, &lines, "pm_card_visa")
+            .await
+            .unwrap()
+            .success()
+            .unwrap();
         orders.push((again.text("/id").to_owned(), customer.email, event_type));
     }
     for (order, email, event_type) in &orders {
@@ -74,7 +87,10 @@ async fn an_order_survives_a_kill_after_each_of_its_events() {
         assert_eq!(captured.len(), 1, "killed after {event_type}: {ledger:?}");
         assert_eq!(captured[0]["captured"], 1_299);
         let told: Vec<_> = app.mails(email).await;
-        let confirmed = told.iter().filter(|(_, s)| s == "Your order is confirmed").count();
+        let confirmed = told
+            .iter()
+            .filter(|(_, s)| s == "Your order is confirmed")
+            .count();
         assert_eq!(confirmed, 1, "killed after {event_type}: {told:?}");
     }
     let sold = orders.len() as u64;
@@ -92,7 +108,10 @@ async fn a_second_up_on_the_same_data_says_who_holds_it() {
         .unwrap();
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains(&app.endpoints.entry) && said.contains("process"), "{said}");
+    assert!(
+        said.contains(&app.endpoints.entry) && said.contains("process"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

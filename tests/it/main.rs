@@ -10,6 +10,7 @@ mod deploy;
 mod documents;
 mod kill;
 mod projections;
+mod server;
 mod stale;
 mod store;
 mod stories;

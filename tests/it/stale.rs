@@ -12,9 +12,16 @@ use crate::app::{App, PATIENCE, shared};
 async fn second_command_api(app: &App) -> (Shop, devstack::launch::Child) {
     let port = devstack::Reserved::choose(0).unwrap().address().port();
     let listen = format!("127.0.0.1:{port}");
-    let child = app.role(&["command-api", "--listen", &listen], "second-command-api.log").await;
+    let child = app
+        .role(
+            &["command-api", "--listen", &listen],
+            "second-command-api.log",
+        )
+        .await;
     let shop = Shop::new(&format!("http://{listen}")).unwrap();
-    shop.wait_for("a second command-api", "/readyz", PATIENCE, |_| true).await.unwrap();
+    shop.wait_for("a second command-api", "/readyz", PATIENCE, |_| true)
+        .await
+        .unwrap();
     let token = millrace::token::operator(&app.data).unwrap();
     (shop.with_token(&token), child)
 }
@@ -33,9 +40,19 @@ async fn neither_a_refusal_nor_an_already_true_is_answered_from_a_stale_cache() 
             .post(&adjust, &json!({ "delta": -1, "reason": "broken" }))
             .await
             .unwrap();
-        assert_eq!(refused.status.as_u16(), 409, "round {round}: {}", refused.body);
+        assert_eq!(
+            refused.status.as_u16(),
+            409,
+            "round {round}: {}",
+            refused.body
+        );
         // … then the second one receives, and the first must notice before it refuses again.
-        second.post(&receive, &json!({ "quantity": 1 })).await.unwrap().success().unwrap();
+        second
+            .post(&receive, &json!({ "quantity": 1 }))
+            .await
+            .unwrap()
+            .success()
+            .unwrap();
         first
             .post(&adjust, &json!({ "delta": -1, "reason": "broken" }))
             .await
@@ -45,11 +62,33 @@ async fn neither_a_refusal_nor_an_already_true_is_answered_from_a_stale_cache() 
         // "Already published" is as stale as a refusal when the other one unpublished.
         let unpublish = format!("/v1/products/{sku}/unpublish");
         let publish = format!("/v1/products/{sku}/publish");
-        second.post(&unpublish, &json!({})).await.unwrap().success().unwrap();
-        let published = first.post(&publish, &json!({})).await.unwrap().success().unwrap();
+        second
+            .post(&unpublish, &json!({}))
+            .await
+            .unwrap()
+            .success()
+            .unwrap();
+        let published = first
+            .post(&publish, &json!({}))
+            .await
+            .unwrap()
+            .success()
+            .unwrap();
         let token = published.header("Consistency-Token").unwrap().to_owned();
-        let product = app.shop().get_after(&format!("/v1/products/{sku}"), &token).await.unwrap();
-        assert_eq!(product.status.as_u16(), 200, "round {round}: {}", product.body);
+        let product = app
+            .shop()
+            .get_after(&format!("/v1/products/{sku}"), &token)
+            .await
+            .unwrap();
+        assert_eq!(
+            product.status.as_u16(),
+            200,
+            "round {round}: {}",
+            product.body
+        );
     }
-    child.stop(Signal::TERM, Duration::from_secs(30)).await.unwrap();
+    child
+        .stop(Signal::TERM, Duration::from_secs(30))
+        .await
+        .unwrap();
 }

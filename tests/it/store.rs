@@ -1,0 +1,71 @@
+//! The store's contract, and that of subscriptions, bus, timers and keys, on a real server.
+
+use streams::contract::{self, OnServer};
+use streams::contract_subscriptions::{
+    self as subscriptions, bus, durable, keys, lanes, ordered, timers,
+};
+
+use crate::server::Server;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_jetstream_store_keeps_the_contract() {
+    let server = Server::start("store").await;
+    let rig = OnServer::open(server.options(), 1).await;
+    contract::all(&rig).await;
+    rig.all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ordered_subscriptions_yield_each_event_once_and_in_order() {
+    let server = Server::start("ordered").await;
+    let connection = server.connect().await;
+    ordered::resumes_from_a_position(&connection).await;
+    ordered::knows_that_nothing_is_there(&connection).await;
+    ordered::goes_on_when_its_consumer_is_deleted(&connection).await;
+    ordered::a_gap_is_an_error(&connection).await;
+    ordered::an_unreadable_event_is_an_error(&connection).await;
+    ordered::a_log_that_is_too_short_is_an_error(&connection).await;
+    ordered::goes_on_after_a_restart(&connection, async || server.kill_and_restart().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn durable_subscriptions_lose_nothing_and_one_works_at_a_time() {
+    let server = Server::start("durable").await;
+    let (first, second) = (server.connect().await, server.connect().await);
+    durable::another_worker_takes_over(&first, &second).await;
+    durable::left_overs_come_by_themselves(&first, &second).await;
+    durable::an_idle_worker_stays_active(&first).await;
+    durable::a_released_worker_hands_over_at_once(&first).await;
+    durable::retry_after_comes_again(&first).await;
+    durable::an_unreadable_event_stays(&first).await;
+    durable::a_missing_durable_is_an_error(&first).await;
+    lanes::one_key_stays_in_order(&first).await;
+    lanes::a_poisoned_key_stops_nobody_else(&first).await;
+    lanes::lanes_go_on_after_a_restart(&first, async || server.kill_and_restart().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bus_answers_in_types_and_shares_the_work() {
+    let server = Server::start("bus").await;
+    let (one, other) = (server.connect().await, server.connect().await);
+    bus::answers_are_typed(&one).await;
+    bus::nobody_there_is_known_at_once(&one).await;
+    bus::questions_are_answered(&one).await;
+    bus::two_hosts_share_the_work(&one, &other).await;
+    bus::nothing_is_begun_after_its_deadline(&one).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn timers_fire_once_and_keys_open_only_what_they_sealed() {
+    let server = Server::start("timers").await;
+    let connection = server.connect().await;
+    subscriptions::prepare(&connection).await;
+    keys::seals_and_opens(&connection).await;
+    keys::racing_creators_share_one_key(&connection).await;
+    keys::a_destroyed_key_is_gone(&connection).await;
+    keys::what_does_not_fit_is_told_apart(&connection).await;
+    timers::fires_once_when_due(&connection).await;
+    timers::setting_again_replaces(&connection).await;
+    timers::canceling_says_whether_it_was_in_time(&connection).await;
+    timers::survives_a_restart(&connection, async || server.kill_and_restart().await).await;
+}

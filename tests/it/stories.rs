@@ -17,10 +17,22 @@ async fn an_order_is_paid_confirmed_and_told() {
     assert_eq!(ledger.len(), 1, "{ledger:?}");
     assert_eq!(ledger[0]["captured"], 2 * 1_299);
     assert_eq!(ledger[0]["refunded"], 0);
-    let subjects: Vec<String> = app.mails(&customer.email).await.into_iter().map(|(_, s)| s).collect();
-    assert!(subjects.contains(&"Your order is confirmed".to_owned()), "{subjects:?}");
+    let subjects: Vec<String> = app
+        .mails(&customer.email)
+        .await
+        .into_iter()
+        .map(|(_, s)| s)
+        .collect();
+    assert!(
+        subjects.contains(&"Your order is confirmed".to_owned()),
+        "{subjects:?}"
+    );
 
-    let checkout = customer.shop.get(&format!("/v1/checkouts/{order}")).await.unwrap();
+    let checkout = customer
+        .shop
+        .get(&format!("/v1/checkouts/{order}"))
+        .await
+        .unwrap();
     assert_eq!(checkout.status.as_u16(), 200, "{}", checkout.body);
     assert_eq!(checkout.body["status"], "completed", "{}", checkout.body);
 }
@@ -29,7 +41,9 @@ async fn an_order_is_paid_confirmed_and_told() {
 async fn a_declined_card_rejects_the_order_and_frees_the_stock() {
     let app = shared().await;
     let (customer, sku) = (app.customer().await, app.product(5).await);
-    let order = customer.orders(&sku, 5, "pm_card_chargeDeclinedInsufficientFunds").await;
+    let order = customer
+        .orders(&sku, 5, "pm_card_chargeDeclinedInsufficientFunds")
+        .await;
     let rejected = app.order_is(&order, "rejected").await;
     assert_eq!(rejected["reason"], "insufficient_funds");
     app.told(&order, 1).await;
@@ -42,9 +56,21 @@ async fn a_declined_card_rejects_the_order_and_frees_the_stock() {
 async fn one_of_three_lines_out_of_stock_rejects_all_of_them() {
     let app = shared().await;
     let customer = app.customer().await;
-    let (first, second, none) = (app.product(5).await, app.product(5).await, app.product(0).await);
-    let lines = [(first.as_str(), 1), (none.as_str(), 1), (second.as_str(), 5)];
-    let placed = customer.tries(&lines, "pm_card_visa").await.success().unwrap();
+    let (first, second, none) = (
+        app.product(5).await,
+        app.product(5).await,
+        app.product(0).await,
+    );
+    let lines = [
+        (first.as_str(), 1),
+        (none.as_str(), 1),
+        (second.as_str(), 5),
+    ];
+    let placed = customer
+        .tries(&lines, "pm_card_visa")
+        .await
+        .success()
+        .unwrap();
     let order = placed.text("/id").to_owned();
     let rejected = app.order_is(&order, "rejected").await;
     assert_eq!(rejected["reason"], "out_of_stock");
@@ -62,7 +88,13 @@ async fn a_cancellation_after_confirmation_gives_money_and_stock_back() {
     app.order_is(&order, "confirmed").await;
     let cancel = format!("/v1/orders/{order}/cancel");
     let reason = json!({ "reason": "changed my mind" });
-    customer.shop.post(&cancel, &reason).await.unwrap().success().unwrap();
+    customer
+        .shop
+        .post(&cancel, &reason)
+        .await
+        .unwrap()
+        .success()
+        .unwrap();
     app.told(&order, 3).await;
     app.stock_is(&sku, [3, 0, 0]).await;
     let ledger = app.ledger(&order).await;
@@ -81,18 +113,29 @@ async fn a_cancellation_at_once_keeps_nothing_whatever_it_meets() {
         tokio::time::sleep(std::time::Duration::from_millis(pause_ms)).await;
         let cancel = format!("/v1/orders/{order}/cancel");
         let reason = json!({ "reason": "too slow" });
-        customer.shop.post(&cancel, &reason).await.unwrap().success().unwrap();
+        customer
+            .shop
+            .post(&cancel, &reason)
+            .await
+            .unwrap()
+            .success()
+            .unwrap();
         app.order_is(&order, "canceled").await;
         app.stock_is(&sku, [100, 0, 0]).await;
         let path = format!("/v1/checkouts/{order}");
         customer
             .shop
-            .wait_for("the checkout's end", &path, crate::app::PATIENCE, |c| c["status"] == "ended")
+            .wait_for("the checkout's end", &path, crate::app::PATIENCE, |c| {
+                c["status"] == "ended"
+            })
             .await
             .unwrap();
         for entry in app.ledger(&order).await {
             assert_eq!(entry["captured"], entry["refunded"], "{entry}");
-            assert_ne!(entry["status"], "requires_capture", "money is still held: {entry}");
+            assert_ne!(
+                entry["status"], "requires_capture",
+                "money is still held: {entry}"
+            );
         }
     }
 }
@@ -107,11 +150,20 @@ async fn a_shipped_order_takes_its_stock_along_and_ends_the_checkout() {
     let tracking = json!({ "tracking": "1Z 999" });
     let refused = customer.shop.post(&ship, &tracking).await.unwrap();
     assert_eq!(refused.status.as_u16(), 403, "{}", refused.body);
-    app.operator().post(&ship, &tracking).await.unwrap().success().unwrap();
+    app.operator()
+        .post(&ship, &tracking)
+        .await
+        .unwrap()
+        .success()
+        .unwrap();
     app.stock_is(&sku, [3, 0, 0]).await;
     app.told(&order, 2).await;
     let cancel = format!("/v1/orders/{order}/cancel");
-    let late = customer.shop.post(&cancel, &json!({ "reason": "late" })).await.unwrap();
+    let late = customer
+        .shop
+        .post(&cancel, &json!({ "reason": "late" }))
+        .await
+        .unwrap();
     assert_eq!(late.status.as_u16(), 409, "{}", late.body);
     assert_eq!(late.body["code"], "order_already_shipped");
 }

@@ -1,0 +1,90 @@
+//! A nats-server of a test's own, that lets its one user do everything.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use devstack::fetch::{self, Sources};
+use devstack::launch::{Child, Launcher, Signal, Spawner, Spec};
+use streams::{ConnectOptions, Connection};
+
+use crate::app::{folder, program};
+
+/// Its one user.
+const USER: &str = "contract";
+
+/// Its user's password.
+const PASSWORD: &str = "contract";
+
+/// A plain server with JetStream, every write synced.
+pub(crate) struct Server {
+    folder: PathBuf,
+    port: u16,
+    program: PathBuf,
+    spawner: Spawner,
+    child: tokio::sync::Mutex<Child>,
+}
+
+impl Server {
+    pub(crate) async fn start(name: &str) -> Self {
+        let folder = folder(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let port = devstack::Reserved::choose(0).unwrap().address().port();
+        let config = format!(
+            "host: 127.0.0.1\nport: {port}\nserver_name: {name}\n\
+             jetstream {{ store_dir: {:?}, sync_interval: always }}\n\
+             accounts {{ A {{ jetstream: enabled, users: [ {{ user: {USER}, password: {PASSWORD} }} ] }} }}\n",
+            folder.join("store")
+        );
+        std::fs::write(folder.join("nats.conf"), config).unwrap();
+        let program = fetch::nats_server(&Sources::from_environment())
+            .await
+            .unwrap();
+        let spawner = Spawner::start().unwrap();
+        let child = spawn(&spawner, &program, &folder).await;
+        Self {
+            folder,
+            port,
+            program,
+            spawner,
+            child: tokio::sync::Mutex::new(child),
+        }
+    }
+
+    pub(crate) fn options(&self) -> ConnectOptions {
+        ConnectOptions {
+            url: format!("nats://127.0.0.1:{}", self.port),
+            user: USER.to_owned(),
+            password: PASSWORD.to_owned(),
+            name: "contract".to_owned(),
+        }
+    }
+
+    pub(crate) async fn connect(&self) -> Connection {
+        Connection::open(&self.options()).await.unwrap()
+    }
+
+    /// Ends it the hard way and starts it again on the same data.
+    pub(crate) async fn kill_and_restart(&self) {
+        let mut child = self.child.lock().await;
+        child.signaller().send(Signal::KILL).unwrap();
+        child.wait().await;
+        *child = spawn(&self.spawner, &self.program, &self.folder).await;
+        while tokio::net::TcpStream::connect(("127.0.0.1", self.port))
+            .await
+            .is_err()
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+async fn spawn(spawner: &Spawner, nats: &std::path::Path, folder: &std::path::Path) -> Child {
+    let mut spec = Spec::new(nats)
+        .args(["-c"])
+        .args([folder.join("nats.conf")]);
+    spec.log = Some(folder.join("nats.log"));
+    spawner
+        .spawn(&Launcher::new(program()), &spec)
+        .await
+        .unwrap()
+}
