@@ -2,12 +2,14 @@
 
 use anyhow::Context;
 use axum::Router;
+use axum::routing::get;
 use clap::{Args, Command, FromArgMatches};
 use command_api::Connections;
 use edge::auth::{KeySet, Verifier};
 use projections::{Access, Reader};
 use streams::keys::Keys;
 use streams::{Connection, Settings};
+use telemetry::Metrics;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -76,9 +78,12 @@ pub fn query_router(
 /// A server can't be reached, or a secret is missing.
 pub async fn command_api(args: CommandApiArgs) -> anyhow::Result<()> {
     let secrets = Source::Environment;
-    let connection = secrets.connect(&args.nats.nats, "command-api").await?;
+    let connection = secrets
+        .connect_to_work(&args.nats.nats, "command-api")
+        .await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let service = command_service(args.config, &secrets, connection, keys)?;
+    let service = service.with(metrics()?);
     let listener = listen(&args.listen).await?;
     Ok(service.run(listener, until_told()).await?)
 }
@@ -89,12 +94,24 @@ pub async fn command_api(args: CommandApiArgs) -> anyhow::Result<()> {
 /// A server can't be reached, or a secret is missing.
 pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
     let secrets = Source::Environment;
-    let connection = secrets.connect(&args.nats.nats, "query-api").await?;
+    let connection = secrets
+        .connect_to_work(&args.nats.nats, "query-api")
+        .await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let postgres = &args.postgres.postgres;
     let router = query_router(&args.config, &secrets, &connection, &keys, postgres)?;
+    let router = router.merge(metrics()?);
     let listener = listen(&args.listen).await?;
     Ok(edge::serve(listener, router, args.config.limits, until_told()).await?)
+}
+
+/// `/metrics`, for Prometheus: of the whole process.
+///
+/// # Errors
+/// A recorder was installed before.
+pub fn metrics() -> anyhow::Result<Router> {
+    let metrics = Metrics::install()?;
+    Ok(Router::new().route("/metrics", get(async move || metrics.render())))
 }
 
 async fn listen(address: &str) -> anyhow::Result<TcpListener> {
@@ -108,7 +125,9 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
 /// A server can't be reached, a secret is missing, or every view has stopped.
 pub async fn projector(args: ProjectorArgs) -> anyhow::Result<()> {
     let secrets = Source::Environment;
-    let connection = secrets.connect(&args.nats.nats, "projector").await?;
+    let connection = secrets
+        .connect_to_work(&args.nats.nats, "projector")
+        .await?;
     let databases = secrets.logins(&args.postgres.postgres, Access::Writer)?;
     Ok(projections::projector::run(args.config, connection, databases, until_told()).await?)
 }
@@ -118,7 +137,9 @@ pub async fn projector(args: ProjectorArgs) -> anyhow::Result<()> {
 /// # Errors
 /// A server can't be reached, or a secret is missing.
 pub async fn saga(args: SagaArgs) -> anyhow::Result<()> {
-    let connection = Source::Environment.connect(&args.nats.nats, "saga").await?;
+    let connection = Source::Environment
+        .connect_to_work(&args.nats.nats, "saga")
+        .await?;
     Ok(sagas::run(args.config, connection, until_told()).await?)
 }
 
@@ -128,7 +149,7 @@ pub async fn saga(args: SagaArgs) -> anyhow::Result<()> {
 /// A server can't be reached, or a secret is missing.
 pub async fn reactor(args: ReactorArgs) -> anyhow::Result<()> {
     let secrets = Source::Environment;
-    let connection = secrets.connect(&args.nats.nats, "reactor").await?;
+    let connection = secrets.connect_to_work(&args.nats.nats, "reactor").await?;
     let keys = Keys::new(&connection, secrets.master_key()?);
     Ok(reactors::run(args.config, connection, keys, until_told()).await?)
 }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use projections::{Access, Login};
 use streams::keys::{DigestKey, MasterKey};
+use streams::topology;
 use streams::{ConnectOptions, Connection};
+
+use crate::provision;
 
 /// The roles that sign in to NATS, by their user's name.
 pub const NATS_ROLES: [&str; 7] = [
@@ -119,6 +122,19 @@ impl Source<'_> {
             name: format!("millrace {role}"),
         };
         Ok(Connection::open(&options).await?)
+    }
+
+    /// The same, for a role that works on streams: refuses to begin on one that could lose events.
+    ///
+    /// # Errors
+    /// As [`Source::connect`]; a stream or durable is missing or not as declared, the error names
+    /// the field.
+    pub async fn connect_to_work(&self, url: &str, role: &str) -> anyhow::Result<Connection> {
+        let connection = self.connect(url, role).await?;
+        topology::check(&connection, &provision::topology())
+            .await
+            .context("the streams are not as declared; has `millrace provision` run?")?;
+        Ok(connection)
     }
 
     /// Logins to every context's database.

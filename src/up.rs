@@ -24,6 +24,9 @@ use crate::{entry, provision};
 /// Where the keys of access tokens are, below the data folder.
 pub const JWT_KEYS: &str = "keys/jwt";
 
+/// Where the entry listens when nobody says otherwise.
+const ENTRY_PORT: u16 = 8080;
+
 /// Settings of `millrace up`.
 #[derive(Debug, Clone, Args)]
 pub struct UpArgs {
@@ -31,7 +34,7 @@ pub struct UpArgs {
     #[arg(long, env = "MILLRACE_DATA", default_value = ".millrace")]
     pub data: PathBuf,
     /// The entry's port; another one is chosen, and printed, when it is taken. 0 = any.
-    #[arg(long, env = "MILLRACE_PORT", default_value_t = 8080)]
+    #[arg(long, env = "MILLRACE_PORT", default_value_t = ENTRY_PORT)]
     pub port: u16,
     /// Remove what earlier runs left first.
     #[arg(long)]
@@ -49,15 +52,25 @@ pub struct UpArgs {
 }
 
 impl UpArgs {
-    /// On `data`, for a program that prints nothing of its own.
+    /// On `data` and the usual ports, for a program that does the talking itself.
     pub fn quiet(data: PathBuf) -> Self {
         Self {
             data,
-            port: 0,
+            port: ENTRY_PORT,
             fresh: false,
             json: true,
             sync: "always".to_owned(),
+            free_ports: false,
+        }
+    }
+
+    /// The same on any free ports, to run beside others.
+    #[must_use]
+    pub fn on_free_ports(self) -> Self {
+        Self {
+            port: 0,
             free_ports: true,
+            ..self
         }
     }
 }
@@ -235,7 +248,9 @@ type Roles = JoinSet<anyhow::Result<()>>;
 
 impl Start<'_> {
     async fn connect(&self, role: &str) -> anyhow::Result<Connection> {
-        self.source.connect(&self.endpoints.nats, role).await
+        self.source
+            .connect_to_work(&self.endpoints.nats, role)
+            .await
     }
 
     /// The write side, the read side, and the entry in front of both.
@@ -251,6 +266,10 @@ impl Start<'_> {
         let config: query_api::Config = roles::defaults();
         let postgres = &self.endpoints.postgres;
         let router = roles::query_router(&config, &self.source, &connection, &self.keys, postgres)?;
+        // A program that starts two stacks has one recorder: the second shows no metrics.
+        let metrics = roles::metrics().unwrap_or_default();
+        let service = service.with(metrics.clone());
+        let router = router.merge(metrics);
         let both = entry::router(service.router(), router.clone());
 
         let stop = || self.shutdown.clone();
@@ -363,13 +382,14 @@ pub async fn connection(
     Source::Stack(&secrets).connect(&endpoints.nats, role).await
 }
 
-/// What the nats CLI needs to sign in as the operator of a local stack.
-pub fn nats_cli_flags(data: &Path, endpoints: &Endpoints) -> String {
+/// What to type once so that the nats CLI signs in as the operator of a local stack, who may look
+/// at everything but keys and change nothing.
+pub fn nats_cli_setup(data: &Path, endpoints: &Endpoints) -> String {
+    let variable = nats_password_variable("operator");
+    let data = data.display();
     format!(
-        "--server {} --user operator --password \"$(sed -n 's/^{}=//p' {}/secrets.env)\" --inbox-prefix _INBOX_operator",
-        endpoints.nats,
-        nats_password_variable("operator"),
-        data.display()
+        "  export NATS_URL={} NATS_USER=operator \\\n         NATS_PASSWORD=$(sed -n 's/^{variable}=//p' {data}/secrets.env)",
+        endpoints.nats
     )
 }
 
@@ -383,9 +403,9 @@ fn greeting(data: &Path, endpoints: &Endpoints) -> String {
         payments,
         ..
     } = endpoints;
-    let data = data.display();
+    let shown = data.display();
     format!(
-        "Millrace is up. Data in {data}, kept when it stops; Ctrl-C stops it.
+        "Millrace is up. Data in {shown}, kept when it stops; Ctrl-C stops it.
 
   shop       {entry}
   mails      {mail}
@@ -395,12 +415,18 @@ fn greeting(data: &Path, endpoints: &Endpoints) -> String {
 
 Try it:
 
-  TOKEN=$(millrace token --role operator --data {data})
+  TOKEN=$(millrace token --role operator --data {shown})
   curl -s {entry}/v1/products -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\
     -d '{{\"sku\":\"MUG\",\"title\":\"Millstone mug\",\"description\":\"Holds tea.\",\"category\":\"Kitchen\",\"price\":{{\"amount\":1299,\"currency\":\"EUR\"}}}}'
   curl -s {entry}/v1/products/MUG/publish -X POST -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{{}}'
   curl -s {entry}/v1/products
 
-`millrace demo --data {data}` places four orders on this stack and tells what happens."
+Look into the streams with the nats CLI:
+
+{}
+  nats sub 'event.order.*' --stream ORDER --all
+
+`millrace demo --data {shown}` places four orders on this stack and tells what happens.",
+        nats_cli_setup(data, endpoints)
     )
 }

@@ -37,7 +37,7 @@ impl Stack {
     /// Starts everything; NATS syncs as `sync` says.
     pub(crate) async fn start(sync: &str) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
-        let mut args = UpArgs::quiet(data.path().to_owned());
+        let mut args = UpArgs::quiet(data.path().to_owned()).on_free_ports();
         sync.clone_into(&mut args.sync);
         let running = up::start(&args).await?;
         let token = millrace::token::operator(data.path())?;

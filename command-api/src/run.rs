@@ -92,6 +92,15 @@ impl Service {
         })
     }
 
+    /// With more routes of the process, outside the API's guard.
+    #[must_use]
+    pub fn with(self, routes: Router) -> Self {
+        Self {
+            router: self.router.merge(routes),
+            ..self
+        }
+    }
+
     /// The routes, for whoever serves them behind another entry as well. They need [`Self::run`].
     pub fn router(&self) -> Router {
         self.router.clone()

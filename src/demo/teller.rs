@@ -9,7 +9,7 @@ use streams::{RecordedEvent, Settings};
 use tokio::task::JoinSet;
 
 use super::story::Story;
-use crate::up::Endpoints;
+use crate::up::{self, Endpoints};
 
 /// How long no event may come before an order counts as told.
 const QUIET: Duration = Duration::from_millis(300);
@@ -33,7 +33,7 @@ pub(super) struct Teller {
 
 impl Teller {
     pub(super) async fn start(data: &Path, endpoints: &Endpoints) -> anyhow::Result<Self> {
-        let connection = crate::up::operator_connection(data, endpoints).await?;
+        let connection = up::operator_connection(data, endpoints).await?;
         let streams = connection.streams(Settings::default());
         let now = Instant::now();
         let told = std::sync::Arc::new(Mutex::new(Told {
@@ -154,24 +154,21 @@ fn short(value: &serde_json::Value) -> String {
 
 /// What to type to see the same in the streams.
 pub(super) fn replay_commands(data: &Path, endpoints: &Endpoints, story: &Story) -> String {
-    let mut text = String::from("Replay it with the nats CLI, read only:\n");
     let order = story
         .chapters
         .first()
         .map_or("*", |chapter| chapter.order_id.as_str());
-    let context = crate::up::nats_cli_flags(data, endpoints);
-    for command in [
-        format!("sub 'event.order.{order}' --stream ORDER --all -T -t"),
-        format!("sub 'event.checkout.{order}' --stream CHECKOUT --all -T -t"),
-        format!(
-            "sub 'event.inventory.{}' --stream INVENTORY --all -T -t",
-            story.mug
-        ),
-        "stream view PAYMENT".to_owned(),
-        "micro ls".to_owned(),
-    ] {
-        // Writing to a String can't fail.
-        let _ = writeln!(text, "  nats {context} {command}");
-    }
-    text
+    format!(
+        "Replay it with the nats CLI, read only, while the stack runs (`millrace up`):
+
+{}
+  nats sub 'event.order.{order}' --stream ORDER --all -T -t
+  nats sub 'event.checkout.{order}' --stream CHECKOUT --all -T -t
+  nats sub 'event.inventory.{}' --stream INVENTORY --all -T -t
+  nats stream subjects PAYMENT
+  nats micro ls
+",
+        up::nats_cli_setup(data, endpoints),
+        story.mug
+    )
 }

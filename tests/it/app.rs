@@ -262,7 +262,7 @@ async fn spawn_up(spawner: &Spawner, data: &Path, log: &Path) -> Child {
     // What an earlier start printed is no news.
     let _ = std::fs::remove_file(log);
     let mut spec = Spec::new(program())
-        .args(["up", "--json", "--port", "0", "--data"])
+        .args(["up", "--json", "--free-ports", "--port", "0", "--data"])
         .args([data]);
     spec.log = Some(log.to_owned());
     spawner

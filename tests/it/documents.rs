@@ -94,7 +94,6 @@ async fn the_nats_cli_replays_what_happened() {
                 "--password",
             ])
             .arg(secrets.get("MILLRACE_NATS_OPERATOR_PASSWORD").unwrap())
-            .args(["--inbox-prefix", "_INBOX_operator"])
             .args(&args)
             .stdin(std::process::Stdio::null())
             .output()
