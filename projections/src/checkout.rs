@@ -4,13 +4,15 @@ use checkout::{Cause, Checkout, CheckoutEvent, Outcome, Step};
 use cqrs_es::{EventEnvelope, View};
 use kernel::{Fact, Money, OrderId, Tracking, UserId};
 use serde::{Deserialize, Serialize};
+use strum::VariantNames;
 
 use crate::moment::Moment;
 use crate::view::{EntityView, Sort};
 
 /// Where a checkout stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum CheckoutStage {
     /// Steps are being taken.
     #[default]

@@ -4,13 +4,15 @@ use cqrs_es::{EventEnvelope, View};
 use kernel::{OrderId, UserId};
 use notification::{Channel, Details, Notification, NotificationEvent, Template};
 use serde::{Deserialize, Serialize};
+use strum::VariantNames;
 
 use crate::moment::Moment;
 use crate::view::{EntityView, Sort};
 
 /// How far a message has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Delivery {
     /// To be sent.
     #[default]

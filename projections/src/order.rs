@@ -7,13 +7,15 @@ use cqrs_es::{EventEnvelope, View};
 use kernel::{Money, PaymentId, Reason, Sealed, Tracking, UserId};
 use order::{Line, Order, OrderEvent};
 use serde::{Deserialize, Serialize};
+use strum::VariantNames;
 
 use crate::moment::Moment;
 use crate::view::{EntityView, Sort};
 
 /// How far an order has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum SummaryStatus {
     /// Bought, the checkout goes on.
     #[default]

@@ -4,13 +4,15 @@ use cqrs_es::{EventEnvelope, View};
 use kernel::{Description, Money, Reason, Title};
 use product::{Product, ProductEvent};
 use serde::{Deserialize, Serialize};
+use strum::VariantNames;
 
 use crate::moment::Moment;
 use crate::view::{EntityView, Sort};
 
 /// Whether a product is on sale.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum CardStatus {
     /// Not yet.
     #[default]

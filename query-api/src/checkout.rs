@@ -7,8 +7,9 @@ use axum::response::Response;
 use axum::routing::get;
 use edge::{Id, Principal, Problem};
 use kernel::{OrderId, UserId};
-use projections::CHECKOUT_TIMELINE;
+use projections::{CHECKOUT_TIMELINE, CheckoutStage};
 use serde::Deserialize;
+use strum::VariantNames;
 
 use crate::asked::{Asked, NoParams, Params};
 use crate::failure::nothing;
@@ -18,17 +19,6 @@ use crate::{Api, answer, history};
 
 /// What a checkout is called in an answer.
 const WHAT: &str = "checkout";
-
-/// The words of the filter `status`.
-const STATUSES: [&str; 7] = [
-    "running",
-    "undoing",
-    "completed",
-    "shipping",
-    "undone",
-    "suspended",
-    "ended",
-];
 
 pub(crate) fn routes() -> Router<Api> {
     Router::new()
@@ -59,7 +49,7 @@ async fn list(
     };
     let wanted = Wanted::new(&CHECKOUT_TIMELINE, place)?
         .only("user_id", only_own(&principal, params.user_id)?)?
-        .only_word("status", params.status, &STATUSES)?;
+        .only_word("status", params.status, CheckoutStage::VARIANTS)?;
     let (page, freshness) = wanted.read(&api, &asked).await?;
     let items: Vec<String> = page.rows.iter().map(|row| row.payload.clone()).collect();
     Ok(wanted.answer((&page, &freshness), &items, &uri))

@@ -7,8 +7,9 @@ use axum::response::Response;
 use axum::routing::get;
 use edge::{Id, Principal, Problem};
 use kernel::{NotificationId, OrderId, UserId};
-use projections::NOTIFICATION_ENTRY;
+use projections::{Delivery, NOTIFICATION_ENTRY};
 use serde::Deserialize;
+use strum::VariantNames;
 
 use crate::asked::{Asked, NoParams, Params};
 use crate::failure::nothing;
@@ -18,9 +19,6 @@ use crate::{Api, answer, history};
 
 /// What a notification is called in an answer.
 const WHAT: &str = "notification";
-
-/// The words of the filter `status`.
-const STATUSES: [&str; 3] = ["requested", "sent", "failed"];
 
 pub(crate) fn routes() -> Router<Api> {
     Router::new()
@@ -53,7 +51,7 @@ async fn list(
     let wanted = Wanted::new(&NOTIFICATION_ENTRY, place)?
         .only("order_id", params.order_id)?
         .only("user_id", only_own(&principal, params.user_id)?)?
-        .only_word("status", params.status, &STATUSES)?;
+        .only_word("status", params.status, Delivery::VARIANTS)?;
     let (page, freshness) = wanted.read(&api, &asked).await?;
     let items: Vec<String> = page.rows.iter().map(|row| row.payload.clone()).collect();
     Ok(wanted.answer((&page, &freshness), &items, &uri))

@@ -7,8 +7,9 @@ use axum::response::Response;
 use axum::routing::get;
 use edge::{Id, Principal, Problem};
 use kernel::{OrderId, UserId, purpose};
-use projections::ORDER_SUMMARY;
+use projections::{ORDER_SUMMARY, SummaryStatus};
 use serde::Deserialize;
+use strum::VariantNames;
 
 use crate::asked::{Asked, NoParams, Params};
 use crate::failure::nothing;
@@ -19,16 +20,6 @@ use crate::{Api, answer, history};
 
 /// What an order is called in an answer.
 const WHAT: &str = "order";
-
-/// The words of the filter `status`.
-const STATUSES: [&str; 6] = [
-    "placed",
-    "confirmed",
-    "rejected",
-    "canceled",
-    "shipped",
-    "delivered",
-];
 
 /// What is sealed in a row.
 const SEALED: [Field; 1] = [Field {
@@ -67,7 +58,7 @@ async fn list(
     };
     let wanted = Wanted::new(&ORDER_SUMMARY, place)?
         .only("user_id", only_own(&principal, params.user_id)?)?
-        .only_word("status", params.status, &STATUSES)?;
+        .only_word("status", params.status, SummaryStatus::VARIANTS)?;
     let (page, freshness) = wanted.read(&api, &asked).await?;
     let rows = page.rows.iter().map(|row| row.payload.clone()).collect();
     let opened = unseal::open(&api.keys, &SEALED, rows).await?;

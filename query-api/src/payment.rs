@@ -7,8 +7,9 @@ use axum::response::Response;
 use axum::routing::get;
 use edge::{Id, Principal, Problem};
 use kernel::{OrderId, PaymentId, UserId};
-use projections::PAYMENT_SUMMARY;
+use projections::{PAYMENT_SUMMARY, PaymentStage};
 use serde::Deserialize;
+use strum::VariantNames;
 
 use crate::asked::{Asked, NoParams, Params};
 use crate::failure::nothing;
@@ -18,19 +19,6 @@ use crate::{Api, answer, history};
 
 /// What a payment is called in an answer.
 const WHAT: &str = "payment";
-
-/// The words of the filter `status`.
-const STATUSES: [&str; 9] = [
-    "requested",
-    "action_required",
-    "authorized",
-    "declined",
-    "failed",
-    "captured",
-    "partially_refunded",
-    "refunded",
-    "voided",
-];
 
 pub(crate) fn routes() -> Router<Api> {
     Router::new()
@@ -63,7 +51,7 @@ async fn list(
     let wanted = Wanted::new(&PAYMENT_SUMMARY, place)?
         .only("order_id", params.order_id)?
         .only("user_id", only_own(&principal, params.user_id)?)?
-        .only_word("status", params.status, &STATUSES)?;
+        .only_word("status", params.status, PaymentStage::VARIANTS)?;
     let (page, freshness) = wanted.read(&api, &asked).await?;
     let items: Vec<String> = page.rows.iter().map(|row| row.payload.clone()).collect();
     Ok(wanted.answer((&page, &freshness), &items, &uri))

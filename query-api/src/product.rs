@@ -7,8 +7,9 @@ use axum::response::Response;
 use axum::routing::get;
 use edge::{Id, Problem};
 use kernel::{AggregateId, Sku};
-use projections::PRODUCT_CARD;
+use projections::{CardStatus, PRODUCT_CARD};
 use serde::Deserialize;
+use strum::VariantNames;
 
 use crate::asked::{Asked, Caller, NoParams, Params};
 use crate::failure::nothing;
@@ -17,9 +18,6 @@ use crate::{Api, answer, history};
 
 /// What a product is called in an answer.
 const WHAT: &str = "product";
-
-/// The words of the filter `status`.
-const STATUSES: [&str; 4] = ["draft", "published", "unpublished", "discontinued"];
 
 pub(crate) fn routes() -> Router<Api> {
     Router::new()
@@ -68,7 +66,7 @@ async fn list(
     }
     let wanted = Wanted::new(&PRODUCT_CARD, place)?
         .only("category", params.category)?
-        .only_word("status", status, &STATUSES)?;
+        .only_word("status", status, CardStatus::VARIANTS)?;
     let (page, freshness) = wanted.read(&api, &asked).await?;
     let items: Vec<String> = page.rows.iter().map(|row| row.payload.clone()).collect();
     Ok(wanted.answer((&page, &freshness), &items, &uri))
