@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use streams::{RecordedEvent, Settings};
 use tokio::task::JoinSet;
 
@@ -19,8 +20,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 struct Told {
     events: Vec<RecordedEvent>,
-    printed: usize,
-    chapter_began: Instant,
     last_came: Instant,
 }
 
@@ -38,8 +37,6 @@ impl Teller {
         let now = Instant::now();
         let told = std::sync::Arc::new(Mutex::new(Told {
             events: Vec::new(),
-            printed: 0,
-            chapter_began: now,
             last_came: now,
         }));
         let mut followers = JoinSet::new();
@@ -67,13 +64,19 @@ impl Teller {
             "── {title} {}",
             "─".repeat(72usize.saturating_sub(title.chars().count()))
         );
-        if let Ok(mut told) = self.told.lock() {
-            told.chapter_began = Instant::now();
-        }
+        self.spoke();
     }
 
     pub(super) fn line(&self, text: &str) {
         println!("   {text}");
+        self.spoke();
+    }
+
+    /// What was said counts as something that came: the story waits until it is quiet again.
+    fn spoke(&self) {
+        if let Ok(mut told) = self.told.lock() {
+            told.last_came = Instant::now();
+        }
     }
 
     /// Prints what came of `order_id` since the last look, once nothing more comes.
@@ -92,7 +95,6 @@ impl Teller {
                 .filter(|e| is_of(e, order_id))
                 .collect();
             new.sort_by_key(|event| event.recorded_at);
-            told.printed += new.len();
             let first = new.first().map(|event| event.recorded_at);
             for event in &new {
                 let since = first.map_or(0, |first| (event.recorded_at - first).num_milliseconds());
@@ -127,7 +129,7 @@ fn highlights(event: &RecordedEvent) -> String {
         "intent_id",
         "why",
     ];
-    let Ok(data) = serde_json::from_slice::<serde_json::Value>(&event.data) else {
+    let Ok(data) = serde_json::from_slice::<Value>(&event.data) else {
         return String::new();
     };
     let mut text = String::new();
@@ -141,14 +143,16 @@ fn highlights(event: &RecordedEvent) -> String {
     text
 }
 
-fn short(value: &serde_json::Value) -> String {
+fn short(value: &Value) -> String {
     match value {
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Object(fields) => {
+        Value::String(text) => text.clone(),
+        Value::Object(fields) => {
             let parts: Vec<String> = fields.values().map(short).collect();
             parts.join(" ")
         }
-        other => other.to_string(),
+        plain @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_)) => {
+            plain.to_string()
+        }
     }
 }
 

@@ -142,7 +142,7 @@ async fn unpublished_products_two_currencies_and_overflowing_totals_are_refused(
     refused(
         &post(&operator, "/v1/products", &dear).await,
         422,
-        Some("/price"),
+        Some("/price/amount"),
     );
 }
 

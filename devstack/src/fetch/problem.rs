@@ -17,6 +17,9 @@ pub enum Problem {
     /// The source needs a program that is not there.
     #[error("needs {0}, which is not installed")]
     Needs(&'static str),
+    /// The source is named by an environment variable, which is not set.
+    #[error("{0} is not set")]
+    Unset(&'static str),
     /// The source has nothing for this operating system and processor.
     #[error("has nothing for {os} on {arch}", os = std::env::consts::OS, arch = std::env::consts::ARCH)]
     Platform,

