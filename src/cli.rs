@@ -129,9 +129,8 @@ pub struct ReactorArgs {
 /// # Errors
 /// Whatever went wrong, with its chain of causes.
 pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
-    if let (Command::Demo(_), None) = (&cli.command, &cli.log.log) {
-        // The demo tells its own story.
-        cli.log.log = Some("error".to_owned());
+    if cli.log.log.is_none() && std::env::var_os("RUST_LOG").is_none() {
+        cli.log.log = quiet(&cli.command).map(str::to_owned);
     }
     telemetry::init(&cli.log)?;
     match cli.command {
@@ -148,6 +147,23 @@ pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Command::PaymentSimulator(args) => {
             done(args.run(roles::until_told()).await.map_err(Into::into))
         }
+    }
+}
+
+/// What is logged by the commands that talk to a person themselves, unless asked for more.
+fn quiet(command: &Command) -> Option<&'static str> {
+    match command {
+        Command::Demo(_) => Some("error"),
+        Command::Up(_) => Some("warn"),
+        Command::Provision(_)
+        | Command::CommandApi(_)
+        | Command::QueryApi(_)
+        | Command::Projector(_)
+        | Command::Saga(_)
+        | Command::Reactor(_)
+        | Command::Token(_)
+        | Command::MailSink(_)
+        | Command::PaymentSimulator(_) => None,
     }
 }
 

@@ -404,6 +404,9 @@ fn greeting(data: &Path, endpoints: &Endpoints) -> String {
         ..
     } = endpoints;
     let shown = data.display();
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "millrace".to_owned());
     format!(
         "Millrace is up. Data in {shown}, kept when it stops; Ctrl-C stops it.
 
@@ -415,7 +418,7 @@ fn greeting(data: &Path, endpoints: &Endpoints) -> String {
 
 Try it:
 
-  TOKEN=$(millrace token --role operator --data {shown})
+  TOKEN=$({program} token --role operator --data {shown})
   curl -s {entry}/v1/products -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' \\
     -d '{{\"sku\":\"MUG\",\"title\":\"Millstone mug\",\"description\":\"Holds tea.\",\"category\":\"Kitchen\",\"price\":{{\"amount\":1299,\"currency\":\"EUR\"}}}}'
   curl -s {entry}/v1/products/MUG/publish -X POST -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' -d '{{}}'
@@ -426,7 +429,7 @@ Look into the streams with the nats CLI:
 {}
   nats sub 'event.order.*' --stream ORDER --all
 
-`millrace demo --data {shown}` places four orders on this stack and tells what happens.",
+`{program} demo --data {shown}` places four orders on this stack and tells what happens.",
         nats_cli_setup(data, endpoints)
     )
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use kernel::Money;
 use serde_json::Value;
 use streams::{RecordedEvent, Settings};
 use tokio::task::JoinSet;
@@ -147,6 +148,9 @@ fn short(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Object(fields) => {
+            if let Ok(money) = serde_json::from_value::<Money>(value.clone()) {
+                return money.to_string();
+            }
             let parts: Vec<String> = fields.values().map(short).collect();
             parts.join(" ")
         }

@@ -1,6 +1,6 @@
 //! Tracing to stderr: stdout belongs to what a command answers.
 
-use std::io::stderr;
+use std::io::{IsTerminal, stderr};
 
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
@@ -38,7 +38,11 @@ pub fn init(args: &LogArgs) -> Result<(), InitError> {
     let filter = filter(args.log.clone().or_else(|| std::env::var("RUST_LOG").ok()))?;
     let log = tracing_subscriber::registry().with(filter);
     match args.log_format {
-        Format::Text => log.with(fmt::layer().with_writer(stderr)).try_init(),
+        Format::Text => {
+            // Colors are for people: a file or a pipe gets none.
+            let layer = fmt::layer().with_ansi(stderr().is_terminal());
+            log.with(layer.with_writer(stderr)).try_init()
+        }
         Format::Json => log.with(fmt::layer().json().with_writer(stderr)).try_init(),
     }
     .map_err(InitError::Twice)

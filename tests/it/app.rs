@@ -11,10 +11,10 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 /// Longest wait for an outcome, a mail, or a stack that starts on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long a stack may take to start: servers may have to be fetched first.
-const START_PATIENCE: Duration = Duration::from_secs(600);
+const START_PATIENCE: Duration = Duration::from_mins(10);
 
 /// Good enough for the API.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
@@ -211,7 +211,7 @@ impl App {
         let mut spec = Spec::new(program())
             .args(args.iter().copied())
             .env("MILLRACE_NATS", &self.endpoints.nats)
-            .env("MILLRACE_POSTGRES", self.endpoints.postgres.to_string())
+            .env("MILLRACE_POSTGRES", &self.endpoints.postgres)
             .env("MILLRACE_JWT_KEYS", self.data.join("keys/jwt"));
         for (name, value) in secrets.iter() {
             spec = spec.env(name, value);

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::app::{PASSWORD, shared};
 
-fn body(lines: Value) -> Value {
+fn body(lines: &Value) -> Value {
     json!({
         "lines": lines,
         "shipping_address": {
@@ -53,23 +53,23 @@ async fn an_order_that_breaks_a_rule_names_the_field() {
         .map(|i| json!({ "sku": format!("S-{i}"), "quantity": 1 }))
         .collect();
     let cases = [
-        (body(line(0)), 422, "/lines/0/quantity"),
-        (body(line(10_001)), 422, "/lines/0/quantity"),
-        (body(line(-1)), 422, "/lines/0/quantity"),
+        (body(&line(0)), 422, "/lines/0/quantity"),
+        (body(&line(10_001)), 422, "/lines/0/quantity"),
+        (body(&line(-1)), 422, "/lines/0/quantity"),
         (
-            body(json!([{ "sku": "NO-SUCH", "quantity": 1 }])),
+            body(&json!([{ "sku": "NO-SUCH", "quantity": 1 }])),
             422,
             "/lines/0/sku",
         ),
         (
-            body(json!([{ "sku": "a.b*>", "quantity": 1 }])),
+            body(&json!([{ "sku": "a.b*>", "quantity": 1 }])),
             422,
             "/lines/0/sku",
         ),
-        (body(json!(many)), 422, "/lines"),
-        (body(json!([])), 422, "/lines"),
+        (body(&json!(many)), 422, "/lines"),
+        (body(&json!([])), 422, "/lines"),
         (
-            body(json!([{ "sku": sku, "quantity": 1 }, { "sku": sku, "quantity": 1 }])),
+            body(&json!([{ "sku": sku, "quantity": 1 }, { "sku": sku, "quantity": 1 }])),
             422,
             "/lines/1/sku",
         ),
@@ -78,14 +78,14 @@ async fn an_order_that_breaks_a_rule_names_the_field() {
         let answer = post(&customer.shop, "/v1/orders", &order).await;
         refused(&answer, status, Some(pointer));
     }
-    let mut unknown = body(line(1));
+    let mut unknown = body(&line(1));
     unknown["discount"] = json!(100);
     refused(
         &post(&customer.shop, "/v1/orders", &unknown).await,
         422,
         None,
     );
-    let mut stale = body(line(1));
+    let mut stale = body(&line(1));
     stale["lines"][0]["expected_price"] = json!({ "amount": 1, "currency": "EUR" });
     let changed = post(&customer.shop, "/v1/orders", &stale).await;
     refused(&changed, 422, Some("/lines/0/expected_price"));
@@ -127,12 +127,12 @@ async fn unpublished_products_two_currencies_and_overflowing_totals_are_refused(
     .success()
     .unwrap();
     let line = |sku: &str| json!({ "sku": sku, "quantity": 1 });
-    let unpublished = post(&customer.shop, "/v1/orders", &body(json!([line(&draft)]))).await;
+    let unpublished = post(&customer.shop, "/v1/orders", &body(&json!([line(&draft)]))).await;
     refused(&unpublished, 422, Some("/lines/0/sku"));
     let mixed = post(
         &customer.shop,
         "/v1/orders",
-        &body(json!([line(&sku), line(&dollars)])),
+        &body(&json!([line(&sku), line(&dollars)])),
     )
     .await;
     refused(&mixed, 422, Some("/lines/1/sku"));
@@ -195,7 +195,7 @@ async fn an_order_without_a_key_or_a_token_is_refused() {
     let app = shared().await;
     let customer = app.customer().await;
     let sku = app.product(1).await;
-    let order = body(json!([{ "sku": sku, "quantity": 1 }]));
+    let order = body(&json!([{ "sku": sku, "quantity": 1 }]));
     let keyless = customer
         .shop
         .call(Method::POST, "/v1/orders", &[], Some(&order))
@@ -260,7 +260,7 @@ async fn a_suspended_user_can_neither_order_nor_sign_in() {
         403,
         None,
     );
-    let order = body(json!([{ "sku": sku, "quantity": 1 }]));
+    let order = body(&json!([{ "sku": sku, "quantity": 1 }]));
     // The answer "active" may be remembered for a moment.
     let started = std::time::Instant::now();
     loop {

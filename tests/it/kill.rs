@@ -118,7 +118,7 @@ async fn a_second_up_on_the_same_data_says_who_holds_it() {
 async fn the_servers_end_with_a_killed_process() {
     let app = App::start(&folder("orphans")).await;
     let nats = app.endpoints.nats.trim_start_matches("nats://").to_owned();
-    let postgres = app.endpoints.postgres.to_string();
+    let postgres = app.endpoints.postgres.clone();
     app.kill().await;
     let started = std::time::Instant::now();
     for address in [nats, postgres] {

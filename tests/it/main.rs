@@ -3,6 +3,14 @@
 //! Nothing is mocked: nats-server, Postgres, SMTP and the payment simulator are real processes,
 //! found or fetched by `devstack`. What can't be found fails the test and says how to get it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod app;
 mod bad_input;
 mod contention;

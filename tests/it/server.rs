@@ -31,9 +31,9 @@ impl Server {
         let port = devstack::Reserved::choose(0).unwrap().address().port();
         let config = format!(
             "host: 127.0.0.1\nport: {port}\nserver_name: {name}\n\
-             jetstream {{ store_dir: {:?}, sync_interval: always }}\n\
+             jetstream {{ store_dir: \"{}\", sync_interval: always }}\n\
              accounts {{ A {{ jetstream: enabled, users: [ {{ user: {USER}, password: {PASSWORD} }} ] }} }}\n",
-            folder.join("store")
+            folder.join("store").display()
         );
         std::fs::write(folder.join("nats.conf"), config).unwrap();
         let program = fetch::nats_server(&Sources::from_environment())

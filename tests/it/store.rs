@@ -34,7 +34,7 @@ async fn durable_subscriptions_lose_nothing_and_one_works_at_a_time() {
     let (first, second) = (server.connect().await, server.connect().await);
     durable::another_worker_takes_over(&first, &second).await;
     durable::left_overs_come_by_themselves(&first, &second).await;
-    durable::an_idle_worker_stays_active(&first).await;
+    Box::pin(durable::an_idle_worker_stays_active(&first)).await;
     durable::a_released_worker_hands_over_at_once(&first).await;
     durable::retry_after_comes_again(&first).await;
     durable::an_unreadable_event_stays(&first).await;

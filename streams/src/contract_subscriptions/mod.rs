@@ -1,7 +1,7 @@
 //! What subscriptions, lanes, timers, keys and the bus must do on a real server.
 //!
 //! Async functions that panic when something is not as it should be. A test binary that has a
-//! server calls them with a [`Connection`] whose user may make streams and durables; those that
+//! server calls them with a [`Connection`](crate::Connection) whose user may make streams and durables; those that
 //! need the server to go away take a closure that kills and restarts it. Each works on streams of
 //! its own, or under ids of its own, so they may run at the same time (not those that restart).
 
