@@ -12,7 +12,7 @@ use kernel::Refusal;
 use order::OrderRefusal;
 use product::ProductRefusal;
 use serde_json::Value;
-use streams::{ExecuteError, LoadError, TogetherRefusal};
+use streams::{ExecuteAtError, ExecuteError, LoadError, TogetherRefusal};
 use user::{EmailRefusal, UserRefusal};
 
 use crate::personal::PersonalError;
@@ -134,6 +134,14 @@ pub(crate) fn of_execute<R: Placed>(error: ExecuteError<R>) -> Problem {
         return of_refusal(&refusal);
     }
     of_failure(error)
+}
+
+/// A command with a condition that was not done, as the client sees it.
+pub(crate) fn of_conditional<R: Placed>(error: ExecuteAtError<R>) -> Problem {
+    match error {
+        ExecuteAtError::Stale { version } => Problem::stale(version),
+        ExecuteAtError::Failed(error) => of_execute(error),
+    }
 }
 
 /// A command on several aggregates that was not done. `refused` knows whose refusals they are.

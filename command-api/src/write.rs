@@ -15,8 +15,9 @@ use crate::error::{self, Placed};
 use edge::{Problem, consistency, etag, idempotency};
 
 impl Api {
-    /// Has `command` decided and its events appended. A condition of the call (`If-Match`) is
-    /// checked first, about the state that the stream's leader confirms.
+    /// Has `command` decided and its events appended. A condition of the call (`If-Match`) is part
+    /// of the decision: who changes the thing first makes it stale. A request that was done before
+    /// is answered again, whatever the version is by now.
     ///
     /// # Errors
     /// The refusal or the failure, as the client is to see it. Nothing was appended, unless the
@@ -31,34 +32,15 @@ impl Api {
     where
         A::Error: Placed,
     {
-        if !call.if_match.is_absent() {
-            self.must_match::<A>(call, id, meta).await?;
+        if call.if_match.is_absent() {
+            let executed = self.streams.execute::<A>(id, command, meta).await;
+            return executed.map_err(error::of_execute);
         }
+        let matches = |version| call.if_match.check(version).is_ok();
         self.streams
-            .execute::<A>(id, command, meta)
+            .execute_if::<A>(id, matches, command, meta)
             .await
-            .map_err(error::of_execute)
-    }
-
-    /// A request that was done before is answered again, whatever the version is by now.
-    async fn must_match<A: Decider>(
-        &self,
-        call: &Call,
-        id: &AggregateId,
-        meta: &CommandMeta,
-    ) -> Result<(), Problem> {
-        let loaded = self.streams.load_current::<A>(id).await;
-        let version = loaded.map_err(error::of_load)?.version;
-        let Err(stale) = call.if_match.check(version) else {
-            return Ok(());
-        };
-        if call.key.is_none() {
-            return Err(stale);
-        }
-        let history = self.streams.history::<A>(id).await;
-        let mut history = history.map_err(error::of_load)?.into_iter();
-        let done = history.any(|event| event.command_id == meta.command_id);
-        done.then_some(()).ok_or(stale)
+            .map_err(error::of_conditional)
     }
 }
 

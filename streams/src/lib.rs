@@ -134,6 +134,6 @@ pub use connection::{ConnectError, ConnectOptions, Connection};
 pub use envelope::{CommandMeta, DecodeCause, DecodeError, EncodeError, RecordedEvent};
 pub use jetstream::JetStreamLog;
 pub use store::{
-    ExecuteError, Executed, ExecutedTogether, LoadError, Loaded, Outcome, Settings, Step, StepDone,
-    Store, StoreContext, Streams, TogetherRefusal, step,
+    ExecuteAtError, ExecuteError, Executed, ExecutedTogether, LoadError, Loaded, Outcome, Settings,
+    Step, StepDone, Store, StoreContext, Streams, TogetherRefusal, step,
 };

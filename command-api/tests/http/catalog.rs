@@ -246,6 +246,29 @@ async fn a_stale_version_is_not_written_to() {
 }
 
 #[tokio::test]
+async fn of_many_writes_to_one_version_one_is_done() {
+    let app = App::new();
+    let operator = app.operator();
+    app.product("tea", 5).await;
+    let writes = (0..8).map(|n| {
+        let call = app.post("/v1/products/tea/price").by(&operator);
+        let call = call.header("if-match", "\"2\"");
+        let body = json!({"price": {"amount": 100 + n, "currency": "EUR"}});
+        async move { call.send(&body).await }
+    });
+    let mut done = 0;
+    for answer in futures::future::join_all(writes).await {
+        if answer.status == 200 {
+            assert_eq!(answer.header("etag"), "\"3\"");
+            done += 1;
+        } else {
+            answer.refused(412, "version_is_stale", "");
+        }
+    }
+    assert_eq!(done, 1);
+}
+
+#[tokio::test]
 async fn stock_is_received_and_corrected() {
     let app = App::new();
     let operator = app.operator();

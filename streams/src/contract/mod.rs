@@ -8,6 +8,7 @@
 //!   repetition   the same command id again
 //!   proof        refusals and no-ops are about what the leader knows
 //!   together     several aggregates, all or none
+//!   conditional  only on the version that a command was made for
 //!   event_store  the same as cqrs-es sees it
 //!   lossy        answers and requests get lost; asks for a server
 //!   guard        the start-up check; asks for a server
@@ -24,6 +25,7 @@
 
 pub mod account;
 pub mod basics;
+pub mod conditional;
 pub mod event_store;
 pub mod guard;
 pub mod lossy;
@@ -51,6 +53,7 @@ pub async fn all(rig: &dyn Rig) {
     races::all(rig).await;
     repetition::all(rig).await;
     proof::all(rig).await;
+    conditional::all(rig).await;
     together::all(rig).await;
     event_store::all(rig).await;
 }

@@ -78,7 +78,8 @@ impl Streams {
             return Ok(done);
         }
         for _ in 0..self.inner.settings.execute_attempts_max {
-            if let Some(done) = work.attempt().await? {
+            let held = self.held::<A>(&address).await?;
+            if let Some(done) = work.attempt(held).await? {
                 return Ok(done);
             }
         }
@@ -96,12 +97,12 @@ pub(super) struct Work<'a, A: Decider> {
 }
 
 /// `None` = the aggregate has moved: decide again.
-type Attempt<A, R> = Result<Option<Executed<A>>, ExecuteError<R>>;
+pub(super) type Attempt<A, R> = Result<Option<Executed<A>>, ExecuteError<R>>;
 
 impl<A: Decider> Work<'_, A> {
     /// Nothing is known of the aggregate, and the command would do something to a new one: try
     /// just that. The expectation 0 proves it, and spares a creation the load of nothing.
-    async fn create(&self) -> Attempt<A, A::Error> {
+    pub(super) async fn create(&self) -> Attempt<A, A::Error> {
         let cache = &self.streams.inner.cache;
         if cache.get::<A>(&self.address.subject).is_some() {
             return Ok(None);
@@ -113,8 +114,7 @@ impl<A: Decider> Work<'_, A> {
         }
     }
 
-    async fn attempt(&self) -> Attempt<A, A::Error> {
-        let held = self.streams.held::<A>(self.address).await?;
+    pub(super) async fn attempt(&self, held: Arc<Held<A>>) -> Attempt<A, A::Error> {
         if let Some(done) = self.repeated(&held).await? {
             return self.answer(done, Outcome::Replayed).map(Some);
         }

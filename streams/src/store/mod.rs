@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   execute            one aggregate, one command
+//!   conditional        the same, decided only on the version that it was made for
 //!   together           several aggregates of one context, one batch
 //!   held               an aggregate in memory: state, version, position, recent command ids
 //!   cache              the bounded set of them
@@ -13,6 +14,7 @@
 //! ```
 
 mod cache;
+mod conditional;
 mod error;
 mod event_store;
 mod execute;
@@ -25,6 +27,7 @@ mod repetition;
 mod settings;
 mod together;
 
+pub use conditional::ExecuteAtError;
 pub use error::{ExecuteError, LoadError};
 pub use event_store::{Store, StoreContext};
 pub use execute::{Executed, Outcome};
