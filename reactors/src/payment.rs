@@ -50,6 +50,15 @@ impl Outcome {
             command,
         }
     }
+
+    /// Of the payment at this version: what is due again later, as a second void after a late
+    /// authorization is, is another command.
+    fn at(self, version: u64) -> Self {
+        Self {
+            label: format!("{}/{version}", self.label),
+            ..self
+        }
+    }
 }
 
 impl PaymentReactor {
@@ -280,7 +289,7 @@ impl Handler for PaymentReactor {
                 return Ok(());
             };
             let outcome = match self.execute(id, action).await {
-                Ok(outcome) => outcome,
+                Ok(outcome) => outcome.at(payment.version),
                 Err(error) if error.is_transient() => return Err(HandleError::retryable(error)),
                 Err(error) => return Err(HandleError::permanent(error)),
             };
