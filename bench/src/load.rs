@@ -4,8 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use hdrhistogram::Histogram;
+use indicatif::ProgressBar;
 use tokio::task::JoinSet;
+
+use crate::usage::{self, Usages};
 
 /// Longest latency that is told apart, in microseconds.
 const LATENCY_MAX_US: u64 = 60_000_000;
@@ -18,6 +23,8 @@ pub(crate) struct Run {
     pub(crate) latency: Histogram<u64>,
     /// How many were not done.
     pub(crate) failures: u64,
+    /// What it cost.
+    pub(crate) usages: Usages,
 }
 
 impl Run {
@@ -43,6 +50,7 @@ where
     F: Future<Output = anyhow::Result<()>> + Send,
 {
     let work = Arc::new(work);
+    let before = usage::now();
     let mut callers = JoinSet::new();
     let started = Instant::now();
     for caller in 0..in_flight {
@@ -86,5 +94,65 @@ where
         per_second: done / started.elapsed().as_secs_f64(),
         latency,
         failures,
+        usages: usage::since(&before),
     })
+}
+
+/// `work`, once: so many things in one go.
+pub(crate) async fn one_go<F>(things: u64, work: F) -> anyhow::Result<Run>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let before = usage::now();
+    let started = Instant::now();
+    work.await?;
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "counts of a run are exact in 53 bits"
+    )]
+    let things = things as f64;
+    Ok(Run {
+        per_second: things / started.elapsed().as_secs_f64(),
+        latency: Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)?,
+        failures: 0,
+        usages: usage::since(&before),
+    })
+}
+
+/// One figure: what is done, and how it is figures once.
+pub(crate) struct Take<'a> {
+    pub(crate) what: String,
+    take: Box<dyn Fn() -> BoxFuture<'a, anyhow::Result<Run>> + Send + 'a>,
+}
+
+impl<'a> Take<'a> {
+    /// `take` takes the figure called `what` once.
+    pub(crate) fn new<T, F>(what: &str, take: T) -> Self
+    where
+        T: Fn() -> F + Send + 'a,
+        F: Future<Output = anyhow::Result<Run>> + Send + 'a,
+    {
+        Self {
+            what: what.to_owned(),
+            take: Box::new(move || take().boxed()),
+        }
+    }
+}
+
+/// Takes the figures in turn, so that what happens to the machine happens to all of them; one list
+/// of runs for each.
+pub(crate) async fn in_turn(
+    takes: &[Take<'_>],
+    rounds: usize,
+    progress: &ProgressBar,
+) -> anyhow::Result<Vec<Vec<Run>>> {
+    let mut runs: Vec<Vec<Run>> = takes.iter().map(|_| Vec::new()).collect();
+    for _ in 0..rounds {
+        for (take, runs) in takes.iter().zip(&mut runs) {
+            progress.set_message(take.what.clone());
+            runs.push((take.take)().await?);
+            progress.inc(1);
+        }
+    }
+    Ok(runs)
 }

@@ -7,16 +7,29 @@
 //! Everything of one run shares one machine and one set of servers, reference and ours in turn,
 //! so the ratios hold where the absolute figures don't.
 
+mod append;
 mod commands;
+mod history;
+mod hot;
 mod load;
+mod note;
 mod orders;
 mod reference;
 mod report;
+mod server;
 mod shop;
+mod store;
+mod usage;
 
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+
+use crate::report::Row;
+use crate::store::Store;
+
+/// NATS's own default.
+const HISTORY_SYNC: &str = "2m";
 
 /// Measures Millrace beside references, on servers of its own.
 #[derive(Debug, Parser)]
@@ -24,15 +37,18 @@ struct Args {
     /// Which benchmarks; `all` runs every one.
     #[arg(value_enum, required = true)]
     benches: Vec<Bench>,
-    /// How long each figure is taken, in seconds.
+    /// How long each figure is figures, in seconds.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// How often each figure is taken; the table shows minimum, median and maximum.
+    /// How often each figure is figures; the table shows minimum, median and maximum.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// How NATS syncs: `always`, or an interval like `2m` (NATS's own default).
     #[arg(long, default_value = "always")]
     sync: String,
+    /// How long a history `load` and `replay` work on, in events; a fifth as many aggregates.
+    #[arg(long, default_value_t = 1_000_000)]
+    events: u64,
     /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
@@ -45,6 +61,14 @@ enum Bench {
     Commands,
     /// Whole order flows: orders a second, time from POST to confirmed.
     Orders,
+    /// Commands through the store alone, beside a raw publish.
+    Append,
+    /// Many callers on one aggregate, beside one raw publish after another.
+    Hot,
+    /// An aggregate of 100 events out of a long history, beside a batched direct get.
+    Load,
+    /// A long history through `evolve`, beside a raw pull consumer.
+    Replay,
     /// Every one.
     All,
 }
@@ -73,20 +97,67 @@ async fn run() -> anyhow::Result<ExitCode> {
         return millrace::cli::run(millrace::cli::Cli::parse()).await;
     }
     let args = Args::parse();
-    let wanted = |bench| args.benches.contains(&bench) || args.benches.contains(&Bench::All);
-    let stack = shop::Stack::start(&args.sync).await?;
-    let mut rows = Vec::new();
-    if wanted(Bench::Commands) {
-        rows.extend(commands::run(&stack, &args).await?);
-    }
-    if wanted(Bench::Orders) {
-        rows.extend(orders::run(&stack, &args).await?);
-    }
-    stack.stop().await?;
+    let mut rows = measure_store(&args).await?;
+    rows.extend(measure_shop(&args).await?);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else {
         report::print(&rows);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    fn any(&self, benches: &[Bench]) -> bool {
+        let wanted = |bench: &Bench| {
+            [*bench, Bench::All]
+                .iter()
+                .any(|b| self.benches.contains(b))
+        };
+        benches.iter().any(wanted)
+    }
+}
+
+/// What needs NATS alone.
+async fn measure_store(args: &Args) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    if args.any(&[Bench::Append, Bench::Hot]) {
+        let store = Store::start(&args.sync).await?;
+        if args.any(&[Bench::Append]) {
+            rows.extend(append::run(&store, args).await?);
+        }
+        if args.any(&[Bench::Hot]) {
+            rows.extend(hot::run(&store, args).await?);
+        }
+        store.stop().await?;
+    }
+    if args.any(&[Bench::Load, Bench::Replay]) {
+        // Reads don't sync: the history is written the quick way.
+        let store = Store::start(HISTORY_SYNC).await?;
+        history::write(&store, args.events).await?;
+        if args.any(&[Bench::Load]) {
+            rows.extend(history::load(&store, args).await?);
+        }
+        if args.any(&[Bench::Replay]) {
+            rows.extend(history::replay(&store, args).await?);
+        }
+        store.stop().await?;
+    }
+    Ok(rows)
+}
+
+/// What needs the whole shop.
+async fn measure_shop(args: &Args) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    if args.any(&[Bench::Commands, Bench::Orders]) {
+        let stack = shop::Stack::start(&args.sync).await?;
+        if args.any(&[Bench::Commands]) {
+            rows.extend(commands::run(&stack, args).await?);
+        }
+        if args.any(&[Bench::Orders]) {
+            rows.extend(orders::run(&stack, args).await?);
+        }
+        stack.stop().await?;
+    }
+    Ok(rows)
 }

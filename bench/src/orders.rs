@@ -9,13 +9,16 @@ use reqwest::Method;
 use uuid::Uuid;
 
 use crate::Args;
-use crate::load::closed_loop;
-use crate::reference::{self, Publisher};
-use crate::report::Row;
-use crate::shop::Stack;
+use crate::load::{Take, closed_loop, in_turn};
+use crate::reference::{self, Publisher, Shape};
+use crate::report::{Row, rows};
+use crate::shop::{Stack, progress};
 
 /// How many orders are under way at the same time.
 const IN_FLIGHT: [usize; 3] = [1, 16, 64];
+
+/// How many raw publishes: enough for the reference's best rate.
+const RAW_IN_FLIGHT: usize = 64;
 
 /// How many products the orders are spread over, so that no SKU is hot.
 const PRODUCTS: usize = 64;
@@ -40,47 +43,36 @@ pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> 
     let customer = stack.customer().await?;
     let shop = Shop::new(stack.command_api())?.with_token(&customer);
     let duration = Duration::from_secs(args.seconds);
-    let progress = crate::shop::progress("orders", IN_FLIGHT.len() * args.rounds * 2);
+    let bar = progress("orders", IN_FLIGHT.len() * args.rounds * 2);
 
-    let mut rows = Vec::new();
+    let raw = Publisher::new(&jetstream, Shape::BARE);
+    let mut all = Vec::new();
     for in_flight in IN_FLIGHT {
-        let (mut raw, mut ours) = (Vec::new(), Vec::new());
-        for _ in 0..args.rounds {
-            let publisher = Publisher::new(jetstream.clone());
-            raw.push(
-                closed_loop(64, duration, move |_, _| {
-                    let publisher = publisher.clone();
-                    async move { publisher.publish().await }
-                })
-                .await?,
-            );
-            progress.inc(1);
-            let (shop, skus) = (shop.clone(), skus.clone());
-            ours.push(
+        let takes = [
+            raw.take("raw publish, expectation, 64", RAW_IN_FLIGHT, duration),
+            Take::new("POST → confirmed", || {
+                let (shop, skus) = (shop.clone(), skus.clone());
                 closed_loop(in_flight, duration, move |caller, turn| {
                     let shop = shop.clone();
                     let pick = (caller + usize::try_from(turn).unwrap_or(0) * 7) % PRODUCTS;
                     let sku = skus.get(pick).cloned().unwrap_or_default();
                     async move { one_order(&shop, sku).await }
                 })
-                .await?,
-            );
-            progress.inc(1);
+            }),
+        ];
+        let runs = in_turn(&takes, args.rounds, &bar).await?;
+        let mut figures = rows("orders", in_flight, &takes, &runs);
+        if let [raw, ours] = figures.as_slice() {
+            let mut events = ours.clone().called("events a second ÷ raw publish");
+            events.ours.min *= EVENTS_PER_ORDER;
+            events.ours.median *= EVENTS_PER_ORDER;
+            events.ours.max *= EVENTS_PER_ORDER;
+            figures.push(events.beside(raw.ours, Some(TARGET)));
         }
-        let raw = Row::new("orders", "raw publish, expectation, 64", 64, &raw);
-        let ours = Row::new("orders", "POST → confirmed", in_flight, &ours);
-        let mut events = ours.clone();
-        "events a second ÷ raw publish".clone_into(&mut events.what);
-        events.ours.min *= EVENTS_PER_ORDER;
-        events.ours.median *= EVENTS_PER_ORDER;
-        events.ours.max *= EVENTS_PER_ORDER;
-        let reference = raw.ours;
-        rows.push(raw);
-        rows.push(ours);
-        rows.push(events.beside(reference, Some(TARGET)));
+        all.extend(figures);
     }
-    progress.finish_and_clear();
-    Ok(rows)
+    bar.finish_and_clear();
+    Ok(all)
 }
 
 async fn one_order(shop: &Shop, sku: String) -> anyhow::Result<()> {

@@ -3,10 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use async_nats::header::{HeaderName, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
+use async_nats::jetstream::Context;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
-use async_nats::jetstream::{self, Context};
+use async_nats::{HeaderMap, HeaderValue};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -14,11 +17,57 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use bytes::Bytes;
 
+use crate::load::{Take, closed_loop};
+
 /// The references' stream.
 const STREAM: &str = "BENCH";
 
-/// As large as an order_placed event, headers included.
-const PAYLOAD_BYTES: usize = 300;
+/// Pads the headers of a reference to the size of ours.
+const FILLER: &str = "filler";
+
+/// `NATS/1.0`, its line break and the empty line behind the last header.
+const HEADERS_FRAME_BYTES: usize = 12;
+
+/// Colon, space and line break of one header.
+const HEADER_FRAME_BYTES: usize = 4;
+
+/// How large a published message is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    /// Bytes of its body.
+    pub(crate) payload: usize,
+    /// Bytes of its headers on the wire.
+    pub(crate) headers: usize,
+}
+
+impl Shape {
+    /// 300 bytes, and no headers but the id and the expectation.
+    pub(crate) const BARE: Self = Self {
+        payload: 300,
+        headers: 0,
+    };
+
+    /// As large as the last message of `stream`.
+    pub(crate) async fn of_last(jetstream: &Context, stream: &str) -> anyhow::Result<Self> {
+        let stream = jetstream.get_stream(stream).await?;
+        let last = stream.cached_info().state.last_sequence;
+        let message = stream.get_raw_message(last).await?;
+        Ok(Self {
+            payload: message.payload.len(),
+            headers: bytes_of(&message.headers),
+        })
+    }
+}
+
+fn bytes_of(headers: &HeaderMap) -> usize {
+    let each = headers.iter().flat_map(|(name, values)| {
+        let name = AsRef::<[u8]>::as_ref(name).len();
+        values
+            .iter()
+            .map(move |value| name + value.as_str().len() + HEADER_FRAME_BYTES)
+    });
+    each.sum::<usize>() + HEADERS_FRAME_BYTES
+}
 
 /// Makes the stream that the references publish to, configured like an event stream.
 pub(crate) async fn prepare(jetstream: &Context) -> anyhow::Result<()> {
@@ -28,6 +77,8 @@ pub(crate) async fn prepare(jetstream: &Context) -> anyhow::Result<()> {
         storage: StorageType::File,
         retention: RetentionPolicy::Limits,
         discard: DiscardPolicy::New,
+        allow_direct: true,
+        allow_atomic_publish: true,
         ..Config::default()
     };
     jetstream.get_or_create_stream(config).await?;
@@ -41,36 +92,67 @@ pub(crate) struct Publisher {
     run: u128,
     next: Arc<AtomicU64>,
     payload: Bytes,
+    filler: Option<String>,
 }
 
 impl Publisher {
-    pub(crate) fn new(jetstream: Context) -> Self {
-        Self {
-            jetstream,
+    /// Messages of this shape.
+    pub(crate) fn new(jetstream: &Context, shape: Shape) -> Self {
+        let mut publisher = Self {
+            jetstream: jetstream.clone(),
             run: uuid::Uuid::new_v4().as_u128(),
             next: Arc::new(AtomicU64::new(0)),
-            payload: Bytes::from(vec![b'x'; PAYLOAD_BYTES]),
-        }
+            payload: Bytes::from(vec![b'x'; shape.payload]),
+            filler: None,
+        };
+        let own = bytes_of(&publisher.headers(1_000_000)) + FILLER.len() + HEADER_FRAME_BYTES;
+        publisher.filler = shape
+            .headers
+            .checked_sub(own)
+            .map(|bytes| "x".repeat(bytes));
+        publisher
     }
 
     /// One publish, acknowledged.
     pub(crate) async fn publish(&self) -> anyhow::Result<()> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let subject = format!("bench.{:x}.{number}", self.run);
         let message = PublishMessage::build()
             .payload(self.payload.clone())
-            .message_id(format!("{:x}-{number}", self.run))
-            .expected_last_subject_sequence(0);
-        let subject = format!("bench.{:x}.{number}", self.run);
+            .headers(self.headers(number));
         self.jetstream.send_publish(subject, message).await?.await?;
         Ok(())
+    }
+
+    fn headers(&self, number: u64) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, format!("{:x}-{number}", self.run));
+        headers.insert(
+            NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+            HeaderValue::from(0_u64),
+        );
+        if let Some(filler) = &self.filler {
+            headers.insert(HeaderName::from_static(FILLER), filler.clone());
+        }
+        headers
+    }
+
+    /// A figure over this publisher.
+    pub(crate) fn take<'a>(&self, what: &str, in_flight: usize, duration: Duration) -> Take<'a> {
+        let publisher = self.clone();
+        Take::new(what, move || {
+            let publisher = publisher.clone();
+            closed_loop(in_flight, duration, move |_, _| {
+                let publisher = publisher.clone();
+                async move { publisher.publish().await }
+            })
+        })
     }
 }
 
 /// A minimal axum server whose one handler does one such publish.
-pub(crate) async fn serve(jetstream: jetstream::Context) -> anyhow::Result<SocketAddr> {
-    let router = Router::new()
-        .route("/", post(handle))
-        .with_state(Publisher::new(jetstream));
+pub(crate) async fn serve(publisher: Publisher) -> anyhow::Result<SocketAddr> {
+    let router = Router::new().route("/", post(handle)).with_state(publisher);
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move { axum::serve(listener, router).await });

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use crate::load::Run;
+use crate::load::{Run, Take};
+use crate::usage::Usages;
 
 /// Minimum, median and maximum over the rounds.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -40,6 +41,22 @@ pub(crate) struct Row {
     pub(crate) target: Option<f64>,
     pub(crate) met: Option<bool>,
     pub(crate) failures: u64,
+    /// CPU and memory by process, over the last round.
+    pub(crate) usages: Usages,
+}
+
+/// A row for each figure.
+pub(crate) fn rows(
+    bench: &'static str,
+    in_flight: usize,
+    takes: &[Take<'_>],
+    runs: &[Vec<Run>],
+) -> Vec<Row> {
+    takes
+        .iter()
+        .zip(runs)
+        .map(|(take, runs)| Row::new(bench, take.what.clone(), in_flight, runs))
+        .collect()
 }
 
 impl Row {
@@ -71,7 +88,17 @@ impl Row {
             target: None,
             met: None,
             failures: runs.iter().map(|run| run.failures).sum(),
+            usages: runs
+                .last()
+                .map(|run| run.usages.clone())
+                .unwrap_or_default(),
         }
+    }
+
+    /// The same figure under another name.
+    pub(crate) fn called(mut self, what: &str) -> Self {
+        what.clone_into(&mut self.what);
+        self
     }
 
     /// Sets the reference, and the target of the ratio if there is one.
@@ -88,13 +115,17 @@ impl Row {
 /// Prints a table.
 pub(crate) fn print(rows: &[Row]) {
     println!(
-        "{:<10} {:<34} {:>5} {:>9} {:>21} {:>8} {:>8} {:>7} {:>7}",
+        "{:<9} {:<34} {:>4} {:>9} {:>15} {:>7} {:>7} {:>6} {:>6}  cpu s / MiB",
         "bench", "what", "at", "median/s", "min–max", "p50 ms", "p99 ms", "ratio", "target"
     );
     for row in rows {
         let optional = |value: Option<f64>| value.map_or_else(String::new, |v| format!("{v:.2}"));
+        let failed = match row.failures {
+            0 => String::new(),
+            failures => format!("  {failures} failed"),
+        };
         println!(
-            "{:<10} {:<34} {:>5} {:>9.0} {:>21} {:>8.2} {:>8.2} {:>7} {:>7}{}",
+            "{:<9} {:<34} {:>4} {:>9.0} {:>15} {:>7.2} {:>7.2} {:>6} {:>6}  {}{failed}",
             row.bench,
             row.what,
             row.in_flight,
@@ -104,11 +135,14 @@ pub(crate) fn print(rows: &[Row]) {
             row.ours_p99_ms,
             optional(row.ratio),
             optional(row.target),
-            if row.failures > 0 {
-                format!("  {} failed", row.failures)
-            } else {
-                String::new()
-            },
+            costs(&row.usages),
         );
     }
+}
+
+fn costs(usages: &Usages) -> String {
+    let each = usages
+        .iter()
+        .map(|(name, usage)| format!("{name} {:.1}/{:.0}", usage.cpu_seconds, usage.resident_mib));
+    each.collect::<Vec<_>>().join(" ")
 }

@@ -18,7 +18,7 @@ pub(crate) fn is_role(name: &str) -> bool {
 
 /// A bar for a benchmark of so many steps.
 pub(crate) fn progress(name: &'static str, steps: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("{prefix:>10} {bar:40} {pos}/{len} {eta}")
+    let style = ProgressStyle::with_template("{prefix:>10} {bar:30} {pos}/{len} {eta} {msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(steps.try_into().unwrap_or(u64::MAX))
         .with_style(style)

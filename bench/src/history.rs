@@ -1,0 +1,236 @@
+//! `load` and `replay`: one aggregate, and a whole stream, out of a long history.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use bytes::Bytes;
+use futures::StreamExt;
+use kernel::{AggregateId, Decider};
+use serde_json::json;
+use streams::{Connection, Settings, Streams};
+use tokio::task::JoinSet;
+
+use crate::Args;
+use crate::load::{Take, closed_loop, in_turn, one_go};
+use crate::note::{CONTEXT, Note};
+use crate::report::{Row, rows};
+use crate::shop::progress;
+use crate::store::{Store, command};
+
+/// Events of the aggregates that are loaded.
+const LONG: u64 = 100;
+
+/// How many such aggregates there are.
+const LONG_ONES: usize = 50;
+
+/// Events of each of the others, on average: 200,000 aggregates among 1,000,000 events.
+const SHORT: u64 = 5;
+
+/// Commands under way at the same time while the history is written.
+const WRITERS: u64 = 256;
+
+/// How many loads are under way at the same time.
+const IN_FLIGHT: [usize; 2] = [1, 16];
+
+/// performance.md: at most 1.3 times the time of a batched direct get.
+const LOAD_TARGET: f64 = 1.0 / 1.3;
+
+/// performance.md: ours over a raw pull consumer that nobody acknowledges.
+const REPLAY_TARGET: f64 = 0.7;
+
+/// Messages that one pull asks for, and a replay takes at once.
+const PULL_BATCH: usize = 500;
+
+/// Status of the message that ends a batched direct get.
+const END_OF_BATCH: u16 = 204;
+
+/// Writes the history: `events` in all, the long aggregates spread over all of it.
+pub(crate) async fn write(store: &Store, events: u64) -> anyhow::Result<()> {
+    let connection = store.connect().await?;
+    let streams = connection.streams(Settings::default());
+    let short = events.saturating_sub(LONG * LONG_ONES as u64) / SHORT;
+    let bar = progress("history", 0);
+    bar.set_length(events);
+    for round in 0..LONG {
+        let mut writers = JoinSet::new();
+        for writer in 0..WRITERS {
+            let (streams, bar) = (streams.clone(), bar.clone());
+            writers.spawn(async move {
+                for id in in_round(round, writer, short)? {
+                    command(&streams, &id).await?;
+                    bar.inc(1);
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(written) = writers.join_next().await {
+            written??;
+        }
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// What one writer adds to in one of [`LONG`] rounds: its share of the long ones, and of those
+/// short ones whose turn it is.
+fn in_round(round: u64, writer: u64, short: u64) -> anyhow::Result<Vec<AggregateId>> {
+    let every = LONG / SHORT;
+    let stride = usize::try_from(every * WRITERS)?;
+    let long = (writer..LONG_ONES as u64).step_by(usize::try_from(WRITERS)?);
+    let short = (round % every + every * writer..short).step_by(stride);
+    long.map(long_id)
+        .chain(short.map(|number| format!("short-{number}")))
+        .map(|id| Ok(id.parse()?))
+        .collect()
+}
+
+fn long_id(number: u64) -> String {
+    format!("long-{number}")
+}
+
+/// Loads of aggregates of 100 events each, by a process that has none in memory.
+pub(crate) async fn load(store: &Store, args: &Args) -> anyhow::Result<Vec<Row>> {
+    let connection = store.connect().await?;
+    let nothing_kept = Settings {
+        cache_capacity: 0,
+        ..Settings::default()
+    };
+    let streams = connection.streams(nothing_kept);
+    let duration = Duration::from_secs(args.seconds);
+    let bar = progress("load", IN_FLIGHT.len() * args.rounds * 2);
+    let mut all = Vec::new();
+    for in_flight in IN_FLIGHT {
+        let takes = [
+            direct_gets(&connection, in_flight, duration),
+            loads(&streams, in_flight, duration),
+        ];
+        let runs = in_turn(&takes, args.rounds, &bar).await?;
+        let mut figures = rows("load", in_flight, &takes, &runs);
+        if let [raw, ours] = figures.as_mut_slice() {
+            *ours = ours.clone().beside(raw.ours, Some(LOAD_TARGET));
+        }
+        all.extend(figures);
+    }
+    bar.finish_and_clear();
+    Ok(all)
+}
+
+fn loads<'a>(streams: &Streams, in_flight: usize, duration: Duration) -> Take<'a> {
+    let streams = streams.clone();
+    let turn = Arc::new(AtomicUsize::new(0));
+    Take::new("load 100 events ÷ direct get", move || {
+        let (streams, turn) = (streams.clone(), turn.clone());
+        closed_loop(in_flight, duration, move |_, _| {
+            let (streams, turn) = (streams.clone(), turn.clone());
+            async move {
+                let id = next_long(&turn).parse()?;
+                let loaded = streams.load::<Note>(&id).await?;
+                ensure!(loaded.version == LONG, "{id} has {} events", loaded.version);
+                Ok(())
+            }
+        })
+    })
+}
+
+fn next_long(turn: &AtomicUsize) -> String {
+    long_id((turn.fetch_add(1, Ordering::Relaxed) % LONG_ONES) as u64)
+}
+
+/// The same messages, neither decoded nor looked at.
+fn direct_gets<'a>(connection: &Connection, in_flight: usize, duration: Duration) -> Take<'a> {
+    let connection = connection.clone();
+    let turn = Arc::new(AtomicUsize::new(0));
+    Take::new("one batched direct get, 100", move || {
+        let (connection, turn) = (connection.clone(), turn.clone());
+        closed_loop(in_flight, duration, move |_, _| {
+            let (connection, turn) = (connection.clone(), turn.clone());
+            async move { direct_get(&connection, &next_long(&turn)).await }
+        })
+    })
+}
+
+async fn direct_get(connection: &Connection, id: &str) -> anyhow::Result<()> {
+    let client = connection.client();
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await?;
+    let subject = format!("event.{CONTEXT}.{id}");
+    let ask = json!({ "seq": 1, "next_by_subj": subject, "batch": PULL_BATCH });
+    let ask: Bytes = serde_json::to_vec(&ask)?.into();
+    client
+        .publish_with_reply("$JS.API.DIRECT.GET.NOTE", inbox, ask)
+        .await?;
+    let mut events = 0;
+    loop {
+        let message = answers.next().await.context("the answer broke off")?;
+        match message.status.map(|status| status.as_u16()) {
+            None => events += 1,
+            Some(END_OF_BATCH) => break,
+            Some(status) => anyhow::bail!("status {status}"),
+        }
+    }
+    ensure!(events == LONG, "{id} has {events} events");
+    Ok(())
+}
+
+/// The whole stream through `evolve`, as a projector or a cold start would.
+pub(crate) async fn replay(store: &Store, args: &Args) -> anyhow::Result<Vec<Row>> {
+    let connection = store.connect().await?;
+    let streams = connection.streams(Settings::default());
+    let events = streams.stream_state("NOTE").await?.last;
+    let bar = progress("replay", args.rounds * 2);
+    let takes = [
+        Take::new("raw pull, no ack", || {
+            one_go(events, pull(&connection, events))
+        }),
+        Take::new("ordered + evolve ÷ raw pull", || {
+            one_go(events, fold(&connection, events))
+        }),
+    ];
+    let runs = in_turn(&takes, args.rounds, &bar).await?;
+    let mut figures = rows("replay", 1, &takes, &runs);
+    if let [raw, ours] = figures.as_mut_slice() {
+        *ours = ours.clone().beside(raw.ours, Some(REPLAY_TARGET));
+    }
+    bar.finish_and_clear();
+    Ok(figures)
+}
+
+async fn pull(connection: &Connection, events: u64) -> anyhow::Result<()> {
+    let stream = connection.jetstream().get_stream("NOTE").await?;
+    let config = pull::Config {
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::None,
+        ..pull::Config::default()
+    };
+    let consumer = stream.create_consumer(config).await?;
+    let messages = consumer.stream().max_messages_per_batch(PULL_BATCH);
+    let mut messages = messages.messages().await?;
+    let mut bytes = 0;
+    for _ in 0..events {
+        let message = messages.next().await.context("the stream broke off")??;
+        bytes += message.payload.len();
+    }
+    ensure!(bytes > 0, "nothing came");
+    Ok(())
+}
+
+async fn fold(connection: &Connection, events: u64) -> anyhow::Result<()> {
+    let mut subscription = connection.ordered("NOTE", 0);
+    let mut notes: HashMap<AggregateId, Note> = HashMap::new();
+    let mut read = 0;
+    while read < events {
+        let linger = Duration::from_millis(10);
+        for event in subscription.next_batch(PULL_BATCH, linger).await? {
+            let page = event.decode::<Note>()?;
+            notes.entry(event.aggregate_id).or_default().evolve(&page);
+            read += 1;
+        }
+    }
+    let pages: u64 = notes.values().map(|note| note.pages).sum();
+    ensure!(pages == events, "{pages} pages of {events}");
+    Ok(())
+}

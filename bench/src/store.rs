@@ -1,0 +1,55 @@
+//! The store under test: its library alone, on a server of its own.
+
+use chrono::Utc;
+use kernel::AggregateId;
+use streams::topology::{StreamSpec, Topology, provision};
+use streams::{CommandMeta, Connection, Streams};
+use uuid::Uuid;
+
+use crate::note::{CONTEXT, Note, WritePage};
+use crate::reference;
+use crate::server::Server;
+
+/// Correlation ids of orders are as long.
+const FLOW: &str = "0193b6f0-5b5e-7c3a-9d55-2f3a4b5c6d7e";
+
+/// A server with the streams of the measured aggregate and of the references.
+pub(crate) struct Store {
+    server: Server,
+}
+
+impl Store {
+    /// Starts the server, that syncs as `sync` says.
+    pub(crate) async fn start(sync: &str) -> anyhow::Result<Self> {
+        let server = Server::start(sync).await?;
+        let connection = server.connect().await?;
+        let topology = Topology {
+            streams: vec![StreamSpec::events(CONTEXT)],
+            durables: Vec::new(),
+        };
+        provision(&connection, &topology, 1).await?;
+        reference::prepare(connection.jetstream()).await?;
+        Ok(Self { server })
+    }
+
+    /// One more connection.
+    pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
+        self.server.connect().await
+    }
+
+    /// Stops the server; the data goes with it.
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
+        self.server.stop().await
+    }
+}
+
+/// One more page, with everything that a command of the shop carries.
+pub(crate) async fn command(streams: &Streams, id: &AggregateId) -> anyhow::Result<()> {
+    let meta = CommandMeta::new(Uuid::new_v4(), Utc::now(), "user:bench")
+        .with_correlation(FLOW)
+        .with_request_digest("Zk9yIGEgYmVuY2htYXJrLCBhbnkgdGV4dCB3aWxsIGRv");
+    streams
+        .execute::<Note>(id, WritePage::usual(), &meta)
+        .await?;
+    Ok(())
+}
