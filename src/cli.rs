@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use devstack::sinks::{MailSink, PaymentSimulator};
 use telemetry::{LogArgs, NatsArgs, PostgresArgs};
 
-use crate::{demo, provision, roles, token, up};
+use crate::{demo, parked, provision, roles, token, up};
 
 /// An event-sourced CQRS commerce backend on NATS JetStream.
 ///
@@ -43,6 +43,8 @@ pub enum Command {
     Saga(SagaArgs),
     /// Talk to the payment provider and the mail server.
     Reactor(ReactorArgs),
+    /// List, retry or skip what the sagas and reactors could not handle.
+    Parked(parked::ParkedArgs),
     /// Print an access token for the local stack.
     Token(token::TokenArgs),
     /// Run the development mail sink (SMTP in, HTTP out).
@@ -142,6 +144,7 @@ pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Projector(args) => done(roles::projector(args).await),
         Command::Saga(args) => done(roles::saga(args).await),
         Command::Reactor(args) => done(roles::reactor(args).await),
+        Command::Parked(args) => parked::run(args).await,
         Command::Token(args) => done(token::run(&args)),
         Command::MailSink(args) => done(args.run(roles::until_told()).await.map_err(Into::into)),
         Command::PaymentSimulator(args) => {
@@ -153,7 +156,7 @@ pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
 /// What is logged by the commands that talk to a person themselves, unless asked for more.
 fn quiet(command: &Command) -> Option<&'static str> {
     match command {
-        Command::Demo(_) => Some("error"),
+        Command::Demo(_) | Command::Parked(_) => Some("error"),
         Command::Up(_) => Some("warn"),
         Command::Provision(_)
         | Command::CommandApi(_)

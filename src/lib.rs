@@ -5,6 +5,7 @@
 //!   roles      one role alone, against given servers
 //!   provision  streams, durables, databases and roles, with admin rights
 //!   up         every role in one process, on servers of its own, behind one entry
+//!   parked     what could not be handled, and what is to become of it
 //!   demo       the main job, told as it happens
 //!   client     the shop with verbs, for demo, benchmarks and tests
 //! ```
@@ -13,6 +14,7 @@ pub mod cli;
 pub mod client;
 pub mod demo;
 pub mod entry;
+pub mod parked;
 pub mod provision;
 pub mod roles;
 pub mod settings;

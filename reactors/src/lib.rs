@@ -23,7 +23,7 @@ use std::sync::Arc;
 use streams::bus::Bus;
 use streams::keys::Keys;
 use streams::subscription::DurableLimits;
-use streams::topology::DurableSpec;
+use streams::topology::{DurableSpec, OnFailure};
 use streams::{Connection, Settings};
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -33,22 +33,39 @@ pub use config::{Config, ProviderConfig, SmtpConfig};
 pub use provider::{Intent, IntentStatus, Provider, ProviderError};
 pub use template::{Mail, TemplateError, Templates};
 
+/// Tries of one mail before it is parked: about a day, for the pause between two grows to a
+/// minute. A mail server that is down for hours delays every mail and parks none; an address
+/// that is put off for longer no longer stands in the way.
+const MAIL_ATTEMPTS_MAX: u32 = 1_450;
+
 /// Reads PAYMENT for the payment reactor.
 pub const PAYMENT_DURABLE: DurableSpec = DurableSpec {
     name: "payment-reactor",
     stream: "PAYMENT",
+    // Money: what may pass is tried for ever, and seen in the log; parked is what can't be handled
+    // as it is.
+    on_failure: OnFailure::Park {
+        after_attempts: None,
+    },
 };
 
 /// Reads NOTIFICATION for the mailer.
 pub const MAILER_DURABLE: DurableSpec = DurableSpec {
     name: "mailer",
     stream: "NOTIFICATION",
+    on_failure: OnFailure::Park {
+        after_attempts: Some(MAIL_ATTEMPTS_MAX),
+    },
 };
 
 /// Reads USER for the welcome mail.
 pub const WELCOME_DURABLE: DurableSpec = DurableSpec {
     name: "welcome",
     stream: "USER",
+    // It only asks the notification context: whatever fails there passes.
+    on_failure: OnFailure::Park {
+        after_attempts: None,
+    },
 };
 
 /// The durables that `millrace provision` makes for this role.
@@ -59,7 +76,7 @@ pub const DURABLES: [DurableSpec; 3] = [PAYMENT_DURABLE, MAILER_DURABLE, WELCOME
 pub enum Error {
     /// A subscription can't go on.
     #[error("a subscription of the reactor ended")]
-    Subscription(#[from] streams::subscription::SubscriptionError),
+    Subscription(#[from] streams::lanes::Stopped),
     /// A durable is missing or not as declared.
     #[error("can't subscribe: has `millrace provision` run?")]
     Subscribe(#[from] streams::subscription::SubscribeError),

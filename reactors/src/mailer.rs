@@ -196,8 +196,7 @@ impl Handler for Mailer {
         let loaded = self
             .streams
             .load_at_least::<Notification>(id, event.position.sequence)
-            .await
-            .map_err(HandleError::retryable)?;
+            .await?;
         if let Some(outcome) = self.send(notification_id, &loaded.state).await? {
             self.record(id, &outcome, event).await?;
         }

@@ -284,7 +284,7 @@ impl Handler for PaymentReactor {
         let mut seen = event.position.sequence;
         for _ in 0..CALLS_MAX {
             let payment = self.streams.load_at_least::<Payment>(id, seen).await;
-            let payment = payment.map_err(HandleError::retryable)?;
+            let payment = payment?;
             let Some(action) = payment.state.due() else {
                 return Ok(());
             };

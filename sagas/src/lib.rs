@@ -20,7 +20,7 @@ use std::sync::Arc;
 use streams::bus::Bus;
 use streams::subscription::DurableLimits;
 use streams::timers::Timers;
-use streams::topology::DurableSpec;
+use streams::topology::{DurableSpec, OnFailure};
 use streams::{Connection, Settings};
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -28,28 +28,40 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 
+/// A checkout holds money and stock: what may pass is tried for ever, because a context that is
+/// down for a day must not leave its orders to be sorted by hand. What can't be handled as it is
+/// (a fact that can't be read, an ask that its context can't read) is parked at once, so that the
+/// later facts of that order don't overtake it and other orders go on.
+const ON_FAILURE: OnFailure = OnFailure::Park {
+    after_attempts: None,
+};
+
 /// Orders placed, confirmed, rejected, canceled, shipped.
 pub const ORDER_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-order",
     stream: "ORDER",
+    on_failure: ON_FAILURE,
 };
 
 /// Stock reserved, committed, released, shipped.
 pub const INVENTORY_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-inventory",
     stream: "INVENTORY",
+    on_failure: ON_FAILURE,
 };
 
 /// Payments authorized, captured, declined, voided, refunded.
 pub const PAYMENT_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-payment",
     stream: "PAYMENT",
+    on_failure: ON_FAILURE,
 };
 
 /// Deadlines that have come.
 pub const TIMER_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-timers",
     stream: "TIMERS",
+    on_failure: ON_FAILURE,
 };
 
 /// The durables that `millrace provision` makes for this role.
@@ -65,7 +77,7 @@ pub const DURABLES: [DurableSpec; 4] = [
 pub enum Error {
     /// A subscription can't go on.
     #[error("a subscription of the saga ended")]
-    Subscription(#[from] streams::subscription::SubscriptionError),
+    Subscription(#[from] streams::lanes::Stopped),
     /// A durable is missing or not as declared.
     #[error("can't subscribe: has `millrace provision` run?")]
     Subscribe(#[from] streams::subscription::SubscribeError),
@@ -102,7 +114,7 @@ pub async fn run(
             shutdown.clone(),
         ));
     }
-    let timers = timers.subscribe(runner::SAGA, limits).await?;
+    let timers = timers.subscribe(&TIMER_DURABLE, limits).await?;
     let alarm = Arc::new(checkout::Alarm::new(runner));
     tasks.spawn(streams::lanes::run_lanes(
         timers,

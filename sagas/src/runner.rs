@@ -42,9 +42,6 @@ const ROUNDS_MAX: usize = 16;
 /// What the runner could not do; the delivery comes again.
 #[derive(Debug, Error)]
 pub(crate) enum Error {
-    /// The saga's own stream.
-    #[error("the checkout's own event can't be appended")]
-    Append(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A context did not answer.
     #[error("{label} of order {order_id} was not answered by {context}: {message}")]
     Unanswered {
@@ -120,10 +117,7 @@ impl Runner {
     ) -> Result<(), HandleError> {
         let turn = self.turns.get_with(order_id, Arc::default);
         let _turn = turn.lock().await;
-        let mut state = self
-            .take_in(order_id, fact, origin.fact_id, origin)
-            .await
-            .map_err(HandleError::retryable)?;
+        let mut state = self.take_in(order_id, fact, origin.fact_id, origin).await?;
         // An ask whose refusal changes nothing stays due; it waits for the next fact.
         let mut refused = HashSet::new();
         for _ in 0..ROUNDS_MAX {
@@ -137,10 +131,7 @@ impl Runner {
             for (ask_id, fact) in answers {
                 refused.insert(ask_id);
                 let fact_id = Uuid::new_v5(&ask_id, b"answer");
-                state = self
-                    .take_in(order_id, fact, fact_id, origin)
-                    .await
-                    .map_err(HandleError::retryable)?;
+                state = self.take_in(order_id, fact, fact_id, origin).await?;
             }
         }
         Err(HandleError::retryable(Error::Endless(order_id)))
@@ -152,19 +143,16 @@ impl Runner {
         fact: CheckoutFact,
         fact_id: Uuid,
         origin: &Origin,
-    ) -> Result<Arc<Checkout>, Error> {
+    ) -> Result<Arc<Checkout>, HandleError> {
         let id = AggregateId::from(order_id);
         let meta = origin.meta(order_id, fact_id);
         match self.streams.execute::<Checkout>(&id, fact, &meta).await {
             // A replay answers the state as of its append; what is due follows from the latest.
             Ok(executed) if executed.outcome == Outcome::Replayed => {}
             Ok(executed) => return Ok(executed.state),
-            Err(error) => return Err(Error::Append(Box::new(error))),
+            Err(error) => return Err(error.into()),
         }
-        let loaded = self.streams.load::<Checkout>(&id).await;
-        Ok(loaded
-            .map_err(|error| Error::Append(Box::new(error)))?
-            .state)
+        Ok(self.streams.load::<Checkout>(&id).await?.state)
     }
 
     /// Sends what is due and was not just answered. What comes back are the answers that the

@@ -14,6 +14,7 @@
 //!   connection    one connection a role
 //!   subscription  events out: ordered from a position, durable with lanes
 //!   bus           commands and questions between contexts
+//!   parking       what can't be handled is set aside with the later ones of its key
 //!   timers, keys  what is due when; a key for each person
 //!   contract      what every store must pass
 //! ```
@@ -123,6 +124,7 @@ pub mod keys;
 pub mod lanes;
 pub mod log;
 pub mod memory;
+pub mod parking;
 mod resolve;
 pub mod store;
 pub mod subject;

@@ -22,7 +22,7 @@ use crate::envelope::{DecodeCause, DecodeError};
 use crate::subscription::{
     DurableLimits, DurableSubscription, Payload, RawMessage, SubscribeError,
 };
-use crate::topology::TIMERS_STREAM;
+use crate::topology::{DurableSpec, TIMERS_STREAM};
 
 /// First tokens of a schedule's subject.
 const SCHEDULED: &str = "timer.sched";
@@ -159,17 +159,16 @@ impl Timers {
         }
     }
 
-    /// Binds the durable `<saga>-timers`, which `provision` made.
+    /// Binds the durable of a saga's timers (`<saga>-timers`), which `provision` made.
     ///
     /// # Errors
     /// As [`Connection::durable`].
     pub async fn subscribe(
         &self,
-        saga: &str,
+        spec: &DurableSpec,
         limits: DurableLimits,
     ) -> Result<TimerSubscription, SubscribeError> {
-        let durable = format!("{saga}-timers");
-        DurableSubscription::bind(&self.connection, TIMERS_STREAM, &durable, limits).await
+        DurableSubscription::bind(&self.connection, spec, limits).await
     }
 }
 
@@ -261,6 +260,13 @@ impl Payload for DueTimer {
 
     fn lane_key(&self) -> &str {
         self.id.id.as_str()
+    }
+
+    fn lane_key_of(message: &RawMessage<'_>) -> String {
+        match TimerId::fired(message.subject) {
+            Some(id) => id.id.to_string(),
+            None => message.subject.to_owned(),
+        }
     }
 }
 

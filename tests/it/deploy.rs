@@ -126,8 +126,9 @@ fn every_role_of_the_binary_is_a_service() {
         .filter(|(_, service)| is_ours(service))
         .map(|(name, _)| name.as_str())
         .collect();
-    // What is no service: the laptop's all-in-one, its demo, and the tokens for it.
-    let alone = ["up", "demo", "token"];
+    // What is no service: the laptop's all-in-one, its demo, the tokens for it, and what people
+    // type to look after a running system.
+    let alone = ["up", "demo", "token", "parked"];
     let roles: BTreeSet<String> = Cli::command()
         .get_subcommands()
         .filter(|command| !command.is_hide_set())

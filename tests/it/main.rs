@@ -17,6 +17,8 @@ mod contention;
 mod deploy;
 mod documents;
 mod kill;
+mod parking;
+mod permissions;
 mod projections;
 mod server;
 mod stale;

@@ -2,7 +2,7 @@
 
 use streams::contract::{self, OnServer};
 use streams::contract_subscriptions::{
-    self as subscriptions, bus, durable, keys, lanes, ordered, timers,
+    self as subscriptions, bus, durable, keys, lanes, ordered, parking, timers,
 };
 
 use crate::server::Server;
@@ -42,6 +42,20 @@ async fn durable_subscriptions_lose_nothing_and_one_works_at_a_time() {
     lanes::one_key_stays_in_order(&first).await;
     lanes::a_poisoned_key_stops_nobody_else(&first).await;
     lanes::lanes_go_on_after_a_restart(&first, async || server.kill_and_restart().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_not_be_handled_is_parked_and_comes_back() {
+    let server = Server::start("parking").await;
+    let (first, second) = (server.connect().await, server.connect().await);
+    subscriptions::prepare(&first).await;
+    parking::a_poisoned_key_is_set_aside_and_comes_back(&first).await;
+    parking::a_skip_leaves_one_event_out(&first).await;
+    parking::a_retry_that_fails_says_so(&first).await;
+    parking::what_can_not_be_read_is_set_aside(&first).await;
+    parking::what_does_not_pass_in_time_is_set_aside(&first).await;
+    parking::a_standby_knows_what_is_parked(&first, &second).await;
+    parking::a_worker_that_must_stop_does(&first).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
+use chrono::{TimeDelta, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kernel::{Decider, Refusal};
@@ -13,6 +14,11 @@ use serde_json::Value;
 use super::message::{Answer, Ask};
 use crate::envelope::CommandMeta;
 use crate::store::{ExecuteError, Outcome, Streams};
+
+/// An ask that was sent longer ago is not done any more: whoever waits asks anew, under the same
+/// command id. Contexts may forget after half an hour that something was taken back before it
+/// came; what comes later than this can't surprise them.
+const ASK_AGE_MAX: TimeDelta = TimeDelta::minutes(20);
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +117,12 @@ async fn execute<A: Decider>(streams: &Streams, ask: Ask) -> Answer {
         }
     };
     let meta: CommandMeta = ask.meta;
+    if Utc::now() - meta.time > ASK_AGE_MAX {
+        return Answer::Failed {
+            message: "the ask is too old; ask again".to_owned(),
+            retryable: true,
+        };
+    }
     match streams.execute::<A>(&ask.id, command, &meta).await {
         Ok(executed) => Answer::Done {
             position: executed.position,
@@ -132,11 +144,11 @@ fn refused<R: Refusal>(refusal: &R) -> Answer {
 
 fn failed<R: Refusal>(error: &ExecuteError<R>) -> Answer {
     let retryable = match error {
-        ExecuteError::KeyReused
-        | ExecuteError::Conflict
+        ExecuteError::Conflict
         | ExecuteError::Unavailable { .. }
         | ExecuteError::Unknown { .. } => true,
         ExecuteError::Refused(_)
+        | ExecuteError::KeyReused
         | ExecuteError::Unreadable(_)
         | ExecuteError::Unwritable(_)
         | ExecuteError::TooLarge => false,

@@ -6,16 +6,18 @@ use async_nats::jetstream::stream::DiscardPolicy;
 
 use super::case;
 use crate::Connection;
-use crate::topology::{DurableSpec, Topology, TopologyError, check, provision};
+use crate::topology::{DurableSpec, OnFailure, Topology, TopologyError, check, provision};
 
 const DURABLES: [DurableSpec; 2] = [
     DurableSpec {
         name: "guard-guarded",
         stream: "GUARDED",
+        on_failure: OnFailure::Retry,
     },
     DurableSpec {
         name: "guard-timers",
         stream: "TIMERS",
+        on_failure: OnFailure::Retry,
     },
 ];
 

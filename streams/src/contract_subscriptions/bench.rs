@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::connection::Connection;
 use crate::envelope::{self, RecordedEvent};
 use crate::subscription::{DurableLimits, DurableSubscription};
-use crate::topology::{DurableSpec, StreamSpec, Topology};
+use crate::topology::{DurableSpec, OnFailure, StreamSpec, Topology};
 
 /// How long anything may take before the test gives up: slow machines, not slow code.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,8 +20,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How soon a standby takes over in these tests; in production the topology says.
 pub(super) const PIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Makes the streams TIMERS and KEYS as the topology declares them; needed by the tests of
-/// timers and keys, once per server.
+/// Makes the infrastructure's streams as the topology declares them; needed by the tests of
+/// timers, keys and parking, once per server.
 pub async fn prepare(connection: &Connection) {
     for stream in Topology::new(&[], &[]).streams {
         let made = connection
@@ -98,9 +98,15 @@ impl Bench {
 
     /// A durable as the topology declares it, with a shorter pin.
     pub(super) async fn make_durable(&self, name: &'static str) -> DurableSpec {
+        self.make(name, OnFailure::Retry).await
+    }
+
+    /// The same, with what its worker does about failures.
+    pub(super) async fn make(&self, name: &'static str, on_failure: OnFailure) -> DurableSpec {
         let spec = DurableSpec {
             name,
             stream: String::leak(self.stream.clone()),
+            on_failure,
         };
         let mut config = spec.config();
         config.priority_timeout = PIN_TIMEOUT;

@@ -18,6 +18,7 @@ pub mod durable;
 pub mod keys;
 pub mod lanes;
 pub mod ordered;
+pub mod parking;
 pub mod roles;
 pub mod timers;
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use chrono::{TimeDelta, Utc};
 use futures::StreamExt;
 use futures::future::join_all;
-use kernel::UserId;
+use kernel::{Position, UserId};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -19,8 +19,9 @@ use crate::bus::{Answer, Ask, Bus, Host};
 use crate::connection::Connection;
 use crate::envelope::CommandMeta;
 use crate::keys::{Keys, MasterKey};
+use crate::parking::{Lot, Parked, ParkedEvent, Wish, ask, parked};
 use crate::store::Streams;
-use crate::subscription::DurableLimits;
+use crate::subscription::{DurableLimits, RawMessage};
 use crate::timers::{Canceled, TimerId, Timers};
 use crate::topology::{DurableSpec, TIMERS_STREAM};
 
@@ -74,6 +75,8 @@ pub async fn each_role_can_do_its_work(
     }
     bind(&roles.saga, saga).await;
     bind(&roles.reactor, reactor).await;
+    parking(&roles.saga, saga, &roles.operator).await;
+    parking(&roles.reactor, reactor, &roles.operator).await;
     timers(&roles.saga).await;
     the_bus(roles).await;
 }
@@ -108,6 +111,33 @@ async fn bind(connection: &Connection, durables: &[DurableSpec]) {
         }
         bound.release().await;
     }
+}
+
+/// The role sets aside, a person asks for another try, the role begins with it.
+async fn parking(connection: &Connection, durables: &[DurableSpec], operator: &Connection) {
+    for spec in durables {
+        let key = Uuid::new_v4().to_string();
+        let lot = Lot::new(connection, spec.name);
+        lot.catch_up().await.unwrap();
+        let message = RawMessage {
+            position: Position::new(spec.stream, 1),
+            recorded_at: Utc::now(),
+            subject: "none",
+            headers: None,
+            payload: Bytes::new(),
+        };
+        let event = ParkedEvent::of(&message, "a test", 1);
+        let parked = lot.park(&key, &event, false).await.unwrap();
+        assert_eq!(parked, Parked::Aside);
+        let skip = Wish::Skip {
+            reason: "a test".to_owned(),
+        };
+        ask(operator, spec.name, &key, "ada", skip).await.unwrap();
+        lot.poll().await.unwrap();
+        assert!(lot.claim(&key).await.unwrap());
+        assert!(lot.next(&key).await.unwrap().is_none());
+    }
+    assert!(parked(operator).await.unwrap().is_empty());
 }
 
 async fn timers(connection: &Connection) {
@@ -172,7 +202,7 @@ const ADMIN_ONLY: [&str; 9] = [
 ];
 
 /// What changes something, and belongs to some roles only.
-const WRITES: [&str; 8] = [
+const WRITES: [&str; 12] = [
     "event.order.o-1",
     "event.checkout.o-1",
     "key.0198c1d2-7a4b-7c31-9f5e-2b6c8d9e0f1a",
@@ -181,6 +211,22 @@ const WRITES: [&str; 8] = [
     "command.order",
     "$JS.API.CONSUMER.RESET.ORDER.checkout-order",
     "$JS.ACK.ORDER.checkout-order.1.1.1.1.0",
+    "parked.checkout-order.o-1",
+    "parked.mailer.n-1",
+    "parked.mailer.n-1.asked",
+    "parked.mailer.n-1.more",
+];
+
+/// Reading what another role has parked.
+const READS_PARKED: [(&str, &str); 5] = [
+    ("saga", "$JS.API.CONSUMER.CREATE.PARKED.c-1.parked.mailer.>"),
+    ("saga", "$JS.API.CONSUMER.CREATE.PARKED.c-1"),
+    (
+        "reactor",
+        "$JS.API.CONSUMER.CREATE.PARKED.c-1.parked.checkout-order.>",
+    ),
+    ("projector", "$JS.API.CONSUMER.CREATE.PARKED.c-1"),
+    ("query-api", "$JS.API.CONSUMER.CREATE.PARKED.c-1"),
 ];
 
 /// No role can do more than its work. Every request here is one that the server would answer.
@@ -191,10 +237,10 @@ pub async fn no_role_can_do_more(roles: &Roles) {
         "projector" => (&roles.projector, vec![]),
         "saga" => (
             &roles.saga,
-            vec![WRITES[1], WRITES[3], WRITES[5], WRITES[6], WRITES[7]],
+            [1, 3, 5, 6, 7, 8].map(|index| WRITES[index]).to_vec(),
         ),
-        "reactor" => (&roles.reactor, vec!["command.order"]),
-        _ => (&roles.operator, vec![]),
+        "reactor" => (&roles.reactor, vec!["command.order", WRITES[9]]),
+        _ => (&roles.operator, vec![WRITES[10]]),
     };
     for role in [
         "command-api",
@@ -215,6 +261,9 @@ pub async fn no_role_can_do_more(roles: &Roles) {
         for (subject, denied) in forbidden.iter().zip(join_all(tried).await) {
             assert!(denied, "{role} may {subject}");
         }
+    }
+    for (role, subject) in READS_PARKED {
+        assert!(is_denied(of(role).0, subject).await, "{role} may {subject}");
     }
     for role in ["projector", "operator"] {
         let subject = "$JS.API.STREAM.MSG.GET.KEYS";

@@ -113,6 +113,11 @@ pub(super) fn read(headers: &HeaderMap) -> Result<Metadata, DecodeCause> {
     })
 }
 
+/// The flow that the headers name, if they do.
+pub(crate) fn correlation_id(headers: &HeaderMap) -> Option<&str> {
+    optional(headers, CORRELATION_ID)
+}
+
 fn read_type(headers: &HeaderMap) -> Result<(String, u32), DecodeCause> {
     required(headers, TYPE)?
         .strip_prefix(TYPE_PREFIX)

@@ -4,17 +4,25 @@
 //!   durable ──► key A: 1 2 3 ┐            at most `lanes` handlers at once; a key that waits
 //!               key B: 1     ├─► handler  for its next try takes no lane, so a poisoned key
 //!               key C: 1 2   ┘            stops nobody but itself
+//!                                   ✗──► what its durable's policy says: tried again in place, set
+//!                                        aside in stream PARKED with the later ones of its key,
+//!                                        or the end of the worker
 //! ```
 
 mod held;
+mod retry;
 mod run;
+mod work;
 
 use std::error::Error;
 
 use async_trait::async_trait;
 use thiserror::Error;
 
+use kernel::Position;
+
 use crate::envelope::RecordedEvent;
+use crate::store::{ExecuteError, LoadError};
 use crate::subscription::Delivery;
 
 pub use run::run_lanes;
@@ -26,7 +34,8 @@ pub trait Handler<T = RecordedEvent>: Send + Sync + 'static {
     /// again even so, and then must do no harm.
     ///
     /// # Errors
-    /// It could not be done: it is tried again in place, later ones of its key wait behind it.
+    /// It could not be done: the durable's policy ([`crate::topology::OnFailure`]) says whether it
+    /// is tried again in place or set aside; later ones of its key wait behind it.
     async fn handle(&self, delivery: &Delivery<T>) -> Result<(), HandleError>;
 }
 
@@ -34,12 +43,57 @@ pub trait Handler<T = RecordedEvent>: Send + Sync + 'static {
 #[derive(Debug, Error)]
 #[error("{}", if *permanent { "it can't be handled as it is" } else { "it could not be handled now" })]
 pub struct HandleError {
-    /// No retry will help unless somebody mends something. It is still tried again, only at the
-    /// longest pause, and never skipped.
+    /// No retry will help unless somebody mends something. It is never skipped for that.
     pub permanent: bool,
     /// Why.
     #[source]
     pub source: Box<dyn Error + Send + Sync>,
+}
+
+/// The worker ended, because its durable's policy says so.
+#[derive(Debug, Error)]
+#[error("{durable} stops at {position}, which can't be handled")]
+pub struct Stopped {
+    /// The durable.
+    pub durable: String,
+    /// Where. It is not acknowledged.
+    pub position: Position,
+    /// Why.
+    #[source]
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+impl From<LoadError> for HandleError {
+    /// What can't be reached may be there later; what can't be read won't change by itself.
+    fn from(error: LoadError) -> Self {
+        Self {
+            permanent: matches!(error, LoadError::Unreadable(_)),
+            source: Box::new(error),
+        }
+    }
+}
+
+impl<R> From<ExecuteError<R>> for HandleError
+where
+    R: Error + Send + Sync + 'static,
+{
+    /// As for loading. A refusal may pass: facts of different streams come in any order.
+    fn from(error: ExecuteError<R>) -> Self {
+        let permanent = match error {
+            ExecuteError::Unreadable(_) | ExecuteError::Unwritable(_) | ExecuteError::TooLarge => {
+                true
+            }
+            ExecuteError::Refused(_)
+            | ExecuteError::KeyReused
+            | ExecuteError::Conflict
+            | ExecuteError::Unavailable { .. }
+            | ExecuteError::Unknown { .. } => false,
+        };
+        Self {
+            permanent,
+            source: Box::new(error),
+        }
+    }
 }
 
 impl HandleError {

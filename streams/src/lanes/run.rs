@@ -1,100 +1,103 @@
 //! The loop: take deliveries in, run handlers, acknowledge, try again.
 
-use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use futures::FutureExt;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::held::{Held, Item};
-use super::{HandleError, Handler};
-use crate::subscription::{Delivery, DurableSubscription, Payload, SubscriptionError, pause};
-use crate::topology::{ACK_WAIT, MAX_ACK_PENDING};
+use super::retry::again;
+use super::work::{Ended, Verdict, Work, chain, park, report, run, verdict, wait_after};
+use super::{HandleError, Handler, Stopped};
+use crate::parking::Lot;
+use crate::subscription::{DurableSubscription, Payload, Received, pause};
+use crate::topology::{ACK_WAIT, MAX_ACK_PENDING, OnFailure};
 
-/// Pause before the second try of a delivery, doubled each time.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// Longest pause between tries, and the pause after a permanent error.
-const RETRY_MAX: Duration = Duration::from_mins(1);
-/// Tries that are only warned about; from then on each failure is an error in the log.
-const WARNED_TRIES_MAX: u32 = 5;
 /// How often the server hears that a held delivery is still being worked on.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
-/// Tries to get one acknowledgement confirmed; after that it comes again, which does no harm.
-const ACK_TRIES: u32 = 3;
+/// How often to look whether a person asked for another try of what is parked.
+const PARKED_INTERVAL: Duration = Duration::from_secs(1);
+/// First and longest pause between tries to read what is parked.
+const CATCH_UP_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// Keys that are tried again at the same time.
+const RETRIES_AT_ONCE: usize = 8;
 /// At shutdown, running handlers have this long to finish.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Most deliveries held: the server stops at the same number. Taking deliveries in never waits
 /// for a handler before that, because pulling is what keeps the pin.
 const HELD_MAX: u64 = MAX_ACK_PENDING.unsigned_abs();
 
-impl<T: Payload> Item for Delivery<T> {
-    fn sequence(&self) -> u64 {
-        self.position.sequence
-    }
-
-    fn key(&self) -> &str {
-        self.event.lane_key()
-    }
-}
-
 /// Runs `handler` over the deliveries of `subscription` until `shutdown`: at most `lanes` at once,
 /// one after another and in order for each key.
 ///
-/// A delivery is acknowledged only after `Ok`. On an error or a panic it is tried again in place,
-/// after 100 ms, then twice as long each time up to a minute; its key waits, the others go on, and
-/// every failure is logged with its position and counted (`streams_handler_failures_total`). A
-/// message that can't be read stays unacknowledged, is logged and counted as well.
+/// A delivery is acknowledged only after `Ok`, or once it is set aside. On an error or a panic it is
+/// tried again in place, after 100 ms, then twice as long each time up to a minute; its key waits,
+/// the others go on, and every failure is logged with its position and counted
+/// (`streams_handler_failures_total`). Where the durable parks, what can't be handled or read goes to
+/// stream PARKED with the later ones of its key (`streams_parked_keys`), and is handled from there
+/// when a person asks for it; what is parked is read before the first delivery is handled, and again
+/// whenever this process takes over. Where it doesn't, a message that can't be read stays
+/// unacknowledged, is logged and counted.
 ///
 /// At shutdown the running handlers finish (at most 10 s), the pin is given back, and what is not
 /// acknowledged goes to the next worker, oldest first.
 ///
 /// # Errors
-/// None of today's: whatever goes wrong is waited for. The type is there for policies that stop.
+/// The durable's policy is [`OnFailure::Stop`], and something can't be handled. Whatever else goes
+/// wrong is waited for.
 pub async fn run_lanes<T, H>(
     mut subscription: DurableSubscription<T>,
     lanes: usize,
     handler: Arc<H>,
     shutdown: CancellationToken,
-) -> Result<(), SubscriptionError>
+) -> Result<(), Stopped>
 where
     T: Payload,
     H: Handler<T>,
 {
-    let mut lanes = Lanes {
-        name: subscription.name().to_owned(),
-        width: lanes.max(1),
-        handler,
-        held: Held::new(),
-        failures: HashMap::new(),
-        running: JoinSet::new(),
-    };
-    let mut progress = tokio::time::interval(PROGRESS_INTERVAL);
-    progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    let mut lanes = Lanes::new(&subscription, lanes.max(1), handler);
+    let mut progress = ticks(PROGRESS_INTERVAL);
+    let mut parked = ticks(PARKED_INTERVAL);
+    let mut pin = None;
+    let watch = lanes.watch();
+    if !lanes.catch_up(&shutdown).await {
+        return Ok(());
+    }
+    while lanes.stopped.is_none() {
         lanes.start_what_may_run();
         let due = lanes.held.next_due();
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             Some(outcome) = lanes.running.join_next() => lanes.finish(outcome),
+            Some(outcome) = lanes.retries.join_next() => lanes.tried(outcome),
             () = at(due) => {}
             _ = progress.tick() => lanes.report_progress().await,
-            next = subscription.next(), if lanes.held.count() < HELD_MAX => match next {
-                Ok(delivery) => lanes.held.push(delivery),
-                Err(error) => tracing::error!(
-                    durable = lanes.name, position = %error.position(), error = &error as &dyn std::error::Error,
-                    "a message can't be read; it stays and is tried again"
-                ),
-            },
+            _ = parked.tick() => lanes.try_again(),
+            received = subscription.receive(), if lanes.held.count() < HELD_MAX => {
+                if subscription.pin() != pin.as_deref() {
+                    pin = subscription.pin().map(str::to_owned);
+                    lanes.catch_up(&shutdown).await;
+                }
+                lanes.take_in(received, &subscription).await;
+            }
         }
     }
+    watch.abort();
     lanes.drain().await;
     subscription.release().await;
-    Ok(())
+    lanes.stopped.map_or(Ok(()), Err)
+}
+
+fn ticks(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 async fn at(due: Option<Instant>) {
@@ -104,33 +107,155 @@ async fn at(due: Option<Instant>) {
     }
 }
 
-/// How a handler's run ended.
-type Outcome<T> = (Arc<Delivery<T>>, Result<(), HandleError>);
-
 struct Lanes<T: Payload, H> {
     name: String,
+    policy: OnFailure,
     /// Handlers at once.
     width: usize,
     handler: Arc<H>,
-    held: Held<Delivery<T>>,
+    held: Held<Work<T>>,
     /// Failures in a row of a key's head, by its sequence.
     failures: HashMap<u64, u32>,
-    running: JoinSet<Outcome<T>>,
+    running: JoinSet<(Arc<Work<T>>, Ended)>,
+    /// Where the durable parks.
+    lot: Option<Arc<Lot>>,
+    /// Parked keys that are tried again now.
+    retries: JoinSet<String>,
+    retrying: HashSet<String>,
+    stopped: Option<Stopped>,
 }
 
 impl<T: Payload, H: Handler<T>> Lanes<T, H> {
-    fn start_what_may_run(&mut self) {
-        while self.running.len() < self.width {
-            let Some(delivery) = self.held.take(Instant::now()) else {
-                return;
-            };
-            self.running
-                .spawn(handle(Arc::clone(&self.handler), delivery));
+    fn new(subscription: &DurableSubscription<T>, width: usize, handler: Arc<H>) -> Self {
+        let name = subscription.name().to_owned();
+        let policy = subscription.on_failure();
+        let parks = matches!(policy, OnFailure::Park { .. });
+        let lot = parks.then(|| Arc::new(Lot::new(subscription.connection(), &name)));
+        Self {
+            name,
+            policy,
+            width,
+            handler,
+            held: Held::new(),
+            failures: HashMap::new(),
+            running: JoinSet::new(),
+            lot,
+            retries: JoinSet::new(),
+            retrying: HashSet::new(),
+            stopped: None,
         }
     }
 
-    fn finish(&mut self, outcome: Result<Outcome<T>, tokio::task::JoinError>) {
-        let (delivery, result) = match outcome {
+    /// Reads what is parked, however long that takes: handling an event whose key is parked would
+    /// put it before those that wait. False at shutdown.
+    async fn catch_up(&self, shutdown: &CancellationToken) -> bool {
+        let Some(lot) = &self.lot else {
+            return true;
+        };
+        let mut failures = 0;
+        loop {
+            let read = tokio::select! {
+                () = shutdown.cancelled() => return false,
+                read = lot.catch_up() => read,
+            };
+            let Err(error) = read else {
+                return true;
+            };
+            tracing::warn!(
+                durable = self.name,
+                error = chain(&error),
+                "not ready: what is parked is not known yet"
+            );
+            let (first, most) = CATCH_UP_PAUSES;
+            tokio::time::sleep(pause(first, most, failures)).await;
+            failures += 1;
+        }
+    }
+
+    /// Reads on in the background: people's wishes, and what other processes did.
+    fn watch(&self) -> tokio::task::AbortHandle {
+        let lot = self.lot.clone();
+        let name = self.name.clone();
+        let reading = tokio::spawn(async move {
+            let Some(lot) = lot else { return };
+            let mut every = ticks(PARKED_INTERVAL);
+            loop {
+                every.tick().await;
+                if let Err(error) = lot.poll().await {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::debug!(durable = name, error, "what is parked is read again later");
+                }
+            }
+        });
+        reading.abort_handle()
+    }
+
+    async fn take_in(&mut self, received: Received<T>, subscription: &DurableSubscription<T>) {
+        match (received, self.policy) {
+            (Received::Readable(delivery), _) => self.held.push(Work::Event(delivery)),
+            (Received::Unreadable(delivery), OnFailure::Park { .. }) => {
+                self.held.push(Work::Unreadable(delivery));
+            }
+            (Received::Unreadable(delivery), OnFailure::Stop) => {
+                self.stopped = Some(Stopped {
+                    durable: self.name.clone(),
+                    position: delivery.position,
+                    source: Box::new(delivery.event.error),
+                });
+            }
+            (Received::Unreadable(delivery), OnFailure::Retry) => {
+                let error = subscription.leave(delivery).await;
+                tracing::error!(
+                    durable = self.name, position = %error.position(), error = &error as &dyn std::error::Error,
+                    "a message can't be read; it stays and is tried again"
+                );
+            }
+        }
+    }
+
+    fn start_what_may_run(&mut self) {
+        while self.running.len() < self.width {
+            let Some(work) = self.held.take(Instant::now()) else {
+                return;
+            };
+            let (handler, lot) = (Arc::clone(&self.handler), self.lot.clone());
+            self.running.spawn(run(handler, lot, work));
+        }
+    }
+
+    /// Begins with the parked keys that a person wants tried again.
+    fn try_again(&mut self) {
+        let Some(lot) = &self.lot else {
+            return;
+        };
+        for key in lot.due(Utc::now()) {
+            if self.retries.len() >= RETRIES_AT_ONCE {
+                return;
+            }
+            if !self.retrying.insert(key.clone()) {
+                continue;
+            }
+            let (name, lot) = (self.name.clone(), Arc::clone(lot));
+            let handler = Arc::clone(&self.handler);
+            self.retries.spawn(async move {
+                again::<T, H>(&name, &lot, &*handler, &key).await;
+                key
+            });
+        }
+    }
+
+    fn tried(&mut self, outcome: Result<String, JoinError>) {
+        match outcome {
+            Ok(key) => {
+                self.retrying.remove(&key);
+            }
+            // Handlers' panics are caught inside; this is an abort at the runtime's end.
+            Err(error) => tracing::error!(durable = self.name, error = %error, "a retry ended"),
+        }
+    }
+
+    fn finish(&mut self, outcome: Result<(Arc<Work<T>>, Ended), JoinError>) {
+        let (work, ended) = match outcome {
             Ok(outcome) => outcome,
             Err(error) => {
                 // Handlers' panics are caught inside; this is an abort at the runtime's end.
@@ -138,26 +263,58 @@ impl<T: Payload, H: Handler<T>> Lanes<T, H> {
                 return;
             }
         };
-        let sequence = delivery.position.sequence;
-        match result {
-            Ok(()) => {
-                self.failures.remove(&sequence);
-                self.held.done(delivery.key());
+        match ended {
+            Ended::Done => {
+                self.failures.remove(&work.sequence());
+                self.held.done(work.key());
             }
-            Err(error) => {
-                let failures = self.failures.entry(sequence).or_insert(0);
-                let wait = wait_after(&error, *failures);
-                *failures += 1;
-                report(&self.name, &delivery, &error, *failures, wait);
-                self.held.pause(delivery.key(), Instant::now() + wait);
+            Ended::Failed(error) => self.failed(&work, error),
+            Ended::NotParked(error) => {
+                let failures = self.failed_again(&work);
+                self.wait(&work, &error, failures, wait_after(false, failures));
             }
         }
     }
 
+    fn failed(&mut self, work: &Arc<Work<T>>, error: HandleError) {
+        let failures = self.failed_again(work);
+        match verdict(self.policy, error.permanent, failures) {
+            Verdict::Wait(wait) => self.wait(work, &error, failures, wait),
+            Verdict::Park => {
+                let (lot, work) = (self.lot.clone(), Arc::clone(work));
+                let cause = chain(error.source.as_ref());
+                self.running.spawn(async move {
+                    let ended = park(lot.as_deref(), &work, &cause, failures).await;
+                    (work, ended)
+                });
+            }
+            Verdict::Stop => {
+                if let Work::Event(delivery) = &**work {
+                    self.stopped = Some(Stopped {
+                        durable: self.name.clone(),
+                        position: delivery.position.clone(),
+                        source: error.source,
+                    });
+                }
+            }
+        }
+    }
+
+    fn failed_again(&mut self, work: &Work<T>) -> u32 {
+        let failures = self.failures.entry(work.sequence()).or_insert(0);
+        *failures += 1;
+        *failures
+    }
+
+    fn wait(&mut self, work: &Work<T>, error: &HandleError, failures: u32, wait: Duration) {
+        report(&self.name, work, error, failures, wait);
+        self.held.pause(work.key(), Instant::now() + wait);
+    }
+
     async fn report_progress(&self) {
-        for delivery in self.held.iter() {
-            if let Err(error) = delivery.progress().await {
-                tracing::debug!(durable = self.name, error = %error, "progress not reported");
+        for work in self.held.iter() {
+            if !work.progress().await {
+                tracing::debug!(durable = self.name, "progress not reported");
                 return;
             }
         }
@@ -168,6 +325,9 @@ impl<T: Payload, H: Handler<T>> Lanes<T, H> {
         let finished = async {
             while let Some(outcome) = self.running.join_next().await {
                 self.finish(outcome);
+            }
+            while let Some(outcome) = self.retries.join_next().await {
+                self.tried(outcome);
             }
         }
         .map(|()| ());
@@ -181,71 +341,6 @@ impl<T: Payload, H: Handler<T>> Lanes<T, H> {
             );
         }
         self.running.abort_all();
-    }
-}
-
-/// Handles and acknowledges. Nothing is acknowledged that was not handled.
-async fn handle<T: Payload, H: Handler<T>>(
-    handler: Arc<H>,
-    delivery: Arc<Delivery<T>>,
-) -> Outcome<T> {
-    let run = AssertUnwindSafe(handler.handle(&delivery)).catch_unwind();
-    let result = match run.await {
-        Ok(result) => result,
-        Err(_) => Err(HandleError::retryable("the handler panicked")),
-    };
-    if result.is_ok() {
-        acknowledge(&delivery).await;
-    }
-    (delivery, result)
-}
-
-async fn acknowledge<T>(delivery: &Delivery<T>) {
-    for _ in 0..ACK_TRIES {
-        let Err(error) = delivery.ack().await else {
-            return;
-        };
-        tracing::debug!(position = %delivery.position, error = %error, "acknowledgement again");
-    }
-    tracing::warn!(position = %delivery.position, "handled, but not known to be acknowledged: it will come again");
-}
-
-fn wait_after(error: &HandleError, failures: u32) -> Duration {
-    if error.permanent {
-        return RETRY_MAX;
-    }
-    pause(RETRY_FIRST, RETRY_MAX, failures)
-}
-
-fn report<T: Payload>(
-    durable: &str,
-    delivery: &Delivery<T>,
-    error: &HandleError,
-    failures: u32,
-    wait: Duration,
-) {
-    metrics::counter!("streams_handler_failures_total", "durable" => durable.to_owned())
-        .increment(1);
-    let position = &delivery.position;
-    let key = delivery.key();
-    let error: &dyn std::error::Error = error.source.as_ref();
-    if failures > WARNED_TRIES_MAX {
-        tracing::error!(durable, %position, key, failures, ?wait, error, "a delivery can't be handled; its key waits");
-    } else {
-        tracing::warn!(durable, %position, key, failures, ?wait, error, "a delivery is tried again");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_permanent_error_waits_longest() {
-        let permanent = HandleError::permanent("no such template");
-        assert_eq!(wait_after(&permanent, 0), RETRY_MAX);
-        let transient = HandleError::retryable("busy");
-        assert!(wait_after(&transient, 0) <= RETRY_FIRST);
-        assert!(wait_after(&transient, 99) <= RETRY_MAX);
+        self.retries.abort_all();
     }
 }

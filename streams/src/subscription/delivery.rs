@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use async_nats::jetstream::message::Info;
 use async_nats::jetstream::{AckKind, Message};
-use async_nats::{Client, HeaderMap, Request, Subject};
+use async_nats::{HeaderMap, Request, Subject};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use kernel::Position;
 use thiserror::Error;
 
-use crate::envelope::{DecodeError, RecordedEvent, time_from_nats};
+use crate::envelope::{self, DecodeError, RecordedEvent, time_from_nats};
+use crate::subject::EventSubject;
 
 /// How long one acknowledgement may take before it counts as unknown.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -27,8 +28,26 @@ pub struct Delivery<T = RecordedEvent> {
     pub position: Position,
     /// How often the server has delivered it, from 1.
     pub delivered: u64,
-    client: Client,
-    reply: Subject,
+    /// The message and whom to tell; `None`: it comes from stream PARKED, where nobody waits.
+    from: Option<(Box<Message>, Subject)>,
+}
+
+/// A message that is not what its stream should hold.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    /// The lane that it belongs to, as far as that can be told.
+    pub(crate) key: String,
+    /// What is wrong with it.
+    pub(crate) error: DecodeError,
+}
+
+/// What came through a durable.
+#[derive(Debug)]
+pub(crate) enum Received<T> {
+    /// What should.
+    Readable(Delivery<T>),
+    /// Something else.
+    Unreadable(Delivery<Unreadable>),
 }
 
 /// Why an acknowledgement is not known to have arrived. The event comes again then.
@@ -48,16 +67,31 @@ impl<T> Delivery<T> {
         event: T,
         position: Position,
         delivered: u64,
-        message: &Message,
+        message: Message,
     ) -> Option<Self> {
         let reply = message.reply.clone()?;
         Some(Self {
             event,
             position,
             delivered,
-            client: message.context.client(),
-            reply,
+            from: Some((Box::new(message), reply)),
         })
+    }
+
+    /// One that was set aside and is handled now.
+    pub(crate) fn parked(event: T, position: Position, delivered: u64) -> Self {
+        Self {
+            event,
+            position,
+            delivered,
+            from: None,
+        }
+    }
+
+    /// The message as it came; `None` when it didn't come from a durable.
+    pub(crate) fn raw(&self) -> Option<RawMessage<'_>> {
+        let (message, _) = self.from.as_ref()?;
+        raw(message).map(|(raw, _)| raw)
     }
 
     /// Acknowledges and waits until the server has confirmed it. Asking twice is harmless.
@@ -65,11 +99,15 @@ impl<T> Delivery<T> {
     /// # Errors
     /// The server did not answer: the event may come again.
     pub async fn ack(&self) -> Result<(), AckError> {
+        let Some((message, reply)) = &self.from else {
+            return Ok(());
+        };
         // async-nats's `double_ack` takes "nobody listens" for a confirmation; a request doesn't.
         let request = Request::new()
             .payload(AckKind::Ack.into())
             .timeout(Some(ACK_TIMEOUT));
-        let answer = self.client.send_request(self.reply.clone(), request).await;
+        let client = message.context.client();
+        let answer = client.send_request(reply.clone(), request).await;
         answer.map(|_| ()).map_err(|e| self.unconfirmed(e))
     }
 
@@ -92,7 +130,11 @@ impl<T> Delivery<T> {
     }
 
     async fn say(&self, kind: AckKind) -> Result<(), AckError> {
-        let said = self.client.publish(self.reply.clone(), kind.into()).await;
+        let Some((message, reply)) = &self.from else {
+            return Ok(());
+        };
+        let client = message.context.client();
+        let said = client.publish(reply.clone(), kind.into()).await;
         said.map_err(|e| self.unconfirmed(e))
     }
 
@@ -119,7 +161,7 @@ pub struct RawMessage<'a> {
 }
 
 /// The stored message in a delivery; `None` when it is no delivery.
-pub(super) fn raw(message: &Message) -> Option<(RawMessage<'_>, Info<'_>)> {
+pub(crate) fn raw(message: &Message) -> Option<(RawMessage<'_>, Info<'_>)> {
     let info = message.info().ok()?;
     let raw = RawMessage {
         position: Position::new(info.stream, info.stream_sequence),
@@ -141,6 +183,9 @@ pub trait Payload: Send + Sync + Sized + 'static {
 
     /// Deliveries of one lane key are handled one after another and in order.
     fn lane_key(&self) -> &str;
+
+    /// The lane key of a message that can't be read, as far as it tells.
+    fn lane_key_of(message: &RawMessage<'_>) -> String;
 }
 
 impl Payload for RecordedEvent {
@@ -153,6 +198,14 @@ impl Payload for RecordedEvent {
         self.correlation_id
             .as_deref()
             .unwrap_or_else(|| self.aggregate_id.as_str())
+    }
+
+    /// The correlation id, else the aggregate's id as its subject says, else the subject.
+    fn lane_key_of(message: &RawMessage<'_>) -> String {
+        let correlation_id = message.headers.and_then(envelope::correlation_id);
+        let id = || EventSubject::parse(message.subject).map(|subject| subject.id);
+        let key = correlation_id.or_else(id).unwrap_or(message.subject);
+        key.to_owned()
     }
 }
 

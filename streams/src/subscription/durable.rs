@@ -7,16 +7,16 @@ use async_nats::HeaderValue;
 use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
 use async_nats::jetstream::consumer::{self, PullConsumer};
 use async_nats::jetstream::stream::ConsumerError;
-use async_nats::jetstream::{AckKind, Context, Message};
+use async_nats::jetstream::{Context, Message};
 use futures::StreamExt;
 use tokio::time::Instant;
 
-use super::delivery::raw;
+use super::delivery::{Received, Unreadable, raw};
 use super::takeover::{Takeover, Verdict};
 use super::{Backoff, Delivery, Payload, SubscribeError, SubscriptionError};
 use crate::connection::Connection;
 use crate::envelope::RecordedEvent;
-use crate::topology::DurableSpec;
+use crate::topology::{DurableSpec, OnFailure};
 
 /// Longest wait of one pull request. Pulling is also what keeps the pin, so it must be well below
 /// the durable's priority time-out.
@@ -57,9 +57,11 @@ impl Default for DurableLimits {
 /// that was not acknowledged, oldest first. This is for availability, not for exclusivity: a
 /// stalled process may still be working on what another one has taken over.
 pub struct DurableSubscription<T: Payload = RecordedEvent> {
+    connection: Connection,
     jetstream: Context,
     stream: String,
     durable: String,
+    on_failure: OnFailure,
     limits: DurableLimits,
     group: Option<String>,
     live: Option<pull::Stream>,
@@ -80,22 +82,24 @@ impl Connection {
         spec: &DurableSpec,
         limits: DurableLimits,
     ) -> Result<DurableSubscription, SubscribeError> {
-        DurableSubscription::bind(self, spec.stream, spec.name, limits).await
+        DurableSubscription::bind(self, spec, limits).await
     }
 }
 
 impl<T: Payload> DurableSubscription<T> {
-    /// Binds `durable` on `stream`; it must be there.
+    /// Binds the durable of `spec`; it must be there.
     ///
     /// # Errors
     /// As [`Connection::durable`].
     pub async fn bind(
         connection: &Connection,
-        stream: &str,
-        durable: &str,
+        spec: &DurableSpec,
         limits: DurableLimits,
     ) -> Result<Self, SubscribeError> {
+        let (stream, durable) = (spec.stream, spec.name);
         let mut subscription = Self {
+            connection: connection.clone(),
+            on_failure: spec.on_failure,
             jetstream: connection.jetstream().clone(),
             stream: stream.to_owned(),
             durable: durable.to_owned(),
@@ -125,6 +129,21 @@ impl<T: Payload> DurableSubscription<T> {
         &self.durable
     }
 
+    /// The connection that it was bound over.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// What its worker does about a delivery that can't be handled.
+    pub fn on_failure(&self) -> OnFailure {
+        self.on_failure
+    }
+
+    /// Under which pin this process works; it changes when the process takes over.
+    pub(crate) fn pin(&self) -> Option<&str> {
+        self.takeover.pin()
+    }
+
     /// The next delivery; waits for it as long as it takes, also as a standby. Cancel-safe: a
     /// delivery that is lost on the way is not acknowledged and comes again.
     ///
@@ -132,6 +151,25 @@ impl<T: Payload> DurableSubscription<T> {
     /// A message can't be read. It stays, comes again after a minute, and the next call goes on
     /// with the others.
     pub async fn next(&mut self) -> Result<Delivery<T>, SubscriptionError> {
+        match self.receive().await {
+            Received::Readable(delivery) => Ok(delivery),
+            Received::Unreadable(delivery) => Err(self.leave(delivery).await),
+        }
+    }
+
+    /// Has what can't be read come again later, and says so.
+    pub(crate) async fn leave(&self, delivery: Delivery<Unreadable>) -> SubscriptionError {
+        if let Err(error) = delivery.retry_after(UNREADABLE_RETRY_AFTER).await {
+            tracing::debug!(durable = self.durable, error = %error, "it comes again by itself");
+        }
+        SubscriptionError::Unreadable {
+            position: delivery.position,
+            source: Box::new(delivery.event.error),
+        }
+    }
+
+    /// What comes next, also when it can't be read. Waits and is cancel-safe as [`Self::next`].
+    pub(crate) async fn receive(&mut self) -> Received<T> {
         loop {
             let Some(live) = self.live.as_mut() else {
                 self.connect().await;
@@ -147,8 +185,8 @@ impl<T: Payload> DurableSubscription<T> {
             };
             match message {
                 Some(Ok(message)) => {
-                    if let Some(delivery) = self.admit(message).await? {
-                        return Ok(delivery);
+                    if let Some(received) = self.admit(message).await {
+                        return received;
                     }
                 }
                 Some(Err(error)) => self.stumble(&error),
@@ -182,10 +220,10 @@ impl<T: Payload> DurableSubscription<T> {
     }
 
     /// Takes a message in: hands it out, or makes the durable begin again at its floor.
-    async fn admit(&mut self, message: Message) -> Result<Option<Delivery<T>>, SubscriptionError> {
+    async fn admit(&mut self, message: Message) -> Option<Received<T>> {
         let Some((raw, info)) = raw(&message) else {
             self.rebuild("a message without delivery information");
-            return Ok(None);
+            return None;
         };
         self.missed_heartbeats = 0;
         self.next_check = Instant::now() + LEFT_OVER_CHECK;
@@ -197,26 +235,27 @@ impl<T: Payload> DurableSubscription<T> {
             .map(HeaderValue::as_str);
         match self.takeover.judge(pin, info.consumer_sequence) {
             Verdict::Deliver => {}
-            Verdict::Drop => return Ok(None),
+            Verdict::Drop => return None,
             Verdict::Reset => {
                 if self.begin(pin.unwrap_or_default()).await {
-                    return Ok(None);
+                    return None;
                 }
             }
         }
         let delivered = u64::try_from(info.delivered).unwrap_or(1);
+        let position = raw.position.clone();
         match T::read(&raw) {
-            Ok(event) => Ok(Delivery::new(event, raw.position, delivered, &message)),
-            Err(source) => {
-                let later = AckKind::Nak(Some(UNREADABLE_RETRY_AFTER));
-                if let Err(error) = message.ack_with(later).await {
-                    tracing::debug!(durable = self.durable, error = %error, "it comes again by itself");
-                }
+            Ok(event) => {
+                let delivery = Delivery::new(event, position, delivered, message)?;
+                Some(Received::Readable(delivery))
+            }
+            Err(error) => {
                 metrics::counter!("streams_unreadable_total", "durable" => self.durable.clone())
                     .increment(1);
-                let position = raw.position;
-                let source = Box::new(source);
-                Err(SubscriptionError::Unreadable { position, source })
+                let key = T::lane_key_of(&raw);
+                let unreadable = Unreadable { key, error };
+                let delivery = Delivery::new(unreadable, position, delivered, message)?;
+                Some(Received::Unreadable(delivery))
             }
         }
     }

@@ -23,3 +23,4 @@ pub use error::{SubscribeError, SubscriptionError};
 pub use ordered::OrderedSubscription;
 
 pub(crate) use backoff::{Backoff, pause};
+pub(crate) use delivery::{Received, Unreadable, raw};

@@ -205,6 +205,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::topology::OnFailure;
 
     #[test]
     fn what_could_lose_events_is_named_by_its_field() {
@@ -230,6 +231,7 @@ mod tests {
         let spec = DurableSpec {
             name: "checkout-order",
             stream: "ORDER",
+            on_failure: OnFailure::Retry,
         };
         let mut actual = spec.config().into_consumer_config();
         assert_eq!(durable_differences(&spec, &actual), []);

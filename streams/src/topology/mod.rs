@@ -5,6 +5,7 @@
 //!   <CONTEXT>      event.<context>.>              events, for ever
 //!   TIMERS         timer.sched.>  timer.due.>     what is due when
 //!   KEYS           key.>                          a key for each person; may delete
+//!   PARKED         parked.>                       what can't be handled, and its history
 //! ```
 
 mod check;
@@ -16,6 +17,6 @@ pub use check::check;
 pub use configure::provision;
 pub use error::{Difference, TopologyError};
 pub use spec::{
-    ACK_WAIT, DurableSpec, EVENTS_DUPLICATE_WINDOW, KEYS_STREAM, MAX_ACK_PENDING, PIN_TIMEOUT,
-    PRIORITY_GROUP, StreamKind, StreamSpec, TIMERS_STREAM, Topology,
+    ACK_WAIT, DurableSpec, EVENTS_DUPLICATE_WINDOW, KEYS_STREAM, MAX_ACK_PENDING, OnFailure,
+    PARKED_STREAM, PIN_TIMEOUT, PRIORITY_GROUP, StreamKind, StreamSpec, TIMERS_STREAM, Topology,
 };

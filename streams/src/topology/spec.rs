@@ -14,6 +14,9 @@ pub const TIMERS_STREAM: &str = "TIMERS";
 /// The stream of personal keys.
 pub const KEYS_STREAM: &str = "KEYS";
 
+/// The stream of what can't be handled.
+pub const PARKED_STREAM: &str = "PARKED";
+
 /// How long an event stream remembers message ids. It only shortens a retry: what makes appends
 /// safe is the expectation, which holds for ever. Every id costs memory.
 pub const EVENTS_DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
@@ -46,6 +49,8 @@ pub enum StreamKind {
     Timers,
     /// Personal keys: the last of each subject, and erasing must be possible.
     Keys,
+    /// What can't be handled, and what people did about it: nothing is ever deleted.
+    Parked,
 }
 
 /// One stream.
@@ -85,9 +90,18 @@ impl StreamSpec {
         }
     }
 
+    fn parked() -> Self {
+        Self {
+            name: PARKED_STREAM.to_owned(),
+            subjects: vec!["parked.>".to_owned()],
+            kind: StreamKind::Parked,
+        }
+    }
+
     /// The whole configuration, for `replicas` servers.
     pub fn config(&self, replicas: usize) -> Config {
         let events = self.kind == StreamKind::Events;
+        let kept = events || self.kind == StreamKind::Parked;
         let timers = self.kind == StreamKind::Timers;
         Config {
             name: self.name.clone(),
@@ -103,8 +117,8 @@ impl StreamSpec {
             // A timer that is due in a year must still be there: what is due carries its own age.
             max_age: Duration::ZERO,
             duplicate_window: EVENTS_DUPLICATE_WINDOW,
-            deny_delete: events,
-            deny_purge: events,
+            deny_delete: kept,
+            deny_purge: kept,
             allow_rollup: timers,
             allow_direct: true,
             allow_atomic_publish: events,
@@ -119,7 +133,7 @@ impl StreamSpec {
     /// nothing is ever discarded there either.
     fn discard(&self) -> DiscardPolicy {
         match self.kind {
-            StreamKind::Events | StreamKind::Keys => DiscardPolicy::New,
+            StreamKind::Events | StreamKind::Keys | StreamKind::Parked => DiscardPolicy::New,
             StreamKind::Timers => DiscardPolicy::Old,
         }
     }
@@ -131,8 +145,26 @@ impl StreamSpec {
             StreamKind::Keys => {
                 "wrapped keys, one subject per person; deleting one erases the person"
             }
+            StreamKind::Parked => "what can't be handled: one subject per subscription and key",
         }
     }
+}
+
+/// What a worker does about a delivery that its handler can't handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Try again for ever, in place, and say so in the log: its key waits.
+    Retry,
+    /// Set it aside in stream PARKED with the later ones of its key, until a person decides.
+    /// What is permanent, or can't be read, at once; what may pass after so many tries (`None` =
+    /// never: it is tried for ever). The pause between tries grows to a minute within the first
+    /// ten or so.
+    Park {
+        /// Tries of a failure that may pass.
+        after_attempts: Option<u32>,
+    },
+    /// The worker ends with an error at the first failure that is permanent, or can't be read.
+    Stop,
 }
 
 /// A durable pull consumer: explicit acknowledgement, no end to redelivery, one active worker.
@@ -142,6 +174,8 @@ pub struct DurableSpec {
     pub name: &'static str,
     /// The stream that it reads, whole; of TIMERS, what is due for its saga.
     pub stream: &'static str,
+    /// What its worker does about a delivery that can't be handled.
+    pub on_failure: OnFailure,
 }
 
 impl DurableSpec {
@@ -186,7 +220,11 @@ impl Topology {
     pub fn new(contexts: &[&str], durables: &[DurableSpec]) -> Self {
         let mut streams: Vec<StreamSpec> =
             contexts.iter().copied().map(StreamSpec::events).collect();
-        streams.extend([StreamSpec::timers(), StreamSpec::keys()]);
+        streams.extend([
+            StreamSpec::timers(),
+            StreamSpec::keys(),
+            StreamSpec::parked(),
+        ]);
         Self {
             streams,
             durables: durables.to_vec(),

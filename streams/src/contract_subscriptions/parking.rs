@@ -1,0 +1,304 @@
+//! What can't be handled is set aside, and comes back when a person says so.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::bench::{Bench, within};
+use crate::connection::Connection;
+use crate::lanes::{HandleError, Handler, Stopped, run_lanes};
+use crate::parking::{Note, ParkedKey, ParkingError, What, Wish, ask, history, parked};
+use crate::subscription::Delivery;
+use crate::topology::{DurableSpec, OnFailure};
+
+/// Parks what is permanent only.
+const PERMANENT: OnFailure = OnFailure::Park {
+    after_attempts: None,
+};
+
+/// Writes down what it handled; what is broken fails.
+#[derive(Default)]
+struct Clerk {
+    broken: Mutex<HashSet<(String, u64)>>,
+    retryable: bool,
+    handled: Mutex<Vec<(String, u64)>>,
+}
+
+#[async_trait]
+impl Handler for Clerk {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        let event = &delivery.event;
+        let done = (event.aggregate_id.to_string(), event.version);
+        if self.broken.lock().await.contains(&done) {
+            return Err(if self.retryable {
+                HandleError::retryable("not now")
+            } else {
+                HandleError::permanent("it is broken")
+            });
+        }
+        delivery.ack().await.map_err(HandleError::retryable)?;
+        self.handled.lock().await.push(done);
+        Ok(())
+    }
+}
+
+impl Clerk {
+    fn with_broken(key: &str, version: u64) -> Arc<Self> {
+        let broken = HashSet::from([(key.to_owned(), version)]);
+        Arc::new(Self {
+            broken: Mutex::new(broken),
+            ..Self::default()
+        })
+    }
+
+    async fn handled(&self, key: &str) -> Vec<u64> {
+        let handled = self.handled.lock().await;
+        let of_key = handled.iter().filter(|(k, _)| k == key);
+        of_key.map(|(_, version)| *version).collect()
+    }
+
+    async fn has_handled(&self, key: &str, versions: &[u64]) {
+        within("handled", async {
+            while self.handled(key).await != versions {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+}
+
+/// A worker that runs.
+struct Worker {
+    stop: CancellationToken,
+    runs: JoinHandle<Result<(), Stopped>>,
+}
+
+impl Worker {
+    async fn start(bench: &Bench, spec: &DurableSpec, clerk: &Arc<Clerk>) -> Self {
+        let stop = CancellationToken::new();
+        let subscription = bench.bind(spec).await;
+        let run = run_lanes(subscription, 4, Arc::clone(clerk), stop.clone());
+        let runs = tokio::spawn(run);
+        Self { stop, runs }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        within("stopped", self.runs).await.unwrap().unwrap();
+    }
+}
+
+/// A durable under a name that no other test uses: what was parked stays for ever.
+async fn durable(bench: &Bench, on_failure: OnFailure) -> DurableSpec {
+    let name = format!("parks-{}", bench.context);
+    bench.make(String::leak(name), on_failure).await
+}
+
+async fn state(bench: &Bench, spec: &DurableSpec, key: &str) -> Option<ParkedKey> {
+    let all = parked(&bench.connection).await.unwrap();
+    let mut ours = all
+        .into_iter()
+        .filter(|(s, k, _)| s == spec.name && k == key);
+    ours.next().map(|(_, _, state)| state)
+}
+
+/// Waits until exactly these events of the key wait; none = it is not parked.
+async fn waits(bench: &Bench, spec: &DurableSpec, key: &str, sequences: &[u64]) {
+    within("as parked as it should be", async {
+        loop {
+            let state = state(bench, spec, key).await;
+            let waiting: Vec<u64> = state
+                .iter()
+                .flat_map(|state| &state.waiting)
+                .map(|waiting| waiting.position.sequence)
+                .collect();
+            if waiting == sequences && state.is_some() != sequences.is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+}
+
+/// The poisoned event and the later ones of its key are set aside in order and acknowledged, also
+/// behind a restart of the worker; others go on. A retry handles them in order, then new ones are
+/// handled as they come.
+pub async fn a_poisoned_key_is_set_aside_and_comes_back(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    let spec = durable(&bench, PERMANENT).await;
+    let clerk = Clerk::with_broken("bad", 1);
+    bench.append("bad", 1, 2).await;
+    bench.append("good", 1, 3).await;
+    let worker = Worker::start(&bench, &spec, &clerk).await;
+    clerk.has_handled("good", &[1, 2, 3]).await;
+    waits(&bench, &spec, "bad", &[1, 2]).await;
+    bench.acknowledged_up_to(&spec, 5).await;
+    worker.stop().await;
+    let first = state(&bench, &spec, "bad").await.unwrap().waiting[0].clone();
+    assert_eq!((first.cause.as_str(), first.attempts), ("it is broken", 1));
+
+    clerk.broken.lock().await.clear();
+    bench.append("bad", 3, 1).await;
+    let worker = Worker::start(&bench, &spec, &clerk).await;
+    waits(&bench, &spec, "bad", &[1, 2, 6]).await;
+    assert!(clerk.handled("bad").await.is_empty(), "nothing overtakes");
+    let retry = Wish::Retry { reason: None };
+    ask(connection, spec.name, "bad", "ada", retry)
+        .await
+        .unwrap();
+    clerk.has_handled("bad", &[1, 2, 3]).await;
+    waits(&bench, &spec, "bad", &[]).await;
+    bench.append("bad", 4, 1).await;
+    clerk.has_handled("bad", &[1, 2, 3, 4]).await;
+    bench.acknowledged_up_to(&spec, 7).await;
+    worker.stop().await;
+    bench.remove().await;
+}
+
+/// A skipped event is left out, with who and why on record; the later ones are handled.
+pub async fn a_skip_leaves_one_event_out(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    let spec = durable(&bench, PERMANENT).await;
+    let clerk = Clerk::with_broken("bad", 2);
+    bench.append("bad", 1, 3).await;
+    let worker = Worker::start(&bench, &spec, &clerk).await;
+    waits(&bench, &spec, "bad", &[2, 3]).await;
+    let skip = || Wish::Skip {
+        reason: "sent by hand".to_owned(),
+    };
+    ask(connection, spec.name, "bad", "ada", skip())
+        .await
+        .unwrap();
+    clerk.has_handled("bad", &[1, 3]).await;
+    waits(&bench, &spec, "bad", &[]).await;
+    let records = history(connection, spec.name, "bad").await.unwrap();
+    let skipped = records.iter().any(|record| match &record.what {
+        What::Note(Note::Skip { by, reason, .. }) => by == "ada" && reason == "sent by hand",
+        What::Note(_) | What::Parked(_) => false,
+    });
+    assert!(skipped, "{records:?}");
+    let again = ask(connection, spec.name, "bad", "ada", skip()).await;
+    assert!(matches!(again, Err(ParkingError::NotParked { .. })));
+    worker.stop().await;
+    bench.remove().await;
+}
+
+/// A retry that fails leaves the key parked, with the cause.
+pub async fn a_retry_that_fails_says_so(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    let spec = durable(&bench, PERMANENT).await;
+    let clerk = Clerk::with_broken("bad", 1);
+    bench.append("bad", 1, 2).await;
+    let worker = Worker::start(&bench, &spec, &clerk).await;
+    waits(&bench, &spec, "bad", &[1, 2]).await;
+    let retry = Wish::Retry { reason: None };
+    let asked = ask(connection, spec.name, "bad", "ada", retry)
+        .await
+        .unwrap();
+    within("failed", async {
+        loop {
+            let state = state(&bench, &spec, "bad").await.unwrap();
+            if state.failed.is_some_and(|failed| failed > asked) {
+                assert_eq!(state.waiting[0].attempts, 2);
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    waits(&bench, &spec, "bad", &[1, 2]).await;
+    worker.stop().await;
+    bench.remove().await;
+}
+
+/// What can't be read is set aside as it is, and the events of its aggregate wait behind it.
+pub async fn what_can_not_be_read_is_set_aside(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    let spec = durable(&bench, PERMANENT).await;
+    let clerk = Arc::new(Clerk::default());
+    let subject = format!("event.{}.a", bench.context);
+    let sent = connection.jetstream().publish(subject, "junk".into()).await;
+    sent.unwrap().await.unwrap();
+    bench.append("a", 1, 1).await;
+    bench.append("b", 1, 1).await;
+    let worker = Worker::start(&bench, &spec, &clerk).await;
+    clerk.has_handled("b", &[1]).await;
+    waits(&bench, &spec, "a", &[1, 2]).await;
+    bench.acknowledged_up_to(&spec, 3).await;
+    let records = history(connection, spec.name, "a").await.unwrap();
+    let What::Parked(junk) = &records[0].what else {
+        panic!("{records:?}");
+    };
+    assert_eq!(&junk.payload[..], b"junk");
+    let skip = Wish::Skip {
+        reason: "junk".to_owned(),
+    };
+    ask(connection, spec.name, "a", "ada", skip).await.unwrap();
+    clerk.has_handled("a", &[1]).await;
+    worker.stop().await;
+    bench.remove().await;
+}
+
+/// What may pass is tried as often as the policy says, then set aside.
+pub async fn what_does_not_pass_in_time_is_set_aside(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    let after_attempts = Some(3);
+    let spec = durable(&bench, OnFailure::Park { after_attempts }).await;
+    let clerk = Arc::new(Clerk {
+        broken: Mutex::new(HashSet::from([("slow".to_owned(), 1)])),
+        retryable: true,
+        ..Clerk::default()
+    });
+    bench.append("slow", 1, 1).await;
+    let worker = Worker::start(&bench, &spec, &clerk).await;
+    waits(&bench, &spec, "slow", &[1]).await;
+    let state = state(&bench, &spec, "slow").await.unwrap();
+    assert_eq!(state.waiting[0].attempts, 3);
+    worker.stop().await;
+    bench.remove().await;
+}
+
+/// Two workers, one killed with a key parked: the other knows it when it takes over.
+pub async fn a_standby_knows_what_is_parked(first: &Connection, second: &Connection) {
+    let bench = Bench::new(first).await;
+    let spec = durable(&bench, PERMANENT).await;
+    let clerk = Clerk::with_broken("bad", 1);
+    let active = Worker::start(&bench, &spec, &clerk).await;
+    bench.append("good", 1, 1).await;
+    clerk.has_handled("good", &[1]).await;
+    let other = Arc::new(Clerk::default());
+    let stop = CancellationToken::new();
+    let standby = second.durable(&spec, crate::subscription::DurableLimits::default());
+    let run = run_lanes(standby.await.unwrap(), 4, Arc::clone(&other), stop.clone());
+    let runs = tokio::spawn(run);
+    bench.append("bad", 1, 1).await;
+    waits(&bench, &spec, "bad", &[2]).await;
+    active.runs.abort();
+    bench.append("bad", 2, 1).await;
+    bench.append("good", 2, 1).await;
+    other.has_handled("good", &[2]).await;
+    waits(&bench, &spec, "bad", &[2, 3]).await;
+    assert!(other.handled("bad").await.is_empty(), "nothing overtakes");
+    let worker = Worker { stop, runs };
+    worker.stop().await;
+    bench.remove().await;
+}
+
+/// A worker that must stop does, and says where.
+pub async fn a_worker_that_must_stop_does(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    let spec = durable(&bench, OnFailure::Stop).await;
+    let clerk = Clerk::with_broken("bad", 2);
+    bench.append("bad", 1, 3).await;
+    let worker = Worker::start(&bench, &spec, &clerk).await;
+    let stopped = within("stopped", worker.runs).await.unwrap().unwrap_err();
+    assert_eq!(stopped.position.sequence, 2);
+    assert_eq!(clerk.handled("bad").await, [1]);
+    bench.remove().await;
+}

@@ -1,0 +1,77 @@
+//! Another try of a parked key, because a person asked for it.
+
+use super::work::{RETRY_FIRST, chain, handle};
+use super::{HandleError, Handler};
+use crate::parking::{Lot, Note, ParkingError};
+use crate::subscription::{Delivery, Payload};
+
+/// Tries of one event before its key is left parked again.
+const TRIES: u32 = 3;
+
+/// Handles what waits of `key`, in order, until nothing does or one can't be handled. Every step is
+/// recorded; a process that dies in the middle is noticed by its silence, and another goes on.
+pub(super) async fn again<T: Payload, H: Handler<T>>(
+    durable: &str,
+    lot: &Lot,
+    handler: &H,
+    key: &str,
+) {
+    match try_again::<T, H>(lot, handler, key).await {
+        Ok(true) => tracing::info!(durable, key, "no longer parked"),
+        Ok(false) => tracing::warn!(durable, key, "stays parked"),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(durable, key, error, "a parked key is tried again later");
+        }
+    }
+}
+
+/// Is nothing parked any more?
+async fn try_again<T: Payload, H: Handler<T>>(
+    lot: &Lot,
+    handler: &H,
+    key: &str,
+) -> Result<bool, ParkingError> {
+    if !lot.claim(key).await? {
+        return Ok(false);
+    }
+    while let Some((first, event)) = lot.next(key).await? {
+        let position = first.position.clone();
+        let failed = match T::read(&event.message()) {
+            Ok(event) => {
+                let delivered = u64::from(first.attempts) + 1;
+                let delivery = Delivery::parked(event, position.clone(), delivered);
+                try_some_times(handler, &delivery).await.err()
+            }
+            Err(error) => Some(HandleError::permanent(error)),
+        };
+        let note = match &failed {
+            None => Note::Handled { position },
+            Some(error) => Note::Failed {
+                position,
+                cause: chain(error.source.as_ref()),
+            },
+        };
+        lot.ended(key, note).await?;
+        if failed.is_some() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn try_some_times<T: Payload, H: Handler<T>>(
+    handler: &H,
+    delivery: &Delivery<T>,
+) -> Result<(), HandleError> {
+    let mut tries = 1;
+    loop {
+        match handle(handler, delivery).await {
+            Err(error) if !error.permanent && tries < TRIES => {
+                tokio::time::sleep(RETRY_FIRST * tries).await;
+                tries += 1;
+            }
+            ended => return ended,
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! One piece of work: a delivery is handled, or set aside; then it is acknowledged.
+
+use std::error::Error;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+
+use super::held::Item;
+use super::{HandleError, Handler};
+use crate::parking::{Lot, Parked, ParkedEvent};
+use crate::subscription::{Delivery, Payload, Unreadable, pause};
+use crate::topology::OnFailure;
+
+/// Pause before the second try of a delivery, doubled each time.
+pub(super) const RETRY_FIRST: Duration = Duration::from_millis(100);
+/// Longest pause between tries, and the pause after a permanent error.
+const RETRY_MAX: Duration = Duration::from_mins(1);
+/// Tries that are only warned about; from then on each failure is an error in the log.
+const WARNED_TRIES_MAX: u32 = 5;
+/// Tries to get one acknowledgement confirmed; after that it comes again, which does no harm.
+const ACK_TRIES: u32 = 3;
+
+/// What lies on a lane.
+#[derive(Debug)]
+pub(super) enum Work<T> {
+    Event(Delivery<T>),
+    /// It can only be set aside.
+    Unreadable(Delivery<Unreadable>),
+}
+
+impl<T: Payload> Item for Work<T> {
+    fn sequence(&self) -> u64 {
+        match self {
+            Self::Event(delivery) => delivery.position.sequence,
+            Self::Unreadable(delivery) => delivery.position.sequence,
+        }
+    }
+
+    fn key(&self) -> &str {
+        match self {
+            Self::Event(delivery) => delivery.event.lane_key(),
+            Self::Unreadable(delivery) => &delivery.event.key,
+        }
+    }
+}
+
+impl<T: Payload> Work<T> {
+    /// "Still working on it." False when the connection is closed.
+    pub(super) async fn progress(&self) -> bool {
+        let said = match self {
+            Self::Event(delivery) => delivery.progress().await,
+            Self::Unreadable(delivery) => delivery.progress().await,
+        };
+        said.is_ok()
+    }
+
+    async fn acknowledge(&self) {
+        for _ in 0..ACK_TRIES {
+            let acknowledged = match self {
+                Self::Event(delivery) => delivery.ack().await,
+                Self::Unreadable(delivery) => delivery.ack().await,
+            };
+            let Err(error) = acknowledged else {
+                return;
+            };
+            tracing::debug!(position = %error.position, error = %error, "acknowledgement again");
+        }
+        tracing::warn!(
+            sequence = self.sequence(),
+            "handled, but not known to be acknowledged: it will come again"
+        );
+    }
+
+    /// Its copy for stream PARKED.
+    fn copy(&self, cause: &str, attempts: u32) -> Option<ParkedEvent> {
+        let raw = match self {
+            Self::Event(delivery) => delivery.raw(),
+            Self::Unreadable(delivery) => delivery.raw(),
+        };
+        raw.map(|raw| ParkedEvent::of(&raw, cause, attempts))
+    }
+}
+
+/// How a run over one piece of work ended.
+pub(super) enum Ended {
+    /// It is acknowledged.
+    Done,
+    /// The handler could not.
+    Failed(HandleError),
+    /// It could not be set aside now.
+    NotParked(HandleError),
+}
+
+/// Handles and acknowledges. Nothing is acknowledged that was neither handled nor set aside.
+pub(super) async fn run<T: Payload, H: Handler<T>>(
+    handler: Arc<H>,
+    lot: Option<Arc<Lot>>,
+    work: Arc<Work<T>>,
+) -> (Arc<Work<T>>, Ended) {
+    let ended = match &*work {
+        Work::Event(delivery) => event(&*handler, lot.as_deref(), &work, delivery).await,
+        Work::Unreadable(unreadable) => {
+            let cause = chain(&unreadable.event.error);
+            park(lot.as_deref(), &work, &cause, 1).await
+        }
+    };
+    (work, ended)
+}
+
+async fn event<T: Payload, H: Handler<T>>(
+    handler: &H,
+    lot: Option<&Lot>,
+    work: &Work<T>,
+    delivery: &Delivery<T>,
+) -> Ended {
+    if let Some(lot) = lot.filter(|lot| lot.concerns(work.key(), work.sequence())) {
+        match behind(lot, work).await {
+            Ok(Parked::Aside) => {
+                work.acknowledge().await;
+                return Ended::Done;
+            }
+            Ok(Parked::No) => {}
+            Err(error) => return Ended::NotParked(error),
+        }
+    }
+    match handle(handler, delivery).await {
+        Ok(()) => {
+            work.acknowledge().await;
+            Ended::Done
+        }
+        Err(error) => Ended::Failed(error),
+    }
+}
+
+/// A panic is a failure too.
+pub(super) async fn handle<T: Payload, H: Handler<T>>(
+    handler: &H,
+    delivery: &Delivery<T>,
+) -> Result<(), HandleError> {
+    let run = AssertUnwindSafe(handler.handle(delivery)).catch_unwind();
+    match run.await {
+        Ok(result) => result,
+        Err(_) => Err(HandleError::retryable("the handler panicked")),
+    }
+}
+
+async fn behind<T: Payload>(lot: &Lot, work: &Work<T>) -> Result<Parked, HandleError> {
+    let copy = work.copy("an earlier event of its key is parked", 0);
+    let copy = copy.ok_or_else(|| HandleError::permanent("it has no stored message"))?;
+    let parked = lot.park(work.key(), &copy, true).await;
+    parked.map_err(HandleError::retryable)
+}
+
+/// Sets it aside, then acknowledges it.
+pub(super) async fn park<T: Payload>(
+    lot: Option<&Lot>,
+    work: &Work<T>,
+    cause: &str,
+    attempts: u32,
+) -> Ended {
+    let Some((lot, copy)) = lot.zip(work.copy(cause, attempts)) else {
+        return Ended::NotParked(HandleError::permanent("its durable has nothing to park in"));
+    };
+    match lot.park(work.key(), &copy, false).await {
+        Ok(_) => {
+            let (position, key) = (&copy.position, work.key());
+            tracing::error!(%position, key, attempts, cause, "parked: see `millrace parked list`");
+            work.acknowledge().await;
+            Ended::Done
+        }
+        Err(error) => Ended::NotParked(HandleError::retryable(error)),
+    }
+}
+
+/// What to do after a failure.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Wait(Duration),
+    Park,
+    Stop,
+}
+
+/// What `policy` says to the `failures`-th failure in a row.
+pub(super) fn verdict(policy: OnFailure, permanent: bool, failures: u32) -> Verdict {
+    match policy {
+        OnFailure::Park { .. } if permanent => Verdict::Park,
+        OnFailure::Park {
+            after_attempts: Some(most),
+        } if failures >= most => Verdict::Park,
+        OnFailure::Stop if permanent => Verdict::Stop,
+        OnFailure::Retry | OnFailure::Park { .. } | OnFailure::Stop => {
+            Verdict::Wait(wait_after(permanent, failures))
+        }
+    }
+}
+
+/// How long to wait after the `failures`-th failure in a row.
+pub(super) fn wait_after(permanent: bool, failures: u32) -> Duration {
+    if permanent {
+        return RETRY_MAX;
+    }
+    pause(RETRY_FIRST, RETRY_MAX, failures.saturating_sub(1))
+}
+
+pub(super) fn report<T: Payload>(
+    durable: &str,
+    work: &Work<T>,
+    error: &HandleError,
+    failures: u32,
+    wait: Duration,
+) {
+    metrics::counter!("streams_handler_failures_total", "durable" => durable.to_owned())
+        .increment(1);
+    let (sequence, key) = (work.sequence(), work.key());
+    let error: &dyn Error = error.source.as_ref();
+    if failures > WARNED_TRIES_MAX {
+        tracing::error!(
+            durable,
+            sequence,
+            key,
+            failures,
+            ?wait,
+            error,
+            "a delivery can't be handled; its key waits"
+        );
+    } else {
+        tracing::warn!(
+            durable,
+            sequence,
+            key,
+            failures,
+            ?wait,
+            error,
+            "a delivery is tried again"
+        );
+    }
+}
+
+/// An error with its causes, on one line.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permanent_error_waits_longest() {
+        assert_eq!(wait_after(true, 1), RETRY_MAX);
+        assert!(wait_after(false, 1) <= RETRY_FIRST);
+        assert!(wait_after(false, 99) <= RETRY_MAX);
+    }
+
+    #[test]
+    fn each_policy_says_what_to_do() {
+        let park = |after_attempts| OnFailure::Park { after_attempts };
+        assert_eq!(verdict(park(None), true, 1), Verdict::Park);
+        assert!(matches!(
+            verdict(park(None), false, 9_999),
+            Verdict::Wait(_)
+        ));
+        assert!(matches!(verdict(park(Some(3)), false, 2), Verdict::Wait(_)));
+        assert_eq!(verdict(park(Some(3)), false, 3), Verdict::Park);
+        assert_eq!(verdict(OnFailure::Stop, true, 1), Verdict::Stop);
+        assert!(matches!(
+            verdict(OnFailure::Stop, false, 9),
+            Verdict::Wait(_)
+        ));
+        assert!(matches!(
+            verdict(OnFailure::Retry, true, 9),
+            Verdict::Wait(_)
+        ));
+    }
+}

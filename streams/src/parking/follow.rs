@@ -1,0 +1,128 @@
+//! Reads stream PARKED, or a part of it, as far as it goes.
+
+use std::time::Duration;
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use futures::StreamExt;
+use uuid::Uuid;
+
+use super::record::Record;
+use crate::connection::{ANSWER_TIMEOUT, Connection};
+use crate::subscription::raw;
+use crate::topology::PARKED_STREAM;
+
+/// Messages asked for at once.
+const BATCH: usize = 256;
+
+/// The server forgets the consumer when nobody asks for this long.
+const INACTIVE_THRESHOLD: Duration = Duration::from_mins(1);
+
+/// Reads what matches a filter, from a place on.
+pub(super) struct Follower {
+    jetstream: Context,
+    filter: String,
+    /// The last sequence that was read.
+    read: u64,
+    consumer: Option<PullConsumer>,
+    consumer_sequence: u64,
+}
+
+impl Follower {
+    /// What matches `filter` behind sequence `after`.
+    pub(super) fn new(connection: &Connection, filter: String, after: u64) -> Self {
+        Self {
+            jetstream: connection.jetstream().clone(),
+            filter,
+            read: after,
+            consumer: None,
+            consumer_sequence: 0,
+        }
+    }
+
+    /// Everything that was there when this was called, behind what was read before. What came
+    /// before an error is not read again.
+    pub(super) async fn catch_up(
+        &mut self,
+        take: &mut (impl FnMut(Record) + Send),
+    ) -> Result<(), async_nats::Error> {
+        self.consumer = None;
+        let (consumer, mut pending) = self.begin().await?;
+        while pending > 0 {
+            let before = self.consumer_sequence;
+            self.fetch(&consumer, take).await?;
+            let got = self.consumer_sequence - before;
+            if got == 0 {
+                return Err(format!("{pending} records of {PARKED_STREAM} did not come").into());
+            }
+            pending = pending.saturating_sub(got);
+        }
+        self.consumer = Some(consumer);
+        Ok(())
+    }
+
+    /// What came since; cheap. A consumer that is gone is made anew.
+    pub(super) async fn poll(
+        &mut self,
+        take: &mut (impl FnMut(Record) + Send),
+    ) -> Result<(), async_nats::Error> {
+        let Some(consumer) = self.consumer.take() else {
+            return self.catch_up(take).await;
+        };
+        self.fetch(&consumer, take).await?;
+        self.consumer = Some(consumer);
+        Ok(())
+    }
+
+    async fn begin(&mut self) -> Result<(PullConsumer, u64), async_nats::Error> {
+        let config = pull::Config {
+            name: Some(format!("parked-{}", Uuid::new_v4().simple())),
+            description: Some("reads what is parked".to_owned()),
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: self.read + 1,
+            },
+            filter_subject: self.filter.clone(),
+            ack_policy: AckPolicy::None,
+            inactive_threshold: INACTIVE_THRESHOLD,
+            memory_storage: true,
+            ..pull::Config::default()
+        };
+        let made = self
+            .jetstream
+            .create_consumer_on_stream(config, PARKED_STREAM);
+        let consumer: PullConsumer = made.await?;
+        let pending = consumer.cached_info().num_pending;
+        self.consumer_sequence = 0;
+        Ok((consumer, pending))
+    }
+
+    async fn fetch(
+        &mut self,
+        consumer: &PullConsumer,
+        take: &mut (impl FnMut(Record) + Send),
+    ) -> Result<(), async_nats::Error> {
+        let batch = consumer.fetch().max_messages(BATCH).messages();
+        let collected = async { Ok(batch.await?.collect::<Vec<_>>().await) };
+        let messages: Result<Vec<_>, async_nats::Error> =
+            tokio::time::timeout(ANSWER_TIMEOUT, collected).await?;
+        for message in messages? {
+            let message = message?;
+            let Some((raw, info)) = raw(&message) else {
+                return Err("a message without delivery information".into());
+            };
+            if info.consumer_sequence != self.consumer_sequence + 1 {
+                return Err("a delivery was lost".into());
+            }
+            self.consumer_sequence += 1;
+            self.read = info.stream_sequence;
+            let Some(record) = Record::read(&raw) else {
+                // Written by hand; one bad message must not stop a role.
+                let (position, subject) = (&raw.position, raw.subject);
+                tracing::error!(%position, subject, "no record of ours; it is left alone");
+                continue;
+            };
+            take(record);
+        }
+        Ok(())
+    }
+}

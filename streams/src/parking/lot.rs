@@ -1,0 +1,273 @@
+//! The parked keys of one subscription, as its role sees and changes them.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_nats::HeaderMap;
+use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use thiserror::Error;
+
+use super::follow::Follower;
+use super::keys::{Keys, ParkedKey, Waiting};
+use super::record::{Note, ParkedEvent, Record, What};
+use super::{all_of, subject};
+use crate::connection::Connection;
+use crate::topology::PARKED_STREAM;
+
+/// How often one record is decided on anew, because another process wrote in between or because
+/// an answer got lost.
+const TRIES: u32 = 5;
+
+/// Stream PARKED could not be read or written. Nothing was acknowledged because of it.
+#[derive(Debug, Error)]
+pub enum ParkingError {
+    /// It could not be read.
+    #[error("what is parked of {of} can't be read")]
+    Read {
+        /// The subscription or subject.
+        of: String,
+        /// What the client says.
+        #[source]
+        source: async_nats::Error,
+    },
+    /// It could not be written, or is not known to be.
+    #[error("{subject} could not be written")]
+    Write {
+        /// The subject.
+        subject: String,
+        /// What the client says.
+        #[source]
+        source: async_nats::Error,
+    },
+    /// A record that must be there is not.
+    #[error("{subject} has no event at {sequence}")]
+    Lost {
+        /// The subject.
+        subject: String,
+        /// The place in stream PARKED.
+        sequence: u64,
+    },
+    /// There is nothing parked under this key.
+    #[error("{subscription} has nothing parked under {key}")]
+    NotParked {
+        /// The subscription.
+        subscription: String,
+        /// The key.
+        key: String,
+    },
+}
+
+/// Where an event is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parked {
+    /// Set aside, now or before: acknowledge it.
+    Aside,
+    /// Its key is not parked (any more): handle it.
+    No,
+}
+
+/// The parked keys of one subscription.
+pub(crate) struct Lot {
+    connection: Connection,
+    subscription: String,
+    follower: tokio::sync::Mutex<Follower>,
+    keys: Mutex<Keys>,
+}
+
+impl Lot {
+    pub(crate) fn new(connection: &Connection, subscription: &str) -> Self {
+        let follower = Follower::new(connection, all_of(subscription), 0);
+        Self {
+            connection: connection.clone(),
+            subscription: subscription.to_owned(),
+            follower: tokio::sync::Mutex::new(follower),
+            keys: Mutex::default(),
+        }
+    }
+
+    /// Reads everything that is there now.
+    pub(crate) async fn catch_up(&self) -> Result<(), ParkingError> {
+        let mut follower = self.follower.lock().await;
+        let read = follower.catch_up(&mut |record| self.apply(record)).await;
+        self.count();
+        read.map_err(|source| self.unread(source))
+    }
+
+    /// Reads what came since, if anything did.
+    pub(crate) async fn poll(&self) -> Result<(), ParkingError> {
+        let mut follower = self.follower.lock().await;
+        let read = follower.poll(&mut |record| self.apply(record)).await;
+        self.count();
+        read.map_err(|source| self.unread(source))
+    }
+
+    /// Is there anything to know about an event at `sequence` before it is handled?
+    pub(crate) fn concerns(&self, key: &str, sequence: u64) -> bool {
+        let keys = self.keys();
+        let state = keys.get(&self.subscription, key);
+        state.is_some_and(|state| state.parked || state.has_taken(sequence))
+    }
+
+    /// Keys with another try due.
+    pub(crate) fn due(&self, now: DateTime<Utc>) -> Vec<String> {
+        let keys = self.keys();
+        let due = keys.parked().filter(|(_, _, state)| state.is_due(now));
+        due.map(|(_, key, _)| key.to_owned()).collect()
+    }
+
+    /// Sets `event` aside; with `only_behind`, only when something of its key is aside already.
+    pub(crate) async fn park(
+        &self,
+        key: &str,
+        event: &ParkedEvent,
+        only_behind: bool,
+    ) -> Result<Parked, ParkingError> {
+        let parked = self.decide(key, |state| {
+            if state.has_taken(event.position.sequence) {
+                return Decision::Already(Parked::Aside);
+            }
+            if only_behind && !state.parked {
+                return Decision::Already(Parked::No);
+            }
+            Decision::Write(What::Parked(event.clone()), Parked::Aside)
+        });
+        let parked = parked.await?;
+        self.count();
+        Ok(parked)
+    }
+
+    /// Begins with another try, unless another process has.
+    pub(crate) async fn claim(&self, key: &str) -> Result<bool, ParkingError> {
+        self.decide(key, |state| {
+            if state.is_due(Utc::now()) {
+                Decision::Write(What::Note(Note::Trying {}), true)
+            } else {
+                Decision::Already(false)
+            }
+        })
+        .await
+    }
+
+    /// What of the key is to be handled next; `None` = nothing, and that is recorded.
+    pub(crate) async fn next(
+        &self,
+        key: &str,
+    ) -> Result<Option<(Waiting, ParkedEvent)>, ParkingError> {
+        let first = self.decide(key, |state| match state.waiting.front() {
+            Some(first) => Decision::Already(Some(first.clone())),
+            None if state.parked => Decision::Write(What::Note(Note::Done {}), None),
+            None => Decision::Already(None),
+        });
+        let Some(first) = first.await? else {
+            self.count();
+            return Ok(None);
+        };
+        let event = self.read(key, first.sequence).await?;
+        Ok(Some((first, event)))
+    }
+
+    /// Records how the handling of the first waiting event ended.
+    pub(crate) async fn ended(&self, key: &str, note: Note) -> Result<(), ParkingError> {
+        self.decide(key, |_| Decision::Write(What::Note(note.clone()), ()))
+            .await
+    }
+
+    async fn read(&self, key: &str, sequence: u64) -> Result<ParkedEvent, ParkingError> {
+        let subject = subject(&self.subscription, key);
+        let mut found = None;
+        let mut reader = Follower::new(&self.connection, subject.clone(), sequence - 1);
+        let mut look = |record: Record| match record.what {
+            What::Parked(event) if record.sequence == sequence => found = Some(event),
+            What::Parked(_) | What::Note(_) => {}
+        };
+        let read = reader.catch_up(&mut look).await;
+        read.map_err(|source| self.unread(source))?;
+        found.ok_or(ParkingError::Lost { subject, sequence })
+    }
+
+    /// Writes what `decide` says, on condition that nobody wrote since; else reads on and asks
+    /// again.
+    async fn decide<T>(
+        &self,
+        key: &str,
+        decide: impl Fn(&ParkedKey) -> Decision<T>,
+    ) -> Result<T, ParkingError> {
+        let subject = subject(&self.subscription, key);
+        let mut tries = 0;
+        loop {
+            let state = self.keys().get(&self.subscription, key).cloned();
+            let state = state.unwrap_or_default();
+            let (what, value) = match decide(&state) {
+                Decision::Already(value) => return Ok(value),
+                Decision::Write(what, value) => (what, value),
+            };
+            let source = match self.write(&subject, &what, state.last).await {
+                Ok(sequence) => {
+                    self.apply(Record {
+                        sequence,
+                        at: Utc::now(),
+                        subscription: self.subscription.clone(),
+                        key: key.to_owned(),
+                        what,
+                    });
+                    return Ok(value);
+                }
+                Err(source) => source,
+            };
+            tries += 1;
+            if tries >= TRIES {
+                return Err(ParkingError::Write { subject, source });
+            }
+            // Another process was faster, or the answer got lost: what stands there tells.
+            self.poll().await?;
+        }
+    }
+
+    async fn write(&self, subject: &str, what: &What, last: u64) -> Result<u64, async_nats::Error> {
+        let (mut headers, body) = match what {
+            What::Parked(event) => (event.write(), event.payload.clone()),
+            What::Note(note) => (HeaderMap::new(), Bytes::from(serde_json::to_vec(note)?)),
+        };
+        headers.insert(NATS_EXPECTED_STREAM, PARKED_STREAM);
+        headers.insert(
+            NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+            last.to_string().as_str(),
+        );
+        let jetstream = self.connection.jetstream();
+        let sent = jetstream.publish_with_headers(subject.to_owned(), headers, body);
+        Ok(sent.await?.await?.sequence)
+    }
+
+    fn apply(&self, record: Record) {
+        if record.subscription == self.subscription {
+            self.keys().apply(record);
+        }
+    }
+
+    /// For dashboards and alarms.
+    #[expect(clippy::cast_precision_loss, reason = "nobody has 2^52 keys")]
+    fn count(&self) {
+        let count = self.keys().parked().count();
+        metrics::gauge!("streams_parked_keys", "durable" => self.subscription.clone())
+            .set(count as f64);
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        // A fold doesn't panic half-way.
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unread(&self, source: async_nats::Error) -> ParkingError {
+        ParkingError::Read {
+            of: self.subscription.clone(),
+            source,
+        }
+    }
+}
+
+/// What is to be done about a key as it is.
+enum Decision<T> {
+    Already(T),
+    Write(What, T),
+}
