@@ -25,7 +25,8 @@ static SHARED: OnceCell<App> = OnceCell::const_new();
 pub(crate) async fn shared() -> &'static App {
     SHARED
         .get_or_init(|| async {
-            remove_leftovers();
+            // Beside the tests: a disk can take minutes to forget a gigabyte.
+            std::thread::spawn(remove_leftovers);
             App::start(&folder("shared")).await
         })
         .await
@@ -59,6 +60,8 @@ fn remove_leftovers() {
 pub(crate) struct App {
     pub(crate) data: PathBuf,
     pub(crate) endpoints: Endpoints,
+    /// What `millrace up` was told besides the data folder.
+    args: Vec<String>,
     child: Child,
     spawner: Spawner,
 }
@@ -66,15 +69,22 @@ pub(crate) struct App {
 impl App {
     /// Starts `millrace up` on `data` and waits until it is ready.
     pub(crate) async fn start(data: &Path) -> Self {
+        Self::start_with(data, &[]).await
+    }
+
+    /// The same, with more arguments.
+    pub(crate) async fn start_with(data: &Path, args: &[&str]) -> Self {
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         // Made by `up` itself; what it prints goes beside it.
         std::fs::create_dir_all(data.parent().unwrap()).unwrap();
         let spawner = Spawner::start().unwrap();
         let log = data.with_extension("log");
-        let child = spawn_up(&spawner, data, &log).await;
+        let child = spawn_up(&spawner, data, &args, &log).await;
         let endpoints = ready(&child, &log).await;
         Self {
             data: data.to_owned(),
             endpoints,
+            args,
             child,
             spawner,
         }
@@ -89,6 +99,11 @@ impl App {
     pub(crate) fn operator(&self) -> Shop {
         let token = millrace::token::operator(&self.data).unwrap();
         self.shop().with_token(&token)
+    }
+
+    /// The read side alone, whose `/readyz` tells about the read models.
+    pub(crate) fn queries(&self) -> Shop {
+        Shop::new(&self.endpoints.query_api).unwrap()
     }
 
     /// A new customer, signed in.
@@ -193,7 +208,7 @@ impl App {
     /// Starts again on the same data, after [`App::kill`].
     pub(crate) async fn restart(&mut self) {
         let log = self.data.with_extension("log");
-        self.child = spawn_up(&self.spawner, &self.data, &log).await;
+        self.child = spawn_up(&self.spawner, &self.data, &self.args, &log).await;
         self.endpoints = ready(&self.child, &log).await;
     }
 
@@ -212,6 +227,8 @@ impl App {
             .args(args.iter().copied())
             .env("MILLRACE_NATS", &self.endpoints.nats)
             .env("MILLRACE_POSTGRES", &self.endpoints.postgres)
+            .env("MILLRACE_SMTP", &self.endpoints.smtp)
+            .env("MILLRACE_PAYMENTS", &self.endpoints.payments)
             .env("MILLRACE_JWT_KEYS", self.data.join("keys/jwt"));
         for (name, value) in secrets.iter() {
             spec = spec.env(name, value);
@@ -258,12 +275,13 @@ pub(crate) fn program() -> &'static str {
     env!("CARGO_BIN_EXE_millrace")
 }
 
-async fn spawn_up(spawner: &Spawner, data: &Path, log: &Path) -> Child {
+async fn spawn_up(spawner: &Spawner, data: &Path, args: &[String], log: &Path) -> Child {
     // What an earlier start printed is no news.
     let _ = std::fs::remove_file(log);
     let mut spec = Spec::new(program())
         .args(["up", "--json", "--free-ports", "--port", "0", "--data"])
-        .args([data]);
+        .args([data])
+        .args(args);
     spec.log = Some(log.to_owned());
     spawner
         .spawn(&Launcher::new(program()), &spec)

@@ -1,11 +1,12 @@
 //! `millrace up`: the whole shop on this machine, behind one entry.
 
+mod args;
+
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
-use clap::Args;
 use devstack::launch::Launcher;
 use devstack::{Options, Ports, Reserved, Stack, Sync};
 use edge::auth::KeySet;
@@ -17,63 +18,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use args::{UpArgs, Worker};
+
 use crate::roles;
 use crate::settings::{Source, nats_password_variable};
 use crate::{entry, provision};
 
 /// Where the keys of access tokens are, below the data folder.
 pub const JWT_KEYS: &str = "keys/jwt";
-
-/// Where the entry listens when nobody says otherwise.
-const ENTRY_PORT: u16 = 8080;
-
-/// Settings of `millrace up`.
-#[derive(Debug, Clone, Args)]
-pub struct UpArgs {
-    /// Where everything is kept; made when missing.
-    #[arg(long, env = "MILLRACE_DATA", default_value = ".millrace")]
-    pub data: PathBuf,
-    /// The entry's port; another one is chosen, and printed, when it is taken. 0 = any.
-    #[arg(long, env = "MILLRACE_PORT", default_value_t = ENTRY_PORT)]
-    pub port: u16,
-    /// Remove what earlier runs left first.
-    #[arg(long)]
-    pub fresh: bool,
-    /// Print one line of JSON when ready, instead of words.
-    #[arg(long)]
-    pub json: bool,
-    /// When NATS syncs to disk: `always`, or an interval like `2m` (then a power cut loses
-    /// acknowledged events).
-    #[arg(long, env = "MILLRACE_NATS_SYNC", default_value = "always")]
-    pub sync: String,
-    /// Choose any free port for every server, instead of the usual ones.
-    #[arg(long)]
-    pub free_ports: bool,
-}
-
-impl UpArgs {
-    /// On `data` and the usual ports, for a program that does the talking itself.
-    pub fn quiet(data: PathBuf) -> Self {
-        Self {
-            data,
-            port: ENTRY_PORT,
-            fresh: false,
-            json: true,
-            sync: "always".to_owned(),
-            free_ports: false,
-        }
-    }
-
-    /// The same on any free ports, to run beside others.
-    #[must_use]
-    pub fn on_free_ports(self) -> Self {
-        Self {
-            port: 0,
-            free_ports: true,
-            ..self
-        }
-    }
-}
 
 /// Where a running stack can be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,6 +42,8 @@ pub struct Endpoints {
     pub postgres: String,
     /// The mail sink's page and `/messages`.
     pub mail: String,
+    /// Where the mail sink takes mails, `host:port`.
+    pub smtp: String,
     /// The payment simulator's page and `/ledger`.
     pub payments: String,
 }
@@ -208,18 +162,21 @@ pub async fn start(args: &UpArgs) -> anyhow::Result<Running> {
         nats: servers.nats.clone(),
         postgres,
         mail: servers.mail.clone(),
+        smtp: servers.smtp.to_string(),
         payments: servers.payments.clone(),
     };
     let start = Start {
         source,
+        args,
         endpoints: &endpoints,
-        smtp: servers.smtp.to_string(),
         keys,
         shutdown: CancellationToken::new(),
     };
     let mut roles = JoinSet::new();
     start.apis(&mut roles, [entry, commands, queries]).await?;
-    start.workers(&mut roles).await?;
+    for worker in args.workers() {
+        start.worker(&mut roles, worker).await?;
+    }
     let shutdown = start.shutdown;
     stack.announce(&endpoints.entry)?;
     std::fs::write(
@@ -238,8 +195,8 @@ pub async fn start(args: &UpArgs) -> anyhow::Result<Running> {
 /// the permissions of production are exercised on a laptop too.
 struct Start<'a> {
     source: Source<'a>,
+    args: &'a UpArgs,
     endpoints: &'a Endpoints,
-    smtp: String,
     keys: KeySet,
     shutdown: CancellationToken,
 }
@@ -287,38 +244,34 @@ impl Start<'_> {
         Ok(())
     }
 
-    async fn workers(&self, roles: &mut Roles) -> anyhow::Result<()> {
-        let logins = self
-            .source
-            .logins(&self.endpoints.postgres, Access::Writer)?;
-        let connection = self.connect("projector").await?;
-        let config: projections::projector::Config = roles::defaults();
+    async fn worker(&self, roles: &mut Roles, worker: Worker) -> anyhow::Result<()> {
+        let name = worker.role();
+        let connection = self.connect(name).await?;
         let stop = self.shutdown.clone();
-        spawn(
-            roles,
-            "projector",
-            projections::projector::run(config, connection, logins, stop),
-        );
-
-        let connection = self.connect("saga").await?;
-        let config: sagas::Config = roles::defaults();
-        spawn(
-            roles,
-            "saga",
-            sagas::run(config, connection, self.shutdown.clone()),
-        );
-
-        let connection = self.connect("reactor").await?;
-        let mut config: reactors::Config = roles::defaults();
-        config.provider.url.clone_from(&self.endpoints.payments);
-        config.provider.secret_key = self.source.get(devstack::secrets::PAYMENT_SECRET_KEY)?;
-        config.smtp.smtp.clone_from(&self.smtp);
-        let keys = streams::keys::Keys::new(&connection, self.source.master_key()?);
-        spawn(
-            roles,
-            "reactor",
-            reactors::run(config, connection, keys, self.shutdown.clone()),
-        );
+        match worker {
+            Worker::Projector => {
+                let postgres = &self.endpoints.postgres;
+                let logins = self.source.logins(postgres, Access::Writer)?;
+                let config: projections::projector::Config = roles::defaults();
+                let run = projections::projector::run(config, connection, logins, stop);
+                spawn(roles, name, run);
+            }
+            Worker::Saga => {
+                let config: sagas::Config = roles::defaults();
+                spawn(roles, name, sagas::run(config, connection, stop));
+            }
+            Worker::Reactor => {
+                let mut config: reactors::Config = roles::defaults();
+                config.provider.url.clone_from(&self.endpoints.payments);
+                config.provider.secret_key =
+                    self.source.get(devstack::secrets::PAYMENT_SECRET_KEY)?;
+                config.provider.timeout_ms = self.args.payment_timeout_ms;
+                config.smtp.smtp.clone_from(&self.endpoints.smtp);
+                config.smtp.mail_timeout_ms = self.args.mail_timeout_ms;
+                let keys = streams::keys::Keys::new(&connection, self.source.master_key()?);
+                spawn(roles, name, reactors::run(config, connection, keys, stop));
+            }
+        }
         Ok(())
     }
 }

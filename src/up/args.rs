@@ -1,0 +1,101 @@
+//! What can be set about the local stack.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Where the entry listens when nobody says otherwise.
+const ENTRY_PORT: u16 = 8080;
+
+/// Longest wait for one answer of the payment provider or the mail server, in milliseconds: what
+/// the reactor on its own has as well.
+const OUTSIDE_TIMEOUT_MS: u64 = 10_000;
+
+/// Settings of `millrace up`.
+#[derive(Debug, Clone, Args)]
+pub struct UpArgs {
+    /// Where everything is kept; made when missing.
+    #[arg(long, env = "MILLRACE_DATA", default_value = ".millrace")]
+    pub data: PathBuf,
+    /// The entry's port; another one is chosen, and printed, when it is taken. 0 = any.
+    #[arg(long, env = "MILLRACE_PORT", default_value_t = ENTRY_PORT)]
+    pub port: u16,
+    /// Remove what earlier runs left first.
+    #[arg(long)]
+    pub fresh: bool,
+    /// Print one line of JSON when ready, instead of words.
+    #[arg(long)]
+    pub json: bool,
+    /// When NATS syncs to disk: `always`, or an interval like `2m` (then a power cut loses
+    /// acknowledged events).
+    #[arg(long, env = "MILLRACE_NATS_SYNC", default_value = "always")]
+    pub sync: String,
+    /// Choose any free port for every server, instead of the usual ones.
+    #[arg(long)]
+    pub free_ports: bool,
+    /// Workers not to start, separated by commas: run them on their own beside this, in a
+    /// debugger or several at a time (`millrace saga`).
+    #[arg(long, value_delimiter = ',', value_name = "WORKER")]
+    pub without: Vec<Worker>,
+    /// Longest wait for one answer of the payment provider, in milliseconds.
+    #[arg(long, env = "MILLRACE_PAYMENT_TIMEOUT_MS", default_value_t = OUTSIDE_TIMEOUT_MS)]
+    pub payment_timeout_ms: u64,
+    /// Longest wait for the mail server, in milliseconds.
+    #[arg(long, env = "MILLRACE_MAIL_TIMEOUT_MS", default_value_t = OUTSIDE_TIMEOUT_MS)]
+    pub mail_timeout_ms: u64,
+}
+
+/// A role that no client talks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Worker {
+    /// Keeps the read models up to date.
+    Projector,
+    /// Runs the checkout.
+    Saga,
+    /// Talks to the payment provider and the mail server.
+    Reactor,
+}
+
+impl Worker {
+    /// The role's name, which is also that of its NATS user.
+    pub fn role(self) -> &'static str {
+        match self {
+            Self::Projector => "projector",
+            Self::Saga => "saga",
+            Self::Reactor => "reactor",
+        }
+    }
+}
+
+impl UpArgs {
+    /// On `data` and the usual ports, for a program that does the talking itself.
+    pub fn quiet(data: PathBuf) -> Self {
+        Self {
+            data,
+            port: ENTRY_PORT,
+            fresh: false,
+            json: true,
+            sync: "always".to_owned(),
+            free_ports: false,
+            without: Vec::new(),
+            payment_timeout_ms: OUTSIDE_TIMEOUT_MS,
+            mail_timeout_ms: OUTSIDE_TIMEOUT_MS,
+        }
+    }
+
+    /// The same on any free ports, to run beside others.
+    #[must_use]
+    pub fn on_free_ports(self) -> Self {
+        Self {
+            port: 0,
+            free_ports: true,
+            ..self
+        }
+    }
+
+    /// The workers to start, in the order in which events reach them.
+    pub(super) fn workers(&self) -> impl Iterator<Item = Worker> {
+        let all = Worker::value_variants().iter().copied();
+        all.filter(|worker| !self.without.contains(worker))
+    }
+}

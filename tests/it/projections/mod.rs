@@ -1,0 +1,136 @@
+//! The read models on real servers: what is written is read, by those who may, and whatever happens
+//! on the way the rows are the fold of their events.
+
+mod history;
+mod outages;
+
+use futures::future::join_all;
+use postgres_es::PostgresViewRepository;
+use projections::{Access, Login, ProductCard, ViewSpec};
+use serde_json::json;
+use sqlx::postgres::PgPoolOptions;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, NoTls};
+
+use cqrs_es::persist::ViewRepository;
+use product::Product;
+
+use crate::app::{App, shared};
+use crate::servers::sql;
+
+/// Writes that are read back at once, in all.
+const ROUNDS: usize = 300;
+
+/// How many at the same time.
+const WRITERS: usize = 3;
+
+/// One view in one snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Rows {
+    /// How far it has come.
+    position: u64,
+    /// Id, version, payload as it was written.
+    rows: Vec<(String, i64, String)>,
+}
+
+impl Rows {
+    async fn read(client: &Client, view: &ViewSpec) -> Self {
+        let statement = format!(
+            "select at.position, row.view_id, row.version, row.payload::text \
+             from view_position at left join {} row on true where at.view = $1 order by row.view_id",
+            view.name
+        );
+        let found = client.query(&statement, &[&view.name]).await.unwrap();
+        let rows = found.iter().filter_map(|row| {
+            let id: Option<String> = row.get(1);
+            id.map(|id| (id, row.get(2), row.get(3)))
+        });
+        Self {
+            position: u64::try_from(found[0].get::<_, i64>(0)).unwrap(),
+            rows: rows.collect(),
+        }
+    }
+}
+
+/// The login of a context's role in a running stack.
+fn login(app: &App, context: &str, access: Access) -> Login {
+    let secrets = devstack::Secrets::load_or_create(&app.data).unwrap();
+    let password = secrets.get(&access.password_variable(context)).unwrap();
+    Login::context(&app.endpoints.postgres, context, access, password).unwrap()
+}
+
+#[tokio::test]
+async fn a_row_is_what_postgres_es_reads() {
+    let app = shared().await;
+    let sku = app.product(1).await;
+    let path = format!("/v1/products/{sku}");
+    let shown = app.operator().get(&path).await.unwrap().success().unwrap();
+    let reader = login(app, "product", Access::Reader);
+    let pool = PgPoolOptions::new().max_connections(1);
+    let pool = pool.connect_with(reader.options()).await.unwrap();
+    let cards: PostgresViewRepository<ProductCard, Product> = projections::repository(pool);
+    let (card, context) = cards.load_with_context(&sku).await.unwrap().unwrap();
+    assert_eq!(serde_json::to_value(&card).unwrap(), shown.body);
+    assert_eq!(context.view_instance_id, sku);
+    assert_eq!(context.version, 2);
+    assert!(cards.load("no-such-sku").await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_written_is_read_at_once_every_time() {
+    let app = shared().await;
+    join_all((0..WRITERS).map(|_| async {
+        let (sku, shop) = (app.product(0).await, app.operator());
+        let receive = format!("/v1/inventory/{sku}/receive");
+        for round in 1..=ROUNDS / WRITERS {
+            let written = shop
+                .post(&receive, &json!({ "quantity": 1 }))
+                .await
+                .unwrap();
+            let written = written.success().unwrap();
+            let token = written.header("Consistency-Token").unwrap();
+            let path = format!("/v1/inventory/{sku}");
+            let read = shop.get_after(&path, token).await.unwrap();
+            assert_eq!(read.status.as_u16(), 200, "round {round}: {}", read.body);
+            assert_eq!(read.body["on_hand"], round, "{}", read.body);
+        }
+    }))
+    .await;
+}
+
+#[tokio::test]
+async fn a_role_reaches_its_own_database_and_does_there_what_it_must() {
+    let app = shared().await;
+    for access in Access::ALL {
+        let own = login(app, "order", access);
+        let foreign = own.to_database("millrace_payment");
+        let refused = foreign.config("test").connect(NoTls).await.err().unwrap();
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
+        let client = sql(&own).await;
+        client
+            .query("select * from order_summary limit 1", &[])
+            .await
+            .unwrap();
+        let mut refused = vec![
+            "delete from order_summary",
+            "truncate order_summary",
+            "delete from view_position",
+            "create table mine (id text)",
+            "alter table order_summary add column mine text",
+            "select * from pg_authid",
+        ];
+        if access == Access::Reader {
+            refused.extend([
+                "insert into order_summary (view_id, version, payload) values ('x', 1, '{}')",
+                "update order_summary set version = version",
+                "update view_position set position = position",
+            ]);
+        }
+        for statement in refused {
+            let error = client.batch_execute(statement).await.err();
+            let code = error.as_ref().and_then(tokio_postgres::Error::code);
+            let denied = [Some(&SqlState::INSUFFICIENT_PRIVILEGE)];
+            assert!(denied.contains(&code), "{access:?}: {statement}: {error:?}");
+        }
+    }
+}

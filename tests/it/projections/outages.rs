@@ -1,0 +1,350 @@
+//! Servers that die, and logs that are no longer what they were.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use devstack::launch::Child;
+use futures::future::join_all;
+use inventory::{InventoryCommand, StockItem};
+use kernel::Money;
+use millrace::client::Shop;
+use product::{Product, ProductCommand};
+use projections::{PRODUCT_CARD, STOCK_LEVEL, ViewSpec};
+use serde_json::{Value, json};
+use streams::{CommandMeta, Connection, Executed, Streams};
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use super::Rows;
+use crate::app::PATIENCE;
+use crate::servers::Servers;
+
+/// Between two looks at a level.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The position row of one view.
+#[derive(Debug)]
+struct Mark {
+    position: i64,
+    updated_at: DateTime<Utc>,
+    failed_position: Option<i64>,
+    last_error: Option<String>,
+}
+
+async fn mark(client: &Client, view: &ViewSpec) -> Mark {
+    let statement = "select position, updated_at, failed_position, last_error \
+                     from view_position where view = $1";
+    let row = client.query_one(statement, &[&view.name]).await.unwrap();
+    Mark {
+        position: row.get(0),
+        updated_at: row.get(1),
+        failed_position: row.get(2),
+        last_error: row.get(3),
+    }
+}
+
+/// Waits until the position row of `view` is as wanted.
+async fn until(client: &Client, view: &ViewSpec, wanted: impl Fn(&Mark) -> bool) -> Mark {
+    let started = Instant::now();
+    loop {
+        let mark = mark(client, view).await;
+        if wanted(&mark) {
+            return mark;
+        }
+        assert!(started.elapsed() < PATIENCE, "{view:?} is at {mark:?}");
+        sleep(LOOK).await;
+    }
+}
+
+/// What `/readyz` says of `view`.
+async fn told(queries: &Shop, view: &ViewSpec) -> Value {
+    let ready = queries.get("/readyz").await.unwrap();
+    let views = ready.body["views"].as_array().unwrap();
+    let found = views.iter().find(|told| told["view"] == view.name);
+    found.unwrap().clone()
+}
+
+fn meta() -> CommandMeta {
+    CommandMeta::new(Uuid::new_v4(), Utc::now(), "operator:test")
+}
+
+async fn product(streams: &Streams, sku: &str, command: ProductCommand) -> Executed<Product> {
+    let id = sku.parse().unwrap();
+    streams
+        .execute::<Product>(&id, command, &meta())
+        .await
+        .unwrap()
+}
+
+/// Two events.
+async fn publish(streams: &Streams, sku: &str) {
+    let create = ProductCommand::CreateProduct {
+        title: sku.parse().unwrap(),
+        description: "As good as they come.".parse().unwrap(),
+        category: "Mill shop".parse().unwrap(),
+        price: Money::new(1_299, "EUR".parse().unwrap()),
+    };
+    product(streams, sku, create).await;
+    product(streams, sku, ProductCommand::PublishProduct {}).await;
+}
+
+/// One event.
+async fn stock(streams: &Streams, sku: &str, command: InventoryCommand) {
+    let id = sku.parse().unwrap();
+    let done = streams.execute::<StockItem>(&id, command, &meta()).await;
+    done.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_kill_of_nats_nothing_is_taken_in_twice() {
+    let servers = Servers::start("nats-kill").await;
+    let projector = servers.role(&["projector"]).await;
+    let streams = servers.streams().await;
+    let sql = servers.sql("millrace_product").await;
+    for sku in ["A", "B", "C"] {
+        publish(&streams, sku).await;
+    }
+    until(&sql, &PRODUCT_CARD, |mark| mark.position == 6).await;
+    for round in 1..=3_i64 {
+        let before = Versions::read(&sql).await;
+        let idle = mark(&sql, &PRODUCT_CARD).await;
+        let nats = servers.stack.nats().unwrap();
+        nats.kill().await.unwrap();
+        nats.restart().await.unwrap();
+        let price = Money::new(1_300 + round, "EUR".parse().unwrap());
+        let command = ProductCommand::SetPrice { price };
+        again_and_again(&streams, "A", command).await;
+        let mark = until(&sql, &PRODUCT_CARD, |mark| mark.position == 6 + round).await;
+        assert!(mark.updated_at > idle.updated_at && mark.last_error.is_none());
+        let after = Versions::read(&sql).await;
+        assert_eq!(after.0[1..], before.0[1..], "B and C were written again");
+        assert_eq!(after.0[0].1, 2 + round);
+    }
+    assert!(projector.exited().is_none());
+}
+
+/// Id, version and the transaction that wrote it, of every product.
+struct Versions(Vec<(String, i64, String)>);
+
+impl Versions {
+    async fn read(client: &Client) -> Self {
+        let statement = "select view_id, version, xmin::text from product_card order by view_id";
+        let rows = client.query(statement, &[]).await.unwrap();
+        let rows = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2)));
+        Self(rows.collect())
+    }
+}
+
+/// Tries one command until it is in the log: the server was away.
+async fn again_and_again(streams: &Streams, sku: &str, command: ProductCommand) {
+    let (id, meta, started) = (sku.parse().unwrap(), meta(), Instant::now());
+    loop {
+        let done = streams
+            .execute::<Product>(&id, command.clone(), &meta)
+            .await;
+        let Err(error) = done else { return };
+        assert!(started.elapsed() < PATIENCE, "{error}");
+        sleep(LOOK).await;
+    }
+}
+
+/// Everything that a test of a changed log looks at.
+struct Watched {
+    servers: Servers,
+    streams: Streams,
+    admin: Connection,
+    queries: Shop,
+    sql: Client,
+    /// The projector, the query API.
+    roles: Vec<Child>,
+}
+
+impl Watched {
+    async fn start(name: &str) -> Self {
+        let servers = Servers::start(name).await;
+        let projector = servers.role(&["projector"]).await;
+        let (queries, child) = servers.api("query-api").await;
+        Self {
+            streams: servers.streams().await,
+            admin: servers.connect("provision").await,
+            sql: servers.sql("millrace_product").await,
+            roles: vec![projector, child],
+            queries,
+            servers,
+        }
+    }
+
+    async fn sql_of(&self, view: &ViewSpec) -> Client {
+        self.servers
+            .sql(&format!("millrace_{}", view.context))
+            .await
+    }
+
+    /// The view has stopped where it was, everybody can see it, and its rows are `before`.
+    async fn has_stopped(&self, view: &ViewSpec, before: &Rows, (at, why): (i64, &str)) {
+        let sql = self.sql_of(view).await;
+        let stopped = until(&sql, view, |mark| mark.last_error.is_some()).await;
+        assert_eq!(stopped.failed_position, Some(at), "{stopped:?}");
+        let said = stopped.last_error.unwrap_or_default();
+        assert!(said.contains(why), "{said}");
+        let told = told(&self.queries, view).await;
+        assert_eq!(told["stopped_at"], at, "{told}");
+        assert_eq!(told["position"], before.position, "{told}");
+        assert_eq!(&Rows::read(&sql, view).await, before);
+    }
+
+    /// Another context's view still takes events in.
+    async fn others_go_on(&self, sku: &str) {
+        let sql = self.sql_of(&STOCK_LEVEL).await;
+        let before = mark(&sql, &STOCK_LEVEL).await.position;
+        stock(&self.streams, sku, InventoryCommand::CreateStockItem {}).await;
+        until(&sql, &STOCK_LEVEL, |mark| mark.position == before + 1).await;
+        let told = told(&self.queries, &STOCK_LEVEL).await;
+        assert_eq!(told.get("stopped_at"), None, "{told}");
+    }
+
+    /// A new projector process sees it as well.
+    async fn restart_projector(&mut self) {
+        let old = self.roles.remove(0);
+        old.signaller()
+            .send(devstack::launch::Signal::KILL)
+            .unwrap();
+        old.wait().await;
+        let forget = "update view_position set failed_at = null, failed_position = null, \
+                      last_error = null";
+        self.sql.batch_execute(forget).await.unwrap();
+        self.roles
+            .insert(0, self.servers.role(&["projector"]).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poison_event_stops_its_view_and_no_other() {
+    let mut shop = Watched::start("poison").await;
+    publish(&shop.streams, "A").await;
+    until(&shop.sql, &PRODUCT_CARD, |mark| mark.position == 2).await;
+    let before = Rows::read(&shop.sql, &PRODUCT_CARD).await;
+    let mut headers = async_nats::HeaderMap::new();
+    for (name, value) in [
+        ("ce-id", Uuid::new_v4().to_string()),
+        ("ce-specversion", "1.0".to_owned()),
+        ("ce-type", "millrace.product_teleported.v1".to_owned()),
+        ("ce-source", "/millrace/product".to_owned()),
+        ("ce-subject", "A".to_owned()),
+        ("ce-time", "2026-08-01T12:00:00Z".to_owned()),
+        ("ce-version", "3".to_owned()),
+        ("ce-commandid", Uuid::new_v4().to_string()),
+        ("ce-actor", "operator:test".to_owned()),
+        ("content-type", "application/json".to_owned()),
+    ] {
+        headers.insert(name, value);
+    }
+    let subject = "event.product.A";
+    let body = Bytes::from_static(b"{}");
+    let js = shop.admin.jetstream();
+    let stored = js.publish_with_headers(subject, headers, body).await;
+    assert_eq!(stored.unwrap().await.unwrap().sequence, 3);
+    shop.has_stopped(&PRODUCT_CARD, &before, (3, "product_teleported"))
+        .await;
+    // What comes behind it is not skipped to.
+    publish(&shop.streams, "B").await;
+    shop.others_go_on("A").await;
+    shop.has_stopped(&PRODUCT_CARD, &before, (3, "product_teleported"))
+        .await;
+    shop.restart_projector().await;
+    shop.has_stopped(&PRODUCT_CARD, &before, (3, "product_teleported"))
+        .await;
+    shop.others_go_on("B").await;
+    // What is no event at all stops its view too.
+    let sql = shop.sql_of(&STOCK_LEVEL).await;
+    let before = Rows::read(&sql, &STOCK_LEVEL).await;
+    let js = shop.admin.jetstream();
+    let garbage = Bytes::from_static(b"\xff not JSON");
+    let stored = js.publish("event.inventory.A", garbage).await.unwrap();
+    assert_eq!(stored.await.unwrap().sequence, 3);
+    shop.has_stopped(&STOCK_LEVEL, &before, (3, "ce-")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_made_anew_stops_its_view_and_changes_no_row() {
+    let mut shop = Watched::start("anew").await;
+    publish(&shop.streams, "A").await;
+    publish(&shop.streams, "B").await;
+    until(&shop.sql, &PRODUCT_CARD, |mark| mark.position == 4).await;
+    let before = Rows::read(&shop.sql, &PRODUCT_CARD).await;
+    let js = shop.admin.jetstream();
+    js.delete_stream("PRODUCT").await.unwrap();
+    shop.servers.provision().await;
+    // Another history, shorter at first, then longer than what the view has seen.
+    let streams = shop.servers.streams().await;
+    publish(&streams, "C").await;
+    shop.has_stopped(&PRODUCT_CARD, &before, (4, "restored"))
+        .await;
+    publish(&streams, "D").await;
+    publish(&streams, "E").await;
+    shop.restart_projector().await;
+    shop.has_stopped(&PRODUCT_CARD, &before, (4, "restored"))
+        .await;
+    shop.others_go_on("A").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_postgres_is_dead_writes_go_on_and_then_the_views_catch_up() {
+    let servers = Servers::start("postgres-kill").await;
+    let projector = servers.role(&["projector"]).await;
+    let ((writes, _commands), (reads, _queries)) =
+        tokio::join!(servers.api("command-api"), servers.api("query-api"));
+    let sku = "TEA-1";
+    writes.stock_product(sku, "Tea", 500, 1).await.unwrap();
+    let path = format!("/v1/inventory/{sku}");
+    let is = |on_hand: u64| move |stock: &Value| stock["on_hand"] == on_hand;
+    reads
+        .wait_for("the stock", &path, PATIENCE, is(1))
+        .await
+        .unwrap();
+
+    let postgres = servers.stack.postgres().unwrap();
+    postgres.kill().await.unwrap();
+    let receive = format!("{path}/receive");
+    let mut token = String::new();
+    let body = json!({ "quantity": 1 });
+    for written in join_all((0..10).map(|_| writes.post(&receive, &body))).await {
+        let written = written.unwrap().success().unwrap();
+        let new = written.header("Consistency-Token").unwrap().to_owned();
+        token = if later(&new, &token) { new } else { token };
+    }
+    for _ in 0..10 {
+        let refused = reads.get(&path).await.unwrap();
+        assert_eq!(refused.status.as_u16(), 503, "{}", refused.body);
+        assert_eq!(refused.body["code"], "unavailable", "{}", refused.body);
+        assert!(refused.header("Retry-After").is_some());
+    }
+    let health = reads.get("/readyz").await.unwrap();
+    assert_eq!(health.status.as_u16(), 503, "{}", health.body);
+    assert_eq!(health.body["checks"]["postgres.inventory"], "away");
+
+    postgres.restart().await.unwrap();
+    let started = Instant::now();
+    loop {
+        let read = reads.get_after(&path, &token).await.unwrap();
+        if read.status.as_u16() == 200 {
+            assert_eq!(read.body["on_hand"], 11, "{}", read.body);
+            break;
+        }
+        assert_eq!(read.status.as_u16(), 503, "{}", read.body);
+        assert!(started.elapsed() < PATIENCE, "{}", read.body);
+        sleep(LOOK).await;
+    }
+    assert!(projector.exited().is_none());
+}
+
+/// Is one position of a stream behind the other?
+fn later(one: &str, other: &str) -> bool {
+    let sequence = |token: &str| -> u64 {
+        let sequence = token.rsplit(':').next().unwrap_or_default();
+        sequence.parse().unwrap_or_default()
+    };
+    sequence(one) > sequence(other)
+}
