@@ -65,7 +65,7 @@ pub fn query_router(
     let api = query_api::Api::new(
         config,
         Reader::open(&databases, config.read),
-        connection.streams(Settings::default()),
+        connection.streams(Settings::reading()),
         Keys::new(connection, secrets.master_key()?),
         Verifier::new(token_keys),
     );

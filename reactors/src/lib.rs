@@ -104,7 +104,7 @@ pub async fn run(
     keys: Keys,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let streams = connection.streams(Settings::default());
+    let streams = connection.streams(Settings::reading());
     let recorder = recorder::Recorder::new(Bus::new(&connection));
     let payment = payment::PaymentReactor::new(
         streams.clone(),

@@ -34,7 +34,7 @@ pub(super) struct Teller {
 impl Teller {
     pub(super) async fn start(data: &Path, endpoints: &Endpoints) -> anyhow::Result<Self> {
         let connection = up::operator_connection(data, endpoints).await?;
-        let streams = connection.streams(Settings::default());
+        let streams = connection.streams(Settings::reading());
         let now = Instant::now();
         let told = std::sync::Arc::new(Mutex::new(Told {
             events: Vec::new(),

@@ -10,6 +10,7 @@
 //!   log           the seam: what a store must do ── jetstream, memory
 //!   resolve       appends until the outcome is known
 //!   store         Streams: load, execute, execute_together; a cqrs-es EventStore
+//!   snapshot      states beside the log; never trusted over it
 //!   topology      the one table of streams and durables; provision and check it
 //!   connection    one connection a role
 //!   subscription  events out: ordered from a position, durable with lanes
@@ -126,6 +127,7 @@ pub mod log;
 pub mod memory;
 pub mod parking;
 mod resolve;
+pub mod snapshot;
 pub mod store;
 pub mod subject;
 pub mod subscription;
@@ -135,7 +137,8 @@ pub mod topology;
 pub use connection::{ConnectError, ConnectOptions, Connection};
 pub use envelope::{CommandMeta, DecodeCause, DecodeError, EncodeError, RecordedEvent};
 pub use jetstream::JetStreamLog;
+pub use snapshot::{SnapshotCounts, Snapshots};
 pub use store::{
-    ExecuteAtError, ExecuteError, Executed, ExecutedTogether, LoadError, Loaded, Outcome, Settings,
-    Step, StepDone, Store, StoreContext, Streams, TogetherRefusal, step,
+    ExecuteAtError, ExecuteError, Executed, ExecutedTogether, LoadError, Loaded, Moment, Outcome,
+    Settings, Step, StepDone, Store, StoreContext, Streams, TogetherRefusal, step,
 };

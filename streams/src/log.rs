@@ -3,6 +3,7 @@
 //! Everything above it is shared, so what is tested in memory is what runs on JetStream.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use kernel::Position;
 use thiserror::Error;
@@ -78,6 +79,12 @@ pub trait Log: Send + Sync + 'static {
 
     /// The event at `position`, asked of the stream's leader.
     async fn event_at(&self, position: &Position) -> Result<Option<RecordedEvent>, ReadError>;
+
+    /// The snapshot at `subject`, if there is one. A replica may answer, and be late.
+    async fn snapshot(&self, subject: &str) -> Result<Option<Bytes>, BoxError>;
+
+    /// Puts a snapshot in the place of the one at `subject`.
+    async fn keep_snapshot(&self, subject: &str, bytes: Bytes) -> Result<(), BoxError>;
 
     /// What stream there is, asked of its leader.
     async fn state(&self, stream: &str) -> Result<StreamState, ReadError>;

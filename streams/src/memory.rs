@@ -51,6 +51,7 @@ pub enum FirstCheck {
 #[derive(Debug, Default)]
 pub struct MemoryLog {
     streams: Mutex<HashMap<String, Stream>>,
+    snapshots: Mutex<HashMap<String, Bytes>>,
     faults: Mutex<VecDeque<Fault>>,
     delayed: Mutex<Vec<Vec<NewEvent>>>,
     first_check: FirstCheck,
@@ -274,6 +275,15 @@ impl Log for MemoryLog {
             .get(&position.stream)
             .and_then(|s| s.event(position.clone()))
             .transpose()
+    }
+
+    async fn snapshot(&self, subject: &str) -> Result<Option<Bytes>, BoxError> {
+        Ok(lock(&self.snapshots).get(subject).cloned())
+    }
+
+    async fn keep_snapshot(&self, subject: &str, bytes: Bytes) -> Result<(), BoxError> {
+        lock(&self.snapshots).insert(subject.to_owned(), bytes);
+        Ok(())
     }
 
     async fn state(&self, stream: &str) -> Result<StreamState, ReadError> {

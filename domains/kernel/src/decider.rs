@@ -29,6 +29,11 @@ pub trait Decider:
     /// A secondary kind of aggregate of that context, as in `event.<context>.<kind>.<id>`.
     const KIND: Option<&'static str> = None;
 
+    /// Which meaning the state has. Raise it when the same events lead to another state than before,
+    /// or when a field means something else: snapshots of the old one are then left alone and made
+    /// again. A field or variant that was added, removed or renamed is noticed without it.
+    const STATE_REVISION: u32 = 1;
+
     /// What follows from `command` in this state. Empty = it is already true.
     ///
     /// # Errors

@@ -83,7 +83,7 @@ impl Session {
         }
         let stream = views.first().map(|v| v.spec.stream()).unwrap_or_default();
         let connects = connects(log);
-        let streams = log.streams(streams::Settings::default());
+        let streams = log.streams(streams::Settings::reading());
         let state = streams.stream_state(&stream).await;
         let state = state.map_err(|source| ProjectorError::Log {
             stream: stream.clone(),

@@ -9,6 +9,8 @@
 //!   proof        refusals and no-ops are about what the leader knows
 //!   together     several aggregates, all or none
 //!   conditional  only on the version that a command was made for
+//!   snapshots    a snapshot saves reading, and changes nothing
+//!   moments      an aggregate as it was
 //!   event_store  the same as cqrs-es sees it
 //!   lossy        answers and requests get lost; asks for a server
 //!   guard        the start-up check; asks for a server
@@ -29,10 +31,12 @@ pub mod conditional;
 pub mod event_store;
 pub mod guard;
 pub mod lossy;
+pub mod moments;
 pub mod proof;
 pub mod races;
 pub mod repetition;
 mod rig;
+pub mod snapshots;
 pub mod together;
 
 pub use rig::{InMemory, OnServer, Rig};
@@ -54,6 +58,8 @@ pub async fn all(rig: &dyn Rig) {
     repetition::all(rig).await;
     proof::all(rig).await;
     conditional::all(rig).await;
+    snapshots::all(rig).await;
+    moments::all(rig).await;
     together::all(rig).await;
     event_store::all(rig).await;
 }

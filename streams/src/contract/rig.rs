@@ -56,7 +56,7 @@ impl OnServer {
     /// Creates stream `ACCOUNT` on the server, if it isn't there.
     pub async fn open(options: ConnectOptions, replicas: usize) -> Self {
         let by_hand = Connection::open(&options).await.unwrap();
-        let topology = Topology::new(&[CONTEXT], &[]).only(&["ACCOUNT"]);
+        let topology = Topology::new(&[CONTEXT], &[]).only(&["ACCOUNT", "SNAPSHOTS"]);
         provision(&by_hand, &topology, replicas).await.unwrap();
         Self { options, by_hand }
     }

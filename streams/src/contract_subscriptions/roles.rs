@@ -18,7 +18,9 @@ use super::bench::{Bench, within};
 use crate::bus::{Answer, Ask, Bus, Host};
 use crate::connection::Connection;
 use crate::envelope::CommandMeta;
+use crate::jetstream::JetStreamLog;
 use crate::keys::{Keys, MasterKey};
+use crate::log::Log;
 use crate::parking::{Lot, Parked, ParkedEvent, Wish, ask, parked};
 use crate::store::Streams;
 use crate::subscription::{DurableLimits, RawMessage};
@@ -73,12 +75,41 @@ pub async fn each_role_can_do_its_work(
         let opened = keys(reader).open(&sealed, "name").await.unwrap();
         assert_eq!(opened.as_deref(), Some("Ada"));
     }
+    snapshots(roles).await;
     bind(&roles.saga, saga).await;
     bind(&roles.reactor, reactor).await;
     parking(&roles.saga, saga, &roles.operator).await;
     parking(&roles.reactor, reactor, &roles.operator).await;
     timers(&roles.saga).await;
     the_bus(roles).await;
+}
+
+/// Who writes a context writes its snapshots; who loads from it reads them.
+async fn snapshots(roles: &Roles) {
+    let state = Bytes::from_static(b"{}");
+    for (writer, context, readers) in [
+        (
+            &roles.command_api,
+            "payment",
+            vec![&roles.command_api, &roles.reactor, &roles.query_api],
+        ),
+        (
+            &roles.saga,
+            "checkout",
+            vec![&roles.saga, &roles.command_api, &roles.query_api],
+        ),
+    ] {
+        let subject = format!("snapshot.{context}.{}", Uuid::new_v4());
+        let kept = JetStreamLog::new(writer);
+        kept.keep_snapshot(&subject, state.clone()).await.unwrap();
+        for reader in readers {
+            let found = JetStreamLog::new(reader).snapshot(&subject).await;
+            assert_eq!(found.unwrap(), Some(state.clone()));
+            let nothing = format!("snapshot.{context}.{}", Uuid::new_v4());
+            let found = JetStreamLog::new(reader).snapshot(&nothing).await;
+            assert_eq!(found.unwrap(), None);
+        }
+    }
 }
 
 fn keys(connection: &Connection) -> Keys {
@@ -202,7 +233,7 @@ const ADMIN_ONLY: [&str; 9] = [
 ];
 
 /// What changes something, and belongs to some roles only.
-const WRITES: [&str; 12] = [
+const WRITES: [&str; 14] = [
     "event.order.o-1",
     "event.checkout.o-1",
     "key.0198c1d2-7a4b-7c31-9f5e-2b6c8d9e0f1a",
@@ -215,6 +246,8 @@ const WRITES: [&str; 12] = [
     "parked.mailer.n-1",
     "parked.mailer.n-1.asked",
     "parked.mailer.n-1.more",
+    "snapshot.order.o-1",
+    "snapshot.checkout.o-1",
 ];
 
 /// Reading what another role has parked.
@@ -232,12 +265,15 @@ const READS_PARKED: [(&str, &str); 5] = [
 /// No role can do more than its work. Every request here is one that the server would answer.
 pub async fn no_role_can_do_more(roles: &Roles) {
     let of = |role: &str| match role {
-        "command-api" => (&roles.command_api, vec!["event.order.o-1", WRITES[2]]),
+        "command-api" => (
+            &roles.command_api,
+            vec!["event.order.o-1", WRITES[2], WRITES[12]],
+        ),
         "query-api" => (&roles.query_api, vec![]),
         "projector" => (&roles.projector, vec![]),
         "saga" => (
             &roles.saga,
-            [1, 3, 5, 6, 7, 8].map(|index| WRITES[index]).to_vec(),
+            [1, 3, 5, 6, 7, 8, 13].map(|index| WRITES[index]).to_vec(),
         ),
         "reactor" => (&roles.reactor, vec!["command.order", WRITES[9]]),
         _ => (&roles.operator, vec![WRITES[10]]),
@@ -268,6 +304,13 @@ pub async fn no_role_can_do_more(roles: &Roles) {
     for role in ["projector", "operator"] {
         let subject = "$JS.API.STREAM.MSG.GET.KEYS";
         assert!(is_denied(of(role).0, subject).await, "{role} may read keys");
+    }
+    let subject = "$JS.API.DIRECT.GET.SNAPSHOTS.snapshot.order.o-1";
+    for role in ["saga", "reactor", "operator"] {
+        assert!(
+            is_denied(of(role).0, subject).await,
+            "{role} may read snapshots of orders"
+        );
     }
     nobody_hears_anothers_answers(roles).await;
 }

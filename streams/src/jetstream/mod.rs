@@ -4,6 +4,7 @@
 //!   append   one event = one publish with an expectation; several = one atomic batch
 //!   batch    ADR-50 by hand: what goes into which message
 //!   answer   what the server's answer to a publish means, by its number
+//!   snapshot the last message of a subject, replaced whole
 //!   load     batched direct get by exact subject; the leader's word
 //! ```
 
@@ -11,6 +12,7 @@ mod answer;
 mod append;
 mod batch;
 mod load;
+mod snapshot;
 
 use std::sync::Arc;
 
@@ -18,12 +20,13 @@ use async_nats::client::Client;
 use async_nats::connection::State;
 use async_nats::jetstream::Context;
 use async_trait::async_trait;
+use bytes::Bytes;
 use kernel::Position;
 use tokio::sync::Semaphore;
 
 use crate::connection::Connection;
 use crate::envelope::RecordedEvent;
-use crate::log::{AppendError, Appended, Log, NewEvent, Page, ReadError, StreamState};
+use crate::log::{AppendError, Appended, BoxError, Log, NewEvent, Page, ReadError, StreamState};
 use crate::resolve::{self, Budget};
 
 /// Appends that wait for their answer at once, over one connection. More wait their turn here,
@@ -92,6 +95,14 @@ impl Log for JetStreamLog {
 
     async fn event_at(&self, position: &Position) -> Result<Option<RecordedEvent>, ReadError> {
         load::event_at(self, position).await
+    }
+
+    async fn snapshot(&self, subject: &str) -> Result<Option<Bytes>, BoxError> {
+        snapshot::read(self, subject).await
+    }
+
+    async fn keep_snapshot(&self, subject: &str, bytes: Bytes) -> Result<(), BoxError> {
+        snapshot::write(self, subject, bytes).await
     }
 
     async fn state(&self, stream: &str) -> Result<StreamState, ReadError> {

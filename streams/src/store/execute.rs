@@ -180,9 +180,11 @@ impl<A: Decider> Work<'_, A> {
         let recent_max = self.streams.inner.settings.recent_commands_max;
         let (state, version) = {
             let mut known = held.lock();
+            let before = known.version;
             for (event, decided) in events.iter().zip(decided) {
                 known.take(event, decided, recent_max);
             }
+            self.streams.keep_snapshot(self.address, before, &known);
             (Arc::clone(&known.state), known.version)
         };
         self.streams.inner.cache.keep(&self.address.subject, held);

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kernel::Decider;
+use uuid::Uuid;
 
 use super::recent::Recent;
 use super::record::Basis;
@@ -15,6 +16,8 @@ pub(super) struct Known<A> {
     pub(super) version: u64,
     /// Stream sequence of its last event; 0 = none.
     pub(super) position: u64,
+    /// Id of its last event; nil = none.
+    pub(super) event_id: Uuid,
     pub(super) recent: Recent,
 }
 
@@ -25,6 +28,7 @@ impl<A: Decider> Known<A> {
             state: Arc::new(A::default()),
             version: 0,
             position: 0,
+            event_id: Uuid::nil(),
             recent: Recent::default(),
         }
     }
@@ -59,6 +63,7 @@ impl<A: Decider> Known<A> {
         Arc::make_mut(&mut self.state).evolve(decoded);
         self.version = event.version;
         self.position = event.position.sequence;
+        self.event_id = event.id;
         self.recent
             .note(event.command_id, event.position.sequence, recent_max);
     }

@@ -177,23 +177,6 @@ impl Streams {
         Err(behind())
     }
 
-    /// Folds everything after `known` into it, page by page.
-    pub(super) async fn read_on<A: Decider>(
-        &self,
-        address: &Address,
-        known: &mut Known<A>,
-    ) -> Result<(), ReadError> {
-        loop {
-            let page = self.page(address, known.position).await?;
-            for event in &page.events {
-                known.read(event, self.inner.settings.recent_commands_max)?;
-            }
-            if !page.more {
-                return Ok(());
-            }
-        }
-    }
-
     /// The next events of an aggregate. A page that says "more" holds at least one event.
     pub(super) async fn page(&self, address: &Address, after: u64) -> Result<Page, ReadError> {
         let max = self.inner.settings.load_page_events;

@@ -9,6 +9,7 @@
 //!   queue              commands of one aggregate wait for each other
 //!   recent             which commands were done lately, 16 bytes each
 //!   record             what was decided, as it will stand in the log
+//!   resume             from a snapshot on, up to now or to a moment
 //!   repetition         a command that was done before, answered from the log
 //!   event_store        the same as a cqrs-es EventStore
 //! ```
@@ -24,6 +25,7 @@ mod queue;
 mod recent;
 mod record;
 mod repetition;
+mod resume;
 mod settings;
 mod together;
 
@@ -32,6 +34,7 @@ pub use error::{ExecuteError, LoadError};
 pub use event_store::{Store, StoreContext};
 pub use execute::{Executed, Outcome};
 pub use load::Loaded;
+pub use resume::Moment;
 pub use settings::Settings;
 pub use together::{ExecutedTogether, Step, StepDone, TogetherRefusal, step};
 
@@ -42,6 +45,7 @@ use kernel::{Decider, Position};
 use crate::envelope::RecordedEvent;
 use crate::log::{AppendError, Appended, Log, NewEvent, StreamState};
 use crate::memory::MemoryLog;
+use crate::snapshot::Keeper;
 
 /// The event store. Cheap to clone; clones share cache and queues.
 #[derive(Clone)]
@@ -54,6 +58,7 @@ struct Inner {
     settings: Settings,
     cache: cache::Cache,
     queues: queue::Queues,
+    keeper: Keeper,
 }
 
 impl Streams {
@@ -62,6 +67,7 @@ impl Streams {
         let cache = cache::Cache::new(settings.cache_capacity);
         Self {
             inner: Arc::new(Inner {
+                keeper: Keeper::new(Arc::clone(&log)),
                 log,
                 settings,
                 cache,
@@ -78,6 +84,16 @@ impl Streams {
     /// This store as cqrs-es knows event stores.
     pub fn store<A: Decider>(&self) -> Store<A> {
         Store::new(self.clone())
+    }
+
+    /// Another store on the same log, with a cache of its own.
+    pub(crate) fn with_settings(&self, settings: Settings) -> Self {
+        Self::new(Arc::clone(&self.inner.log), settings)
+    }
+
+    /// What it stores into.
+    pub(crate) fn log(&self) -> &dyn Log {
+        self.inner.log.as_ref()
     }
 
     async fn append(&self, events: &[NewEvent]) -> Result<Appended, AppendError> {

@@ -29,6 +29,18 @@ impl Recent {
         }
     }
 
+    /// All of them, oldest first: half of the id, and where the first event stands.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (u64, u64)> {
+        let sequences = self.sequences.iter().copied();
+        self.tags.iter().copied().zip(sequences)
+    }
+
+    /// What [`Recent::entries`] gave.
+    pub(super) fn from_entries(entries: Vec<(u64, u64)>) -> Self {
+        let (tags, sequences) = entries.into_iter().unzip();
+        Self { tags, sequences }
+    }
+
     /// Where the first event of command `id` stands, as far as is remembered.
     pub(super) fn find(&self, id: Uuid) -> Option<u64> {
         let tag = tag(id);

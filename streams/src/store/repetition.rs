@@ -6,8 +6,9 @@ use kernel::Decider;
 use uuid::Uuid;
 
 use super::Streams;
-use super::held::{Held, Known};
+use super::held::Held;
 use super::load::{Address, position_of};
+use super::resume::Moment;
 use crate::envelope::{CommandMeta, RecordedEvent};
 use crate::log::ReadError;
 
@@ -102,14 +103,8 @@ impl Streams {
         address: &Address,
         position: u64,
     ) -> Result<(Arc<A>, u64), ReadError> {
-        let mut known = Known::<A>::new();
-        while known.position < position {
-            let page = self.page_towards(address, known.position, position).await?;
-            let until = |event: &&RecordedEvent| event.position.sequence <= position;
-            for event in page.events.iter().take_while(until) {
-                known.read(event, self.inner.settings.recent_commands_max)?;
-            }
-        }
+        let moment = Moment::Position(position);
+        let known = self.known_at::<A>(address, position, moment).await?;
         Ok((known.state, known.version))
     }
 }

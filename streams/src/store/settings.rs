@@ -1,5 +1,7 @@
 //! What a store may use.
 
+use crate::snapshot::Snapshots;
+
 /// Bounds of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -12,6 +14,18 @@ pub struct Settings {
     pub execute_attempts_max: u32,
     /// Events asked for at once while loading; 500.
     pub load_page_events: usize,
+    /// Snapshots: read, and written every 50 events.
+    pub snapshots: Snapshots,
+}
+
+impl Settings {
+    /// For a role that only reads: it starts from snapshots, and leaves writing them to others.
+    pub fn reading() -> Self {
+        Self {
+            snapshots: Snapshots::Read,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Settings {
@@ -21,6 +35,7 @@ impl Default for Settings {
             recent_commands_max: 1_000,
             execute_attempts_max: 5,
             load_page_events: 500,
+            snapshots: Snapshots::Every(50),
         }
     }
 }

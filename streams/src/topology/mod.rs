@@ -6,6 +6,7 @@
 //!   TIMERS         timer.sched.>  timer.due.>     what is due when
 //!   KEYS           key.>                          a key for each person; may delete
 //!   PARKED         parked.>                       what can't be handled, and its history
+//!   SNAPSHOTS      snapshot.>                     states of aggregates; all may be lost
 //! ```
 
 mod check;
@@ -18,5 +19,6 @@ pub use configure::provision;
 pub use error::{Difference, TopologyError};
 pub use spec::{
     ACK_WAIT, DurableSpec, EVENTS_DUPLICATE_WINDOW, KEYS_STREAM, MAX_ACK_PENDING, OnFailure,
-    PARKED_STREAM, PIN_TIMEOUT, PRIORITY_GROUP, StreamKind, StreamSpec, TIMERS_STREAM, Topology,
+    PARKED_STREAM, PIN_TIMEOUT, PRIORITY_GROUP, SNAPSHOTS_STREAM, StreamKind, StreamSpec,
+    TIMERS_STREAM, Topology,
 };

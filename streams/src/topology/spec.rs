@@ -17,6 +17,9 @@ pub const KEYS_STREAM: &str = "KEYS";
 /// The stream of what can't be handled.
 pub const PARKED_STREAM: &str = "PARKED";
 
+/// The stream of snapshots.
+pub const SNAPSHOTS_STREAM: &str = "SNAPSHOTS";
+
 /// How long an event stream remembers message ids. It only shortens a retry: what makes appends
 /// safe is the expectation, which holds for ever. Every id costs memory.
 pub const EVENTS_DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
@@ -51,6 +54,8 @@ pub enum StreamKind {
     Keys,
     /// What can't be handled, and what people did about it: nothing is ever deleted.
     Parked,
+    /// States of aggregates: one message of each subject, replaced whole; all of them may be lost.
+    Snapshots,
 }
 
 /// One stream.
@@ -98,6 +103,14 @@ impl StreamSpec {
         }
     }
 
+    fn snapshots() -> Self {
+        Self {
+            name: SNAPSHOTS_STREAM.to_owned(),
+            subjects: vec!["snapshot.>".to_owned()],
+            kind: StreamKind::Snapshots,
+        }
+    }
+
     /// The whole configuration, for `replicas` servers.
     pub fn config(&self, replicas: usize) -> Config {
         let events = self.kind == StreamKind::Events;
@@ -113,7 +126,7 @@ impl StreamSpec {
             discard: self.discard(),
             max_bytes: UNLIMITED,
             max_messages: UNLIMITED,
-            max_messages_per_subject: UNLIMITED,
+            max_messages_per_subject: self.per_subject(),
             // A timer that is due in a year must still be there: what is due carries its own age.
             max_age: Duration::ZERO,
             duplicate_window: EVENTS_DUPLICATE_WINDOW,
@@ -129,12 +142,21 @@ impl StreamSpec {
         }
     }
 
+    /// Only snapshots are replaced.
+    fn per_subject(&self) -> i64 {
+        if self.kind == StreamKind::Snapshots {
+            1
+        } else {
+            UNLIMITED
+        }
+    }
+
     /// A full stream refuses. The server wants `old` where there are schedules; without a limit
-    /// nothing is ever discarded there either.
+    /// nothing is ever discarded there either. A snapshot may go.
     fn discard(&self) -> DiscardPolicy {
         match self.kind {
             StreamKind::Events | StreamKind::Keys | StreamKind::Parked => DiscardPolicy::New,
-            StreamKind::Timers => DiscardPolicy::Old,
+            StreamKind::Timers | StreamKind::Snapshots => DiscardPolicy::Old,
         }
     }
 
@@ -142,6 +164,9 @@ impl StreamSpec {
         match self.kind {
             StreamKind::Events => "events; one exact subject per aggregate, kept for ever",
             StreamKind::Timers => "scheduled messages of the sagas",
+            StreamKind::Snapshots => {
+                "states of aggregates, one subject each; made again when they are lost"
+            }
             StreamKind::Keys => {
                 "wrapped keys, one subject per person; deleting one erases the person"
             }
@@ -224,6 +249,7 @@ impl Topology {
             StreamSpec::timers(),
             StreamSpec::keys(),
             StreamSpec::parked(),
+            StreamSpec::snapshots(),
         ]);
         Self {
             streams,

@@ -180,11 +180,18 @@ impl<A: Decider> Open for Opened<'_, A> {
 
     fn take(&self, events: Vec<RecordedEvent>) -> Result<StepDone, DecodeError> {
         let recent_max = self.work.streams.inner.settings.recent_commands_max;
-        for event in &events {
-            self.held
-                .lock()
-                .read(event, recent_max)
-                .inspect_err(|_| self.forget())?;
+        {
+            let mut known = self.held.lock();
+            let before = known.version;
+            for event in &events {
+                known
+                    .read(event, recent_max)
+                    .inspect_err(|_| self.forget())?;
+            }
+            let Work {
+                streams, address, ..
+            } = self.work;
+            streams.keep_snapshot(address, before, &known);
         }
         let cache = &self.work.streams.inner.cache;
         cache.keep(&self.work.address.subject, &self.held);
