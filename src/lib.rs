@@ -6,6 +6,9 @@
 //!   provision  streams, durables, databases and roles, with admin rights
 //!   up         every role in one process, on servers of its own, behind one entry
 //!   parked     what could not be handled, and what is to become of it
+//!   verify     is the log what it should be?
+//!   schema     event schemas: in the code, committed, and alive in the log
+//!   reach      where a tool that looks at the log finds it
 //!   demo       the main job, told as it happens
 //!   client     the shop with verbs, for demo, benchmarks and tests
 //! ```
@@ -16,7 +19,10 @@ pub mod demo;
 pub mod entry;
 pub mod parked;
 pub mod provision;
+pub mod reach;
 pub mod roles;
+pub mod schema;
 pub mod settings;
 pub mod token;
 pub mod up;
+pub mod verify;

@@ -17,6 +17,7 @@
 //!   bus           commands and questions between contexts
 //!   parking       what can't be handled is set aside with the later ones of its key
 //!   timers, keys  what is due when; a key for each person
+//!   verify        is the log what it should be?
 //!   contract      what every store must pass
 //! ```
 //!
@@ -133,6 +134,7 @@ pub mod subject;
 pub mod subscription;
 pub mod timers;
 pub mod topology;
+pub mod verify;
 
 pub use connection::{ConnectError, ConnectOptions, Connection};
 pub use envelope::{CommandMeta, DecodeCause, DecodeError, EncodeError, RecordedEvent};

@@ -26,3 +26,4 @@ mod servers;
 mod stale;
 mod store;
 mod stories;
+mod verify;

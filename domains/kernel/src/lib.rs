@@ -8,6 +8,7 @@
 //!   purpose    USER_EMAIL, …               what it is sealed for
 //!   decider    Decider, Refusal, Upcaster  the contract of an aggregate: decide and evolve
 //!   position   Position, ConsistencyToken  where in a stream
+//!   wire       decode                      the body of an event, brought forward
 //!   golden     check, no_other_files       test kit: what was written stays readable
 //! ```
 //!
@@ -21,6 +22,7 @@ mod position;
 pub mod purpose;
 mod sealed;
 mod text;
+pub mod wire;
 
 pub use decider::{Decider, Fact, Refusal, bridge};
 pub use id::{

@@ -1,9 +1,8 @@
 //! The body: an event's data without its tag, which stands in `ce-type`.
 
 use bytes::Bytes;
+use kernel::wire::{self, prefix};
 use kernel::{Decider, Fact};
-use serde::Deserialize;
-use serde_json::Value;
 
 use super::error::{DecodeCause, EncodeError};
 
@@ -29,73 +28,5 @@ pub(crate) fn decode<A: Decider>(
     schema_version: u32,
     data: &[u8],
 ) -> Result<A::Event, DecodeCause> {
-    let direct = tagged::<A>(event_type, data);
-    if let Ok(event) = &direct
-        && event.schema_version() == schema_version
-    {
-        return direct.map_err(|source| body(event_type, schema_version, source));
-    }
-    let (reached, upcast) = bring_forward::<A>(event_type, schema_version, data)
-        .map_err(|source| body(event_type, schema_version, source))?;
-    if reached == schema_version {
-        // No step forward: either the body is broken, or the version is not one of ours.
-        return match direct {
-            Err(source) => Err(body(event_type, schema_version, source)),
-            Ok(event) => Err(version(event_type, schema_version, &event)),
-        };
-    }
-    let event = A::Event::deserialize(serde_json::json!({ "type": event_type, "data": upcast }))
-        .map_err(|source| body(event_type, reached, source))?;
-    if event.schema_version() == reached {
-        Ok(event)
-    } else {
-        Err(version(event_type, schema_version, &event))
-    }
-}
-
-fn prefix(event_type: &str) -> String {
-    format!("{{\"type\":\"{event_type}\",\"data\":")
-}
-
-/// Reads tag and data as serde wrote them; the tag comes first, so nothing is buffered.
-fn tagged<A: Decider>(event_type: &str, data: &[u8]) -> Result<A::Event, serde_json::Error> {
-    let prefix = prefix(event_type);
-    let mut json = Vec::with_capacity(prefix.len() + data.len() + 1);
-    json.extend_from_slice(prefix.as_bytes());
-    json.extend_from_slice(data);
-    json.push(b'}');
-    serde_json::from_slice(&json)
-}
-
-/// Every step that the aggregate knows, one version at a time; each must lead upwards.
-fn bring_forward<A: Decider>(
-    event_type: &str,
-    schema_version: u32,
-    data: &[u8],
-) -> Result<(u32, Value), serde_json::Error> {
-    let mut version = schema_version;
-    let mut value: Value = serde_json::from_slice(data)?;
-    while let Some((next, upcast)) = A::upcast(event_type, version, &value) {
-        if next <= version {
-            break;
-        }
-        (version, value) = (next, upcast);
-    }
-    Ok((version, value))
-}
-
-fn body(event_type: &str, schema_version: u32, source: serde_json::Error) -> DecodeCause {
-    DecodeCause::Body {
-        event_type: event_type.to_owned(),
-        schema_version,
-        source,
-    }
-}
-
-fn version<E: Fact>(event_type: &str, found: u32, event: &E) -> DecodeCause {
-    DecodeCause::SchemaVersion {
-        event_type: event_type.to_owned(),
-        found,
-        known: event.schema_version(),
-    }
+    wire::decode::<A>(event_type, schema_version, data).map_err(DecodeCause::from)
 }

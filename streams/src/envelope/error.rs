@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use kernel::Position;
+use kernel::wire::WireError;
 
 /// The log holds something that can't be read as the event that it should be.
 #[derive(Debug, Error)]
@@ -74,6 +75,31 @@ pub enum DecodeCause {
         /// As the header says.
         found: u64,
     },
+}
+
+impl From<WireError> for DecodeCause {
+    fn from(error: WireError) -> Self {
+        match error {
+            WireError::Body {
+                event_type,
+                schema_version,
+                source,
+            } => Self::Body {
+                event_type,
+                schema_version,
+                source,
+            },
+            WireError::SchemaVersion {
+                event_type,
+                found,
+                known,
+            } => Self::SchemaVersion {
+                event_type,
+                found,
+                known,
+            },
+        }
+    }
 }
 
 /// An event that can't be put on the wire. Nothing was appended.

@@ -1,0 +1,117 @@
+//! The body of an event: its data, without the tag that says which event it is.
+//!
+//! What was written under an older schema version is brought forward by [`Decider::upcast`], one
+//! version at a time.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use crate::{Decider, Fact};
+
+/// A body is not what its type and schema version say.
+#[derive(Debug, Error)]
+pub enum WireError {
+    /// It does not fit the event type.
+    #[error("the body is not the data of {event_type} v{schema_version}")]
+    Body {
+        /// Which event it should be.
+        event_type: String,
+        /// Under which version it was read.
+        schema_version: u32,
+        /// What serde says.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Written by newer code, or under a schema that nothing brings forward.
+    #[error("schema version {found} of {event_type} can't be brought to version {known}")]
+    SchemaVersion {
+        /// Which event it should be.
+        event_type: String,
+        /// Under which version it was written.
+        found: u32,
+        /// What this code writes.
+        known: u32,
+    },
+}
+
+/// The event that `data` is, brought forward from `schema_version` where that is needed.
+///
+/// # Errors
+/// It is none that this code knows.
+pub fn decode<A: Decider>(
+    event_type: &str,
+    schema_version: u32,
+    data: &[u8],
+) -> Result<A::Event, WireError> {
+    let direct = tagged::<A>(event_type, data);
+    if let Ok(event) = &direct
+        && event.schema_version() == schema_version
+    {
+        return direct.map_err(|source| body(event_type, schema_version, source));
+    }
+    let (reached, upcast) = bring_forward::<A>(event_type, schema_version, data)
+        .map_err(|source| body(event_type, schema_version, source))?;
+    if reached == schema_version {
+        // No step forward: either the body is broken, or the version is not one of ours.
+        return match direct {
+            Err(source) => Err(body(event_type, schema_version, source)),
+            Ok(event) => Err(version(event_type, schema_version, &event)),
+        };
+    }
+    let event = A::Event::deserialize(json!({ "type": event_type, "data": upcast }))
+        .map_err(|source| body(event_type, reached, source))?;
+    if event.schema_version() == reached {
+        Ok(event)
+    } else {
+        Err(version(event_type, schema_version, &event))
+    }
+}
+
+/// What stands before the data where serde writes the tag too.
+pub fn prefix(event_type: &str) -> String {
+    format!("{{\"type\":\"{event_type}\",\"data\":")
+}
+
+/// Reads tag and data as serde wrote them; the tag comes first, so nothing is buffered.
+fn tagged<A: Decider>(event_type: &str, data: &[u8]) -> Result<A::Event, serde_json::Error> {
+    let prefix = prefix(event_type);
+    let mut json = Vec::with_capacity(prefix.len() + data.len() + 1);
+    json.extend_from_slice(prefix.as_bytes());
+    json.extend_from_slice(data);
+    json.push(b'}');
+    serde_json::from_slice(&json)
+}
+
+/// Every step that the aggregate knows, one version at a time; each must lead upwards.
+fn bring_forward<A: Decider>(
+    event_type: &str,
+    schema_version: u32,
+    data: &[u8],
+) -> Result<(u32, Value), serde_json::Error> {
+    let mut version = schema_version;
+    let mut value: Value = serde_json::from_slice(data)?;
+    while let Some((next, upcast)) = A::upcast(event_type, version, &value) {
+        if next <= version {
+            break;
+        }
+        (version, value) = (next, upcast);
+    }
+    Ok((version, value))
+}
+
+fn body(event_type: &str, schema_version: u32, source: serde_json::Error) -> WireError {
+    WireError::Body {
+        event_type: event_type.to_owned(),
+        schema_version,
+        source,
+    }
+}
+
+fn version<E: Fact>(event_type: &str, found: u32, event: &E) -> WireError {
+    WireError::SchemaVersion {
+        event_type: event_type.to_owned(),
+        found,
+        known: event.schema_version(),
+    }
+}

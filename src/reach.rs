@@ -1,0 +1,88 @@
+//! Where a tool that looks at the log finds it, and how it shows how far it has come.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use projections::{Access, Reader};
+use streams::Connection;
+use telemetry::{NatsArgs, PostgresArgs};
+
+use crate::settings::Source;
+use crate::up;
+
+/// The role of people: it reads, and changes nothing.
+const OPERATOR: &str = "operator";
+
+/// Which log a tool looks at.
+#[derive(Debug, Args)]
+pub struct ReachArgs {
+    /// The data folder of a stack that runs on this machine; without it the settings of NATS and
+    /// Postgres count, and secrets come from the environment.
+    #[arg(long, env = "MILLRACE_DATA")]
+    pub data: Option<PathBuf>,
+    /// NATS.
+    #[command(flatten)]
+    pub nats: NatsArgs,
+    /// Postgres.
+    #[command(flatten)]
+    pub postgres: PostgresArgs,
+}
+
+impl ReachArgs {
+    /// A connection as the operator.
+    ///
+    /// # Errors
+    /// No stack runs on the data folder, a secret is missing, or NATS can't be reached.
+    pub async fn log(&self) -> anyhow::Result<Connection> {
+        match self.stack()? {
+            None => Source::Environment.connect(&self.nats.nats, OPERATOR).await,
+            Some((secrets, endpoints)) => {
+                let source = Source::Stack(&secrets);
+                source.connect(&endpoints.nats, OPERATOR).await
+            }
+        }
+    }
+
+    /// The read models, with rights to read alone.
+    ///
+    /// # Errors
+    /// No stack runs on the data folder, or a secret is missing.
+    pub fn views(&self) -> anyhow::Result<Reader> {
+        let logins = match self.stack()? {
+            None => Source::Environment.logins(&self.postgres.postgres, Access::Reader)?,
+            Some((secrets, endpoints)) => {
+                Source::Stack(&secrets).logins(&endpoints.postgres, Access::Reader)?
+            }
+        };
+        let one_connection = projections::read::Settings {
+            read_connections: 1,
+        };
+        Ok(Reader::open(&logins, one_connection))
+    }
+
+    fn stack(&self) -> anyhow::Result<Option<(devstack::Secrets, up::Endpoints)>> {
+        let Some(data) = &self.data else {
+            return Ok(None);
+        };
+        let endpoints = up::running(data)?.with_context(|| {
+            let data = data.display();
+            format!("nothing runs on {data}: `millrace up --data {data}` starts it")
+        })?;
+        Ok(Some((devstack::Secrets::load_or_create(data)?, endpoints)))
+    }
+}
+
+/// A bar on stderr, if that is a terminal.
+pub(crate) fn bar(what: &str, length: u64) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    // The template is ours and right; without it the bar has another look.
+    if let Ok(style) = ProgressStyle::with_template(
+        "{msg:14} {bar:40} {human_pos:>11} of {human_len} · {per_sec} · {eta} left",
+    ) {
+        bar.set_style(style);
+    }
+    bar.set_message(what.to_owned());
+    bar
+}

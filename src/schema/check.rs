@@ -1,0 +1,187 @@
+//! Today's events beside every version that was ever written.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use domains::Aggregate;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::states;
+
+/// Settings of `millrace schema check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Folder of the domains: `<context>/wire/<event>.v<version>.json` holds one event of every
+    /// version ever written, `states.json` what their states come to.
+    #[arg(long, default_value = "domains")]
+    pub domains: PathBuf,
+    /// Record the states of today in `states.json`, where a revision was raised or an aggregate is
+    /// new.
+    #[arg(long)]
+    pub accept: bool,
+    /// Print the problems as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One thing that would hurt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// The file that it is about, below the folder of the domains.
+    pub file: String,
+    /// What is wrong, and what to do.
+    pub detail: String,
+}
+
+/// Compares and prints.
+///
+/// # Errors
+/// The folder can't be read.
+pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
+    let problems = check(&args.domains, args.accept)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&problems)?);
+    } else {
+        for Problem { file, detail } in &problems {
+            println!("{file}: {detail}");
+        }
+        if problems.is_empty() {
+            println!("every event version ever written can be read");
+        }
+    }
+    Ok(if problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What is wrong with the events and states of today, beside the files in `domains`.
+///
+/// # Errors
+/// The folder can't be read.
+pub fn check(domains: &Path, accept: bool) -> anyhow::Result<Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut goldens = Vec::new();
+    for context in domains::CONTEXTS {
+        let folder = domains.join(context.name).join("wire");
+        let files = files(&folder)?;
+        let mut expected = BTreeSet::new();
+        for aggregate in context.aggregates {
+            let mut of_aggregate = Vec::new();
+            for event in aggregate.events {
+                let found = versions(&folder, &files, event)?;
+                expected.extend(found.iter().map(|golden| golden.file.clone()));
+                problems.extend(compare(aggregate, event, &found));
+                of_aggregate.extend(found);
+            }
+            goldens.push((aggregate, of_aggregate));
+        }
+        for file in files.difference(&expected) {
+            problems.push(Problem {
+                file: format!("{}/wire/{file}", context.name),
+                detail: "no event of this code: what was written must stay readable".to_owned(),
+            });
+        }
+    }
+    problems.extend(states::check(domains, &goldens, accept)?);
+    Ok(problems)
+}
+
+/// An event as it was written once.
+pub(super) struct Golden {
+    pub(super) event: &'static str,
+    pub(super) version: u32,
+    pub(super) data: Vec<u8>,
+    file: String,
+}
+
+fn files(folder: &Path) -> anyhow::Result<BTreeSet<String>> {
+    let entries = fs::read_dir(folder).with_context(|| {
+        let folder = folder.display();
+        format!("{folder} can't be read; --domains names the folder of the domains")
+    })?;
+    entries
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect()
+}
+
+/// The files of `event`, by version.
+fn versions(
+    folder: &Path,
+    files: &BTreeSet<String>,
+    event: &'static str,
+) -> anyhow::Result<Vec<Golden>> {
+    let mut found = Vec::new();
+    for file in files {
+        let version = file
+            .strip_prefix(event)
+            .and_then(|rest| rest.strip_prefix(".v"))
+            .and_then(|rest| rest.strip_suffix(".json"))
+            .and_then(|version| version.parse().ok());
+        if let Some(version) = version {
+            found.push(Golden {
+                event,
+                version,
+                data: fs::read(folder.join(file)).with_context(|| file.clone())?,
+                file: file.clone(),
+            });
+        }
+    }
+    found.sort_by_key(|golden| golden.version);
+    Ok(found)
+}
+
+/// Is every version there, and can it be read; is the newest what would be written today?
+fn compare(aggregate: &Aggregate, event: &'static str, found: &[Golden]) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let name = |version: u32| format!("{}/wire/{event}.v{version}.json", aggregate.context);
+    let mut today = None;
+    for (golden, expected) in found.iter().zip(1..) {
+        if golden.version != expected {
+            let detail = "missing: every version ever written has its file".to_owned();
+            problems.push(Problem {
+                file: name(expected),
+                detail,
+            });
+        }
+        match aggregate.reread(event, golden.version, &golden.data) {
+            Ok(reread) => {
+                today = Some(reread.schema_version);
+                let same = golden.version != reread.schema_version
+                    || serde_json::from_slice::<Value>(&golden.data).ok() == Some(reread.data);
+                if !same {
+                    let detail = "the event is written in another way today: a new shape is a \
+                                  new version, with an upcaster from this one"
+                        .to_owned();
+                    problems.push(Problem {
+                        file: name(golden.version),
+                        detail,
+                    });
+                }
+            }
+            Err(error) => {
+                let detail = format!("{:#}; is an upcaster missing?", anyhow::Error::new(error));
+                problems.push(Problem {
+                    file: name(golden.version),
+                    detail,
+                });
+            }
+        }
+    }
+    let newest = found.last().map_or(0, |golden| golden.version);
+    let wanted = today.unwrap_or(newest.max(1));
+    if newest < wanted {
+        let detail = format!("missing: {event} is written under version {wanted} today");
+        problems.push(Problem {
+            file: name(wanted),
+            detail,
+        });
+    }
+    problems
+}

@@ -1,0 +1,41 @@
+//! `millrace schema`: what stands on the wire, in the code and in the log.
+
+mod census;
+mod check;
+mod states;
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+pub use census::{Census, CensusArgs, Versions, count};
+pub use check::{CheckArgs, Problem, check};
+
+/// Settings of `millrace schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: SchemaCommand,
+}
+
+/// What can be asked about schemas.
+#[derive(Debug, Subcommand)]
+pub enum SchemaCommand {
+    /// Compare today's events with the committed ones; fails when an old one can't be read. Needs
+    /// no servers.
+    Check(CheckArgs),
+    /// Count which schema versions are still alive in each stream.
+    Census(CensusArgs),
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// The committed files, or the log, can't be read.
+pub async fn run(args: SchemaArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        SchemaCommand::Check(args) => check::run(&args),
+        SchemaCommand::Census(args) => census::run(args).await,
+    }
+}
