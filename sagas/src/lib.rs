@@ -14,6 +14,7 @@
 mod checkout;
 mod config;
 mod runner;
+mod sweep;
 
 use std::sync::Arc;
 
@@ -115,13 +116,18 @@ pub async fn run(
         ));
     }
     let timers = timers.subscribe(&TIMER_DURABLE, limits).await?;
-    let alarm = Arc::new(checkout::Alarm::new(runner));
+    let alarm = Arc::new(checkout::Alarm::new(Arc::clone(&runner)));
+    let sweep = sweep::run(connection, runner, shutdown.clone());
     tasks.spawn(streams::lanes::run_lanes(
         timers,
         config.lanes,
         alarm,
         shutdown,
     ));
+    tasks.spawn(async move {
+        sweep.await;
+        Ok(())
+    });
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }

@@ -115,6 +115,10 @@ impl Runner {
         fact: CheckoutFact,
         origin: &Origin,
     ) -> Result<(), HandleError> {
+        if matches!(fact, CheckoutFact::DeadlineReached { .. }) {
+            // The timer is gone by now, whatever it was set to.
+            self.armed.invalidate(&order_id);
+        }
         let turn = self.turns.get_with(order_id, Arc::default);
         let _turn = turn.lock().await;
         let mut state = self.take_in(order_id, fact, origin.fact_id, origin).await?;
@@ -222,6 +226,24 @@ impl Runner {
         }
     }
 
+    /// Sets the saga's one timer if it should be set and isn't.
+    pub(crate) async fn arm_again(&self, order_id: OrderId) -> Result<(), HandleError> {
+        let turn = self.turns.get_with(order_id, Arc::default);
+        let _turn = turn.lock().await;
+        let id = AggregateId::from(order_id);
+        let loaded = self.streams.load_current::<Checkout>(&id).await?;
+        if loaded.state.deadline().is_none() {
+            return Ok(());
+        }
+        let pending = self.timers.is_pending(&timer_of(order_id)).await;
+        if pending.map_err(HandleError::retryable)? {
+            return Ok(());
+        }
+        self.armed.invalidate(&order_id);
+        let armed = self.arm(order_id, &loaded.state).await;
+        armed.map_err(HandleError::retryable)
+    }
+
     /// Sets the saga's one timer to its next deadline. A timer that is no longer needed is left:
     /// a due timer is a hint, the state decides.
     async fn arm(&self, order_id: OrderId, state: &Checkout) -> Result<(), Error> {
@@ -231,12 +253,16 @@ impl Runner {
         if self.armed.get(&order_id) == Some(deadline) {
             return Ok(());
         }
-        let timer = TimerId {
-            saga: SAGA.to_owned(),
-            id: AggregateId::from(order_id),
-        };
-        self.timers.set(&timer, deadline).await?;
+        self.timers.set(&timer_of(order_id), deadline).await?;
         self.armed.insert(order_id, deadline);
         Ok(())
+    }
+}
+
+/// The one timer of a checkout.
+fn timer_of(order_id: OrderId) -> TimerId {
+    TimerId {
+        saga: SAGA.to_owned(),
+        id: AggregateId::from(order_id),
     }
 }

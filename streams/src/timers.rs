@@ -139,22 +139,41 @@ impl Timers {
             subject: subject.clone(),
             source,
         };
-        let jetstream = self.connection.jetstream();
-        let stream = jetstream.get_stream_no_info(TIMERS_STREAM).await;
-        let stream = stream.map_err(|e| unavailable(e.into()))?;
-        let pending = match stream.direct_get_last_for_subject(&subject).await {
-            Ok(pending) => pending,
-            Err(error) if error.kind() == DirectGetErrorKind::NotFound => {
-                return Ok(Canceled::NotPending);
-            }
-            Err(error) => return Err(unavailable(error.into())),
+        let Some(pending) = self.pending(&subject).await? else {
+            return Ok(Canceled::NotPending);
         };
-        let headers = cancellation(&subject, pending.sequence);
+        let headers = cancellation(&subject, pending);
+        let jetstream = self.connection.jetstream();
         match publish(jetstream, &format!("{subject}.cancel"), headers).await {
             Ok(()) => Ok(Canceled::InTime),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
                 Ok(Canceled::NotPending)
             }
+            Err(error) => Err(unavailable(error.into())),
+        }
+    }
+
+    /// Is the timer set, and has not fired?
+    ///
+    /// # Errors
+    /// The server did not answer.
+    pub async fn is_pending(&self, timer: &TimerId) -> Result<bool, TimerError> {
+        let subject = timer.scheduled()?;
+        Ok(self.pending(&subject).await?.is_some())
+    }
+
+    /// Where the schedule stands, if it is pending.
+    async fn pending(&self, subject: &str) -> Result<Option<u64>, TimerError> {
+        let unavailable = |source: async_nats::Error| TimerError::Unavailable {
+            subject: subject.to_owned(),
+            source,
+        };
+        let jetstream = self.connection.jetstream();
+        let stream = jetstream.get_stream_no_info(TIMERS_STREAM).await;
+        let stream = stream.map_err(|e| unavailable(e.into()))?;
+        match stream.direct_get_last_for_subject(subject).await {
+            Ok(pending) => Ok(Some(pending.sequence)),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
             Err(error) => Err(unavailable(error.into())),
         }
     }

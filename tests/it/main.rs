@@ -26,4 +26,5 @@ mod servers;
 mod stale;
 mod store;
 mod stories;
+mod timers;
 mod verify;

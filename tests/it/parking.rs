@@ -77,7 +77,7 @@ async fn refunded(app: &App, order: &str) -> i64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poisoned_order_waits_for_a_person_while_others_go_on() {
-    let mut app = App::start(&folder("parking")).await;
+    let mut app = App::start(&folder("poisoned")).await;
     let sku = app.product(10).await;
     let customer = app.customer().await;
     let poisoned = customer.orders(&sku, 1, "pm_card_visa").await;

@@ -67,6 +67,7 @@ async fn the_bus_answers_in_types_and_shares_the_work() {
     bus::questions_are_answered(&one).await;
     bus::two_hosts_share_the_work(&one, &other).await;
     bus::nothing_is_begun_after_its_deadline(&one).await;
+    bus::what_is_old_or_reused_is_not_done(&one).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

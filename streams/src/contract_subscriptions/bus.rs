@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
 use kernel::{Decider, Fact};
@@ -346,6 +346,47 @@ pub async fn nothing_is_begun_after_its_deadline(connection: &Connection) {
     assert!(
         matches!(answer, Answer::Done { already: false, .. }),
         "{answer:?}"
+    );
+    running.stop().await;
+}
+
+/// An ask that was sent long ago is not done, and may be sent anew; a command id that stands for
+/// another request is not worth another try.
+pub async fn what_is_old_or_reused_is_not_done(connection: &Connection) {
+    let context = context();
+    let running = Running::start(host(&context), connection).await;
+    let bus = Bus::new(connection);
+    let mut on = ask(&context, &LampCommand::TurnOn {});
+    on.meta.time = Utc::now() - TimeDelta::minutes(21);
+    let old = bus.ask(&on, SOON).await.unwrap();
+    assert!(
+        matches!(
+            old,
+            Answer::Failed {
+                retryable: true,
+                ..
+            }
+        ),
+        "{old:?}"
+    );
+    on.meta.time = Utc::now();
+    on.meta.request_digest = Some("one".to_owned());
+    let done = bus.ask(&on, SOON).await.unwrap();
+    assert!(
+        matches!(done, Answer::Done { already: false, .. }),
+        "{done:?}"
+    );
+    on.meta.request_digest = Some("another".to_owned());
+    let reused = bus.ask(&on, SOON).await.unwrap();
+    assert!(
+        matches!(
+            reused,
+            Answer::Failed {
+                retryable: false,
+                ..
+            }
+        ),
+        "{reused:?}"
     );
     running.stop().await;
 }

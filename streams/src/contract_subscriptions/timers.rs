@@ -98,8 +98,11 @@ pub async fn canceling_says_whether_it_was_in_time(connection: &Connection) {
     let id = timer(&saga, "o-1");
     assert_eq!(timers.cancel(&id).await.unwrap(), Canceled::NotPending);
     let soon = Utc::now() + TimeDelta::milliseconds(900);
+    assert!(!timers.is_pending(&id).await.unwrap());
     timers.set(&id, soon).await.unwrap();
+    assert!(timers.is_pending(&id).await.unwrap());
     assert_eq!(timers.cancel(&id).await.unwrap(), Canceled::InTime);
+    assert!(!timers.is_pending(&id).await.unwrap());
     assert_eq!(timers.cancel(&id).await.unwrap(), Canceled::NotPending);
     silent(&mut due, Duration::from_millis(1500)).await;
     timers.set(&id, Utc::now()).await.unwrap();

@@ -64,7 +64,8 @@ where
     let mut progress = ticks(PROGRESS_INTERVAL);
     let mut parked = ticks(PARKED_INTERVAL);
     let mut pin = None;
-    let watch = lanes.watch();
+    // Ends with this future, however that ends.
+    let _watch = lanes.watch();
     if !lanes.catch_up(&shutdown).await {
         return Ok(());
     }
@@ -88,7 +89,6 @@ where
             }
         }
     }
-    watch.abort();
     lanes.drain().await;
     subscription.release().await;
     lanes.stopped.map_or(Ok(()), Err)
@@ -173,10 +173,11 @@ impl<T: Payload, H: Handler<T>> Lanes<T, H> {
     }
 
     /// Reads on in the background: people's wishes, and what other processes did.
-    fn watch(&self) -> tokio::task::AbortHandle {
+    fn watch(&self) -> JoinSet<()> {
         let lot = self.lot.clone();
         let name = self.name.clone();
-        let reading = tokio::spawn(async move {
+        let mut reading = JoinSet::new();
+        reading.spawn(async move {
             let Some(lot) = lot else { return };
             let mut every = ticks(PARKED_INTERVAL);
             loop {
@@ -187,7 +188,7 @@ impl<T: Payload, H: Handler<T>> Lanes<T, H> {
                 }
             }
         });
-        reading.abort_handle()
+        reading
     }
 
     async fn take_in(&mut self, received: Received<T>, subscription: &DurableSubscription<T>) {
