@@ -16,6 +16,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use bytes::Bytes;
+use uuid::Uuid;
 
 use crate::load::{Take, closed_loop};
 
@@ -85,7 +86,7 @@ pub(crate) async fn prepare(jetstream: &Context) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Publishes to subjects of its own, each with the expectation that it is new.
+/// Publishes to subjects as random as those of aggregates, each with the expectation that it is new.
 #[derive(Clone)]
 pub(crate) struct Publisher {
     jetstream: Context,
@@ -100,7 +101,7 @@ impl Publisher {
     pub(crate) fn new(jetstream: &Context, shape: Shape) -> Self {
         let mut publisher = Self {
             jetstream: jetstream.clone(),
-            run: uuid::Uuid::new_v4().as_u128(),
+            run: Uuid::new_v4().as_u128(),
             next: Arc::new(AtomicU64::new(0)),
             payload: Bytes::from(vec![b'x'; shape.payload]),
             filler: None,
@@ -116,7 +117,7 @@ impl Publisher {
     /// One publish, acknowledged.
     pub(crate) async fn publish(&self) -> anyhow::Result<()> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let subject = format!("bench.{:x}.{number}", self.run);
+        let subject = format!("bench.reference.{}", Uuid::new_v4());
         let message = PublishMessage::build()
             .payload(self.payload.clone())
             .headers(self.headers(number));

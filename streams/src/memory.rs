@@ -192,7 +192,6 @@ impl Stream {
     }
 }
 
-#[async_trait]
 impl Wire for MemoryLog {
     async fn publish(&self, events: &[NewEvent]) -> Reply {
         for late in std::mem::take(&mut *lock(&self.delayed)) {

@@ -15,9 +15,9 @@
 //! Finding our event says yes; not finding it says nothing, because it may still wait in the
 //! client's queue or in a proposal. Budget used up while unknown: [`AppendError::Unknown`].
 
+use std::future::Future;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use rand::Rng;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
@@ -89,14 +89,14 @@ pub(crate) struct Next {
 }
 
 /// One try, and a look at the leader.
-#[async_trait]
 pub(crate) trait Wire: Sync {
     /// Publishes `events` once: the very same messages at every try.
-    async fn publish(&self, events: &[NewEvent]) -> Reply;
+    fn publish(&self, events: &[NewEvent]) -> impl Future<Output = Reply> + Send;
 
     /// What stands on the subject of `event` right after the position that it expects, as the
     /// leader knows; `None` = nothing.
-    async fn next(&self, event: &NewEvent) -> Result<Option<Next>, BoxError>;
+    fn next(&self, event: &NewEvent)
+    -> impl Future<Output = Result<Option<Next>, BoxError>> + Send;
 }
 
 /// Appends `events` through `wire` until the outcome is known or `budget` is used up.
@@ -113,7 +113,8 @@ pub(crate) async fn append<W: Wire>(
         match step(wire.publish(events).await, doubt.is_some()) {
             Step::Done(result) => return result,
             Step::Look => {
-                if let Some(result) = look(wire, events).await {
+                // Boxed: what hardly ever happens makes no append larger.
+                if let Some(result) = Box::pin(look(wire, events)).await {
                     return result;
                 }
             }

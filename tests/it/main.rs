@@ -13,9 +13,11 @@
 
 mod app;
 mod bad_input;
+mod cluster;
 mod contention;
 mod deploy;
 mod documents;
+mod event_stores;
 mod faults;
 mod kill;
 mod parking;

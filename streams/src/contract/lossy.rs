@@ -24,18 +24,22 @@ const BAD_FOR: Duration = Duration::from_secs(1);
 pub enum Line {
     /// Everything arrives.
     Good,
-    /// What the client sends vanishes.
-    LosesRequests,
-    /// What the server answers vanishes.
-    LosesAnswers,
+    /// What the client sends vanishes, after so many more that arrive.
+    LosesRequests(usize),
+    /// What the server answers vanishes, after so many more that arrive.
+    LosesAnswers(usize),
     /// There is none, and no new one either.
     Cut,
 }
 
-/// Every way to lose something, for one event and for a batch, all at once.
+/// What a command sends and gets at most when nothing goes wrong: to load the aggregate, to append,
+/// to ask the leader.
+const POINTS: usize = 5;
+
+/// Everything that a command sends or gets lost in turn, for one event and for a batch, all at once.
 pub async fn all(options: &ConnectOptions) {
-    let ways = [Line::LosesRequests, Line::LosesAnswers, Line::Cut];
-    let cases = ways.into_iter().flat_map(|line| {
+    let lost = (0..POINTS).flat_map(|n| [Line::LosesRequests(n), Line::LosesAnswers(n)]);
+    let cases = lost.chain([Line::Cut]).flat_map(|line| {
         [vec![5], vec![2, 3]].map(|amounts| one_event_and_the_right_answer(options, line, amounts))
     });
     join_all(cases).await;
@@ -50,9 +54,11 @@ pub async fn one_event_and_the_right_answer(
     case(&format!("{line:?} with {} events", amounts.len()));
     let proxy = Proxy::start(options).await;
     let connection = Connection::open(&proxy.options).await.unwrap();
-    let streams = connection.streams(Settings::default());
     let id = fresh_id();
-    run(&streams, &id, AccountCommand::Open).await.unwrap();
+    let first = connection.streams(Settings::default());
+    run(&first, &id, AccountCommand::Open).await.unwrap();
+    // Another cache, that has nothing yet.
+    let streams = connection.streams(Settings::default());
     proxy.set(line);
     let command = AccountCommand::Deposit(amounts.clone());
     let (paid, ()) = tokio::join!(until_done(&streams, &id, command), async {
@@ -148,22 +154,47 @@ async fn forward(client: TcpStream, server: TcpStream, mut line: watch::Receiver
     let (from_server, to_server) = server.into_split();
     let (requests, answers) = (line.clone(), line.clone());
     tokio::select! {
-        () = pump(from_client, to_server, requests, Line::LosesRequests) => {}
-        () = pump(from_server, to_client, answers, Line::LosesAnswers) => {}
+        () = pump(from_client, to_server, requests, Line::requests_lost) => {}
+        () = pump(from_server, to_client, answers, Line::answers_lost) => {}
         _ = line.wait_for(|line| *line == Line::Cut) => {}
     }
 }
 
+/// Pieces of a stream of bytes stand for messages: a client that waits for each answer sends one
+/// after another.
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    line: watch::Receiver<Line>,
-    loses: Line,
+    mut line: watch::Receiver<Line>,
+    lost_after: fn(Line) -> Option<usize>,
 ) {
     let mut buffer = vec![0; 64 * 1024];
+    let mut passed = 0;
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if *line.borrow() != loses && to.write_all(&buffer[..length]).await.is_err() {
+        if line.has_changed().unwrap_or(false) {
+            line.mark_unchanged();
+            passed = 0;
+        }
+        let lost = lost_after(*line.borrow()).is_some_and(|after| passed >= after);
+        passed += 1;
+        if !lost && to.write_all(&buffer[..length]).await.is_err() {
             return;
+        }
+    }
+}
+
+impl Line {
+    fn requests_lost(self) -> Option<usize> {
+        match self {
+            Self::LosesRequests(after) => Some(after),
+            Self::Good | Self::LosesAnswers(_) | Self::Cut => None,
+        }
+    }
+
+    fn answers_lost(self) -> Option<usize> {
+        match self {
+            Self::LosesAnswers(after) => Some(after),
+            Self::Good | Self::LosesRequests(_) | Self::Cut => None,
         }
     }
 }

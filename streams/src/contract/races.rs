@@ -1,6 +1,10 @@
 //! Of several writers one wins, and the others decide again.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use futures::future::join_all;
+use tokio::time::sleep;
 
 use super::account::{Account, AccountCommand, AccountRefusal};
 use super::{Rig, case, fresh_id, fresh_meta, run};
@@ -12,7 +16,13 @@ const WRITERS: u64 = 64;
 /// Commands of each of them.
 const COMMANDS_EACH: u64 = 5;
 
-/// All of this page.
+/// Callers in [`writers_lose_nothing_during`].
+const TROUBLED_WRITERS: u64 = 32;
+
+/// Commands of each of them.
+const TROUBLED_COMMANDS_EACH: u64 = 60;
+
+/// All of this page, but what needs trouble.
 pub async fn all(rig: &dyn Rig) {
     of_two_creators_one_wins(rig).await;
     of_two_racing_withdrawals_one_wins(rig).await;
@@ -122,6 +132,67 @@ pub async fn many_writers_lose_nothing(rig: &dyn Rig) {
     for streams in [&here, &there] {
         let found = streams.load_current::<Account>(&id).await.unwrap();
         assert_eq!(found.state.balance(), total);
+    }
+}
+
+/// 32 callers in two processes pay into a few accounts while the log has `trouble`: a server is
+/// killed, a leader steps down. Each payment counts once, whatever its caller was told meanwhile.
+pub async fn writers_lose_nothing_during(rig: &dyn Rig, trouble: impl AsyncFnOnce()) {
+    case("writers lose nothing during trouble");
+    let (here, there) = (rig.process().await, rig.process().await);
+    let ids = [fresh_id(), fresh_id(), fresh_id(), fresh_id()];
+    for id in &ids {
+        account_with(&here, id, 0).await;
+    }
+    let done = AtomicU64::new(0);
+    let callers = (0..TROUBLED_WRITERS).map(|n| {
+        let streams = if n % 2 == 0 { &here } else { &there };
+        let id = &ids[(n / 2) as usize % ids.len()];
+        let done = &done;
+        async move {
+            for _ in 0..TROUBLED_COMMANDS_EACH {
+                pay_in_whatever_happens(streams, id).await;
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    let total = TROUBLED_WRITERS * TROUBLED_COMMANDS_EACH;
+    tokio::join!(join_all(callers), async {
+        // In the middle of the work, not before or after it.
+        while done.load(Ordering::Relaxed) < total / 4 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        trouble().await;
+        assert!(done.load(Ordering::Relaxed) < total, "too late for trouble");
+    });
+    let mut found = 0;
+    for id in &ids {
+        let history = rig.process().await.history::<Account>(id).await.unwrap();
+        let versions: Vec<_> = history.iter().map(|e| e.version).collect();
+        assert_eq!(versions, (1..=history.len() as u64).collect::<Vec<_>>());
+        for streams in [&here, &there, &rig.process().await] {
+            let state = streams.load_current::<Account>(id).await.unwrap().state;
+            assert_eq!(state.balance() + 2, history.len() as u64);
+        }
+        found += history.len() as u64 - 2;
+    }
+    assert_eq!(found, total);
+}
+
+/// A client that asks again, with the same id, until it knows that its command was done.
+async fn pay_in_whatever_happens(streams: &Streams, id: &kernel::AggregateId) {
+    let meta = fresh_meta();
+    loop {
+        let paid = streams.execute::<Account>(id, AccountCommand::Deposit(vec![1]), &meta);
+        match paid.await {
+            Ok(_) => return,
+            Err(
+                ExecuteError::Conflict
+                | ExecuteError::Unavailable { .. }
+                | ExecuteError::Unknown { .. },
+            ) => sleep(Duration::from_millis(20)).await,
+            Err(other) => panic!("{other:?}"),
+        }
     }
 }
 

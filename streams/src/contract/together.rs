@@ -115,7 +115,10 @@ pub async fn of_two_racing_for_one_number_one_wins(rig: &dyn Rig) {
         assert_eq!(won, 1, "{one:?} {other:?}");
         let loser = if one.is_ok() { &second } else { &first };
         let lost = one.err().or(other.err()).unwrap();
-        assert!(matches!(lost, ExecuteError::Refused(r) if r.code == "number_taken"));
+        assert!(
+            matches!(&lost, ExecuteError::Refused(r) if r.code == "number_taken"),
+            "{lost:?}"
+        );
         assert_eq!(
             here.load_current::<Account>(loser).await.unwrap().version,
             0

@@ -33,40 +33,38 @@ const TRACEPARENT: &str = "traceparent";
 /// What `ce-type` starts with.
 const TYPE_PREFIX: &str = "millrace.";
 
+/// What `ce-source` starts with.
+const SOURCE_PREFIX: &str = "/millrace/";
+
 /// Puts the metadata of an event into headers.
 pub(crate) fn write(event: &RecordedEvent) -> Result<HeaderMap, EncodeError> {
     let mut headers = HeaderMap::new();
-    let id = event.id.to_string();
-    let mut put = |header: &'static str, value: String| {
-        let fits = value.len() <= HEADER_VALUE_BYTES_MAX
-            && value.bytes().all(|b| (b' '..=b'~').contains(&b));
-        if !fits {
-            return Err(EncodeError::Header { header });
-        }
-        let value = HeaderValue::from(value);
-        headers.insert(HeaderName::from_static(header), value);
-        Ok(())
+    let mut put = |header, value: String| {
+        headers.insert(HeaderName::from_static(header), HeaderValue::from(value));
     };
-    put(MESSAGE_ID, id.clone())?;
-    put(ID, id)?;
-    put(SPEC_VERSION, "1.0".to_owned())?;
-    put(CONTENT_TYPE, "application/json".to_owned())?;
+    for header in [MESSAGE_ID, ID] {
+        put(header, hyphenated(event.id));
+    }
+    put(SPEC_VERSION, "1.0".to_owned());
+    put(CONTENT_TYPE, "application/json".to_owned());
+    let (name, schema_version) = (&event.event_type, event.schema_version);
     put(
         TYPE,
-        format!(
-            "{TYPE_PREFIX}{}.v{}",
-            event.event_type, event.schema_version
-        ),
-    )?;
-    put(SOURCE, format!("/millrace/{}", event.context))?;
-    put(SUBJECT, event.aggregate_id.as_str().to_owned())?;
+        fit(TYPE, format!("{TYPE_PREFIX}{name}.v{schema_version}"))?,
+    );
     put(
-        TIME,
-        event.time.to_rfc3339_opts(SecondsFormat::AutoSi, true),
-    )?;
-    put(VERSION, event.version.to_string())?;
-    put(COMMAND_ID, event.command_id.to_string())?;
-    put(ACTOR, event.actor.clone())?;
+        SOURCE,
+        fit(SOURCE, [SOURCE_PREFIX, &event.context].concat())?,
+    );
+    put(
+        SUBJECT,
+        fit(SUBJECT, event.aggregate_id.as_str().to_owned())?,
+    );
+    let time = event.time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+    put(TIME, time);
+    put(VERSION, event.version.to_string());
+    put(COMMAND_ID, hyphenated(event.command_id));
+    put(ACTOR, fit(ACTOR, event.actor.clone())?);
     for (header, value) in [
         (CORRELATION_ID, &event.correlation_id),
         (CAUSATION_ID, &event.causation_id),
@@ -74,10 +72,23 @@ pub(crate) fn write(event: &RecordedEvent) -> Result<HeaderMap, EncodeError> {
         (TRACEPARENT, &event.traceparent),
     ] {
         if let Some(value) = value {
-            put(header, value.clone())?;
+            put(header, fit(header, value.clone())?);
         }
     }
     Ok(headers)
+}
+
+/// `value`, if it may stand in a header.
+fn fit(header: &'static str, value: String) -> Result<String, EncodeError> {
+    let fits =
+        value.len() <= HEADER_VALUE_BYTES_MAX && value.bytes().all(|b| (b' '..=b'~').contains(&b));
+    fits.then_some(value).ok_or(EncodeError::Header { header })
+}
+
+/// As `to_string` writes it, without the detour over formatting.
+fn hyphenated(id: Uuid) -> String {
+    let mut buffer = Uuid::encode_buffer();
+    id.hyphenated().encode_lower(&mut buffer).to_owned()
 }
 
 /// The metadata that the headers of an event say.

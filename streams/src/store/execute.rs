@@ -18,7 +18,7 @@ use crate::log::{Appended, NewEvent, ReadError};
 
 /// How often the log is asked for what a conflict was about: the other's event may not have
 /// reached the replica that answers.
-const CONFLICT_LOOKS_MAX: u32 = 7;
+pub(super) const CONFLICT_LOOKS_MAX: u32 = 7;
 
 /// Pause before the second look; doubles, with jitter.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(1);
@@ -274,9 +274,7 @@ impl<A: Decider> Work<'_, A> {
             if self.streams.refresh(self.address, held).await? {
                 return Ok(());
             }
-            let longest = CONFLICT_PAUSE * (1 << look);
-            let jitter = rand::rng().random_range(0.5..=1.0);
-            sleep(longest.mul_f64(jitter)).await;
+            pause_after_conflict(look).await;
         }
         // Nothing is to be seen yet; the next attempt finds out.
         Ok(())
@@ -317,4 +315,11 @@ impl<A: Decider> Work<'_, A> {
     pub(super) fn forget(&self) {
         self.streams.inner.cache.evict(&self.address.subject);
     }
+}
+
+/// Before another look at what a conflict was about, after so many.
+pub(super) async fn pause_after_conflict(looks: u32) {
+    let longest = CONFLICT_PAUSE * (1 << looks);
+    let jitter = rand::rng().random_range(0.5..=1.0);
+    sleep(longest.mul_f64(jitter)).await;
 }

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use super::Streams;
 use super::error::{AppendEnd, ExecuteError};
-use super::execute::Outcome;
+use super::execute::{CONFLICT_LOOKS_MAX, Outcome, pause_after_conflict};
 use super::queue::Turn;
 use super::record::stored;
 use crate::envelope::{CommandMeta, EncodeError, RecordedEvent};
@@ -268,9 +268,20 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Somebody else was faster on one of them: reads what they did.
+    /// Somebody else was faster on one of them: reads what they did, once it is to be seen. On
+    /// replicas a batch conflicts with one that is still in flight.
     async fn moved(&self) -> Result<(), ReadError> {
-        self.sync().await
+        let positions = || self.opened.iter().map(|step| step.unchanged().position);
+        let before: Vec<u64> = positions().collect();
+        for look in 0..CONFLICT_LOOKS_MAX {
+            self.sync().await?;
+            if positions().ne(before.iter().copied()) {
+                return Ok(());
+            }
+            pause_after_conflict(look).await;
+        }
+        // Nothing is to be seen yet; the next attempt finds out.
+        Ok(())
     }
 
     fn forget(&self) {
