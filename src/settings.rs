@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use projections::{Access, Login};
 use streams::keys::{DigestKey, MasterKey};
-use streams::topology;
+use streams::topology::{self, TopologyError};
 use streams::{ConnectOptions, Connection};
 
 use crate::provision;
@@ -32,6 +32,10 @@ pub const POSTGRES_ADMIN_PASSWORD: &str = "MILLRACE_POSTGRES_ADMIN_PASSWORD";
 
 /// The superuser's name.
 pub const POSTGRES_ADMIN: &str = "millrace_admin";
+
+/// How often a server that gives no answer is asked whether the streams are as declared; each try
+/// takes up to 5 s.
+const CHECK_TRIES: u32 = 6;
 
 /// The variable with the password of a NATS user.
 pub fn nats_password_variable(user: &str) -> String {
@@ -131,10 +135,16 @@ impl Source<'_> {
     /// the field.
     pub async fn connect_to_work(&self, url: &str, role: &str) -> anyhow::Result<Connection> {
         let connection = self.connect(url, role).await?;
-        topology::check(&connection, &provision::topology())
-            .await
-            .context("the streams are not as declared; has `millrace provision` run?")?;
-        Ok(connection)
+        let mut tries = 1;
+        loop {
+            match topology::check(&connection, &provision::topology()).await {
+                Ok(()) => return Ok(connection),
+                // A server that has just been started may be slow to answer.
+                Err(TopologyError::Failed { .. }) if tries < CHECK_TRIES => tries += 1,
+                checked @ Err(_) => checked
+                    .context("the streams are not as declared; has `millrace provision` run?")?,
+            }
+        }
     }
 
     /// Logins to every context's database.
