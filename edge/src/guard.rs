@@ -19,7 +19,7 @@ use tracing::Instrument;
 
 use crate::json::BodyLimit;
 use crate::problem::RETRY_AFTER_DEFAULT;
-use crate::{Limits, Prefer, Problem, Trace};
+use crate::{Limits, Prefer, Problem, Trace, linger};
 
 /// Puts the guard around every route of `router`, and around what no route takes.
 pub fn guarded(router: Router, limits: &Limits) -> Router {
@@ -53,6 +53,7 @@ async fn stand(State(guard): State<Guard>, mut request: Request, next: Next) -> 
         .extensions_mut()
         .insert(BodyLimit(guard.body_bytes_max));
 
+    let (request, rest) = linger::watch(request);
     let response = run(&guard, request, next).instrument(span).await;
     let response = as_problem(response, &instance, &trace);
 
@@ -63,6 +64,7 @@ async fn stand(State(guard): State<Guard>, mut request: Request, next: Next) -> 
         ("status", status.to_string()),
     ];
     metrics::histogram!("http_request_seconds", &labels).record(started.elapsed());
+    rest.discard(response.status()).await;
     response
 }
 

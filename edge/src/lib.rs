@@ -3,8 +3,8 @@
 //! ```text
 //!   socket ──► serve ──► guard ─────────────────────────────► handler
 //!             headers    trace · shedding · panic · time       Principal   auth
-//!             bounded    and every error as problem+json       Body<T>     json
-//!                                                              IdempotencyKey, Prefer, IfMatch,
+//!             bounded    every error as problem+json,          Body<T>     json
+//!                        read by who is still sending          IdempotencyKey, Prefer, IfMatch,
 //!                                                              ConsistencyHeader, Id
 //! ```
 //!
@@ -27,6 +27,7 @@ mod id;
 pub mod idempotency;
 pub mod json;
 pub mod limits;
+mod linger;
 pub mod prefer;
 pub mod problem;
 mod serve;
