@@ -9,32 +9,19 @@ use payment::Payment;
 use product::Product;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use streams::bus::{Host, QuestionError};
-use streams::{Connection, Streams};
-use tokio_util::sync::CancellationToken;
+use streams::Streams;
+use streams::bus::{Host, Hosts, QuestionError};
 use user::{EmailClaim, User};
 
 use crate::questions::{AskOffers, AskStanding, Local, OffersAnswer, Questions, StandingAnswer};
 
-pub use streams::bus::HostError;
-
 /// Most products in one question: as many as an order has lines.
 const SKUS_MAX: usize = order::LINES_MAX as usize;
 
-/// Hosts `contexts` on the bus until `shutdown`: all their aggregates and questions.
-///
-/// # Errors
-/// A service could not be started.
-pub async fn host(
-    contexts: &[String],
-    connection: &Connection,
-    streams: &Streams,
-    shutdown: CancellationToken,
-) -> Result<(), HostError> {
+/// The hosts of `contexts`: all their aggregates and questions.
+pub fn hosts(contexts: &[String], streams: &Streams) -> Hosts {
     let hosts = contexts.iter().filter_map(|name| of_context(name, streams));
-    let serving = hosts.map(|host| host.serve(connection, shutdown.clone()));
-    futures::future::try_join_all(serving).await?;
-    Ok(())
+    hosts.collect()
 }
 
 /// What a context answers; `None` = there is no such context.

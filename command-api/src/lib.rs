@@ -42,9 +42,9 @@ mod write;
 
 pub use api::{Api, Deps, router};
 pub use config::Config;
-pub use host::{HostError, host};
+pub use host::hosts;
 pub use outcomes::Outcomes;
 pub use personal::{Personal, PersonalError};
 pub use problems::PAGES;
-pub use questions::{Local, NoAnswer, Questions, Remote, Routed};
+pub use questions::{Local, NoAnswer, OverBus, Questions};
 pub use run::{Connections, Error, Service};

@@ -87,9 +87,9 @@ impl Questions for Local {
     }
 }
 
-/// Asks over the command bus.
+/// Asks whoever hosts the context: over the command bus, or directly when that is this process.
 #[derive(Clone)]
-pub struct Remote(pub Bus);
+pub struct OverBus(pub Bus);
 
 /// `question.user.standing`.
 #[derive(Debug, Serialize, Deserialize)]
@@ -115,7 +115,7 @@ pub(crate) struct OffersAnswer {
     pub(crate) offers: BTreeMap<Sku, Offer>,
 }
 
-impl Remote {
+impl OverBus {
     async fn ask<Q: Serialize, A: for<'a> Deserialize<'a>>(
         &self,
         context: &'static str,
@@ -131,7 +131,7 @@ impl Remote {
 }
 
 #[async_trait]
-impl Questions for Remote {
+impl Questions for OverBus {
     async fn standing(&self, user_id: UserId) -> Result<Standing, NoAnswer> {
         let answer: StandingAnswer = self
             .ask("user", "standing", &AskStanding { user_id })
@@ -145,26 +145,6 @@ impl Questions for Remote {
         };
         let answer: OffersAnswer = self.ask("product", "offers", &question).await?;
         Ok(answer.offers)
-    }
-}
-
-/// Each question to the one who can answer it: here if the context is hosted here, else over the
-/// bus.
-pub struct Routed {
-    /// Answers about people.
-    pub user: Arc<dyn Questions>,
-    /// Answers about products.
-    pub product: Arc<dyn Questions>,
-}
-
-#[async_trait]
-impl Questions for Routed {
-    async fn standing(&self, user_id: UserId) -> Result<Standing, NoAnswer> {
-        self.user.standing(user_id).await
-    }
-
-    async fn offers(&self, skus: &[Sku]) -> Result<BTreeMap<Sku, Offer>, NoAnswer> {
-        self.product.offers(skus).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use edge::auth::KeySet;
 use edge::health::Health;
-use streams::bus::Bus;
+use streams::bus::{Bus, HostError, Hosts};
 use streams::keys::{DigestKey, Keys};
 use streams::{Connection, Streams};
 use thiserror::Error;
@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, Deps, router};
 use crate::config::Config;
-use crate::host::{HostError, host};
-use crate::questions::{Local, Questions, Remote, Routed};
+use crate::host::hosts;
+use crate::questions::OverBus;
 
 /// What the role needs from the composition root.
 pub struct Connections {
@@ -56,7 +56,7 @@ impl Error {
 pub struct Service {
     config: Config,
     nats: Connection,
-    streams: Streams,
+    hosts: Hosts,
     api: Api,
     router: Router,
 }
@@ -74,9 +74,10 @@ impl Service {
             token_keys,
             digest_key,
         } = connections;
+        let hosts = hosts(&config.contexts, &streams);
         let api = Api::new(Deps {
-            questions: Arc::new(questions(&config, &nats, &streams)),
-            streams: streams.clone(),
+            questions: Arc::new(OverBus(Bus::new(&nats).beside(&hosts))),
+            streams,
             personal: Arc::new(keys),
             token_keys,
             digest_key,
@@ -86,7 +87,7 @@ impl Service {
         Ok(Self {
             config,
             nats,
-            streams,
+            hosts,
             api,
             router,
         })
@@ -123,9 +124,8 @@ impl Service {
             served.map_err(Error::Http)
         };
         let bus = async {
-            let contexts = &self.config.contexts;
-            let hosted = host(contexts, &self.nats, &self.streams, stop.clone()).await;
-            hosted.map_err(Error::Host)
+            let served = self.hosts.serve(&self.nats, stop.clone()).await;
+            served.map_err(Error::Host)
         };
         let endings = async {
             self.api.outcomes().follow(&self.nats, stop.clone()).await;
@@ -141,29 +141,19 @@ impl Service {
     }
 }
 
-/// What is hosted here is asked here, at the stream's leader; the rest over the bus.
-fn questions(config: &Config, nats: &Connection, streams: &Streams) -> Routed {
-    let of = |context: &str| -> Arc<dyn Questions> {
-        if config.hosts(context) {
-            Arc::new(Local(streams.clone()))
-        } else {
-            Arc::new(Remote(Bus::new(nats)))
-        }
-    };
-    Routed {
-        user: of("user"),
-        product: of("product"),
-    }
-}
-
 fn health(nats: &Connection) -> Health {
-    let nats = nats.clone();
-    Health::new().check("nats", move || {
-        let connected = nats.is_connected();
-        async move {
-            connected
-                .then_some(())
-                .ok_or_else(|| "no connection to NATS".to_owned())
-        }
-    })
+    let (connection, barrier) = (nats.clone(), nats.barrier().clone());
+    Health::new()
+        .check("nats", move || {
+            let connected = connection.is_connected();
+            async move {
+                connected
+                    .then_some(())
+                    .ok_or_else(|| "no connection to NATS".to_owned())
+            }
+        })
+        .check("start-up", move || {
+            let passed = barrier.check().map_err(|missing| missing.to_string());
+            async move { passed }
+        })
 }

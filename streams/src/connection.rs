@@ -7,9 +7,12 @@ use async_nats::client::Client;
 use async_nats::connection::State;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
-use async_nats::{ConnectErrorKind, Event};
+use async_nats::{ConnectErrorKind, Event, RequestErrorKind};
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
+
+use crate::barrier::Barrier;
+use crate::topology::KEYS_STREAM;
 
 /// How long [`Connection::open`] keeps trying while nobody answers.
 pub const CONNECT_BUDGET: Duration = Duration::from_secs(30);
@@ -93,6 +96,7 @@ pub enum ConnectError {
 pub struct Connection {
     client: Client,
     jetstream: Context,
+    barrier: Barrier,
 }
 
 impl Connection {
@@ -122,7 +126,11 @@ impl Connection {
         let jetstream = ContextBuilder::new()
             .timeout(ANSWER_TIMEOUT)
             .build(client.clone());
-        Self { client, jetstream }
+        Self {
+            client,
+            jetstream,
+            barrier: Barrier::default(),
+        }
     }
 
     /// The plain connection.
@@ -133,6 +141,26 @@ impl Connection {
     /// JetStream over this connection; answers within [`ANSWER_TIMEOUT`].
     pub fn jetstream(&self) -> &Context {
         &self.jetstream
+    }
+
+    /// Waits until the server has worked on everything that was sent before, so that a new
+    /// subscription is there for other connections (flushing only empties our own buffer).
+    ///
+    /// # Errors
+    /// No answer within [`ANSWER_TIMEOUT`].
+    pub(crate) async fn settle(&self) -> Result<(), async_nats::Error> {
+        // Every role may ask this. Any answer will do, also that there is no such stream.
+        let question = format!("$JS.API.STREAM.INFO.{KEYS_STREAM}");
+        match self.client.request(question, "".into()).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What the role that has this connection must have read before it answers.
+    pub fn barrier(&self) -> &Barrier {
+        &self.barrier
     }
 
     /// Is the server there right now?

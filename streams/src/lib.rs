@@ -17,6 +17,7 @@
 //!   bus           commands and questions between contexts
 //!   parking       what can't be handled is set aside with the later ones of its key
 //!   timers, keys  what is due when; a key for each person
+//!   barrier       what a role must have read before it may answer
 //!   verify        is the log what it should be?
 //!   contract      what every store must pass
 //! ```
@@ -114,6 +115,7 @@
 //! It promises no order between streams, and [`Streams::load`] may be late: `load_current` and
 //! `load_at_least` are not.
 
+pub mod barrier;
 pub mod bus;
 pub mod connection;
 #[doc(hidden)]
@@ -136,6 +138,7 @@ pub mod timers;
 pub mod topology;
 pub mod verify;
 
+pub use barrier::{Barrier, NotReady};
 pub use connection::{ConnectError, ConnectOptions, Connection};
 pub use envelope::{CommandMeta, DecodeCause, DecodeError, EncodeError, RecordedEvent};
 pub use jetstream::JetStreamLog;

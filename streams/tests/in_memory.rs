@@ -10,6 +10,7 @@ use streams::contract::account::{
     Account, AccountCommand, AccountRefusal, ClaimNumber, NumberClaim,
 };
 use streams::contract::{self, InMemory};
+use streams::contract_subscriptions::bus;
 use streams::memory::{Fault, FirstCheck, MemoryLog};
 use streams::{CommandMeta, ExecuteError, Outcome, Settings, Streams, step};
 use uuid::Uuid;
@@ -49,6 +50,11 @@ impl Bank {
                 .unwrap();
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bus_of_one_process_keeps_the_bus_contract() {
+    bus::keeps_the_contract(bus::Way::Here).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

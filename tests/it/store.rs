@@ -62,12 +62,11 @@ async fn what_can_not_be_handled_is_parked_and_comes_back() {
 async fn the_bus_answers_in_types_and_shares_the_work() {
     let server = Server::start("bus").await;
     let (one, other) = (server.connect().await, server.connect().await);
-    bus::answers_are_typed(&one).await;
+    bus::keeps_the_contract(bus::Way::Network(&one)).await;
     bus::nobody_there_is_known_at_once(&one).await;
-    bus::questions_are_answered(&one).await;
     bus::two_hosts_share_the_work(&one, &other).await;
     bus::nothing_is_begun_after_its_deadline(&one).await;
-    bus::what_is_old_or_reused_is_not_done(&one).await;
+    bus::what_a_host_took_along_is_asked_again(&one, &other).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

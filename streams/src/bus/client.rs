@@ -1,25 +1,42 @@
 //! The asking side.
 
+use std::future::Future;
 use std::time::Duration;
 
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
-use async_nats::{Client, HeaderMap, Message, Request, RequestErrorKind};
+use async_nats::{Client, HeaderMap, Message, Request, RequestError, RequestErrorKind};
+use bytes::Bytes;
 use chrono::Utc;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep, timeout};
 
+use super::desk::Failure;
+use super::hosts::Hosts;
 use super::message::{
-    Answer, Ask, CODE_UNAVAILABLE, DEADLINE_HEADER, TRACEPARENT_HEADER, command_subject,
+    Answer, Ask, CODE_BROKEN, DEADLINE_HEADER, TRACEPARENT_HEADER, command_subject,
     question_subject, write_deadline,
 };
 use crate::connection::Connection;
 
+/// Silence after which a request is sent again: its host may have died with it. An answer takes
+/// milliseconds; a slow one that comes in the meantime counts as well.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Most times that one request is sent.
+const SENDS_MAX: usize = 3;
+
 /// Asks other contexts. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Bus {
-    client: Client,
+    /// `None`: there is no network, only this process.
+    client: Option<Client>,
+    here: Hosts,
 }
 
 /// No answer came.
@@ -82,19 +99,49 @@ impl Bus {
     /// Over this connection.
     pub fn new(connection: &Connection) -> Self {
         Self {
-            client: connection.client().clone(),
+            client: Some(connection.client().clone()),
+            here: Hosts::default(),
         }
     }
 
-    /// Sends a command and waits for what became of it, at most `within`. Nothing is retried.
+    /// Within this process only: whom `hosts` doesn't hold nobody answers for.
+    pub fn within(hosts: &Hosts) -> Self {
+        Self {
+            client: None,
+            here: hosts.clone(),
+        }
+    }
+
+    /// The same, but `hosts`, which live in this process, are asked directly. They answer as they
+    /// do over the network; what they begin they also finish when nobody waits any more.
+    #[must_use]
+    pub fn beside(self, hosts: &Hosts) -> Self {
+        Self {
+            here: hosts.clone(),
+            ..self
+        }
+    }
+
+    /// Sends a command and waits for what became of it, at most `within`.
     ///
     /// # Errors
     /// No answer. After a time-out the command may have been done; the same ask again tells.
     pub async fn ask(&self, ask: &Ask, within: Duration) -> Result<Answer, BusError> {
         let subject = command_subject(&ask.context);
-        let traceparent = ask.meta.traceparent.as_deref();
-        let request = self.request(&subject, ask, within, traceparent);
-        match request.await {
+        let answer = if let Some(desk) = self.here.of(&ask.context) {
+            let (place, ask) = (desk.admit(), ask.clone());
+            here(
+                &subject,
+                place,
+                within,
+                async move { desk.command(ask).await },
+            )
+            .await
+        } else {
+            let traceparent = ask.meta.traceparent.as_deref();
+            self.request(&subject, ask, within, traceparent).await
+        };
+        match answer {
             Err(BusError::Failed {
                 message, retryable, ..
             }) => Ok(Answer::Failed { message, retryable }),
@@ -114,6 +161,13 @@ impl Bus {
         within: Duration,
     ) -> Result<Value, BusError> {
         let subject = question_subject(context, name);
+        if let Some(desk) = self.here.of(context) {
+            let (place, name, payload) = (desk.admit(), name.to_owned(), payload.clone());
+            return here(&subject, place, within, async move {
+                desk.question(&name, payload).await
+            })
+            .await;
+        }
         self.request(&subject, payload, within, None).await
     }
 
@@ -124,6 +178,10 @@ impl Bus {
         within: Duration,
         traceparent: Option<&str>,
     ) -> Result<R, BusError> {
+        let Some(client) = &self.client else {
+            let subject = subject.to_owned();
+            return Err(BusError::Unavailable { subject });
+        };
         let body = serde_json::to_vec(body).map_err(|source| BusError::Unsent {
             subject: subject.to_owned(),
             source: source.into(),
@@ -136,15 +194,20 @@ impl Bus {
         if let Some(traceparent) = traceparent.filter(|t| t.bytes().all(|b| b.is_ascii_graphic())) {
             headers.insert(TRACEPARENT_HEADER, traceparent);
         }
-        let request = Request::new()
-            .payload(body.into())
-            .headers(headers)
-            .timeout(Some(within));
-        let sent = self.client.send_request(subject.to_owned(), request).await;
-        let reply = sent.map_err(|error| unanswered(subject, error))?;
-        if let Some(failed) = service_error(subject, &reply) {
-            return Err(failed);
-        }
+        let body = Bytes::from(body);
+        let send = |left| {
+            let request = Request::new()
+                .payload(body.clone())
+                .headers(headers.clone());
+            let sent = client.send_request(subject.to_owned(), request.timeout(Some(left)));
+            async move {
+                match sent.await {
+                    Ok(reply) => service_error(subject, &reply).map_or(Ok(reply), Err),
+                    Err(error) => Err(unanswered(subject, error)),
+                }
+            }
+        };
+        let reply = first_reply(send, within).await?;
         serde_json::from_slice(&reply.payload).map_err(|source| BusError::Unreadable {
             subject: subject.to_owned(),
             source,
@@ -152,7 +215,60 @@ impl Bus {
     }
 }
 
-fn unanswered(subject: &str, error: async_nats::RequestError) -> BusError {
+/// The first reply to a request, which is sent again after [`ASK_AGAIN_AFTER`] of silence. That
+/// one sending met nobody, or a busy host, is no answer as long as another may be worked on.
+async fn first_reply<F: Future<Output = Result<Message, BusError>>>(
+    send: impl Fn(Duration) -> F,
+    within: Duration,
+) -> Result<Message, BusError> {
+    let deadline = Instant::now() + within;
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let mut sent = FuturesUnordered::from_iter([send(within)]);
+    let mut sends = 1;
+    loop {
+        let silence = sleep(ASK_AGAIN_AFTER);
+        tokio::select! {
+            Some(answer) = sent.next() => match answer {
+                Err(error) if error.is_retryable() && !sent.is_empty() => sends = SENDS_MAX,
+                answer => return answer,
+            },
+            () = silence, if sends < SENDS_MAX => {
+                sent.push(send(left()));
+                sends += 1;
+            }
+        }
+    }
+}
+
+/// Has the work done in this process. It goes on when the time is up, as it would elsewhere: an
+/// append that is given up halfway helps nobody.
+async fn here<T: Send + 'static>(
+    subject: &str,
+    place: Result<OwnedSemaphorePermit, Failure>,
+    within: Duration,
+    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
+) -> Result<T, BusError> {
+    let failed = |failure: Failure| BusError::Failed {
+        subject: subject.to_owned(),
+        retryable: failure.is_retryable(),
+        message: failure.message,
+    };
+    let place = place.map_err(failed)?;
+    let working = tokio::spawn(async move {
+        let answer = work.await;
+        drop(place);
+        answer
+    });
+    match timeout(within, working).await {
+        Ok(Ok(answer)) => answer.map_err(failed),
+        Ok(Err(ended)) => Err(failed(Failure::new(CODE_BROKEN, ended.to_string()))),
+        Err(_elapsed) => Err(BusError::Timeout {
+            subject: subject.to_owned(),
+        }),
+    }
+}
+
+fn unanswered(subject: &str, error: RequestError) -> BusError {
     let subject = subject.to_owned();
     match error.kind() {
         RequestErrorKind::NoResponders => BusError::Unavailable { subject },
@@ -171,10 +287,11 @@ fn service_error(subject: &str, reply: &Message) -> Option<BusError> {
     let headers = reply.headers.as_ref()?;
     let message = headers.get(NATS_SERVICE_ERROR)?.as_str().to_owned();
     let code = headers.get(NATS_SERVICE_ERROR_CODE);
-    let code: Option<usize> = code.and_then(|code| code.as_str().parse().ok());
+    let code = code.and_then(|code| code.as_str().parse().ok());
+    let failure = Failure::new(code.unwrap_or(CODE_BROKEN), message);
     Some(BusError::Failed {
         subject: subject.to_owned(),
-        message,
-        retryable: code == Some(CODE_UNAVAILABLE),
+        retryable: failure.is_retryable(),
+        message: failure.message,
     })
 }

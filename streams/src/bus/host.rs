@@ -51,10 +51,10 @@ pub(super) type Execute = Arc<dyn Fn(Ask) -> BoxFuture<'static, Answer> + Send +
 pub(super) type Reply =
     Arc<dyn Fn(Value) -> BoxFuture<'static, Result<Value, QuestionError>> + Send + Sync>;
 
-/// The host of one context: register what it answers, then [`Host::serve`].
+/// The host of one context: register what it answers, then let [`super::Hosts`] take it in.
 pub struct Host {
     pub(super) context: String,
-    pub(super) streams: Streams,
+    streams: Streams,
     pub(super) commands: HashMap<Option<&'static str>, Execute>,
     pub(super) questions: HashMap<String, Reply>,
 }

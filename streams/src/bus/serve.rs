@@ -1,218 +1,177 @@
-//! The answering side: one NATS micro service per context.
+//! The answering side on the network: one NATS micro service (ADR-32) per context.
 
-use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::Client;
 use async_nats::service::endpoint::Endpoint;
 use async_nats::service::{Request, Service, ServiceExt, error};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use serde::Serialize;
-use serde_json::Value;
-use thiserror::Error;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::host::{Execute, Host, Reply};
+use super::desk::{Desk, Failure};
+use super::hosts::HostError;
 use super::message::{
-    Answer, Ask, CODE_BAD_REQUEST, CODE_BROKEN, CODE_UNAVAILABLE, DEADLINE_HEADER, command_subject,
+    CODE_BAD_REQUEST, CODE_BROKEN, CODE_UNAVAILABLE, DEADLINE_HEADER, command_subject,
     question_subject,
 };
 use crate::connection::Connection;
 
-/// Requests that one host works on at once, commands and questions together; beyond it the
-/// answer is "busy" at once, so that the asker's backoff works instead of a hidden queue.
-const CONCURRENCY_MAX: usize = 128;
 /// Requests share themselves between the hosts of this queue group.
-const QUEUE_GROUP: &str = "millrace";
-/// At shutdown, requests that run have this long to finish.
+pub(crate) const QUEUE_GROUP: &str = "millrace";
+/// At shutdown, what was accepted has this long to be answered.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Longest error text in a header, in characters.
 const ERROR_LENGTH_MAX: usize = 300;
 
-/// The service could not be started.
-#[derive(Debug, Error)]
-#[error("service {service} could not be started")]
-pub struct HostError {
-    /// `millrace-<context>`.
-    pub service: String,
-    /// What the client says.
-    #[source]
-    source: async_nats::Error,
-}
-
-/// A host whose service is up: run it, or nothing is answered.
+/// Hosts whose services are up: run them, or nothing is answered.
 pub struct Serving {
-    service: Service,
+    client: Client,
+    services: Vec<Service>,
     endpoints: Vec<(Endpoint, Work)>,
-    name: String,
 }
 
 /// What one endpoint does with a request's body.
 #[derive(Clone)]
-enum Work {
-    Commands(Arc<HashMap<Option<&'static str>, Execute>>),
-    Question(Reply),
-}
-
-impl Host {
-    /// Starts the service: from here on it is discovered, and requests wait for
-    /// [`Serving::run`].
-    ///
-    /// # Errors
-    /// The connection is closed.
-    pub async fn start(self, connection: &Connection) -> Result<Serving, HostError> {
-        let name = format!("millrace-{}", self.context);
-        let failed = |source| HostError {
-            service: format!("millrace-{}", self.context),
-            source,
-        };
-        let service = connection
-            .client()
-            .service_builder()
-            .description(format!("commands and questions of {}", self.context))
-            .queue_group(QUEUE_GROUP)
-            .start(&name, env!("CARGO_PKG_VERSION"))
-            .await
-            .map_err(failed)?;
-        let mut endpoints = Vec::with_capacity(self.questions.len() + 1);
-        if !self.commands.is_empty() {
-            let subject = command_subject(&self.context);
-            let endpoint = service.endpoint_builder().name("command");
-            let endpoint = endpoint.add(subject).await.map_err(failed)?;
-            endpoints.push((endpoint, Work::Commands(Arc::new(self.commands))));
-        }
-        for (question, reply) in self.questions {
-            let subject = question_subject(&self.context, &question);
-            let endpoint = service.endpoint_builder().name(&question);
-            let endpoint = endpoint.add(subject).await.map_err(failed)?;
-            endpoints.push((endpoint, Work::Question(reply)));
-        }
-        Ok(Serving {
-            service,
-            endpoints,
-            name,
-        })
-    }
-
-    /// Starts and runs until `shutdown`; what runs then is finished, at most 10 s.
-    ///
-    /// # Errors
-    /// As [`Host::start`].
-    pub async fn serve(
-        self,
-        connection: &Connection,
-        shutdown: CancellationToken,
-    ) -> Result<(), HostError> {
-        self.start(connection).await?.run(shutdown).await;
-        Ok(())
-    }
+struct Work {
+    desk: Arc<Desk>,
+    /// `None` = commands.
+    question: Option<String>,
 }
 
 impl Serving {
-    /// Answers until `shutdown`, then finishes what runs, at most 10 s.
+    pub(super) async fn start(
+        desks: impl Iterator<Item = Arc<Desk>>,
+        connection: &Connection,
+    ) -> Result<Self, HostError> {
+        let mut serving = Self {
+            client: connection.client().clone(),
+            services: Vec::new(),
+            endpoints: Vec::new(),
+        };
+        for desk in desks {
+            let failed = |source| HostError {
+                service: service_name(&desk.context),
+                source,
+            };
+            serving.add(&desk).await.map_err(failed)?;
+            // Only now do requests of other connections find it.
+            connection.settle().await.map_err(failed)?;
+        }
+        Ok(serving)
+    }
+
+    async fn add(&mut self, desk: &Arc<Desk>) -> Result<(), async_nats::Error> {
+        let context = &desk.context;
+        let service = self
+            .client
+            .service_builder()
+            .description(format!("commands and questions of {context}"))
+            .queue_group(QUEUE_GROUP)
+            .start(service_name(context), env!("CARGO_PKG_VERSION"))
+            .await?;
+        let work = |question| Work {
+            desk: Arc::clone(desk),
+            question,
+        };
+        if desk.takes_commands() {
+            let endpoint = service.endpoint_builder().name("command");
+            let endpoint = endpoint.add(command_subject(context)).await?;
+            self.endpoints.push((endpoint, work(None)));
+        }
+        for question in desk.questions() {
+            let endpoint = service.endpoint_builder().name(question);
+            let endpoint = endpoint.add(question_subject(context, question)).await?;
+            self.endpoints
+                .push((endpoint, work(Some(question.to_owned()))));
+        }
+        self.services.push(service);
+        Ok(())
+    }
+
+    /// Answers until `shutdown`; then takes no more, and answers what it has, for at most 10 s.
     ///
-    /// async-nats's endpoints can't be drained: a request that is on its way at that moment gets
-    /// no answer. Its asker runs into its time-out and asks again with the same command id.
+    /// What the server sends in the moment of leaving is lost, for async-nats drops what comes in
+    /// behind an unsubscription: its asker asks again after a second.
     pub async fn run(self, shutdown: CancellationToken) {
-        let tracker = TaskTracker::new();
-        let permits = Arc::new(Semaphore::new(CONCURRENCY_MAX));
-        let loops = TaskTracker::new();
-        for (endpoint, work) in self.endpoints {
-            let (tracker, permits) = (tracker.clone(), Arc::clone(&permits));
-            let shutdown = shutdown.clone();
-            loops.spawn(async move { listen(endpoint, work, permits, tracker, shutdown).await });
+        let (listeners, work) = (TaskTracker::new(), TaskTracker::new());
+        for (endpoint, of) in self.endpoints {
+            listeners.spawn(listen(endpoint, of, work.clone()));
         }
-        loops.close();
-        loops.wait().await;
-        tracker.close();
-        if tokio::time::timeout(SHUTDOWN_GRACE, tracker.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!(service = self.name, "requests still running at shutdown");
+        listeners.close();
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = listeners.wait() => {}
         }
-        if let Err(error) = self.service.stop().await {
-            tracing::debug!(service = self.name, error = %error, "it stops with the connection");
+        for service in self.services {
+            if let Err(error) = service.stop().await {
+                tracing::debug!(error = %error, "the service stops with the connection");
+            }
+        }
+        let finished = async {
+            listeners.wait().await;
+            work.close();
+            work.wait().await;
+            self.client.flush().await
+        };
+        match tokio::time::timeout(SHUTDOWN_GRACE, finished).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(error = %error, "last answers may not have been sent"),
+            Err(_elapsed) => tracing::warn!("requests still running at shutdown"),
         }
     }
 }
 
-async fn listen(
-    mut endpoint: Endpoint,
-    work: Work,
-    permits: Arc<Semaphore>,
-    tracker: TaskTracker,
-    shutdown: CancellationToken,
-) {
-    loop {
-        let request = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            request = endpoint.next() => request,
+fn service_name(context: &str) -> String {
+    format!("millrace-{context}")
+}
+
+/// Takes requests until the service stops and none is left.
+async fn listen(mut endpoint: Endpoint, of: Work, tracker: TaskTracker) {
+    while let Some(request) = endpoint.next().await {
+        let place = match of.desk.admit() {
+            Ok(place) => place,
+            Err(busy) => {
+                respond(&request, Err(busy)).await;
+                continue;
+            }
         };
-        let Some(request) = request else {
-            break;
-        };
-        let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-            respond(&request, Err(failure(CODE_UNAVAILABLE, "busy"))).await;
-            continue;
-        };
-        let work = work.clone();
+        let of = of.clone();
         tracker.spawn(async move {
-            let answer = answer(&work, &request).await;
+            let answer = answer(&of, &request).await;
             respond(&request, answer).await;
-            drop(permit);
+            drop(place);
         });
     }
-    if let Err(error) = endpoint.stop().await {
-        tracing::debug!(error = %error, "the endpoint stops with the connection");
-    }
 }
 
-async fn answer(work: &Work, request: &Request) -> Result<Bytes, error::Error> {
+async fn answer(work: &Work, request: &Request) -> Result<Bytes, Failure> {
     if is_too_late(request, Utc::now()) {
-        return Err(failure(CODE_UNAVAILABLE, "the deadline has passed"));
+        let late = "the deadline has passed";
+        return Err(Failure::new(CODE_UNAVAILABLE, late));
     }
-    let unreadable = |e: serde_json::Error| failure(CODE_BAD_REQUEST, &e.to_string());
+    let unreadable = |e: serde_json::Error| Failure::new(CODE_BAD_REQUEST, e.to_string());
     let payload = &request.message.payload;
-    match work {
-        Work::Commands(by_kind) => {
-            let ask: Ask = serde_json::from_slice(payload).map_err(unreadable)?;
-            let execute = by_kind.get(&ask.kind.as_deref()).cloned();
-            let Some(execute) = execute else {
-                return Err(failure(CODE_BAD_REQUEST, "no such aggregate here"));
-            };
-            match run(execute(ask)).await? {
-                Answer::Failed { message, retryable } => Err(failed(retryable, &message)),
-                answer @ (Answer::Done { .. } | Answer::Refused { .. }) => write(&answer),
-            }
+    match &work.question {
+        None => {
+            let ask = serde_json::from_slice(payload).map_err(unreadable)?;
+            write(&work.desk.command(ask).await?)
         }
-        Work::Question(reply) => {
-            let question: Value = serde_json::from_slice(payload).map_err(unreadable)?;
-            match run(reply(question)).await? {
-                Ok(value) => write(&value),
-                Err(error) => Err(failed(error.retryable, &error.message)),
-            }
+        Some(name) => {
+            let question = serde_json::from_slice(payload).map_err(unreadable)?;
+            write(&work.desk.question(name, question).await?)
         }
     }
 }
 
-/// A panic of the work is an answer too: nobody should wait for it.
-async fn run<T>(work: BoxFuture<'static, T>) -> Result<T, error::Error> {
-    let done = AssertUnwindSafe(work).catch_unwind().await;
-    done.map_err(|_| failure(CODE_BROKEN, "the host panicked"))
-}
-
-fn write<T: Serialize>(answer: &T) -> Result<Bytes, error::Error> {
+fn write<T: Serialize>(answer: &T) -> Result<Bytes, Failure> {
     match serde_json::to_vec(answer) {
         Ok(json) => Ok(json.into()),
-        Err(error) => Err(failure(CODE_BROKEN, &error.to_string())),
+        Err(error) => Err(Failure::new(CODE_BROKEN, error.to_string())),
     }
 }
 
@@ -225,28 +184,20 @@ fn is_too_late(request: &Request, now: DateTime<Utc>) -> bool {
         .is_some_and(|deadline| deadline < now)
 }
 
-fn failed(retryable: bool, message: &str) -> error::Error {
-    let code = if retryable {
-        CODE_UNAVAILABLE
-    } else {
-        CODE_BROKEN
-    };
-    failure(code, message)
-}
-
-/// The text travels in a header: no control characters, ASCII only, bounded.
-fn failure(code: usize, message: &str) -> error::Error {
-    let ascii = |c: char| if c.is_ascii_graphic() { c } else { ' ' };
-    error::Error {
-        status: message.chars().map(ascii).take(ERROR_LENGTH_MAX).collect(),
-        code,
+async fn respond(request: &Request, answer: Result<Bytes, Failure>) {
+    if let Err(error) = request.respond(answer.map_err(header)).await {
+        // The asker hears nothing and asks again with the same command id.
+        tracing::warn!(subject = %request.message.subject, error = %error, "an answer could not be sent");
     }
 }
 
-async fn respond(request: &Request, answer: Result<Bytes, error::Error>) {
-    if let Err(error) = request.respond(answer).await {
-        // The asker runs into its time-out and asks again with the same command id.
-        tracing::warn!(subject = %request.message.subject, error = %error, "an answer could not be sent");
+/// The text travels in a header: no control characters, ASCII only, bounded.
+fn header(failure: Failure) -> error::Error {
+    let ascii = |c: char| if c.is_ascii_graphic() { c } else { ' ' };
+    let status = failure.message.chars().map(ascii).take(ERROR_LENGTH_MAX);
+    error::Error {
+        status: status.collect(),
+        code: failure.code,
     }
 }
 
@@ -256,7 +207,8 @@ mod tests {
 
     #[test]
     fn an_error_text_fits_a_header() {
-        let error = failure(CODE_BROKEN, &format!("a\r\nb ä{}", "x".repeat(999)));
+        let failure = Failure::new(CODE_BROKEN, format!("a\r\nb ä{}", "x".repeat(999)));
+        let error = header(failure);
         assert!(error.status.bytes().all(|b| (b' '..=b'~').contains(&b)));
         assert!(error.status.starts_with("a  b "));
         assert_eq!(error.status.len(), ERROR_LENGTH_MAX);

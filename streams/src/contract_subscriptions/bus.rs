@@ -1,20 +1,24 @@
 //! The command bus.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use kernel::{Decider, Fact};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::bench::within;
-use crate::bus::{Answer, Ask, Bus, BusError, Host, QuestionError};
+use crate::bus::{Answer, Ask, Bus, BusError, Host, Hosts, QUEUE_GROUP, QuestionError};
 use crate::connection::Connection;
 use crate::envelope::CommandMeta;
 use crate::store::Streams;
@@ -129,25 +133,45 @@ fn host(context: &str) -> Host {
                 None => Err(QuestionError::bad_request("of whom,\r\nthen?")),
             }
         })
+        .question("broken", |_| async { panic!("as it was told to") })
         .question("slow", |_| async {
             tokio::time::sleep(Duration::from_millis(300)).await;
             Ok(Value::Null)
         })
 }
 
+/// How an ask gets to its host.
+#[derive(Debug, Clone, Copy)]
+pub enum Way<'a> {
+    /// Over the network.
+    Network(&'a Connection),
+    /// Within the process.
+    Here,
+}
+
 struct Running {
+    bus: Bus,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Running {
-    async fn start(host: Host, connection: &Connection) -> Self {
+    async fn start(host: Host, way: Way<'_>) -> Self {
+        let hosts = Hosts::from_iter([host]);
         let shutdown = CancellationToken::new();
-        let serving = host.start(connection).await.unwrap();
-        let task = tokio::spawn(serving.run(shutdown.clone()));
-        // The subscription must have reached the server before another connection asks.
-        connection.client().flush().await.unwrap();
-        Self { shutdown, task }
+        let (bus, task) = match way {
+            Way::Here => (Bus::within(&hosts), tokio::spawn(async {})),
+            Way::Network(connection) => {
+                let serving = hosts.start(connection).await.unwrap();
+                let task = tokio::spawn(serving.run(shutdown.clone()));
+                (Bus::new(connection), task)
+            }
+        };
+        Self {
+            bus,
+            shutdown,
+            task,
+        }
     }
 
     async fn stop(self) {
@@ -156,11 +180,21 @@ impl Running {
     }
 }
 
+/// What holds of every way.
+pub async fn keeps_the_contract(way: Way<'_>) {
+    answers_are_typed(way).await;
+    questions_are_answered(way).await;
+    what_is_old_or_reused_is_not_done(way).await;
+    a_panic_is_an_answer(way).await;
+    a_crowd_is_told_to_come_back(way).await;
+    an_ask_that_nobody_waits_for_is_finished(way).await;
+}
+
 /// Done, true already, done before, refused, unreadable, of another kind.
-pub async fn answers_are_typed(connection: &Connection) {
+async fn answers_are_typed(way: Way<'_>) {
     let context = context();
-    let running = Running::start(host(&context), connection).await;
-    let bus = Bus::new(connection);
+    let running = Running::start(host(&context), way).await;
+    let bus = &running.bus;
     let on = ask(&context, &LampCommand::TurnOn {});
     let Answer::Done {
         position,
@@ -206,10 +240,10 @@ pub async fn answers_are_typed(connection: &Connection) {
     );
     let mut nonsense = ask(&context, &LampCommand::TurnOn {});
     nonsense.command = json!({ "type": "explode" });
-    must_fail_for_good(&bus, &nonsense).await;
+    must_fail_for_good(bus, &nonsense).await;
     let mut foreign = ask(&context, &LampCommand::TurnOn {});
     foreign.kind = Some("torch".to_owned());
-    must_fail_for_good(&bus, &foreign).await;
+    must_fail_for_good(bus, &foreign).await;
     running.stop().await;
 }
 
@@ -227,11 +261,95 @@ async fn must_fail_for_good(bus: &Bus, ask: &Ask) {
     );
 }
 
+/// A panic fails its own request for good.
+async fn a_panic_is_an_answer(way: Way<'_>) {
+    let context = context();
+    let running = Running::start(host(&context), way).await;
+    let question = json!({ "of": "Ada" });
+    let broken = running.bus.question(&context, "broken", &question, SOON);
+    assert!(!broken.await.unwrap_err().is_retryable());
+    let mood = running.bus.question(&context, "mood", &question, SOON);
+    mood.await.unwrap();
+    running.stop().await;
+}
+
+/// Of more requests than a host works on at once, the rest hear at once that it is busy.
+async fn a_crowd_is_told_to_come_back(way: Way<'_>) {
+    let context = context();
+    let gate = Arc::new(Semaphore::new(0));
+    let opens = Arc::clone(&gate);
+    let host = Host::new(&context, Streams::in_memory()).question("gate", move |_| {
+        let gate = Arc::clone(&gate);
+        async move {
+            let _passed = gate.acquire().await.map_err(QuestionError::unavailable)?;
+            Ok(Value::Null)
+        }
+    });
+    let running = Running::start(host, way).await;
+    let ask = || running.bus.question(&context, "gate", &Value::Null, SOON);
+    let mut asked = FuturesUnordered::from_iter((0..200).map(|_| ask()));
+    for _ in 0..72 {
+        let busy = asked.next().await.unwrap().unwrap_err();
+        assert!(busy.is_retryable(), "{busy}");
+        assert!(busy.to_string().contains("busy"), "{busy}");
+    }
+    opens.add_permits(1);
+    let let_in: Vec<_> = asked.collect().await;
+    assert_eq!(let_in.iter().filter(|answer| answer.is_ok()).count(), 128);
+    running.stop().await;
+}
+
+/// What is begun is finished, whether its asker waits or not.
+async fn an_ask_that_nobody_waits_for_is_finished(way: Way<'_>) {
+    let (told, mut heard) = tokio::sync::mpsc::channel(1);
+    let context = context();
+    let host = Host::new(&context, Streams::in_memory()).question("later", move |_| {
+        let told = told.clone();
+        async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            told.send(()).await.map_err(QuestionError::unavailable)?;
+            Ok(Value::Null)
+        }
+    });
+    let running = Running::start(host, way).await;
+    let (nothing, patience) = (Value::Null, Duration::from_millis(20));
+    let asked = running.bus.question(&context, "later", &nothing, patience);
+    assert!(matches!(asked.await, Err(BusError::Timeout { .. })));
+    within("finished", heard.recv()).await.unwrap();
+    running.stop().await;
+}
+
+/// What a host took along when it died another one answers, and nothing is done twice.
+pub async fn what_a_host_took_along_is_asked_again(one: &Connection, other: &Connection) {
+    let context = context();
+    // A host that takes its share of the requests, and dies with them.
+    let dying = one.client();
+    let dying = dying.queue_subscribe(format!("command.{context}"), QUEUE_GROUP.into());
+    let mut dying = dying.await.unwrap();
+    let running = Running::start(host(&context), Way::Network(other)).await;
+    one.settle().await.unwrap();
+    let on = || ask(&context, &LampCommand::TurnOn {});
+    let asks: Vec<_> = (0..20).map(|_| on()).collect();
+    let asked = asks.iter().map(|on| running.bus.ask(on, SOON));
+    let (answers, ()) = tokio::join!(futures::future::join_all(asked), async {
+        within("a request for the dying", dying.next())
+            .await
+            .unwrap();
+        drop(dying);
+    });
+    let fresh = |answer: &Answer| matches!(answer, Answer::Done { already: false, .. });
+    let done = |answer: &Answer| matches!(answer, Answer::Done { .. });
+    let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+    assert!(answers.iter().all(done), "{answers:?}");
+    assert_eq!(answers.iter().filter(|a| fresh(a)).count(), 1);
+    running.stop().await;
+}
+
 /// Nobody there is known at once, before and after somebody was.
 pub async fn nobody_there_is_known_at_once(connection: &Connection) {
     let context = context();
     let bus = Bus::new(connection);
-    let running = Running::start(host(&context), connection).await;
+    let running = Running::start(host(&context), Way::Network(connection)).await;
     running.stop().await;
     connection.client().flush().await.unwrap();
     let since = Instant::now();
@@ -249,10 +367,10 @@ pub async fn nobody_there_is_known_at_once(connection: &Connection) {
 }
 
 /// Answered, failed for good, not in time.
-pub async fn questions_are_answered(connection: &Connection) {
+async fn questions_are_answered(way: Way<'_>) {
     let context = context();
-    let running = Running::start(host(&context), connection).await;
-    let bus = Bus::new(connection);
+    let running = Running::start(host(&context), way).await;
+    let bus = &running.bus;
     let answer = bus
         .question(&context, "mood", &json!({ "of": "Ada" }), SOON)
         .await;
@@ -270,12 +388,11 @@ pub async fn questions_are_answered(connection: &Connection) {
     running.stop().await;
 }
 
-/// Two hosts share the requests; when one stops, the other answers. A request that was on its way
-/// to the one that stops gets no answer; the same ask again does.
+/// Two hosts share the requests; when one stops, the other answers, and every ask is done.
 pub async fn two_hosts_share_the_work(one: &Connection, other: &Connection) {
     let context = context();
-    let first = Running::start(host(&context), one).await;
-    let second = Running::start(host(&context), other).await;
+    let first = Running::start(host(&context), Way::Network(one)).await;
+    let second = Running::start(host(&context), Way::Network(other)).await;
     let bus = Bus::new(one);
     must_be_done(&bus, &context, 40).await;
     let both = discovered(one, &context).await;
@@ -291,10 +408,7 @@ pub async fn two_hosts_share_the_work(one: &Connection, other: &Connection) {
 async fn must_be_done(bus: &Bus, context: &str, count: usize) {
     for _ in 0..count {
         let on = ask(context, &LampCommand::TurnOn {});
-        let mut answer = bus.ask(&on, Duration::from_secs(1)).await;
-        if matches!(answer, Err(BusError::Timeout { .. })) {
-            answer = bus.ask(&on, SOON).await;
-        }
+        let answer = bus.ask(&on, SOON).await;
         assert!(matches!(answer, Ok(Answer::Done { .. })), "{answer:?}");
     }
 }
@@ -312,9 +426,7 @@ async fn discovered(connection: &Connection, context: &str) -> Vec<u64> {
         .unwrap();
     let mut found = Vec::new();
     let patience = Duration::from_millis(500);
-    while let Ok(Some(reply)) =
-        tokio::time::timeout(patience, futures::StreamExt::next(&mut replies)).await
-    {
+    while let Ok(Some(reply)) = tokio::time::timeout(patience, replies.next()).await {
         let stats: Value = serde_json::from_slice(&reply.payload).unwrap();
         let endpoints = stats["endpoints"].as_array().unwrap();
         let command = endpoints.iter().find(|e| e["name"] == "command").unwrap();
@@ -326,7 +438,7 @@ async fn discovered(connection: &Connection, context: &str) -> Vec<u64> {
 /// A request whose deadline has passed is not begun.
 pub async fn nothing_is_begun_after_its_deadline(connection: &Connection) {
     let context = context();
-    let running = Running::start(host(&context), connection).await;
+    let running = Running::start(host(&context), Way::Network(connection)).await;
     let on = ask(&context, &LampCommand::TurnOn {});
     let mut headers = async_nats::HeaderMap::new();
     headers.insert("Millrace-Deadline", "2020-01-01T00:00:00Z");
@@ -352,10 +464,10 @@ pub async fn nothing_is_begun_after_its_deadline(connection: &Connection) {
 
 /// An ask that was sent long ago is not done, and may be sent anew; a command id that stands for
 /// another request is not worth another try.
-pub async fn what_is_old_or_reused_is_not_done(connection: &Connection) {
+async fn what_is_old_or_reused_is_not_done(way: Way<'_>) {
     let context = context();
-    let running = Running::start(host(&context), connection).await;
-    let bus = Bus::new(connection);
+    let running = Running::start(host(&context), way).await;
+    let bus = &running.bus;
     let mut on = ask(&context, &LampCommand::TurnOn {});
     on.meta.time = Utc::now() - TimeDelta::minutes(21);
     let old = bus.ask(&on, SOON).await.unwrap();

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::bench::{Bench, within};
-use crate::bus::{Answer, Ask, Bus, Host};
+use crate::bus::{Answer, Ask, Bus, Host, Hosts};
 use crate::connection::Connection;
 use crate::envelope::CommandMeta;
 use crate::jetstream::JetStreamLog;
@@ -191,9 +191,9 @@ async fn the_bus(roles: &Roles) {
         .aggregate::<super::bus::Lamp>()
         .question("echo", |value: Value| async move { Ok(value) });
     let shutdown = CancellationToken::new();
-    let serving = host.start(&roles.command_api).await.unwrap();
+    let hosts = Hosts::from_iter([host]);
+    let serving = hosts.start(&roles.command_api).await.unwrap();
     let serving = tokio::spawn(serving.run(shutdown.clone()));
-    roles.command_api.client().flush().await.unwrap();
     for asker in [&roles.saga, &roles.reactor] {
         let ask = Ask {
             context: context.clone(),

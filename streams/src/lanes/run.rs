@@ -14,16 +14,15 @@ use super::held::{Held, Item};
 use super::retry::again;
 use super::work::{Ended, Verdict, Work, chain, park, report, run, verdict, wait_after};
 use super::{HandleError, Handler, Stopped};
+use crate::barrier::Barrier;
 use crate::parking::Lot;
-use crate::subscription::{DurableSubscription, Payload, Received, pause};
+use crate::subscription::{DurableSubscription, Payload, Received};
 use crate::topology::{ACK_WAIT, MAX_ACK_PENDING, OnFailure};
 
 /// How often the server hears that a held delivery is still being worked on.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
 /// How often to look whether a person asked for another try of what is parked.
 const PARKED_INTERVAL: Duration = Duration::from_secs(1);
-/// First and longest pause between tries to read what is parked.
-const CATCH_UP_PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// Keys that are tried again at the same time.
 const RETRIES_AT_ONCE: usize = 8;
 /// At shutdown, running handlers have this long to finish.
@@ -119,6 +118,7 @@ struct Lanes<T: Payload, H> {
     running: JoinSet<(Arc<Work<T>>, Ended)>,
     /// Where the durable parks.
     lot: Option<Arc<Lot>>,
+    barrier: Barrier,
     /// Parked keys that are tried again now.
     retries: JoinSet<String>,
     retrying: HashSet<String>,
@@ -140,6 +140,7 @@ impl<T: Payload, H: Handler<T>> Lanes<T, H> {
             failures: HashMap::new(),
             running: JoinSet::new(),
             lot,
+            barrier: subscription.connection().barrier().clone(),
             retries: JoinSet::new(),
             retrying: HashSet::new(),
             stopped: None,
@@ -152,24 +153,8 @@ impl<T: Payload, H: Handler<T>> Lanes<T, H> {
         let Some(lot) = &self.lot else {
             return true;
         };
-        let mut failures = 0;
-        loop {
-            let read = tokio::select! {
-                () = shutdown.cancelled() => return false,
-                read = lot.catch_up() => read,
-            };
-            let Err(error) = read else {
-                return true;
-            };
-            tracing::warn!(
-                durable = self.name,
-                error = chain(&error),
-                "not ready: what is parked is not known yet"
-            );
-            let (first, most) = CATCH_UP_PAUSES;
-            tokio::time::sleep(pause(first, most, failures)).await;
-            failures += 1;
-        }
+        let reading = self.barrier.raise(format!("what {} has parked", self.name));
+        reading.until_done(|| lot.catch_up(), shutdown).await
     }
 
     /// Reads on in the background: people's wishes, and what other processes did.

@@ -1,0 +1,107 @@
+//! Where the requests of one context are worked on, however they came.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::host::{Execute, Host, Reply};
+use super::message::{Answer, Ask, CODE_BAD_REQUEST, CODE_BROKEN, CODE_UNAVAILABLE};
+
+/// Requests that one host works on at once, commands and questions together; beyond it the
+/// answer is "busy" at once, so that the asker's backoff works instead of a hidden queue.
+const CONCURRENCY_MAX: usize = 128;
+
+/// A request without an answer of the business.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// In words.
+    pub(super) message: String,
+    /// As in HTTP.
+    pub(super) code: usize,
+}
+
+impl Failure {
+    pub(super) fn new(code: usize, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            code,
+        }
+    }
+
+    fn of(message: String, retryable: bool) -> Self {
+        let code = if retryable {
+            CODE_UNAVAILABLE
+        } else {
+            CODE_BROKEN
+        };
+        Self::new(code, message)
+    }
+
+    /// May the same request succeed later?
+    pub(super) fn is_retryable(&self) -> bool {
+        self.code == CODE_UNAVAILABLE
+    }
+}
+
+/// What one host answers, and how much of it at once.
+pub(super) struct Desk {
+    pub(super) context: String,
+    commands: HashMap<Option<&'static str>, Execute>,
+    questions: HashMap<String, Reply>,
+    places: Arc<Semaphore>,
+}
+
+impl Desk {
+    pub(super) fn new(host: Host) -> Self {
+        Self {
+            context: host.context,
+            commands: host.commands,
+            questions: host.questions,
+            places: Arc::new(Semaphore::new(CONCURRENCY_MAX)),
+        }
+    }
+
+    pub(super) fn takes_commands(&self) -> bool {
+        !self.commands.is_empty()
+    }
+
+    pub(super) fn questions(&self) -> impl Iterator<Item = &str> {
+        self.questions.keys().map(String::as_str)
+    }
+
+    /// A place to work at, to be kept until the answer is given.
+    pub(super) fn admit(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        place.map_err(|_| Failure::new(CODE_UNAVAILABLE, "busy"))
+    }
+
+    pub(super) async fn command(&self, ask: Ask) -> Result<Answer, Failure> {
+        let execute = self.commands.get(&ask.kind.as_deref()).map(Arc::clone);
+        let Some(execute) = execute else {
+            return Err(Failure::new(CODE_BAD_REQUEST, "no such aggregate here"));
+        };
+        match run(execute(ask)).await? {
+            Answer::Failed { message, retryable } => Err(Failure::of(message, retryable)),
+            answer @ (Answer::Done { .. } | Answer::Refused { .. }) => Ok(answer),
+        }
+    }
+
+    pub(super) async fn question(&self, name: &str, payload: Value) -> Result<Value, Failure> {
+        let Some(reply) = self.questions.get(name) else {
+            return Err(Failure::new(CODE_BAD_REQUEST, "no such question here"));
+        };
+        let answer = run(reply(payload)).await?;
+        answer.map_err(|error| Failure::of(error.message, error.retryable))
+    }
+}
+
+/// A panic of the work is an answer too: nobody should wait for it.
+async fn run<T>(work: BoxFuture<'static, T>) -> Result<T, Failure> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.map_err(|_| Failure::new(CODE_BROKEN, "the host panicked"))
+}
