@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use kernel::{AggregateId, Decider};
 use serde_json::json;
-use streams::{Connection, Settings, Streams};
+use streams::{Connection, Settings, Snapshots, Streams};
 use tokio::task::JoinSet;
 
 use crate::Args;
@@ -38,6 +38,9 @@ const IN_FLIGHT: [usize; 2] = [1, 16];
 
 /// performance.md: at most 1.3 times the time of a batched direct get.
 const LOAD_TARGET: f64 = 1.0 / 1.3;
+
+/// performance.md: from a snapshot, at most the time of two direct gets.
+const SNAPSHOT_TARGET: f64 = 1.0 / 2.0;
 
 /// performance.md: ours over a raw pull consumer that nobody acknowledges.
 const REPLAY_TARGET: f64 = 0.7;
@@ -95,23 +98,35 @@ fn long_id(number: u64) -> String {
 /// Loads of aggregates of 100 events each, by a process that has none in memory.
 pub(crate) async fn load(store: &Store, args: &Args) -> anyhow::Result<Vec<Row>> {
     let connection = store.connect().await?;
-    let nothing_kept = Settings {
-        cache_capacity: 0,
-        ..Settings::default()
-    };
-    let streams = connection.streams(nothing_kept);
     let duration = Duration::from_secs(args.seconds);
-    let bar = progress("load", IN_FLIGHT.len() * args.rounds * 2);
+    let streams = |snapshots| {
+        connection.streams(Settings {
+            cache_capacity: 0,
+            snapshots,
+            ..Settings::default()
+        })
+    };
+    let bar = progress("load", IN_FLIGHT.len() * args.rounds * 4);
     let mut all = Vec::new();
     for in_flight in IN_FLIGHT {
+        let take = |what, work| taken(what, in_flight, duration, work);
         let takes = [
-            direct_gets(&connection, in_flight, duration),
-            loads(&streams, in_flight, duration),
+            take(
+                "one batched direct get, 100",
+                Work::Batch(connection.clone()),
+            ),
+            take("load 100 events ÷ it", Work::Load(streams(Snapshots::Off))),
+            take("one direct get of 1", Work::One(connection.clone())),
+            take(
+                "load from a snapshot ÷ it",
+                Work::Load(streams(Snapshots::Read)),
+            ),
         ];
         let runs = in_turn(&takes, args.rounds, &bar).await?;
         let mut figures = rows("load", in_flight, &takes, &runs);
-        if let [raw, ours] = figures.as_mut_slice() {
-            *ours = ours.clone().beside(raw.ours, Some(LOAD_TARGET));
+        if let [batch, whole, one, snapshot] = figures.as_mut_slice() {
+            *whole = whole.clone().beside(batch.ours, Some(LOAD_TARGET));
+            *snapshot = snapshot.clone().beside(one.ours, Some(SNAPSHOT_TARGET));
         }
         all.extend(figures);
     }
@@ -119,41 +134,54 @@ pub(crate) async fn load(store: &Store, args: &Args) -> anyhow::Result<Vec<Row>>
     Ok(all)
 }
 
-fn loads<'a>(streams: &Streams, in_flight: usize, duration: Duration) -> Take<'a> {
-    let streams = streams.clone();
+/// What is done about one long aggregate.
+#[derive(Clone)]
+enum Work {
+    /// Its messages, neither decoded nor looked at.
+    Batch(Connection),
+    /// One message of it.
+    One(Connection),
+    /// It, through the store.
+    Load(Streams),
+}
+
+fn taken<'a>(what: &str, in_flight: usize, duration: Duration, work: Work) -> Take<'a> {
     let turn = Arc::new(AtomicUsize::new(0));
-    Take::new("load 100 events ÷ direct get", move || {
-        let (streams, turn) = (streams.clone(), turn.clone());
+    Take::new(what, move || {
+        let (work, turn) = (work.clone(), turn.clone());
         closed_loop(in_flight, duration, move |_, _| {
-            let (streams, turn) = (streams.clone(), turn.clone());
+            let (work, turn) = (work.clone(), turn.clone());
             async move {
-                let id = next_long(&turn).parse()?;
-                let loaded = streams.load::<Note>(&id).await?;
-                ensure!(loaded.version == LONG, "{id} has {} events", loaded.version);
-                Ok(())
+                let id = next_long(&turn);
+                match work {
+                    Work::Batch(connection) => direct_gets(&connection, &id).await,
+                    Work::One(connection) => direct_get(&connection, &id).await,
+                    Work::Load(streams) => whole(&streams, &id).await,
+                }
             }
         })
     })
+}
+
+async fn whole(streams: &Streams, id: &str) -> anyhow::Result<()> {
+    let loaded = streams.load::<Note>(&id.parse()?).await?;
+    ensure!(loaded.version == LONG, "{id} has {} events", loaded.version);
+    Ok(())
 }
 
 fn next_long(turn: &AtomicUsize) -> String {
     long_id((turn.fetch_add(1, Ordering::Relaxed) % LONG_ONES) as u64)
 }
 
-/// The same messages, neither decoded nor looked at.
-fn direct_gets<'a>(connection: &Connection, in_flight: usize, duration: Duration) -> Take<'a> {
-    let connection = connection.clone();
-    let turn = Arc::new(AtomicUsize::new(0));
-    Take::new("one batched direct get, 100", move || {
-        let (connection, turn) = (connection.clone(), turn.clone());
-        closed_loop(in_flight, duration, move |_, _| {
-            let (connection, turn) = (connection.clone(), turn.clone());
-            async move { direct_get(&connection, &next_long(&turn)).await }
-        })
-    })
+/// The last message alone.
+async fn direct_get(connection: &Connection, id: &str) -> anyhow::Result<()> {
+    let subject = format!("$JS.API.DIRECT.GET.NOTE.event.{CONTEXT}.{id}");
+    let message = connection.client().request(subject, Bytes::new()).await?;
+    ensure!(message.status.is_none(), "{id}: {:?}", message.status);
+    Ok(())
 }
 
-async fn direct_get(connection: &Connection, id: &str) -> anyhow::Result<()> {
+async fn direct_gets(connection: &Connection, id: &str) -> anyhow::Result<()> {
     let client = connection.client();
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await?;

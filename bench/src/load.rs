@@ -119,7 +119,7 @@ where
     })
 }
 
-/// One figure: what is done, and how it is figures once.
+/// One figure: what is done, and how it is taken once.
 pub(crate) struct Take<'a> {
     pub(crate) what: String,
     take: Box<dyn Fn() -> BoxFuture<'a, anyhow::Result<Run>> + Send + 'a>,

@@ -12,6 +12,7 @@ mod commands;
 mod history;
 mod hot;
 mod load;
+mod memory;
 mod note;
 mod orders;
 mod reference;
@@ -37,16 +38,17 @@ struct Args {
     /// Which benchmarks; `all` runs every one.
     #[arg(value_enum, required = true)]
     benches: Vec<Bench>,
-    /// How long each figure is figures, in seconds.
+    /// How long each figure is taken, in seconds.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
-    /// How often each figure is figures; the table shows minimum, median and maximum.
+    /// How often each figure is taken; the table shows minimum, median and maximum.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// How NATS syncs: `always`, or an interval like `2m` (NATS's own default).
     #[arg(long, default_value = "always")]
     sync: String,
-    /// How long a history `load` and `replay` work on, in events; a fifth as many aggregates.
+    /// How long a history `load` and `replay` work on, in events, of a fifth as many aggregates;
+    /// and how many aggregates `memory` sees.
     #[arg(long, default_value_t = 1_000_000)]
     events: u64,
     /// Print JSON instead of tables.
@@ -65,10 +67,13 @@ enum Bench {
     Append,
     /// Many callers on one aggregate, beside one raw publish after another.
     Hot,
-    /// An aggregate of 100 events out of a long history, beside a batched direct get.
+    /// An aggregate of 100 events out of a long history, beside a batched direct get; and from its
+    /// snapshot, beside a direct get of one message.
     Load,
     /// A long history through `evolve`, beside a raw pull consumer.
     Replay,
+    /// Resident memory while a million aggregates pass through a store.
+    Memory,
     /// Every one.
     All,
 }
@@ -121,6 +126,12 @@ impl Args {
 /// What needs NATS alone.
 async fn measure_store(args: &Args) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
+    if args.any(&[Bench::Memory]) {
+        // First, while this process is still small; memory does not depend on syncs.
+        let store = Store::start(HISTORY_SYNC).await?;
+        rows.extend(memory::run(&store, args).await?);
+        store.stop().await?;
+    }
     if args.any(&[Bench::Append, Bench::Hot]) {
         let store = Store::start(&args.sync).await?;
         if args.any(&[Bench::Append]) {

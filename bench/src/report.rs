@@ -95,6 +95,23 @@ impl Row {
         }
     }
 
+    /// Resident memory of this process, in MiB.
+    pub(crate) fn resident(bench: &'static str, what: String, ours: Spread) -> Self {
+        let mut row = Self::new(bench, what, 1, &[]);
+        (row.unit, row.ours) = ("MiB", ours);
+        row
+    }
+
+    /// Sets the reference of what should be small, and the target of reference ÷ ours.
+    pub(crate) fn at_most(mut self, reference: Spread, target: f64) -> Self {
+        let ratio = reference.median / self.ours.median;
+        self.reference = Some(reference);
+        self.ratio = Some(ratio);
+        self.target = Some(target);
+        self.met = Some(ratio >= target);
+        self
+    }
+
     /// The same figure under another name.
     pub(crate) fn called(mut self, what: &str) -> Self {
         what.clone_into(&mut self.what);
@@ -115,24 +132,26 @@ impl Row {
 /// Prints a table.
 pub(crate) fn print(rows: &[Row]) {
     println!(
-        "{:<9} {:<34} {:>4} {:>9} {:>15} {:>7} {:>7} {:>6} {:>6}  cpu s / MiB",
-        "bench", "what", "at", "median/s", "min–max", "p50 ms", "p99 ms", "ratio", "target"
+        "{:<9} {:<34} {:>4} {:>9} {:<3} {:>15} {:>7} {:>7} {:>6} {:>6}  cpu s / MiB",
+        "bench", "what", "at", "median", "", "min–max", "p50 ms", "p99 ms", "ratio", "target"
     );
     for row in rows {
         let optional = |value: Option<f64>| value.map_or_else(String::new, |v| format!("{v:.2}"));
+        let ms = |ms: f64| optional((!ms.is_nan()).then_some(ms));
         let failed = match row.failures {
             0 => String::new(),
             failures => format!("  {failures} failed"),
         };
         println!(
-            "{:<9} {:<34} {:>4} {:>9.0} {:>15} {:>7.2} {:>7.2} {:>6} {:>6}  {}{failed}",
+            "{:<9} {:<34} {:>4} {:>9.0} {:<3} {:>15} {:>7} {:>7} {:>6} {:>6}  {}{failed}",
             row.bench,
             row.what,
             row.in_flight,
             row.ours.median,
+            row.unit,
             format!("{:.0}–{:.0}", row.ours.min, row.ours.max),
-            row.ours_p50_ms,
-            row.ours_p99_ms,
+            ms(row.ours_p50_ms),
+            ms(row.ours_p99_ms),
             optional(row.ratio),
             optional(row.target),
             costs(&row.usages),

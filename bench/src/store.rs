@@ -2,7 +2,7 @@
 
 use chrono::Utc;
 use kernel::AggregateId;
-use streams::topology::{StreamSpec, Topology, provision};
+use streams::topology::{Topology, provision};
 use streams::{CommandMeta, Connection, Streams};
 use uuid::Uuid;
 
@@ -23,11 +23,7 @@ impl Store {
     pub(crate) async fn start(sync: &str) -> anyhow::Result<Self> {
         let server = Server::start(sync).await?;
         let connection = server.connect().await?;
-        let topology = Topology {
-            streams: vec![StreamSpec::events(CONTEXT)],
-            durables: Vec::new(),
-        };
-        provision(&connection, &topology, 1).await?;
+        provision(&connection, &Topology::new(&[CONTEXT], &[]), 1).await?;
         reference::prepare(connection.jetstream()).await?;
         Ok(Self { server })
     }

@@ -40,6 +40,11 @@ pub(crate) fn now() -> Usages {
     usages
 }
 
+/// Resident memory of this process, in MiB; 0 where there is no `/proc`.
+pub(crate) fn own_resident_mib() -> f64 {
+    Process::read(std::process::id()).map_or(0.0, |own| own.resident_kib / 1_024.0)
+}
+
 /// CPU time since `before`, memory as it is now. Who used none is left out.
 pub(crate) fn since(before: &Usages) -> Usages {
     let mut usages = now();

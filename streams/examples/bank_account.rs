@@ -24,7 +24,7 @@ use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
 use kernel::{AggregateId, Decider, Fact};
 use serde::{Deserialize, Serialize};
-use streams::topology::{StreamSpec, Topology, check, provision};
+use streams::topology::{Topology, check, provision};
 use streams::{CommandMeta, ConnectOptions, Connection, ExecuteError, Outcome, Settings};
 use thiserror::Error;
 use uuid::Uuid;
@@ -126,10 +126,7 @@ impl Aggregate for Account {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let connection = Connection::open(&options()).await?;
-    let topology = Topology {
-        streams: vec![StreamSpec::events(CONTEXT)],
-        durables: Vec::new(),
-    };
+    let topology = Topology::new(&[CONTEXT], &[]);
     // Once, by whoever may make streams; every start checks that no field would lose an event.
     provision(&connection, &topology, 1).await?;
     check(&connection, &topology).await?;
