@@ -11,7 +11,7 @@
 //!   throttle                                   how often a password may be guessed
 //!   call, write                                what is the same for every call
 //!   error                                      refusal → status and field; failure → problem
-//!   questions, outcomes                        what other contexts know; how an order ended
+//!   questions, remembered, outcomes            what other contexts know; how an order ended
 //!   personal                                   sealing of personal data
 //!   host                                       the command bus's side: also payment, notification
 //!                                              and checkout, which have no routes
@@ -33,6 +33,7 @@ mod placing;
 mod problems;
 mod product;
 mod questions;
+mod remembered;
 mod run;
 mod session;
 mod text;

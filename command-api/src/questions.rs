@@ -1,27 +1,23 @@
 //! What other contexts know: asked, not copied.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
 use kernel::{Sku, UserId};
-use moka::sync::Cache;
 use product::{Offer, Product};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use streams::bus::Bus;
-use streams::{LoadError, Streams};
+use streams::{Connection, LoadError, RecordedEvent, Streams};
 use thiserror::Error;
+use tokio_util::sync::CancellationToken;
 use user::{Standing, User};
 
-/// How old a cached answer may be. Nothing but time (and this process's own writes) invalidates it
-/// yet, so it is short: a suspension or a price made in another process counts after this long.
-const ANSWER_AGE_MAX: Duration = Duration::from_secs(2);
-
-/// Most people, and most products, whose answers are cached.
-const ANSWERS_MAX: u64 = 10_000;
+use crate::remembered::{Followed, Remembered};
 
 /// Longest wait for an answer over the bus.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
@@ -157,43 +153,38 @@ pub(crate) enum Age {
     Fresh,
 }
 
-/// A bounded cache in front. Only what lets an order through is kept; what would refuse it is asked
-/// again, so nobody is refused for what was true a second ago.
+/// Remembered answers in front. Only what lets an order through is kept; what would refuse it is
+/// asked again, so nobody is refused for what was true a second ago.
 pub(crate) struct Cached {
     inner: Arc<dyn Questions>,
-    active: Cache<UserId, ()>,
-    on_sale: Cache<Sku, Offer>,
+    active: Remembered<UserId, ()>,
+    on_sale: Remembered<Sku, Offer>,
 }
 
 impl Cached {
     pub(crate) fn new(inner: Arc<dyn Questions>) -> Self {
         Self {
             inner,
-            active: Cache::builder()
-                .max_capacity(ANSWERS_MAX)
-                .time_to_live(ANSWER_AGE_MAX)
-                .build(),
-            on_sale: Cache::builder()
-                .max_capacity(ANSWERS_MAX)
-                .time_to_live(ANSWER_AGE_MAX)
-                .build(),
+            active: Remembered::new(),
+            on_sale: Remembered::new(),
         }
     }
 
     pub(crate) async fn standing(&self, user_id: UserId, age: Age) -> Result<Standing, NoAnswer> {
-        if age == Age::Cached && self.active.contains_key(&user_id) {
+        if age == Age::Cached && self.active.get(&user_id).is_some() {
             return Ok(Standing::Active);
         }
+        let before = self.active.before(&user_id);
         let standing = self.inner.standing(user_id).await?;
         if standing == Standing::Active {
-            self.active.insert(user_id, ());
+            self.active.keep(&user_id, before, ());
         } else {
-            self.active.invalidate(&user_id);
+            self.active.forget(&user_id);
         }
         Ok(standing)
     }
 
-    /// The offers of `skus`; what isn't in the cache is asked in one question.
+    /// The offers of `skus`; what isn't remembered is asked in one question.
     pub(crate) async fn offers(
         &self,
         skus: &[Sku],
@@ -206,17 +197,18 @@ impl Cached {
                 Some(offer) => {
                     found.insert(sku.clone(), offer);
                 }
-                None => asked.push(sku.clone()),
+                None => asked.push((sku.clone(), self.on_sale.before(sku))),
             }
         }
         if asked.is_empty() {
             return Ok(found);
         }
-        let answers = self.inner.offers(&asked).await?;
-        for sku in asked {
+        let skus: Vec<Sku> = asked.iter().map(|(sku, _)| sku.clone()).collect();
+        let answers = self.inner.offers(&skus).await?;
+        for (sku, before) in asked {
             match answers.get(&sku).filter(|offer| offer.published) {
-                Some(offer) => self.on_sale.insert(sku, offer.clone()),
-                None => self.on_sale.invalidate(&sku),
+                Some(offer) => self.on_sale.keep(&sku, before, offer.clone()),
+                None => self.on_sale.forget(&sku),
             }
         }
         found.extend(answers);
@@ -225,13 +217,38 @@ impl Cached {
 
     /// This process has just changed the user.
     pub(crate) fn forget_user(&self, user_id: UserId) {
-        self.active.invalidate(&user_id);
+        self.active.forget(&user_id);
     }
 
     /// This process has just changed the product.
     pub(crate) fn forget_product(&self, sku: &Sku) {
-        self.on_sale.invalidate(sku);
+        self.on_sale.forget(sku);
     }
+
+    /// Hears from the streams what changes the answers, until `shutdown`.
+    pub(crate) async fn follow(
+        &self,
+        connection: &Connection,
+        streams: &Streams,
+        shutdown: CancellationToken,
+    ) {
+        let of = |name| Followed {
+            connection,
+            streams,
+            name,
+        };
+        let (users, products) = (of("USER"), of("PRODUCT"));
+        tokio::join!(
+            self.active.follow(&users, key_of, &shutdown),
+            self.on_sale.follow(&products, key_of, &shutdown),
+        );
+    }
+}
+
+/// Whose answer an event changes: its aggregate's, unless it is of another kind (an email claim).
+fn key_of<K: FromStr>(event: &RecordedEvent) -> Option<K> {
+    let main = event.kind.is_none();
+    main.then(|| event.aggregate_id.as_str().parse().ok())?
 }
 
 #[cfg(test)]

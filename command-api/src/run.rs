@@ -127,17 +127,20 @@ impl Service {
             let served = self.hosts.serve(&self.nats, stop.clone()).await;
             served.map_err(Error::Host)
         };
-        let endings = async {
-            self.api.outcomes().follow(&self.nats, stop.clone()).await;
+        let (api, nats) = (&self.api, &self.nats);
+        let heard = async {
+            let endings = api.outcomes().follow(nats, stop.clone());
+            let changes = api.questions.follow(nats, &api.streams, stop.clone());
+            tokio::join!(endings, changes);
             Ok(())
         };
         let first = |part: Result<(), Error>| part.inspect_err(|_| stop.cancel());
-        let (http, bus, endings) = tokio::join!(
+        let (http, bus, heard) = tokio::join!(
             async { first(http.await) },
             async { first(bus.await) },
-            async { first(endings.await) },
+            async { first(heard.await) },
         );
-        http.and(bus).and(endings)
+        http.and(bus).and(heard)
     }
 }
 

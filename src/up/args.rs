@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 
 /// Where the entry listens when nobody says otherwise.
@@ -37,6 +38,15 @@ pub struct UpArgs {
     /// debugger or several at a time (`millrace saga`).
     #[arg(long, value_delimiter = ',', value_name = "WORKER")]
     pub without: Vec<Worker>,
+    /// The contexts that the command API hosts; run the others on their own beside this
+    /// (`millrace command-api --contexts user`).
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_parser = PossibleValuesParser::new(domains::NAMES),
+        default_values = domains::NAMES
+    )]
+    pub contexts: Vec<String>,
     /// Longest wait for one answer of the payment provider, in milliseconds.
     #[arg(long, env = "MILLRACE_PAYMENT_TIMEOUT_MS", default_value_t = OUTSIDE_TIMEOUT_MS)]
     pub payment_timeout_ms: u64,
@@ -78,6 +88,7 @@ impl UpArgs {
             sync: "always".to_owned(),
             free_ports: false,
             without: Vec::new(),
+            contexts: domains::NAMES.map(str::to_owned).to_vec(),
             payment_timeout_ms: OUTSIDE_TIMEOUT_MS,
             mail_timeout_ms: OUTSIDE_TIMEOUT_MS,
         }

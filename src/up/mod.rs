@@ -217,7 +217,10 @@ impl Start<'_> {
         [entry, commands, queries]: [TcpListener; 3],
     ) -> anyhow::Result<()> {
         let connection = self.connect("command-api").await?;
-        let config = roles::defaults();
+        let config = command_api::Config {
+            contexts: self.args.contexts.clone(),
+            ..roles::defaults()
+        };
         let service = roles::command_service(config, &self.source, connection, self.keys.clone())?;
         let connection = self.connect("query-api").await?;
         let config: query_api::Config = roles::defaults();

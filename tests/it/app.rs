@@ -220,6 +220,18 @@ impl App {
             .unwrap();
     }
 
+    /// A command API of its own beside the one inside `millrace up`, once it is ready.
+    pub(crate) async fn command_api(&self, args: &[&str]) -> (Shop, Child) {
+        let port = devstack::Reserved::choose(0).unwrap().address().port();
+        let listen = format!("127.0.0.1:{port}");
+        let args = [&["command-api", "--listen", &listen], args].concat();
+        let child = self.role(&args, &format!("command-api-{port}.log")).await;
+        let shop = Shop::new(&format!("http://{listen}")).unwrap();
+        let ready = shop.wait_for("a command API", "/readyz", PATIENCE, |_| true);
+        ready.await.unwrap();
+        (shop, child)
+    }
+
     /// Another role process against this stack's servers, with the stack's own secrets.
     pub(crate) async fn role(&self, args: &[&str], log: &str) -> Child {
         let secrets = devstack::Secrets::load_or_create(&self.data).unwrap();

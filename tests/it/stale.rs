@@ -3,33 +3,15 @@
 use std::time::Duration;
 
 use devstack::launch::Signal;
-use millrace::client::Shop;
 use serde_json::json;
 
-use crate::app::{App, PATIENCE, shared};
-
-/// A second command-api beside the one inside `millrace up`.
-async fn second_command_api(app: &App) -> (Shop, devstack::launch::Child) {
-    let port = devstack::Reserved::choose(0).unwrap().address().port();
-    let listen = format!("127.0.0.1:{port}");
-    let child = app
-        .role(
-            &["command-api", "--listen", &listen],
-            "second-command-api.log",
-        )
-        .await;
-    let shop = Shop::new(&format!("http://{listen}")).unwrap();
-    shop.wait_for("a second command-api", "/readyz", PATIENCE, |_| true)
-        .await
-        .unwrap();
-    let token = millrace::token::operator(&app.data).unwrap();
-    (shop.with_token(&token), child)
-}
+use crate::app::shared;
 
 #[tokio::test]
 async fn neither_a_refusal_nor_an_already_true_is_answered_from_a_stale_cache() {
     let app = shared().await;
-    let (second, child) = second_command_api(app).await;
+    let (second, child) = app.command_api(&[]).await;
+    let second = second.with_token(&millrace::token::operator(&app.data).unwrap());
     let first = app.operator();
     let sku = app.product(0).await;
     let adjust = format!("/v1/inventory/{sku}/adjust");

@@ -1,0 +1,69 @@
+//! A context goes down: who and what is known goes on, the rest is told to come back.
+
+use std::time::Duration;
+
+use devstack::launch::Signal;
+use millrace::client::{CartLine, Shop};
+use serde_json::json;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::app::{App, PASSWORD, folder};
+
+/// Longer than an answer is kept whose changes nobody hears.
+const LONG: Duration = Duration::from_secs(3);
+
+/// Somebody who registers with `users`: their id, and the shop as they see it.
+async fn customer(app: &App, users: &Shop) -> (String, Shop) {
+    let email = format!("{}@example.com", Uuid::new_v4().simple());
+    let id = users
+        .register(&email, "Grace Hopper", PASSWORD)
+        .await
+        .unwrap();
+    let token = millrace::token::customer(&app.data, &id).unwrap();
+    (id, app.shop().with_token(&token))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_user_context_orders_of_known_people_go_on() {
+    let all_but_user = "product,inventory,order,payment,notification,checkout";
+    let data = folder("contexts");
+    let app = App::start_with(&data, &["--contexts", all_but_user]).await;
+    let (users, child) = app.command_api(&["--contexts", "user"]).await;
+    let sku = app.product(1_000).await;
+    let (_, known) = customer(&app, &users).await;
+    let (_, unknown) = customer(&app, &users).await;
+    let (suspended_id, suspended) = customer(&app, &users).await;
+    let cart = [CartLine {
+        sku: sku.clone(),
+        quantity: 1,
+    }];
+    let orders = async |shop: &Shop| {
+        let key = Uuid::new_v4().to_string();
+        shop.place_order(&key, &cart, "pm_card_visa").await.unwrap()
+    };
+    assert_eq!(orders(&known).await.status, 201);
+    assert_eq!(orders(&suspended).await.status, 201);
+    // The other process suspends; this one hears of it, and forgets what it knew.
+    let operator = millrace::token::operator(&app.data).unwrap();
+    let suspend = format!("/v1/users/{suspended_id}/suspend");
+    let reason = json!({ "reason": "a test" });
+    let answer = users.with_token(&operator).post(&suspend, &reason).await;
+    answer.unwrap().success().unwrap();
+    let refused = async { while orders(&suspended).await.status == 201 {} };
+    let refused = tokio::time::timeout(Duration::from_secs(1), refused).await;
+    refused.expect("the suspension is not heard");
+
+    child.signaller().send(Signal::KILL).unwrap();
+    child.wait().await;
+    let started = Instant::now();
+    while started.elapsed() < LONG {
+        assert_eq!(orders(&known).await.status, 201);
+    }
+    for stranger in [&unknown, &suspended] {
+        let answer = orders(stranger).await;
+        assert_eq!(answer.status, 503, "{}", answer.body);
+        assert!(answer.header("Retry-After").is_some());
+    }
+    app.stop().await;
+}
