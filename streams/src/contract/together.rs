@@ -6,8 +6,8 @@ use super::account::{Account, AccountCommand, ClaimNumber, NumberClaim};
 use super::races::account_with;
 use super::{Rig, case, fresh_id, fresh_meta};
 use crate::{
-    CommandMeta, EncodeError, ExecuteError, ExecutedTogether, Outcome, Streams, TogetherRefusal,
-    step,
+    CommandMeta, EncodeError, ExecuteAtError, ExecuteError, ExecutedTogether, Outcome, Streams,
+    TogetherRefusal, step,
 };
 
 /// All of this page.
@@ -17,6 +17,7 @@ pub async fn all(rig: &dyn Rig) {
     of_two_racing_for_one_number_one_wins(rig).await;
     again_is_answered_as_the_first_time(rig).await;
     what_is_no_batch_is_refused(rig).await;
+    a_condition_is_about_the_first(rig).await;
 }
 
 async fn open_with_number(
@@ -175,4 +176,40 @@ pub async fn what_is_no_batch_is_refused(rig: &dyn Rig) {
             Err(ExecuteError::Unwritable(EncodeError::NotTogether))
         ));
     }
+}
+
+/// Of many who change it in one batch, each made for the same version, one is done. A process that
+/// believes an older version doesn't refuse by it, and what was done before is not stale.
+pub async fn a_condition_is_about_the_first(rig: &dyn Rig) {
+    case("a condition is about the first");
+    let (here, there) = (rig.process().await, rig.process().await);
+    let account = fresh_id();
+    account_with(&here, &account, 1).await;
+    there.load::<Account>(&account).await.unwrap();
+    let number = fresh_id();
+    let steps = || {
+        let owner = account.to_string();
+        vec![
+            step::<Account>(account.clone(), AccountCommand::Deposit(vec![1])),
+            step::<NumberClaim>(number.clone(), ClaimNumber { owner }),
+        ]
+    };
+    let meta = fresh_meta();
+    let at = |version| move |current| current == version;
+    let done = here.execute_together_if(steps(), at(2), &meta).await;
+    assert_eq!(done.unwrap().steps[0].version, 3);
+    let again = there.execute_together_if(steps(), at(2), &meta).await;
+    assert_eq!(again.unwrap().outcome, Outcome::Replayed);
+    let stale = there
+        .execute_together_if(steps(), at(2), &fresh_meta())
+        .await;
+    let stale = stale.unwrap_err();
+    assert!(
+        matches!(stale, ExecuteAtError::Stale { version: 3 }),
+        "{stale:?}"
+    );
+    let next = there
+        .execute_together_if(steps(), at(3), &fresh_meta())
+        .await;
+    assert_eq!(next.unwrap().steps[0].version, 4);
 }

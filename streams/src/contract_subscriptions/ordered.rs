@@ -49,6 +49,24 @@ pub async fn resumes_from_a_position(connection: &Connection) {
     bench.remove().await;
 }
 
+/// Of some subjects alone: what lies between is no gap, and it has caught up with those.
+pub async fn reads_what_matches(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    for id in ["a", "b", "a", "a", "b"] {
+        bench.append_one(id, 1).await;
+    }
+    let filter = format!("event.{}.b", bench.context);
+    let mut subscription = connection.ordered_matching(&bench.stream, filter, 0);
+    within("started", subscription.start()).await.unwrap();
+    assert_eq!(subscription.pending(), Some(2));
+    assert_eq!(sequences(&mut subscription, 2).await, [2, 5]);
+    assert!(subscription.caught_up());
+    bench.append_one("a", 1).await;
+    bench.append_one("b", 1).await;
+    assert_eq!(sequences(&mut subscription, 1).await, [7]);
+    bench.remove().await;
+}
+
 /// An empty stream, and a position at the end: caught up at once, and waiting.
 pub async fn knows_that_nothing_is_there(connection: &Connection) {
     let bench = Bench::new(connection).await;

@@ -1,4 +1,5 @@
-//! Every event of a stream from a position on: once, in order, whatever the server does.
+//! Every event of a stream, or every one that matches, from a position on: once, in order, whatever
+//! the server does.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -41,6 +42,8 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 pub struct OrderedSubscription {
     jetstream: Context,
     stream: String,
+    /// Which subjects; `None` = all of the stream.
+    filter: Option<String>,
     /// The last sequence that was read.
     read: u64,
     /// Of the last message within the present consumer: a gap here is a lost delivery.
@@ -66,6 +69,19 @@ impl Connection {
     pub fn ordered(&self, stream: &str, after: u64) -> OrderedSubscription {
         OrderedSubscription::new(self.jetstream(), stream, after)
     }
+
+    /// The same, of the subjects that match `filter` alone. A missing event is noticed as a missing
+    /// delivery only: what lies between two that match is not told.
+    pub fn ordered_matching(
+        &self,
+        stream: &str,
+        filter: impl Into<String>,
+        after: u64,
+    ) -> OrderedSubscription {
+        let mut ordered = self.ordered(stream, after);
+        ordered.filter = Some(filter.into());
+        ordered
+    }
 }
 
 impl OrderedSubscription {
@@ -73,6 +89,7 @@ impl OrderedSubscription {
         Self {
             jetstream: jetstream.clone(),
             stream: stream.to_owned(),
+            filter: None,
             read: after,
             consumer_sequence: 0,
             live: None,
@@ -228,7 +245,7 @@ impl OrderedSubscription {
             self.rebuild("the server went backwards");
             return Ok(None);
         }
-        if info.stream_sequence != self.read + 1 {
+        if self.filter.is_none() && info.stream_sequence != self.read + 1 {
             let error = SubscriptionError::Gap {
                 expected: Position::new(self.stream.as_str(), self.read + 1),
                 found: info.stream_sequence,
@@ -297,6 +314,7 @@ impl OrderedSubscription {
             deliver_policy: DeliverPolicy::ByStartSequence {
                 start_sequence: self.read + 1,
             },
+            filter_subject: self.filter.clone().unwrap_or_default(),
             ack_policy: AckPolicy::None,
             inactive_threshold: INACTIVE_THRESHOLD,
             num_replicas: 1,

@@ -10,6 +10,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::Streams;
+use super::conditional::ExecuteAtError;
 use super::error::{AppendEnd, ExecuteError};
 use super::execute::{CONFLICT_LOOKS_MAX, Outcome, pause_after_conflict};
 use super::queue::Turn;
@@ -96,24 +97,52 @@ impl Streams {
         steps: Vec<Box<dyn Step>>,
         meta: &CommandMeta,
     ) -> Result<ExecutedTogether, ExecuteError<TogetherRefusal>> {
+        let done = self.execute_together_if(steps, |_| true, meta).await;
+        done.map_err(|error| match error {
+            ExecuteAtError::Failed(error) => error,
+            // Every version fulfils that condition.
+            ExecuteAtError::Stale { .. } => ExecuteError::Conflict,
+        })
+    }
+
+    /// The same, if the version of the first step's aggregate fulfils the condition: as
+    /// [`Streams::execute_if`] does for one.
+    ///
+    /// # Errors
+    /// [`ExecuteAtError::Stale`]; what [`Streams::execute_together`] has.
+    pub async fn execute_together_if(
+        &self,
+        steps: Vec<Box<dyn Step>>,
+        condition: impl Fn(u64) -> bool + Send + Sync,
+        meta: &CommandMeta,
+    ) -> Result<ExecutedTogether, ExecuteAtError<TogetherRefusal>> {
         let parts: Vec<Part> = steps.into_iter().map(Step::into_part).collect();
-        let stream = stream_of(&parts)?;
+        let stream = stream_of(&parts).map_err(ExecuteError::from)?;
         let _turns = self.turns(&parts).await;
         for _ in 0..self.inner.settings.execute_attempts_max {
             let mut opened = Vec::with_capacity(parts.len());
             for part in &parts {
-                opened.push(part.0.open(self, meta).await?);
+                let part = part.0.open(self, meta).await;
+                opened.push(part.map_err(ExecuteError::from)?);
             }
             let work = Work {
                 streams: self,
                 stream: &stream,
                 opened: &opened,
             };
+            let version = work.version();
+            if !condition(version) && work.repeated(false).await.map_err(Failure::from)?.is_none() {
+                // A stale cache must not say that the client is stale.
+                if work.prove_first().await.map_err(Failure::from)? {
+                    return Err(ExecuteAtError::Stale { version });
+                }
+                continue;
+            }
             if let Some(done) = work.attempt().await? {
                 return Ok(done);
             }
         }
-        Err(ExecuteError::Conflict)
+        Err(ExecuteError::Conflict.into())
     }
 
     /// All turns, always in the same order, so that two callers can't wait for each other.
@@ -149,6 +178,21 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// Of the first step's aggregate, as this process knows it.
+    fn version(&self) -> u64 {
+        self.opened
+            .first()
+            .map_or(0, |step| step.unchanged().version)
+    }
+
+    /// Is that what the leader knows? If not, reads on.
+    async fn prove_first(&self) -> Result<bool, ReadError> {
+        match self.opened.first() {
+            Some(step) => step.prove().await,
+            None => Ok(true),
+        }
+    }
+
     /// `None` = an aggregate has moved: decide again.
     async fn attempt(&self) -> Result<Option<ExecutedTogether>, Failure> {
         if let Some(done) = self.repeated(false).await? {
