@@ -1,7 +1,8 @@
-//! Where an order goes: parsed here, then sealed, never seen again by the domain.
+//! Where an order goes, or may go: parsed here, then sealed, never seen again by the domain.
 
 use std::fmt;
 
+use edge::Problem;
 use serde::{Deserialize, Serialize};
 
 use crate::text;
@@ -35,6 +36,16 @@ pub(crate) struct Address {
     )]
     region: Option<String>,
     country: Country,
+}
+
+impl Address {
+    /// What is sealed.
+    pub(crate) fn to_json(&self) -> Result<String, Problem> {
+        serde_json::to_string(self).map_err(|error| {
+            tracing::error!(%error, "an address could not be written");
+            Problem::internal()
+        })
+    }
 }
 
 impl fmt::Debug for Address {

@@ -18,7 +18,7 @@ use crate::personal::Personal;
 use crate::problems::PAGES;
 use crate::questions::{Cached, Questions};
 use crate::throttle::Throttle;
-use crate::{inventory, order, product, session, user};
+use crate::{account, inventory, mailbox, order, product, session, user};
 
 /// What the API stands on. Made by the composition root (or a test), passed down.
 pub struct Deps {
@@ -106,7 +106,11 @@ pub fn router(api: Api, config: &Config) -> Router {
         .merge(jwks(&api.token_keys))
         .merge(edge::problem::pages(PAGES));
     if config.hosts("user") {
-        routes = routes.merge(user::routes()).merge(session::routes());
+        routes = routes
+            .merge(user::routes())
+            .merge(account::routes())
+            .merge(mailbox::routes())
+            .merge(session::routes());
     }
     if config.hosts("product") {
         routes = routes.merge(product::routes());

@@ -1,12 +1,12 @@
 //! What is the same for every call of somebody with a token: who, under which key, on which
 //! version, in which trace.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use chrono::Utc;
 use edge::idempotency::derive_id;
 use edge::{ConsistencyHeader, IdempotencyKey, IfMatch, Principal, Problem, Trace};
-use kernel::ConsistencyToken;
+use kernel::{ConsistencyToken, UserId};
 use serde::Serialize;
 use streams::CommandMeta;
 use uuid::Uuid;
@@ -93,5 +93,34 @@ impl FromRequestParts<Api> for Operators {
         let call = Call::from_request_parts(parts, api).await?;
         call.principal.require_operator()?;
         Ok(Self(call))
+    }
+}
+
+/// A call that a person makes about themselves: everybody else gets 404, and an operator 403,
+/// before the body is looked at.
+pub(crate) struct Own {
+    pub(crate) call: Call,
+    /// The `{id}` of the path, which is who calls.
+    pub(crate) user_id: UserId,
+}
+
+impl FromRequestParts<Api> for Own {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Self::Rejection> {
+        let call = Call::from_request_parts(parts, api).await?;
+        let nothing = || Problem::not_found("there is no such user");
+        let path = RawPathParams::from_request_parts(parts, api).await;
+        let path = path.map_err(|_rejection| nothing())?;
+        let mut ids = path.iter().filter(|(name, _)| *name == "id");
+        let (_, text) = ids.next().ok_or_else(nothing)?;
+        let user_id: UserId = text.parse().map_err(|_error| nothing())?;
+        if call.principal.user_id == user_id {
+            return Ok(Self { call, user_id });
+        }
+        if call.principal.is_operator() {
+            return Err(Problem::forbidden("only the user may do this"));
+        }
+        Err(nothing())
     }
 }

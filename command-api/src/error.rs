@@ -47,9 +47,15 @@ fn rule(pointer: impl Into<String>) -> Place {
 impl Placed for UserRefusal {
     fn place(&self) -> Place {
         match self {
-            Self::UserAlreadyExists => state(),
-            Self::UserUnknown => missing(),
+            Self::UserUnknown | Self::AddressUnknown => missing(),
             Self::CustomerRoleImplied => rule("/role"),
+            Self::UserAlreadyExists
+            | Self::UserErased
+            | Self::UserLeaving
+            | Self::ErasureNotRequested
+            | Self::EmailNotCurrent
+            | Self::AddressDiffers
+            | Self::TooManyAddresses { .. } => state(),
         }
     }
 }
@@ -155,6 +161,17 @@ pub(crate) fn of_together(
     of_failure(error)
 }
 
+/// The same with a condition on the first of them.
+pub(crate) fn of_together_if(
+    error: ExecuteAtError<TogetherRefusal>,
+    refused: impl FnOnce(&TogetherRefusal) -> Problem,
+) -> Problem {
+    match error {
+        ExecuteAtError::Stale { version } => Problem::stale(version),
+        ExecuteAtError::Failed(error) => of_together(error, refused),
+    }
+}
+
 /// A refusal that travelled as JSON, if it is an `R`.
 pub(crate) fn of_value<R: Placed>(value: &Value) -> Option<Problem> {
     let refusal: R = serde_json::from_value(value.clone()).ok()?;
@@ -206,6 +223,7 @@ pub(crate) fn of_load(error: LoadError) -> Problem {
 pub(crate) fn of_personal(error: PersonalError) -> Problem {
     match error {
         PersonalError::Unavailable(source) => unavailable(source.as_ref()),
+        PersonalError::Erased => of_refusal(&UserRefusal::UserErased),
         failure @ PersonalError::Broken(_) => broken(&failure),
     }
 }

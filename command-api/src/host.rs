@@ -11,25 +11,39 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use streams::Streams;
 use streams::bus::{Host, Hosts, QuestionError};
-use user::{EmailClaim, User};
+use streams::keys::DigestKey;
+use user::{EmailClaim, Erasure, Standing, User};
 
 use crate::questions::{AskOffers, AskStanding, Local, OffersAnswer, Questions, StandingAnswer};
 
 /// Most products in one question: as many as an order has lines.
 const SKUS_MAX: usize = order::LINES_MAX as usize;
 
+/// What the hosted contexts answer from.
+#[derive(Clone)]
+struct Answers {
+    streams: Streams,
+    digest_key: DigestKey,
+}
+
 /// The hosts of `contexts`: all their aggregates and questions.
-pub fn hosts(contexts: &[String], streams: &Streams) -> Hosts {
-    let hosts = contexts.iter().filter_map(|name| of_context(name, streams));
+pub fn hosts(contexts: &[String], streams: &Streams, digest_key: &DigestKey) -> Hosts {
+    let answers = Answers {
+        streams: streams.clone(),
+        digest_key: digest_key.clone(),
+    };
+    let hosts = contexts
+        .iter()
+        .filter_map(|name| of_context(name, &answers));
     hosts.collect()
 }
 
 /// What a context answers; `None` = there is no such context.
-fn of_context(name: &str, streams: &Streams) -> Option<Host> {
-    let host = Host::new(name, streams.clone());
+fn of_context(name: &str, answers: &Answers) -> Option<Host> {
+    let host = Host::new(name, answers.streams.clone());
     match name {
-        "user" => Some(user(host, streams)),
-        "product" => Some(product(host, streams)),
+        "user" => Some(user(host, answers)),
+        "product" => Some(product(host, &answers.streams)),
         "inventory" => Some(host.aggregate::<StockItem>()),
         "order" => Some(host.aggregate::<Order>()),
         "payment" => Some(host.aggregate::<Payment>()),
@@ -39,17 +53,18 @@ fn of_context(name: &str, streams: &Streams) -> Option<Host> {
     }
 }
 
-fn user(host: Host, streams: &Streams) -> Host {
-    let (standing, contact) = (Local(streams.clone()), streams.clone());
+fn user(host: Host, answers: &Answers) -> Host {
+    let (standing, contact) = (Local(answers.streams.clone()), answers.clone());
     host.aggregate::<User>()
         .aggregate::<EmailClaim>()
+        .aggregate::<Erasure>()
         .question("standing", move |payload| {
             let local = standing.clone();
             async move { answer_standing(&local, payload).await }
         })
         .question("contact", move |payload| {
-            let streams = contact.clone();
-            async move { answer_contact(&streams, payload).await }
+            let answers = contact.clone();
+            async move { answer_contact(&answers, payload).await }
         })
 }
 
@@ -86,26 +101,35 @@ struct AskContact {
     user_id: UserId,
 }
 
-/// The answer to it: both sealed for the person.
+/// The answer to it: how to reach the person, sealed.
 #[derive(Debug, Serialize)]
 struct Contact {
-    email: Sealed,
-    name: Sealed,
-    /// Whether there is nobody any more who could be written to.
+    /// `None` = erased: there is nobody any more who could be written to.
+    email: Option<Sealed>,
+    name: Option<Sealed>,
     erased: bool,
+    /// What proves that a mail to the address was read, until it was proven. It is in no stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verification_token: Option<String>,
 }
 
-async fn answer_contact(streams: &Streams, payload: Value) -> Result<Value, QuestionError> {
+async fn answer_contact(answers: &Answers, payload: Value) -> Result<Value, QuestionError> {
     let AskContact { user_id } = read(payload)?;
-    let loaded = streams.load_current::<User>(&user_id.into()).await;
-    let loaded = loaded.map_err(QuestionError::unavailable)?;
-    let account = loaded.state.account();
-    let account = account.ok_or_else(|| QuestionError::bad_request("there is no such user"))?;
+    let loaded = answers.streams.load_current::<User>(&user_id.into()).await;
+    let user = loaded.map_err(QuestionError::unavailable)?.state;
+    if user.standing() == Standing::Unknown {
+        return Err(QuestionError::bad_request("there is no such user"));
+    }
+    let account = user.account();
+    let unverified = account.filter(|account| !account.email_verified);
     write(&Contact {
-        email: account.email.clone(),
-        name: account.name.clone(),
-        // Erasure comes with the command that erases; until then nobody is.
-        erased: false,
+        email: account.map(|account| account.email.clone()),
+        name: account.map(|account| account.name.clone()),
+        erased: account.is_none(),
+        verification_token: unverified.map(|account| {
+            let claim = account.email_claim;
+            answers.digest_key.verification_token(user_id, claim)
+        }),
     })
 }
 

@@ -5,9 +5,10 @@
 //!                         │   parse, authorize       If-Match, refusals → problems
 //!                         └── questions ──► user: active?  product: price now?   (bus, or here)
 //!
-//!   user, session, product, inventory, order   a file a context, its routes at its top
+//!   user, account, mailbox, session,           a file a context (user has four), its routes at
+//!   product, inventory, order                  its top
 //!   placing, address                           what an order needs before it is a command
-//!   email, password, text                      what is parsed once and never checked again
+//!   email, phone, password, text               what is parsed once and never checked again
 //!   throttle                                   how often a password may be guessed
 //!   call, write                                what is the same for every call
 //!   error                                      refusal → status and field; failure → problem
@@ -17,6 +18,7 @@
 //!                                              and checkout, which have no routes
 //! ```
 
+mod account;
 mod address;
 mod api;
 mod call;
@@ -25,10 +27,12 @@ mod email;
 mod error;
 mod host;
 mod inventory;
+mod mailbox;
 mod order;
 mod outcomes;
 mod password;
 mod personal;
+mod phone;
 mod placing;
 mod problems;
 mod product;

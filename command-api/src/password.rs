@@ -51,6 +51,13 @@ impl TryFrom<String> for NewPassword {
     }
 }
 
+impl NewPassword {
+    /// The same, as if somebody said it was the password already.
+    pub(crate) fn as_attempt(&self) -> Attempt {
+        Attempt(self.0.clone())
+    }
+}
+
 /// What somebody says is the password: anything, so that its length tells nothing.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]

@@ -15,6 +15,9 @@ pub enum PersonalError {
     /// The keys can't be reached now.
     #[error("personal data can't be sealed or opened now")]
     Unavailable(#[source] BoxError),
+    /// Nothing can be sealed any more for a person who was erased.
+    #[error("the person was erased")]
+    Erased,
     /// However often it is tried: the key is gone, or is another one.
     #[error("personal data can't be sealed or opened")]
     Broken(#[source] BoxError),
@@ -62,8 +65,8 @@ impl Personal for Keys {
 fn of_keys(error: KeysError) -> PersonalError {
     match error {
         KeysError::Unavailable { .. } => PersonalError::Unavailable(error.into()),
-        KeysError::Erased { .. }
-        | KeysError::Missing { .. }
+        KeysError::Erased { .. } => PersonalError::Erased,
+        KeysError::Missing { .. }
         | KeysError::OtherMasterKey { .. }
         | KeysError::Broken { .. }
         | KeysError::Malformed

@@ -102,10 +102,7 @@ async fn compose(api: &Api, call: &Call, body: &PlaceOrder) -> Result<OrderComma
     standing?;
     let lines = lines?;
     let user_id = call.principal.user_id;
-    let address = serde_json::to_string(&body.shipping_address).map_err(|error| {
-        tracing::error!(%error, "an address could not be written");
-        Problem::internal()
-    })?;
+    let address = body.shipping_address.to_json()?;
     let sealed = api
         .personal
         .seal(user_id, purpose::ORDER_SHIPPING_ADDRESS, &address);
@@ -126,6 +123,16 @@ async fn may_order(api: &Api, call: &Call) -> Result<(), Problem> {
             StatusCode::FORBIDDEN,
             "user_suspended",
             "the account is suspended: it can't place orders",
+        )),
+        Standing::Leaving => Err(problem(
+            StatusCode::FORBIDDEN,
+            "user_leaving",
+            "the account is about to be erased: it can't place orders",
+        )),
+        Standing::Erased => Err(problem(
+            StatusCode::FORBIDDEN,
+            "user_erased",
+            "the user was erased: they can't place orders",
         )),
         Standing::Unknown => Err(problem(
             StatusCode::FORBIDDEN,

@@ -42,6 +42,46 @@ pub const PAGES: &[Page] = &[
         "Ask an operator to reactivate it.",
     ),
     page(
+        "user_erased",
+        "The user was erased",
+        "Register anew, with the same email address if you like.",
+    ),
+    page(
+        "user_leaving",
+        "The account is about to be erased",
+        "It ends when its orders are final; until then nothing about it changes.",
+    ),
+    page(
+        "email_not_current",
+        "The email address is another one by now",
+        "Look at the account, then change it from there.",
+    ),
+    page(
+        "verification_token_wrong",
+        "The token is not the one that was mailed",
+        "Send the token of the last mail to the present address.",
+    ),
+    page(
+        "password_wrong",
+        "The current password is wrong",
+        "Send the password that you sign in with.",
+    ),
+    page(
+        "address_differs",
+        "The address exists with other content",
+        "Take a new Idempotency-Key for a new address.",
+    ),
+    page(
+        "too_many_addresses",
+        "The address book is full",
+        "Remove an address first.",
+    ),
+    page(
+        "address_unknown",
+        "There is no such address",
+        "Look at the account for the ids of its addresses.",
+    ),
+    page(
         "customer_role_implied",
         "Everybody is a customer",
         "That role can't be taken from anybody.",
@@ -237,6 +277,12 @@ mod tests {
             codes(&[
                 UserRefusal::UserAlreadyExists,
                 UserRefusal::UserUnknown,
+                UserRefusal::UserErased,
+                UserRefusal::UserLeaving,
+                UserRefusal::EmailNotCurrent,
+                UserRefusal::AddressDiffers,
+                UserRefusal::TooManyAddresses { max: 1 },
+                UserRefusal::AddressUnknown,
                 UserRefusal::CustomerRoleImplied,
             ]),
             codes(&[EmailRefusal::EmailTaken, EmailRefusal::EmailHeldByAnother]),

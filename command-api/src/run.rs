@@ -74,7 +74,7 @@ impl Service {
             token_keys,
             digest_key,
         } = connections;
-        let hosts = hosts(&config.contexts, &streams);
+        let hosts = hosts(&config.contexts, &streams, &digest_key);
         let api = Api::new(Deps {
             questions: Arc::new(OverBus(Bus::new(&nats).beside(&hosts))),
             streams,

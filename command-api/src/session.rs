@@ -47,7 +47,7 @@ async fn open(State(api): State<Api>, Body(body): Body<OpenSession>) -> Result<R
         ));
     }
     api.throttle.succeeded(claim);
-    if user.standing() != Standing::Active {
+    if user.standing() == Standing::Suspended {
         let detail = "the account is suspended";
         return Err(problem(StatusCode::FORBIDDEN, "user_suspended", detail));
     }

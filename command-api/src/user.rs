@@ -1,4 +1,5 @@
-//! `/v1/users`: anyone opens an account; operators say who may do what.
+//! `/v1/users`: anyone opens an account; operators say who may do what. What people change of their
+//! own is in `account` and `mailbox`.
 
 use axum::Router;
 use axum::extract::State;
@@ -14,6 +15,7 @@ use streams::{CommandMeta, ExecutedTogether, Outcome, TogetherRefusal, step};
 use user::{EmailClaim, EmailCommand, EmailRefusal, Role, User, UserCommand, UserRefusal};
 use uuid::Uuid;
 
+use crate::account::seal;
 use crate::api::Api;
 use crate::call::{Call, Operators};
 use crate::email::Email;
@@ -110,10 +112,7 @@ async fn compose(
     body: Register,
 ) -> Result<UserCommand, Problem> {
     let hash = api.passwords.hash(body.password).await?;
-    let seal = |purpose, text: String| async move {
-        let sealed = api.personal.seal(user_id, purpose, &text).await;
-        sealed.map_err(error::of_personal)
-    };
+    let seal = |purpose, text: String| async move { seal(api, user_id, purpose, &text).await };
     // The first one makes the person's key, so they go one after another.
     Ok(UserCommand::RegisterUser {
         email: seal(purpose::USER_EMAIL, body.email.into()).await?,
@@ -123,7 +122,7 @@ async fn compose(
     })
 }
 
-fn refused(refusal: &TogetherRefusal) -> Problem {
+pub(crate) fn refused(refusal: &TogetherRefusal) -> Problem {
     error::of_value::<EmailRefusal>(&refusal.value)
         .or_else(|| error::of_value::<UserRefusal>(&refusal.value))
         .unwrap_or_else(|| {
@@ -132,7 +131,7 @@ fn refused(refusal: &TogetherRefusal) -> Problem {
         })
 }
 
-fn written(done: &ExecutedTogether) -> Written {
+pub(crate) fn written(done: &ExecutedTogether) -> Written {
     Written {
         version: done.steps.first().map_or(0, |user| user.version),
         position: done.position.clone(),
@@ -177,8 +176,8 @@ async fn change_role(
     Ok(written.acted(&id))
 }
 
-/// Every call on a user is an operator's, and what it changes may be cached as a standing.
-async fn write<B: Serialize>(
+/// What a call on a user changes may be cached as a standing.
+pub(crate) async fn write<B: Serialize>(
     api: &Api,
     call: &Call,
     id: UserId,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   context        stream         database                 subject of an aggregate's events
-//!   user           USER           millrace_user            event.user.<id>, event.user.email.<id>
+//!   user           USER           millrace_user            event.user.<id>, event.user.{email,erasure}.<id>
 //!   product        PRODUCT        millrace_product         event.product.<sku>
 //!   inventory      INVENTORY      millrace_inventory       event.inventory.<sku>
 //!   order          ORDER          millrace_order           event.order.<id>
@@ -52,6 +52,7 @@ pub const CONTEXTS: [Context; 7] = [
         aggregates: &[
             Aggregate::of::<user::User>(),
             Aggregate::of::<user::EmailClaim>(),
+            Aggregate::of::<user::Erasure>(),
         ],
     },
     Context {

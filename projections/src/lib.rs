@@ -43,7 +43,7 @@ pub use product::{CardStatus, ProductCard};
 pub use projector::Projector;
 pub use provision::{Passwords, provision};
 pub use read::Reader;
-pub use user::{AccountStatus, UserAccount};
+pub use user::{AccountStatus, SavedAddress, UserAccount};
 pub use view::{EntityView, Sort, ViewSpec, repository};
 
 /// Who somebody is.

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use cqrs_es::{EventEnvelope, View};
-use kernel::{Reason, Sealed};
+use kernel::{AddressId, Reason, Sealed};
 use serde::{Deserialize, Serialize};
-use user::{Role, User, UserEvent};
+use user::{Role, Topic, User, UserEvent};
 
 use crate::moment::Moment;
 use crate::view::{EntityView, Sort};
@@ -19,6 +19,21 @@ pub enum AccountStatus {
     Active,
     /// Barred from ordering and signing in.
     Suspended,
+    /// Asked to be erased: waits for the orders that are open.
+    Leaving,
+    /// Nobody is left under this id.
+    Erased,
+}
+
+/// An address of an address book.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedAddress {
+    /// Its id.
+    pub id: AddressId,
+    /// The address, sealed.
+    pub address: Sealed,
+    /// Is it the one that is proposed first?
+    pub default: bool,
 }
 
 /// One user. The password hash is in the log and in no view.
@@ -31,11 +46,22 @@ pub struct UserAccount {
     pub name: Option<Sealed>,
     /// Their mail address, sealed.
     pub email: Option<Sealed>,
+    /// Have mails to it reached them?
+    pub email_verified: bool,
+    /// Their phone number, sealed.
+    pub phone: Option<Sealed>,
+    /// The address book, oldest first.
+    pub addresses: Vec<SavedAddress>,
+    /// What they want to hear of.
+    pub notification_preferences: BTreeSet<Topic>,
     /// Where the account stands.
     pub status: AccountStatus,
     /// Why it is suspended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// When at the latest they are erased, if they asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub erase_by: Option<Moment>,
     /// What they may do.
     pub roles: BTreeSet<Role>,
     /// How many events the user has.
@@ -70,6 +96,38 @@ impl View<User> for UserAccount {
                 self.roles.insert(Role::Customer);
                 self.registered_at = at;
             }
+            UserEvent::EmailVerified { email_claim: _ } => self.email_verified = true,
+            UserEvent::EmailChanged {
+                email,
+                email_claim: _,
+            } => {
+                self.email = Some(email.clone());
+                self.email_verified = false;
+            }
+            UserEvent::PasswordChanged { password_hash: _ } => {}
+            UserEvent::ProfileUpdated { name, phone } => {
+                self.name = Some(name.clone());
+                self.phone.clone_from(phone);
+            }
+            UserEvent::AddressAdded {
+                address_id,
+                address,
+            } => self.save(*address_id, address),
+            UserEvent::AddressRemoved { address_id } => {
+                self.addresses.retain(|saved| saved.id != *address_id);
+            }
+            UserEvent::DefaultAddressSet { address_id } => {
+                for saved in &mut self.addresses {
+                    saved.default = saved.id == *address_id;
+                }
+            }
+            UserEvent::NotificationPreferenceSet { topic, allowed } => {
+                if *allowed {
+                    self.notification_preferences.insert(*topic);
+                } else {
+                    self.notification_preferences.remove(topic);
+                }
+            }
             UserEvent::RoleGranted { role } => {
                 self.roles.insert(*role);
             }
@@ -84,7 +142,36 @@ impl View<User> for UserAccount {
                 self.status = AccountStatus::Active;
                 self.reason = None;
             }
+            UserEvent::ErasureRequested { erase_by } => {
+                self.status = AccountStatus::Leaving;
+                self.reason = None;
+                self.erase_by = Some(Moment(*erase_by));
+            }
+            UserEvent::UserErased { email_claim: _ } => self.erase(),
         }
+    }
+}
+
+impl UserAccount {
+    /// One more address; the default, if there is none.
+    fn save(&mut self, id: AddressId, address: &Sealed) {
+        self.addresses.push(SavedAddress {
+            id,
+            address: address.clone(),
+            default: !self.addresses.iter().any(|saved| saved.default),
+        });
+    }
+
+    /// What is left of a person: that there was one, and when.
+    fn erase(&mut self) {
+        *self = Self {
+            id: std::mem::take(&mut self.id),
+            status: AccountStatus::Erased,
+            version: self.version,
+            registered_at: self.registered_at,
+            updated_at: self.updated_at,
+            ..Self::default()
+        };
     }
 }
 
@@ -139,5 +226,90 @@ mod tests {
         revoked.push(UserEvent::RoleRevoked { role });
         let row: UserAccount = fold::<User, _>("u-1", revoked);
         assert!(!row.roles.contains(&role));
+    }
+
+    fn sealed(text: &str) -> Sealed {
+        Sealed::new(UserId(Uuid::from_u128(1)), text)
+    }
+
+    fn added(number: u128) -> UserEvent {
+        UserEvent::AddressAdded {
+            address_id: AddressId(Uuid::from_u128(number)),
+            address: sealed("home"),
+        }
+    }
+
+    #[test]
+    fn an_address_is_verified_until_it_is_changed() {
+        let email_claim = EmailClaimId(Uuid::from_u128(2));
+        let mut events = vec![registered(), UserEvent::EmailVerified { email_claim }];
+        let row: UserAccount = fold::<User, _>("u-1", events.clone());
+        assert!(row.email_verified);
+        events.push(UserEvent::EmailChanged {
+            email: sealed("other"),
+            email_claim,
+        });
+        let row: UserAccount = fold::<User, _>("u-1", events);
+        assert_eq!(
+            (row.email, row.email_verified),
+            (Some(sealed("other")), false)
+        );
+    }
+
+    #[test]
+    fn an_address_book_has_the_default_that_the_account_has() {
+        let chosen = |address_id| UserEvent::DefaultAddressSet { address_id };
+        let removed = |address_id| UserEvent::AddressRemoved { address_id };
+        let [one, two] = [1, 2].map(|number| AddressId(Uuid::from_u128(number)));
+        let mut events = vec![registered()];
+        for event in [
+            added(1),
+            added(2),
+            chosen(two),
+            removed(two),
+            added(3),
+            chosen(one),
+            removed(one),
+        ] {
+            events.push(event);
+            let row: UserAccount = fold::<User, _>("u-1", events.clone());
+            let mut user = User::default();
+            for event in &events {
+                kernel::Decider::evolve(&mut user, event);
+            }
+            let account = user.account().unwrap();
+            let shown = row.addresses.iter().find(|saved| saved.default);
+            assert_eq!(shown.map(|saved| saved.id), account.default_address);
+            assert_eq!(row.addresses.len(), account.addresses.len());
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_of_who_was_erased() {
+        let erase_by = crate::testkit::start();
+        let topic = Topic::Marketing;
+        let mut events = vec![
+            registered(),
+            added(1),
+            UserEvent::ProfileUpdated {
+                name: sealed("married"),
+                phone: Some(sealed("phone")),
+            },
+            UserEvent::NotificationPreferenceSet {
+                topic,
+                allowed: true,
+            },
+            UserEvent::ErasureRequested { erase_by },
+        ];
+        let row: UserAccount = fold::<User, _>("u-1", events.clone());
+        assert_eq!(row.status, AccountStatus::Leaving);
+        assert_eq!(row.erase_by, Some(Moment(erase_by)));
+        assert_eq!(row.notification_preferences, BTreeSet::from([topic]));
+        events.push(UserEvent::UserErased {
+            email_claim: EmailClaimId(Uuid::from_u128(2)),
+        });
+        let row: UserAccount = fold::<User, _>("u-1", events);
+        assert_eq!((row.status, row.version), (AccountStatus::Erased, 6));
+        assert!(!serde_json::to_string(&row).unwrap().contains("sealed"));
     }
 }

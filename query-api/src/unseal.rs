@@ -32,6 +32,8 @@ pub(crate) enum Plain {
     Text,
     /// A JSON object as text.
     Object,
+    /// Nothing sealed itself, but a list of objects with such a member; it is a JSON object as text.
+    ObjectIn(&'static str),
 }
 
 /// A row with its fields opened.
@@ -125,13 +127,15 @@ fn find(index: usize, row: &str, fields: &[Field], found: &mut Vec<Found>) -> Re
         if value == "null" {
             continue;
         }
-        let sealed = serde_json::from_str(value).map_err(|error| internal(&error))?;
-        found.push(Found {
-            row: index,
-            range: place(row, value),
-            sealed,
-            field: *field,
-        });
+        for value in sealed_in(value, *field)? {
+            let sealed = serde_json::from_str(value).map_err(|error| internal(&error))?;
+            found.push(Found {
+                row: index,
+                range: place(row, value),
+                sealed,
+                field: *field,
+            });
+        }
     }
     if let Some(of_row) = found.get_mut(begin..) {
         of_row.sort_by_key(|found| found.range.start);
@@ -139,12 +143,25 @@ fn find(index: usize, row: &str, fields: &[Field], found: &mut Vec<Found>) -> Re
     Ok(())
 }
 
+/// The sealed values in a field's value, as parts of that very text.
+fn sealed_in(value: &str, field: Field) -> Result<Vec<&str>, Problem> {
+    let Plain::ObjectIn(member) = field.plain else {
+        return Ok(vec![value]);
+    };
+    let items: Vec<HashMap<Cow<'_, str>, &RawValue>> =
+        serde_json::from_str(value).map_err(|error| internal(&error))?;
+    let sealed = items.into_iter();
+    Ok(sealed
+        .filter_map(|item| item.get(member).map(|raw| raw.get()))
+        .collect())
+}
+
 /// The JSON that stands for the opened value.
 fn shown(field: Field, plain: Option<String>) -> Result<String, Problem> {
     let Some(plain) = plain else {
         return Ok(field.erased.to_owned());
     };
-    if field.plain == Plain::Object && serde_json::from_str::<IgnoredAny>(&plain).is_ok() {
+    if field.plain != Plain::Text && serde_json::from_str::<IgnoredAny>(&plain).is_ok() {
         return Ok(plain);
     }
     serde_json::to_string(&plain).map_err(|error| internal(&error))
@@ -194,6 +211,32 @@ mod tests {
         assert_eq!(places(r#"{"name":null}"#), []);
         let erased = with_status(r#"{"a":"status","status":"active"}"#, "erased").unwrap();
         assert_eq!(erased, r#"{"a":"status","status":"erased"}"#);
+    }
+
+    #[test]
+    fn what_is_sealed_in_a_list_is_found_in_each_of_its_items() {
+        let book = Field {
+            name: "book",
+            purpose: "b",
+            plain: Plain::ObjectIn("home"),
+            erased: "null",
+        };
+        let sealed = Sealed::new(UserId(Uuid::from_u128(1)), "abc");
+        let text = serde_json::to_string(&sealed).unwrap();
+        let row = format!(
+            r#"{{"home":{text},"book":[{{"id":1,"home":{text}}},{{"id":2}},{{"home" : {text}}}]}}"#
+        );
+        let mut found = Vec::new();
+        find(0, &row, &[book], &mut found).unwrap();
+        let first = row.find("\"id\":1").unwrap();
+        assert_eq!(found.len(), 2);
+        for found in &found {
+            assert_eq!(row[found.range.clone()], text);
+            assert!(found.range.start > first);
+        }
+        found.clear();
+        find(0, r#"{"book":[]}"#, &[book], &mut found).unwrap();
+        assert!(found.is_empty());
     }
 
     #[test]

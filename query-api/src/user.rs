@@ -17,7 +17,7 @@ use crate::{Api, answer, history};
 const WHAT: &str = "user";
 
 /// What is sealed in a row.
-const SEALED: [Field; 2] = [
+const SEALED: [Field; 4] = [
     Field {
         name: "name",
         purpose: purpose::USER_NAME,
@@ -28,6 +28,18 @@ const SEALED: [Field; 2] = [
         name: "email",
         purpose: purpose::USER_EMAIL,
         plain: Plain::Text,
+        erased: "null",
+    },
+    Field {
+        name: "phone",
+        purpose: purpose::USER_PHONE,
+        plain: Plain::Text,
+        erased: "null",
+    },
+    Field {
+        name: "addresses",
+        purpose: purpose::USER_ADDRESS,
+        plain: Plain::ObjectIn("address"),
         erased: "null",
     },
 ];

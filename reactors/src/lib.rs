@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::{Config, ProviderConfig, SmtpConfig};
 pub use provider::{Intent, IntentStatus, Provider, ProviderError};
-pub use template::{Mail, TemplateError, Templates};
+pub use template::{Mail, Reader, TemplateError, Templates};
 
 /// Tries of one mail before it is parked: about a day, for the pause between two grows to a
 /// minute. A mail server that is down for hours delays every mail and parks none; an address

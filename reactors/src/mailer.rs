@@ -16,7 +16,7 @@ use streams::{RecordedEvent, Streams};
 use thiserror::Error;
 
 use crate::recorder::{Record, Recorder};
-use crate::template::{TemplateError, Templates};
+use crate::template::{Reader, TemplateError, Templates};
 use crate::{Config, SmtpConfig};
 
 /// As what this reactor acts.
@@ -48,12 +48,15 @@ struct Contact {
     name: Option<Sealed>,
     #[serde(default)]
     erased: bool,
+    #[serde(default)]
+    verification_token: Option<String>,
 }
 
 /// Name and address, readable for as long as it takes to send one mail.
 struct Recipient {
     email: String,
     name: String,
+    verification_token: Option<String>,
 }
 
 /// Sends mails over SMTP.
@@ -106,7 +109,11 @@ impl Mailer {
             email.map_err(HandleError::retryable)?,
             name.map_err(HandleError::retryable)?,
         ) {
-            (Some(email), Some(name)) => Ok(Some(Recipient { email, name })),
+            (Some(email), Some(name)) => Ok(Some(Recipient {
+                email,
+                name,
+                verification_token: contact.verification_token,
+            })),
             _ => Ok(None),
         }
     }
@@ -124,9 +131,13 @@ impl Mailer {
         let Some(recipient) = self.recipient(request.user_id).await? else {
             return Ok(Some(failure("the recipient is not known or was erased")));
         };
+        let reader = Reader {
+            name: &recipient.name,
+            verification_token: recipient.verification_token.as_deref(),
+        };
         let mail = self
             .templates
-            .render(request.template, &recipient.name, &request.details)
+            .render(request.template, &reader, &request.details)
             .map_err(HandleError::permanent)?;
         let message_id = notification::message_id(id);
         let Ok(address) = recipient.email.parse() else {

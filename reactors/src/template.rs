@@ -16,6 +16,15 @@ pub struct Mail {
     pub html: String,
 }
 
+/// Who a mail is for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reader<'a> {
+    /// How to address them.
+    pub name: &'a str,
+    /// What proves that they read mails to this address, until it was proven.
+    pub verification_token: Option<&'a str>,
+}
+
 /// A template is wrong.
 #[derive(Debug, Error)]
 #[error("the template can't be rendered")]
@@ -44,6 +53,7 @@ impl Templates {
         environment.add_template("layout.html", include_str!("../templates/layout.html"))?;
         for (name, source) in sources!(
             "welcome",
+            "verify_email",
             "order_confirmed",
             "order_rejected",
             "order_canceled",
@@ -55,17 +65,17 @@ impl Templates {
         Ok(Self(environment))
     }
 
-    /// Fills a template in for the person called `name`.
+    /// Fills a template in for its reader.
     ///
     /// # Errors
     /// The template uses what it isn't given.
     pub fn render(
         &self,
         template: Template,
-        name: &str,
+        reader: &Reader<'_>,
         details: &Details,
     ) -> Result<Mail, TemplateError> {
-        let values = values(name, details);
+        let values = values(reader, details);
         let text = self
             .0
             .get_template(&format!("{template}.txt"))?
@@ -83,9 +93,10 @@ impl Templates {
     }
 }
 
-fn values(name: &str, details: &Details) -> Value {
+fn values(reader: &Reader<'_>, details: &Details) -> Value {
     context! {
-        name => name,
+        name => reader.name,
+        verification_token => reader.verification_token,
         order_id => details.order_id.map(|id| id.to_string()),
         amount => details.amount.map(|amount: Money| amount.to_string()),
         reason => details.reason.as_ref().map(|r| r.as_str().replace('_', " ")),
@@ -97,14 +108,20 @@ fn values(name: &str, details: &Details) -> Value {
 mod tests {
     use super::*;
 
-    const ALL: [Template; 6] = [
+    const ALL: [Template; 7] = [
         Template::Welcome,
+        Template::VerifyEmail,
         Template::OrderConfirmed,
         Template::OrderRejected,
         Template::OrderCanceled,
         Template::OrderShipped,
         Template::OrderRefunded,
     ];
+
+    const ADA: Reader<'_> = Reader {
+        name: "Ada",
+        verification_token: Some("t-o-k-e-n"),
+    };
 
     #[test]
     fn every_template_renders_with_and_without_details() {
@@ -115,15 +132,31 @@ mod tests {
             ..Details::default()
         };
         for template in ALL {
-            let full = templates.render(template, "Ada", &details).unwrap();
+            let full = templates.render(template, &ADA, &details).unwrap();
             assert!(
                 full.text.contains("Ada") && full.html.contains("Ada"),
                 "{template}"
             );
             assert!(!full.subject.is_empty(), "{template}");
             templates
-                .render(template, "Ada", &Details::default())
+                .render(template, &Reader::default(), &Details::default())
                 .unwrap();
+        }
+    }
+
+    #[test]
+    fn who_has_to_verify_an_address_is_told_how() {
+        let templates = Templates::new().unwrap();
+        for template in [Template::Welcome, Template::VerifyEmail] {
+            let mail = templates.render(template, &ADA, &Details::default());
+            let mail = mail.unwrap();
+            assert!(mail.text.contains("t-o-k-e-n") && mail.html.contains("t-o-k-e-n"));
+            let verified = Reader {
+                verification_token: None,
+                ..ADA
+            };
+            let mail = templates.render(template, &verified, &Details::default());
+            assert!(!mail.unwrap().text.contains("code"), "{template}");
         }
     }
 
@@ -132,7 +165,11 @@ mod tests {
         let templates = Templates::new().unwrap();
         let name = "<script>{{ 7 * 7 }}</script>";
         let mail = templates
-            .render(Template::Welcome, name, &Details::default())
+            .render(
+                Template::Welcome,
+                &Reader { name, ..ADA },
+                &Details::default(),
+            )
             .unwrap();
         assert!(!mail.html.contains("<script>"));
         assert!(!mail.html.contains("49") && !mail.text.contains("49"));

@@ -1,4 +1,5 @@
-//! The welcome mail: a person who opened an account is told so, once.
+//! The welcome mail: a person who opened an account is told so, once; and whoever takes another
+//! address is asked there whether it is theirs.
 
 use async_trait::async_trait;
 use kernel::{AggregateId, NotificationId, UserId};
@@ -12,7 +13,7 @@ use crate::recorder::{Record, Recorder};
 /// As what this reactor acts.
 const ACTOR: &str = "reactor:welcome";
 
-/// Asks the notification context for the welcome mail of each new user.
+/// Asks the notification context for the mail to each new user, and to each new address.
 pub(crate) struct Welcome {
     recorder: Recorder,
 }
@@ -28,26 +29,36 @@ impl Handler for Welcome {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
         let event = &delivery.event;
         if event.kind.is_some() {
-            // An email claim: nobody is to be told.
+            // An email claim, or an erasure: nobody is to be told.
             return Ok(());
         }
-        match event.decode::<User>().map_err(HandleError::permanent)? {
-            UserEvent::UserRegistered { .. } => {}
-            UserEvent::RoleGranted { .. }
+        let template = match event.decode::<User>().map_err(HandleError::permanent)? {
+            UserEvent::UserRegistered { .. } => Template::Welcome,
+            UserEvent::EmailChanged { .. } => Template::VerifyEmail,
+            UserEvent::EmailVerified { .. }
+            | UserEvent::PasswordChanged { .. }
+            | UserEvent::ProfileUpdated { .. }
+            | UserEvent::AddressAdded { .. }
+            | UserEvent::AddressRemoved { .. }
+            | UserEvent::DefaultAddressSet { .. }
+            | UserEvent::NotificationPreferenceSet { .. }
+            | UserEvent::RoleGranted { .. }
             | UserEvent::RoleRevoked { .. }
             | UserEvent::UserSuspended { .. }
-            | UserEvent::UserReactivated {} => return Ok(()),
-        }
+            | UserEvent::UserReactivated {}
+            | UserEvent::ErasureRequested { .. }
+            | UserEvent::UserErased { .. } => return Ok(()),
+        };
         let user_id: UserId = event
             .aggregate_id
             .as_str()
             .parse()
             .map_err(HandleError::permanent)?;
         let id: NotificationId =
-            notification::notification_id(event.id, Template::Welcome, Channel::Email, user_id);
+            notification::notification_id(event.id, template, Channel::Email, user_id);
         let command = NotificationCommand::RequestNotification {
             user_id,
-            template: Template::Welcome,
+            template,
             channel: Channel::Email,
             details: Details::default(),
         };

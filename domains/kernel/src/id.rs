@@ -150,6 +150,8 @@ macro_rules! uuid_id {
 uuid_id! {
     /// A person with an account.
     UserId;
+    /// An address in a person's address book.
+    AddressId;
     /// The claim on an email address: a keyed hash of the normalized address, as UUIDv8.
     EmailClaimId;
     /// An order; also the correlation id of everything that its flow does.

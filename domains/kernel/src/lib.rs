@@ -26,7 +26,7 @@ pub mod wire;
 
 pub use decider::{Decider, Fact, Refusal, bridge};
 pub use id::{
-    AggregateId, EmailClaimId, IdError, NotificationId, OrderId, PaymentId, RefundId,
+    AddressId, AggregateId, EmailClaimId, IdError, NotificationId, OrderId, PaymentId, RefundId,
     ReservationId, Sku, UserId,
 };
 pub use money::{Currency, Money, MoneyError};

@@ -7,6 +7,12 @@ pub const USER_EMAIL: &str = "user.email";
 /// A user's name.
 pub const USER_NAME: &str = "user.name";
 
+/// A user's phone number.
+pub const USER_PHONE: &str = "user.phone";
+
+/// An address in a user's address book.
+pub const USER_ADDRESS: &str = "user.address";
+
 /// A user's password hash.
 pub const USER_PASSWORD: &str = "user.password";
 

@@ -9,8 +9,10 @@ use strum::{Display, IntoStaticStr, VariantNames};
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Template {
-    /// An account was opened.
+    /// An account was opened; its address is to be verified.
     Welcome,
+    /// An account has another address, which is to be verified.
+    VerifyEmail,
     /// The order is paid and will be shipped.
     OrderConfirmed,
     /// The order can't be fulfilled.

@@ -1,10 +1,11 @@
 //! What has happened in the user context, as it stands on the wire.
 
-use kernel::{EmailClaimId, Fact, Reason, Sealed};
+use chrono::{DateTime, Utc};
+use kernel::{AddressId, EmailClaimId, Fact, Reason, Sealed};
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
-use crate::Role;
+use crate::{Receipt, Role, Topic};
 
 /// Facts about one user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
@@ -21,6 +22,55 @@ pub enum UserEvent {
         name: Sealed,
         /// An argon2id hash in PHC format, sealed.
         password_hash: Sealed,
+    },
+    /// Mails to the address reach the person.
+    EmailVerified {
+        /// The claim on that address.
+        email_claim: EmailClaimId,
+    },
+    /// The person has another address; nobody has proven yet that mails to it reach them.
+    EmailChanged {
+        /// The address as given, sealed.
+        email: Sealed,
+        /// The claim on the normalized address.
+        email_claim: EmailClaimId,
+    },
+    /// The old password no longer opens anything.
+    PasswordChanged {
+        /// An argon2id hash in PHC format, sealed.
+        password_hash: Sealed,
+    },
+    /// How to address and call the person.
+    ProfileUpdated {
+        /// The name to be shown, sealed.
+        name: Sealed,
+        /// The phone number, sealed.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        phone: Option<Sealed>,
+    },
+    /// An address is in the address book.
+    AddressAdded {
+        /// Its id.
+        address_id: AddressId,
+        /// The address as JSON, sealed.
+        address: Sealed,
+    },
+    /// An address is in the address book no longer.
+    AddressRemoved {
+        /// Which.
+        address_id: AddressId,
+    },
+    /// Which address is proposed first.
+    DefaultAddressSet {
+        /// Which.
+        address_id: AddressId,
+    },
+    /// The person wants to hear of something, or no longer.
+    NotificationPreferenceSet {
+        /// Of what.
+        topic: Topic,
+        /// Do they?
+        allowed: bool,
     },
     /// A role was given.
     RoleGranted {
@@ -39,6 +89,16 @@ pub enum UserEvent {
     },
     /// The suspension was lifted.
     UserReactivated {},
+    /// The person wants to be forgotten; they place no more orders.
+    ErasureRequested {
+        /// When at the latest.
+        erase_by: DateTime<Utc>,
+    },
+    /// Nobody is left under this id. What was sealed for them is to become unreadable.
+    UserErased {
+        /// The claim that they held: it is to be released.
+        email_claim: EmailClaimId,
+    },
 }
 
 impl cqrs_es::DomainEvent for UserEvent {
@@ -85,6 +145,42 @@ impl cqrs_es::DomainEvent for EmailEvent {
 }
 
 impl Fact for EmailEvent {
+    fn name(&self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Facts about the erasure of one person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum ErasureEvent {
+    /// It waits for the person's orders.
+    ErasureOpened {
+        /// When at the latest it goes on.
+        erase_by: DateTime<Utc>,
+    },
+    /// What was sealed for the person is unreadable for ever. Whoever finds their key again, in a
+    /// stream that was restored, destroys it again.
+    KeyDestroyed {},
+    /// It is over.
+    ErasureCompleted {
+        /// What was looked through, and what was found.
+        receipt: Receipt,
+    },
+}
+
+impl cqrs_es::DomainEvent for ErasureEvent {
+    fn event_type(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        self.schema_version().to_string()
+    }
+}
+
+impl Fact for ErasureEvent {
     fn name(&self) -> &'static str {
         self.into()
     }

@@ -1,4 +1,4 @@
-//! What a user may do, and whether they may do anything.
+//! What a user may do, whether they may do anything, and what they want to hear of.
 
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
@@ -38,4 +38,33 @@ pub enum Standing {
     Active,
     /// Barred from ordering and signing in.
     Suspended,
+    /// Asked to be erased: places no more orders, and waits for those that are open.
+    Leaving,
+    /// Nobody is left under this id.
+    Erased,
+}
+
+/// What a user may be written to about beside their orders and their account. Without their word,
+/// nothing.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Topic {
+    /// Offers and news of the shop.
+    Marketing,
+    /// A word about what was left in the basket, or is in stock again.
+    Reminders,
 }

@@ -2,80 +2,31 @@
 
 #![allow(clippy::unwrap_used, reason = "a scenario that can not go on fails")]
 
-use kernel::{EmailClaimId, Reason, Sealed, TestFramework, UserId};
+mod words;
+
+use kernel::{TestFramework, UserId};
 use user::{
     EmailClaim, EmailCommand, EmailEvent, EmailRefusal, Role, Standing, User, UserCommand,
     UserEvent, UserRefusal,
 };
-use uuid::Uuid;
-
-const ANN: UserId = UserId(Uuid::from_u128(0xA));
-const BEN: UserId = UserId(Uuid::from_u128(0xB));
-
-fn sealed(text: &str) -> Sealed {
-    Sealed::new(ANN, text)
-}
-
-fn why() -> Reason {
-    "chargebacks".parse().unwrap()
-}
+use words::{ANN, BEN, after, follows, granted, is_refused, registered, revoked, suspended, why};
 
 fn register() -> UserCommand {
+    let UserEvent::UserRegistered {
+        email,
+        email_claim,
+        name,
+        password_hash,
+    } = registered()
+    else {
+        unreachable!("a registration is one");
+    };
     UserCommand::RegisterUser {
-        email: sealed("email"),
-        email_claim: EmailClaimId(Uuid::from_u128(1)),
-        name: sealed("name"),
-        password_hash: sealed("hash"),
+        email,
+        email_claim,
+        name,
+        password_hash,
     }
-}
-
-fn registered() -> UserEvent {
-    UserEvent::UserRegistered {
-        email: sealed("email"),
-        email_claim: EmailClaimId(Uuid::from_u128(1)),
-        name: sealed("name"),
-        password_hash: sealed("hash"),
-    }
-}
-
-fn suspended() -> UserEvent {
-    UserEvent::UserSuspended { reason: why() }
-}
-
-fn granted() -> UserEvent {
-    UserEvent::RoleGranted {
-        role: Role::Operator,
-    }
-}
-
-fn revoked() -> UserEvent {
-    UserEvent::RoleRevoked {
-        role: Role::Operator,
-    }
-}
-
-#[track_caller]
-fn follows(given: Vec<UserEvent>, when: UserCommand, then: Vec<UserEvent>) {
-    TestFramework::<User>::with(())
-        .given(given)
-        .when(when)
-        .then_expect_events(then);
-}
-
-#[track_caller]
-fn is_refused(given: Vec<UserEvent>, when: UserCommand, then: UserRefusal) {
-    TestFramework::<User>::with(())
-        .given(given)
-        .when(when)
-        .then_expect_error(then);
-}
-
-fn after(events: &[UserEvent]) -> User {
-    let mut user = User::default();
-    for event in events {
-        kernel::Decider::evolve(&mut user, event);
-    }
-    user
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kernel::EmailClaimId;
+use kernel::{EmailClaimId, UserId};
 use ring::hmac;
 use uuid::Uuid;
 
@@ -16,6 +16,8 @@ use super::master::parse_secret;
 const REQUEST_DOMAIN: &[u8] = b"request\0";
 /// As [`REQUEST_DOMAIN`].
 const EMAIL_DOMAIN: &[u8] = b"email claim\0";
+/// As [`REQUEST_DOMAIN`].
+const VERIFICATION_DOMAIN: &[u8] = b"email verification\0";
 
 /// HMAC-SHA256 (RFC 2104) with a key from the configuration.
 #[derive(Clone)]
@@ -62,12 +64,31 @@ impl DigestKey {
         EmailClaimId(Uuid::new_v8(bytes))
     }
 
+    /// What is mailed to an address so that its reader can prove to have read it. It follows from
+    /// who claims which address, so nothing is kept, and it is worth nothing for another address.
+    pub fn verification_token(&self, person: UserId, claim: EmailClaimId) -> String {
+        let about = verification(person, claim);
+        URL_SAFE_NO_PAD.encode(self.tag(VERIFICATION_DOMAIN, &about))
+    }
+
+    /// Is it the token of this person and claim? Takes as long for a nearly right one.
+    pub fn is_verification_token(&self, token: &str, person: UserId, claim: EmailClaimId) -> bool {
+        let message = [VERIFICATION_DOMAIN, &verification(person, claim)].concat();
+        URL_SAFE_NO_PAD
+            .decode(token)
+            .is_ok_and(|tag| hmac::verify(&self.0, &message, &tag).is_ok())
+    }
+
     fn tag(&self, domain: &[u8], bytes: &[u8]) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(domain);
         context.update(bytes);
         context.sign()
     }
+}
+
+fn verification(person: UserId, claim: EmailClaimId) -> Vec<u8> {
+    [person.0.as_bytes().as_slice(), claim.0.as_bytes()].concat()
 }
 
 #[cfg(test)]
@@ -94,5 +115,19 @@ mod tests {
         assert_eq!(digest.len(), 43);
         assert_eq!(digest, key(1).digest(b"{}"));
         assert_ne!(digest, key(1).digest(b"{ }"));
+    }
+
+    #[test]
+    fn a_verification_token_is_of_one_person_and_address() {
+        let [ada, bob] = [1, 2].map(|number| UserId(Uuid::from_u128(number)));
+        let [home, work] = ["a@example.org", "b@example.org"].map(|a| key(1).email_claim_id(a));
+        let token = key(1).verification_token(ada, home);
+        assert!(key(1).is_verification_token(&token, ada, home));
+        for (digest, person, claim) in [(1, bob, home), (1, ada, work), (2, ada, home)] {
+            assert!(!key(digest).is_verification_token(&token, person, claim));
+        }
+        for nonsense in ["", "x", "not base64url!", &token[1..]] {
+            assert!(!key(1).is_verification_token(nonsense, ada, home));
+        }
     }
 }

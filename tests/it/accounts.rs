@@ -1,0 +1,166 @@
+//! What people change of their own account, from the call to the mail and the account page.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::app::{App, Customer, PASSWORD, PATIENCE, shared};
+
+/// Rounds of two people who want the same address.
+const ROUNDS: usize = 5;
+
+/// Between two looks at the mailbox.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(25);
+
+fn fresh_email() -> String {
+    format!("{}@example.com", Uuid::new_v4().simple())
+}
+
+impl Customer {
+    /// Changes something of the own account; whatever the answer is.
+    pub(crate) async fn changes(&self, what: &str, body: &Value) -> millrace::client::Answer {
+        let path = format!("/v1/users/{}/{what}", self.id);
+        self.shop.post(&path, body).await.unwrap()
+    }
+
+    /// The account page with everything up to `token`.
+    async fn page(&self, token: &str) -> Value {
+        let path = format!("/v1/users/{}", self.id);
+        let read = self.shop.get_after(&path, token).await.unwrap();
+        read.success().unwrap().body
+    }
+}
+
+/// The code in the mail of this subject, once it is there.
+async fn code_in(app: &App, email: &str, subject: &str) -> String {
+    let url = format!("{}/messages?to={email}", app.endpoints.mail);
+    let started = Instant::now();
+    loop {
+        let mails: Vec<Value> = reqwest::get(&url).await.unwrap().json().await.unwrap();
+        let mail = mails.iter().find(|mail| mail["subject"] == subject);
+        let text = mail.and_then(|mail| mail["text"].as_str());
+        let code = text.and_then(|text| text.lines().find(|line| line.trim().len() == 43));
+        if let Some(code) = code {
+            return code.trim().to_owned();
+        }
+        assert!(started.elapsed() < PATIENCE, "{mails:?}");
+        sleep(LOOK).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_who_want_one_address_one_gets_it() {
+    let app = shared().await;
+    let (ann, ben) = (app.customer().await, app.customer().await);
+    let (mut annes, mut bens) = (ann.email.clone(), ben.email.clone());
+    for round in 0..ROUNDS {
+        let wanted = fresh_email();
+        let body = json!({ "email": wanted });
+        let (one, other) = tokio::join!(ann.changes("email", &body), ben.changes("email", &body));
+        let mut statuses = [one.status.as_u16(), other.status.as_u16()];
+        let shown = format!("round {round}: {} {}", one.body, other.body);
+        if statuses[0] == 200 {
+            annes = wanted;
+        } else {
+            bens = wanted;
+        }
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 409], "{shown}");
+        assert!(shown.contains("email_taken"), "{shown}");
+        for (customer, email) in [(&ann, &annes), (&ben, &bens)] {
+            let session = app.shop().sign_in(email, PASSWORD).await.unwrap();
+            let own = format!("/v1/users/{}", customer.id);
+            session.get(&own).await.unwrap().success().unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_address_is_verified_by_its_mail_and_the_old_one_is_free() {
+    let app = shared().await;
+    let ann = app.customer().await;
+    let first = code_in(app, &ann.email, "Welcome to the shop").await;
+    let verify = |code: &str| json!({ "token": code });
+    let verified = ann.changes("email/verify", &verify(&first)).await;
+    let verified = verified.success().unwrap();
+    let page = ann
+        .page(verified.header("Consistency-Token").unwrap())
+        .await;
+    assert_eq!(page["email_verified"], true, "{page}");
+
+    let wanted = fresh_email();
+    let changed = ann.changes("email", &json!({ "email": wanted })).await;
+    let changed = changed.success().unwrap();
+    let page = ann.page(changed.header("Consistency-Token").unwrap()).await;
+    assert_eq!(
+        (&page["email"], &page["email_verified"]),
+        (&json!(wanted), &json!(false))
+    );
+    let old = ann.changes("email/verify", &verify(&first)).await;
+    assert_eq!(old.status.as_u16(), 422, "{}", old.body);
+    let second = code_in(app, &wanted, "Please confirm your mail address").await;
+    let verified = ann.changes("email/verify", &verify(&second)).await;
+    let verified = verified.success().unwrap();
+    let page = ann
+        .page(verified.header("Consistency-Token").unwrap())
+        .await;
+    assert_eq!(page["email_verified"], true, "{page}");
+
+    let stranger = app.shop().register(&ann.email, "Ben", PASSWORD).await;
+    assert_ne!(stranger.unwrap(), ann.id);
+}
+
+#[tokio::test]
+async fn a_changed_password_opens_and_the_old_one_no_longer_does() {
+    let app = shared().await;
+    let ann = app.customer().await;
+    let change = |current: &str| json!({ "current_password": current, "new_password": "a new one, and long" });
+    let wrong = ann.changes("password", &change("not the password")).await;
+    assert_eq!(wrong.status.as_u16(), 422, "{}", wrong.body);
+    assert_eq!(wrong.body["code"], "password_wrong");
+    let changed = ann.changes("password", &change(PASSWORD)).await;
+    changed.success().unwrap();
+    let old = app.shop().sign_in(&ann.email, PASSWORD).await;
+    assert!(old.unwrap_err().to_string().contains("credentials_wrong"));
+    let new = app.shop().sign_in(&ann.email, "a new one, and long").await;
+    new.unwrap();
+}
+
+#[tokio::test]
+async fn an_account_page_shows_what_its_owner_said_and_nobody_else_sees_it() {
+    let app = shared().await;
+    let (ann, ben) = (app.customer().await, app.customer().await);
+    let home = json!({
+        "name": "Ann B", "line1": "Main St 1", "city": "Köln", "postal_code": "50667",
+        "country": "DE",
+    });
+    let profile = json!({ "name": "Ann B", "phone": "+49 221 123456" });
+    ann.changes("profile", &profile).await.success().unwrap();
+    let first = ann.changes("addresses", &home).await.success().unwrap();
+    let mut work = home.clone();
+    work["line1"] = json!("Harbor 2");
+    let second = ann.changes("addresses", &work).await.success().unwrap();
+    let default = format!("addresses/{}/default", second.text("/id"));
+    ann.changes(&default, &json!({})).await.success().unwrap();
+    let preference = json!({ "topic": "marketing", "allowed": true });
+    let last = ann.changes("notification-preferences", &preference).await;
+    let last = last.success().unwrap();
+
+    let page = ann.page(last.header("Consistency-Token").unwrap()).await;
+    assert_eq!(page["name"], "Ann B", "{page}");
+    assert_eq!(page["phone"], "+49221123456");
+    assert_eq!(page["notification_preferences"], json!(["marketing"]));
+    let saved = |of: &millrace::client::Answer, address: &Value, default: bool| json!({ "id": of.text("/id"), "address": address, "default": default });
+    let book = json!([saved(&first, &home, false), saved(&second, &work, true)]);
+    assert_eq!(page["addresses"], book);
+
+    let path = format!("/v1/users/{}", ann.id);
+    let stranger = ben.shop.get(&path).await.unwrap();
+    assert_eq!(stranger.status.as_u16(), 404, "{}", stranger.body);
+    let stale = [("If-Match", "\"1\"")];
+    let path = format!("{path}/profile");
+    let refused = ann.shop.call(Method::POST, &path, &stale, Some(&profile));
+    let refused = refused.await.unwrap();
+    assert_eq!(refused.status.as_u16(), 412, "{}", refused.body);
+}
