@@ -7,7 +7,7 @@ use clap::{Args, Command, FromArgMatches};
 use command_api::Connections;
 use edge::auth::{KeySet, Verifier};
 use projections::{Access, Reader};
-use streams::keys::Keys;
+use streams::keys::{Erasures, Keys};
 use streams::{Connection, Settings};
 use telemetry::Metrics;
 use tokio::net::TcpListener;
@@ -33,8 +33,8 @@ pub fn defaults<A: Args + FromArgMatches>() -> A {
 /// The command API over `connection`.
 ///
 /// # Errors
-/// A secret is missing, or passwords can't be hashed here.
-pub fn command_service(
+/// A secret is missing, or it can't be made ready.
+pub async fn command_service(
     config: command_api::Config,
     secrets: &Source<'_>,
     connection: Connection,
@@ -47,10 +47,11 @@ pub fn command_service(
         digest_key: secrets.digest_key()?,
         nats: connection,
     };
-    Ok(command_api::Service::new(config, connections)?)
+    Ok(command_api::Service::start(config, connections).await?)
 }
 
-/// The query API over `connection` and the databases of all contexts, as one router.
+/// The query API over `connection` and the databases of all contexts, as one router; and the
+/// follower of erasures that drops keys from its memory.
 ///
 /// # Errors
 /// A secret is missing, or a database is not known.
@@ -60,16 +61,18 @@ pub fn query_router(
     connection: &Connection,
     token_keys: &KeySet,
     postgres: &str,
-) -> anyhow::Result<Router> {
+) -> anyhow::Result<(Router, Erasures)> {
     let databases = secrets.logins(postgres, Access::Reader)?;
+    let keys = Keys::new(connection, secrets.master_key()?);
+    let erasures = Erasures::new(connection, &keys);
     let api = query_api::Api::new(
         config,
         Reader::open(&databases, config.read),
         connection.streams(Settings::reading()),
-        Keys::new(connection, secrets.master_key()?),
+        keys,
         Verifier::new(token_keys),
     );
-    Ok(query_api::router(api, config))
+    Ok((query_api::router(api, config), erasures))
 }
 
 /// Runs the command API until it is told to stop.
@@ -82,10 +85,11 @@ pub async fn command_api(args: CommandApiArgs) -> anyhow::Result<()> {
         .connect_to_work(&args.nats.nats, "command-api")
         .await?;
     let keys = KeySet::load(&args.jwt_keys)?;
-    let service = command_service(args.config, &secrets, connection, keys)?;
+    let service = command_service(args.config, &secrets, connection, keys).await?;
     let service = service.with(metrics()?);
     let listener = listen(&args.listen).await?;
-    Ok(service.run(listener, until_told()).await?)
+    // Everything that it serves is one future: too large for a stack.
+    Ok(Box::pin(service.run(listener, until_told())).await?)
 }
 
 /// Runs the query API until it is told to stop.
@@ -99,10 +103,15 @@ pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
         .await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let postgres = &args.postgres.postgres;
-    let router = query_router(&args.config, &secrets, &connection, &keys, postgres)?;
+    let (router, erasures) = query_router(&args.config, &secrets, &connection, &keys, postgres)?;
     let router = router.merge(metrics()?);
     let listener = listen(&args.listen).await?;
-    Ok(edge::serve(listener, router, args.config.limits, until_told()).await?)
+    let stop = until_told();
+    let (served, ()) = tokio::join!(
+        edge::serve(listener, router, args.config.limits, stop.clone()),
+        erasures.follow(stop.clone()),
+    );
+    Ok(served?)
 }
 
 /// `/metrics`, for Prometheus: of the whole process.

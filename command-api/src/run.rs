@@ -7,7 +7,7 @@ use axum::Router;
 use edge::auth::KeySet;
 use edge::health::Health;
 use streams::bus::{Bus, HostError, Hosts};
-use streams::keys::{DigestKey, Keys};
+use streams::keys::{DigestKey, Erasures, Keys, KeysError};
 use streams::{Connection, Streams};
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -41,6 +41,9 @@ pub enum Error {
     /// A context can't be hosted on the bus.
     #[error("the command bus can't be served")]
     Host(#[from] HostError),
+    /// Keys of people who were erased may still be there.
+    #[error("the erasures can't be replayed against the keys")]
+    Erasures(#[source] KeysError),
     /// The HTTP server ended.
     #[error("the HTTP server failed")]
     Http(#[source] io::Error),
@@ -57,16 +60,18 @@ pub struct Service {
     config: Config,
     nats: Connection,
     hosts: Hosts,
+    erasures: Erasures,
     api: Api,
     router: Router,
 }
 
 impl Service {
-    /// Puts the parts together.
+    /// Puts the parts together, and destroys every key again whose person was erased: stream KEYS may
+    /// have been restored from a backup that still has it. Nothing is answered before.
     ///
     /// # Errors
-    /// The password hashing can't be set up.
-    pub fn new(config: Config, connections: Connections) -> Result<Self, Error> {
+    /// The password hashing can't be set up; streams USER or KEYS can't be reached.
+    pub async fn start(config: Config, connections: Connections) -> Result<Self, Error> {
         let Connections {
             nats,
             streams,
@@ -74,6 +79,9 @@ impl Service {
             token_keys,
             digest_key,
         } = connections;
+        let mut erasures = Erasures::new(&nats, &keys);
+        let erased = Box::pin(erasures.replay()).await.map_err(Error::Erasures)?;
+        tracing::info!(erased, "who was erased stays erased");
         let hosts = hosts(&config.contexts, &streams, &digest_key);
         let api = Api::new(Deps {
             questions: Arc::new(OverBus(Bus::new(&nats).beside(&hosts))),
@@ -88,6 +96,7 @@ impl Service {
             config,
             nats,
             hosts,
+            erasures,
             api,
             router,
         })
@@ -135,10 +144,11 @@ impl Service {
             Ok(())
         };
         let first = |part: Result<(), Error>| part.inspect_err(|_| stop.cancel());
-        let (http, bus, heard) = tokio::join!(
+        let (http, bus, heard, ()) = tokio::join!(
             async { first(http.await) },
             async { first(bus.await) },
             async { first(heard.await) },
+            self.erasures.follow(stop.clone()),
         );
         http.and(bus).and(heard)
     }

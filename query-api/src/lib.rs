@@ -6,7 +6,7 @@
 //!                                       │             └─ projections::Reader: rows and position
 //!                                       └─ answer: the row as it is stored, headers about it
 //!
-//!   product, inventory, user, order, payment, notification, checkout
+//!   product, inventory, user, erasure, order, payment, notification, checkout
 //!              one resource a file, its routes at the top
 //!   asked      what every read may say: Consistency-Token, Prefer, If-None-Match, its parameters
 //!   answer     what every read is answered with
@@ -26,6 +26,7 @@ mod asked;
 mod checkout;
 mod config;
 mod cursor;
+mod erasure;
 mod failure;
 mod health;
 mod history;

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Api, Config, PAGES};
-use crate::{checkout, health, inventory, notification, order, payment, product, user};
+use crate::{checkout, erasure, health, inventory, notification, order, payment, product, user};
 
 /// The query API could not be served.
 #[derive(Debug, Error)]
@@ -26,6 +26,7 @@ pub fn router(api: Api, config: &Config) -> Router {
         .merge(product::routes())
         .merge(inventory::routes())
         .merge(user::routes())
+        .merge(erasure::routes())
         .merge(order::routes())
         .merge(payment::routes())
         .merge(notification::routes())

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use clap::Args;
+
+/// [`Config::erasure_grace_ms`] unless somebody says otherwise.
+pub const ERASURE_GRACE_MS: u64 = 60_000;
 
 /// Settings of `millrace reactor`; each is a flag and an environment variable.
 #[derive(Debug, Clone, Args)]
@@ -14,12 +18,28 @@ pub struct Config {
         default_value_t = 32
     )]
     pub lanes: usize,
+    /// How long after somebody asked to be erased an order of theirs may still arrive, in
+    /// milliseconds: longer than any answer about where they stand is believed, and any request takes.
+    #[arg(
+        long = "erasure-grace-ms",
+        env = "MILLRACE_ERASURE_GRACE_MS",
+        default_value_t = ERASURE_GRACE_MS
+    )]
+    pub erasure_grace_ms: u64,
     /// The payment provider.
     #[command(flatten)]
     pub provider: ProviderConfig,
     /// The mail server.
     #[command(flatten)]
     pub smtp: SmtpConfig,
+}
+
+impl Config {
+    /// [`Config::erasure_grace_ms`] as a time span; the longest, if it is longer still.
+    pub fn erasure_grace(&self) -> TimeDelta {
+        let grace = Duration::from_millis(self.erasure_grace_ms);
+        TimeDelta::from_std(grace).unwrap_or(TimeDelta::MAX)
+    }
 }
 
 /// Where the payment provider is and how it is spoken to.

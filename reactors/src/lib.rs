@@ -4,6 +4,8 @@
 //!   PAYMENT ──────► payment  ──HTTP──► provider      the intent is an event, the outcome a command
 //!   NOTIFICATION ─► mailer   ──SMTP──► mail server
 //!   USER ─────────► welcome  ──bus───► notification
+//!   USER ─────────► eraser   ──bus───► user           destroys the key, keeps the receipt
+//!   USER, ORDER ──► departures ─bus──► user           erased once their orders are final
 //! ```
 //!
 //! Every reactor works the same way: a delivery says which aggregate to look at, the aggregate's
@@ -11,10 +13,13 @@
 //! is acknowledged last. So a repeated delivery does nothing twice, and a crash loses nothing.
 
 mod config;
+mod departures;
+mod eraser;
 mod mailer;
 mod payment;
 mod provider;
 mod recorder;
+mod scan;
 mod template;
 mod welcome;
 
@@ -29,7 +34,7 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, ProviderConfig, SmtpConfig};
+pub use config::{Config, ERASURE_GRACE_MS, ProviderConfig, SmtpConfig};
 pub use provider::{Intent, IntentStatus, Provider, ProviderError};
 pub use template::{Mail, Reader, TemplateError, Templates};
 
@@ -68,8 +73,26 @@ pub const WELCOME_DURABLE: DurableSpec = DurableSpec {
     },
 };
 
+/// Reads USER for the eraser.
+pub const ERASER_DURABLE: DurableSpec = DurableSpec {
+    name: "eraser",
+    stream: "USER",
+    // Whoever asked to be erased must be: what may pass is tried for ever.
+    on_failure: OnFailure::Park {
+        after_attempts: None,
+    },
+};
+
+/// People who are erased at the same time: each is a look through the whole log.
+const ERASER_LANES: usize = 2;
+
 /// The durables that `millrace provision` makes for this role.
-pub const DURABLES: [DurableSpec; 3] = [PAYMENT_DURABLE, MAILER_DURABLE, WELCOME_DURABLE];
+pub const DURABLES: [DurableSpec; 4] = [
+    PAYMENT_DURABLE,
+    MAILER_DURABLE,
+    WELCOME_DURABLE,
+    ERASER_DURABLE,
+];
 
 /// Why the role ended.
 #[derive(Debug, Error)]
@@ -111,8 +134,16 @@ pub async fn run(
         recorder.clone(),
         Provider::new(&config.provider)?,
     );
-    let mailer = mailer::Mailer::new(streams, recorder.clone(), keys, &config)?;
-    let welcome = welcome::Welcome::new(recorder);
+    let mailer = mailer::Mailer::new(streams.clone(), recorder.clone(), keys.clone(), &config)?;
+    let welcome = welcome::Welcome::new(recorder.clone());
+    let departures = departures::Departures::new(
+        connection.clone(),
+        streams.clone(),
+        recorder.clone(),
+        config.erasure_grace(),
+    );
+    let scan = scan::Scan::new(connection.clone(), streams.clone());
+    let eraser = eraser::Eraser::new(streams, recorder, keys, scan);
 
     let limits = DurableLimits::default();
     let mut tasks = JoinSet::new();
@@ -135,8 +166,19 @@ pub async fn run(
         users,
         config.lanes,
         Arc::new(welcome),
-        shutdown,
+        shutdown.clone(),
     ));
+    let users = connection.durable(&ERASER_DURABLE, limits).await?;
+    tasks.spawn(streams::lanes::run_lanes(
+        users,
+        ERASER_LANES,
+        Arc::new(eraser),
+        shutdown.clone(),
+    ));
+    tasks.spawn(async move {
+        departures.run(shutdown).await;
+        Ok(())
+    });
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }

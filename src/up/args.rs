@@ -53,6 +53,10 @@ pub struct UpArgs {
     /// Longest wait for the mail server, in milliseconds.
     #[arg(long, env = "MILLRACE_MAIL_TIMEOUT_MS", default_value_t = OUTSIDE_TIMEOUT_MS)]
     pub mail_timeout_ms: u64,
+    /// How long after somebody asked to be erased an order of theirs may still arrive, in
+    /// milliseconds.
+    #[arg(long, env = "MILLRACE_ERASURE_GRACE_MS", default_value_t = reactors::ERASURE_GRACE_MS)]
+    pub erasure_grace_ms: u64,
 }
 
 /// A role that no client talks to.
@@ -91,6 +95,7 @@ impl UpArgs {
             contexts: domains::NAMES.map(str::to_owned).to_vec(),
             payment_timeout_ms: OUTSIDE_TIMEOUT_MS,
             mail_timeout_ms: OUTSIDE_TIMEOUT_MS,
+            erasure_grace_ms: reactors::ERASURE_GRACE_MS,
         }
     }
 

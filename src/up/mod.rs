@@ -221,11 +221,13 @@ impl Start<'_> {
             contexts: self.args.contexts.clone(),
             ..roles::defaults()
         };
-        let service = roles::command_service(config, &self.source, connection, self.keys.clone())?;
+        let service =
+            roles::command_service(config, &self.source, connection, self.keys.clone()).await?;
         let connection = self.connect("query-api").await?;
         let config: query_api::Config = roles::defaults();
         let postgres = &self.endpoints.postgres;
-        let router = roles::query_router(&config, &self.source, &connection, &self.keys, postgres)?;
+        let (router, erasures) =
+            roles::query_router(&config, &self.source, &connection, &self.keys, postgres)?;
         // A program that starts two stacks has one recorder: the second shows no metrics.
         let metrics = roles::metrics().unwrap_or_default();
         let service = service.with(metrics.clone());
@@ -233,12 +235,17 @@ impl Start<'_> {
         let both = entry::router(service.router(), router.clone());
 
         let stop = || self.shutdown.clone();
+        let following = stop();
         spawn(roles, "command-api", service.run(commands, stop()));
         spawn(
             roles,
             "query-api",
             edge::serve(queries, router, config.limits, stop()),
         );
+        roles.spawn(async move {
+            erasures.follow(following).await;
+            Ok(())
+        });
         spawn(
             roles,
             "entry",
@@ -271,6 +278,7 @@ impl Start<'_> {
                 config.provider.timeout_ms = self.args.payment_timeout_ms;
                 config.smtp.smtp.clone_from(&self.endpoints.smtp);
                 config.smtp.mail_timeout_ms = self.args.mail_timeout_ms;
+                config.erasure_grace_ms = self.args.erasure_grace_ms;
                 let keys = streams::keys::Keys::new(&connection, self.source.master_key()?);
                 spawn(roles, name, reactors::run(config, connection, keys, stop));
             }

@@ -18,6 +18,7 @@ mod cluster;
 mod contention;
 mod deploy;
 mod documents;
+mod erasure;
 mod event_stores;
 mod faults;
 mod kill;

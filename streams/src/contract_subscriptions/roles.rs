@@ -19,6 +19,7 @@ use crate::bus::{Answer, Ask, Bus, Host, Hosts};
 use crate::connection::Connection;
 use crate::envelope::CommandMeta;
 use crate::jetstream::JetStreamLog;
+use crate::keys::erasures::SUBJECTS;
 use crate::keys::{Keys, MasterKey};
 use crate::log::Log;
 use crate::parking::{Lot, Parked, ParkedEvent, Wish, ask, parked};
@@ -75,6 +76,7 @@ pub async fn each_role_can_do_its_work(
         let opened = keys(reader).open(&sealed, "name").await.unwrap();
         assert_eq!(opened.as_deref(), Some("Ada"));
     }
+    erasing(roles).await;
     snapshots(roles).await;
     bind(&roles.saga, saga).await;
     bind(&roles.reactor, reactor).await;
@@ -84,6 +86,26 @@ pub async fn each_role_can_do_its_work(
     the_bus(roles).await;
 }
 
+/// Reactor and command-api destroy keys; both follow the erasures, as query-api does.
+async fn erasing(roles: &Roles) {
+    for eraser in [&roles.reactor, &roles.command_api] {
+        let person = UserId(Uuid::new_v4());
+        let sealed = keys(&roles.command_api).seal(person, "name", "Ada").await;
+        keys(eraser).destroy(person).await.unwrap();
+        let opened = keys(&roles.query_api).open(&sealed.unwrap(), "name").await;
+        assert_eq!(opened.unwrap(), None);
+    }
+    for follower in [&roles.command_api, &roles.query_api, &roles.reactor] {
+        let mut erasures = follower.ordered_matching("USER", SUBJECTS, 0);
+        within("follow", erasures.start()).await.unwrap();
+    }
+    for stream in ["USER", "ORDER", "PAYMENT", "NOTIFICATION", "CHECKOUT"] {
+        let filter = format!("event.{}.>", stream.to_lowercase());
+        let mut events = roles.reactor.ordered_matching(stream, filter, 0);
+        within("look through", events.start()).await.unwrap();
+    }
+}
+
 /// Who writes a context writes its snapshots; who loads from it reads them.
 async fn snapshots(roles: &Roles) {
     let state = Bytes::from_static(b"{}");
@@ -91,6 +113,11 @@ async fn snapshots(roles: &Roles) {
         (
             &roles.command_api,
             "payment",
+            vec![&roles.command_api, &roles.reactor, &roles.query_api],
+        ),
+        (
+            &roles.command_api,
+            "user",
             vec![&roles.command_api, &roles.reactor, &roles.query_api],
         ),
         (
@@ -233,7 +260,7 @@ const ADMIN_ONLY: [&str; 9] = [
 ];
 
 /// What changes something, and belongs to some roles only.
-const WRITES: [&str; 14] = [
+const WRITES: [&str; 15] = [
     "event.order.o-1",
     "event.checkout.o-1",
     "key.0198c1d2-7a4b-7c31-9f5e-2b6c8d9e0f1a",
@@ -248,6 +275,7 @@ const WRITES: [&str; 14] = [
     "parked.mailer.n-1.more",
     "snapshot.order.o-1",
     "snapshot.checkout.o-1",
+    "$JS.API.STREAM.MSG.DELETE.KEYS",
 ];
 
 /// Reading what another role has parked.
@@ -267,7 +295,7 @@ pub async fn no_role_can_do_more(roles: &Roles) {
     let of = |role: &str| match role {
         "command-api" => (
             &roles.command_api,
-            vec!["event.order.o-1", WRITES[2], WRITES[12]],
+            vec!["event.order.o-1", WRITES[2], WRITES[12], WRITES[14]],
         ),
         "query-api" => (&roles.query_api, vec![]),
         "projector" => (&roles.projector, vec![]),
@@ -275,7 +303,10 @@ pub async fn no_role_can_do_more(roles: &Roles) {
             &roles.saga,
             [1, 3, 5, 6, 7, 8, 13].map(|index| WRITES[index]).to_vec(),
         ),
-        "reactor" => (&roles.reactor, vec!["command.order", WRITES[9]]),
+        "reactor" => (
+            &roles.reactor,
+            vec!["command.order", WRITES[2], WRITES[9], WRITES[14]],
+        ),
         _ => (&roles.operator, vec![WRITES[10]]),
     };
     for role in [

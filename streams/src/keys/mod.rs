@@ -7,16 +7,19 @@
 //! ```
 //!
 //! A key is created with expectation 0, so of two creators one wins and the other uses the
-//! winner's. A tombstone is a message too, so an erased person never gets a second key.
+//! winner's. A tombstone is a message too, so an erased person never gets a second key; and should
+//! the stream be restored from before, the log of erasures is replayed against it.
 
 mod aead;
 mod digest;
+pub mod erasures;
 mod error;
 mod master;
 mod person;
 mod vault;
 
 pub use digest::DigestKey;
+pub use erasures::Erasures;
 pub use error::{KeysError, SecretError};
 pub use master::MasterKey;
 pub use person::Keys;

@@ -1,0 +1,122 @@
+//! The eraser: what was sealed for somebody who was erased becomes unreadable, and the log is looked
+//! through for what isn't sealed.
+//!
+//! Every step may be repeated: destroying twice is destroying once, and what was recorded stands.
+
+use async_trait::async_trait;
+use kernel::{AggregateId, Decider, EmailClaimId, UserId};
+use streams::keys::Keys;
+use streams::lanes::{HandleError, Handler};
+use streams::subscription::Delivery;
+use streams::{RecordedEvent, Streams};
+use user::{EmailClaim, EmailCommand, Erasure, ErasureCommand, User, UserEvent};
+
+use crate::recorder::{Record, Recorder};
+use crate::scan::{Scan, Words};
+
+/// As what this reactor acts.
+const ACTOR: &str = "reactor:eraser";
+
+/// Erases people.
+pub(crate) struct Eraser {
+    streams: Streams,
+    recorder: Recorder,
+    keys: Keys,
+    scan: Scan,
+}
+
+impl Eraser {
+    pub(crate) fn new(streams: Streams, recorder: Recorder, keys: Keys, scan: Scan) -> Self {
+        Self {
+            streams,
+            recorder,
+            keys,
+            scan,
+        }
+    }
+
+    /// The key first: from then on nothing of all that was sealed can be read, whatever else may
+    /// take its time.
+    async fn erase(
+        &self,
+        user_id: UserId,
+        email_claim: EmailClaimId,
+        cause: &RecordedEvent,
+    ) -> Result<(), HandleError> {
+        let id = AggregateId::from(user_id);
+        let erasure = self.streams.load_current::<Erasure>(&id).await?;
+        if matches!(*erasure.state, Erasure::Completed { .. }) {
+            return Ok(());
+        }
+        let words = Words::of(&self.streams, &self.keys, user_id).await?;
+        let destroyed = self.keys.destroy(user_id).await;
+        destroyed.map_err(HandleError::retryable)?;
+        let record = ErasureCommand::RecordKeyDestroyed {};
+        self.ask::<Erasure>(&id, &record, ("key destroyed", cause))
+            .await?;
+        let release = EmailCommand::ReleaseEmail { user_id };
+        let label = format!("released by {user_id}");
+        self.ask::<EmailClaim>(&email_claim.into(), &release, (&label, cause))
+            .await?;
+        let receipt = self.scan.run(user_id, &words).await?;
+        let complete = ErasureCommand::CompleteErasure { receipt };
+        self.ask::<Erasure>(&id, &complete, ("completed", cause))
+            .await
+    }
+
+    async fn ask<A: Decider>(
+        &self,
+        id: &AggregateId,
+        command: &A::Command,
+        (label, cause): (&str, &RecordedEvent),
+    ) -> Result<(), HandleError> {
+        // A refusal means that somebody else has the address by now: it was released before.
+        self.recorder
+            .record::<A>(Record {
+                id,
+                command,
+                label,
+                cause,
+                actor: ACTOR,
+            })
+            .await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Handler for Eraser {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        let event = &delivery.event;
+        if event.kind.is_some() {
+            // An email claim, or an erasure: it follows from what is done here.
+            return Ok(());
+        }
+        let user_id: UserId = event
+            .aggregate_id
+            .as_str()
+            .parse()
+            .map_err(HandleError::permanent)?;
+        match event.decode::<User>().map_err(HandleError::permanent)? {
+            UserEvent::ErasureRequested { erase_by } => {
+                let open = ErasureCommand::OpenErasure { erase_by };
+                self.ask::<Erasure>(&user_id.into(), &open, ("opened", event))
+                    .await
+            }
+            UserEvent::UserErased { email_claim } => self.erase(user_id, email_claim, event).await,
+            UserEvent::UserRegistered { .. }
+            | UserEvent::EmailVerified { .. }
+            | UserEvent::EmailChanged { .. }
+            | UserEvent::PasswordChanged { .. }
+            | UserEvent::ProfileUpdated { .. }
+            | UserEvent::AddressAdded { .. }
+            | UserEvent::AddressRemoved { .. }
+            | UserEvent::DefaultAddressSet { .. }
+            | UserEvent::NotificationPreferenceSet { .. }
+            | UserEvent::RoleGranted { .. }
+            | UserEvent::RoleRevoked { .. }
+            | UserEvent::UserSuspended { .. }
+            | UserEvent::UserReactivated {} => Ok(()),
+        }
+    }
+}
