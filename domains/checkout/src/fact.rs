@@ -249,7 +249,10 @@ pub fn from_payment(event: &PaymentEvent, at: DateTime<Utc>) -> Option<CheckoutF
         | PaymentEvent::PaymentActionRequired { .. }
         | PaymentEvent::CaptureRequested { .. }
         | PaymentEvent::VoidRequested { .. }
-        | PaymentEvent::RefundRequested { .. } => None,
+        | PaymentEvent::RefundRequested { .. }
+        | PaymentEvent::ProviderEventIgnored { .. }
+        | PaymentEvent::ReconciliationMismatched { .. }
+        | PaymentEvent::ReconciliationMatched {} => None,
     }
 }
 
