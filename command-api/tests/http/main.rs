@@ -12,3 +12,4 @@ mod documents;
 mod orders;
 mod placing;
 mod users;
+mod webhooks;
