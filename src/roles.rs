@@ -86,7 +86,7 @@ pub async fn command_api(args: CommandApiArgs) -> anyhow::Result<()> {
     let service = command_service(args.config, &secrets, connection, keys)?;
     let service = service.with(metrics()?);
     let listener = listen(&args.listen).await?;
-    Ok(service.run(listener, until_told()).await?)
+    Ok(Box::pin(service.run(listener, until_told())).await?)
 }
 
 /// Runs the query API until it is told to stop.

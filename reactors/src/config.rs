@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use clap::Args;
+
+/// How far back our payments are held against the provider's list, in days: most disputes and
+/// refunds come within a month.
+pub const RECONCILE_DAYS: u32 = 30;
 
 /// Settings of `millrace reactor`; each is a flag and an environment variable.
 #[derive(Debug, Clone, Args)]
@@ -20,6 +25,9 @@ pub struct Config {
     /// The mail server.
     #[command(flatten)]
     pub smtp: SmtpConfig,
+    /// The reconciliation.
+    #[command(flatten)]
+    pub reconcile: ReconcileConfig,
 }
 
 /// Where the payment provider is and how it is spoken to.
@@ -53,6 +61,36 @@ impl ProviderConfig {
     /// [`ProviderConfig::timeout_ms`] as a duration.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
+    }
+}
+
+/// When and how far back our payments are held against the provider's list.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ReconcileConfig {
+    /// How often, in seconds.
+    #[arg(
+        long = "reconcile-every-s",
+        env = "MILLRACE_RECONCILE_EVERY_S",
+        default_value_t = 86_400,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub every_s: u32,
+    /// How many days back.
+    #[arg(
+        long = "reconcile-days",
+        env = "MILLRACE_RECONCILE_DAYS",
+        default_value_t = RECONCILE_DAYS
+    )]
+    pub days: u32,
+}
+
+impl ReconcileConfig {
+    pub(crate) fn every(self) -> TimeDelta {
+        TimeDelta::seconds(self.every_s.into())
+    }
+
+    pub(crate) fn window(self) -> TimeDelta {
+        TimeDelta::days(self.days.into())
     }
 }
 
