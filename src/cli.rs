@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use devstack::sinks::{MailSink, PaymentSimulator};
 use telemetry::{LogArgs, NatsArgs, PostgresArgs};
 
-use crate::{demo, parked, provision, roles, schema, token, up, verify};
+use crate::{demo, inbox, parked, provision, reconcile, roles, schema, token, up, verify};
 
 /// An event-sourced CQRS commerce backend on NATS JetStream.
 ///
@@ -45,6 +45,10 @@ pub enum Command {
     Reactor(ReactorArgs),
     /// List, retry or skip what the sagas and reactors could not handle.
     Parked(parked::ParkedArgs),
+    /// List what foreign systems told that nobody could match yet.
+    Inbox(inbox::InboxArgs),
+    /// Hold our payments against the payment provider's list.
+    Reconcile(reconcile::ReconcileArgs),
     /// Examine the whole log: gaps, duplicates, what can't be read, readers ahead of it.
     Verify(verify::VerifyArgs),
     /// Compare event schemas with the committed ones, or count those in the log.
@@ -149,6 +153,8 @@ pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Saga(args) => done(roles::saga(args).await),
         Command::Reactor(args) => done(roles::reactor(args).await),
         Command::Parked(args) => parked::run(args).await,
+        Command::Inbox(args) => inbox::run(args).await,
+        Command::Reconcile(args) => reconcile::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Schema(args) => schema::run(args).await,
         Command::Token(args) => done(token::run(&args)),
@@ -162,9 +168,12 @@ pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
 /// What is logged by the commands that talk to a person themselves, unless asked for more.
 fn quiet(command: &Command) -> Option<&'static str> {
     match command {
-        Command::Demo(_) | Command::Parked(_) | Command::Verify(_) | Command::Schema(_) => {
-            Some("error")
-        }
+        Command::Demo(_)
+        | Command::Parked(_)
+        | Command::Inbox(_)
+        | Command::Reconcile(_)
+        | Command::Verify(_)
+        | Command::Schema(_) => Some("error"),
         Command::Up(_) => Some("warn"),
         Command::Provision(_)
         | Command::CommandApi(_)

@@ -6,6 +6,8 @@
 //!   provision  streams, durables, databases and roles, with admin rights
 //!   up         every role in one process, on servers of its own, behind one entry
 //!   parked     what could not be handled, and what is to become of it
+//!   inbox      what foreign systems told that nobody could match yet
+//!   reconcile  our payments held against the provider's list
 //!   verify     is the log what it should be?
 //!   schema     event schemas: in the code, committed, and alive in the log
 //!   reach      where a tool that looks at the log finds it
@@ -17,9 +19,11 @@ pub mod cli;
 pub mod client;
 pub mod demo;
 pub mod entry;
+pub mod inbox;
 pub mod parked;
 pub mod provision;
 pub mod reach;
+pub mod reconcile;
 pub mod roles;
 pub mod schema;
 pub mod settings;

@@ -62,6 +62,18 @@ impl ReachArgs {
         Ok(Reader::open(&logins, one_connection))
     }
 
+    /// The local stack's payment provider and its secret key; `None` without a data folder.
+    ///
+    /// # Errors
+    /// No stack runs on the data folder, or a secret is missing.
+    pub fn payments(&self) -> anyhow::Result<Option<(String, String)>> {
+        let Some((secrets, endpoints)) = self.stack()? else {
+            return Ok(None);
+        };
+        let key = Source::Stack(&secrets).get(devstack::secrets::PAYMENT_SECRET_KEY)?;
+        Ok(Some((endpoints.payments, key)))
+    }
+
     fn stack(&self) -> anyhow::Result<Option<(devstack::Secrets, up::Endpoints)>> {
         let Some(data) = &self.data else {
             return Ok(None);

@@ -45,6 +45,7 @@ pub async fn command_service(
         keys: Keys::new(&connection, secrets.master_key()?),
         token_keys,
         digest_key: secrets.digest_key()?,
+        webhook_secrets: secrets.webhook_secrets()?,
         nats: connection,
     };
     Ok(command_api::Service::start(config, connections).await?)

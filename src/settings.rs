@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
+use command_api::WebhookSecrets;
 use projections::{Access, Login};
 use streams::keys::{DigestKey, MasterKey};
 use streams::topology::{self, TopologyError};
@@ -26,6 +27,10 @@ pub const MASTER_KEY: &str = "MILLRACE_MASTER_KEY";
 
 /// What request digests and email claims are keyed with: 32 bytes, base64url without padding.
 pub const DIGEST_KEY: &str = "MILLRACE_DIGEST_KEY";
+
+/// What the payment provider signs its webhooks with (`whsec_…`); several, separated by commas,
+/// while one is replaced.
+pub const PAYMENT_WEBHOOK_SECRET: &str = "MILLRACE_PAYMENT_WEBHOOK_SECRET";
 
 /// The password of Postgres's superuser, of whom only `provision` knows.
 pub const POSTGRES_ADMIN_PASSWORD: &str = "MILLRACE_POSTGRES_ADMIN_PASSWORD";
@@ -64,7 +69,9 @@ pub fn secrets_of(role: &str) -> Vec<String> {
             names.extend(of_access(Access::Reader));
             names.extend([MASTER_KEY.to_owned(), DIGEST_KEY.to_owned()]);
         }
-        "command-api" => names.extend([MASTER_KEY.to_owned(), DIGEST_KEY.to_owned()]),
+        "command-api" => {
+            names.extend([MASTER_KEY, DIGEST_KEY, PAYMENT_WEBHOOK_SECRET].map(str::to_owned));
+        }
         "reactor" => names.push(MASTER_KEY.to_owned()),
         _ => {}
     }
@@ -112,6 +119,15 @@ impl Source<'_> {
     /// It is not set or malformed.
     pub fn digest_key(&self) -> anyhow::Result<DigestKey> {
         DigestKey::parse(&self.get(DIGEST_KEY)?).context(DIGEST_KEY)
+    }
+
+    /// What the payment provider signs its webhooks with.
+    ///
+    /// # Errors
+    /// It is not set.
+    pub fn webhook_secrets(&self) -> anyhow::Result<WebhookSecrets> {
+        let secrets = self.get(PAYMENT_WEBHOOK_SECRET)?;
+        WebhookSecrets::parse(&secrets).context(PAYMENT_WEBHOOK_SECRET)
     }
 
     /// A connection to NATS as the user of `role`.

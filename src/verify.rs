@@ -270,9 +270,10 @@ async fn ahead(
     readers: &[ReaderReport],
     mut ends: BTreeMap<&'static str, Ends>,
 ) -> anyhow::Result<Vec<Finding>> {
-    let timers = streams::topology::TIMERS_STREAM;
-    if readers.iter().any(|reader| reader.stream == timers) {
-        ends.insert(timers, verify::ends(connection, timers).await?);
+    for stream in [topology::TIMERS_STREAM, topology::INBOX_STREAM] {
+        if readers.iter().any(|reader| reader.stream == stream) {
+            ends.insert(stream, verify::ends(connection, stream).await?);
+        }
     }
     let mut findings = Vec::new();
     for reader in readers {

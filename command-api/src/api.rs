@@ -18,7 +18,8 @@ use crate::personal::Personal;
 use crate::problems::PAGES;
 use crate::questions::{Cached, Questions};
 use crate::throttle::Throttle;
-use crate::{account, inventory, mailbox, order, product, session, user};
+use crate::webhook::Webhook;
+use crate::{account, inventory, mailbox, order, product, session, user, webhook};
 
 /// What the API stands on. Made by the composition root (or a test), passed down.
 pub struct Deps {
@@ -32,6 +33,8 @@ pub struct Deps {
     pub token_keys: KeySet,
     /// What digests are keyed with.
     pub digest_key: DigestKey,
+    /// The payment provider's webhooks.
+    pub webhook: Webhook,
 }
 
 /// The state of every route. Cheap to clone.
@@ -50,6 +53,7 @@ pub struct Parts {
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
     pub(crate) outcomes: Outcomes,
+    pub(crate) webhook: Webhook,
 }
 
 impl Api {
@@ -69,6 +73,7 @@ impl Api {
             passwords: Passwords::new().map_err(crate::Error::passwords)?,
             throttle: Throttle::new(),
             outcomes: Outcomes::default(),
+            webhook: deps.webhook,
         })))
     }
 
@@ -120,6 +125,9 @@ pub fn router(api: Api, config: &Config) -> Router {
     }
     if config.hosts("order") {
         routes = routes.merge(order::routes());
+    }
+    if config.hosts("payment") {
+        routes = routes.merge(webhook::routes());
     }
     routes.with_state(api)
 }

@@ -1,8 +1,13 @@
 //! What the role can be told.
 
+use std::time::Duration;
+
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use edge::Limits;
+
+/// How old a webhook's signature may be, in seconds: what the provider's own libraries take.
+const WEBHOOK_TOLERANCE_S: u64 = 300;
 
 /// The settings of `millrace command-api`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -16,6 +21,9 @@ pub struct Config {
         default_values = domains::NAMES
     )]
     pub contexts: Vec<String>,
+    /// How old the signature of a payment webhook may be, in seconds.
+    #[arg(long, env = "MILLRACE_WEBHOOK_TOLERANCE_S", default_value_t = WEBHOOK_TOLERANCE_S)]
+    pub webhook_tolerance_s: u64,
     /// The server's bounds.
     #[command(flatten)]
     pub limits: Limits,
@@ -25,6 +33,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             contexts: domains::NAMES.map(str::to_owned).to_vec(),
+            webhook_tolerance_s: WEBHOOK_TOLERANCE_S,
             limits: Limits::default(),
         }
     }
@@ -34,6 +43,10 @@ impl Config {
     /// Is this context hosted here?
     pub fn hosts(&self, context: &str) -> bool {
         self.contexts.iter().any(|hosted| hosted == context)
+    }
+
+    pub(crate) fn webhook_tolerance(&self) -> Duration {
+        Duration::from_secs(self.webhook_tolerance_s)
     }
 }
 

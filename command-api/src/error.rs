@@ -12,6 +12,7 @@ use kernel::Refusal;
 use order::OrderRefusal;
 use product::ProductRefusal;
 use serde_json::Value;
+use streams::inbox::InboxError;
 use streams::{ExecuteAtError, ExecuteError, LoadError, TogetherRefusal};
 use user::{EmailRefusal, UserRefusal};
 
@@ -225,6 +226,14 @@ pub(crate) fn of_personal(error: PersonalError) -> Problem {
         PersonalError::Unavailable(source) => unavailable(source.as_ref()),
         PersonalError::Erased => of_refusal(&UserRefusal::UserErased),
         failure @ PersonalError::Broken(_) => broken(&failure),
+    }
+}
+
+/// A letter that is not known to be stored, as the client sees it.
+pub(crate) fn of_inbox(error: InboxError) -> Problem {
+    match error {
+        InboxError::Unavailable { source } => unavailable(source.as_ref()),
+        failure @ InboxError::Name { .. } => broken(&failure),
     }
 }
 

@@ -10,12 +10,13 @@
 //!   placing, address                           what an order needs before it is a command
 //!   email, phone, password, text               what is parsed once and never checked again
 //!   throttle                                   how often a password may be guessed
+//!   webhook, signature                         what the payment provider tells, kept as it came
 //!   call, write                                what is the same for every call
 //!   error                                      refusal → status and field; failure → problem
 //!   questions, remembered, outcomes            what other contexts know; how an order ended
 //!   personal                                   sealing of personal data
-//!   host                                       the command bus's side: also payment, notification
-//!                                              and checkout, which have no routes
+//!   host                                       the command bus's side: also notification and
+//!                                              checkout, which have no routes
 //! ```
 
 mod account;
@@ -40,9 +41,11 @@ mod questions;
 mod remembered;
 mod run;
 mod session;
+mod signature;
 mod text;
 mod throttle;
 mod user;
+mod webhook;
 mod write;
 
 pub use api::{Api, Deps, router};
@@ -53,3 +56,5 @@ pub use personal::{Personal, PersonalError};
 pub use problems::PAGES;
 pub use questions::{Local, NoAnswer, OverBus, Questions};
 pub use run::{Connections, Error, Service};
+pub use signature::{NoSecret, WebhookSecrets};
+pub use webhook::{Letters, Webhook};

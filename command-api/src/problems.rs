@@ -245,6 +245,17 @@ pub const PAGES: &[Page] = &[
         "The order has not been shipped",
         "Ship it first.",
     ),
+    // payment
+    page(
+        "webhook_signature_wrong",
+        "The webhook is not the payment provider's",
+        "Check the endpoint's signing secret on both sides.",
+    ),
+    page(
+        "webhook_signature_stale",
+        "The webhook was signed too long ago",
+        "Check the clocks; a webhook that is sent again is signed again.",
+    ),
 ];
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use axum::Router;
 use edge::auth::KeySet;
 use edge::health::Health;
 use streams::bus::{Bus, HostError, Hosts};
+use streams::inbox::Inbox;
 use streams::keys::{DigestKey, Erasures, Keys, KeysError};
 use streams::{Connection, Streams};
 use thiserror::Error;
@@ -17,6 +18,8 @@ use crate::api::{Api, Deps, router};
 use crate::config::Config;
 use crate::host::hosts;
 use crate::questions::OverBus;
+use crate::signature::WebhookSecrets;
+use crate::webhook::Webhook;
 
 /// What the role needs from the composition root.
 pub struct Connections {
@@ -30,6 +33,8 @@ pub struct Connections {
     pub token_keys: KeySet,
     /// What digests are keyed with (`MILLRACE_DIGEST_KEY`).
     pub digest_key: DigestKey,
+    /// What the payment provider signs its webhooks with (`MILLRACE_PAYMENT_WEBHOOK_SECRET`).
+    pub webhook_secrets: WebhookSecrets,
 }
 
 /// Why the role ended, or did not begin.
@@ -78,17 +83,24 @@ impl Service {
             keys,
             token_keys,
             digest_key,
+            webhook_secrets,
         } = connections;
         let mut erasures = Erasures::new(&nats, &keys);
         let erased = Box::pin(erasures.replay()).await.map_err(Error::Erasures)?;
         tracing::info!(erased, "who was erased stays erased");
         let hosts = hosts(&config.contexts, &streams, &digest_key);
+        let webhook = Webhook {
+            letters: Arc::new(Inbox::new(&nats)),
+            secrets: webhook_secrets,
+            tolerance: config.webhook_tolerance(),
+        };
         let api = Api::new(Deps {
             questions: Arc::new(OverBus(Bus::new(&nats).beside(&hosts))),
             streams,
             personal: Arc::new(keys),
             token_keys,
             digest_key,
+            webhook,
         })?;
         let bare = router(api.clone(), &config).merge(health(&nats).router());
         let router = edge::guarded(bare, &config.limits);

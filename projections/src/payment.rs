@@ -2,7 +2,7 @@
 
 use cqrs_es::{EventEnvelope, View};
 use kernel::{Money, OrderId, PaymentMethod, Reason, RefundId, UserId};
-use payment::{Payment, PaymentEvent};
+use payment::{Difference, Payment, PaymentEvent};
 use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
@@ -106,6 +106,9 @@ pub struct PaymentSummary {
     /// Why it is to be let go.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub void_reason: Option<Reason>,
+    /// In what the provider's record differs from ours, as the last reconciliation found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mismatch: Vec<Difference>,
     /// How many events the payment has.
     pub version: u64,
     /// When it was asked for.
@@ -170,8 +173,9 @@ impl PaymentSummary {
                 self.stop(PaymentStage::Declined, code);
             }
             PaymentEvent::PaymentFailed { code } => self.stop(PaymentStage::Failed, code),
-            // An intent: the status follows when the provider has answered.
-            PaymentEvent::CaptureRequested { .. } => {}
+            // An intent, whose status follows when the provider has answered; and what changed
+            // nothing. The history shows both.
+            PaymentEvent::CaptureRequested { .. } | PaymentEvent::ProviderEventIgnored { .. } => {}
             PaymentEvent::PaymentCaptured { amount } => {
                 self.status = PaymentStage::Captured;
                 self.captured = Some(*amount);
@@ -201,6 +205,10 @@ impl PaymentSummary {
                     refund.code = Some(code.clone());
                 }
             }
+            PaymentEvent::ReconciliationMismatched { differences, .. } => {
+                self.mismatch.clone_from(differences);
+            }
+            PaymentEvent::ReconciliationMatched {} => self.mismatch.clear(),
         }
     }
 
@@ -329,6 +337,20 @@ mod tests {
         let row: PaymentSummary = fold::<Payment, _>("p-1", events);
         assert_eq!((row.status, row.refunded), (PaymentStage::Captured, None));
         assert_eq!(row.refunds[0].status, RefundStage::Failed);
+    }
+
+    #[test]
+    fn a_mismatch_is_shown_until_it_is_settled() {
+        let mut events = captured();
+        events.push(PaymentEvent::ReconciliationMismatched {
+            differences: vec![Difference::Refunded],
+            seen: None,
+        });
+        let row: PaymentSummary = fold::<Payment, _>("p-1", events.clone());
+        assert_eq!(row.mismatch, [Difference::Refunded]);
+        events.push(PaymentEvent::ReconciliationMatched {});
+        let row: PaymentSummary = fold::<Payment, _>("p-1", events);
+        assert_eq!((row.status, row.mismatch), (PaymentStage::Captured, vec![]));
     }
 
     #[test]

@@ -8,6 +8,10 @@ use clap::Args;
 /// [`Config::erasure_grace_ms`] unless somebody says otherwise.
 pub const ERASURE_GRACE_MS: u64 = 60_000;
 
+/// How far back our payments are held against the provider's list, in days: most disputes and
+/// refunds come within a month.
+pub const RECONCILE_DAYS: u32 = 30;
+
 /// Settings of `millrace reactor`; each is a flag and an environment variable.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
@@ -32,6 +36,9 @@ pub struct Config {
     /// The mail server.
     #[command(flatten)]
     pub smtp: SmtpConfig,
+    /// The reconciliation.
+    #[command(flatten)]
+    pub reconcile: ReconcileConfig,
 }
 
 impl Config {
@@ -73,6 +80,36 @@ impl ProviderConfig {
     /// [`ProviderConfig::timeout_ms`] as a duration.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.timeout_ms)
+    }
+}
+
+/// When and how far back our payments are held against the provider's list.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ReconcileConfig {
+    /// How often, in seconds.
+    #[arg(
+        long = "reconcile-every-s",
+        env = "MILLRACE_RECONCILE_EVERY_S",
+        default_value_t = 86_400,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub every_s: u32,
+    /// How many days back.
+    #[arg(
+        long = "reconcile-days",
+        env = "MILLRACE_RECONCILE_DAYS",
+        default_value_t = RECONCILE_DAYS
+    )]
+    pub days: u32,
+}
+
+impl ReconcileConfig {
+    pub(crate) fn every(self) -> TimeDelta {
+        TimeDelta::seconds(self.every_s.into())
+    }
+
+    pub(crate) fn window(self) -> TimeDelta {
+        TimeDelta::days(self.days.into())
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use user::{Erasure, ErasureEvent, User, UserCommand};
 
-use crate::recorder::{Record, Recorded, Recorder};
+use crate::recorder::{Cause, Record, Recorded, Recorder};
 
 /// Where the erasures are.
 const USER: &str = "USER";
@@ -154,12 +154,12 @@ impl Departures {
         let Some(waiting) = self.waiting.get(&user_id) else {
             return;
         };
-        let id = user_id.into();
+        let (id, cause) = (user_id.into(), Cause::from(&waiting.cause));
         let asked = self.recorder.record::<User>(Record {
             id: &id,
             command: &UserCommand::EraseUser {},
             label: "erased",
-            cause: &waiting.cause,
+            cause: &cause,
             actor: ACTOR,
         });
         match asked.await {

@@ -11,7 +11,7 @@ use streams::subscription::Delivery;
 use streams::{RecordedEvent, Streams};
 use user::{EmailClaim, EmailCommand, Erasure, ErasureCommand, User, UserEvent};
 
-use crate::recorder::{Record, Recorder};
+use crate::recorder::{Cause, Record, Recorder};
 use crate::scan::{Scan, Words};
 
 /// As what this reactor acts.
@@ -76,7 +76,7 @@ impl Eraser {
                 id,
                 command,
                 label,
-                cause,
+                cause: &Cause::from(cause),
                 actor: ACTOR,
             })
             .await?;

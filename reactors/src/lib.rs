@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!   PAYMENT ──────► payment  ──HTTP──► provider      the intent is an event, the outcome a command
+//!   INBOX ────────► inbox    ──HTTP──► provider      it told something: ask it, record what is new
+//!   every day ────► daily    ──HTTP──► provider      our payments against its list
 //!   NOTIFICATION ─► mailer   ──SMTP──► mail server
 //!   USER ─────────► welcome  ──bus───► notification
 //!   USER ─────────► eraser   ──bus───► user           destroys the key, keeps the receipt
@@ -13,29 +15,43 @@
 //! is acknowledged last. So a repeated delivery does nothing twice, and a crash loses nothing.
 
 mod config;
+mod daily;
 mod departures;
 mod eraser;
+mod inbox;
+mod listing;
 mod mailer;
+mod notice;
+mod outcome;
 mod payment;
 mod provider;
+mod reconcile;
 mod recorder;
 mod scan;
 mod template;
+mod waiting;
 mod welcome;
 
 use std::sync::Arc;
 
 use streams::bus::Bus;
+use streams::inbox::Letter;
 use streams::keys::Keys;
-use streams::subscription::DurableLimits;
+use streams::lanes::{Handler, Stopped, run_lanes};
+use streams::subscription::{DurableLimits, DurableSubscription, Payload};
+use streams::timers::{DueTimer, TimerError};
 use streams::topology::{DurableSpec, OnFailure};
 use streams::{Connection, Settings};
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, ERASURE_GRACE_MS, ProviderConfig, SmtpConfig};
+pub use config::{
+    Config, ERASURE_GRACE_MS, ProviderConfig, RECONCILE_DAYS, ReconcileConfig, SmtpConfig,
+};
+pub use listing::Refund;
 pub use provider::{Intent, IntentStatus, Provider, ProviderError};
+pub use reconcile::{Mismatched, Progress, ReconcileError, Reconciler, Reconciliation};
 pub use template::{Mail, Reader, TemplateError, Templates};
 
 /// Tries of one mail before it is parked: about a day, for the pause between two grows to a
@@ -86,12 +102,40 @@ pub const ERASER_DURABLE: DurableSpec = DurableSpec {
 /// People who are erased at the same time: each is a look through the whole log.
 const ERASER_LANES: usize = 2;
 
+/// Reads INBOX for the one who works it.
+pub const INBOX_DURABLE: DurableSpec = DurableSpec {
+    name: "inbox",
+    stream: "INBOX",
+    on_failure: NEVER_ASIDE,
+};
+
+/// Wakes waiting letters.
+pub const INBOX_TIMER_DURABLE: DurableSpec = DurableSpec {
+    name: "inbox-timers",
+    stream: "TIMERS",
+    on_failure: NEVER_ASIDE,
+};
+
+/// Rings for the reconciliation.
+pub const RECONCILIATION_TIMER_DURABLE: DurableSpec = DurableSpec {
+    name: "reconciliation-timers",
+    stream: "TIMERS",
+    on_failure: NEVER_ASIDE,
+};
+
+/// A letter may hold personal data and stream PARKED forgets nothing; what can't be matched waits
+/// where it is. And a reconciliation is tried until the provider answers.
+const NEVER_ASIDE: OnFailure = OnFailure::Retry;
+
 /// The durables that `millrace provision` makes for this role.
-pub const DURABLES: [DurableSpec; 4] = [
+pub const DURABLES: [DurableSpec; 7] = [
     PAYMENT_DURABLE,
     MAILER_DURABLE,
     WELCOME_DURABLE,
     ERASER_DURABLE,
+    INBOX_DURABLE,
+    INBOX_TIMER_DURABLE,
+    RECONCILIATION_TIMER_DURABLE,
 ];
 
 /// Why the role ended.
@@ -99,10 +143,13 @@ pub const DURABLES: [DurableSpec; 4] = [
 pub enum Error {
     /// A subscription can't go on.
     #[error("a subscription of the reactor ended")]
-    Subscription(#[from] streams::lanes::Stopped),
+    Subscription(#[from] Stopped),
     /// A durable is missing or not as declared.
     #[error("can't subscribe: has `millrace provision` run?")]
     Subscribe(#[from] streams::subscription::SubscribeError),
+    /// The reconciliation's timer is not set.
+    #[error("the reconciliation's timer is not set")]
+    Timer(#[from] TimerError),
     /// The HTTP client of the provider could not be made.
     #[error("the payment provider's client can't be made")]
     Provider(#[from] ProviderError),
@@ -129,13 +176,23 @@ pub async fn run(
 ) -> Result<(), Error> {
     let streams = connection.streams(Settings::reading());
     let recorder = recorder::Recorder::new(Bus::new(&connection));
-    let payment = payment::PaymentReactor::new(
+    let provider = Provider::new(&config.provider)?;
+    let payment = payment::PaymentReactor::new(streams.clone(), recorder.clone(), provider.clone());
+    let letters = Arc::new(inbox::Letters::new(
+        &connection,
         streams.clone(),
         recorder.clone(),
-        Provider::new(&config.provider)?,
-    );
+        provider.clone(),
+    ));
+    let daily = daily::Daily {
+        connection: connection.clone(),
+        streams: streams.clone(),
+        recorder: recorder.clone(),
+        provider,
+        config: config.reconcile,
+    };
     let mailer = mailer::Mailer::new(streams.clone(), recorder.clone(), keys.clone(), &config)?;
-    let welcome = welcome::Welcome::new(recorder.clone());
+    let welcome = Arc::new(welcome::Welcome::new(recorder.clone()));
     let departures = departures::Departures::new(
         connection.clone(),
         streams.clone(),
@@ -143,44 +200,62 @@ pub async fn run(
         config.erasure_grace(),
     );
     let scan = scan::Scan::new(connection.clone(), streams.clone());
-    let eraser = eraser::Eraser::new(streams, recorder, keys, scan);
+    let eraser = Arc::new(eraser::Eraser::new(streams, recorder, keys, scan));
+    daily.arm().await?;
 
-    let limits = DurableLimits::default();
-    let mut tasks = JoinSet::new();
-    let payments = connection.durable(&PAYMENT_DURABLE, limits).await?;
-    tasks.spawn(streams::lanes::run_lanes(
-        payments,
-        config.lanes,
-        Arc::new(payment),
-        shutdown.clone(),
-    ));
-    let notifications = connection.durable(&MAILER_DURABLE, limits).await?;
-    tasks.spawn(streams::lanes::run_lanes(
-        notifications,
-        config.lanes,
-        Arc::new(mailer),
-        shutdown.clone(),
-    ));
-    let users = connection.durable(&WELCOME_DURABLE, limits).await?;
-    tasks.spawn(streams::lanes::run_lanes(
-        users,
-        config.lanes,
-        Arc::new(welcome),
-        shutdown.clone(),
-    ));
-    let users = connection.durable(&ERASER_DURABLE, limits).await?;
-    tasks.spawn(streams::lanes::run_lanes(
-        users,
-        ERASER_LANES,
-        Arc::new(eraser),
-        shutdown.clone(),
-    ));
+    let mut workers = Workers {
+        connection: &connection,
+        lanes: config.lanes,
+        tasks: JoinSet::new(),
+        shutdown: &shutdown,
+    };
+    workers.start(&PAYMENT_DURABLE, Arc::new(payment)).await?;
+    workers.start(&MAILER_DURABLE, Arc::new(mailer)).await?;
+    workers.start(&WELCOME_DURABLE, welcome).await?;
+    let woken = Arc::clone(&letters);
+    workers.start::<Letter, _>(&INBOX_DURABLE, letters).await?;
+    workers
+        .start::<DueTimer, _>(&INBOX_TIMER_DURABLE, woken)
+        .await?;
+    let daily = Arc::new(daily);
+    workers.start(&RECONCILIATION_TIMER_DURABLE, daily).await?;
+    workers.lanes = ERASER_LANES;
+    workers.start(&ERASER_DURABLE, eraser).await?;
+    let mut tasks = workers.tasks;
+    let until = shutdown.clone();
     tasks.spawn(async move {
-        departures.run(shutdown).await;
+        departures.run(until).await;
+        Ok(())
+    });
+    tasks.spawn(async move {
+        waiting::Waiting::new(&connection).tend(shutdown).await;
         Ok(())
     });
     while let Some(ended) = tasks.join_next().await {
         ended??;
     }
     Ok(())
+}
+
+/// Starts a worker for each durable.
+struct Workers<'a> {
+    connection: &'a Connection,
+    lanes: usize,
+    tasks: JoinSet<Result<(), Stopped>>,
+    shutdown: &'a CancellationToken,
+}
+
+impl Workers<'_> {
+    async fn start<T: Payload, H: Handler<T>>(
+        &mut self,
+        spec: &DurableSpec,
+        handler: Arc<H>,
+    ) -> Result<(), Error> {
+        let bound = DurableSubscription::bind(self.connection, spec, DurableLimits::default());
+        let deliveries = bound.await?;
+        let shutdown = self.shutdown.clone();
+        self.tasks
+            .spawn(run_lanes(deliveries, self.lanes, handler, shutdown));
+        Ok(())
+    }
 }

@@ -15,7 +15,7 @@ use streams::subscription::Delivery;
 use streams::{RecordedEvent, Streams};
 use thiserror::Error;
 
-use crate::recorder::{Record, Recorder};
+use crate::recorder::{Cause, Record, Recorder};
 use crate::template::{Reader, TemplateError, Templates};
 use crate::{Config, SmtpConfig};
 
@@ -169,7 +169,7 @@ impl Mailer {
                 id,
                 command,
                 label: "outcome",
-                cause,
+                cause: &Cause::from(cause),
                 actor: ACTOR,
             })
             .await?;

@@ -13,8 +13,11 @@ use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
 use streams::{RecordedEvent, Streams};
 
-use crate::provider::{Intent, IntentStatus, Provider, ProviderError};
-use crate::recorder::{Record, Recorded, Recorder};
+use crate::outcome::{
+    Outcome, authorized_or_not, captured, declined, failed, intent_recorded, not_settled, voided,
+};
+use crate::provider::{IntentStatus, Provider, ProviderError};
+use crate::recorder::{Cause, Record, Recorded, Recorder};
 
 /// As what this reactor acts.
 const ACTOR: &str = "reactor:payment";
@@ -23,42 +26,11 @@ const ACTOR: &str = "reactor:payment";
 /// follows with the next delivery, for every recorded outcome is one.
 const CALLS_MAX: usize = 16;
 
-/// What the provider calls a decline that another try with the same method may pass.
-const RETRYABLE_DECLINES: [&str; 3] = [
-    "processing_error",
-    "try_again_later",
-    "issuer_not_available",
-];
-
 /// Executes the intents of the payment context at the provider.
 pub(crate) struct PaymentReactor {
     streams: Streams,
     recorder: Recorder,
     provider: Provider,
-}
-
-/// An outcome, and the label that its command id is derived from.
-struct Outcome {
-    label: String,
-    command: PaymentCommand,
-}
-
-impl Outcome {
-    fn new(label: impl Into<String>, command: PaymentCommand) -> Self {
-        Self {
-            label: label.into(),
-            command,
-        }
-    }
-
-    /// Of the payment at this version: what is due again later, as a second void after a late
-    /// authorization is, is another command.
-    fn at(self, version: u64) -> Self {
-        Self {
-            label: format!("{}/{version}", self.label),
-            ..self
-        }
-    }
 }
 
 impl PaymentReactor {
@@ -80,7 +52,7 @@ impl PaymentReactor {
             id,
             command: &outcome.command,
             label: &outcome.label,
-            cause,
+            cause: &Cause::from(cause),
             actor: ACTOR,
         };
         Ok(self.recorder.record::<Payment>(record).await?)
@@ -130,7 +102,11 @@ impl PaymentReactor {
                 intent_id,
                 amount,
                 key,
-            } => match self.provider.refund(&key, &intent_id, amount).await {
+            } => match self
+                .provider
+                .refund(&key, &intent_id, refund_id, amount)
+                .await
+            {
                 Ok(()) => Ok(Outcome::new(
                     format!("refunded/{refund_id}"),
                     PaymentCommand::RecordRefund { refund_id },
@@ -203,77 +179,6 @@ impl PaymentReactor {
             | IntentStatus::Processing) => Err(not_settled(status)),
         }
     }
-}
-
-/// A state that must pass before the outcome is known: ask again.
-fn not_settled(status: IntentStatus) -> ProviderError {
-    ProviderError::Unavailable {
-        status: 200,
-        quote: format!("the intent is still {status:?}"),
-    }
-}
-
-fn intent_recorded(intent: Intent) -> Outcome {
-    Outcome::new(
-        "intent",
-        PaymentCommand::RecordIntent {
-            intent_id: intent.id,
-        },
-    )
-}
-
-fn authorized_or_not(intent: &Intent) -> Result<Outcome, ProviderError> {
-    match intent.status {
-        IntentStatus::RequiresCapture => Ok(Outcome::new(
-            "authorized",
-            PaymentCommand::RecordAuthorization {
-                amount: intent.asked()?,
-            },
-        )),
-        IntentStatus::Succeeded => captured(intent),
-        IntentStatus::RequiresAction => Ok(Outcome::new(
-            "action_required",
-            PaymentCommand::RecordActionRequired {
-                action_url: intent.action_url(),
-            },
-        )),
-        IntentStatus::RequiresPaymentMethod => {
-            let error = intent.last_payment_error.as_ref();
-            let code = error.and_then(|e| e.decline_code.clone().or_else(|| e.code.clone()));
-            Ok(declined(code.unwrap_or_else(|| "card_declined".to_owned())))
-        }
-        IntentStatus::Canceled => Ok(voided()),
-        status @ (IntentStatus::RequiresConfirmation | IntentStatus::Processing) => {
-            Err(not_settled(status))
-        }
-    }
-}
-
-fn declined(code: String) -> Outcome {
-    let retryable = RETRYABLE_DECLINES.contains(&code.as_str());
-    Outcome::new(
-        "declined",
-        PaymentCommand::RecordDecline { code, retryable },
-    )
-}
-
-fn failed(stage: &str, code: String) -> Outcome {
-    Outcome::new(
-        format!("failed/{stage}"),
-        PaymentCommand::RecordFailure { code },
-    )
-}
-
-fn captured(intent: &Intent) -> Result<Outcome, ProviderError> {
-    let amount = intent.received()?;
-    Ok(Outcome::new(
-        "captured",
-        PaymentCommand::RecordCapture { amount },
-    ))
-}
-
-fn voided() -> Outcome {
-    Outcome::new("voided", PaymentCommand::RecordVoid {})
 }
 
 #[async_trait]

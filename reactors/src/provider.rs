@@ -4,15 +4,17 @@
 //! confirm, capture and cancel are idempotent by the intent's own state, and after a time-out the
 //! state is retrieved, never assumed. Only create and refund need the provider's idempotency key.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kernel::Money;
+use kernel::{Money, RefundId};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::ProviderConfig;
+use crate::listing::Refund;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -66,6 +68,9 @@ pub struct Intent {
     /// What the customer must do.
     #[serde(default)]
     pub next_action: Option<serde_json::Value>,
+    /// What we gave it along: `payment_id` and `order_id`.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
 }
 
 impl Intent {
@@ -85,7 +90,7 @@ impl Intent {
         self.money(self.amount_received)
     }
 
-    fn money(&self, amount: i64) -> Result<Money, ProviderError> {
+    pub(crate) fn money(&self, amount: i64) -> Result<Money, ProviderError> {
         let currency = self.currency.to_ascii_uppercase().parse();
         let currency = currency.map_err(|error: kernel::MoneyError| ProviderError::Refused {
             code: "unknown_currency".to_owned(),
@@ -173,11 +178,6 @@ struct ErrorFields {
     message: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Refund {
-    status: String,
-}
-
 /// A client of the payment provider.
 #[derive(Clone)]
 pub struct Provider {
@@ -257,7 +257,7 @@ impl Provider {
         self.post(&path, None, &[]).await
     }
 
-    /// Gives money back. Repeated under `key` it is the same refund.
+    /// Gives money back. Repeated under `key` it is the same refund, and it carries our id.
     ///
     /// # Errors
     /// See [`ProviderError`]; `Refused` when the provider says that the refund failed.
@@ -265,17 +265,19 @@ impl Provider {
         &self,
         key: &str,
         intent_id: &str,
+        refund_id: RefundId,
         amount: Money,
     ) -> Result<(), ProviderError> {
         let form = [
             ("payment_intent".to_owned(), intent_id.to_owned()),
             ("amount".to_owned(), amount.amount.to_string()),
+            ("metadata[refund_id]".to_owned(), refund_id.to_string()),
         ];
         let refund: Refund = self.post("refunds", Some(key), &form).await?;
-        match refund.status.as_str() {
-            "succeeded" | "pending" => Ok(()),
-            other => Err(ProviderError::Refused {
-                code: format!("refund_{other}"),
+        match refund.failure() {
+            None => Ok(()),
+            Some(code) => Err(ProviderError::Refused {
+                code,
                 message: "the provider could not give the money back".to_owned(),
             }),
         }
@@ -286,8 +288,7 @@ impl Provider {
     /// # Errors
     /// See [`ProviderError`].
     pub async fn retrieve(&self, intent_id: &str) -> Result<Intent, ProviderError> {
-        let path = format!("payment_intents/{intent_id}");
-        self.send(Method::GET, &path, None, None).await
+        self.get(&format!("payment_intents/{intent_id}")).await
     }
 
     async fn post<T: DeserializeOwned>(
@@ -297,6 +298,10 @@ impl Provider {
         form: &[(String, String)],
     ) -> Result<T, ProviderError> {
         self.send(Method::POST, path, key, Some(form)).await
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ProviderError> {
+        self.send(Method::GET, path, None, None).await
     }
 
     async fn send<T: DeserializeOwned>(

@@ -29,10 +29,31 @@ pub(crate) struct Record<'a, C> {
     /// What makes its command id unlike that of another outcome of the same aggregate. The same
     /// label and aggregate always give the same command id, so a repeat is found in the log.
     pub(crate) label: &'a str,
-    /// The event that the reactor was reacting to.
-    pub(crate) cause: &'a RecordedEvent,
+    /// What the reactor was reacting to.
+    pub(crate) cause: &'a Cause,
     /// Who reacts (`reactor:payment`).
     pub(crate) actor: &'a str,
+}
+
+/// What the reactor was reacting to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cause {
+    /// The flow that it belongs to.
+    pub(crate) correlation_id: Option<String>,
+    /// Its own id.
+    pub(crate) causation_id: Option<String>,
+    /// The trace that it was part of.
+    pub(crate) traceparent: Option<String>,
+}
+
+impl From<&RecordedEvent> for Cause {
+    fn from(event: &RecordedEvent) -> Self {
+        Self {
+            correlation_id: event.correlation_id.clone(),
+            causation_id: Some(event.id.to_string()),
+            traceparent: event.traceparent.clone(),
+        }
+    }
 }
 
 /// The context's answer, as far as a reactor cares.
@@ -105,7 +126,7 @@ impl Recorder {
         );
         let mut meta = CommandMeta::new(command_id, Utc::now(), record.actor);
         meta.correlation_id = record.cause.correlation_id.clone();
-        meta.causation_id = Some(record.cause.id.to_string());
+        meta.causation_id = record.cause.causation_id.clone();
         meta.traceparent = record.cause.traceparent.clone();
         let ask = Ask {
             context: A::CONTEXT.to_owned(),

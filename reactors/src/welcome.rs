@@ -8,7 +8,7 @@ use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
 use user::{User, UserEvent};
 
-use crate::recorder::{Record, Recorder};
+use crate::recorder::{Cause, Record, Recorder};
 
 /// As what this reactor acts.
 const ACTOR: &str = "reactor:welcome";
@@ -68,7 +68,7 @@ impl Handler for Welcome {
                 id: &AggregateId::from(id),
                 command: &command,
                 label: "request",
-                cause: event,
+                cause: &Cause::from(event),
                 actor: ACTOR,
             })
             .await?;

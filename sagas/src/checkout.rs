@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use checkout::{CheckoutFact, fact};
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use inventory::StockItem;
 use kernel::{OrderId, Sku};
 use order::Order;
@@ -38,11 +38,17 @@ pub(crate) const SOURCES: [(DurableSpec, Source); 3] = [
 pub(crate) struct Intake {
     source: Source,
     runner: Arc<Runner>,
+    /// How long an order waits for its authorization.
+    patience: TimeDelta,
 }
 
 impl Intake {
-    pub(crate) fn new(source: Source, runner: Arc<Runner>) -> Self {
-        Self { source, runner }
+    pub(crate) fn new(source: Source, runner: Arc<Runner>, patience: TimeDelta) -> Self {
+        Self {
+            source,
+            runner,
+            patience,
+        }
     }
 
     /// The order that an event is about, and what it tells the checkout; `None` = nothing.
@@ -51,7 +57,8 @@ impl Intake {
             Source::Order if event.kind.is_none() => {
                 let order_id = parse(event.aggregate_id.as_str())?;
                 let placed = event.decode::<Order>().map_err(HandleError::permanent)?;
-                Ok(fact::from_order(order_id, &placed, event.time).map(|fact| (order_id, fact)))
+                let fact = fact::from_order(order_id, &placed, event.time, self.patience);
+                Ok(fact.map(|fact| (order_id, fact)))
             }
             Source::Inventory if event.kind.is_none() => {
                 let sku: Sku = parse(event.aggregate_id.as_str())?;

@@ -1,6 +1,11 @@
 //! The one configuration of the saga role.
 
+use chrono::TimeDelta;
 use clap::Args;
+
+/// Longest that an order may wait for its authorization, in seconds: 5 minutes before the hold on its
+/// stock lapses.
+const PATIENCE_MAX_S: i64 = checkout::HOLD.num_seconds() - 300;
 
 /// Settings of `millrace saga`; each is a flag and an environment variable.
 #[derive(Debug, Clone, Args)]
@@ -16,4 +21,19 @@ pub struct Config {
         default_value_t = 20_000
     )]
     pub memory: u64,
+    /// How long an order waits for its authorization, in seconds: as long a customer may take at
+    /// their bank's page (3-D Secure). Then it is rejected.
+    #[arg(
+        long = "authorization-patience-s",
+        env = "MILLRACE_AUTHORIZATION_PATIENCE_S",
+        default_value_t = checkout::PATIENCE.num_seconds(),
+        value_parser = clap::value_parser!(i64).range(1..=PATIENCE_MAX_S)
+    )]
+    pub patience_s: i64,
+}
+
+impl Config {
+    pub(crate) fn patience(&self) -> TimeDelta {
+        TimeDelta::seconds(self.patience_s)
+    }
 }

@@ -107,7 +107,7 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     for (durable, source) in checkout::SOURCES {
         let subscription = connection.durable(&durable, limits).await?;
-        let handler = checkout::Intake::new(source, runner.clone());
+        let handler = checkout::Intake::new(source, runner.clone(), config.patience());
         tasks.spawn(streams::lanes::run_lanes(
             subscription,
             config.lanes,

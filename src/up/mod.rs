@@ -24,6 +24,9 @@ use crate::roles;
 use crate::settings::{Source, nats_password_variable};
 use crate::{entry, provision};
 
+/// Where the payment simulator sends its webhooks, below the entry.
+const WEBHOOK: &str = "/v1/payments/webhook";
+
 /// Where the keys of access tokens are, below the data folder.
 pub const JWT_KEYS: &str = "keys/jwt";
 
@@ -142,6 +145,8 @@ pub async fn start(args: &UpArgs) -> anyhow::Result<Running> {
     if args.free_ports {
         options.ports = Ports::free();
     }
+    let entry = listen(args.port)?;
+    options.webhook = Some(format!("{}{WEBHOOK}", http(&entry)));
     let mut stack = Stack::start(options).await?;
     for notice in stack.notices() {
         eprintln!("{notice}");
@@ -153,7 +158,6 @@ pub async fn start(args: &UpArgs) -> anyhow::Result<Running> {
     let source = Source::Stack(&secrets);
     provision::provision(&source, &servers.nats, &postgres, 1).await?;
 
-    let entry = listen(args.port)?;
     let (commands, queries) = (listen(0)?, listen(0)?);
     let endpoints = Endpoints {
         entry: http(&entry),

@@ -17,6 +17,7 @@
 //!   bus           commands and questions between contexts
 //!   parking       what can't be handled is set aside with the later ones of its key
 //!   timers, keys  what is due when; a key for each person
+//!   inbox         what foreign systems tell, raw until it is worked
 //!   barrier       what a role must have read before it may answer
 //!   verify        is the log what it should be?
 //!   contract      what every store must pass
@@ -123,6 +124,7 @@ pub mod contract;
 #[doc(hidden)]
 pub mod contract_subscriptions;
 pub mod envelope;
+pub mod inbox;
 pub mod jetstream;
 pub mod keys;
 pub mod lanes;

@@ -1,8 +1,8 @@
-//! The store's contract, and that of subscriptions, bus, timers and keys, on a real server.
+//! The store's contract, and that of subscriptions, bus, timers, keys and inbox, on a real server.
 
 use streams::contract::{self, OnServer};
 use streams::contract_subscriptions::{
-    self as subscriptions, bus, durable, keys, lanes, ordered, parking, timers,
+    self as subscriptions, bus, durable, inbox, keys, lanes, ordered, parking, timers,
 };
 
 use crate::server::Server;
@@ -83,4 +83,14 @@ async fn timers_fire_once_and_keys_open_only_what_they_sealed() {
     timers::setting_again_replaces(&connection).await;
     timers::canceling_says_whether_it_was_in_time(&connection).await;
     timers::survives_a_restart(&connection, async || server.kill_and_restart().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_are_stored_once_and_wait_until_they_are_removed() {
+    let server = Server::start("inbox").await;
+    let connection = server.connect().await;
+    subscriptions::prepare(&connection).await;
+    inbox::a_letter_is_stored_once(&connection).await;
+    inbox::a_letter_waits_until_it_is_removed(&connection).await;
+    inbox::a_durable_hands_letters_out(&connection).await;
 }

@@ -1,20 +1,25 @@
 //! The API under test, with verbs.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use command_api::{Api, Config, Deps, Local, Personal, PersonalError, Questions};
+use command_api::{
+    Api, Config, Deps, Letters, Local, Personal, PersonalError, Questions, Webhook, WebhookSecrets,
+};
 use edge::auth::{KeySet, Principal, Signer};
 use kernel::{Sealed, UserId};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use serde_json::{Value, json};
 use streams::Streams;
+use streams::inbox::{InboxError, LetterId, Put};
 use streams::keys::DigestKey;
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -25,6 +30,7 @@ pub(crate) const STREAMS: [&str; 4] = ["USER", "PRODUCT", "INVENTORY", "ORDER"];
 pub(crate) struct App {
     pub(crate) api: Api,
     pub(crate) streams: Streams,
+    pub(crate) letters: Arc<MemoryLetters>,
     router: Router,
     signer: Signer,
     _keys: tempfile::TempDir,
@@ -50,6 +56,37 @@ pub(crate) struct Call<'a> {
 pub(crate) struct Person {
     pub(crate) id: UserId,
     pub(crate) token: String,
+}
+
+/// What webhooks are signed with: this one and the one before.
+pub(crate) const WEBHOOK_SECRETS: &str = "whsec_new,whsec_old";
+
+/// Letters in memory.
+#[derive(Default)]
+pub(crate) struct MemoryLetters {
+    stored: Mutex<HashMap<LetterId, Bytes>>,
+    /// Nothing can be stored.
+    pub(crate) broken: AtomicBool,
+}
+
+impl MemoryLetters {
+    pub(crate) fn all(&self) -> HashMap<LetterId, Bytes> {
+        self.stored.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Letters for MemoryLetters {
+    async fn put(&self, letter: &LetterId, body: Bytes) -> Result<Put, InboxError> {
+        if self.broken.load(Ordering::SeqCst) {
+            let source = "the server is gone".into();
+            return Err(InboxError::Unavailable { source });
+        }
+        match self.stored.lock().unwrap().insert(letter.clone(), body) {
+            None => Ok(Put::Stored),
+            Some(_) => Ok(Put::Duplicate),
+        }
+    }
 }
 
 /// Keys in memory: the same kind of sealing as the real ones, one key for everybody.
@@ -122,6 +159,7 @@ impl App {
     /// Over this store, with somebody else to ask.
     pub(crate) fn asking(config: &Config, streams: Streams, questions: Arc<dyn Questions>) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let letters = Arc::new(MemoryLetters::default());
         let keys = KeySet::create_if_missing(&folder.path().join("jwt")).unwrap();
         let api = Api::new(Deps {
             streams: streams.clone(),
@@ -129,12 +167,18 @@ impl App {
             questions,
             token_keys: keys.clone(),
             digest_key: DigestKey::parse(&"A".repeat(43)).unwrap(),
+            webhook: Webhook {
+                letters: letters.clone(),
+                secrets: WebhookSecrets::parse(WEBHOOK_SECRETS).unwrap(),
+                tolerance: Duration::from_mins(5),
+            },
         })
         .unwrap();
         Self {
             router: edge::guarded(command_api::router(api.clone(), config), &config.limits),
             api,
             streams,
+            letters,
             signer: Signer::new(&keys),
             _keys: folder,
         }

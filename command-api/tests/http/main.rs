@@ -13,3 +13,4 @@ mod documents;
 mod orders;
 mod placing;
 mod users;
+mod webhooks;

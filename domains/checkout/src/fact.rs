@@ -154,11 +154,13 @@ pub enum CheckoutFact {
     },
 }
 
-/// What an order's event is to its checkout; `at` is the event's time.
+/// What an order's event is to its checkout; `at` is the event's time, and `patience` how long it
+/// waits for the authorization from then on: usually [`PATIENCE`].
 pub fn from_order(
     order_id: OrderId,
     event: &OrderEvent,
     at: DateTime<Utc>,
+    patience: TimeDelta,
 ) -> Option<CheckoutFact> {
     match event.clone() {
         OrderEvent::OrderPlaced {
@@ -175,7 +177,7 @@ pub fn from_order(
             payment_method,
             placed_at: at,
             reserved_until: at + HOLD,
-            deadline: at + PATIENCE,
+            deadline: at + patience,
         }),
         OrderEvent::OrderConfirmed { payment_id: _ } => Some(CheckoutFact::OrderConfirmed {}),
         OrderEvent::OrderRejected { reason } => Some(CheckoutFact::OrderRejected { reason }),
@@ -249,7 +251,10 @@ pub fn from_payment(event: &PaymentEvent, at: DateTime<Utc>) -> Option<CheckoutF
         | PaymentEvent::PaymentActionRequired { .. }
         | PaymentEvent::CaptureRequested { .. }
         | PaymentEvent::VoidRequested { .. }
-        | PaymentEvent::RefundRequested { .. } => None,
+        | PaymentEvent::RefundRequested { .. }
+        | PaymentEvent::ProviderEventIgnored { .. }
+        | PaymentEvent::ReconciliationMismatched { .. }
+        | PaymentEvent::ReconciliationMatched {} => None,
     }
 }
 

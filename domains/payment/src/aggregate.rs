@@ -6,7 +6,7 @@ use kernel::{Decider, Money, OrderId};
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 
-use crate::{Charge, PaymentCommand, PaymentEvent, PaymentRefusal, RefundStage};
+use crate::{Charge, Mismatch, PaymentCommand, PaymentEvent, PaymentRefusal, RefundStage};
 
 /// A payment of an order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,6 +173,12 @@ impl Decider for Payment {
             PaymentCommand::RecordRefundFailure { refund_id, code } => {
                 self.record_refund_failure(*refund_id, code)
             }
+            PaymentCommand::RecordProviderEvent {
+                event_id,
+                event_type,
+                because,
+            } => self.record_provider_event(event_id, event_type, *because),
+            PaymentCommand::ReconcilePayment { seen } => self.reconcile(seen.as_ref()),
         }
     }
 
@@ -232,6 +238,14 @@ impl Decider for Payment {
             PaymentEvent::RefundFailed { refund_id, code } => {
                 self.settle(*refund_id, RefundStage::Failed { code: code.clone() });
             }
+            PaymentEvent::ProviderEventIgnored { event_id, .. } => self.ignore(event_id),
+            PaymentEvent::ReconciliationMismatched { differences, seen } => {
+                self.differ(Some(Mismatch {
+                    differences: differences.clone(),
+                    seen: seen.clone(),
+                }));
+            }
+            PaymentEvent::ReconciliationMatched {} => self.differ(None),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The money of one payment: what was asked, what is held, what was taken and given back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use kernel::{Money, OrderId, PaymentMethod, RefundId, UserId};
 use serde::{Deserialize, Serialize};
+
+use crate::Mismatch;
 
 /// What was asked of the provider, and what it did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,10 @@ pub struct Charge {
     pub captured: Option<Money>,
     /// What goes back, by refund.
     pub refunds: BTreeMap<RefundId, Refund>,
+    /// The last events of the provider that changed nothing.
+    pub ignored: VecDeque<String>,
+    /// In what the provider's record differs, since the last reconciliation that found so.
+    pub mismatch: Option<Mismatch>,
 }
 
 /// Money that goes back.
@@ -74,6 +80,8 @@ impl Charge {
             authorized: None,
             captured: None,
             refunds: BTreeMap::new(),
+            ignored: VecDeque::new(),
+            mismatch: None,
         }
     }
 

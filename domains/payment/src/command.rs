@@ -3,6 +3,8 @@
 use kernel::{Money, OrderId, PaymentMethod, Reason, RefundId, UserId};
 use serde::{Deserialize, Serialize};
 
+use crate::{IgnoredBecause, ProviderRecord};
+
 /// Asked of one payment. The `Record…` commands are the payment reactor's: what the provider said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
@@ -80,5 +82,21 @@ pub enum PaymentCommand {
         refund_id: RefundId,
         /// What the provider said.
         code: String,
+    },
+    /// The provider told something by itself that changes nothing. (What does is recorded with the
+    /// other commands.)
+    RecordProviderEvent {
+        /// The provider's id of it (`evt_…`).
+        event_id: String,
+        /// What the provider calls it.
+        event_type: String,
+        /// Why it changes nothing.
+        because: IgnoredBecause,
+    },
+    /// The reconciliation: hold the payment against what the provider has, and record whether it
+    /// differs.
+    ReconcilePayment {
+        /// What the provider has; `None` = no such intent.
+        seen: Option<ProviderRecord>,
     },
 }

@@ -4,6 +4,8 @@ use kernel::{Fact, Money, OrderId, PaymentMethod, Reason, RefundId, UserId};
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
+use crate::{Difference, IgnoredBecause, ProviderRecord};
+
 /// Facts about one payment. The `…Requested` ones are intents that the payment reactor executes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
@@ -95,6 +97,24 @@ pub enum PaymentEvent {
         /// What the provider said.
         code: String,
     },
+    /// The provider told something by itself that changes nothing.
+    ProviderEventIgnored {
+        /// The provider's id of it (`evt_…`).
+        event_id: String,
+        /// What the provider calls it.
+        event_type: String,
+        /// Why it changes nothing.
+        because: IgnoredBecause,
+    },
+    /// The provider's record differs from ours: a person must look at it.
+    ReconciliationMismatched {
+        /// In what.
+        differences: Vec<Difference>,
+        /// What the provider has; none when it has no such intent.
+        seen: Option<ProviderRecord>,
+    },
+    /// The provider's record is equal to ours again.
+    ReconciliationMatched {},
 }
 
 impl cqrs_es::DomainEvent for PaymentEvent {

@@ -16,16 +16,18 @@
 //! authorization after the void makes the void due again.
 //!
 //! ```text
-//!   id         payment_id, keys                what follows from the order
-//!   command    PaymentCommand                  what can be asked
-//!   event      PaymentEvent                    what has happened, as it stands on the wire
-//!   refusal    PaymentRefusal                  why not
-//!   aggregate  Payment: decide, evolve         read this first
-//!   charge     Charge, Refund                  amounts, and what the provider calls them
-//!   asking     request, capture, void, refund  what the shop wants
-//!   recording  what the provider said          what the world did
-//!   stages     how it moves                    the steps of evolve
-//!   due        Payment::due, ProviderAction    what the reactor must do
+//!   id           payment_id, keys                what follows from the order
+//!   command      PaymentCommand                  what can be asked
+//!   event        PaymentEvent                    what has happened, as it stands on the wire
+//!   refusal      PaymentRefusal                  why not
+//!   aggregate    Payment: decide, evolve         read this first
+//!   charge       Charge, Refund                  amounts, and what the provider calls them
+//!   asking       request, capture, void, refund  what the shop wants
+//!   recording    what the provider said          what the world did
+//!   hearing      Claim                           what the provider tells unasked
+//!   reconciling  Difference                      our record held against the provider's
+//!   stages       how it moves                    the steps of evolve
+//!   due          Payment::due, ProviderAction    what the reactor must do
 //! ```
 
 mod aggregate;
@@ -34,7 +36,9 @@ mod charge;
 mod command;
 mod due;
 mod event;
+mod hearing;
 mod id;
+mod reconciling;
 mod recording;
 mod refusal;
 mod stages;
@@ -44,5 +48,7 @@ pub use charge::{Charge, Refund, RefundStage};
 pub use command::PaymentCommand;
 pub use due::ProviderAction;
 pub use event::PaymentEvent;
+pub use hearing::{Claim, IgnoredBecause};
 pub use id::payment_id;
+pub use reconciling::{Difference, Mismatch, ProviderRecord};
 pub use refusal::PaymentRefusal;

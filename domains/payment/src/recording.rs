@@ -137,7 +137,7 @@ impl Payment {
         matches!(self, Self::Requested(_) | Self::ActionRequired { .. })
     }
 
-    fn must_be_requested(&self) -> Result<&Charge, PaymentRefusal> {
+    pub(crate) fn must_be_requested(&self) -> Result<&Charge, PaymentRefusal> {
         self.charge().ok_or(if *self == Self::CalledOff {
             PaymentRefusal::PaymentVoided
         } else {

@@ -86,7 +86,7 @@ impl Payment {
         }
     }
 
-    fn charge_mut(&mut self) -> Option<&mut Charge> {
+    pub(crate) fn charge_mut(&mut self) -> Option<&mut Charge> {
         match self {
             Self::Unrequested | Self::CalledOff => None,
             Self::Requested(charge)

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use kernel::{Money, OrderId, RefundId, UserId, golden};
-use payment::{Payment, PaymentEvent};
+use payment::{Difference, IgnoredBecause, Payment, PaymentEvent, ProviderRecord};
 use strum::VariantNames;
 use uuid::uuid;
 
@@ -56,6 +56,22 @@ fn examples() -> Vec<PaymentEvent> {
             refund_id,
             code: "expired_or_canceled_card".to_owned(),
         },
+        PaymentEvent::ProviderEventIgnored {
+            event_id: "evt_1".to_owned(),
+            event_type: "payment_intent.amount_capturable_updated".to_owned(),
+            because: IgnoredBecause::Stale,
+        },
+        PaymentEvent::ReconciliationMismatched {
+            differences: vec![Difference::Refunded],
+            seen: Some(ProviderRecord {
+                intent_id: "pi_1".to_owned(),
+                amount,
+                held: Money::zero(amount.currency),
+                captured: amount,
+                refunded: amount,
+            }),
+        },
+        PaymentEvent::ReconciliationMatched {},
     ]
 }
 

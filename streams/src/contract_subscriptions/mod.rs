@@ -1,4 +1,4 @@
-//! What subscriptions, lanes, timers, keys and the bus must do on a real server.
+//! What subscriptions, lanes, timers, keys, inbox and the bus must do on a real server.
 //!
 //! Async functions that panic when something is not as it should be. A test binary that has a
 //! server calls them with a [`Connection`](crate::Connection) whose user may make streams and durables; those that
@@ -15,6 +15,7 @@
 
 pub mod bus;
 pub mod durable;
+pub mod inbox;
 pub mod keys;
 pub mod lanes;
 pub mod ordered;

@@ -18,6 +18,7 @@ use super::bench::{Bench, within};
 use crate::bus::{Answer, Ask, Bus, Host, Hosts};
 use crate::connection::Connection;
 use crate::envelope::CommandMeta;
+use crate::inbox::{Inbox, LetterId, Put};
 use crate::jetstream::JetStreamLog;
 use crate::keys::erasures::SUBJECTS;
 use crate::keys::{Keys, MasterKey};
@@ -26,7 +27,7 @@ use crate::parking::{Lot, Parked, ParkedEvent, Wish, ask, parked};
 use crate::store::Streams;
 use crate::subscription::{DurableLimits, RawMessage};
 use crate::timers::{Canceled, TimerId, Timers};
-use crate::topology::{DurableSpec, TIMERS_STREAM};
+use crate::topology::{DurableSpec, INBOX_STREAM, OnFailure, TIMERS_STREAM};
 
 /// No answer within this time means that the server has dropped the request: it answers every
 /// request that it lets through at once, if only with "nobody listens".
@@ -83,6 +84,7 @@ pub async fn each_role_can_do_its_work(
     parking(&roles.saga, saga, &roles.operator).await;
     parking(&roles.reactor, reactor, &roles.operator).await;
     timers(&roles.saga).await;
+    letters(roles).await;
     the_bus(roles).await;
 }
 
@@ -103,6 +105,33 @@ async fn erasing(roles: &Roles) {
         let filter = format!("event.{}.>", stream.to_lowercase());
         let mut events = roles.reactor.ordered_matching(stream, filter, 0);
         within("look through", events.start()).await.unwrap();
+    }
+}
+
+/// command-api takes letters in, the reactor works them and asks to be woken, people see which wait.
+async fn letters(roles: &Roles) {
+    let letter = LetterId {
+        source: "roles".to_owned(),
+        key: "pi_1".parse().unwrap(),
+        id: Uuid::new_v4().to_string().parse().unwrap(),
+    };
+    let intake = Inbox::new(&roles.command_api);
+    let put = intake.put(&letter, Bytes::from_static(b"{}")).await;
+    assert_eq!(put.unwrap(), Put::Stored);
+    let waiting = Inbox::new(&roles.operator).waiting().await.unwrap();
+    assert!(waiting.contains(&letter));
+    let reactor = Inbox::new(&roles.reactor);
+    let found = reactor.read(&letter.source, &letter.id).await.unwrap();
+    reactor.remove(&found.unwrap()).await.unwrap();
+    for saga in ["inbox", "reconciliation"] {
+        let timer = TimerId {
+            saga: saga.to_owned(),
+            id: letter.id.clone(),
+        };
+        let timers = Timers::new(&roles.reactor);
+        let due = Utc::now() + TimeDelta::minutes(9);
+        timers.set(&timer, due).await.unwrap();
+        assert!(timers.is_pending(&timer).await.unwrap());
     }
 }
 
@@ -160,7 +189,7 @@ async fn bind(connection: &Connection, durables: &[DurableSpec]) {
         let mut bound = bound.await.unwrap();
         // An answer, or silence: what must not come is a refusal, which ends up as missing
         // heartbeats. What is there is given back at once.
-        if spec.stream == TIMERS_STREAM {
+        if [TIMERS_STREAM, INBOX_STREAM].contains(&spec.stream) {
             continue;
         }
         let waited = tokio::time::timeout(Duration::from_millis(300), bound.next()).await;
@@ -173,7 +202,8 @@ async fn bind(connection: &Connection, durables: &[DurableSpec]) {
 
 /// The role sets aside, a person asks for another try, the role begins with it.
 async fn parking(connection: &Connection, durables: &[DurableSpec], operator: &Connection) {
-    for spec in durables {
+    let parks = |spec: &&DurableSpec| matches!(spec.on_failure, OnFailure::Park { .. });
+    for spec in durables.iter().filter(parks) {
         let key = Uuid::new_v4().to_string();
         let lot = Lot::new(connection, spec.name);
         lot.catch_up().await.unwrap();
@@ -260,7 +290,7 @@ const ADMIN_ONLY: [&str; 9] = [
 ];
 
 /// What changes something, and belongs to some roles only.
-const WRITES: [&str; 15] = [
+const WRITES: [&str; 19] = [
     "event.order.o-1",
     "event.checkout.o-1",
     "key.0198c1d2-7a4b-7c31-9f5e-2b6c8d9e0f1a",
@@ -276,6 +306,18 @@ const WRITES: [&str; 15] = [
     "snapshot.order.o-1",
     "snapshot.checkout.o-1",
     "$JS.API.STREAM.MSG.DELETE.KEYS",
+    "inbox.payment.pi_1.evt_1",
+    "timer.sched.inbox.evt_1",
+    "timer.sched.reconciliation.daily",
+    "$JS.API.STREAM.MSG.DELETE.INBOX",
+];
+
+/// Letters may hold personal data, and nothing seals them: only who works them reads them.
+const READS_LETTERS: [&str; 4] = [
+    "$JS.API.STREAM.MSG.GET.INBOX",
+    "$JS.API.DIRECT.GET.INBOX",
+    "$JS.API.DIRECT.GET.INBOX.inbox.payment.pi_1.evt_1",
+    "$JS.API.CONSUMER.CREATE.INBOX.c-1",
 ];
 
 /// Reading what another role has parked.
@@ -295,7 +337,13 @@ pub async fn no_role_can_do_more(roles: &Roles) {
     let of = |role: &str| match role {
         "command-api" => (
             &roles.command_api,
-            vec!["event.order.o-1", WRITES[2], WRITES[12], WRITES[14]],
+            vec![
+                "event.order.o-1",
+                WRITES[2],
+                WRITES[12],
+                WRITES[14],
+                WRITES[15],
+            ],
         ),
         "query-api" => (&roles.query_api, vec![]),
         "projector" => (&roles.projector, vec![]),
@@ -305,7 +353,9 @@ pub async fn no_role_can_do_more(roles: &Roles) {
         ),
         "reactor" => (
             &roles.reactor,
-            vec!["command.order", WRITES[2], WRITES[9], WRITES[14]],
+            [2, 5, 9, 14, 16, 17, 18]
+                .map(|index| WRITES[index])
+                .to_vec(),
         ),
         _ => (&roles.operator, vec![WRITES[10]]),
     };
@@ -331,6 +381,11 @@ pub async fn no_role_can_do_more(roles: &Roles) {
     }
     for (role, subject) in READS_PARKED {
         assert!(is_denied(of(role).0, subject).await, "{role} may {subject}");
+    }
+    for role in ["command-api", "query-api", "projector", "saga", "operator"] {
+        for subject in READS_LETTERS {
+            assert!(is_denied(of(role).0, subject).await, "{role} may {subject}");
+        }
     }
     for role in ["projector", "operator"] {
         let subject = "$JS.API.STREAM.MSG.GET.KEYS";

@@ -205,7 +205,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::topology::OnFailure;
+    use crate::topology::{INBOX_STREAM, OnFailure};
 
     #[test]
     fn what_could_lose_events_is_named_by_its_field() {
@@ -224,6 +224,22 @@ mod tests {
             .map(|d| d.field)
             .collect();
         assert_eq!(fields, ["discard", "max_age", "deny_purge", "persist_mode"]);
+    }
+
+    #[test]
+    fn a_letter_must_not_expire_early() {
+        let topology = Topology::new(&[], &[]).only(&[INBOX_STREAM]);
+        let [spec] = topology.streams.as_slice() else {
+            panic!("{:?}", topology.streams);
+        };
+        let mut actual = spec.config(1);
+        assert_eq!(stream_differences(spec, &actual), []);
+        actual.max_age = Duration::from_hours(1);
+        let fields: Vec<_> = stream_differences(spec, &actual)
+            .iter()
+            .map(|d| d.field)
+            .collect();
+        assert_eq!(fields, ["max_age"]);
     }
 
     #[test]

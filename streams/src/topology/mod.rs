@@ -7,6 +7,7 @@
 //!   KEYS           key.>                          a key for each person; may delete
 //!   PARKED         parked.>                       what can't be handled, and its history
 //!   SNAPSHOTS      snapshot.>                     states of aggregates; all may be lost
+//!   INBOX          inbox.>                        what foreign systems tell, raw; 30 days
 //! ```
 
 mod check;
@@ -18,7 +19,7 @@ pub use check::check;
 pub use configure::provision;
 pub use error::{Difference, TopologyError};
 pub use spec::{
-    ACK_WAIT, DurableSpec, EVENTS_DUPLICATE_WINDOW, KEYS_STREAM, MAX_ACK_PENDING, OnFailure,
-    PARKED_STREAM, PIN_TIMEOUT, PRIORITY_GROUP, SNAPSHOTS_STREAM, StreamKind, StreamSpec,
-    TIMERS_STREAM, Topology,
+    ACK_WAIT, DurableSpec, EVENTS_DUPLICATE_WINDOW, INBOX_DUPLICATE_WINDOW, INBOX_MAX_AGE,
+    INBOX_STREAM, KEYS_STREAM, MAX_ACK_PENDING, OnFailure, PARKED_STREAM, PIN_TIMEOUT,
+    PRIORITY_GROUP, SNAPSHOTS_STREAM, StreamKind, StreamSpec, TIMERS_STREAM, Topology,
 };

@@ -20,6 +20,17 @@ pub const PARKED_STREAM: &str = "PARKED";
 /// The stream of snapshots.
 pub const SNAPSHOTS_STREAM: &str = "SNAPSHOTS";
 
+/// The stream of what foreign systems tell.
+pub const INBOX_STREAM: &str = "INBOX";
+
+/// How long a letter waits for what it belongs to: a provider sends one again for some days, and
+/// what is unknown for longer stays unknown. It may hold personal data, so no longer.
+pub const INBOX_MAX_AGE: Duration = Duration::from_hours(30 * 24);
+
+/// How long INBOX remembers the ids of letters that are gone. A letter that comes even later is
+/// worked again, and found to say nothing new.
+pub const INBOX_DUPLICATE_WINDOW: Duration = Duration::from_hours(1);
+
 /// How long an event stream remembers message ids. It only shortens a retry: what makes appends
 /// safe is the expectation, which holds for ever. Every id costs memory.
 pub const EVENTS_DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
@@ -56,6 +67,8 @@ pub enum StreamKind {
     Parked,
     /// States of aggregates: one message of each subject, replaced whole; all of them may be lost.
     Snapshots,
+    /// What foreign systems tell: raw, so it expires, and erasing must be possible.
+    Inbox,
 }
 
 /// One stream.
@@ -111,6 +124,14 @@ impl StreamSpec {
         }
     }
 
+    fn inbox() -> Self {
+        Self {
+            name: INBOX_STREAM.to_owned(),
+            subjects: vec!["inbox.>".to_owned()],
+            kind: StreamKind::Inbox,
+        }
+    }
+
     /// The whole configuration, for `replicas` servers.
     pub fn config(&self, replicas: usize) -> Config {
         let events = self.kind == StreamKind::Events;
@@ -127,9 +148,8 @@ impl StreamSpec {
             max_bytes: UNLIMITED,
             max_messages: UNLIMITED,
             max_messages_per_subject: self.per_subject(),
-            // A timer that is due in a year must still be there: what is due carries its own age.
-            max_age: Duration::ZERO,
-            duplicate_window: EVENTS_DUPLICATE_WINDOW,
+            max_age: self.max_age(),
+            duplicate_window: self.duplicate_window(),
             deny_delete: kept,
             deny_purge: kept,
             allow_rollup: timers,
@@ -151,11 +171,31 @@ impl StreamSpec {
         }
     }
 
+    /// Only letters expire. A timer that is due in a year must still be there: what is due carries
+    /// its own age.
+    fn max_age(&self) -> Duration {
+        if self.kind == StreamKind::Inbox {
+            INBOX_MAX_AGE
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    fn duplicate_window(&self) -> Duration {
+        if self.kind == StreamKind::Inbox {
+            INBOX_DUPLICATE_WINDOW
+        } else {
+            EVENTS_DUPLICATE_WINDOW
+        }
+    }
+
     /// A full stream refuses. The server wants `old` where there are schedules; without a limit
     /// nothing is ever discarded there either. A snapshot may go.
     fn discard(&self) -> DiscardPolicy {
         match self.kind {
-            StreamKind::Events | StreamKind::Keys | StreamKind::Parked => DiscardPolicy::New,
+            StreamKind::Events | StreamKind::Keys | StreamKind::Parked | StreamKind::Inbox => {
+                DiscardPolicy::New
+            }
             StreamKind::Timers | StreamKind::Snapshots => DiscardPolicy::Old,
         }
     }
@@ -171,6 +211,7 @@ impl StreamSpec {
                 "wrapped keys, one subject per person; deleting one erases the person"
             }
             StreamKind::Parked => "what can't be handled: one subject per subscription and key",
+            StreamKind::Inbox => "what foreign systems tell, raw, until it is worked; 30 days",
         }
     }
 }
@@ -250,6 +291,7 @@ impl Topology {
             StreamSpec::keys(),
             StreamSpec::parked(),
             StreamSpec::snapshots(),
+            StreamSpec::inbox(),
         ]);
         Self {
             streams,

@@ -8,6 +8,7 @@ mod contexts;
 mod mail;
 mod payment;
 mod rolling;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -107,6 +108,23 @@ impl<'a> Purchase<'a> {
         let placed = self.customer.shop.place_order(&self.key, &lines, method);
         let placed = placed.await.unwrap().success().unwrap();
         assert_eq!(placed.text("/id"), self.id, "an id follows from its key");
+    }
+
+    /// Waits until the payment's read model has `status`.
+    async fn payment_is(&self, status: &str) -> Value {
+        let path = format!("/v1/payments?order_id={}", self.id);
+        let is = |list: &Value| list["items"][0]["status"] == status;
+        let shop = &self.customer.shop;
+        let list = shop.wait_for(status, &path, PATIENCE, is).await.unwrap();
+        list.body["items"][0].clone()
+    }
+
+    /// The customer cancels.
+    async fn cancels(&self) {
+        let path = format!("/v1/orders/{}/cancel", self.id);
+        let why = json!({ "reason": "changed my mind" });
+        let done = self.customer.shop.post(&path, &why).await.unwrap();
+        done.success().unwrap();
     }
 
     /// Confirmed, charged once, told once, and the stock is taken.

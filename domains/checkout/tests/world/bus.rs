@@ -1,6 +1,6 @@
 //! The command bus: an ask reaches its aggregate, what that writes goes on its stream.
 
-use checkout::{Due, fact};
+use checkout::{Due, PATIENCE, fact};
 use kernel::{Decider, Refusal, Sku};
 
 use super::World;
@@ -39,7 +39,9 @@ impl World {
             "order" => {
                 let (answer, events) = decide(&mut self.order, due);
                 let (id, at) = (self.order_id, self.now);
-                let facts = events.iter().filter_map(|e| fact::from_order(id, e, at));
+                let facts = events
+                    .iter()
+                    .filter_map(|e| fact::from_order(id, e, at, PATIENCE));
                 self.streams[0].extend(facts);
                 answer
             }

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bus::Answer;
 use chance::Chance;
-use checkout::{Checkout, CheckoutFact, Due, fact};
+use checkout::{Checkout, CheckoutFact, Due, PATIENCE, fact};
 use chrono::{DateTime, TimeDelta, Utc};
 use inventory::{InventoryCommand, StockItem};
 use kernel::{Decider, Money, OrderId, Sealed, Sku, UserId};
@@ -142,7 +142,7 @@ impl World {
         for event in self.order.decide(command).unwrap_or_default() {
             self.written += 1;
             self.order.evolve(&event);
-            let told = fact::from_order(self.order_id, &event, self.now);
+            let told = fact::from_order(self.order_id, &event, self.now, PATIENCE);
             self.streams[0].extend(told);
         }
     }

@@ -1,0 +1,134 @@
+//! `POST /v1/payments/webhook`: what the payment provider tells by itself.
+//!
+//! Every byte is in stream INBOX before the provider hears 2xx; what it means is found out later,
+//! by the reactor. So nothing that is told gets lost, and a slow shop is no reason to send it again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use axum::{Json, Router};
+use chrono::Utc;
+use edge::Problem;
+use kernel::AggregateId;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use streams::inbox::{Inbox, InboxError, LetterId, Put};
+
+use crate::api::Api;
+use crate::error;
+use crate::problems::problem;
+use crate::signature::{SignatureError, WebhookSecrets};
+
+/// Largest webhook, in bytes: the provider's are a few thousand, and a message of the stream has a
+/// bound as well.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// The header with the provider's signature.
+const SIGNATURE: &str = "stripe-signature";
+
+/// What letters of the payment provider are filed under.
+const SOURCE: &str = "payment";
+
+/// Where letters go: the seam between the route and stream INBOX.
+#[async_trait]
+pub trait Letters: Send + Sync + 'static {
+    /// Stores a letter, unless it is there.
+    ///
+    /// # Errors
+    /// It is not known to be on disk.
+    async fn put(&self, letter: &LetterId, body: Bytes) -> Result<Put, InboxError>;
+}
+
+#[async_trait]
+impl Letters for Inbox {
+    async fn put(&self, letter: &LetterId, body: Bytes) -> Result<Put, InboxError> {
+        Inbox::put(self, letter, body).await
+    }
+}
+
+/// What the provider's webhooks are checked with, and where they go.
+#[derive(Clone)]
+pub struct Webhook {
+    /// Takes them in.
+    pub letters: Arc<dyn Letters>,
+    /// What they may be signed with.
+    pub secrets: WebhookSecrets,
+    /// How old a signature may be.
+    pub tolerance: Duration,
+}
+
+pub(crate) fn routes() -> Router<Api> {
+    let take = post(take).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
+    Router::new().route("/v1/payments/webhook", take)
+}
+
+/// As much of an event as its letter is named after.
+#[derive(Debug, Deserialize)]
+struct ProviderEvent {
+    id: AggregateId,
+    data: EventData,
+}
+
+#[derive(Debug, Deserialize)]
+struct EventData {
+    object: Value,
+}
+
+impl ProviderEvent {
+    /// The intent that it is about, so that what is told of one is worked in its order; an event
+    /// about something else is a matter of its own.
+    fn letter(self) -> LetterId {
+        let text = |name: &str| self.data.object.get(name).and_then(Value::as_str);
+        let intent = match text("object") {
+            Some("payment_intent") => text("id"),
+            Some(_) | None => text("payment_intent"),
+        };
+        let key = intent.and_then(|id| id.parse().ok());
+        LetterId {
+            source: SOURCE.to_owned(),
+            key: key.unwrap_or_else(|| self.id.clone()),
+            id: self.id,
+        }
+    }
+}
+
+/// The answer to the provider.
+#[derive(Serialize)]
+struct Taken {
+    id: AggregateId,
+    duplicate: bool,
+}
+
+async fn take(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Taken>, Problem> {
+    let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
+    let moment = (Utc::now(), api.webhook.tolerance);
+    let verified = api.webhook.secrets.verify(signature, &body, moment);
+    verified.map_err(refused)?;
+    let event: ProviderEvent = serde_json::from_slice(&body)
+        .map_err(|error| Problem::malformed(format!("the body is no event: {error}")))?;
+    let letter = event.letter();
+    let put = api.webhook.letters.put(&letter, body).await;
+    let put = put.map_err(error::of_inbox)?;
+    Ok(Json(Taken {
+        id: letter.id,
+        duplicate: put == Put::Duplicate,
+    }))
+}
+
+/// Whoever can't sign learns no more than that, and nothing is stored.
+fn refused(error: SignatureError) -> Problem {
+    let code = match error {
+        SignatureError::Malformed | SignatureError::Wrong => "webhook_signature_wrong",
+        SignatureError::Stale => "webhook_signature_stale",
+    };
+    problem(StatusCode::BAD_REQUEST, code, error.to_string())
+}

@@ -1,0 +1,130 @@
+//! The reconciliation, every day: a mismatch stands on the payment's record, in the metrics and in
+//! the log, until it is none any more.
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use payment::{Payment, PaymentCommand};
+use streams::lanes::{HandleError, Handler};
+use streams::subscription::Delivery;
+use streams::timers::{DueTimer, TimerError, TimerId, Timers};
+use streams::{Connection, Streams};
+
+use crate::ReconcileConfig;
+use crate::provider::Provider;
+use crate::reconcile::{Mismatched, Reconciler};
+use crate::recorder::{Cause, Record, Recorded, Recorder};
+
+/// As what this reactor acts.
+const ACTOR: &str = "reactor:reconciliation";
+
+/// Whose timer it is, and its one id.
+const TIMERS: &str = "reconciliation";
+
+/// As [`TIMERS`].
+const TIMER: &str = "daily";
+
+/// Compares when its timer rings.
+pub(crate) struct Daily {
+    pub(crate) connection: Connection,
+    pub(crate) streams: Streams,
+    pub(crate) recorder: Recorder,
+    pub(crate) provider: Provider,
+    pub(crate) config: ReconcileConfig,
+}
+
+impl Daily {
+    /// Sets the timer, if it is not set: at the very first start, and when stream TIMERS lost it.
+    ///
+    /// # Errors
+    /// The server did not confirm it.
+    pub(crate) async fn arm(&self) -> Result<(), TimerError> {
+        let timers = Timers::new(&self.connection);
+        let Some(timer) = timer() else {
+            return Ok(());
+        };
+        if timers.is_pending(&timer).await? {
+            return Ok(());
+        }
+        timers.set(&timer, Utc::now() + self.config.every()).await
+    }
+
+    /// Compares, and records what differs or is equal again.
+    async fn reconcile(&self, due: DateTime<Utc>) -> Result<(), HandleError> {
+        let reconciler = Reconciler {
+            connection: &self.connection,
+            streams: &self.streams,
+            provider: &self.provider,
+            progress: &|_| {},
+        };
+        let since = Utc::now() - self.config.window();
+        let report = reconciler.run(since).await;
+        let report = report.map_err(HandleError::retryable)?;
+        for found in &report.mismatches {
+            tracing::error!(
+                intent = found.intent_id,
+                payment = found.payment_id.as_ref().map(tracing::field::display),
+                differences = ?found.differences,
+                "the payment provider's record differs from ours: see `millrace reconcile`"
+            );
+        }
+        for found in report.mismatches.iter().chain(&report.settled) {
+            self.record(found, due).await?;
+        }
+        let mismatches = u32::try_from(report.mismatches.len()).unwrap_or(u32::MAX);
+        metrics::gauge!("payment_mismatches").set(mismatches);
+        tracing::info!(
+            intents = report.intents,
+            payments = report.payments,
+            mismatches,
+            "held the payments against the provider's list"
+        );
+        Ok(())
+    }
+
+    /// On the payment's record. Of an intent that names no payment of ours there is none.
+    async fn record(&self, found: &Mismatched, due: DateTime<Utc>) -> Result<(), HandleError> {
+        let Some(id) = &found.payment_id else {
+            return Ok(());
+        };
+        let command = PaymentCommand::ReconcilePayment {
+            seen: found.provider.clone(),
+        };
+        let record = Record {
+            id,
+            command: &command,
+            label: &format!("reconciled/{}", due.timestamp_millis()),
+            cause: &Cause {
+                correlation_id: found.order_id.map(|order_id| order_id.to_string()),
+                ..Cause::default()
+            },
+            actor: ACTOR,
+        };
+        match self.recorder.record::<Payment>(record).await? {
+            Recorded::At(_) => {}
+            // It was never requested: the log and the metric tell.
+            Recorded::Refused(code) => {
+                tracing::info!(payment = %id, code, "a mismatch has no payment to stand on");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `None` can't be: the id is a token.
+fn timer() -> Option<TimerId> {
+    Some(TimerId {
+        saga: TIMERS.to_owned(),
+        id: TIMER.parse().ok()?,
+    })
+}
+
+#[async_trait]
+impl Handler<DueTimer> for Daily {
+    async fn handle(&self, delivery: &Delivery<DueTimer>) -> Result<(), HandleError> {
+        self.reconcile(delivery.event.due).await?;
+        let timers = Timers::new(&self.connection);
+        let next = Utc::now() + self.config.every();
+        let set = timers.set(&delivery.event.id, next).await;
+        set.map_err(HandleError::retryable)
+    }
+}

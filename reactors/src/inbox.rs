@@ -1,0 +1,307 @@
+//! Works what the payment provider tells by itself: stream INBOX, letter by letter.
+//!
+//! ```text
+//!   letter ──► whose payment? ──► on record already? ──yes──► echo: erase the letter
+//!                  │                      no
+//!                  │                      ▼
+//!                  │              ask the provider how it stands ──► record what is new, or that
+//!                  │                                                 it was ignored, and erase
+//!                  └─ nobody's yet: it waits, and is worked again at its timer, ever more rarely,
+//!                     until it expires
+//! ```
+//!
+//! What a letter claims is never recorded as such: it is late, repeated and out of order, and says
+//! nothing about now. The provider's own record does.
+
+use async_trait::async_trait;
+use kernel::{AggregateId, Decider};
+use payment::{Claim, IgnoredBecause, Payment, PaymentCommand, RefundStage};
+use streams::inbox::{Inbox, Letter};
+use streams::lanes::{HandleError, Handler};
+use streams::subscription::Delivery;
+use streams::timers::DueTimer;
+use streams::{Connection, Streams};
+use thiserror::Error;
+
+use crate::notice::Notice;
+use crate::outcome::{Outcome, outcome_of};
+use crate::provider::{Provider, ProviderError};
+use crate::recorder::{Cause, Record, Recorded, Recorder};
+use crate::waiting::Waiting;
+
+/// As what this reactor acts.
+const ACTOR: &str = "reactor:inbox";
+
+/// Whose letters these are.
+pub(crate) const SOURCE: &str = "payment";
+
+/// What became of a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+enum Heard {
+    /// It told something new, which is recorded.
+    Recorded,
+    /// What it tells is on record.
+    Echo,
+    /// It changes nothing, which is recorded.
+    Ignored,
+    /// It is about no payment.
+    Foreign,
+    /// It can't be matched with a payment now.
+    Waits,
+    /// It is no event that this code can read; other code may.
+    Unreadable,
+}
+
+/// The payment moved while its letter was worked: look at it again.
+#[derive(Debug, Error)]
+#[error("the payment moved on meanwhile: {code}")]
+struct MovedOn {
+    code: String,
+}
+
+/// Works letters, when they come and when their timers ring.
+pub(crate) struct Letters {
+    streams: Streams,
+    recorder: Recorder,
+    provider: Provider,
+    inbox: Inbox,
+    waiting: Waiting,
+}
+
+impl Letters {
+    pub(crate) fn new(
+        connection: &Connection,
+        streams: Streams,
+        recorder: Recorder,
+        provider: Provider,
+    ) -> Self {
+        Self {
+            streams,
+            recorder,
+            provider,
+            inbox: Inbox::new(connection),
+            waiting: Waiting::new(connection),
+        }
+    }
+
+    /// Works a letter, and erases it unless it must wait.
+    async fn work(&self, letter: &Letter) -> Result<(), HandleError> {
+        let heard = match Notice::read(&letter.body) {
+            Some(notice) => self.hear(&notice).await?,
+            None => Heard::Unreadable,
+        };
+        let outcome: &'static str = heard.into();
+        metrics::counter!("payment_letters_total", "outcome" => outcome).increment(1);
+        match heard {
+            Heard::Waits | Heard::Unreadable => {
+                tracing::info!(letter = %letter.id.id, about = %letter.id.key, outcome, "a letter waits");
+                self.waiting
+                    .wake_later(letter)
+                    .await
+                    .map_err(HandleError::retryable)
+            }
+            Heard::Recorded | Heard::Echo | Heard::Ignored | Heard::Foreign => {
+                let removed = self.inbox.remove(letter).await;
+                removed.map_err(HandleError::retryable)
+            }
+        }
+    }
+
+    async fn hear(&self, notice: &Notice) -> Result<Heard, HandleError> {
+        let Some(intent_id) = &notice.intent_id else {
+            return Ok(Heard::Foreign);
+        };
+        let id = match self.whose(notice, intent_id).await {
+            Ok(Some(id)) => id,
+            Ok(None) => return Ok(Heard::Waits),
+            Err(error) => return unanswered(error),
+        };
+        let payment = self.streams.load_current::<Payment>(&id).await?.state;
+        let Some(known) = payment.intent_id() else {
+            // Never requested, or its intent is not on record yet.
+            return Ok(Heard::Waits);
+        };
+        if known != intent_id {
+            let because = IgnoredBecause::OtherIntent;
+            return self.ignore(&id, &payment, notice, because).await;
+        }
+        let Some(claim) = notice.claim else {
+            let because = IgnoredBecause::Irrelevant;
+            return self.ignore(&id, &payment, notice, because).await;
+        };
+        if payment.knows(claim) {
+            return Ok(Heard::Echo);
+        }
+        match self.news(&payment, intent_id, claim).await {
+            Ok(news) => self.take_in(&id, &payment, notice, news).await,
+            Err(error) => unanswered(error),
+        }
+    }
+
+    /// The payment that the letter names, or the provider's record of its intent.
+    async fn whose(
+        &self,
+        notice: &Notice,
+        intent_id: &str,
+    ) -> Result<Option<AggregateId>, ProviderError> {
+        if notice.payment_id.is_some() {
+            return Ok(notice.payment_id.clone());
+        }
+        let found = self.provider.find(intent_id).await?;
+        Ok(found.and_then(|intent| intent.payment_id()))
+    }
+
+    /// What the provider's record says, as far as it concerns the claim.
+    async fn news(
+        &self,
+        payment: &Payment,
+        intent_id: &str,
+        claim: Claim,
+    ) -> Result<Vec<Outcome>, ProviderError> {
+        match claim {
+            Claim::Refunded(_) => self.refunds(payment, intent_id).await,
+            Claim::ActionRequired
+            | Claim::Authorized
+            | Claim::Captured
+            | Claim::Declined
+            | Claim::Voided => {
+                let intent = self.provider.retrieve(intent_id).await?;
+                Ok(outcome_of(&intent)?.into_iter().collect())
+            }
+        }
+    }
+
+    /// What became of our refunds. One that somebody else made is the reconciliation's to find.
+    async fn refunds(
+        &self,
+        payment: &Payment,
+        intent_id: &str,
+    ) -> Result<Vec<Outcome>, ProviderError> {
+        let refunds = self.provider.refunds_of(intent_id).await?;
+        let of = |id| payment.charge().and_then(|charge| charge.refunds.get(&id));
+        let ours = refunds.iter().filter_map(|refund| {
+            let refund_id = refund.refund_id()?;
+            let known = of(refund_id)?;
+            match refund.failure() {
+                Some(code) => Some(Outcome::new(
+                    format!("refund_failed/{refund_id}"),
+                    PaymentCommand::RecordRefundFailure { refund_id, code },
+                )),
+                // It failed for good in our books: a contradiction that a person must see.
+                None if matches!(known.stage, RefundStage::Failed { .. }) => None,
+                None => Some(Outcome::new(
+                    format!("refunded/{refund_id}"),
+                    PaymentCommand::RecordRefund { refund_id },
+                )),
+            }
+        });
+        Ok(ours.collect())
+    }
+
+    /// Records what is new, or that nothing is.
+    async fn take_in(
+        &self,
+        id: &AggregateId,
+        payment: &Payment,
+        notice: &Notice,
+        news: Vec<Outcome>,
+    ) -> Result<Heard, HandleError> {
+        let mut heard = None;
+        for outcome in news {
+            match payment.decide(&outcome.command) {
+                Ok(events) if events.is_empty() => {}
+                Ok(_) => {
+                    self.record(id, payment, notice, &outcome).await?;
+                    heard = Some(Heard::Recorded);
+                }
+                Err(refusal) => {
+                    tracing::error!(payment = %id, event = notice.id, %refusal, "the provider's record contradicts ours");
+                    let because = IgnoredBecause::Contradiction;
+                    heard = Some(self.ignore(id, payment, notice, because).await?);
+                }
+            }
+        }
+        if let Some(heard) = heard {
+            return Ok(heard);
+        }
+        let because = IgnoredBecause::Stale;
+        self.ignore(id, payment, notice, because).await
+    }
+
+    async fn ignore(
+        &self,
+        id: &AggregateId,
+        payment: &Payment,
+        notice: &Notice,
+        because: IgnoredBecause,
+    ) -> Result<Heard, HandleError> {
+        let command = PaymentCommand::RecordProviderEvent {
+            event_id: notice.id.clone(),
+            event_type: notice.event_type.clone(),
+            because,
+        };
+        let outcome = Outcome::new("ignored", command);
+        self.record(id, payment, notice, &outcome).await?;
+        Ok(Heard::Ignored)
+    }
+
+    async fn record(
+        &self,
+        id: &AggregateId,
+        payment: &Payment,
+        notice: &Notice,
+        outcome: &Outcome,
+    ) -> Result<(), HandleError> {
+        let label = format!("letter/{}/{}", notice.id, outcome.label);
+        let cause = Cause {
+            correlation_id: payment.order_id().map(|order_id| order_id.to_string()),
+            causation_id: Some(notice.id.clone()),
+            traceparent: None,
+        };
+        let record = Record {
+            id,
+            command: &outcome.command,
+            label: &label,
+            cause: &cause,
+            actor: ACTOR,
+        };
+        match self.recorder.record::<Payment>(record).await? {
+            Recorded::At(_) => Ok(()),
+            Recorded::Refused(code) => Err(HandleError::retryable(MovedOn { code })),
+        }
+    }
+}
+
+/// The provider is asked again at once while that may help. What it refuses to tell may be another
+/// matter in an hour, so the letter waits.
+fn unanswered(error: ProviderError) -> Result<Heard, HandleError> {
+    if error.is_transient() {
+        return Err(HandleError::retryable(error));
+    }
+    tracing::warn!(
+        error = &error as &dyn std::error::Error,
+        "the provider tells nothing about a letter"
+    );
+    Ok(Heard::Waits)
+}
+
+#[async_trait]
+impl Handler<Letter> for Letters {
+    async fn handle(&self, delivery: &Delivery<Letter>) -> Result<(), HandleError> {
+        self.work(&delivery.event).await
+    }
+}
+
+#[async_trait]
+impl Handler<DueTimer> for Letters {
+    async fn handle(&self, delivery: &Delivery<DueTimer>) -> Result<(), HandleError> {
+        let id = &delivery.event.id.id;
+        let letter = self.inbox.read(SOURCE, id).await;
+        match letter.map_err(HandleError::retryable)? {
+            Some(letter) => self.work(&letter).await,
+            // Worked meanwhile, or expired.
+            None => Ok(()),
+        }
+    }
+}

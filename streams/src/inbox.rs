@@ -1,0 +1,284 @@
+//! What foreign systems tell, as they said it: raw, and kept until somebody has worked it.
+//!
+//! ```text
+//!   put ──► inbox.<source>.<key>.<id> ──► durable ──► worked ──► removed
+//!                                            └─ it can't be matched yet: it stays, is tried again
+//!                                               at its timer, and expires after 30 days
+//! ```
+//!
+//! A letter may hold personal data, so it is erased as soon as what matters of it stands elsewhere.
+//! What is in the stream is therefore what waits. The sender's id names a letter: sent twice, it is
+//! stored once while it is there, and for the stream's memory of ids after that.
+
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageErrorKind, Stream};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
+use kernel::{AggregateId, Position};
+use thiserror::Error;
+
+use crate::connection::Connection;
+use crate::envelope::{DecodeCause, DecodeError, time_from_nats};
+use crate::subscription::{Payload, RawMessage};
+use crate::topology::INBOX_STREAM;
+
+/// First token of everything in stream INBOX.
+const ROOT: &str = "inbox";
+/// Tries to store a letter; each is the identical message.
+const PUT_TRIES: u32 = 3;
+
+/// Which letter.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LetterId {
+    /// Who wrote it (`payment`): a subject token.
+    pub source: String,
+    /// What it is about, in the sender's words; letters of one key are worked in their order.
+    pub key: AggregateId,
+    /// What the sender calls it.
+    pub id: AggregateId,
+}
+
+/// What somebody wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// Which.
+    pub id: LetterId,
+    /// Where it stands.
+    pub position: Position,
+    /// When it was stored.
+    pub received_at: DateTime<Utc>,
+    /// Every byte, as it came.
+    pub body: Bytes,
+}
+
+/// What became of a letter that came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// It is on disk.
+    Stored,
+    /// It was there before.
+    Duplicate,
+}
+
+/// Stream INBOX could not be asked, or a letter can't be named.
+#[derive(Debug, Error)]
+pub enum InboxError {
+    /// The source's name can't stand in a subject.
+    #[error("{source_name:?} is no name for a source in a subject")]
+    Name {
+        /// What was given.
+        source_name: String,
+    },
+    /// The server did not confirm it. Once more is safe.
+    #[error("stream {INBOX_STREAM} is not available")]
+    Unavailable {
+        /// What the client says.
+        #[source]
+        source: async_nats::Error,
+    },
+}
+
+/// Stores, reads and removes letters. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Inbox {
+    jetstream: Context,
+}
+
+impl Inbox {
+    /// Over this connection.
+    pub fn new(connection: &Connection) -> Self {
+        Self {
+            jetstream: connection.jetstream().clone(),
+        }
+    }
+
+    /// Stores a letter, unless it is there.
+    ///
+    /// # Errors
+    /// It is not known to be on disk: the sender must send it again.
+    pub async fn put(&self, letter: &LetterId, body: Bytes) -> Result<Put, InboxError> {
+        let subject = letter.subject()?;
+        let mut tries = 1;
+        loop {
+            let message = PublishMessage::build()
+                .payload(body.clone())
+                .message_id(format!("{}.{}", letter.source, letter.id))
+                .expected_last_subject_sequence(0)
+                .expected_stream(INBOX_STREAM);
+            match self.publish(subject.clone(), message).await {
+                Ok(true) => return Ok(Put::Duplicate),
+                Ok(false) => return Ok(Put::Stored),
+                // It stands there. (Somebody who is only about to store it is no proof: 10164.)
+                Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                    return Ok(Put::Duplicate);
+                }
+                Err(error) if tries >= PUT_TRIES => return Err(unavailable(error)),
+                Err(_) => tries += 1,
+            }
+        }
+    }
+
+    async fn publish(
+        &self,
+        subject: String,
+        message: PublishMessage,
+    ) -> Result<bool, PublishError> {
+        let sent = self.jetstream.send_publish(subject, message).await?;
+        Ok(sent.await?.duplicate)
+    }
+
+    /// The letter that `source` calls `id`; `None`: it was removed, has expired or never came. The
+    /// stream's leader is asked.
+    ///
+    /// # Errors
+    /// The server did not answer.
+    pub async fn read(&self, source: &str, id: &AggregateId) -> Result<Option<Letter>, InboxError> {
+        let subject = format!("{ROOT}.{}.*.{id}", token(source)?);
+        let found = self.stream().await?;
+        let found = found.get_last_raw_message_by_subject(&subject).await;
+        let message = match found {
+            Ok(message) => message,
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                return Ok(None);
+            }
+            Err(error) => return Err(unavailable(error)),
+        };
+        Ok(LetterId::parse(&message.subject).map(|id| Letter {
+            id,
+            position: Position::new(INBOX_STREAM, message.sequence),
+            received_at: time_from_nats(message.time),
+            body: message.payload,
+        }))
+    }
+
+    /// Erases a letter on disk. Twice is once.
+    ///
+    /// # Errors
+    /// It is not known to be gone.
+    pub async fn remove(&self, letter: &Letter) -> Result<(), InboxError> {
+        let sequence = letter.position.sequence;
+        let stream = self.stream().await?;
+        // Without `no_erase` the server writes random bytes over the record.
+        let Err(error) = stream.delete_message(sequence).await else {
+            return Ok(());
+        };
+        // The server answers "gone already" and "forbidden" with the same code: look.
+        match stream.get_raw_message(sequence).await {
+            Err(gone) if gone.kind() == RawMessageErrorKind::NoMessageFound => Ok(()),
+            Ok(_) | Err(_) => Err(unavailable(error)),
+        }
+    }
+
+    /// Every letter that is there, sorted: what waits to be worked, for the first time or again.
+    ///
+    /// # Errors
+    /// The server did not answer.
+    pub async fn waiting(&self) -> Result<Vec<LetterId>, InboxError> {
+        let stream = self.jetstream.get_stream(INBOX_STREAM).await;
+        let stream = stream.map_err(unavailable)?;
+        let subjects = stream.info_with_subjects(format!("{ROOT}.>")).await;
+        let subjects = subjects.map_err(unavailable)?;
+        let all: Vec<(String, usize)> = subjects.try_collect().await.map_err(unavailable)?;
+        let ids = all
+            .iter()
+            .filter_map(|(subject, _)| LetterId::parse(subject));
+        let mut ids: Vec<LetterId> = ids.collect();
+        ids.sort();
+        Ok(ids)
+    }
+
+    async fn stream(&self) -> Result<Stream<()>, InboxError> {
+        let stream = self.jetstream.get_stream_no_info(INBOX_STREAM).await;
+        stream.map_err(unavailable)
+    }
+}
+
+impl LetterId {
+    fn subject(&self) -> Result<String, InboxError> {
+        let Self { source, key, id } = self;
+        Ok(format!("{ROOT}.{}.{key}.{id}", token(source)?))
+    }
+
+    /// The letter that stands on `subject`.
+    fn parse(subject: &str) -> Option<Self> {
+        let mut tokens = subject.split('.');
+        if tokens.next() != Some(ROOT) {
+            return None;
+        }
+        let (source, key, id) = (tokens.next()?, tokens.next()?, tokens.next()?);
+        if tokens.next().is_some() {
+            return None;
+        }
+        Some(Self {
+            source: source.to_owned(),
+            key: key.parse().ok()?,
+            id: id.parse().ok()?,
+        })
+    }
+}
+
+fn token(source: &str) -> Result<AggregateId, InboxError> {
+    source.parse().map_err(|_| InboxError::Name {
+        source_name: source.to_owned(),
+    })
+}
+
+fn unavailable(source: impl Into<async_nats::Error>) -> InboxError {
+    InboxError::Unavailable {
+        source: source.into(),
+    }
+}
+
+impl Payload for Letter {
+    fn read(message: &RawMessage<'_>) -> Result<Self, DecodeError> {
+        let id = LetterId::parse(message.subject).ok_or_else(|| DecodeError {
+            position: message.position.clone(),
+            subject: message.subject.to_owned(),
+            cause: DecodeCause::Subject,
+        })?;
+        Ok(Self {
+            id,
+            position: message.position.clone(),
+            received_at: message.recorded_at,
+            body: message.payload.clone(),
+        })
+    }
+
+    fn lane_key(&self) -> &str {
+        self.id.key.as_str()
+    }
+
+    fn lane_key_of(message: &RawMessage<'_>) -> String {
+        message.subject.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_names_its_letter() {
+        let letter = LetterId {
+            source: "payment".to_owned(),
+            key: "pi_1".parse().unwrap(),
+            id: "evt_1".parse().unwrap(),
+        };
+        let subject = letter.subject().unwrap();
+        assert_eq!(subject, "inbox.payment.pi_1.evt_1");
+        assert_eq!(LetterId::parse(&subject), Some(letter));
+        for foreign in ["inbox.payment.pi_1", "event.payment.a.b", "inbox.a.b.c.d"] {
+            assert_eq!(LetterId::parse(foreign), None, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_no_token_is_refused() {
+        for bad in ["", "a.b", "*", ">", "a b"] {
+            assert!(token(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Our payments held against the provider's list: silent where they agree, and every kind of
+//! difference is found, by the command line and by the reactor.
+
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use chrono::Utc;
+use devstack::launch::Signal;
+use kernel::{AggregateId, Money, OrderId, UserId};
+use payment::{Payment, PaymentCommand, payment_id};
+use serde_json::{Value, json};
+use streams::{CommandMeta, Settings, Streams};
+use uuid::Uuid;
+
+use crate::app::{App, PATIENCE, folder, program};
+
+/// Of every injected payment.
+const AMOUNT: i64 = 2_500;
+
+/// A reactor that compares every second.
+const REACTOR: [&str; 3] = ["reactor", "--reconcile-every-s", "1"];
+
+fn reconcile(app: &App, args: &[&str]) -> Output {
+    let data = app.data.to_str().unwrap();
+    let args = [&["reconcile", "--data", data], args].concat();
+    Command::new(program()).args(args).output().unwrap()
+}
+
+/// The report, and whether the command was content.
+fn report(app: &App) -> (Value, bool) {
+    let output = reconcile(app, &["--json"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let report = serde_json::from_str(&text)
+        .unwrap_or_else(|_| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
+    (report, output.status.success())
+}
+
+/// A call of the provider that the shop knows nothing of.
+async fn behind_our_back(app: &App, path: &str, form: &[(&str, &str)]) -> Value {
+    let secrets = devstack::Secrets::load_or_create(&app.data).unwrap();
+    let key = secrets.get(devstack::secrets::PAYMENT_SECRET_KEY).unwrap();
+    let sent = reqwest::Client::new()
+        .post(format!("{}/v1/{path}", app.endpoints.payments))
+        .bearer_auth(key)
+        .form(form)
+        .send();
+    let answer = sent.await.unwrap();
+    assert!(
+        answer.status().is_success(),
+        "{}",
+        answer.text().await.unwrap()
+    );
+    answer.json().await.unwrap()
+}
+
+/// An intent whose money is held, for this payment or for nobody's.
+async fn held_intent(app: &App, payment: Option<&AggregateId>) -> String {
+    let amount = AMOUNT.to_string();
+    let mut form = vec![
+        ("amount", amount.as_str()),
+        ("currency", "eur"),
+        ("capture_method", "manual"),
+        ("payment_method", "pm_card_visa"),
+        ("confirm", "true"),
+    ];
+    if let Some(id) = payment {
+        form.push(("metadata[payment_id]", id.as_str()));
+    }
+    let intent = behind_our_back(app, "payment_intents", &form).await;
+    intent["id"].as_str().unwrap().to_owned()
+}
+
+/// A payment that stands in our log as captured under this intent, whatever the provider says.
+async fn captured(streams: &Streams, order_id: OrderId, intent_id: &str) {
+    let id: AggregateId = payment_id(order_id).into();
+    let amount = Money::new(AMOUNT, "EUR".parse().unwrap());
+    for command in [
+        PaymentCommand::RequestPayment {
+            order_id,
+            user_id: UserId(Uuid::new_v4()),
+            amount,
+            method: "pm_card_visa".parse().unwrap(),
+        },
+        PaymentCommand::RecordIntent {
+            intent_id: intent_id.to_owned(),
+        },
+        PaymentCommand::RecordAuthorization { amount },
+        PaymentCommand::CapturePayment {},
+        PaymentCommand::RecordCapture { amount },
+    ] {
+        let meta = CommandMeta::new(Uuid::new_v4(), Utc::now(), "system")
+            .with_correlation(order_id.to_string());
+        let done = streams.execute::<Payment>(&id, command, &meta).await;
+        done.unwrap();
+    }
+}
+
+async fn mismatch_is(app: &App, payment: &str, differences: &Value) {
+    let path = format!("/v1/payments/{payment}");
+    let is = |row: &Value| row["mismatch"] == *differences;
+    let shop = app.operator();
+    let found = shop.wait_for("the mismatch", &path, PATIENCE, is).await;
+    found.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clean_shop_is_silent_and_every_kind_of_mismatch_is_found() {
+    let app = App::start_with(&folder("reconcile"), &["--without", "reactor"]).await;
+    let reactor = app.role(&REACTOR, "reactor-1.log").await;
+    let (customer, sku) = (app.customer().await, app.product(5).await);
+    let order = customer.orders(&sku, 1, "pm_card_visa").await;
+    let declined = customer.orders(&sku, 1, "pm_card_chargeDeclined").await;
+    app.order_is(&order, "confirmed").await;
+    app.order_is(&declined, "rejected").await;
+    let (clean, content) = report(&app);
+    assert_eq!(clean["mismatches"], json!([]), "{clean:#}");
+    assert!(content && clean["ok"] == true, "{clean:#}");
+    assert_eq!(
+        (&clean["intents"], &clean["payments"]),
+        (&json!(2), &json!(2))
+    );
+
+    reactor
+        .stop(Signal::TERM, Duration::from_secs(30))
+        .await
+        .unwrap();
+    let refunded = app.ledger(&order).await[0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let refund = [("payment_intent", refunded.as_str()), ("amount", "100")];
+    behind_our_back(&app, "refunds", &refund).await;
+    let unknown = held_intent(&app, None).await;
+    let streams = millrace::up::connection(&app.data, &app.endpoints, "command-api").await;
+    let streams = streams.unwrap().streams(Settings::default());
+    let (gone, uncaptured) = (OrderId(Uuid::new_v4()), OrderId(Uuid::new_v4()));
+    captured(&streams, gone, "pi_gone").await;
+    let held = held_intent(&app, Some(&payment_id(uncaptured).into())).await;
+    captured(&streams, uncaptured, &held).await;
+
+    let (report, content) = report(&app);
+    assert!(!content && report["ok"] == false, "{report:#}");
+    let mismatches = report["mismatches"].as_array().unwrap();
+    let of = |intent: &str| {
+        let found = mismatches.iter().find(|m| m["intent_id"] == intent);
+        found.unwrap_or_else(|| panic!("{intent}: {report:#}"))["differences"].clone()
+    };
+    assert_eq!(of(&refunded), json!(["refunded"]));
+    assert_eq!(of(&unknown), json!(["unknown_intent"]));
+    assert_eq!(of("pi_gone"), json!(["missing_at_provider"]));
+    assert_eq!(of(&held), json!(["held", "captured"]));
+    assert_eq!(mismatches.len(), 4, "{report:#}");
+    let words = reconcile(&app, &[]);
+    let words = String::from_utf8_lossy(&words.stdout).into_owned();
+    assert!(
+        words.contains("pi_gone") && words.contains("4 mismatches"),
+        "{words}"
+    );
+
+    // The reactor finds the same, and puts it on the payments' records.
+    let order_id: OrderId = order.parse().unwrap();
+    let payment = payment_id(order_id).to_string();
+    let reactor = app.role(&REACTOR, "reactor-2.log").await;
+    mismatch_is(&app, &payment, &json!(["refunded"])).await;
+    let gone = payment_id(gone).to_string();
+    mismatch_is(&app, &gone, &json!(["missing_at_provider"])).await;
+    reactor
+        .stop(Signal::TERM, Duration::from_secs(30))
+        .await
+        .unwrap();
+    app.stop().await;
+}
