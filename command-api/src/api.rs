@@ -18,7 +18,7 @@ use crate::personal::Personal;
 use crate::problems::PAGES;
 use crate::questions::{Cached, Questions};
 use crate::throttle::Throttle;
-use crate::{account, inventory, mailbox, order, product, session, user};
+use crate::{account, inventory, mailbox, order, payment, product, session, user};
 
 /// What the API stands on. Made by the composition root (or a test), passed down.
 pub struct Deps {
@@ -120,6 +120,9 @@ pub fn router(api: Api, config: &Config) -> Router {
     }
     if config.hosts("order") {
         routes = routes.merge(order::routes());
+    }
+    if config.hosts("payment") {
+        routes = routes.merge(payment::routes());
     }
     routes.with_state(api)
 }

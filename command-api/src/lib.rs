@@ -6,16 +6,17 @@
 //!                         └── questions ──► user: active?  product: price now?   (bus, or here)
 //!
 //!   user, account, mailbox, session,           a file a context (user has four), its routes at
-//!   product, inventory, order                  its top
+//!   product, inventory, order, payment         its top
 //!   placing, address                           what an order needs before it is a command
+//!   returns                                    what comes back of it
 //!   email, phone, password, text               what is parsed once and never checked again
 //!   throttle                                   how often a password may be guessed
 //!   call, write                                what is the same for every call
 //!   error                                      refusal → status and field; failure → problem
 //!   questions, remembered, outcomes            what other contexts know; how an order ended
 //!   personal                                   sealing of personal data
-//!   host                                       the command bus's side: also payment, notification
-//!                                              and checkout, which have no routes
+//!   host                                       the command bus's side: also notification and
+//!                                              checkout, which have no routes
 //! ```
 
 mod account;
@@ -31,6 +32,7 @@ mod mailbox;
 mod order;
 mod outcomes;
 mod password;
+mod payment;
 mod personal;
 mod phone;
 mod placing;
@@ -38,6 +40,7 @@ mod problems;
 mod product;
 mod questions;
 mod remembered;
+mod returns;
 mod run;
 mod session;
 mod text;
