@@ -25,6 +25,7 @@ mod kill;
 mod parking;
 mod permissions;
 mod projections;
+mod returns;
 mod server;
 mod servers;
 mod stale;
