@@ -53,6 +53,11 @@ impl Returns {
         self.0.get(id)
     }
 
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&ReturnId, &Return)> {
+        self.0.iter()
+    }
+
     /// What all of them come to, of an order of these lines.
     pub fn status(&self, ordered: &[Line]) -> ReturnStatus {
         let returns = self.0.values().map(|of| (of.stage, of.units()));
