@@ -12,4 +12,5 @@ mod catalog;
 mod documents;
 mod orders;
 mod placing;
+mod returns;
 mod users;
