@@ -19,7 +19,7 @@ use crate::problems::PAGES;
 use crate::questions::{Cached, Questions};
 use crate::throttle::Throttle;
 use crate::webhook::Webhook;
-use crate::{account, inventory, mailbox, order, product, session, user, webhook};
+use crate::{account, inventory, mailbox, order, payment, product, session, user, webhook};
 
 /// What the API stands on. Made by the composition root (or a test), passed down.
 pub struct Deps {
@@ -127,7 +127,7 @@ pub fn router(api: Api, config: &Config) -> Router {
         routes = routes.merge(order::routes());
     }
     if config.hosts("payment") {
-        routes = routes.merge(webhook::routes());
+        routes = routes.merge(payment::routes()).merge(webhook::routes());
     }
     routes.with_state(api)
 }

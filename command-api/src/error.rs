@@ -10,6 +10,7 @@ use edge::problem::RETRY_AFTER_DEFAULT;
 use inventory::InventoryRefusal;
 use kernel::Refusal;
 use order::OrderRefusal;
+use payment::PaymentRefusal;
 use product::ProductRefusal;
 use serde_json::Value;
 use streams::inbox::InboxError;
@@ -96,6 +97,8 @@ impl Placed for InventoryRefusal {
             | Self::ReservationNotLapsed
             | Self::ReservationCommitted
             | Self::ReservationNotCommitted
+            | Self::RestockDiffers { .. }
+            | Self::RestockExpired
             | Self::OutOfStock { .. } => state(),
         }
     }
@@ -104,10 +107,13 @@ impl Placed for InventoryRefusal {
 impl Placed for OrderRefusal {
     fn place(&self) -> Place {
         match self {
-            Self::OrderUnknown => missing(),
+            Self::OrderUnknown | Self::ReturnUnknown => missing(),
             Self::NoLines | Self::TooManyLines { .. } | Self::TotalOverflow => rule("/lines"),
-            Self::QuantityOutOfRange { line, .. } => rule(format!("/lines/{line}/quantity")),
+            Self::QuantityOutOfRange { line, .. } | Self::ReturnExceedsOrdered { line, .. } => {
+                rule(format!("/lines/{line}/quantity"))
+            }
             Self::DuplicateSku { line, .. }
+            | Self::SkuNotOrdered { line, .. }
             | Self::MixedCurrencies { line }
             | Self::PriceNotPositive { line } => rule(format!("/lines/{line}/sku")),
             Self::RefundExceedsTotal => rule("/amount"),
@@ -119,8 +125,38 @@ impl Placed for OrderRefusal {
             | Self::OrderAlreadyShipped
             | Self::OrderNotConfirmed
             | Self::OrderNotShipped
+            | Self::OrderNotDelivered
+            | Self::TooManyReturns { .. }
+            | Self::ReturnDiffers
+            | Self::ReturnRefused
+            | Self::ReturnNotApproved
+            | Self::ReturnAlreadyReceived
             | Self::OrderNotRefundable
             | Self::RefundDiffers => state(),
+        }
+    }
+}
+
+impl Placed for PaymentRefusal {
+    fn place(&self) -> Place {
+        match self {
+            Self::PaymentUnknown | Self::RefundUnknown => missing(),
+            Self::AmountNotPositive
+            | Self::AmountDiffers { .. }
+            | Self::RefundExceedsCaptured { .. } => rule("/amount"),
+            Self::PaymentDiffers
+            | Self::PaymentVoided
+            | Self::VoidRequested
+            | Self::PaymentDeclined { .. }
+            | Self::PaymentFailed { .. }
+            | Self::PaymentNotAuthorized
+            | Self::CaptureInProgress
+            | Self::PaymentCaptured
+            | Self::PaymentNotCaptured
+            | Self::IntentDiffers { .. }
+            | Self::RefundDiffers { .. }
+            | Self::RefundFailed { .. }
+            | Self::TooManyRefunds { .. } => state(),
         }
     }
 }

@@ -18,6 +18,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/v1/inventory", post(create))
         .route("/v1/inventory/{sku}/receive", post(receive))
         .route("/v1/inventory/{sku}/adjust", post(adjust))
+        .route("/v1/inventory/{sku}/threshold", post(threshold))
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +38,13 @@ struct Receive {
 struct Adjust {
     delta: i64,
     reason: Reason,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Threshold {
+    /// Fewer available units are low stock; 0 = never.
+    threshold: u32,
 }
 
 async fn create(
@@ -72,6 +80,19 @@ async fn adjust(
     let command = InventoryCommand::AdjustStock {
         delta: body.delta,
         reason: body.reason.clone(),
+    };
+    let written = write(&api, &call, &sku, command, &body).await?;
+    Ok(written.acted(&sku))
+}
+
+async fn threshold(
+    State(api): State<Api>,
+    Operators(call): Operators,
+    Id(sku): Id<Sku>,
+    Body(body): Body<Threshold>,
+) -> Result<Response, Problem> {
+    let command = InventoryCommand::SetLowStockThreshold {
+        threshold: body.threshold,
     };
     let written = write(&api, &call, &sku, command, &body).await?;
     Ok(written.acted(&sku))

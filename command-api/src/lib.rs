@@ -6,8 +6,9 @@
 //!                         └── questions ──► user: active?  product: price now?   (bus, or here)
 //!
 //!   user, account, mailbox, session,           a file a context (user has four), its routes at
-//!   product, inventory, order                  its top
+//!   product, inventory, order, payment         its top
 //!   placing, address                           what an order needs before it is a command
+//!   returns                                    what comes back of it
 //!   email, phone, password, text               what is parsed once and never checked again
 //!   throttle                                   how often a password may be guessed
 //!   webhook, signature                         what the payment provider tells, kept as it came
@@ -32,6 +33,7 @@ mod mailbox;
 mod order;
 mod outcomes;
 mod password;
+mod payment;
 mod personal;
 mod phone;
 mod placing;
@@ -39,6 +41,7 @@ mod problems;
 mod product;
 mod questions;
 mod remembered;
+mod returns;
 mod run;
 mod session;
 mod signature;

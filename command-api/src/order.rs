@@ -1,4 +1,4 @@
-//! `/v1/orders`: customers buy and cancel; operators ship.
+//! `/v1/orders`: customers buy and cancel; operators ship and deliver.
 
 use axum::Router;
 use axum::extract::State;
@@ -14,11 +14,11 @@ use streams::Executed;
 use crate::api::Api;
 use crate::call::{Call, Operators};
 use crate::error;
-use crate::placing;
 use crate::write::Written;
+use crate::{placing, returns};
 
 pub(crate) fn routes() -> Router<Api> {
-    Router::new()
+    returns::routes()
         .route("/v1/orders", post(placing::place))
         .route("/v1/orders/{id}/cancel", post(cancel))
         .route("/v1/orders/{id}/ship", post(ship))
@@ -77,7 +77,7 @@ async fn deliver(
 
 /// The owner never changes, so a cached order will do; one that this process has not seen yet is
 /// asked of the leader.
-async fn must_be_theirs(api: &Api, call: &Call, id: OrderId) -> Result<(), Problem> {
+pub(crate) async fn must_be_theirs(api: &Api, call: &Call, id: OrderId) -> Result<(), Problem> {
     let mut loaded = api.streams.load::<Order>(&id.into()).await;
     if matches!(&loaded, Ok(order) if order.version == 0) {
         loaded = api.streams.load_current::<Order>(&id.into()).await;

@@ -50,6 +50,10 @@ impl Ending {
             OrderEvent::OrderPlaced { .. }
             | OrderEvent::OrderShipped { .. }
             | OrderEvent::OrderDelivered {}
+            | OrderEvent::ReturnRequested { .. }
+            | OrderEvent::ReturnApproved { .. }
+            | OrderEvent::ReturnRefused { .. }
+            | OrderEvent::ReturnReceived { .. }
             | OrderEvent::OrderRefunded { .. } => return None,
         };
         Some(Self {

@@ -184,15 +184,11 @@ pub const PAGES: &[Page] = &[
         "The order was already placed",
         "Take a new Idempotency-Key for a new order.",
     ),
-    page(
-        "no_lines",
-        "An order needs at least one line",
-        "Add a line.",
-    ),
+    page("no_lines", "At least one line is needed", "Add a line."),
     page(
         "too_many_lines",
-        "The order has too many lines",
-        "Split it into several orders.",
+        "There are too many lines",
+        "Split them into several orders, or returns.",
     ),
     page(
         "quantity_out_of_range",
@@ -243,7 +239,84 @@ pub const PAGES: &[Page] = &[
     page(
         "order_not_shipped",
         "The order has not been shipped",
-        "Ship it first.",
+        "Ship it first; to give its money back, cancel it.",
+    ),
+    page(
+        "order_not_delivered",
+        "The order has not arrived",
+        "Wait for it, then return it.",
+    ),
+    page(
+        "sku_not_ordered",
+        "The order has no such line",
+        "Take the line out, or correct its SKU.",
+    ),
+    page(
+        "return_exceeds_ordered",
+        "More is returned than was ordered",
+        "Send at most the quantity that the detail names; all returns of a line count together.",
+    ),
+    page(
+        "too_many_returns",
+        "The order has too many returns",
+        "Ask an operator.",
+    ),
+    page(
+        "return_differs",
+        "The return was requested with other content",
+        "Take a new Idempotency-Key for another return.",
+    ),
+    page("return_unknown", "There is no such return", "Check the id."),
+    page(
+        "return_refused",
+        "The return was refused",
+        "Its reason says why; another return may be requested.",
+    ),
+    page(
+        "return_not_approved",
+        "The return is not approved",
+        "Approve it first.",
+    ),
+    page(
+        "return_already_received",
+        "The goods are here already",
+        "Their money is on its way; nothing is left to be done.",
+    ),
+    // payment
+    page(
+        "payment_unknown",
+        "There is no such payment",
+        "Check the id.",
+    ),
+    page(
+        "payment_not_captured",
+        "There is nothing to give back",
+        "Only money that was taken can be refunded.",
+    ),
+    page(
+        "amount_not_positive",
+        "The amount must be above zero",
+        "Send an amount of at least 1 minor unit.",
+    ),
+    page(
+        "refund_differs",
+        "The refund was requested with another amount",
+        "Take a new Idempotency-Key for another refund.",
+    ),
+    page(
+        "refund_failed",
+        "The refund failed",
+        "The provider said a final no; ask again under a new Idempotency-Key.",
+    ),
+    page(
+        "refund_exceeds_captured",
+        "More would go back than was taken",
+        "Refund at most what the detail names: refunds on their way count as well.",
+    ),
+    page(
+        "too_many_refunds",
+        "The payment has too many refunds",
+        "Give the rest back at the provider.",
     ),
     // payment
     page(
@@ -265,13 +338,21 @@ mod tests {
     use super::*;
     use edge::problem::COMMON;
     use inventory::InventoryRefusal;
-    use kernel::Refusal;
+    use kernel::{Money, Refusal};
     use order::OrderRefusal;
+    use payment::PaymentRefusal;
     use product::ProductRefusal;
     use user::{EmailRefusal, UserRefusal};
 
     fn codes<R: Refusal>(refusals: &[R]) -> Vec<String> {
         refusals.iter().map(Refusal::code).collect()
+    }
+
+    fn explained(refused: &[Vec<String>]) {
+        let known: BTreeSet<_> = PAGES.iter().map(|page| page.code).collect();
+        for code in refused.iter().flatten() {
+            assert!(known.contains(code.as_str()), "{code} has no page");
+        }
     }
 
     #[test]
@@ -282,7 +363,6 @@ mod tests {
 
     #[test]
     fn what_a_call_can_refuse_is_explained() {
-        let known: BTreeSet<_> = PAGES.iter().map(|page| page.code).collect();
         let sku = || "tea".parse().unwrap();
         let refused = [
             codes(&[
@@ -334,8 +414,44 @@ mod tests {
                 OrderRefusal::OrderNotShipped,
             ]),
         ];
-        for code in refused.iter().flatten() {
-            assert!(known.contains(code.as_str()), "{code} has no page");
-        }
+        explained(&refused);
+    }
+
+    #[test]
+    fn what_can_be_refused_after_an_order_has_left_is_explained() {
+        let sku = || "tea".parse().unwrap();
+        let money = Money::new(1, "EUR".parse().unwrap());
+        let refused = [
+            codes(&[
+                OrderRefusal::OrderNotDelivered,
+                OrderRefusal::SkuNotOrdered {
+                    line: 0,
+                    sku: sku(),
+                },
+                OrderRefusal::ReturnExceedsOrdered {
+                    line: 0,
+                    sku: sku(),
+                    returnable: 0,
+                },
+                OrderRefusal::TooManyReturns { max: 1 },
+                OrderRefusal::ReturnDiffers,
+                OrderRefusal::ReturnUnknown,
+                OrderRefusal::ReturnRefused,
+                OrderRefusal::ReturnNotApproved,
+                OrderRefusal::ReturnAlreadyReceived,
+            ]),
+            codes(&[
+                PaymentRefusal::PaymentUnknown,
+                PaymentRefusal::PaymentNotCaptured,
+                PaymentRefusal::AmountNotPositive,
+                PaymentRefusal::RefundDiffers { requested: money },
+                PaymentRefusal::RefundFailed {
+                    reason: String::new(),
+                },
+                PaymentRefusal::RefundExceedsCaptured { available: money },
+                PaymentRefusal::TooManyRefunds { max: 1 },
+            ]),
+        ];
+        explained(&refused);
     }
 }

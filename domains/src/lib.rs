@@ -8,7 +8,8 @@
 //!   order          ORDER          millrace_order           event.order.<id>
 //!   payment        PAYMENT        millrace_payment         event.payment.<id>
 //!   notification   NOTIFICATION   millrace_notification    event.notification.<id>
-//!   checkout       CHECKOUT       millrace_checkout        event.checkout.<order id>
+//!   checkout       CHECKOUT       millrace_checkout        event.checkout.<order id>, event.checkout.return.<id>,
+//!                                                          event.checkout.refund.<id>
 //! ```
 //!
 //! A new context is a crate in this folder, a dependency of this crate and a line in [`CONTEXTS`].
@@ -89,7 +90,11 @@ pub const CONTEXTS: [Context; 7] = [
         name: "checkout",
         stream: "CHECKOUT",
         database: "millrace_checkout",
-        aggregates: &[Aggregate::of::<checkout::Checkout>()],
+        aggregates: &[
+            Aggregate::of::<checkout::Checkout>(),
+            Aggregate::of::<checkout::Returning>(),
+            Aggregate::of::<checkout::Refunding>(),
+        ],
     },
 ];
 

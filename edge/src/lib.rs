@@ -37,7 +37,7 @@ pub use auth::Principal;
 pub use consistency::ConsistencyHeader;
 pub use etag::{IfMatch, IfNoneMatch};
 pub use guard::guarded;
-pub use id::Id;
+pub use id::{Id, Ids};
 pub use idempotency::IdempotencyKey;
 pub use json::Body;
 pub use limits::Limits;

@@ -23,6 +23,10 @@ pub struct StockLevel {
     pub committed: u64,
     /// What may still be reserved.
     pub available: u64,
+    /// Fewer available units are low stock; 0 = stock is never low.
+    pub threshold: u32,
+    /// Are fewer units available?
+    pub low_stock: bool,
     /// How many events the stock item has.
     pub version: u64,
     /// Since when stock of it is kept.
@@ -33,7 +37,7 @@ pub struct StockLevel {
 
 impl EntityView<StockItem> for StockLevel {
     const NAME: &'static str = "stock_level";
-    const FILTERS: &'static [&'static str] = &[];
+    const FILTERS: &'static [&'static str] = &["low_stock"];
     const SORT: Sort = Sort::Id;
 }
 
@@ -52,7 +56,12 @@ impl View<StockItem> for StockLevel {
             | InventoryEvent::ReservationCommitted { stock, .. }
             | InventoryEvent::ReservationReleased { stock, .. }
             | InventoryEvent::ReservationExpired { stock, .. }
-            | InventoryEvent::StockShipped { stock, .. } => self.count(*stock),
+            | InventoryEvent::StockShipped { stock, .. }
+            | InventoryEvent::ReturnRestocked { stock, .. } => self.count(*stock),
+            InventoryEvent::LowStockThresholdSet { threshold, stock } => {
+                self.threshold = *threshold;
+                self.count(*stock);
+            }
         }
     }
 }
@@ -63,6 +72,7 @@ impl StockLevel {
         self.reserved = stock.reserved;
         self.committed = stock.committed;
         self.available = stock.available();
+        self.low_stock = self.available < u64::from(self.threshold);
     }
 }
 
@@ -115,5 +125,28 @@ mod tests {
         });
         let row: StockLevel = fold::<StockItem, _>("TEA-1", events);
         assert_eq!((row.reserved, row.committed, row.available), (0, 3, 7));
+    }
+    #[test]
+    fn stock_is_low_below_its_threshold() {
+        let counts = |on_hand| Stock {
+            on_hand,
+            ..Stock::default()
+        };
+        let received = |quantity, on_hand| InventoryEvent::StockReceived {
+            quantity,
+            stock: counts(on_hand),
+        };
+        let mut events = vec![InventoryEvent::StockItemCreated {}, received(4, 4)];
+        let row: StockLevel = fold::<StockItem, _>("TEA-1", events.clone());
+        assert_eq!((row.threshold, row.low_stock), (0, false));
+        events.push(InventoryEvent::LowStockThresholdSet {
+            threshold: 5,
+            stock: counts(4),
+        });
+        let row: StockLevel = fold::<StockItem, _>("TEA-1", events.clone());
+        assert_eq!((row.threshold, row.low_stock), (5, true));
+        events.push(received(1, 5));
+        let row: StockLevel = fold::<StockItem, _>("TEA-1", events);
+        assert!(!row.low_stock, "as many as the threshold are enough");
     }
 }

@@ -37,7 +37,7 @@ pub use inventory::StockLevel;
 pub use login::{Access, Login, LoginError};
 pub use moment::Moment;
 pub use notification::{Delivery, NotificationEntry};
-pub use order::{OrderPayment, OrderSummary, ReturnStatus, SummaryStatus};
+pub use order::{OrderSummary, ReturnEntry, SummaryStatus};
 pub use payment::{PaymentStage, PaymentSummary, RefundEntry, RefundStage};
 pub use product::{CardStatus, ProductCard};
 pub use projector::Projector;

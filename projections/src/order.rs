@@ -4,8 +4,8 @@
 //! own events tell; the payment page says the rest.
 
 use cqrs_es::{EventEnvelope, View};
-use kernel::{Money, PaymentId, Reason, Sealed, Tracking, UserId};
-use order::{Line, Order, OrderEvent};
+use kernel::{Money, PaymentId, Reason, ReturnId, Sealed, Tracking, UserId};
+use order::{Line, Order, OrderEvent, PaymentStatus, ReturnLine, ReturnStage, ReturnStatus};
 use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
@@ -32,30 +32,33 @@ pub enum SummaryStatus {
     Delivered,
 }
 
-/// What an order knows of its money.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OrderPayment {
-    /// Not yet taken.
-    #[default]
-    Pending,
-    /// Taken.
-    Captured,
-    /// Some of it went back.
-    PartiallyRefunded,
-    /// All of it went back.
-    Refunded,
-    /// The order ended before it was confirmed: nothing is kept.
-    Released,
-}
-
-/// What an order knows of goods that come back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReturnStatus {
-    /// Nothing does.
-    #[default]
-    None,
+/// Goods of the order that come back together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReturnEntry {
+    /// The return's id.
+    pub id: ReturnId,
+    /// How far it has come.
+    pub status: ReturnStage,
+    /// What.
+    pub lines: Vec<ReturnLine>,
+    /// Why.
+    pub reason: Reason,
+    /// What these lines cost.
+    pub amount: Money,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub refused_because: Option<Reason>,
+    /// When it was asked for.
+    pub requested_at: Option<Moment>,
+    /// When an operator said yes.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub approved_at: Option<Moment>,
+    /// When an operator said no.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub refused_at: Option<Moment>,
+    /// When the goods were here.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub received_at: Option<Moment>,
 }
 
 /// One order.
@@ -72,7 +75,7 @@ pub struct OrderSummary {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// What it knows of its money.
-    pub payment_status: OrderPayment,
+    pub payment_status: PaymentStatus,
     /// What it knows of goods that come back.
     pub return_status: ReturnStatus,
     /// What was bought, with title and price as they were.
@@ -82,6 +85,9 @@ pub struct OrderSummary {
     /// What went back so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refunded: Option<Money>,
+    /// What comes back, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub returns: Vec<ReturnEntry>,
     /// Where to, sealed.
     pub shipping_address: Option<Sealed>,
     /// The payment that was captured.
@@ -122,7 +128,13 @@ impl View<Order> for OrderSummary {
         let at = Moment::of(event);
         self.id.clone_from(&event.aggregate_id);
         self.version = event.sequence as u64;
-        match &event.payload {
+        self.fold(&event.payload, at);
+    }
+}
+
+impl OrderSummary {
+    fn fold(&mut self, event: &OrderEvent, at: Option<Moment>) {
+        match event {
             OrderEvent::OrderPlaced {
                 user_id,
                 lines,
@@ -138,7 +150,7 @@ impl View<Order> for OrderSummary {
             }
             OrderEvent::OrderConfirmed { payment_id } => {
                 self.status = SummaryStatus::Confirmed;
-                self.payment_status = OrderPayment::Captured;
+                self.payment_status = PaymentStatus::Captured;
                 self.payment_id = Some(*payment_id);
                 self.confirmed_at = at;
             }
@@ -159,21 +171,66 @@ impl View<Order> for OrderSummary {
                 self.status = SummaryStatus::Delivered;
                 self.delivered_at = at;
             }
+            OrderEvent::ReturnRequested {
+                return_id,
+                lines,
+                reason,
+                amount,
+            } => {
+                let entry = ReturnEntry::new(*return_id, lines, reason, *amount);
+                self.returns.push(entry);
+                self.move_return(*return_id, ReturnStage::Requested, at);
+            }
+            OrderEvent::ReturnApproved { return_id } => {
+                self.move_return(*return_id, ReturnStage::Approved, at);
+            }
+            OrderEvent::ReturnRefused { return_id, reason } => {
+                self.move_return(*return_id, ReturnStage::Refused, at);
+                if let Some(entry) = self.entry_mut(*return_id) {
+                    entry.refused_because = Some(reason.clone());
+                }
+            }
+            OrderEvent::ReturnReceived { return_id, .. } => {
+                self.move_return(*return_id, ReturnStage::Received, at);
+            }
             OrderEvent::OrderRefunded {
                 refund_id: _,
                 amount,
             } => self.refund(*amount),
         }
     }
-}
 
-impl OrderSummary {
     fn end(&mut self, status: SummaryStatus, reason: &Reason) {
         self.status = status;
         self.reason = Some(reason.clone());
-        if self.payment_status == OrderPayment::Pending {
-            self.payment_status = OrderPayment::Released;
+        if self.payment_status == PaymentStatus::Pending {
+            self.payment_status = PaymentStatus::Released;
         }
+    }
+
+    fn move_return(&mut self, id: ReturnId, stage: ReturnStage, at: Option<Moment>) {
+        if let Some(entry) = self.entry_mut(id) {
+            entry.status = stage;
+            match stage {
+                ReturnStage::Requested => entry.requested_at = at,
+                ReturnStage::Approved => entry.approved_at = at,
+                ReturnStage::Refused => entry.refused_at = at,
+                ReturnStage::Received => entry.received_at = at,
+            }
+        }
+        self.return_status = self.returned();
+    }
+
+    fn entry_mut(&mut self, id: ReturnId) -> Option<&mut ReturnEntry> {
+        self.returns.iter_mut().find(|entry| entry.id == id)
+    }
+
+    fn returned(&self) -> ReturnStatus {
+        let returns = self.returns.iter().map(|entry| {
+            let quantities = entry.lines.iter().map(|line| line.quantity);
+            (entry.status, units(quantities))
+        });
+        ReturnStatus::of(returns, units(self.lines.iter().map(|line| line.quantity)))
     }
 
     /// Adds up what went back. The order's rules keep it within the total and in its currency; an
@@ -186,11 +243,32 @@ impl OrderSummary {
             .total
             .is_some_and(|total| refunded.amount >= total.amount);
         self.payment_status = if whole {
-            OrderPayment::Refunded
+            PaymentStatus::Refunded
         } else {
-            OrderPayment::PartiallyRefunded
+            PaymentStatus::PartiallyRefunded
         };
     }
+}
+
+impl ReturnEntry {
+    fn new(id: ReturnId, lines: &[ReturnLine], reason: &Reason, amount: Money) -> Self {
+        Self {
+            id,
+            status: ReturnStage::Requested,
+            lines: lines.to_vec(),
+            reason: reason.clone(),
+            amount,
+            refused_because: None,
+            requested_at: None,
+            approved_at: None,
+            refused_at: None,
+            received_at: None,
+        }
+    }
+}
+
+fn units(quantities: impl Iterator<Item = u32>) -> u64 {
+    quantities.map(u64::from).sum()
 }
 
 #[cfg(test)]
@@ -234,7 +312,7 @@ mod tests {
     fn a_placed_order_awaits_its_money() {
         let row: OrderSummary = fold::<Order, _>("o-1", vec![placed()]);
         assert_eq!(row.status, SummaryStatus::Placed);
-        assert_eq!(row.payment_status, OrderPayment::Pending);
+        assert_eq!(row.payment_status, PaymentStatus::Pending);
         assert_eq!((row.total, row.version), (Some(eur(1000)), 1));
     }
 
@@ -251,13 +329,57 @@ mod tests {
         ];
         let row: OrderSummary = fold::<Order, _>("o-1", events);
         assert_eq!(row.status, SummaryStatus::Delivered);
-        assert_eq!(row.payment_status, OrderPayment::Captured);
+        assert_eq!(row.payment_status, PaymentStatus::Captured);
         let times = [
             row.placed_at,
             row.confirmed_at,
             row.shipped_at,
             row.delivered_at,
         ];
+        assert!(times.is_sorted() && times.iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn what_comes_back_is_told_return_by_return() {
+        let return_id = ReturnId(Uuid::from_u128(4));
+        let lines = vec![ReturnLine {
+            sku: "TEA-1".parse().unwrap(),
+            quantity: 1,
+        }];
+        let mut events = vec![
+            placed(),
+            OrderEvent::ReturnRequested {
+                return_id,
+                lines: lines.clone(),
+                reason: "too strong".parse().unwrap(),
+                amount: eur(500),
+            },
+        ];
+        let row: OrderSummary = fold::<Order, _>("o-1", events.clone());
+        assert_eq!(row.return_status, ReturnStatus::Requested);
+        assert_eq!(row.returns[0].amount, eur(500));
+        events.push(OrderEvent::ReturnApproved { return_id });
+        let row: OrderSummary = fold::<Order, _>("o-1", events.clone());
+        assert_eq!(row.return_status, ReturnStatus::Approved);
+        let mut refused = events.clone();
+        refused.push(OrderEvent::ReturnRefused {
+            return_id,
+            reason: "it was opened".parse().unwrap(),
+        });
+        let row: OrderSummary = fold::<Order, _>("o-1", refused);
+        assert_eq!(row.return_status, ReturnStatus::Refused);
+        let why = row.returns[0].refused_because.clone();
+        assert_eq!(why, Some("it was opened".parse().unwrap()));
+        events.push(OrderEvent::ReturnReceived {
+            return_id,
+            lines,
+            amount: eur(500),
+        });
+        let row: OrderSummary = fold::<Order, _>("o-1", events);
+        assert_eq!(row.return_status, ReturnStatus::PartiallyReturned);
+        let entry = &row.returns[0];
+        assert_eq!(entry.status, ReturnStage::Received);
+        let times = [entry.requested_at, entry.approved_at, entry.received_at];
         assert!(times.is_sorted() && times.iter().all(Option::is_some));
     }
 
@@ -269,7 +391,7 @@ mod tests {
         let row: OrderSummary = fold::<Order, _>("o-1", vec![placed(), rejected]);
         assert_eq!(row.status, SummaryStatus::Rejected);
         assert_eq!(row.reason, Some("card_declined".parse().unwrap()));
-        assert_eq!(row.payment_status, OrderPayment::Released);
+        assert_eq!(row.payment_status, PaymentStatus::Released);
     }
 
     #[test]
@@ -279,13 +401,13 @@ mod tests {
         };
         let mut events = vec![placed(), confirmed(), canceled];
         let row: OrderSummary = fold::<Order, _>("o-1", events.clone());
-        assert_eq!(row.payment_status, OrderPayment::Captured);
+        assert_eq!(row.payment_status, PaymentStatus::Captured);
         events.push(refunded(400));
         let row: OrderSummary = fold::<Order, _>("o-1", events.clone());
-        assert_eq!(row.payment_status, OrderPayment::PartiallyRefunded);
+        assert_eq!(row.payment_status, PaymentStatus::PartiallyRefunded);
         events.push(refunded(600));
         let row: OrderSummary = fold::<Order, _>("o-1", events);
-        assert_eq!(row.payment_status, OrderPayment::Refunded);
+        assert_eq!(row.payment_status, PaymentStatus::Refunded);
         assert_eq!(row.refunded, Some(eur(1000)));
         assert_eq!(row.status, SummaryStatus::Canceled);
     }

@@ -28,6 +28,7 @@ pub(crate) fn routes() -> Router<Api> {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ListParams {
+    low_stock: Option<bool>,
     limit: Option<u32>,
     cursor: Option<String>,
 }
@@ -44,7 +45,7 @@ async fn list(
         limit: params.limit,
         cursor: params.cursor,
     };
-    let wanted = Wanted::new(&STOCK_LEVEL, place)?;
+    let wanted = Wanted::new(&STOCK_LEVEL, place)?.only("low_stock", params.low_stock)?;
     let (page, freshness) = wanted.read(&api, &asked).await?;
     let items: Vec<String> = page.rows.iter().map(|row| row.payload.clone()).collect();
     Ok(wanted.answer((&page, &freshness), &items, &uri))

@@ -224,6 +224,10 @@ impl Orders {
             }
             OrderEvent::OrderConfirmed { .. }
             | OrderEvent::OrderShipped { .. }
+            | OrderEvent::ReturnRequested { .. }
+            | OrderEvent::ReturnApproved { .. }
+            | OrderEvent::ReturnRefused { .. }
+            | OrderEvent::ReturnReceived { .. }
             | OrderEvent::OrderRefunded { .. } => {}
         }
     }

@@ -7,12 +7,15 @@
 //!   TIMERS ────┘             └─► pending ─► bus ────┴─► notification
 //! ```
 //!
+//! Three sagas, one runner: the checkout, and after it the return and the refund. They share streams
+//! and durables, because an order's facts belong in one order whichever saga they concern.
+//!
 //! For every delivery: the fact is taken in (one saga event at the most), then everything that is
 //! due is asked of its context, and only when each ask was answered is the delivery acknowledged.
 //! So a crash at any point repeats asks, under the same ids, and loses none.
 
-mod checkout;
 mod config;
+mod intake;
 mod runner;
 mod sweep;
 
@@ -27,6 +30,9 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use intake::Sagas;
+use runner::Runner;
+
 pub use config::Config;
 
 /// A checkout holds money and stock: what may pass is tried for ever, because a context that is
@@ -37,14 +43,14 @@ const ON_FAILURE: OnFailure = OnFailure::Park {
     after_attempts: None,
 };
 
-/// Orders placed, confirmed, rejected, canceled, shipped.
+/// Orders placed, confirmed, rejected, canceled, shipped; returns received; refunds noted.
 pub const ORDER_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-order",
     stream: "ORDER",
     on_failure: ON_FAILURE,
 };
 
-/// Stock reserved, committed, released, shipped.
+/// Stock reserved, committed, released, shipped, restocked.
 pub const INVENTORY_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-inventory",
     stream: "INVENTORY",
@@ -87,7 +93,7 @@ pub enum Error {
     Task(#[from] tokio::task::JoinError),
 }
 
-/// Runs the checkout saga until `shutdown`.
+/// Runs the sagas until `shutdown`.
 ///
 /// # Errors
 /// A durable is missing, or a subscription can't go on.
@@ -97,17 +103,12 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let timers = Timers::new(&connection);
-    let runner = Arc::new(runner::Runner::new(
-        connection.streams(Settings::default()),
-        Bus::new(&connection),
-        timers.clone(),
-        &config,
-    ));
+    let sagas = sagas(&config, &connection, &timers);
     let limits = DurableLimits::default();
     let mut tasks = JoinSet::new();
-    for (durable, source) in checkout::SOURCES {
+    for (durable, source) in intake::SOURCES {
         let subscription = connection.durable(&durable, limits).await?;
-        let handler = checkout::Intake::new(source, runner.clone(), config.patience());
+        let handler = intake::Intake::new(source, Arc::clone(&sagas));
         tasks.spawn(streams::lanes::run_lanes(
             subscription,
             config.lanes,
@@ -116,8 +117,8 @@ pub async fn run(
         ));
     }
     let timers = timers.subscribe(&TIMER_DURABLE, limits).await?;
-    let alarm = Arc::new(checkout::Alarm::new(Arc::clone(&runner)));
-    let sweep = sweep::run(connection, runner, shutdown.clone());
+    let alarm = Arc::new(intake::Alarm::new(Arc::clone(&sagas)));
+    let sweep = sweep::run(connection, sagas, shutdown.clone());
     tasks.spawn(streams::lanes::run_lanes(
         timers,
         config.lanes,
@@ -132,4 +133,16 @@ pub async fn run(
         ended??;
     }
     Ok(())
+}
+
+/// Every saga with its runner, over one event store.
+fn sagas(config: &Config, connection: &Connection, timers: &Timers) -> Arc<Sagas> {
+    let streams = connection.streams(Settings::default());
+    let bus = Bus::new(connection);
+    Arc::new(Sagas {
+        checkout: Runner::new(&streams, &bus, timers, config),
+        returning: Runner::new(&streams, &bus, timers, config),
+        refunding: Runner::new(&streams, &bus, timers, config),
+        patience: config.patience(),
+    })
 }

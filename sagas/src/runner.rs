@@ -1,10 +1,10 @@
-//! Takes a fact in, asks what is due, arms the timer: the loop around the pure saga.
+//! Takes a fact in, asks what is due, arms the timer: the loop around a pure saga, whichever it is.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use checkout::{Checkout, CheckoutFact, Due};
+use checkout::{Due, Saga};
 use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt};
 use kernel::{AggregateId, OrderId};
@@ -19,16 +19,10 @@ use uuid::Uuid;
 
 use crate::Config;
 
-/// As whom the saga asks.
-const ACTOR: &str = "saga:checkout";
-
-/// The saga's name in timers.
-pub(crate) const SAGA: &str = "checkout";
-
 /// Longest wait for a context's answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Most asks of one order that are under way at the same time (an order has up to 100 lines).
+/// Most asks of one saga that are under way at the same time (an order has up to 100 lines).
 const ASKS_AT_ONCE: usize = 16;
 
 /// How long an answered ask is remembered. Its fact comes within milliseconds; after that the ask
@@ -43,12 +37,14 @@ const ROUNDS_MAX: usize = 16;
 #[derive(Debug, Error)]
 pub(crate) enum Error {
     /// A context did not answer.
-    #[error("{label} of order {order_id} was not answered by {context}: {message}")]
+    #[error("{label} of {saga} {id} was not answered by {context}: {message}")]
     Unanswered {
         /// What was asked.
         label: String,
-        /// For which order.
-        order_id: OrderId,
+        /// By which saga.
+        saga: &'static str,
+        /// For which one of it.
+        id: String,
         /// Whom.
         context: &'static str,
         /// Why.
@@ -58,14 +54,21 @@ pub(crate) enum Error {
     #[error("the saga's timer can't be set")]
     Timer(#[from] streams::timers::TimerError),
     /// More is due after every round.
-    #[error("order {0} has more due after {ROUNDS_MAX} rounds")]
-    Endless(OrderId),
+    #[error("{saga} {id} has more due after {ROUNDS_MAX} rounds")]
+    Endless {
+        /// Which saga.
+        saga: &'static str,
+        /// Which one of it.
+        id: String,
+    },
 }
 
 /// Where a fact comes from: what identifies it, and what the log says of it.
 pub(crate) struct Origin {
-    /// Derived from the fact's own event, so that the same fact is taken in once.
-    pub(crate) fact_id: Uuid,
+    /// The fact's own event or timer: every saga takes the same one in once.
+    pub(crate) source_id: Uuid,
+    /// The order that it is about, in the end: what everything is correlated by.
+    pub(crate) order_id: OrderId,
     /// The event that the fact was read from.
     pub(crate) causation_id: Option<String>,
     /// The trace that it belongs to.
@@ -73,32 +76,33 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    fn meta(&self, order_id: OrderId, command_id: Uuid) -> CommandMeta {
-        let mut meta = CommandMeta::new(command_id, Utc::now(), ACTOR);
-        meta.correlation_id = Some(order_id.to_string());
+    fn meta<S: Saga>(&self, command_id: Uuid) -> CommandMeta {
+        let actor = format!("saga:{}", S::NAME);
+        let mut meta = CommandMeta::new(command_id, Utc::now(), actor);
+        meta.correlation_id = Some(self.order_id.to_string());
         meta.causation_id.clone_from(&self.causation_id);
         meta.traceparent.clone_from(&self.traceparent);
         meta
     }
 }
 
-/// Runs checkouts.
-pub(crate) struct Runner {
+/// Runs all of one saga.
+pub(crate) struct Runner<S: Saga> {
     streams: Streams,
     bus: Bus,
     timers: Timers,
-    /// One order at a time: facts of several streams meet here.
-    turns: Cache<OrderId, Arc<Mutex<()>>>,
+    /// One fact at a time: those of several streams meet here.
+    turns: Cache<S::Id, Arc<Mutex<()>>>,
     answered: Cache<Uuid, ()>,
-    armed: Cache<OrderId, DateTime<Utc>>,
+    armed: Cache<S::Id, DateTime<Utc>>,
 }
 
-impl Runner {
-    pub(crate) fn new(streams: Streams, bus: Bus, timers: Timers, config: &Config) -> Self {
+impl<S: Saga> Runner<S> {
+    pub(crate) fn new(streams: &Streams, bus: &Bus, timers: &Timers, config: &Config) -> Self {
         Self {
-            streams,
-            bus,
-            timers,
+            streams: streams.clone(),
+            bus: bus.clone(),
+            timers: timers.clone(),
             turns: Cache::new(config.memory),
             answered: Cache::builder()
                 .max_capacity(config.memory.saturating_mul(4))
@@ -111,71 +115,84 @@ impl Runner {
     /// Takes `fact` in, asks everything that is due, and returns once all of it was answered.
     pub(crate) async fn advance(
         &self,
-        order_id: OrderId,
-        fact: CheckoutFact,
+        id: S::Id,
+        fact: S::Command,
         origin: &Origin,
     ) -> Result<(), HandleError> {
-        if matches!(fact, CheckoutFact::DeadlineReached { .. }) {
-            // The timer is gone by now, whatever it was set to.
-            self.armed.invalidate(&order_id);
-        }
-        let turn = self.turns.get_with(order_id, Arc::default);
+        let turn = self.turns.get_with(id, Arc::default);
         let _turn = turn.lock().await;
-        let mut state = self.take_in(order_id, fact, origin.fact_id, origin).await?;
+        let fact_id = Uuid::new_v5(&origin.source_id, S::NAME.as_bytes());
+        let mut state = self.take_in(id, fact, fact_id, origin).await?;
         // An ask whose refusal changes nothing stays due; it waits for the next fact.
         let mut refused = HashSet::new();
         for _ in 0..ROUNDS_MAX {
-            let answers = self.ask_all(order_id, &state, &refused, origin).await?;
+            let answers = self.ask_all(id, &state, &refused, origin).await?;
             if answers.is_empty() {
-                return self
-                    .arm(order_id, &state)
-                    .await
-                    .map_err(HandleError::retryable);
+                return self.arm(id, &state).await.map_err(HandleError::retryable);
             }
             for (ask_id, fact) in answers {
                 refused.insert(ask_id);
                 let fact_id = Uuid::new_v5(&ask_id, b"answer");
-                state = self.take_in(order_id, fact, fact_id, origin).await?;
+                state = self.take_in(id, fact, fact_id, origin).await?;
             }
         }
-        Err(HandleError::retryable(Error::Endless(order_id)))
+        Err(HandleError::retryable(Error::Endless {
+            saga: S::NAME,
+            id: id.to_string(),
+        }))
+    }
+
+    /// What the saga knows, as its stream's leader says.
+    pub(crate) async fn current(&self, id: S::Id) -> Result<Arc<S>, HandleError> {
+        Ok(self.streams.load_current::<S>(&id.into()).await?.state)
+    }
+
+    /// Its timer rang, and is gone by now, whatever it was set to.
+    pub(crate) fn rang(&self, id: S::Id) {
+        self.armed.invalidate(&id);
     }
 
     async fn take_in(
         &self,
-        order_id: OrderId,
-        fact: CheckoutFact,
+        id: S::Id,
+        fact: S::Command,
         fact_id: Uuid,
         origin: &Origin,
-    ) -> Result<Arc<Checkout>, HandleError> {
-        let id = AggregateId::from(order_id);
-        let meta = origin.meta(order_id, fact_id);
-        match self.streams.execute::<Checkout>(&id, fact, &meta).await {
+    ) -> Result<Arc<S>, HandleError> {
+        let aggregate_id: AggregateId = id.into();
+        let meta = origin.meta::<S>(fact_id);
+        let executed = self.streams.execute::<S>(&aggregate_id, fact, &meta).await;
+        let executed = executed.map_err(HandleError::from)?;
+        if executed.outcome == Outcome::Replayed {
             // A replay answers the state as of its append; what is due follows from the latest.
-            Ok(executed) if executed.outcome == Outcome::Replayed => {}
-            Ok(executed) => return Ok(executed.state),
-            Err(error) => return Err(error.into()),
+            return Ok(self.streams.load::<S>(&aggregate_id).await?.state);
         }
-        Ok(self.streams.load::<Checkout>(&id).await?.state)
+        if executed.outcome == Outcome::Appended
+            && let Some(why) = executed.state.suspended()
+        {
+            tracing::warn!(saga = S::NAME, %id, why, "it waits for a person");
+            metrics::counter!("sagas_suspended_total", "saga" => S::NAME).increment(1);
+        }
+        Ok(executed.state)
     }
 
     /// Sends what is due and was not just answered. What comes back are the answers that the
     /// streams will not tell: a refusal, or that there was nothing to undo.
     async fn ask_all(
         &self,
-        order_id: OrderId,
-        state: &Checkout,
+        id: S::Id,
+        state: &S,
         refused: &HashSet<Uuid>,
         origin: &Origin,
-    ) -> Result<Vec<(Uuid, CheckoutFact)>, HandleError> {
-        let due: Vec<Due> = state
+    ) -> Result<Vec<(Uuid, S::Command)>, HandleError> {
+        let due: Vec<Due<S::Ask>> = state
             .pending(Utc::now())
             .into_iter()
             .filter(|due| !refused.contains(&due.ask_id))
             .filter(|due| !self.answered.contains_key(&due.ask_id))
             .collect();
         let answers = stream::iter(due)
-            .map(|due| self.ask(order_id, due, origin))
+            .map(|due| self.ask(id, due, origin))
             .buffer_unordered(ASKS_AT_ONCE)
             .collect::<Vec<_>>()
             .await;
@@ -188,26 +205,27 @@ impl Runner {
 
     async fn ask(
         &self,
-        order_id: OrderId,
-        due: Due,
+        id: S::Id,
+        due: Due<S::Ask>,
         origin: &Origin,
-    ) -> Result<Option<(Uuid, CheckoutFact)>, HandleError> {
+    ) -> Result<Option<(Uuid, S::Command)>, HandleError> {
         let ask = Ask {
             context: due.context.to_owned(),
             kind: due.kind.map(str::to_owned),
             id: due.aggregate_id.clone(),
             command: due.command.clone(),
-            meta: origin.meta(order_id, due.ask_id),
+            meta: origin.meta::<S>(due.ask_id),
         };
         let unanswered = |message: String| Error::Unanswered {
             label: due.label.to_string(),
-            order_id,
+            saga: S::NAME,
+            id: id.to_string(),
             context: due.context,
             message,
         };
         match self.bus.ask(&ask, ASK_TIMEOUT).await {
             Ok(Answer::Done { already, .. }) => {
-                let fact = if already { due.already() } else { None };
+                let fact = if already { S::already(&due) } else { None };
                 if fact.is_none() {
                     // Its fact comes by a stream. An answer that is a fact itself is asked for
                     // again until it is taken in.
@@ -216,7 +234,8 @@ impl Runner {
                 Ok(fact.map(|fact| (due.ask_id, fact)))
             }
             Ok(Answer::Refused { code, message, .. }) => {
-                Ok(Some((due.ask_id, due.refused(code, message, Utc::now()))))
+                let fact = S::refused(&due, code, message, Utc::now());
+                Ok(Some((due.ask_id, fact)))
             }
             Ok(Answer::Failed { message, retryable }) if retryable => {
                 Err(HandleError::retryable(unanswered(message)))
@@ -227,42 +246,41 @@ impl Runner {
     }
 
     /// Sets the saga's one timer if it should be set and isn't.
-    pub(crate) async fn arm_again(&self, order_id: OrderId) -> Result<(), HandleError> {
-        let turn = self.turns.get_with(order_id, Arc::default);
+    pub(crate) async fn arm_again(&self, id: S::Id) -> Result<(), HandleError> {
+        let turn = self.turns.get_with(id, Arc::default);
         let _turn = turn.lock().await;
-        let id = AggregateId::from(order_id);
-        let loaded = self.streams.load_current::<Checkout>(&id).await?;
-        if loaded.state.deadline().is_none() {
+        let state = self.current(id).await?;
+        if state.deadline().is_none() {
             return Ok(());
         }
-        let pending = self.timers.is_pending(&timer_of(order_id)).await;
+        let pending = self.timers.is_pending(&timer_of::<S>(id)).await;
         if pending.map_err(HandleError::retryable)? {
             return Ok(());
         }
-        self.armed.invalidate(&order_id);
-        let armed = self.arm(order_id, &loaded.state).await;
+        self.armed.invalidate(&id);
+        let armed = self.arm(id, &state).await;
         armed.map_err(HandleError::retryable)
     }
 
     /// Sets the saga's one timer to its next deadline. A timer that is no longer needed is left:
     /// a due timer is a hint, the state decides.
-    async fn arm(&self, order_id: OrderId, state: &Checkout) -> Result<(), Error> {
+    async fn arm(&self, id: S::Id, state: &S) -> Result<(), Error> {
         let Some(deadline) = state.deadline() else {
             return Ok(());
         };
-        if self.armed.get(&order_id) == Some(deadline) {
+        if self.armed.get(&id) == Some(deadline) {
             return Ok(());
         }
-        self.timers.set(&timer_of(order_id), deadline).await?;
-        self.armed.insert(order_id, deadline);
+        self.timers.set(&timer_of::<S>(id), deadline).await?;
+        self.armed.insert(id, deadline);
         Ok(())
     }
 }
 
-/// The one timer of a checkout.
-fn timer_of(order_id: OrderId) -> TimerId {
+/// The one timer of a saga.
+fn timer_of<S: Saga>(id: S::Id) -> TimerId {
     TimerId {
-        saga: SAGA.to_owned(),
-        id: AggregateId::from(order_id),
+        saga: S::NAME.to_owned(),
+        id: id.into(),
     }
 }

@@ -16,7 +16,7 @@ use streams::{Connection, RecordedEvent};
 use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::runner::Runner;
+use crate::intake::Sagas;
 
 /// The stream of the checkouts.
 const STREAM: &str = "CHECKOUT";
@@ -32,7 +32,7 @@ const UNREADABLE_PAUSE: Duration = Duration::from_secs(1);
 const OPEN_MAX: usize = 200_000;
 
 /// Follows the checkouts until `shutdown`.
-pub(crate) async fn run(connection: Connection, runner: Arc<Runner>, shutdown: CancellationToken) {
+pub(crate) async fn run(connection: Connection, sagas: Arc<Sagas>, shutdown: CancellationToken) {
     let sweep = async {
         let mut sweep = Sweep {
             events: connection.ordered(STREAM, 0),
@@ -40,11 +40,11 @@ pub(crate) async fn run(connection: Connection, runner: Arc<Runner>, shutdown: C
         };
         sweep.read_all().await;
         tracing::info!(open = sweep.open.len(), "looks at every open checkout");
-        sweep.arm_all(&runner).await;
+        sweep.arm_all(&sagas).await;
         let mut every = interval_at(Instant::now() + INTERVAL, INTERVAL);
         loop {
             tokio::select! {
-                _ = every.tick() => sweep.arm_all(&runner).await,
+                _ = every.tick() => sweep.arm_all(&sagas).await,
                 event = sweep.events.next() => sweep.note(event).await,
             }
         }
@@ -85,6 +85,10 @@ impl Sweep {
     }
 
     fn take_in(&mut self, event: &RecordedEvent) {
+        if event.kind.is_some() {
+            // Returns and refunds set no timers.
+            return;
+        }
         let Ok(order_id) = event.aggregate_id.as_str().parse() else {
             return;
         };
@@ -95,9 +99,9 @@ impl Sweep {
         }
     }
 
-    async fn arm_all(&self, runner: &Runner) {
+    async fn arm_all(&self, sagas: &Sagas) {
         for order_id in &self.open {
-            if let Err(error) = runner.arm_again(*order_id).await {
+            if let Err(error) = sagas.checkout.arm_again(*order_id).await {
                 let error: &dyn std::error::Error = error.source.as_ref();
                 tracing::warn!(order = %order_id, error, "its timer is looked at again later");
             }

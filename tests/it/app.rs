@@ -170,6 +170,17 @@ impl App {
             .body
     }
 
+    /// Ships a confirmed order and has it arrive.
+    pub(crate) async fn delivers(&self, order_id: &str) {
+        self.order_is(order_id, "confirmed").await;
+        let tracking = serde_json::json!({ "tracking": "1Z 999" });
+        for (act, body) in [("ship", tracking), ("deliver", serde_json::json!({}))] {
+            let path = format!("/v1/orders/{order_id}/{act}");
+            let answer = self.operator().post(&path, &body).await.unwrap();
+            answer.success().unwrap();
+        }
+    }
+
     /// Waits until `count` notifications of an order are sent.
     pub(crate) async fn told(&self, order_id: &str, count: usize) {
         let path = format!("/v1/notifications?order_id={order_id}");

@@ -28,10 +28,16 @@ const STEPS: [(&str, &str, usize); 16] = [
 ];
 
 /// Longest wait for the event to kill at: it comes within milliseconds.
-const WATCH_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const WATCH_LIMIT: Duration = Duration::from_secs(30);
 
 /// Follows `stream` until the `nth` event of `event_type` of whatever order is newest.
-async fn seen(connection: &Connection, stream: &str, event_type: &str, nth: usize, after: u64) {
+pub(crate) async fn seen(
+    connection: &Connection,
+    stream: &str,
+    event_type: &str,
+    nth: usize,
+    after: u64,
+) {
     let mut subscription = connection.ordered(stream, after);
     let mut count = 0;
     while count < nth {

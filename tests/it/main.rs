@@ -26,6 +26,7 @@ mod parking;
 mod permissions;
 mod projections;
 mod reconcile;
+mod returns;
 mod server;
 mod servers;
 mod stale;

@@ -269,7 +269,7 @@ async fn of_many_writes_to_one_version_one_is_done() {
 }
 
 #[tokio::test]
-async fn stock_is_received_and_corrected() {
+async fn stock_is_received_corrected_and_watched() {
     let app = App::new();
     let operator = app.operator();
     let act = |path: &'static str, body: serde_json::Value| {
@@ -290,6 +290,14 @@ async fn stock_is_received_and_corrected() {
         adjusted.must(200).header("consistency-token"),
         "INVENTORY:3"
     );
+    for _ in 0..2 {
+        let watched = act("/v1/inventory/tea/threshold", json!({"threshold": 5})).await;
+        assert_eq!(
+            watched.must(200).header("consistency-token"),
+            "INVENTORY:4",
+            "the second time it is already true"
+        );
+    }
 }
 
 #[tokio::test]
@@ -331,6 +339,13 @@ async fn what_is_wrong_with_stock_is_pointed_at_and_nothing_is_appended() {
             422,
             "invalid_request",
             "/quantity",
+        ),
+        (
+            "/tea/threshold",
+            json!({"threshold": -1}),
+            422,
+            "invalid_request",
+            "/threshold",
         ),
         (
             "/milk/receive",

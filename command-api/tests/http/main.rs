@@ -12,5 +12,6 @@ mod catalog;
 mod documents;
 mod orders;
 mod placing;
+mod returns;
 mod users;
 mod webhooks;

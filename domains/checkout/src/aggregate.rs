@@ -2,7 +2,7 @@
 
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use kernel::{Decider, OrderId};
+use kernel::{Decider, OrderId, RefundId, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::state::Flow;
@@ -49,6 +49,16 @@ impl Checkout {
     /// Which order it is about, once started.
     pub fn order_id(&self) -> Option<OrderId> {
         self.flow().map(|flow| flow.order_id)
+    }
+
+    /// Whose order it is, once started.
+    pub fn user_id(&self) -> Option<UserId> {
+        self.flow().map(|flow| flow.user_id)
+    }
+
+    /// Is the refund its own: does it undo the capture? The others are somebody else's to record.
+    pub fn asked_for(&self, refund_id: RefundId) -> bool {
+        self.flow().is_some_and(|flow| flow.asked_for(refund_id))
     }
 
     /// The definition that it follows, once started.

@@ -55,13 +55,13 @@ impl fmt::Display for Ask {
     }
 }
 
-/// An ask as the bus takes it.
+/// An ask of a saga as the bus takes it; the checkout's unless said otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Due {
+pub struct Due<A = Ask> {
     /// The command's id: the same for the same ask, whenever it is sent.
     pub ask_id: Uuid,
-    /// What is asked; goes into [`crate::CheckoutFact::AskRefused`] if the answer is no.
-    pub label: Ask,
+    /// What is asked; goes into the saga's fact if the answer is no.
+    pub label: A,
     /// Which context.
     pub context: &'static str,
     /// Which secondary kind of its aggregates.

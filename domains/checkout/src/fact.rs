@@ -184,7 +184,12 @@ pub fn from_order(
         OrderEvent::OrderCanceled { reason } => Some(CheckoutFact::OrderCanceled { reason }),
         OrderEvent::OrderShipped { tracking } => Some(CheckoutFact::OrderShipped { tracking }),
         // Not interested: the checkout is over, or it asked for this itself.
-        OrderEvent::OrderDelivered {} | OrderEvent::OrderRefunded { .. } => None,
+        OrderEvent::OrderDelivered {}
+        | OrderEvent::ReturnRequested { .. }
+        | OrderEvent::ReturnApproved { .. }
+        | OrderEvent::ReturnRefused { .. }
+        | OrderEvent::ReturnReceived { .. }
+        | OrderEvent::OrderRefunded { .. } => None,
     }
 }
 
@@ -221,10 +226,12 @@ pub fn from_inventory(sku: &Sku, event: &InventoryEvent) -> Option<(OrderId, Che
             let attempt = r.attempt;
             Some((r.order_id, CheckoutFact::StockShipped { sku, attempt }))
         }
-        // Not interested: of no order.
+        // Not interested: of no order's hold.
         InventoryEvent::StockItemCreated {}
         | InventoryEvent::StockReceived { .. }
-        | InventoryEvent::StockAdjusted { .. } => None,
+        | InventoryEvent::StockAdjusted { .. }
+        | InventoryEvent::ReturnRestocked { .. }
+        | InventoryEvent::LowStockThresholdSet { .. } => None,
     }
 }
 

@@ -1,4 +1,6 @@
-//! The checkout saga: from an order placed to an order confirmed and shipped, or undone.
+//! The sagas of an order. The checkout: from an order placed to an order confirmed and shipped, or
+//! undone; after it, the return ([`returning`]) and the refund ([`refunding`]), each a saga of its
+//! own.
 //!
 //! ```text
 //!   OrderPlaced
@@ -40,10 +42,15 @@
 //!   evolve     what the events change
 //!   pending    Checkout::pending, deadline         what is to be asked, and when to be woken
 //!   ask        Ask, Due                            one thing asked
+//!   addressed  whom an ask goes to, and its command
 //!   id         ask_id, refund_id                   what follows from what
 //!   state      Stage, Status                       what is known of stock and money outside
+//!   saga       Saga                                what a runner must know of a saga
+//!   returning  Returning                           goods that came back: restock, refund
+//!   refunding  Refunding                           money that went back: order and customer are told
 //! ```
 
+mod addressed;
 mod aggregate;
 mod answer;
 mod ask;
@@ -54,7 +61,10 @@ mod id;
 mod money;
 mod order;
 mod pending;
+pub mod refunding;
 mod refusal;
+pub mod returning;
+mod saga;
 mod state;
 mod steps;
 mod stock;
@@ -65,7 +75,10 @@ pub use ask::{Ask, Due};
 pub use event::{Cause, CheckoutEvent, Item, Outcome};
 pub use evolve::{PAYMENT_TIMED_OUT, PAYMENT_VOIDED, RESERVATION_EXPIRED, RESERVATION_TIMED_OUT};
 pub use fact::{CheckoutFact, HOLD, PATIENCE, from_inventory, from_order, from_payment};
-pub use id::{ask_id, refund_id, refund_id_of};
-pub use refusal::CheckoutRefusal;
+pub use id::{ask_id, refund_id, refund_id_of, refund_id_of_return};
+pub use refunding::{Refunding, RefundingEvent, RefundingFact};
+pub use refusal::{CheckoutRefusal, NoRefusal};
+pub use returning::{Returning, ReturningEvent, ReturningFact};
+pub use saga::Saga;
 pub use state::{Stage, Status};
 pub use steps::{Each, Row, STEPS, Step, row};

@@ -123,6 +123,12 @@ impl Flow {
             .then(|| self.failed(Step::CapturePayment, code, at))
     }
 
+    /// Is it one of the refunds that undo the capture?
+    pub(crate) fn asked_for(&self, refund_id: RefundId) -> bool {
+        let mut attempts = 1..=self.money_tries.attempt;
+        attempts.any(|attempt| refund_id == refund_id_of(self.order_id, attempt))
+    }
+
     /// The refund that is or was asked for last.
     pub(crate) fn refund_id(&self) -> RefundId {
         refund_id_of(self.order_id, self.money_tries.attempt)

@@ -3,11 +3,11 @@
 use ::order::OrderCommand;
 use chrono::{DateTime, TimeDelta, Utc};
 use inventory::InventoryCommand;
-use kernel::{AggregateId, Reason, ReservationId, Sku};
-use notification::{Channel, Details, NotificationCommand, Template, notification_id};
+use kernel::{Reason, ReservationId};
+use notification::{Details, Template};
 use payment::{PaymentCommand, payment_id};
-use serde::Serialize;
 
+use crate::addressed::Addressed;
 use crate::state::{Fate, Flow, Funds, Hold, Notice, RESERVATION_ATTEMPT};
 use crate::{Ask, Checkout, Due, Each, Stage, Step, ask_id, refund_id_of, row};
 
@@ -185,20 +185,13 @@ impl Flow {
             })),
             Ask::Notify { template } => Some(self.of_notification(*template)),
         }
-        .map(|Addressed(context, aggregate_id, command)| Due {
-            ask_id: ask_id(self.order_id, &ask),
-            label: ask,
-            context,
-            kind: None,
-            aggregate_id,
-            command,
-        })
+        .map(|addressed| addressed.due(ask_id(self.order_id, &ask), ask))
     }
 
     fn step_due(&self, step: &Step, at: DateTime<Utc>) -> Option<Addressed> {
         let reservation = self.reservation();
         Some(match step {
-            Step::ReserveStock { sku } => of_inventory(
+            Step::ReserveStock { sku } => Addressed::inventory(
                 sku,
                 &InventoryCommand::ReserveStock {
                     reservation,
@@ -207,12 +200,12 @@ impl Flow {
                     at,
                 },
             ),
-            Step::CommitStock { sku } => of_inventory(
+            Step::CommitStock { sku } => Addressed::inventory(
                 sku,
                 &InventoryCommand::CommitReservation { reservation, at },
             ),
             Step::ShipStock { sku } => {
-                of_inventory(sku, &InventoryCommand::ShipReservation { reservation, at })
+                Addressed::inventory(sku, &InventoryCommand::ShipReservation { reservation, at })
             }
             Step::AuthorizePayment => self.of_payment(&PaymentCommand::RequestPayment {
                 order_id: self.order_id,
@@ -230,7 +223,7 @@ impl Flow {
     fn undo_due(&self, step: &Step, attempt: u32, at: DateTime<Utc>) -> Option<Addressed> {
         let reason = self.reason()?;
         match step {
-            Step::ReserveStock { sku } | Step::CommitStock { sku } => Some(of_inventory(
+            Step::ReserveStock { sku } | Step::CommitStock { sku } => Some(Addressed::inventory(
                 sku,
                 &InventoryCommand::ReleaseReservation {
                     reservation: self.reservation(),
@@ -269,26 +262,18 @@ impl Flow {
     }
 
     fn of_order(&self, command: &OrderCommand) -> Addressed {
-        Addressed("order", self.order_id.into(), json(command))
+        Addressed::order(self.order_id, command)
     }
 
     fn of_payment(&self, command: &PaymentCommand) -> Addressed {
-        let id = payment_id(self.order_id);
-        Addressed("payment", id.into(), json(command))
+        Addressed::payment(self.order_id, command)
     }
 
     /// The order itself stands for the source event: one mail of a kind for each order, whatever
     /// is repeated.
     fn of_notification(&self, template: Template) -> Addressed {
-        let channel = Channel::Email;
-        let id = notification_id(self.order_id.0, template, channel, self.user_id);
-        let command = NotificationCommand::RequestNotification {
-            user_id: self.user_id,
-            template,
-            channel,
-            details: self.details(template),
-        };
-        Addressed("notification", id.into(), json(&command))
+        let details = self.details(template);
+        Addressed::mail(self.order_id.0, self.user_id, template, details)
     }
 
     fn details(&self, template: Template) -> Details {
@@ -314,17 +299,4 @@ impl Flow {
         }
         details
     }
-}
-
-/// Whom, which one, what.
-struct Addressed(&'static str, AggregateId, serde_json::Value);
-
-fn of_inventory(sku: &Sku, command: &InventoryCommand) -> Addressed {
-    Addressed("inventory", sku.into(), json(command))
-}
-
-/// A command always serializes: string keys, no maps of structs. Should one ever not, its context
-/// answers that it can't read `null`, which is seen.
-fn json(command: &impl Serialize) -> serde_json::Value {
-    serde_json::to_value(command).unwrap_or(serde_json::Value::Null)
 }

@@ -1,4 +1,4 @@
-//! When a checkout does not take a fact in.
+//! When a saga does not take a fact in.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -12,3 +12,8 @@ pub enum CheckoutRefusal {
     #[error("the checkout has not started: the order's placement comes first")]
     CheckoutNotStarted {},
 }
+
+/// A saga that ignores whatever it can't use refuses nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum NoRefusal {}

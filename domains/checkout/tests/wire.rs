@@ -10,9 +10,17 @@ mod kit;
 
 use std::path::Path;
 
-use checkout::{Cause, Checkout, CheckoutEvent, CheckoutFact, Outcome, Step};
-use kernel::golden;
+use checkout::returning::ReturnStep;
+use checkout::{
+    Cause, Checkout, CheckoutEvent, CheckoutFact, Outcome, Refunding, RefundingEvent, Returning,
+    ReturningEvent, Step,
+};
+use kernel::{RefundId, ReturnId, golden};
 use strum::VariantNames;
+use uuid::{Uuid, uuid};
+
+/// The return, and the refund that pays it back.
+const BACK: Uuid = uuid!("0198c1d2-9c6d-8e53-9b7f-4d8eafb0213c");
 
 fn examples() -> Vec<CheckoutEvent> {
     vec![
@@ -79,10 +87,57 @@ fn examples() -> Vec<CheckoutEvent> {
     ]
 }
 
+fn returning_examples() -> Vec<ReturningEvent> {
+    let sku = kit::sku("MUG");
+    vec![
+        ReturningEvent::ReturningStarted {
+            return_id: ReturnId(BACK),
+            order_id: kit::order_id(),
+            items: vec![kit::item("MUG", 2)],
+            amount: kit::total(),
+            started_at: kit::at(0),
+            restock_until: kit::at(0) + checkout::returning::RESTOCK_PATIENCE,
+        },
+        ReturningEvent::ReturningStepSucceeded {
+            step: ReturnStep::RestockReturn { sku },
+        },
+        ReturningEvent::ReturningSuspended {
+            step: ReturnStep::RefundPayment,
+            why: "the refund failed: charge_disputed".to_owned(),
+        },
+        ReturningEvent::ReturningEnded {
+            step: ReturnStep::RefundPayment,
+        },
+    ]
+}
+
+fn refunding_examples() -> Vec<RefundingEvent> {
+    vec![
+        RefundingEvent::RefundingStarted {
+            refund_id: RefundId(BACK),
+            order_id: kit::order_id(),
+            user_id: kit::user_id(),
+            amount: kit::total(),
+            started_at: kit::at(0),
+        },
+        RefundingEvent::RefundingSuspended {
+            why: "the refund failed: charge_disputed".to_owned(),
+        },
+        RefundingEvent::RefundingEnded {},
+    ]
+}
+
 #[test]
 fn every_event_version_has_its_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("wire");
-    let files = golden::check::<Checkout>(&folder, CheckoutEvent::VARIANTS, &examples()).unwrap();
+    let mut files =
+        golden::check::<Checkout>(&folder, CheckoutEvent::VARIANTS, &examples()).unwrap();
+    let returns = returning_examples();
+    let returns = golden::check::<Returning>(&folder, ReturningEvent::VARIANTS, &returns);
+    files.extend(returns.unwrap());
+    let refunds = refunding_examples();
+    let refunds = golden::check::<Refunding>(&folder, RefundingEvent::VARIANTS, &refunds);
+    files.extend(refunds.unwrap());
     golden::no_other_files(&folder, &files).unwrap();
 }
 

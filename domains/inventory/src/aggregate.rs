@@ -5,7 +5,9 @@ use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, Reason, ReservationId};
 use serde::{Deserialize, Serialize};
 
-use crate::{End, Hold, Holds, InventoryCommand, InventoryEvent, InventoryRefusal, Stock};
+use crate::{
+    End, Hold, Holds, InventoryCommand, InventoryEvent, InventoryRefusal, Restocks, Stock,
+};
 
 /// Most units of one SKU: far above any warehouse, far below what a sum could overflow.
 pub const ON_HAND_MAX: u64 = 1_000_000_000_000;
@@ -28,6 +30,10 @@ pub struct Kept {
     pub stock: Stock,
     /// For whom units are set aside.
     pub holds: Holds,
+    /// Which returns were restocked lately.
+    pub restocks: Restocks,
+    /// Fewer available units are low stock; 0 = stock is never low.
+    pub threshold: u32,
 }
 
 pub(crate) type Decision = Result<Vec<InventoryEvent>, InventoryRefusal>;
@@ -98,6 +104,16 @@ impl Kept {
             },
         }])
     }
+
+    fn set_threshold(&self, threshold: u32) -> Vec<InventoryEvent> {
+        if threshold == self.threshold {
+            return vec![];
+        }
+        vec![InventoryEvent::LowStockThresholdSet {
+            threshold,
+            stock: self.stock,
+        }]
+    }
 }
 
 pub(crate) fn must_be_positive(quantity: u32) -> Result<(), InventoryRefusal> {
@@ -107,7 +123,7 @@ pub(crate) fn must_be_positive(quantity: u32) -> Result<(), InventoryRefusal> {
     Ok(())
 }
 
-fn must_be_countable(on_hand: u64) -> Result<(), InventoryRefusal> {
+pub(crate) fn must_be_countable(on_hand: u64) -> Result<(), InventoryRefusal> {
     if on_hand > ON_HAND_MAX {
         return Err(InventoryRefusal::StockTooLarge { max: ON_HAND_MAX });
     }
@@ -152,6 +168,17 @@ impl Decider for StockItem {
             InventoryCommand::ShipReservation { reservation, at } => {
                 self.must_be_kept()?.ship(*reservation, *at)
             }
+            InventoryCommand::RestockReturn {
+                return_id,
+                quantity,
+                expires_at,
+                at,
+            } => self
+                .must_be_kept()?
+                .restock(*return_id, *quantity, *expires_at, *at),
+            InventoryCommand::SetLowStockThreshold { threshold } => {
+                Ok(self.must_be_kept()?.set_threshold(*threshold))
+            }
         }
     }
 
@@ -166,7 +193,7 @@ impl Decider for StockItem {
 }
 
 impl Kept {
-    /// Every event says the counts after it; what is left is which holds there are.
+    /// Every event says the counts after it; what is left is what is remembered beside them.
     fn evolve(&mut self, event: &InventoryEvent) {
         self.stock = event.stock();
         match event {
@@ -212,6 +239,14 @@ impl Kept {
                 self.holds.finish(reservation, End::Shipped, *at);
                 self.holds.sweep(reservation, *at);
             }
+            InventoryEvent::ReturnRestocked {
+                return_id,
+                quantity,
+                expires_at,
+                at,
+                stock: _,
+            } => self.restocks.note(*return_id, *quantity, *expires_at, *at),
+            InventoryEvent::LowStockThresholdSet { threshold, .. } => self.threshold = *threshold,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What can be asked of the inventory context.
 
 use chrono::{DateTime, Utc};
-use kernel::{Reason, ReservationId};
+use kernel::{Reason, ReservationId, ReturnId};
 use serde::{Deserialize, Serialize};
 
 /// Asked of the stock of one SKU.
@@ -65,5 +65,21 @@ pub enum InventoryCommand {
         reservation: ReservationId,
         /// The time of asking.
         at: DateTime<Utc>,
+    },
+    /// The return's saga puts goods that came back on the shelf.
+    RestockReturn {
+        /// Of which return.
+        return_id: ReturnId,
+        /// How many, from 1.
+        quantity: u32,
+        /// Until when it may be asked for.
+        expires_at: DateTime<Utc>,
+        /// The time of asking.
+        at: DateTime<Utc>,
+    },
+    /// An operator says when stock of it is low.
+    SetLowStockThreshold {
+        /// Fewer available units are low stock; 0 = never.
+        threshold: u32,
     },
 }

@@ -1,7 +1,7 @@
 //! What has happened in the inventory context, as it stands on the wire.
 
 use chrono::{DateTime, Utc};
-use kernel::{Fact, Reason, ReservationId};
+use kernel::{Fact, Reason, ReservationId, ReturnId};
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
@@ -106,6 +106,26 @@ pub enum InventoryEvent {
         /// The counts now.
         stock: Stock,
     },
+    /// Goods that came back are on the shelf again.
+    ReturnRestocked {
+        /// Of which return.
+        return_id: ReturnId,
+        /// How many.
+        quantity: u32,
+        /// Until when it could be asked for.
+        expires_at: DateTime<Utc>,
+        /// The time of asking; what is to be forgotten by then is forgotten.
+        at: DateTime<Utc>,
+        /// The counts now.
+        stock: Stock,
+    },
+    /// Fewer available units than this are low stock.
+    LowStockThresholdSet {
+        /// In units; 0 = stock is never low.
+        threshold: u32,
+        /// The counts now.
+        stock: Stock,
+    },
 }
 
 impl InventoryEvent {
@@ -119,7 +139,9 @@ impl InventoryEvent {
             | Self::ReservationCommitted { stock, .. }
             | Self::ReservationReleased { stock, .. }
             | Self::ReservationExpired { stock, .. }
-            | Self::StockShipped { stock, .. } => *stock,
+            | Self::StockShipped { stock, .. }
+            | Self::ReturnRestocked { stock, .. }
+            | Self::LowStockThresholdSet { stock, .. } => *stock,
         }
     }
 }

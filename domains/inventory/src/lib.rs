@@ -1,7 +1,7 @@
 //! The inventory context: how many units of a SKU there are, and for whom they are set aside.
 //!
 //! ```text
-//!   stock item   Unknown ──CreateStockItem──► Kept { stock, holds }
+//!   stock item   Unknown ──CreateStockItem──► Kept { stock, holds, restocks, threshold }
 //!
 //!   a hold       (none) ──Reserve──► Reserved ──Commit──► Committed ──Ship──► Finished(Shipped)
 //!                  │                   │  └──Expire──► Finished(Expired)
@@ -9,6 +9,7 @@
 //!                  └──Release──► Tombstone
 //!
 //!   available = on_hand − reserved − committed, never below zero
+//!   on_hand   = received + adjusted + restocked − shipped
 //! ```
 //!
 //! One aggregate per SKU: its stream position serializes all who want the last unit. A hold lapses
@@ -23,6 +24,7 @@
 //!   aggregate  StockItem: decide, evolve     read this first
 //!   reservation                              the life of a hold: what each command does to it
 //!   holds      Holds                         the holds of one SKU, and when they are forgotten
+//!   restock    Restocks                      goods that came back, once for each return
 //! ```
 
 mod aggregate;
@@ -31,6 +33,7 @@ mod event;
 mod holds;
 mod refusal;
 mod reservation;
+mod restock;
 
 pub use aggregate::{Kept, ON_HAND_MAX, StockItem};
 pub use command::InventoryCommand;
@@ -38,3 +41,4 @@ pub use event::{InventoryEvent, Stock};
 pub use holds::{End, FINISHED_KEPT_SECONDS, Hold, Holds, Stage};
 pub use refusal::InventoryRefusal;
 pub use reservation::LAPSED_TAKEN_MAX;
+pub use restock::{Restock, Restocks};

@@ -53,6 +53,15 @@ pub enum InventoryRefusal {
     /// Only firm holds are shipped.
     #[error("the reservation is not committed")]
     ReservationNotCommitted,
+    /// The return was restocked with another quantity.
+    #[error("{restocked} units of this return were restocked")]
+    RestockDiffers {
+        /// The quantity then.
+        restocked: u32,
+    },
+    /// Its time is over: whether it was done before may be forgotten.
+    #[error("the time to restock the return is over")]
+    RestockExpired,
     /// Fewer units are available than were asked for.
     #[error("out of stock: {requested} requested, {available} available")]
     OutOfStock {

@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use inventory::{InventoryCommand, InventoryEvent, Stage, Stock, StockItem};
-use kernel::{Decider, OrderId, ReservationId};
+use kernel::{Decider, OrderId, ReservationId, ReturnId};
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -44,6 +44,10 @@ fn commands() -> impl Strategy<Value = InventoryCommand> {
             .prop_map(|(reservation, at)| InventoryCommand::ExpireReservation { reservation, at }),
         3 => (reservations(), times())
             .prop_map(|(reservation, at)| InventoryCommand::ShipReservation { reservation, at }),
+        2 => (0_u128..12, 0_u32..12, times(), times()).prop_map(|(id, quantity, expires_at, at)| {
+            InventoryCommand::RestockReturn { return_id: ReturnId(Uuid::from_u128(id)), quantity, expires_at, at }
+        }),
+        1 => (0_u32..30).prop_map(|threshold| InventoryCommand::SetLowStockThreshold { threshold }),
     ]
 }
 
@@ -64,6 +68,22 @@ fn holds_true(item: &StockItem, stock: Stock) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Received + adjusted + restocked − shipped: what an event alone says about the units in the house.
+fn moved(event: &InventoryEvent) -> i64 {
+    match event {
+        InventoryEvent::StockReceived { quantity, .. }
+        | InventoryEvent::ReturnRestocked { quantity, .. } => i64::from(*quantity),
+        InventoryEvent::StockAdjusted { delta, .. } => *delta,
+        InventoryEvent::StockShipped { quantity, .. } => -i64::from(*quantity),
+        InventoryEvent::StockItemCreated {}
+        | InventoryEvent::StockReserved { .. }
+        | InventoryEvent::ReservationCommitted { .. }
+        | InventoryEvent::ReservationReleased { .. }
+        | InventoryEvent::ReservationExpired { .. }
+        | InventoryEvent::LowStockThresholdSet { .. } => 0,
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -73,13 +93,16 @@ proptest! {
     ) {
         let mut item = StockItem::default();
         item.evolve(&InventoryEvent::StockItemCreated {});
+        let mut on_hand = 0;
         for command in commands {
             // A refusal is an answer as good as any here; that there is one is what is shown.
             let Ok(events) = item.decide(&command) else { continue };
             let Some(last) = events.last().map(InventoryEvent::stock) else { continue };
             for event in &events {
                 item.evolve(event);
+                on_hand += moved(event);
             }
+            prop_assert_eq!(i64::try_from(last.on_hand).unwrap(), on_hand);
             holds_true(&item, last)?;
             prop_assert!(!matches!(item.decide(&command), Ok(again) if repeats(&command, &again)));
         }
@@ -99,7 +122,7 @@ proptest! {
     }
 }
 
-/// A command about a reservation, asked again at once, must not do it again.
+/// A command about a reservation, a return or the threshold, asked again at once, must not do it again.
 fn repeats(command: &InventoryCommand, again: &[InventoryEvent]) -> bool {
     match command {
         InventoryCommand::CreateStockItem {}
@@ -109,6 +132,8 @@ fn repeats(command: &InventoryCommand, again: &[InventoryEvent]) -> bool {
         | InventoryCommand::CommitReservation { .. }
         | InventoryCommand::ReleaseReservation { .. }
         | InventoryCommand::ExpireReservation { .. }
-        | InventoryCommand::ShipReservation { .. } => !again.is_empty(),
+        | InventoryCommand::ShipReservation { .. }
+        | InventoryCommand::RestockReturn { .. }
+        | InventoryCommand::SetLowStockThreshold { .. } => !again.is_empty(),
     }
 }

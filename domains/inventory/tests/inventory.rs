@@ -7,7 +7,7 @@ mod words;
 use inventory::{InventoryCommand, InventoryEvent, InventoryRefusal, ON_HAND_MAX, StockItem};
 use words::{
     adjust, after, commit, expire, follows, id, is_refused, receive, release, released, reserve,
-    reserved, ship, stock, ten_and, why,
+    reserved, restock, ship, stock, ten_and, threshold, why,
 };
 
 #[test]
@@ -34,6 +34,8 @@ fn of_an_unknown_sku_there_is_no_stock() {
         commit(1, 0),
         expire(1, 0),
         ship(1, 0),
+        restock(1, 1, 0),
+        threshold(1),
     ] {
         is_refused(vec![], command, InventoryRefusal::StockItemUnknown);
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use inventory::{InventoryEvent, Stock, StockItem};
-use kernel::{OrderId, ReservationId, golden};
+use kernel::{OrderId, ReservationId, ReturnId, golden};
 use strum::VariantNames;
 use uuid::uuid;
 
@@ -71,6 +71,17 @@ fn examples() -> Vec<InventoryEvent> {
             quantity: 2,
             at: at("2026-03-02T08:00:00Z"),
             stock: stock(7, 0, 0),
+        },
+        InventoryEvent::ReturnRestocked {
+            return_id: ReturnId(uuid!("0198c1d2-9c6d-8e53-9b7f-4d8eafb0213c")),
+            quantity: 1,
+            expires_at: at("2026-03-17T08:00:00Z"),
+            at: at("2026-03-10T09:00:00Z"),
+            stock: stock(8, 0, 0),
+        },
+        InventoryEvent::LowStockThresholdSet {
+            threshold: 5,
+            stock: stock(8, 0, 0),
         },
     ]
 }

@@ -160,6 +160,8 @@ uuid_id! {
     PaymentId;
     /// A refund of a payment.
     RefundId;
+    /// Goods of an order that are to come back.
+    ReturnId;
     /// A message to a person.
     NotificationId;
 }

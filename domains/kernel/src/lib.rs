@@ -27,7 +27,7 @@ pub mod wire;
 pub use decider::{Decider, Fact, Refusal, bridge};
 pub use id::{
     AddressId, AggregateId, EmailClaimId, IdError, NotificationId, OrderId, PaymentId, RefundId,
-    ReservationId, Sku, UserId,
+    ReservationId, ReturnId, Sku, UserId,
 };
 pub use money::{Currency, Money, MoneyError};
 pub use position::{ConsistencyToken, Position, PositionError};

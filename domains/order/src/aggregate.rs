@@ -6,9 +6,11 @@ use kernel::{
     Decider, Money, PaymentId, PaymentMethod, Reason, RefundId, Sealed, Tracking, UserId,
 };
 use serde::{Deserialize, Serialize};
-use strum::{Display, EnumString};
 
-use crate::{Line, OrderCommand, OrderEvent, OrderRefusal, Purchase, placing, purchase::Refunds};
+use crate::{
+    Line, OrderCommand, OrderEvent, OrderRefusal, Purchase, Return, ReturnStage, Returns, placing,
+    purchase::Refunds,
+};
 
 /// An order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,41 +53,9 @@ pub enum Order {
     },
 }
 
-/// The stage by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum OrderStatus {
-    /// Payment and stock are being seen to.
-    Placed,
-    /// Paid, and the stock is committed.
-    Confirmed,
-    /// It can't be fulfilled.
-    Rejected,
-    /// It was called off.
-    Canceled,
-    /// It left the house.
-    Shipped,
-    /// It arrived.
-    Delivered,
-}
-
-type Decision = Result<Vec<OrderEvent>, OrderRefusal>;
+pub(crate) type Decision = Result<Vec<OrderEvent>, OrderRefusal>;
 
 impl Order {
-    /// The stage, once placed.
-    pub fn status(&self) -> Option<OrderStatus> {
-        match self {
-            Self::Unplaced => None,
-            Self::Placed(_) => Some(OrderStatus::Placed),
-            Self::Confirmed(_) => Some(OrderStatus::Confirmed),
-            Self::Rejected { .. } => Some(OrderStatus::Rejected),
-            Self::Canceled { .. } => Some(OrderStatus::Canceled),
-            Self::Shipped { .. } => Some(OrderStatus::Shipped),
-            Self::Delivered { .. } => Some(OrderStatus::Delivered),
-        }
-    }
-
     /// What was bought, once placed.
     pub fn purchase(&self) -> Option<&Purchase> {
         match self {
@@ -218,11 +188,10 @@ impl Order {
     fn record_refund(&self, refund_id: RefundId, amount: Money) -> Decision {
         let purchase = match self {
             Self::Unplaced => return Err(OrderRefusal::OrderUnknown),
-            Self::Placed(_) | Self::Confirmed(_) | Self::Shipped { .. } => {
-                return Err(OrderRefusal::OrderNotRefundable);
-            }
+            Self::Placed(_) | Self::Confirmed(_) => return Err(OrderRefusal::OrderNotRefundable),
             Self::Rejected { purchase, .. }
             | Self::Canceled { purchase, .. }
+            | Self::Shipped { purchase, .. }
             | Self::Delivered { purchase, .. } => purchase,
         };
         match purchase.refunds.get(&refund_id) {
@@ -276,6 +245,22 @@ impl Decider for Order {
             OrderCommand::CancelOrder { reason } => self.cancel(reason),
             OrderCommand::ShipOrder { tracking } => self.ship(tracking),
             OrderCommand::DeliverOrder {} => self.deliver(),
+            OrderCommand::RequestReturn {
+                return_id,
+                lines,
+                reason,
+            } => self
+                .must_be_delivered()?
+                .request_return(*return_id, lines, reason),
+            OrderCommand::ApproveReturn { return_id } => {
+                self.must_be_delivered()?.approve_return(*return_id)
+            }
+            OrderCommand::RefuseReturn { return_id, reason } => {
+                self.must_be_delivered()?.refuse_return(*return_id, reason)
+            }
+            OrderCommand::ReceiveReturn { return_id } => {
+                self.must_be_delivered()?.receive_return(*return_id)
+            }
             OrderCommand::RecordRefund { refund_id, amount } => {
                 self.record_refund(*refund_id, *amount)
             }
@@ -299,6 +284,7 @@ impl Decider for Order {
                     payment_method: payment_method.clone(),
                     payment_id: None,
                     refunds: Refunds::new(),
+                    returns: Returns::default(),
                 });
             }
             OrderEvent::OrderConfirmed { payment_id } => self.move_to(|purchase| {
@@ -320,6 +306,29 @@ impl Decider for Order {
                 self.move_to(|purchase| Self::Shipped { purchase, tracking });
             }
             OrderEvent::OrderDelivered {} => self.arrive(),
+            OrderEvent::ReturnRequested {
+                return_id,
+                lines,
+                reason,
+                amount,
+            } => {
+                let new = Return {
+                    lines: lines.clone(),
+                    reason: reason.clone(),
+                    amount: *amount,
+                    stage: ReturnStage::Requested,
+                };
+                self.change_returns(|returns| returns.open(*return_id, new));
+            }
+            OrderEvent::ReturnApproved { return_id } => {
+                self.change_returns(|returns| returns.move_to(return_id, ReturnStage::Approved));
+            }
+            OrderEvent::ReturnRefused { return_id, .. } => {
+                self.change_returns(|returns| returns.move_to(return_id, ReturnStage::Refused));
+            }
+            OrderEvent::ReturnReceived { return_id, .. } => {
+                self.change_returns(|returns| returns.move_to(return_id, ReturnStage::Received));
+            }
             OrderEvent::OrderRefunded { refund_id, amount } => {
                 if let Some(purchase) = self.purchase_mut() {
                     purchase.refunds.insert(*refund_id, *amount);
@@ -330,6 +339,12 @@ impl Decider for Order {
 }
 
 impl Order {
+    fn change_returns(&mut self, change: impl FnOnce(&mut Returns)) {
+        if let Some(purchase) = self.purchase_mut() {
+            change(&mut purchase.returns);
+        }
+    }
+
     fn arrive(&mut self) {
         match std::mem::take(self) {
             Self::Shipped { purchase, tracking } => *self = Self::Delivered { purchase, tracking },

@@ -1,8 +1,8 @@
 //! What can be asked of the order context.
 
-use kernel::{PaymentId, PaymentMethod, Reason, RefundId, Sealed, Tracking, UserId};
+use kernel::{PaymentId, PaymentMethod, Reason, RefundId, ReturnId, Sealed, Tracking, UserId};
 
-use crate::Line;
+use crate::{Line, ReturnLine};
 use serde::{Deserialize, Serialize};
 
 /// Asked of one order.
@@ -42,6 +42,32 @@ pub enum OrderCommand {
     },
     /// An operator: it arrived.
     DeliverOrder {},
+    /// The owner or an operator wants to send goods back, once they have arrived.
+    RequestReturn {
+        /// Derived from the request's key.
+        return_id: ReturnId,
+        /// Which, 1 to 100 lines of distinct SKUs.
+        lines: Vec<ReturnLine>,
+        /// Why.
+        reason: Reason,
+    },
+    /// An operator: send it.
+    ApproveReturn {
+        /// Which.
+        return_id: ReturnId,
+    },
+    /// An operator: it can't be taken back, or it never came.
+    RefuseReturn {
+        /// Which.
+        return_id: ReturnId,
+        /// Why.
+        reason: Reason,
+    },
+    /// An operator: the goods are here.
+    ReceiveReturn {
+        /// Which.
+        return_id: ReturnId,
+    },
     /// The saga: money went back.
     RecordRefund {
         /// The refund of the payment.

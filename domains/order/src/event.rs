@@ -1,7 +1,8 @@
 //! What has happened in the order context, as it stands on the wire.
 
 use kernel::{
-    Fact, Money, PaymentId, PaymentMethod, Reason, RefundId, Sealed, Sku, Title, Tracking, UserId,
+    Fact, Money, PaymentId, PaymentMethod, Reason, RefundId, ReturnId, Sealed, Sku, Title,
+    Tracking, UserId,
 };
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
@@ -17,6 +18,15 @@ pub struct Line {
     pub quantity: u32,
     /// What one unit cost.
     pub unit_price: Money,
+}
+
+/// What is to come back of one line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReturnLine {
+    /// Which product.
+    pub sku: Sku,
+    /// How many, 1 to 10,000.
+    pub quantity: u32,
 }
 
 /// Facts about one order.
@@ -59,6 +69,38 @@ pub enum OrderEvent {
     },
     /// It arrived.
     OrderDelivered {},
+    /// Somebody wants to send goods back.
+    ReturnRequested {
+        /// Which return.
+        return_id: ReturnId,
+        /// What.
+        lines: Vec<ReturnLine>,
+        /// Why.
+        reason: Reason,
+        /// What these lines cost.
+        amount: Money,
+    },
+    /// The goods may be sent.
+    ReturnApproved {
+        /// Which return.
+        return_id: ReturnId,
+    },
+    /// The goods are not taken back, or never came.
+    ReturnRefused {
+        /// Which return.
+        return_id: ReturnId,
+        /// Why.
+        reason: Reason,
+    },
+    /// The goods are here.
+    ReturnReceived {
+        /// Which return.
+        return_id: ReturnId,
+        /// What.
+        lines: Vec<ReturnLine>,
+        /// What is to go back for them.
+        amount: Money,
+    },
     /// Money went back.
     OrderRefunded {
         /// The refund of the payment.

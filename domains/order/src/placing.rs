@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kernel::Money;
+use kernel::{Money, Sku};
 
 use crate::{Line, OrderRefusal};
 
@@ -14,25 +14,37 @@ pub const QUANTITY_MAX: u32 = 10_000;
 
 /// The sum over all lines, if they are fit to be ordered.
 pub(crate) fn total(lines: &[Line]) -> Result<Money, OrderRefusal> {
+    let counted: Vec<_> = lines
+        .iter()
+        .map(|line| (&line.sku, line.quantity))
+        .collect();
+    counted_lines(&counted)?;
     let Some(first) = lines.first() else {
         return Err(OrderRefusal::NoLines);
     };
-    if lines.len() > LINES_MAX as usize {
-        return Err(OrderRefusal::TooManyLines { max: LINES_MAX });
-    }
-    quantities_in_range(lines)?;
-    distinct_skus(lines)?;
     one_currency(first, lines)?;
     positive_prices(lines)?;
     sum(first, lines)
 }
 
-fn numbered(lines: &[Line]) -> impl Iterator<Item = (u32, &Line)> {
+/// What lines must be, ordered or returned: 1 to 100 of distinct SKUs, each of some units.
+pub(crate) fn counted_lines(lines: &[(&Sku, u32)]) -> Result<(), OrderRefusal> {
+    if lines.is_empty() {
+        return Err(OrderRefusal::NoLines);
+    }
+    if lines.len() > LINES_MAX as usize {
+        return Err(OrderRefusal::TooManyLines { max: LINES_MAX });
+    }
+    quantities_in_range(lines)?;
+    distinct_skus(lines)
+}
+
+fn numbered<T>(lines: &[T]) -> impl Iterator<Item = (u32, &T)> {
     (0..).zip(lines)
 }
 
-fn quantities_in_range(lines: &[Line]) -> Result<(), OrderRefusal> {
-    for (line, Line { quantity, .. }) in numbered(lines) {
+fn quantities_in_range(lines: &[(&Sku, u32)]) -> Result<(), OrderRefusal> {
+    for (line, (_, quantity)) in numbered(lines) {
         if !(1..=QUANTITY_MAX).contains(quantity) {
             return Err(OrderRefusal::QuantityOutOfRange {
                 line,
@@ -43,13 +55,13 @@ fn quantities_in_range(lines: &[Line]) -> Result<(), OrderRefusal> {
     Ok(())
 }
 
-fn distinct_skus(lines: &[Line]) -> Result<(), OrderRefusal> {
+fn distinct_skus(lines: &[(&Sku, u32)]) -> Result<(), OrderRefusal> {
     let mut seen = BTreeSet::new();
-    for (line, Line { sku, .. }) in numbered(lines) {
+    for (line, (sku, _)) in numbered(lines) {
         if !seen.insert(sku) {
             return Err(OrderRefusal::DuplicateSku {
                 line,
-                sku: sku.clone(),
+                sku: (*sku).clone(),
             });
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use kernel::{Money, PaymentId, PaymentMethod, RefundId, Sealed, UserId};
 use serde::{Deserialize, Serialize};
 
-use crate::{Line, OrderRefusal};
+use crate::{Line, OrderRefusal, PaymentStatus, Returns};
 
 /// What went back, by refund.
 pub(crate) type Refunds = BTreeMap<RefundId, Money>;
@@ -27,6 +27,8 @@ pub struct Purchase {
     pub payment_id: Option<PaymentId>,
     /// What went back.
     pub refunds: BTreeMap<RefundId, Money>,
+    /// What comes back.
+    pub returns: Returns,
 }
 
 impl Purchase {
@@ -35,6 +37,15 @@ impl Purchase {
         let amounts = self.refunds.values().map(|refund| refund.amount);
         let amount = amounts.fold(0, i64::saturating_add);
         Money::new(amount, self.total.currency)
+    }
+
+    /// Where the money of an order is that was paid.
+    pub(crate) fn paid(&self) -> PaymentStatus {
+        match self.refunded().amount {
+            0 => PaymentStatus::Captured,
+            back if back < self.total.amount => PaymentStatus::PartiallyRefunded,
+            _ => PaymentStatus::Refunded,
+        }
     }
 
     pub(crate) fn must_allow(&self, refund: Money) -> Result<(), OrderRefusal> {

@@ -12,11 +12,11 @@ pub enum OrderRefusal {
     /// The id is taken by an earlier order.
     #[error("the order was already placed")]
     OrderAlreadyExists,
-    /// Nothing is bought.
-    #[error("an order needs at least one line")]
+    /// Nothing is bought, or returned.
+    #[error("at least one line is needed")]
     NoLines,
-    /// More lines than one order may have.
-    #[error("an order has at most {max} lines")]
+    /// More lines than one order, or return, may have.
+    #[error("there may be at most {max} lines")]
     TooManyLines {
         /// The bound.
         max: u32,
@@ -79,8 +79,50 @@ pub enum OrderRefusal {
     /// It hasn't left the house.
     #[error("the order is not shipped")]
     OrderNotShipped,
-    /// Money goes back only for what was called off, rejected or delivered.
-    #[error("the order is neither canceled nor rejected nor delivered")]
+    /// It hasn't arrived.
+    #[error("the order is not delivered")]
+    OrderNotDelivered,
+    /// The order has no such line.
+    #[error("{sku} was not ordered")]
+    SkuNotOrdered {
+        /// Which line of the return.
+        line: u32,
+        /// Which product.
+        sku: Sku,
+    },
+    /// All returns of a line together are at most what was ordered.
+    #[error("at most {returnable} of {sku} can still be returned")]
+    ReturnExceedsOrdered {
+        /// Which line of the return.
+        line: u32,
+        /// Which product.
+        sku: Sku,
+        /// What is left.
+        returnable: u32,
+    },
+    /// More returns than one order may have.
+    #[error("an order has at most {max} returns")]
+    TooManyReturns {
+        /// The bound.
+        max: u32,
+    },
+    /// The id stands for a return of other lines, or for another reason.
+    #[error("the return was requested with other content")]
+    ReturnDiffers,
+    /// Nothing of the order is returned under this id.
+    #[error("there is no such return")]
+    ReturnUnknown,
+    /// It is not taken back.
+    #[error("the return was refused")]
+    ReturnRefused,
+    /// Nobody has said that the goods may be sent.
+    #[error("the return is not approved")]
+    ReturnNotApproved,
+    /// The goods are here, and their money goes back.
+    #[error("the return was already received")]
+    ReturnAlreadyReceived,
+    /// Money goes back only for what was called off or rejected, or has left the house.
+    #[error("the order is neither canceled nor rejected nor shipped")]
     OrderNotRefundable,
     /// The refund was recorded with another amount.
     #[error("the refund was recorded with another amount")]

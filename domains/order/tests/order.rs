@@ -5,12 +5,13 @@
 mod words;
 
 use kernel::{Money, PaymentId, RefundId};
-use order::{Order, OrderCommand, OrderRefusal, OrderStatus};
+use order::{Order, OrderCommand, OrderRefusal, OrderStatus, PaymentStatus};
 use uuid::Uuid;
 use words::{
-    PAID, after, at_canceled, at_confirmed, at_delivered, at_rejected, at_shipped, cancel,
-    canceled, confirm, confirmed, deliver, delivered, eur, follows, is_refused, number, placed,
-    record_refund, refunded, reject, rejected, ship, shipped, why,
+    PAID, after, approve_return, at_canceled, at_confirmed, at_delivered, at_rejected, at_shipped,
+    back, cancel, canceled, confirm, confirmed, deliver, delivered, eur, follows, is_refused,
+    number, placed, receive_return, record_refund, refunded, refuse_return, reject, rejected,
+    request_return, ship, shipped, why,
 };
 
 #[test]
@@ -22,6 +23,10 @@ fn nothing_else_can_be_asked_of_an_unknown_order() {
         ship(),
         deliver(),
         record_refund(eur(1)),
+        request_return(1, vec![back("desk", 1)]),
+        approve_return(1),
+        refuse_return(1),
+        receive_return(1),
     ] {
         is_refused(vec![], command, OrderRefusal::OrderUnknown);
     }
@@ -125,7 +130,7 @@ fn only_a_shipped_order_arrives() {
 
 #[test]
 fn money_that_went_back_is_recorded_once() {
-    for history in [at_canceled(), at_rejected(), at_delivered()] {
+    for history in [at_canceled(), at_rejected(), at_shipped(), at_delivered()] {
         follows(
             history.clone(),
             record_refund(eur(2_500)),
@@ -157,7 +162,7 @@ fn no_more_goes_back_than_was_paid() {
 
 #[test]
 fn nothing_goes_back_for_an_order_that_goes_on() {
-    for history in [vec![placed()], at_confirmed(), at_shipped()] {
+    for history in [vec![placed()], at_confirmed()] {
         is_refused(
             history,
             record_refund(eur(1)),
@@ -181,6 +186,28 @@ fn the_status_follows_the_facts() {
     }
     assert_eq!(after(&[]).status(), None);
     assert_eq!(OrderStatus::Canceled.to_string(), "canceled");
+}
+
+#[test]
+fn where_the_money_is_follows_the_facts_too() {
+    let some_back = [at_delivered(), vec![refunded(eur(500))]].concat();
+    let all_back = [at_delivered(), vec![refunded(eur(2_500))]].concat();
+    let told = [
+        (vec![placed()], PaymentStatus::Pending),
+        (at_confirmed(), PaymentStatus::Captured),
+        (at_rejected(), PaymentStatus::Released),
+        (at_canceled(), PaymentStatus::Released),
+        (
+            [at_confirmed(), vec![canceled()]].concat(),
+            PaymentStatus::Captured,
+        ),
+        (some_back, PaymentStatus::PartiallyRefunded),
+        (all_back, PaymentStatus::Refunded),
+    ];
+    for (history, status) in told {
+        assert_eq!(after(&history).payment_status(), Some(status));
+    }
+    assert_eq!(after(&[]).payment_status(), None);
 }
 
 #[test]

@@ -4,8 +4,8 @@
 
 use std::path::Path;
 
-use kernel::{Money, OrderId, Sealed, UserId, golden};
-use order::{Line, Order, OrderEvent};
+use kernel::{Money, OrderId, ReturnId, Sealed, UserId, golden};
+use order::{Line, Order, OrderEvent, ReturnLine};
 use strum::VariantNames;
 use uuid::uuid;
 
@@ -25,6 +25,11 @@ fn line(sku: &str, title: &str, quantity: u32, unit_price: Money) -> Line {
 fn examples() -> Vec<OrderEvent> {
     let user_id = UserId(uuid!("0198c1d2-7a4b-7c31-9f5e-2b6c8d9e0f1a"));
     let order_id = OrderId(uuid!("0198c1d2-8b5c-7d42-8a6f-3c7d9eaf102b"));
+    let return_id = ReturnId(uuid!("0198c1d2-9c6d-8e53-9b7f-4d8eafb0213c"));
+    let lamp = vec![ReturnLine {
+        sku: "lamp".parse().unwrap(),
+        quantity: 1,
+    }];
     vec![
         OrderEvent::OrderPlaced {
             user_id,
@@ -49,6 +54,22 @@ fn examples() -> Vec<OrderEvent> {
             tracking: "1Z999".parse().unwrap(),
         },
         OrderEvent::OrderDelivered {},
+        OrderEvent::ReturnRequested {
+            return_id,
+            lines: lamp.clone(),
+            reason: "too bright".parse().unwrap(),
+            amount: eur(2_500),
+        },
+        OrderEvent::ReturnApproved { return_id },
+        OrderEvent::ReturnRefused {
+            return_id,
+            reason: "it was used".parse().unwrap(),
+        },
+        OrderEvent::ReturnReceived {
+            return_id,
+            lines: lamp,
+            amount: eur(2_500),
+        },
         OrderEvent::OrderRefunded {
             refund_id: kernel::RefundId(order_id.0),
             amount: eur(54_900),

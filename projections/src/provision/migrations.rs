@@ -14,7 +14,7 @@ macro_rules! file {
 }
 
 /// Applied in this order; one that was applied never changes again.
-const MIGRATIONS: [Entry; 7] = [
+const MIGRATIONS: [Entry; 8] = [
     (
         "user",
         1,
@@ -32,6 +32,12 @@ const MIGRATIONS: [Entry; 7] = [
         1,
         "stock level",
         file!("inventory/0001_stock_level.sql"),
+    ),
+    (
+        "inventory",
+        2,
+        "low stock",
+        file!("inventory/0002_low_stock.sql"),
     ),
     (
         "order",

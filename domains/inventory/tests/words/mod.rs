@@ -8,7 +8,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use inventory::{InventoryCommand, InventoryEvent, InventoryRefusal, Stock, StockItem};
-use kernel::{Decider, OrderId, Reason, ReservationId, TestFramework};
+use kernel::{Decider, OrderId, Reason, ReservationId, ReturnId, TestFramework};
 use uuid::Uuid;
 
 /// Minutes after a fixed noon.
@@ -80,6 +80,28 @@ pub(crate) fn ship(order: u128, now: i64) -> InventoryCommand {
     }
 }
 
+pub(crate) fn returned(number: u128) -> ReturnId {
+    ReturnId(Uuid::from_u128(number))
+}
+
+/// Until when a return in here may be restocked.
+pub(crate) fn too_late() -> DateTime<Utc> {
+    minute(60)
+}
+
+pub(crate) fn restock(number: u128, quantity: u32, now: i64) -> InventoryCommand {
+    InventoryCommand::RestockReturn {
+        return_id: returned(number),
+        quantity,
+        expires_at: too_late(),
+        at: minute(now),
+    }
+}
+
+pub(crate) fn threshold(threshold: u32) -> InventoryCommand {
+    InventoryCommand::SetLowStockThreshold { threshold }
+}
+
 pub(crate) fn adjust(delta: i64) -> InventoryCommand {
     InventoryCommand::AdjustStock {
         delta,
@@ -96,6 +118,16 @@ pub(crate) fn reserved(order: u128, quantity: u32, now: i64, stock: Stock) -> In
         reservation: id(order),
         quantity,
         expires_at: lapse(),
+        at: minute(now),
+        stock,
+    }
+}
+
+pub(crate) fn restocked(number: u128, quantity: u32, now: i64, stock: Stock) -> InventoryEvent {
+    InventoryEvent::ReturnRestocked {
+        return_id: returned(number),
+        quantity,
+        expires_at: too_late(),
         at: minute(now),
         stock,
     }

@@ -7,9 +7,9 @@
 )]
 
 use kernel::{
-    Decider, Money, PaymentId, Reason, RefundId, Sealed, TestFramework, Tracking, UserId,
+    Decider, Money, PaymentId, Reason, RefundId, ReturnId, Sealed, TestFramework, Tracking, UserId,
 };
-use order::{Line, Order, OrderCommand, OrderEvent, OrderRefusal};
+use order::{Line, Order, OrderCommand, OrderEvent, OrderRefusal, ReturnLine};
 use uuid::Uuid;
 
 pub(crate) const ANN: UserId = UserId(Uuid::from_u128(0xA));
@@ -89,6 +89,44 @@ pub(crate) fn record_refund(amount: Money) -> OrderCommand {
     }
 }
 
+pub(crate) fn back(sku: &str, quantity: u32) -> ReturnLine {
+    ReturnLine {
+        sku: sku.parse().unwrap(),
+        quantity,
+    }
+}
+
+pub(crate) fn return_id(number: u128) -> ReturnId {
+    ReturnId(Uuid::from_u128(number))
+}
+
+pub(crate) fn request_return(number: u128, lines: Vec<ReturnLine>) -> OrderCommand {
+    OrderCommand::RequestReturn {
+        return_id: return_id(number),
+        lines,
+        reason: "too big".parse().unwrap(),
+    }
+}
+
+pub(crate) fn approve_return(number: u128) -> OrderCommand {
+    OrderCommand::ApproveReturn {
+        return_id: return_id(number),
+    }
+}
+
+pub(crate) fn refuse_return(number: u128) -> OrderCommand {
+    OrderCommand::RefuseReturn {
+        return_id: return_id(number),
+        reason: "it was used".parse().unwrap(),
+    }
+}
+
+pub(crate) fn receive_return(number: u128) -> OrderCommand {
+    OrderCommand::ReceiveReturn {
+        return_id: return_id(number),
+    }
+}
+
 pub(crate) fn confirmed() -> OrderEvent {
     OrderEvent::OrderConfirmed { payment_id: PAID }
 }
@@ -114,6 +152,36 @@ pub(crate) fn delivered() -> OrderEvent {
 pub(crate) fn refunded(amount: Money) -> OrderEvent {
     OrderEvent::OrderRefunded {
         refund_id: BACK,
+        amount,
+    }
+}
+
+pub(crate) fn return_requested(number: u128, lines: Vec<ReturnLine>, amount: Money) -> OrderEvent {
+    OrderEvent::ReturnRequested {
+        return_id: return_id(number),
+        lines,
+        reason: "too big".parse().unwrap(),
+        amount,
+    }
+}
+
+pub(crate) fn return_approved(number: u128) -> OrderEvent {
+    OrderEvent::ReturnApproved {
+        return_id: return_id(number),
+    }
+}
+
+pub(crate) fn return_refused(number: u128) -> OrderEvent {
+    OrderEvent::ReturnRefused {
+        return_id: return_id(number),
+        reason: "it was used".parse().unwrap(),
+    }
+}
+
+pub(crate) fn return_received(number: u128, lines: Vec<ReturnLine>, amount: Money) -> OrderEvent {
+    OrderEvent::ReturnReceived {
+        return_id: return_id(number),
+        lines,
         amount,
     }
 }

@@ -1,0 +1,252 @@
+//! The telling of a refund: `decide` takes a fact in, `pending` says what is to be asked.
+
+use std::fmt;
+
+use ::order::OrderCommand;
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use kernel::{Decider, Money, OrderId, RefundId, UserId};
+use notification::{Details, Template};
+use serde::{Deserialize, Serialize};
+
+use super::{RefundingEvent, RefundingFact};
+use crate::addressed::Addressed;
+use crate::id::ask_id_of;
+use crate::{Due, NoRefusal, Saga};
+
+/// What is told of one refund.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Refunding {
+    /// No money went back under this id that somebody else should be told of.
+    #[default]
+    NotStarted,
+    /// The order is being told.
+    Recording(Refund),
+    /// A person sees to it.
+    Suspended {
+        /// What went back.
+        refund: Refund,
+        /// What is wrong.
+        why: String,
+    },
+    /// The order knows.
+    Ended(Refund),
+}
+
+/// Money that went back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refund {
+    id: RefundId,
+    order_id: OrderId,
+    user_id: UserId,
+    amount: Money,
+}
+
+/// One thing asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum RefundAsk {
+    /// To note on the order that money went back.
+    RecordRefund,
+    /// To tell the customer.
+    Notify,
+}
+
+impl fmt::Display for RefundAsk {
+    /// `record_refund`, `notify`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RecordRefund => "record_refund",
+            Self::Notify => "notify",
+        })
+    }
+}
+
+impl Refunding {
+    /// What follows from a fact: one event, or none when it is repeated, late or of no concern. A
+    /// fact before any money went back is about a refund of the checkout's own, or one that failed.
+    pub fn react(&self, fact: &RefundingFact) -> Option<RefundingEvent> {
+        match (self, fact) {
+            (
+                Self::NotStarted,
+                RefundingFact::PaymentRefunded {
+                    refund_id,
+                    order_id,
+                    user_id,
+                    amount,
+                    refunded_at,
+                },
+            ) => Some(RefundingEvent::RefundingStarted {
+                refund_id: *refund_id,
+                order_id: *order_id,
+                user_id: *user_id,
+                amount: *amount,
+                started_at: *refunded_at,
+            }),
+            (Self::Recording(_) | Self::Suspended { .. }, RefundingFact::OrderRefunded {}) => {
+                Some(RefundingEvent::RefundingEnded {})
+            }
+            // The order says that money went back, and it did not stay there.
+            (Self::Recording(_) | Self::Ended(_), RefundingFact::RefundFailed { code }) => {
+                Some(RefundingEvent::RefundingSuspended {
+                    why: format!("the refund failed: {code}"),
+                })
+            }
+            // Failing to tell the customer stops nothing.
+            (
+                Self::Recording(_),
+                RefundingFact::AskRefused {
+                    ask: RefundAsk::RecordRefund,
+                    code,
+                    message,
+                },
+            ) => Some(RefundingEvent::RefundingSuspended {
+                why: format!("{code}: {message}"),
+            }),
+            // Late or repeated: ignore.
+            _ => None,
+        }
+    }
+
+    fn refund(&self) -> Option<&Refund> {
+        match self {
+            Self::NotStarted => None,
+            Self::Recording(refund) | Self::Suspended { refund, .. } | Self::Ended(refund) => {
+                Some(refund)
+            }
+        }
+    }
+
+    fn move_to(&mut self, stage: impl FnOnce(Refund) -> Self) {
+        if let Some(refund) = self.refund().cloned() {
+            *self = stage(refund);
+        }
+    }
+}
+
+impl Refund {
+    fn due(&self, ask: RefundAsk) -> Due<RefundAsk> {
+        let addressed = match ask {
+            RefundAsk::RecordRefund => Addressed::order(
+                self.order_id,
+                &OrderCommand::RecordRefund {
+                    refund_id: self.id,
+                    amount: self.amount,
+                },
+            ),
+            RefundAsk::Notify => {
+                let details = Details {
+                    order_id: Some(self.order_id),
+                    amount: Some(self.amount),
+                    ..Details::default()
+                };
+                let template = Template::OrderRefunded;
+                Addressed::mail(self.id.0, self.user_id, template, details)
+            }
+        };
+        addressed.due(ask_id_of("refund", self.id, &ask), ask)
+    }
+}
+
+impl Saga for Refunding {
+    const NAME: &'static str = "refunding";
+    type Id = RefundId;
+    type Ask = RefundAsk;
+
+    /// A mail stays due for good: a repeat is harmless, a loss is not.
+    fn pending(&self, _now: DateTime<Utc>) -> Vec<Due<RefundAsk>> {
+        match self {
+            Self::NotStarted => Vec::new(),
+            Self::Recording(refund) => vec![refund.due(RefundAsk::RecordRefund)],
+            Self::Suspended { refund, .. } | Self::Ended(refund) => {
+                vec![refund.due(RefundAsk::Notify)]
+            }
+        }
+    }
+
+    /// It waits for facts only.
+    fn deadline(&self) -> Option<DateTime<Utc>> {
+        None
+    }
+
+    fn suspended(&self) -> Option<String> {
+        match self {
+            Self::Suspended { why, .. } => Some(why.clone()),
+            Self::NotStarted | Self::Recording(_) | Self::Ended(_) => None,
+        }
+    }
+
+    fn refused(
+        due: &Due<RefundAsk>,
+        code: String,
+        message: String,
+        _at: DateTime<Utc>,
+    ) -> RefundingFact {
+        RefundingFact::AskRefused {
+            ask: due.label.clone(),
+            code,
+            message,
+        }
+    }
+
+    /// Of everything that is already true the event is on its way.
+    fn already(_due: &Due<RefundAsk>) -> Option<RefundingFact> {
+        None
+    }
+}
+
+impl Decider for Refunding {
+    const CONTEXT: &'static str = "checkout";
+    const KIND: Option<&'static str> = Some("refund");
+
+    fn decide(&self, fact: &RefundingFact) -> Result<Vec<RefundingEvent>, NoRefusal> {
+        Ok(self.react(fact).into_iter().collect())
+    }
+
+    fn evolve(&mut self, event: &RefundingEvent) {
+        match event {
+            RefundingEvent::RefundingStarted {
+                refund_id,
+                order_id,
+                user_id,
+                amount,
+                started_at: _,
+            } => {
+                *self = Self::Recording(Refund {
+                    id: *refund_id,
+                    order_id: *order_id,
+                    user_id: *user_id,
+                    amount: *amount,
+                });
+            }
+            RefundingEvent::RefundingSuspended { why } => {
+                let why = why.clone();
+                self.move_to(|refund| Self::Suspended { refund, why });
+            }
+            RefundingEvent::RefundingEnded {} => self.move_to(Self::Ended),
+        }
+    }
+}
+
+impl Aggregate for Refunding {
+    const TYPE: &'static str = "checkout.refund";
+    type Command = RefundingFact;
+    type Event = RefundingEvent;
+    type Error = NoRefusal;
+    type Services = ();
+
+    async fn handle(
+        &mut self,
+        fact: RefundingFact,
+        (): &(),
+        sink: &EventSink<Self>,
+    ) -> Result<(), NoRefusal> {
+        kernel::bridge(self, fact, sink).await
+    }
+
+    fn apply(&mut self, event: RefundingEvent) {
+        self.evolve(&event);
+    }
+}

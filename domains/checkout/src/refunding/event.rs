@@ -1,0 +1,49 @@
+//! What has happened to the telling of one refund, as it stands on the wire.
+
+use chrono::{DateTime, Utc};
+use kernel::{Fact, Money, OrderId, RefundId, UserId};
+use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantNames};
+
+/// Facts about the telling of one refund. At most one for each fact taken in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum RefundingEvent {
+    /// Money went back; the saga begins.
+    RefundingStarted {
+        /// Which refund.
+        refund_id: RefundId,
+        /// Of which order.
+        order_id: OrderId,
+        /// To whom.
+        user_id: UserId,
+        /// How much.
+        amount: Money,
+        /// When.
+        started_at: DateTime<Utc>,
+    },
+    /// It goes no further by itself: a person sees to it.
+    RefundingSuspended {
+        /// What is wrong.
+        why: String,
+    },
+    /// The order knows. The mail stays due, under one id.
+    RefundingEnded {},
+}
+
+impl cqrs_es::DomainEvent for RefundingEvent {
+    fn event_type(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        self.schema_version().to_string()
+    }
+}
+
+impl Fact for RefundingEvent {
+    fn name(&self) -> &'static str {
+        self.into()
+    }
+}

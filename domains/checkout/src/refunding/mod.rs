@@ -1,0 +1,23 @@
+//! The refund saga: money went back that the checkout did not ask for (an operator did, or a return's
+//! saga), so the order and the customer are told.
+//!
+//! ```text
+//!   PaymentRefunded ──► Recording ──OrderRefunded──► Ended, and a mail
+//!                           │                          │
+//!                    a "no" ▼  the bank sends it back  ▼
+//!                       Suspended: a person sees to it, and a mail
+//! ```
+//!
+//! ```text
+//!   fact       RefundingFact      what it takes in
+//!   event      RefundingEvent     what it remembers, as it stands on the wire
+//!   aggregate  Refunding          react, pending, evolve
+//! ```
+
+mod aggregate;
+mod event;
+pub mod fact;
+
+pub use aggregate::{Refund, RefundAsk, Refunding};
+pub use event::RefundingEvent;
+pub use fact::RefundingFact;

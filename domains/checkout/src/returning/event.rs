@@ -1,0 +1,88 @@
+//! What has happened to the handling of one return, as it stands on the wire.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use kernel::{Fact, Money, OrderId, ReturnId, Sku};
+use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantNames};
+
+use crate::Item;
+
+/// One thing to be done about a return.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "name", rename_all = "snake_case")]
+pub enum ReturnStep {
+    /// Put the goods of one line on the shelf.
+    RestockReturn {
+        /// Which stock.
+        sku: Sku,
+    },
+    /// Give their money back.
+    RefundPayment,
+}
+
+impl fmt::Display for ReturnStep {
+    /// `restock_return-MUG`, `refund_payment`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RestockReturn { sku } => write!(f, "restock_return-{sku}"),
+            Self::RefundPayment => f.write_str("refund_payment"),
+        }
+    }
+}
+
+/// Facts about the handling of one return. At most one for each fact taken in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum ReturningEvent {
+    /// Goods are back; the saga begins.
+    ReturningStarted {
+        /// Of which return.
+        return_id: ReturnId,
+        /// Of which order.
+        order_id: OrderId,
+        /// What.
+        items: Vec<Item>,
+        /// What is to go back for them.
+        amount: Money,
+        /// When.
+        started_at: DateTime<Utc>,
+        /// Until when the goods may be put on the shelf by themselves.
+        restock_until: DateTime<Utc>,
+    },
+    /// A step is done.
+    ReturningStepSucceeded {
+        /// Which.
+        step: ReturnStep,
+    },
+    /// A step goes no further by itself: a person sees to it.
+    ReturningSuspended {
+        /// Which.
+        step: ReturnStep,
+        /// What is wrong.
+        why: String,
+    },
+    /// Everything is done.
+    ReturningEnded {
+        /// The step that came last; it has no event of its own.
+        step: ReturnStep,
+    },
+}
+
+impl cqrs_es::DomainEvent for ReturningEvent {
+    fn event_type(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        self.schema_version().to_string()
+    }
+}
+
+impl Fact for ReturningEvent {
+    fn name(&self) -> &'static str {
+        self.into()
+    }
+}

@@ -1,0 +1,141 @@
+//! What the return saga takes in: the contexts' events in its own words, and the bus's refusals.
+
+use ::order::OrderEvent;
+use chrono::{DateTime, Utc};
+use inventory::InventoryEvent;
+use kernel::{Money, OrderId, ReturnId, Sku};
+use payment::PaymentEvent;
+use serde::{Deserialize, Serialize};
+
+use super::ReturnStep;
+use crate::Item;
+use crate::id::return_id_of;
+
+/// Something that has happened and may concern a return.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+pub enum ReturningFact {
+    /// The goods are here.
+    ReturnReceived {
+        /// Which return.
+        return_id: ReturnId,
+        /// Of which order.
+        order_id: OrderId,
+        /// What.
+        items: Vec<Item>,
+        /// What is to go back for them.
+        amount: Money,
+        /// When.
+        received_at: DateTime<Utc>,
+    },
+    /// Goods are on the shelf.
+    ReturnRestocked {
+        /// Which.
+        sku: Sku,
+    },
+    /// The money went back.
+    PaymentRefunded {},
+    /// The money can't go back, or came back from the bank.
+    RefundFailed {
+        /// The provider's code.
+        code: String,
+    },
+    /// The bus answered an ask with a business "no".
+    AskRefused {
+        /// What was asked.
+        step: ReturnStep,
+        /// The refusal's code.
+        code: String,
+        /// The refusal in words.
+        message: String,
+    },
+}
+
+/// What an order's event is to one of its returns; `at` is the event's time.
+pub fn from_order(
+    order_id: OrderId,
+    event: &OrderEvent,
+    at: DateTime<Utc>,
+) -> Option<(ReturnId, ReturningFact)> {
+    match event {
+        OrderEvent::ReturnReceived {
+            return_id,
+            lines,
+            amount,
+        } => {
+            let items = lines.iter().map(|line| Item {
+                sku: line.sku.clone(),
+                quantity: line.quantity,
+            });
+            let received = ReturningFact::ReturnReceived {
+                return_id: *return_id,
+                order_id,
+                items: items.collect(),
+                amount: *amount,
+                received_at: at,
+            };
+            Some((*return_id, received))
+        }
+        // Not interested: nothing is back yet.
+        OrderEvent::OrderPlaced { .. }
+        | OrderEvent::OrderConfirmed { .. }
+        | OrderEvent::OrderRejected { .. }
+        | OrderEvent::OrderCanceled { .. }
+        | OrderEvent::OrderShipped { .. }
+        | OrderEvent::OrderDelivered {}
+        | OrderEvent::ReturnRequested { .. }
+        | OrderEvent::ReturnApproved { .. }
+        | OrderEvent::ReturnRefused { .. }
+        | OrderEvent::OrderRefunded { .. } => None,
+    }
+}
+
+/// What an event of one SKU's stock is, and to which return.
+pub fn from_inventory(sku: &Sku, event: &InventoryEvent) -> Option<(ReturnId, ReturningFact)> {
+    match event {
+        InventoryEvent::ReturnRestocked { return_id, .. } => {
+            let sku = sku.clone();
+            Some((*return_id, ReturningFact::ReturnRestocked { sku }))
+        }
+        // Not interested: nothing that came back.
+        InventoryEvent::StockItemCreated {}
+        | InventoryEvent::StockReceived { .. }
+        | InventoryEvent::StockAdjusted { .. }
+        | InventoryEvent::StockReserved { .. }
+        | InventoryEvent::ReservationCommitted { .. }
+        | InventoryEvent::ReservationReleased { .. }
+        | InventoryEvent::ReservationExpired { .. }
+        | InventoryEvent::StockShipped { .. }
+        | InventoryEvent::LowStockThresholdSet { .. } => None,
+    }
+}
+
+/// What a payment's event is to a return, and to which, should the refund be one of a return.
+pub fn from_payment(event: &PaymentEvent) -> Option<(ReturnId, ReturningFact)> {
+    match event {
+        PaymentEvent::PaymentRefunded { refund_id, .. } => {
+            let refunded = ReturningFact::PaymentRefunded {};
+            Some((return_id_of(*refund_id), refunded))
+        }
+        PaymentEvent::RefundFailed { refund_id, code } => {
+            let code = code.clone();
+            let failed = ReturningFact::RefundFailed { code };
+            Some((return_id_of(*refund_id), failed))
+        }
+        // Not interested: no money that goes back.
+        PaymentEvent::PaymentRequested { .. }
+        | PaymentEvent::ProviderIntentCreated { .. }
+        | PaymentEvent::PaymentActionRequired { .. }
+        | PaymentEvent::PaymentAuthorized { .. }
+        | PaymentEvent::PaymentDeclined { .. }
+        | PaymentEvent::PaymentFailed { .. }
+        | PaymentEvent::CaptureRequested { .. }
+        | PaymentEvent::PaymentCaptured { .. }
+        | PaymentEvent::VoidRequested { .. }
+        | PaymentEvent::PaymentVoided {}
+        | PaymentEvent::RefundRequested { .. }
+        | PaymentEvent::ProviderEventIgnored { .. }
+        | PaymentEvent::ReconciliationMatched {}
+        | PaymentEvent::ReconciliationMismatched { .. } => None,
+    }
+}

@@ -1,0 +1,26 @@
+//! The return saga: goods that came back are put on the shelf, and their money goes back.
+//!
+//! ```text
+//!   ReturnReceived ──► Running ──every line restocked, money refunded──► Ended
+//!                         │ ▲                                              │
+//!              a "no"     ▼ │ done all the same         the bank sends the money back
+//!                      Suspended: a person sees to it ◄────────────────────┘
+//! ```
+//!
+//! The steps don't wait for each other, and nothing of them is undone: the goods are here, whatever
+//! becomes of the rest. A step that its context refuses is left to a person; the others go on. The
+//! order and the customer hear of the money from the refund's own saga ([`crate::refunding`]).
+//!
+//! ```text
+//!   fact       ReturningFact      what it takes in
+//!   event      ReturningEvent     what it remembers, as it stands on the wire
+//!   aggregate  Returning          react, pending, evolve
+//! ```
+
+mod aggregate;
+mod event;
+pub mod fact;
+
+pub use aggregate::{RESTOCK_PATIENCE, Returning};
+pub use event::{ReturnStep, ReturningEvent};
+pub use fact::ReturningFact;

@@ -1,0 +1,72 @@
+//! What a runner must know of a saga, whichever it is.
+
+use std::fmt;
+use std::hash::Hash;
+
+use chrono::{DateTime, Utc};
+use kernel::{AggregateId, Decider, OrderId};
+
+use crate::{Checkout, CheckoutFact, Due};
+
+/// A process over several contexts: its command is a fact, its events are what it remembers.
+///
+/// ```text
+///   fact ──► decide: one event, or none     pending(state) ──► asks, until facts settle them
+/// ```
+pub trait Saga: Decider {
+    /// What it is called in timers and as who asks: a subject token.
+    const NAME: &'static str;
+
+    /// What it is about, one of it each.
+    type Id: Copy + Eq + Hash + fmt::Display + Into<AggregateId> + Send + Sync + 'static;
+
+    /// One thing that it asks.
+    type Ask: fmt::Display + Send + Sync + 'static;
+
+    /// Everything that is to be asked now, under the same ids until it is settled.
+    fn pending(&self, now: DateTime<Utc>) -> Vec<Due<Self::Ask>>;
+
+    /// When it wants to be woken. `None` = it waits for facts only.
+    fn deadline(&self) -> Option<DateTime<Utc>>;
+
+    /// What a person is waited for, if it goes no further by itself.
+    fn suspended(&self) -> Option<String>;
+
+    /// The fact that the answer was a business "no".
+    fn refused(
+        due: &Due<Self::Ask>,
+        code: String,
+        message: String,
+        at: DateTime<Utc>,
+    ) -> Self::Command;
+
+    /// The fact that the answer was "already true, nothing to write", where that says more than
+    /// the streams do.
+    fn already(due: &Due<Self::Ask>) -> Option<Self::Command>;
+}
+
+impl Saga for Checkout {
+    const NAME: &'static str = "checkout";
+    type Id = OrderId;
+    type Ask = crate::Ask;
+
+    fn pending(&self, now: DateTime<Utc>) -> Vec<Due> {
+        self.pending(now)
+    }
+
+    fn deadline(&self) -> Option<DateTime<Utc>> {
+        self.deadline()
+    }
+
+    fn suspended(&self) -> Option<String> {
+        self.suspended().map(|(step, why)| format!("{step}: {why}"))
+    }
+
+    fn refused(due: &Due, code: String, message: String, at: DateTime<Utc>) -> CheckoutFact {
+        due.refused(code, message, at)
+    }
+
+    fn already(due: &Due) -> Option<CheckoutFact> {
+        due.already()
+    }
+}

@@ -1,0 +1,197 @@
+//! Money that went back, as facts in and asks out.
+
+#![allow(clippy::unwrap_used, reason = "a scenario that can not go on fails")]
+
+mod kit;
+
+use checkout::refunding::{RefundAsk, fact};
+use checkout::{Refunding, RefundingEvent, RefundingFact, Saga, refund_id_of};
+use kernel::{Decider, Money, RefundId};
+use kit::{Case, at, order_id, user_id};
+use notification::{NotificationCommand, Template};
+use order::{OrderCommand, OrderEvent};
+use payment::PaymentEvent;
+use uuid::Uuid;
+
+const BACK: RefundId = RefundId(Uuid::from_u128(0xB));
+
+fn amount() -> Money {
+    kit::total()
+}
+
+fn refunded() -> RefundingFact {
+    RefundingFact::PaymentRefunded {
+        refund_id: BACK,
+        order_id: order_id(),
+        user_id: user_id(),
+        amount: amount(),
+        refunded_at: at(0),
+    }
+}
+
+fn failed() -> RefundingFact {
+    RefundingFact::RefundFailed {
+        code: "charge_disputed".to_owned(),
+    }
+}
+
+fn refused(ask: RefundAsk) -> RefundingFact {
+    RefundingFact::AskRefused {
+        ask,
+        code: "no".to_owned(),
+        message: "can't be done".to_owned(),
+    }
+}
+
+/// The saga after these facts.
+fn after(facts: &[RefundingFact]) -> Refunding {
+    let mut saga = Refunding::default();
+    for fact in facts {
+        for event in saga.decide(fact).unwrap() {
+            saga.evolve(&event);
+        }
+    }
+    saga
+}
+
+fn asks(saga: &Refunding) -> Vec<RefundAsk> {
+    let due = saga.pending(at(1)).into_iter();
+    due.map(|due| due.label).collect()
+}
+
+#[test]
+fn the_order_is_told_and_then_the_customer() {
+    let saga = after(&[refunded()]);
+    assert_eq!(asks(&saga), [RefundAsk::RecordRefund]);
+    let due = saga.pending(at(1)).remove(0);
+    let command: OrderCommand = serde_json::from_value(due.command).unwrap();
+    let record = OrderCommand::RecordRefund {
+        refund_id: BACK,
+        amount: amount(),
+    };
+    assert_eq!((due.context, command), ("order", record));
+    let saga = after(&[refunded(), RefundingFact::OrderRefunded {}]);
+    assert_eq!(asks(&saga), [RefundAsk::Notify]);
+    let due = saga.pending(at(1)).remove(0);
+    let NotificationCommand::RequestNotification {
+        user_id: to,
+        template,
+        details,
+        ..
+    } = serde_json::from_value(due.command).unwrap()
+    else {
+        unreachable!("a mail is requested");
+    };
+    assert_eq!((to, template), (user_id(), Template::OrderRefunded));
+    assert_eq!(details.amount, Some(amount()));
+    assert_eq!(saga.suspended(), None);
+    assert_eq!(saga.deadline(), None);
+}
+
+#[test]
+fn what_is_repeated_changes_nothing() {
+    let saga = after(&[refunded()]);
+    assert_eq!(saga.react(&refunded()), None);
+    let over = after(&[refunded(), RefundingFact::OrderRefunded {}]);
+    for fact in [
+        refunded(),
+        RefundingFact::OrderRefunded {},
+        refused(RefundAsk::RecordRefund),
+        refused(RefundAsk::Notify),
+    ] {
+        assert_eq!(over.react(&fact), None);
+    }
+}
+
+#[test]
+fn two_refunds_are_two_mails() {
+    let ended = |refund_id| {
+        let fact = RefundingFact::PaymentRefunded {
+            refund_id,
+            order_id: order_id(),
+            user_id: user_id(),
+            amount: amount(),
+            refunded_at: at(0),
+        };
+        after(&[fact, RefundingFact::OrderRefunded {}])
+            .pending(at(1))
+            .remove(0)
+    };
+    let (one, two) = (ended(BACK), ended(RefundId(Uuid::from_u128(0xC))));
+    assert_ne!(one.aggregate_id, two.aggregate_id);
+    assert_ne!(one.ask_id, two.ask_id);
+}
+
+#[test]
+fn an_order_that_says_no_is_left_to_a_person_and_the_customer_is_told() {
+    let saga = after(&[refunded(), refused(RefundAsk::RecordRefund)]);
+    assert_eq!(saga.suspended().unwrap(), "no: can't be done");
+    assert_eq!(asks(&saga), [RefundAsk::Notify]);
+    let ended = Some(RefundingEvent::RefundingEnded {});
+    assert_eq!(saga.react(&RefundingFact::OrderRefunded {}), ended);
+}
+
+#[test]
+fn money_that_the_bank_sends_back_is_left_to_a_person() {
+    for facts in [
+        vec![refunded()],
+        vec![refunded(), RefundingFact::OrderRefunded {}],
+    ] {
+        let mut saga = after(&facts);
+        let event = saga.react(&failed()).unwrap();
+        saga.evolve(&event);
+        let why = saga.suspended().unwrap();
+        assert_eq!(why, "the refund failed: charge_disputed");
+        assert_eq!(saga.react(&failed()), None);
+    }
+}
+
+#[test]
+fn a_refund_that_never_was_done_is_told_nobody() {
+    for fact in [
+        failed(),
+        RefundingFact::OrderRefunded {},
+        refused(RefundAsk::RecordRefund),
+    ] {
+        assert_eq!(after(&[fact]), Refunding::default());
+    }
+    assert_eq!(asks(&Refunding::default()), []);
+}
+
+#[test]
+fn the_state_survives_a_snapshot() {
+    for facts in [
+        vec![refunded()],
+        vec![refunded(), failed()],
+        vec![refunded(), RefundingFact::OrderRefunded {}],
+    ] {
+        let saga = after(&facts);
+        let json = serde_json::to_string(&saga).unwrap();
+        assert_eq!(serde_json::from_str::<Refunding>(&json).unwrap(), saga);
+    }
+}
+
+#[test]
+fn a_refund_that_the_checkout_asked_for_is_its_own() {
+    let checkout = Case::placed().state;
+    let back = |refund_id| PaymentEvent::PaymentRefunded {
+        refund_id,
+        amount: amount(),
+    };
+    let own = back(refund_id_of(order_id(), 1));
+    assert_eq!(fact::from_payment(&checkout, &own, at(0)), None);
+    let told = fact::from_payment(&checkout, &back(BACK), at(0));
+    assert_eq!(told, Some((BACK, refunded())));
+    let not_done = PaymentEvent::RefundFailed {
+        refund_id: BACK,
+        code: "charge_disputed".to_owned(),
+    };
+    let told = fact::from_payment(&checkout, &not_done, at(0));
+    assert_eq!(told, Some((BACK, failed())));
+    let noted = OrderEvent::OrderRefunded {
+        refund_id: BACK,
+        amount: amount(),
+    };
+    let told = fact::from_order(&noted);
+    assert_eq!(told, Some((BACK, RefundingFact::OrderRefunded {})));
+}

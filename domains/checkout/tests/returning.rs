@@ -1,0 +1,239 @@
+//! Goods that came back, as facts in and asks out.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a scenario that can not go on fails"
+)]
+
+mod kit;
+
+use checkout::returning::{RESTOCK_PATIENCE, ReturnStep, fact};
+use checkout::{Returning, ReturningEvent, ReturningFact, Saga, refund_id_of_return};
+use inventory::{InventoryCommand, InventoryEvent, Stock};
+use kernel::{Decider, Money, RefundId, ReturnId};
+use kit::{at, item, order_id, sku};
+use order::{OrderEvent, ReturnLine};
+use payment::{PaymentCommand, PaymentEvent, payment_id};
+use uuid::Uuid;
+
+const BACK: ReturnId = ReturnId(Uuid::from_u128(0xB));
+
+fn amount() -> Money {
+    kit::total()
+}
+
+fn received() -> ReturningFact {
+    ReturningFact::ReturnReceived {
+        return_id: BACK,
+        order_id: order_id(),
+        items: vec![item("MUG", 2), item("TEE", 1)],
+        amount: amount(),
+        received_at: at(0),
+    }
+}
+
+fn restocked(name: &str) -> ReturningFact {
+    ReturningFact::ReturnRestocked { sku: sku(name) }
+}
+
+fn refunded() -> ReturningFact {
+    ReturningFact::PaymentRefunded {}
+}
+
+fn failed() -> ReturningFact {
+    ReturningFact::RefundFailed {
+        code: "charge_disputed".to_owned(),
+    }
+}
+
+fn refused(step: ReturnStep) -> ReturningFact {
+    ReturningFact::AskRefused {
+        step,
+        code: "no".to_owned(),
+        message: "can't be done".to_owned(),
+    }
+}
+
+fn restock(name: &str) -> ReturnStep {
+    ReturnStep::RestockReturn { sku: sku(name) }
+}
+
+/// The saga after these facts.
+fn after(facts: &[ReturningFact]) -> Returning {
+    let mut saga = Returning::default();
+    for fact in facts {
+        for event in saga.decide(fact).unwrap() {
+            saga.evolve(&event);
+        }
+    }
+    saga
+}
+
+fn asks(saga: &Returning) -> Vec<ReturnStep> {
+    let due = saga.pending(at(1)).into_iter();
+    due.map(|due| due.label).collect()
+}
+
+#[test]
+fn goods_are_restocked_and_paid_back_side_by_side() {
+    let saga = after(&[received()]);
+    let all = [restock("MUG"), restock("TEE"), ReturnStep::RefundPayment];
+    assert_eq!(asks(&saga), all);
+    assert_eq!(saga.deadline(), None);
+}
+
+#[test]
+fn each_context_is_asked_in_its_own_words() {
+    let due = after(&[received()]).pending(at(1));
+    let command: InventoryCommand = serde_json::from_value(due[0].command.clone()).unwrap();
+    let restock = InventoryCommand::RestockReturn {
+        return_id: BACK,
+        quantity: 2,
+        expires_at: at(0) + RESTOCK_PATIENCE,
+        at: at(1),
+    };
+    assert_eq!((due[0].context, command), ("inventory", restock));
+    assert_eq!(due[0].aggregate_id.as_str(), "MUG");
+    let command: PaymentCommand = serde_json::from_value(due[2].command.clone()).unwrap();
+    let refund = PaymentCommand::RefundPayment {
+        refund_id: refund_id_of_return(BACK),
+        amount: amount(),
+        reason: "goods returned".parse().unwrap(),
+    };
+    assert_eq!((due[2].context, command), ("payment", refund));
+    assert_eq!(due[2].aggregate_id, payment_id(order_id()).into());
+}
+
+#[test]
+fn a_return_ends_with_the_last_step_whichever_it_is() {
+    let orders = [
+        [restocked("MUG"), restocked("TEE"), refunded()],
+        [refunded(), restocked("TEE"), restocked("MUG")],
+        [restocked("TEE"), refunded(), restocked("MUG")],
+    ];
+    for facts in orders {
+        let mut saga = after(&[received()]);
+        let mut story = Vec::new();
+        for fact in &facts {
+            let event = saga.react(fact).unwrap();
+            saga.evolve(&event);
+            story.push(event);
+            assert_eq!(saga.react(fact), None, "repeated");
+        }
+        assert!(matches!(
+            story[0],
+            ReturningEvent::ReturningStepSucceeded { .. }
+        ));
+        assert!(matches!(story[2], ReturningEvent::ReturningEnded { .. }));
+        assert_eq!(asks(&saga), []);
+        assert_eq!(saga.suspended(), None);
+        assert_eq!(saga.react(&received()), None, "a second start");
+    }
+}
+
+#[test]
+fn the_same_ask_has_the_same_id_whenever_it_is_sent() {
+    let ids = |saga: &Returning, seconds| -> Vec<Uuid> {
+        let due = saga.pending(at(seconds)).into_iter();
+        due.map(|due| due.ask_id).collect()
+    };
+    let saga = after(&[received()]);
+    assert_eq!(ids(&saga, 1), ids(&saga, 999));
+    let distinct: std::collections::BTreeSet<_> = ids(&saga, 1).into_iter().collect();
+    assert_eq!(distinct.len(), 3);
+}
+
+#[test]
+fn a_step_that_is_refused_waits_for_a_person_and_the_others_go_on() {
+    let saga = after(&[received(), refused(ReturnStep::RefundPayment)]);
+    assert_eq!(asks(&saga), [restock("MUG"), restock("TEE")]);
+    let why = saga.suspended().unwrap();
+    assert_eq!(why, "refund_payment: no: can't be done");
+    assert_eq!(saga.react(&refused(ReturnStep::RefundPayment)), None);
+    let all = [
+        received(),
+        refused(ReturnStep::RefundPayment),
+        restocked("MUG"),
+        restocked("TEE"),
+    ];
+    let saga = after(&all);
+    assert!(saga.suspended().is_some(), "not over without the money");
+    let ended = ReturningEvent::ReturningEnded {
+        step: ReturnStep::RefundPayment,
+    };
+    assert_eq!(saga.react(&refunded()), Some(ended));
+}
+
+#[test]
+fn a_refund_that_fails_waits_for_a_person_also_after_the_end() {
+    let done = [received(), restocked("MUG"), restocked("TEE"), refunded()];
+    for facts in [&done[..1], &done[..]] {
+        let mut saga = after(facts);
+        let event = saga.react(&failed()).unwrap();
+        saga.evolve(&event);
+        let why = saga.suspended().unwrap();
+        assert_eq!(why, "refund_payment: the refund failed: charge_disputed");
+        assert!(!asks(&saga).contains(&ReturnStep::RefundPayment));
+        assert_eq!(saga.react(&failed()), None);
+    }
+}
+
+#[test]
+fn a_refund_of_no_return_is_ignored() {
+    let saga = Returning::default();
+    for fact in [refunded(), failed(), restocked("MUG")] {
+        assert_eq!(saga.react(&fact), None);
+    }
+    assert_eq!(asks(&saga), []);
+}
+
+#[test]
+fn the_state_survives_a_snapshot() {
+    let saga = after(&[received(), restocked("TEE"), failed()]);
+    let json = serde_json::to_string(&saga).unwrap();
+    assert_eq!(serde_json::from_str::<Returning>(&json).unwrap(), saga);
+}
+
+#[test]
+fn the_contexts_events_tell_which_return_they_are_about() {
+    let lines = vec![
+        ReturnLine {
+            sku: sku("MUG"),
+            quantity: 2,
+        },
+        ReturnLine {
+            sku: sku("TEE"),
+            quantity: 1,
+        },
+    ];
+    let came_back = OrderEvent::ReturnReceived {
+        return_id: BACK,
+        lines,
+        amount: amount(),
+    };
+    let told = fact::from_order(order_id(), &came_back, at(0));
+    assert_eq!(told, Some((BACK, received())));
+    let shelved = InventoryEvent::ReturnRestocked {
+        return_id: BACK,
+        quantity: 2,
+        expires_at: at(9),
+        at: at(1),
+        stock: Stock::default(),
+    };
+    let told = fact::from_inventory(&sku("MUG"), &shelved);
+    assert_eq!(told, Some((BACK, restocked("MUG"))));
+    let refund_id = refund_id_of_return(BACK);
+    let paid_back = PaymentEvent::PaymentRefunded {
+        refund_id,
+        amount: amount(),
+    };
+    assert_eq!(fact::from_payment(&paid_back), Some((BACK, refunded())));
+    let not_paid = PaymentEvent::RefundFailed {
+        refund_id: RefundId(BACK.0),
+        code: "charge_disputed".to_owned(),
+    };
+    assert_eq!(fact::from_payment(&not_paid), Some((BACK, failed())));
+    let captured = PaymentEvent::PaymentCaptured { amount: amount() };
+    assert_eq!(fact::from_payment(&captured), None);
+}

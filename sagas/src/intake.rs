@@ -1,0 +1,178 @@
+//! Which facts the sagas take in, and from where.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use checkout::{Checkout, CheckoutFact, Refunding, Returning, fact, refunding, returning};
+use chrono::{TimeDelta, Utc};
+use inventory::StockItem;
+use kernel::{OrderId, Sku};
+use order::Order;
+use payment::Payment;
+use streams::RecordedEvent;
+use streams::lanes::{HandleError, Handler};
+use streams::subscription::Delivery;
+use streams::timers::DueTimer;
+use streams::topology::DurableSpec;
+use uuid::Uuid;
+
+use crate::runner::{Origin, Runner};
+use crate::{INVENTORY_DURABLE, ORDER_DURABLE, PAYMENT_DURABLE};
+
+/// A stream that the sagas listen to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    Order,
+    Inventory,
+    Payment,
+}
+
+/// Every durable with what it carries.
+pub(crate) const SOURCES: [(DurableSpec, Source); 3] = [
+    (ORDER_DURABLE, Source::Order),
+    (INVENTORY_DURABLE, Source::Inventory),
+    (PAYMENT_DURABLE, Source::Payment),
+];
+
+/// Every saga.
+pub(crate) struct Sagas {
+    pub(crate) checkout: Runner<Checkout>,
+    pub(crate) returning: Runner<Returning>,
+    pub(crate) refunding: Runner<Refunding>,
+    /// How long an order waits for its authorization.
+    pub(crate) patience: TimeDelta,
+}
+
+/// Reads facts off one stream and hands them to the sagas that they concern.
+pub(crate) struct Intake {
+    source: Source,
+    sagas: Arc<Sagas>,
+}
+
+impl Intake {
+    pub(crate) fn new(source: Source, sagas: Arc<Sagas>) -> Self {
+        Self { source, sagas }
+    }
+
+    async fn of_order(&self, event: &RecordedEvent) -> Result<(), HandleError> {
+        let order_id = parse(event.aggregate_id.as_str())?;
+        let told = event.decode::<Order>().map_err(HandleError::permanent)?;
+        let origin = Origin::of(event, order_id);
+        let patience = self.sagas.patience;
+        if let Some(fact) = fact::from_order(order_id, &told, event.time, patience) {
+            self.sagas.checkout.advance(order_id, fact, &origin).await?;
+        }
+        if let Some((id, fact)) = returning::fact::from_order(order_id, &told, event.time) {
+            self.sagas.returning.advance(id, fact, &origin).await?;
+        }
+        if let Some((id, fact)) = refunding::fact::from_order(&told) {
+            self.sagas.refunding.advance(id, fact, &origin).await?;
+        }
+        Ok(())
+    }
+
+    async fn of_inventory(&self, event: &RecordedEvent) -> Result<(), HandleError> {
+        let sku: Sku = parse(event.aggregate_id.as_str())?;
+        let moved = event.decode::<StockItem>();
+        let moved = moved.map_err(HandleError::permanent)?;
+        if let Some((order_id, fact)) = fact::from_inventory(&sku, &moved) {
+            let origin = Origin::of(event, order_id);
+            self.sagas.checkout.advance(order_id, fact, &origin).await?;
+        }
+        if let Some((id, fact)) = returning::fact::from_inventory(&sku, &moved) {
+            let origin = Origin::of(event, order_of(event)?);
+            self.sagas.returning.advance(id, fact, &origin).await?;
+        }
+        Ok(())
+    }
+
+    async fn of_payment(&self, event: &RecordedEvent) -> Result<(), HandleError> {
+        let paid = event.decode::<Payment>().map_err(HandleError::permanent)?;
+        let Some(fact) = fact::from_payment(&paid, event.time) else {
+            return Ok(());
+        };
+        let order_id = order_of(event)?;
+        let origin = Origin::of(event, order_id);
+        self.sagas.checkout.advance(order_id, fact, &origin).await?;
+        let Some((return_id, fact)) = returning::fact::from_payment(&paid) else {
+            return Ok(());
+        };
+        let checkout = self.sagas.checkout.current(order_id).await?;
+        let refund = refunding::fact::from_payment(&checkout, &paid, event.time);
+        let Some((refund_id, told)) = refund else {
+            return Ok(());
+        };
+        let sagas = &self.sagas;
+        sagas.returning.advance(return_id, fact, &origin).await?;
+        sagas.refunding.advance(refund_id, told, &origin).await
+    }
+}
+
+impl Origin {
+    fn of(event: &RecordedEvent, order_id: OrderId) -> Self {
+        Self {
+            source_id: event.id,
+            order_id,
+            causation_id: Some(event.id.to_string()),
+            traceparent: event.traceparent.clone(),
+        }
+    }
+}
+
+/// The order whose flow an event belongs to.
+fn order_of(event: &RecordedEvent) -> Result<OrderId, HandleError> {
+    parse(event.correlation_id.as_deref().unwrap_or_default())
+}
+
+fn parse<T>(text: &str) -> Result<T, HandleError>
+where
+    T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
+    text.parse().map_err(HandleError::permanent)
+}
+
+#[async_trait]
+impl Handler for Intake {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        let event = &delivery.event;
+        if event.kind.is_some() {
+            // A context's secondary kinds of aggregate are no part of a saga.
+            return Ok(());
+        }
+        match self.source {
+            Source::Order => self.of_order(event).await,
+            Source::Inventory => self.of_inventory(event).await,
+            Source::Payment => self.of_payment(event).await,
+        }
+    }
+}
+
+/// Hands the checkout's timers to its runner when they ring. The other sagas set none.
+pub(crate) struct Alarm {
+    sagas: Arc<Sagas>,
+}
+
+impl Alarm {
+    pub(crate) fn new(sagas: Arc<Sagas>) -> Self {
+        Self { sagas }
+    }
+}
+
+#[async_trait]
+impl Handler<DueTimer> for Alarm {
+    async fn handle(&self, delivery: &Delivery<DueTimer>) -> Result<(), HandleError> {
+        let timer = &delivery.event;
+        let order_id: OrderId = parse(timer.id.id.as_str())?;
+        let rung = format!("checkout/{order_id}/{}", timer.due);
+        let origin = Origin {
+            source_id: Uuid::new_v5(&Uuid::NAMESPACE_OID, rung.as_bytes()),
+            order_id,
+            causation_id: None,
+            traceparent: None,
+        };
+        let fact = CheckoutFact::DeadlineReached { at: Utc::now() };
+        let checkout = &self.sagas.checkout;
+        checkout.rang(order_id);
+        checkout.advance(order_id, fact, &origin).await
+    }
+}
