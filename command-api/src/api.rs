@@ -10,8 +10,10 @@ use edge::idempotency::canonical_json;
 use serde::Serialize;
 use streams::keys::DigestKey;
 use streams::{CommandMeta, Streams};
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::importing::IMPORTS_AT_ONCE_MAX;
 use crate::outcomes::Outcomes;
 use crate::password::Passwords;
 use crate::personal::Personal;
@@ -50,6 +52,8 @@ pub struct Parts {
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
     pub(crate) outcomes: Outcomes,
+    /// One for each import that may run.
+    pub(crate) imports: Arc<Semaphore>,
 }
 
 impl Api {
@@ -69,6 +73,7 @@ impl Api {
             passwords: Passwords::new().map_err(crate::Error::passwords)?,
             throttle: Throttle::new(),
             outcomes: Outcomes::default(),
+            imports: Arc::new(Semaphore::new(IMPORTS_AT_ONCE_MAX)),
         })))
     }
 

@@ -10,7 +10,7 @@ use edge::problem::RETRY_AFTER_DEFAULT;
 use inventory::InventoryRefusal;
 use kernel::Refusal;
 use order::OrderRefusal;
-use product::ProductRefusal;
+use product::{ImportRefusal, ProductRefusal};
 use serde_json::Value;
 use streams::{ExecuteAtError, ExecuteError, LoadError, TogetherRefusal};
 use user::{EmailRefusal, UserRefusal};
@@ -75,6 +75,15 @@ impl Placed for ProductRefusal {
             Self::ProductUnknown => missing(),
             Self::ProductDiscontinued | Self::ProductNotPublished => state(),
             Self::PriceNotPositive | Self::PriceTooHigh { .. } => rule("/price/amount"),
+        }
+    }
+}
+
+impl Placed for ImportRefusal {
+    fn place(&self) -> Place {
+        match self {
+            Self::ImportUnknown => missing(),
+            Self::ImportDiffers => (StatusCode::UNPROCESSABLE_ENTITY, None),
         }
     }
 }

@@ -8,6 +8,7 @@
 //!   user, account, mailbox, session,           a file a context (user has four), its routes at
 //!   product, inventory, order                  its top
 //!   placing, address                           what an order needs before it is a command
+//!   importing, batch, lines                    products from a body of any length
 //!   email, phone, password, text               what is parsed once and never checked again
 //!   throttle                                   how often a password may be guessed
 //!   call, write                                what is the same for every call
@@ -21,12 +22,15 @@
 mod account;
 mod address;
 mod api;
+mod batch;
 mod call;
 mod config;
 mod email;
 mod error;
 mod host;
+mod importing;
 mod inventory;
+mod lines;
 mod mailbox;
 mod order;
 mod outcomes;

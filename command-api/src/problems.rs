@@ -132,6 +132,22 @@ pub const PAGES: &[Page] = &[
         "The price is too high",
         "Send an amount within the bound that the detail names.",
     ),
+    page(
+        "sku_reserved",
+        "No product can have this SKU",
+        "Take another SKU.",
+    ),
+    page(
+        "line_too_long",
+        "The line is too long",
+        "A line holds one product; look for a missing line break.",
+    ),
+    page("import_unknown", "There is no such import", "Check the id."),
+    page(
+        "import_differs",
+        "The Idempotency-Key belongs to an import of other lines",
+        "Send the same lines to go on where they broke off, or other lines under a new Idempotency-Key.",
+    ),
     // inventory
     page(
         "stock_item_already_exists",
@@ -256,7 +272,7 @@ mod tests {
     use inventory::InventoryRefusal;
     use kernel::Refusal;
     use order::OrderRefusal;
-    use product::ProductRefusal;
+    use product::{ImportRefusal, ProductRefusal};
     use user::{EmailRefusal, UserRefusal};
 
     fn codes<R: Refusal>(refusals: &[R]) -> Vec<String> {
@@ -294,6 +310,7 @@ mod tests {
                 ProductRefusal::PriceNotPositive,
                 ProductRefusal::PriceTooHigh { max: 1 },
             ]),
+            codes(&[ImportRefusal::ImportUnknown, ImportRefusal::ImportDiffers]),
             codes(&[
                 InventoryRefusal::StockItemAlreadyExists,
                 InventoryRefusal::StockItemUnknown,

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   context        stream         database                 subject of an aggregate's events
-//!   user           USER           millrace_user            event.user.<id>, event.user.{email,erasure}.<id>
-//!   product        PRODUCT        millrace_product         event.product.<sku>
+//!   user           USER           millrace_user            event.user.<id>, …{email,erasure}.<id>
+//!   product        PRODUCT        millrace_product         event.product.<sku>, …import.<id>
 //!   inventory      INVENTORY      millrace_inventory       event.inventory.<sku>
 //!   order          ORDER          millrace_order           event.order.<id>
 //!   payment        PAYMENT        millrace_payment         event.payment.<id>
@@ -59,7 +59,10 @@ pub const CONTEXTS: [Context; 7] = [
         name: "product",
         stream: "PRODUCT",
         database: "millrace_product",
-        aggregates: &[Aggregate::of::<product::Product>()],
+        aggregates: &[
+            Aggregate::of::<product::Product>(),
+            Aggregate::of::<product::Import>(),
+        ],
     },
     Context {
         name: "inventory",

@@ -16,12 +16,14 @@
 mod chain;
 mod checkout;
 mod fold;
+mod import;
 mod inventory;
 mod login;
 mod moment;
 mod notification;
 mod order;
 mod payment;
+mod price;
 mod product;
 pub mod projector;
 pub mod provision;
@@ -33,12 +35,14 @@ mod view;
 
 pub use checkout::{CheckoutStage, CheckoutTimeline, Suspension, TimelineEntry};
 pub use fold::FoldError;
+pub use import::{ImportReport, ImportStage};
 pub use inventory::StockLevel;
 pub use login::{Access, Login, LoginError};
 pub use moment::Moment;
 pub use notification::{Delivery, NotificationEntry};
 pub use order::{OrderPayment, OrderSummary, ReturnStatus, SummaryStatus};
 pub use payment::{PaymentStage, PaymentSummary, RefundEntry, RefundStage};
+pub use price::{PriceEntry, PriceHistory};
 pub use product::{CardStatus, ProductCard};
 pub use projector::Projector;
 pub use provision::{Passwords, provision};
@@ -50,6 +54,10 @@ pub use view::{EntityView, Sort, ViewSpec, repository};
 pub static USER_ACCOUNT: ViewSpec = ViewSpec::entity::<::user::User, UserAccount>();
 /// What is sold.
 pub static PRODUCT_CARD: ViewSpec = ViewSpec::entity::<::product::Product, ProductCard>();
+/// What it has cost.
+pub static PRICE_HISTORY: ViewSpec = ViewSpec::entity::<::product::Product, PriceHistory>();
+/// How the bulk imports go.
+pub static IMPORT_REPORT: ViewSpec = ViewSpec::entity::<::product::Import, ImportReport>();
 /// How much there is.
 pub static STOCK_LEVEL: ViewSpec = ViewSpec::entity::<::inventory::StockItem, StockLevel>();
 /// What was bought.
@@ -64,9 +72,11 @@ pub static CHECKOUT_TIMELINE: ViewSpec =
     ViewSpec::entity::<::checkout::Checkout, CheckoutTimeline>();
 
 /// Every read model.
-pub static VIEWS: [&ViewSpec; 7] = [
+pub static VIEWS: [&ViewSpec; 9] = [
     &USER_ACCOUNT,
     &PRODUCT_CARD,
+    &PRICE_HISTORY,
+    &IMPORT_REPORT,
     &STOCK_LEVEL,
     &ORDER_SUMMARY,
     &PAYMENT_SUMMARY,

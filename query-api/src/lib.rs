@@ -6,7 +6,7 @@
 //!                                       │             └─ projections::Reader: rows and position
 //!                                       └─ answer: the row as it is stored, headers about it
 //!
-//!   product, inventory, user, erasure, order, payment, notification, checkout
+//!   product, import, inventory, user, erasure, order, payment, notification, checkout
 //!              one resource a file, its routes at the top
 //!   asked      what every read may say: Consistency-Token, Prefer, If-None-Match, its parameters
 //!   answer     what every read is answered with
@@ -30,6 +30,7 @@ mod erasure;
 mod failure;
 mod health;
 mod history;
+mod import;
 mod inventory;
 mod list;
 mod notification;

@@ -8,8 +8,9 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::user;
 use crate::{Api, Config, PAGES};
-use crate::{checkout, erasure, health, inventory, notification, order, payment, product, user};
+use crate::{checkout, erasure, health, import, inventory, notification, order, payment, product};
 
 /// The query API could not be served.
 #[derive(Debug, Error)]
@@ -24,6 +25,7 @@ pub enum Error {
 pub fn router(api: Api, config: &Config) -> Router {
     let routes = Router::new()
         .merge(product::routes())
+        .merge(import::routes())
         .merge(inventory::routes())
         .merge(user::routes())
         .merge(erasure::routes())

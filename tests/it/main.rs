@@ -14,6 +14,7 @@
 mod accounts;
 mod app;
 mod bad_input;
+mod catalog;
 mod cluster;
 mod contention;
 mod deploy;

@@ -10,6 +10,7 @@ mod accounts;
 mod app;
 mod catalog;
 mod documents;
+mod imports;
 mod orders;
 mod placing;
 mod users;

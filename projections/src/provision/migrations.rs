@@ -14,7 +14,7 @@ macro_rules! file {
 }
 
 /// Applied in this order; one that was applied never changes again.
-const MIGRATIONS: [Entry; 7] = [
+const MIGRATIONS: [Entry; 9] = [
     (
         "user",
         1,
@@ -26,6 +26,18 @@ const MIGRATIONS: [Entry; 7] = [
         1,
         "product card",
         file!("product/0001_product_card.sql"),
+    ),
+    (
+        "product",
+        2,
+        "price history",
+        file!("product/0002_price_history.sql"),
+    ),
+    (
+        "product",
+        3,
+        "import report",
+        file!("product/0003_import_report.sql"),
     ),
     (
         "inventory",
