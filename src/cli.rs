@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use devstack::sinks::{MailSink, PaymentSimulator};
 use telemetry::{LogArgs, NatsArgs, PostgresArgs};
 
-use crate::{demo, parked, provision, roles, schema, token, up, verify};
+use crate::{demo, import, parked, provision, roles, schema, token, up, verify};
 
 /// An event-sourced CQRS commerce backend on NATS JetStream.
 ///
@@ -45,6 +45,8 @@ pub enum Command {
     Reactor(ReactorArgs),
     /// List, retry or skip what the sagas and reactors could not handle.
     Parked(parked::ParkedArgs),
+    /// Create or change products from a file, a product a line, and follow how far it is.
+    Import(import::ImportArgs),
     /// Examine the whole log: gaps, duplicates, what can't be read, readers ahead of it.
     Verify(verify::VerifyArgs),
     /// Compare event schemas with the committed ones, or count those in the log.
@@ -149,6 +151,7 @@ pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Saga(args) => done(roles::saga(args).await),
         Command::Reactor(args) => done(roles::reactor(args).await),
         Command::Parked(args) => parked::run(args).await,
+        Command::Import(args) => import::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Schema(args) => schema::run(args).await,
         Command::Token(args) => done(token::run(&args)),
@@ -162,9 +165,11 @@ pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
 /// What is logged by the commands that talk to a person themselves, unless asked for more.
 fn quiet(command: &Command) -> Option<&'static str> {
     match command {
-        Command::Demo(_) | Command::Parked(_) | Command::Verify(_) | Command::Schema(_) => {
-            Some("error")
-        }
+        Command::Demo(_)
+        | Command::Parked(_)
+        | Command::Import(_)
+        | Command::Verify(_)
+        | Command::Schema(_) => Some("error"),
         Command::Up(_) => Some("warn"),
         Command::Provision(_)
         | Command::CommandApi(_)

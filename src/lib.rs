@@ -6,6 +6,7 @@
 //!   provision  streams, durables, databases and roles, with admin rights
 //!   up         every role in one process, on servers of its own, behind one entry
 //!   parked     what could not be handled, and what is to become of it
+//!   import     a file of products, sent and followed
 //!   verify     is the log what it should be?
 //!   schema     event schemas: in the code, committed, and alive in the log
 //!   reach      where a tool that looks at the log finds it
@@ -17,6 +18,7 @@ pub mod cli;
 pub mod client;
 pub mod demo;
 pub mod entry;
+pub mod import;
 pub mod parked;
 pub mod provision;
 pub mod reach;

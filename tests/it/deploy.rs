@@ -128,7 +128,9 @@ fn every_role_of_the_binary_is_a_service() {
         .collect();
     // What is no service: the laptop's all-in-one, its demo, the tokens for it, and what people
     // type to look after a running system.
-    let alone = ["up", "demo", "token", "parked", "verify", "schema"];
+    let alone = [
+        "up", "demo", "token", "import", "parked", "verify", "schema",
+    ];
     let roles: BTreeSet<String> = Cli::command()
         .get_subcommands()
         .filter(|command| !command.is_hide_set())

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::read_after;
-use crate::app::{App, PATIENCE, folder, shared};
+use crate::app::{App, PATIENCE, folder, program, shared};
 
 /// Lines of a large import.
 const MANY: usize = 20_000;
@@ -312,4 +313,38 @@ async fn only_operators_import_and_only_lines_of_json() {
         .await
         .unwrap();
     assert_eq!(reserved.body["code"], "sku_reserved", "{}", reserved.body);
+}
+
+/// Runs `millrace import` on the shared stack.
+fn import_file(app: &App, file: &std::path::Path, args: &[&str]) -> Output {
+    let mut command = Command::new(program());
+    command.arg("import").arg(file).arg("--data").arg(&app.data);
+    command.args(args).output().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_imported_from_the_command_line() {
+    let (app, catalogue) = (shared().await, Catalogue::new());
+    let mut lines = catalogue.lines(300, 500);
+    lines.push_str("nonsense");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("autumn mugs.ndjson");
+    std::fs::write(&file, lines).unwrap();
+    let output = import_file(app, &file, &[]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "a line failed: {output:?}");
+    assert_eq!(
+        said,
+        "301 lines: 300 products created, 0 updated, 0 unchanged, 1 lines failed\n  \
+         line 301: malformed_request : the line is no JSON\n"
+    );
+    let again = import_file(app, &file, &["--json"]);
+    let report: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!(counts(&report), [301, 300, 0, 0, 1], "the same import");
+
+    std::fs::write(&file, catalogue.lines(300, 600)).unwrap();
+    let changed = import_file(app, &file, &["--json"]);
+    assert!(changed.status.success(), "{changed:?}");
+    let report: Value = serde_json::from_slice(&changed.stdout).unwrap();
+    assert_eq!(counts(&report), [300, 0, 300, 0, 0], "another import");
 }
