@@ -24,6 +24,7 @@ mod template;
 mod welcome;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use streams::bus::Bus;
 use streams::keys::Keys;
@@ -134,6 +135,10 @@ pub async fn run(
         recorder.clone(),
         Provider::new(&config.provider)?,
     );
+    let mail_limits = DurableLimits {
+        pause_max: Duration::from_millis(config.smtp.mail_pause_max_ms),
+        ..DurableLimits::default()
+    };
     let mailer = mailer::Mailer::new(streams.clone(), recorder.clone(), keys.clone(), &config)?;
     let welcome = welcome::Welcome::new(recorder.clone());
     let departures = departures::Departures::new(
@@ -154,7 +159,7 @@ pub async fn run(
         Arc::new(payment),
         shutdown.clone(),
     ));
-    let notifications = connection.durable(&MAILER_DURABLE, limits).await?;
+    let notifications = connection.durable(&MAILER_DURABLE, mail_limits).await?;
     tasks.spawn(streams::lanes::run_lanes(
         notifications,
         config.lanes,
