@@ -20,7 +20,7 @@ use crate::personal::Personal;
 use crate::problems::PAGES;
 use crate::questions::{Cached, Questions};
 use crate::throttle::Throttle;
-use crate::{account, inventory, mailbox, order, product, session, user};
+use crate::{account, inventory, mailbox, notification, order, product, session, user};
 
 /// What the API stands on. Made by the composition root (or a test), passed down.
 pub struct Deps {
@@ -125,6 +125,9 @@ pub fn router(api: Api, config: &Config) -> Router {
     }
     if config.hosts("order") {
         routes = routes.merge(order::routes());
+    }
+    if config.hosts("notification") {
+        routes = routes.merge(notification::routes());
     }
     routes.with_state(api)
 }

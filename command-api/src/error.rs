@@ -9,6 +9,7 @@ use edge::Problem;
 use edge::problem::RETRY_AFTER_DEFAULT;
 use inventory::InventoryRefusal;
 use kernel::Refusal;
+use notification::{NotificationRefusal, SuppressionRefusal};
 use order::OrderRefusal;
 use product::{ImportRefusal, ProductRefusal};
 use serde_json::Value;
@@ -130,6 +131,24 @@ impl Placed for OrderRefusal {
             | Self::OrderNotRefundable
             | Self::RefundDiffers => state(),
         }
+    }
+}
+
+impl Placed for NotificationRefusal {
+    fn place(&self) -> Place {
+        match self {
+            Self::NotificationUnknown => missing(),
+            Self::NotificationDiffers
+            | Self::NotificationAlreadySent { .. }
+            | Self::NotificationAlreadyBounced
+            | Self::NotificationNotSent => state(),
+        }
+    }
+}
+
+impl Placed for SuppressionRefusal {
+    fn place(&self) -> Place {
+        match *self {}
     }
 }
 

@@ -6,7 +6,7 @@
 //!                         └── questions ──► user: active?  product: price now?   (bus, or here)
 //!
 //!   user, account, mailbox, session,           a file a context (user has four), its routes at
-//!   product, inventory, order                  its top
+//!   product, inventory, order, notification    its top
 //!   placing, address                           what an order needs before it is a command
 //!   importing, batch, lines                    products from a body of any length
 //!   email, phone, password, text               what is parsed once and never checked again
@@ -15,8 +15,8 @@
 //!   error                                      refusal → status and field; failure → problem
 //!   questions, remembered, outcomes            what other contexts know; how an order ended
 //!   personal                                   sealing of personal data
-//!   host                                       the command bus's side: also payment, notification
-//!                                              and checkout, which have no routes
+//!   host                                       the command bus's side: also payment and checkout,
+//!                                              which have no routes
 //! ```
 
 mod account;
@@ -32,6 +32,7 @@ mod importing;
 mod inventory;
 mod lines;
 mod mailbox;
+mod notification;
 mod order;
 mod outcomes;
 mod password;

@@ -261,6 +261,17 @@ pub const PAGES: &[Page] = &[
         "The order has not been shipped",
         "Ship it first.",
     ),
+    // notification
+    page(
+        "notification_unknown",
+        "There is no such notification",
+        "Check the id.",
+    ),
+    page(
+        "notification_not_sent",
+        "The notification was never sent",
+        "Only what was sent can come back.",
+    ),
 ];
 
 #[cfg(test)]
@@ -271,6 +282,7 @@ mod tests {
     use edge::problem::COMMON;
     use inventory::InventoryRefusal;
     use kernel::Refusal;
+    use notification::NotificationRefusal;
     use order::OrderRefusal;
     use product::{ImportRefusal, ProductRefusal};
     use user::{EmailRefusal, UserRefusal};
@@ -338,6 +350,10 @@ mod tests {
                 OrderRefusal::OrderAlreadyShipped,
                 OrderRefusal::OrderNotConfirmed,
                 OrderRefusal::OrderNotShipped,
+            ]),
+            codes(&[
+                NotificationRefusal::NotificationUnknown,
+                NotificationRefusal::NotificationNotSent,
             ]),
         ];
         for code in refused.iter().flatten() {

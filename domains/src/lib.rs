@@ -7,7 +7,7 @@
 //!   inventory      INVENTORY      millrace_inventory       event.inventory.<sku>
 //!   order          ORDER          millrace_order           event.order.<id>
 //!   payment        PAYMENT        millrace_payment         event.payment.<id>
-//!   notification   NOTIFICATION   millrace_notification    event.notification.<id>
+//!   notification   NOTIFICATION   millrace_notification    event.notification.<id>, …suppression.<id>
 //!   checkout       CHECKOUT       millrace_checkout        event.checkout.<order id>
 //! ```
 //!
@@ -86,7 +86,10 @@ pub const CONTEXTS: [Context; 7] = [
         name: "notification",
         stream: "NOTIFICATION",
         database: "millrace_notification",
-        aggregates: &[Aggregate::of::<notification::Notification>()],
+        aggregates: &[
+            Aggregate::of::<notification::Notification>(),
+            Aggregate::of::<notification::Suppression>(),
+        ],
     },
     Context {
         name: "checkout",

@@ -28,6 +28,7 @@ mod product;
 pub mod projector;
 pub mod provision;
 pub mod read;
+mod suppression;
 #[cfg(test)]
 mod testkit;
 mod user;
@@ -47,6 +48,7 @@ pub use product::{CardStatus, ProductCard};
 pub use projector::Projector;
 pub use provision::{Passwords, provision};
 pub use read::Reader;
+pub use suppression::{SuppressionEntry, SuppressionStatus};
 pub use user::{AccountStatus, SavedAddress, UserAccount};
 pub use view::{EntityView, Sort, ViewSpec, repository};
 
@@ -67,12 +69,15 @@ pub static PAYMENT_SUMMARY: ViewSpec = ViewSpec::entity::<::payment::Payment, Pa
 /// Who was told what.
 pub static NOTIFICATION_ENTRY: ViewSpec =
     ViewSpec::entity::<::notification::Notification, NotificationEntry>();
+/// Who is not written to any more.
+pub static SUPPRESSION_ENTRY: ViewSpec =
+    ViewSpec::entity::<::notification::Suppression, SuppressionEntry>();
 /// How an order went through all of the above.
 pub static CHECKOUT_TIMELINE: ViewSpec =
     ViewSpec::entity::<::checkout::Checkout, CheckoutTimeline>();
 
 /// Every read model.
-pub static VIEWS: [&ViewSpec; 9] = [
+pub static VIEWS: [&ViewSpec; 10] = [
     &USER_ACCOUNT,
     &PRODUCT_CARD,
     &PRICE_HISTORY,
@@ -81,6 +86,7 @@ pub static VIEWS: [&ViewSpec; 9] = [
     &ORDER_SUMMARY,
     &PAYMENT_SUMMARY,
     &NOTIFICATION_ENTRY,
+    &SUPPRESSION_ENTRY,
     &CHECKOUT_TIMELINE,
 ];
 

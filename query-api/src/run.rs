@@ -8,9 +8,9 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::user;
 use crate::{Api, Config, PAGES};
 use crate::{checkout, erasure, health, import, inventory, notification, order, payment, product};
+use crate::{suppression, user};
 
 /// The query API could not be served.
 #[derive(Debug, Error)]
@@ -32,6 +32,7 @@ pub fn router(api: Api, config: &Config) -> Router {
         .merge(order::routes())
         .merge(payment::routes())
         .merge(notification::routes())
+        .merge(suppression::routes())
         .merge(checkout::routes())
         .merge(problem::pages(PAGES))
         .with_state(api.clone());

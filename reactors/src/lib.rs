@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   PAYMENT ──────► payment  ──HTTP──► provider      the intent is an event, the outcome a command
-//!   NOTIFICATION ─► mailer   ──SMTP──► mail server
+//!   NOTIFICATION ─► mailer   ──SMTP──► mail server   a bounce suppresses its address
 //!   USER ─────────► welcome  ──bus───► notification
 //!   USER ─────────► eraser   ──bus───► user           destroys the key, keeps the receipt
 //!   USER, ORDER ──► departures ─bus──► user           erased once their orders are final
@@ -19,6 +19,7 @@ mod mailer;
 mod payment;
 mod provider;
 mod recorder;
+mod rejection;
 mod scan;
 mod template;
 mod welcome;

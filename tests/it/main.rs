@@ -23,6 +23,7 @@ mod erasure;
 mod event_stores;
 mod faults;
 mod kill;
+mod mails;
 mod parking;
 mod permissions;
 mod projections;

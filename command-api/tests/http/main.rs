@@ -11,6 +11,7 @@ mod app;
 mod catalog;
 mod documents;
 mod imports;
+mod notifications;
 mod orders;
 mod placing;
 mod users;

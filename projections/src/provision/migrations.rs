@@ -14,7 +14,7 @@ macro_rules! file {
 }
 
 /// Applied in this order; one that was applied never changes again.
-const MIGRATIONS: [Entry; 9] = [
+const MIGRATIONS: [Entry; 10] = [
     (
         "user",
         1,
@@ -62,6 +62,12 @@ const MIGRATIONS: [Entry; 9] = [
         1,
         "notification entry",
         file!("notification/0001_notification_entry.sql"),
+    ),
+    (
+        "notification",
+        2,
+        "suppression entry",
+        file!("notification/0002_suppression_entry.sql"),
     ),
     (
         "checkout",

@@ -82,6 +82,9 @@ async fn happen(app: &App) {
     });
     let imported = operator.import("mugs", mug.to_string()).await;
     imported.unwrap().success().unwrap();
+    let nobody = json!({ "email": "nobody@example.com", "reason": "complained" });
+    let suppressed = operator.post("/v1/suppressions", &nobody).await;
+    suppressed.unwrap().success().unwrap();
     let declined = "pm_card_chargeDeclined";
     let (paid, refused, sold_out, canceled, shipped) = tokio::join!(
         customer.orders(&sku, 2, "pm_card_visa"),
