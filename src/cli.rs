@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use devstack::sinks::{MailSink, PaymentSimulator};
 use telemetry::{LogArgs, NatsArgs, PostgresArgs};
 
-use crate::{demo, inbox, parked, provision, reconcile, roles, schema, token, up, verify};
+use crate::{demo, import, inbox, parked, provision, reconcile, roles, schema, token, up, verify};
 
 /// An event-sourced CQRS commerce backend on NATS JetStream.
 ///
@@ -49,6 +49,8 @@ pub enum Command {
     Inbox(inbox::InboxArgs),
     /// Hold our payments against the payment provider's list.
     Reconcile(reconcile::ReconcileArgs),
+    /// Create or change products from a file, a product a line, and follow how far it is.
+    Import(import::ImportArgs),
     /// Examine the whole log: gaps, duplicates, what can't be read, readers ahead of it.
     Verify(verify::VerifyArgs),
     /// Compare event schemas with the committed ones, or count those in the log.
@@ -155,6 +157,7 @@ pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Parked(args) => parked::run(args).await,
         Command::Inbox(args) => inbox::run(args).await,
         Command::Reconcile(args) => reconcile::run(args).await,
+        Command::Import(args) => import::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Schema(args) => schema::run(args).await,
         Command::Token(args) => done(token::run(&args)),
@@ -172,6 +175,7 @@ fn quiet(command: &Command) -> Option<&'static str> {
         | Command::Parked(_)
         | Command::Inbox(_)
         | Command::Reconcile(_)
+        | Command::Import(_)
         | Command::Verify(_)
         | Command::Schema(_) => Some("error"),
         Command::Up(_) => Some("warn"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -10,6 +10,9 @@ use uuid::Uuid;
 
 /// Longest wait for one answer; longer than any `Prefer: wait`.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// Longest wait for an import: a bound against hanging, not on its length.
+const IMPORT_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// How long between two looks at a read model.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
@@ -164,41 +167,42 @@ impl Shop {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Answer, ClientError> {
-        let mut request = self
-            .http
-            .request(method.clone(), format!("{}{path}", self.entry));
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
+        let mut request = self.request(&method, path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         if let Some(body) = body {
             request = request.json(body);
         }
-        let unreachable = |source| ClientError::Unreachable {
-            method: method.clone(),
-            path: path.to_owned(),
-            source,
-        };
-        let answer = request.send().await.map_err(unreachable)?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let bytes = answer.bytes().await.map_err(unreachable)?;
-        // A body that isn't JSON is shown as text: it is somebody's error page.
-        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
-            if bytes.is_empty() {
-                Value::Null
-            } else {
-                Value::String(String::from_utf8_lossy(&bytes).into_owned())
-            }
-        });
-        Ok(Answer {
-            status,
-            headers,
-            body,
-            method,
-            path: path.to_owned(),
-        })
+        answer(request, method, path).await
+    }
+
+    fn request(&self, method: &Method, path: &str) -> RequestBuilder {
+        let url = format!("{}{path}", self.entry);
+        let request = self.http.request(method.clone(), url);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// POSTs products, one a line, under `key`, however long that takes.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub async fn import(
+        &self,
+        key: &str,
+        lines: impl Into<reqwest::Body>,
+    ) -> Result<Answer, ClientError> {
+        let path = "/v1/products/import";
+        let request = self
+            .request(&Method::POST, path)
+            .header("Idempotency-Key", key)
+            .header("Content-Type", "application/x-ndjson")
+            .timeout(IMPORT_TIMEOUT)
+            .body(lines);
+        answer(request, Method::POST, path).await
     }
 
     /// POSTs under a fresh Idempotency-Key.
@@ -341,6 +345,37 @@ impl Shop {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
+}
+
+/// Sends `request` and reads what comes back.
+async fn answer(
+    request: RequestBuilder,
+    method: Method,
+    path: &str,
+) -> Result<Answer, ClientError> {
+    let unreachable = |source| ClientError::Unreachable {
+        method: method.clone(),
+        path: path.to_owned(),
+        source,
+    };
+    let answer = request.send().await.map_err(unreachable)?;
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let bytes = answer.bytes().await.map_err(unreachable)?;
+    // A body that isn't JSON is shown as text: it is somebody's error page.
+    let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+        if bytes.is_empty() {
+            Value::Null
+        } else {
+            Value::String(String::from_utf8_lossy(&bytes).into_owned())
+        }
+    });
+    Ok(Answer {
+        status,
+        headers,
+        body,
+        method,
+        path: path.to_owned(),
+    })
 }
 
 /// The body of `POST /v1/orders`.

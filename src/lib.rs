@@ -6,6 +6,7 @@
 //!   provision  streams, durables, databases and roles, with admin rights
 //!   up         every role in one process, on servers of its own, behind one entry
 //!   parked     what could not be handled, and what is to become of it
+//!   import     a file of products, sent and followed
 //!   inbox      what foreign systems told that nobody could match yet
 //!   reconcile  our payments held against the provider's list
 //!   verify     is the log what it should be?
@@ -19,6 +20,7 @@ pub mod cli;
 pub mod client;
 pub mod demo;
 pub mod entry;
+pub mod import;
 pub mod inbox;
 pub mod parked;
 pub mod provision;

@@ -10,8 +10,10 @@ use edge::idempotency::canonical_json;
 use serde::Serialize;
 use streams::keys::DigestKey;
 use streams::{CommandMeta, Streams};
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::importing::IMPORTS_AT_ONCE_MAX;
 use crate::outcomes::Outcomes;
 use crate::password::Passwords;
 use crate::personal::Personal;
@@ -19,7 +21,9 @@ use crate::problems::PAGES;
 use crate::questions::{Cached, Questions};
 use crate::throttle::Throttle;
 use crate::webhook::Webhook;
-use crate::{account, inventory, mailbox, order, payment, product, session, user, webhook};
+use crate::{
+    account, inventory, mailbox, notification, order, payment, product, session, user, webhook,
+};
 
 /// What the API stands on. Made by the composition root (or a test), passed down.
 pub struct Deps {
@@ -54,6 +58,8 @@ pub struct Parts {
     pub(crate) throttle: Throttle,
     pub(crate) outcomes: Outcomes,
     pub(crate) webhook: Webhook,
+    /// One for each import that may run.
+    pub(crate) imports: Arc<Semaphore>,
 }
 
 impl Api {
@@ -74,6 +80,7 @@ impl Api {
             throttle: Throttle::new(),
             outcomes: Outcomes::default(),
             webhook: deps.webhook,
+            imports: Arc::new(Semaphore::new(IMPORTS_AT_ONCE_MAX)),
         })))
     }
 
@@ -128,6 +135,9 @@ pub fn router(api: Api, config: &Config) -> Router {
     }
     if config.hosts("payment") {
         routes = routes.merge(payment::routes()).merge(webhook::routes());
+    }
+    if config.hosts("notification") {
+        routes = routes.merge(notification::routes());
     }
     routes.with_state(api)
 }

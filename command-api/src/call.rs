@@ -36,13 +36,18 @@ impl Call {
             Some(key) => self.derive("command", key),
             None => Uuid::now_v7(),
         };
-        let meta = CommandMeta::new(command_id, Utc::now(), self.principal.actor())
-            .with_traceparent(self.trace.traceparent());
+        let meta = self.command(command_id);
         if self.key.is_some() {
             api.digested(meta, body)
         } else {
             meta
         }
+    }
+
+    /// A command of this call under an id of its own.
+    pub(crate) fn command(&self, command_id: Uuid) -> CommandMeta {
+        CommandMeta::new(command_id, Utc::now(), self.principal.actor())
+            .with_traceparent(self.trace.traceparent())
     }
 
     /// The id of what the call makes: of two calls with one key it is the same.

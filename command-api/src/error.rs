@@ -9,9 +9,10 @@ use edge::Problem;
 use edge::problem::RETRY_AFTER_DEFAULT;
 use inventory::InventoryRefusal;
 use kernel::Refusal;
+use notification::{NotificationRefusal, SuppressionRefusal};
 use order::OrderRefusal;
 use payment::PaymentRefusal;
-use product::ProductRefusal;
+use product::{ImportRefusal, ProductRefusal};
 use serde_json::Value;
 use streams::inbox::InboxError;
 use streams::{ExecuteAtError, ExecuteError, LoadError, TogetherRefusal};
@@ -77,6 +78,15 @@ impl Placed for ProductRefusal {
             Self::ProductUnknown => missing(),
             Self::ProductDiscontinued | Self::ProductNotPublished => state(),
             Self::PriceNotPositive | Self::PriceTooHigh { .. } => rule("/price/amount"),
+        }
+    }
+}
+
+impl Placed for ImportRefusal {
+    fn place(&self) -> Place {
+        match self {
+            Self::ImportUnknown => missing(),
+            Self::ImportDiffers => (StatusCode::UNPROCESSABLE_ENTITY, None),
         }
     }
 }
@@ -158,6 +168,24 @@ impl Placed for PaymentRefusal {
             | Self::RefundFailed { .. }
             | Self::TooManyRefunds { .. } => state(),
         }
+    }
+}
+
+impl Placed for NotificationRefusal {
+    fn place(&self) -> Place {
+        match self {
+            Self::NotificationUnknown => missing(),
+            Self::NotificationDiffers
+            | Self::NotificationAlreadySent { .. }
+            | Self::NotificationAlreadyBounced
+            | Self::NotificationNotSent => state(),
+        }
+    }
+}
+
+impl Placed for SuppressionRefusal {
+    fn place(&self) -> Place {
+        match *self {}
     }
 }
 

@@ -2,8 +2,8 @@
 
 use checkout::Checkout;
 use inventory::StockItem;
-use kernel::{Sealed, UserId};
-use notification::Notification;
+use kernel::{EmailClaimId, Sealed, UserId};
+use notification::{Notification, Suppression};
 use order::Order;
 use payment::Payment;
 use product::Product;
@@ -47,7 +47,7 @@ fn of_context(name: &str, answers: &Answers) -> Option<Host> {
         "inventory" => Some(host.aggregate::<StockItem>()),
         "order" => Some(host.aggregate::<Order>()),
         "payment" => Some(host.aggregate::<Payment>()),
-        "notification" => Some(host.aggregate::<Notification>()),
+        "notification" => Some(host.aggregate::<Notification>().aggregate::<Suppression>()),
         "checkout" => Some(host.aggregate::<Checkout>()),
         _ => None,
     }
@@ -107,6 +107,8 @@ struct Contact {
     /// `None` = erased: there is nobody any more who could be written to.
     email: Option<Sealed>,
     name: Option<Sealed>,
+    /// The keyed hash of the address: by it mail to that address is suppressed.
+    address: Option<EmailClaimId>,
     erased: bool,
     /// What proves that a mail to the address was read, until it was proven. It is in no stream.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,6 +127,7 @@ async fn answer_contact(answers: &Answers, payload: Value) -> Result<Value, Ques
     write(&Contact {
         email: account.map(|account| account.email.clone()),
         name: account.map(|account| account.name.clone()),
+        address: account.map(|account| account.email_claim),
         erased: account.is_none(),
         verification_token: unverified.map(|account| {
             let claim = account.email_claim;

@@ -6,9 +6,11 @@
 //!                         └── questions ──► user: active?  product: price now?   (bus, or here)
 //!
 //!   user, account, mailbox, session,           a file a context (user has four), its routes at
-//!   product, inventory, order, payment         its top
+//!   product, inventory, order, payment,        its top
+//!   notification
 //!   placing, address                           what an order needs before it is a command
 //!   returns                                    what comes back of it
+//!   importing, batch, lines                    products from a body of any length
 //!   email, phone, password, text               what is parsed once and never checked again
 //!   throttle                                   how often a password may be guessed
 //!   webhook, signature                         what the payment provider tells, kept as it came
@@ -16,20 +18,24 @@
 //!   error                                      refusal → status and field; failure → problem
 //!   questions, remembered, outcomes            what other contexts know; how an order ended
 //!   personal                                   sealing of personal data
-//!   host                                       the command bus's side: also notification and
-//!                                              checkout, which have no routes
+//!   host                                       the command bus's side: also checkout, which has
+//!                                              no routes
 //! ```
 
 mod account;
 mod address;
 mod api;
+mod batch;
 mod call;
 mod config;
 mod email;
 mod error;
 mod host;
+mod importing;
 mod inventory;
+mod lines;
 mod mailbox;
+mod notification;
 mod order;
 mod outcomes;
 mod password;

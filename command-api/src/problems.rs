@@ -132,6 +132,22 @@ pub const PAGES: &[Page] = &[
         "The price is too high",
         "Send an amount within the bound that the detail names.",
     ),
+    page(
+        "sku_reserved",
+        "No product can have this SKU",
+        "Take another SKU.",
+    ),
+    page(
+        "line_too_long",
+        "The line is too long",
+        "A line holds one product; look for a missing line break.",
+    ),
+    page("import_unknown", "There is no such import", "Check the id."),
+    page(
+        "import_differs",
+        "The Idempotency-Key belongs to an import of other lines",
+        "Send the same lines to go on where they broke off, or other lines under a new Idempotency-Key.",
+    ),
     // inventory
     page(
         "stock_item_already_exists",
@@ -329,6 +345,17 @@ pub const PAGES: &[Page] = &[
         "The webhook was signed too long ago",
         "Check the clocks; a webhook that is sent again is signed again.",
     ),
+    // notification
+    page(
+        "notification_unknown",
+        "There is no such notification",
+        "Check the id.",
+    ),
+    page(
+        "notification_not_sent",
+        "The notification was never sent",
+        "Only what was sent can come back.",
+    ),
 ];
 
 #[cfg(test)]
@@ -339,9 +366,10 @@ mod tests {
     use edge::problem::COMMON;
     use inventory::InventoryRefusal;
     use kernel::{Money, Refusal};
+    use notification::NotificationRefusal;
     use order::OrderRefusal;
     use payment::PaymentRefusal;
-    use product::ProductRefusal;
+    use product::{ImportRefusal, ProductRefusal};
     use user::{EmailRefusal, UserRefusal};
 
     fn codes<R: Refusal>(refusals: &[R]) -> Vec<String> {
@@ -385,6 +413,7 @@ mod tests {
                 ProductRefusal::PriceNotPositive,
                 ProductRefusal::PriceTooHigh { max: 1 },
             ]),
+            codes(&[ImportRefusal::ImportUnknown, ImportRefusal::ImportDiffers]),
             codes(&[
                 InventoryRefusal::StockItemAlreadyExists,
                 InventoryRefusal::StockItemUnknown,
@@ -412,6 +441,10 @@ mod tests {
                 OrderRefusal::OrderAlreadyShipped,
                 OrderRefusal::OrderNotConfirmed,
                 OrderRefusal::OrderNotShipped,
+            ]),
+            codes(&[
+                NotificationRefusal::NotificationUnknown,
+                NotificationRefusal::NotificationNotSent,
             ]),
         ];
         explained(&refused);

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   context        stream         database                 subject of an aggregate's events
-//!   user           USER           millrace_user            event.user.<id>, event.user.{email,erasure}.<id>
-//!   product        PRODUCT        millrace_product         event.product.<sku>
+//!   user           USER           millrace_user            event.user.<id>, …{email,erasure}.<id>
+//!   product        PRODUCT        millrace_product         event.product.<sku>, …import.<id>
 //!   inventory      INVENTORY      millrace_inventory       event.inventory.<sku>
 //!   order          ORDER          millrace_order           event.order.<id>
 //!   payment        PAYMENT        millrace_payment         event.payment.<id>
-//!   notification   NOTIFICATION   millrace_notification    event.notification.<id>
+//!   notification   NOTIFICATION   millrace_notification    event.notification.<id>, …suppression.<id>
 //!   checkout       CHECKOUT       millrace_checkout        event.checkout.<order id>, event.checkout.return.<id>,
 //!                                                          event.checkout.refund.<id>
 //! ```
@@ -60,7 +60,10 @@ pub const CONTEXTS: [Context; 7] = [
         name: "product",
         stream: "PRODUCT",
         database: "millrace_product",
-        aggregates: &[Aggregate::of::<product::Product>()],
+        aggregates: &[
+            Aggregate::of::<product::Product>(),
+            Aggregate::of::<product::Import>(),
+        ],
     },
     Context {
         name: "inventory",
@@ -84,7 +87,10 @@ pub const CONTEXTS: [Context; 7] = [
         name: "notification",
         stream: "NOTIFICATION",
         database: "millrace_notification",
-        aggregates: &[Aggregate::of::<notification::Notification>()],
+        aggregates: &[
+            Aggregate::of::<notification::Notification>(),
+            Aggregate::of::<notification::Suppression>(),
+        ],
     },
     Context {
         name: "checkout",

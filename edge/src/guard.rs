@@ -19,7 +19,7 @@ use tracing::Instrument;
 
 use crate::json::BodyLimit;
 use crate::problem::RETRY_AFTER_DEFAULT;
-use crate::{Limits, Prefer, Problem, Trace, linger};
+use crate::{Deadline, Limits, Prefer, Problem, Trace, linger};
 
 /// Puts the guard around every route of `router`, and around what no route takes.
 pub fn guarded(router: Router, limits: &Limits) -> Router {
@@ -77,7 +77,7 @@ fn route_of(request: &Request) -> String {
         .to_owned()
 }
 
-async fn run(guard: &Guard, request: Request, next: Next) -> Response {
+async fn run(guard: &Guard, mut request: Request, next: Next) -> Response {
     let probe = matches!(request.uri().path(), "/livez" | "/readyz");
     let slot = guard.slots.try_acquire();
     if slot.is_err() && !probe {
@@ -85,11 +85,13 @@ async fn run(guard: &Guard, request: Request, next: Next) -> Response {
             .into_response();
     }
     let wait = Prefer::parse(request.headers()).wait.unwrap_or_default();
+    let deadline = Deadline::after(guard.time_max + wait);
+    request.extensions_mut().insert(deadline.clone());
     let work = AssertUnwindSafe(next.run(request)).catch_unwind();
-    match tokio::time::timeout(guard.time_max + wait, work).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(panic)) => panicked(panic.as_ref()),
-        Err(_elapsed) => Problem::new(
+    match deadline.within(work).await {
+        Some(Ok(response)) => response,
+        Some(Err(panic)) => panicked(panic.as_ref()),
+        None => Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "request_timeout",
             "the request took too long and was given up; what it asked for may have happened",

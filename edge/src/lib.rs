@@ -14,12 +14,14 @@
 //! - [`idempotency`]: the `Idempotency-Key` header and what is derived from it
 //! - [`consistency`], [`etag`], [`prefer`]: the other conventions of requests and answers
 //! - [`Id`]: an id in a path
+//! - [`Deadline`]: more time for a body that is still coming in
 //! - [`limits`], [`trace`], [`health`], [`serve`](serve()): what a server needs around them
 //!
 //! Nothing here knows NATS, Postgres or a bounded context.
 
 pub mod auth;
 pub mod consistency;
+mod deadline;
 pub mod etag;
 mod guard;
 pub mod health;
@@ -35,6 +37,7 @@ pub mod trace;
 
 pub use auth::Principal;
 pub use consistency::ConsistencyHeader;
+pub use deadline::Deadline;
 pub use etag::{IfMatch, IfNoneMatch};
 pub use guard::guarded;
 pub use id::{Id, Ids};

@@ -13,7 +13,8 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Most header fields of a request: what hyper keeps on the stack.
 pub const HEADERS_MAX: usize = 100;
 
-/// Longest work on one request, in seconds; `Prefer: wait` comes on top.
+/// Longest work on one request, in seconds; `Prefer: wait` comes on top. Where a body of any length
+/// is taken in: longest without a piece of it.
 pub const REQUEST_TIME_MAX_S: u64 = 30;
 
 /// Longest that a client may take to send a request's head, in seconds (slow-loris). An idle

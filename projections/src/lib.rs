@@ -16,16 +16,19 @@
 mod chain;
 mod checkout;
 mod fold;
+mod import;
 mod inventory;
 mod login;
 mod moment;
 mod notification;
 mod order;
 mod payment;
+mod price;
 mod product;
 pub mod projector;
 pub mod provision;
 pub mod read;
+mod suppression;
 #[cfg(test)]
 mod testkit;
 mod user;
@@ -33,16 +36,19 @@ mod view;
 
 pub use checkout::{CheckoutStage, CheckoutTimeline, Suspension, TimelineEntry};
 pub use fold::FoldError;
+pub use import::{ImportReport, ImportStage};
 pub use inventory::StockLevel;
 pub use login::{Access, Login, LoginError};
 pub use moment::Moment;
 pub use notification::{Delivery, NotificationEntry};
 pub use order::{OrderSummary, ReturnEntry, SummaryStatus};
 pub use payment::{PaymentStage, PaymentSummary, RefundEntry, RefundStage};
+pub use price::{PriceEntry, PriceHistory};
 pub use product::{CardStatus, ProductCard};
 pub use projector::Projector;
 pub use provision::{Passwords, provision};
 pub use read::Reader;
+pub use suppression::{SuppressionEntry, SuppressionStatus};
 pub use user::{AccountStatus, SavedAddress, UserAccount};
 pub use view::{EntityView, Sort, ViewSpec, repository};
 
@@ -50,6 +56,10 @@ pub use view::{EntityView, Sort, ViewSpec, repository};
 pub static USER_ACCOUNT: ViewSpec = ViewSpec::entity::<::user::User, UserAccount>();
 /// What is sold.
 pub static PRODUCT_CARD: ViewSpec = ViewSpec::entity::<::product::Product, ProductCard>();
+/// What it has cost.
+pub static PRICE_HISTORY: ViewSpec = ViewSpec::entity::<::product::Product, PriceHistory>();
+/// How the bulk imports go.
+pub static IMPORT_REPORT: ViewSpec = ViewSpec::entity::<::product::Import, ImportReport>();
 /// How much there is.
 pub static STOCK_LEVEL: ViewSpec = ViewSpec::entity::<::inventory::StockItem, StockLevel>();
 /// What was bought.
@@ -59,18 +69,24 @@ pub static PAYMENT_SUMMARY: ViewSpec = ViewSpec::entity::<::payment::Payment, Pa
 /// Who was told what.
 pub static NOTIFICATION_ENTRY: ViewSpec =
     ViewSpec::entity::<::notification::Notification, NotificationEntry>();
+/// Who is not written to any more.
+pub static SUPPRESSION_ENTRY: ViewSpec =
+    ViewSpec::entity::<::notification::Suppression, SuppressionEntry>();
 /// How an order went through all of the above.
 pub static CHECKOUT_TIMELINE: ViewSpec =
     ViewSpec::entity::<::checkout::Checkout, CheckoutTimeline>();
 
 /// Every read model.
-pub static VIEWS: [&ViewSpec; 7] = [
+pub static VIEWS: [&ViewSpec; 10] = [
     &USER_ACCOUNT,
     &PRODUCT_CARD,
+    &PRICE_HISTORY,
+    &IMPORT_REPORT,
     &STOCK_LEVEL,
     &ORDER_SUMMARY,
     &PAYMENT_SUMMARY,
     &NOTIFICATION_ENTRY,
+    &SUPPRESSION_ENTRY,
     &CHECKOUT_TIMELINE,
 ];
 

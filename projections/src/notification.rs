@@ -19,7 +19,11 @@ pub enum Delivery {
     Requested,
     /// The mail server took it.
     Sent,
-    /// It never will.
+    /// It came back, or there was no such mailbox.
+    Bounced,
+    /// Nothing is sent to the address any more.
+    Suppressed,
+    /// The mail server never will take it.
     Failed,
 }
 
@@ -40,7 +44,7 @@ pub struct NotificationEntry {
     pub channel: Option<Channel>,
     /// How far it has come.
     pub status: Delivery,
-    /// Why it failed.
+    /// Why it bounced, was suppressed or failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What the template shows.
@@ -55,7 +59,13 @@ pub struct NotificationEntry {
     /// When the mail server took it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<Moment>,
-    /// When it was given up.
+    /// When it was heard that it came back, or that there is no such mailbox.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bounced_at: Option<Moment>,
+    /// When it was given up because of its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suppressed_at: Option<Moment>,
+    /// When it was given up because the mail server will not take it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Moment>,
 }
@@ -85,10 +95,24 @@ impl View<Notification> for NotificationEntry {
                 self.details = details.clone();
                 self.requested_at = at;
             }
-            NotificationEvent::NotificationSent { message_id } => {
+            NotificationEvent::NotificationSent {
+                message_id,
+                address: _,
+            } => {
                 self.status = Delivery::Sent;
                 self.message_id = Some(message_id.clone());
+                self.reason = None;
                 self.sent_at = at;
+            }
+            NotificationEvent::NotificationBounced { reason, address: _ } => {
+                self.status = Delivery::Bounced;
+                self.reason = Some(reason.clone());
+                self.bounced_at = at;
+            }
+            NotificationEvent::NotificationSuppressed { reason } => {
+                self.status = Delivery::Suppressed;
+                self.reason = Some(reason.to_string());
+                self.suppressed_at = at;
             }
             NotificationEvent::NotificationFailed { reason } => {
                 self.status = Delivery::Failed;
@@ -122,6 +146,7 @@ mod tests {
     fn a_sent_mail_shows_its_message_id() {
         let sent = NotificationEvent::NotificationSent {
             message_id: "<n-1@shop>".into(),
+            address: None,
         };
         let row: NotificationEntry = fold::<Notification, _>("n-1", vec![requested(), sent]);
         assert_eq!(row.status, Delivery::Sent);
@@ -137,5 +162,33 @@ mod tests {
         let row: NotificationEntry = fold::<Notification, _>("n-1", vec![requested(), failed]);
         assert_eq!(row.status, Delivery::Failed);
         assert!(row.failed_at.is_some() && row.sent_at.is_none());
+    }
+
+    #[test]
+    fn a_mail_that_came_back_says_so_beside_when_it_was_sent() {
+        let sent = NotificationEvent::NotificationSent {
+            message_id: "<n-1@shop>".into(),
+            address: None,
+        };
+        let bounced = NotificationEvent::NotificationBounced {
+            reason: "no such mailbox".into(),
+            address: None,
+        };
+        let story = vec![requested(), sent, bounced];
+        let row: NotificationEntry = fold::<Notification, _>("n-1", story);
+        assert_eq!(row.status, Delivery::Bounced);
+        assert!(row.sent_at < row.bounced_at);
+        assert_eq!(row.reason.as_deref(), Some("no such mailbox"));
+    }
+
+    #[test]
+    fn a_mail_that_is_not_sent_for_its_address_says_why() {
+        let suppressed = NotificationEvent::NotificationSuppressed {
+            reason: "complained".parse().unwrap(),
+        };
+        let row: NotificationEntry = fold::<Notification, _>("n-1", vec![requested(), suppressed]);
+        assert_eq!(row.status, Delivery::Suppressed);
+        assert!(row.suppressed_at.is_some() && row.sent_at.is_none());
+        assert_eq!(row.reason.as_deref(), Some("complained"));
     }
 }

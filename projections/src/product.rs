@@ -86,6 +86,7 @@ impl View<Product> for ProductCard {
                 description,
                 category,
             } => self.describe(title, description, category),
+            ProductEvent::CategoryAssigned { category } => self.category = Some(category.clone()),
             ProductEvent::PriceSet { price } => self.price = Some(*price),
             ProductEvent::ProductPublished {} => {
                 self.status = CardStatus::Published;
@@ -151,6 +152,11 @@ mod tests {
         assert_eq!(row.price, Some(eur(650)));
         assert_eq!(row.category, Some("hot".parse().unwrap()));
         assert_eq!(row.version, 4);
+        let assigned = ProductEvent::CategoryAssigned {
+            category: "iced".parse().unwrap(),
+        };
+        let row: ProductCard = fold::<Product, _>("TEA-1", vec![created(), assigned]);
+        assert_eq!(row.category, Some("iced".parse().unwrap()));
     }
 
     #[test]

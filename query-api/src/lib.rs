@@ -6,7 +6,8 @@
 //!                                       │             └─ projections::Reader: rows and position
 //!                                       └─ answer: the row as it is stored, headers about it
 //!
-//!   product, inventory, user, erasure, order, payment, notification, checkout
+//!   product, import, inventory, user, erasure, order, payment, notification, suppression,
+//!   checkout
 //!              one resource a file, its routes at the top
 //!   asked      what every read may say: Consistency-Token, Prefer, If-None-Match, its parameters
 //!   answer     what every read is answered with
@@ -30,6 +31,7 @@ mod erasure;
 mod failure;
 mod health;
 mod history;
+mod import;
 mod inventory;
 mod list;
 mod notification;
@@ -39,6 +41,7 @@ mod payment;
 mod product;
 mod run;
 mod state;
+mod suppression;
 mod unseal;
 mod user;
 

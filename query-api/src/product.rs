@@ -6,13 +6,13 @@ use axum::http::Uri;
 use axum::response::Response;
 use axum::routing::get;
 use edge::{Id, Problem};
-use kernel::{AggregateId, Sku};
-use projections::{CardStatus, PRODUCT_CARD};
-use serde::Deserialize;
+use kernel::{AggregateId, Money, Sku};
+use projections::{CardStatus, Moment, PRICE_HISTORY, PRODUCT_CARD, PriceHistory};
+use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
 use crate::asked::{Asked, Caller, NoParams, Params};
-use crate::failure::nothing;
+use crate::failure::{internal, nothing};
 use crate::list::{Place, Wanted, Word};
 use crate::{Api, answer, history};
 
@@ -23,6 +23,7 @@ pub(crate) fn routes() -> Router<Api> {
     Router::new()
         .route("/v1/products", get(list))
         .route("/v1/products/{sku}", get(one))
+        .route("/v1/products/{sku}/prices", get(prices))
         .route("/v1/products/{sku}/events", get(events))
 }
 
@@ -90,6 +91,59 @@ async fn one(
         &asked,
         &freshness,
     ))
+}
+
+/// What everybody may know of a price: while nobody could buy at it, it is the shop's own business.
+#[derive(Serialize)]
+struct PublicPrices<'a> {
+    id: &'a str,
+    sku: &'a str,
+    prices: Vec<PublicPrice>,
+    version: u64,
+}
+
+#[derive(Serialize)]
+struct PublicPrice {
+    price: Money,
+    since: Option<Moment>,
+    until: Option<Moment>,
+}
+
+async fn prices(
+    State(api): State<Api>,
+    caller: Caller,
+    asked: Asked,
+    Id(sku): Id<Sku>,
+    _: Params<NoParams>,
+) -> Result<Response, Problem> {
+    let (found, freshness) = asked.get(&api, &PRICE_HISTORY, sku.as_str()).await?;
+    let row = found.row.ok_or_else(|| nothing(WHAT))?;
+    let body = if caller.is_operator() {
+        row.payload
+    } else if is_published(&row.payload) {
+        public_prices(&row.payload)?
+    } else {
+        return Err(nothing(WHAT));
+    };
+    Ok(answer::versioned(body, row.version, &asked, &freshness))
+}
+
+fn public_prices(payload: &str) -> Result<String, Problem> {
+    let history: PriceHistory = serde_json::from_str(payload).map_err(|error| internal(&error))?;
+    let offered = history.prices.iter().filter(|entry| entry.offered);
+    let public = PublicPrices {
+        id: &history.id,
+        sku: &history.sku,
+        prices: offered
+            .map(|entry| PublicPrice {
+                price: entry.price,
+                since: entry.since,
+                until: entry.until,
+            })
+            .collect(),
+        version: history.version,
+    };
+    serde_json::to_string(&public).map_err(|error| internal(&error))
 }
 
 async fn events(

@@ -9,7 +9,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Api, Config, PAGES};
-use crate::{checkout, erasure, health, inventory, notification, order, payment, product, user};
+use crate::{checkout, erasure, health, import, inventory, notification, order, payment, product};
+use crate::{suppression, user};
 
 /// The query API could not be served.
 #[derive(Debug, Error)]
@@ -24,12 +25,14 @@ pub enum Error {
 pub fn router(api: Api, config: &Config) -> Router {
     let routes = Router::new()
         .merge(product::routes())
+        .merge(import::routes())
         .merge(inventory::routes())
         .merge(user::routes())
         .merge(erasure::routes())
         .merge(order::routes())
         .merge(payment::routes())
         .merge(notification::routes())
+        .merge(suppression::routes())
         .merge(checkout::routes())
         .merge(problem::pages(PAGES))
         .with_state(api.clone());

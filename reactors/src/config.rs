@@ -129,4 +129,7 @@ pub struct SmtpConfig {
     /// Longest wait for the mail server, in milliseconds.
     #[arg(long, env = "MILLRACE_MAIL_TIMEOUT_MS", default_value_t = 10_000)]
     pub mail_timeout_ms: u64,
+    /// Longest pause between two tries of one mail, in milliseconds.
+    #[arg(long, env = "MILLRACE_MAIL_PAUSE_MAX_MS", default_value_t = 60_000)]
+    pub mail_pause_max_ms: u64,
 }

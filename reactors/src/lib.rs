@@ -4,7 +4,7 @@
 //!   PAYMENT ──────► payment  ──HTTP──► provider      the intent is an event, the outcome a command
 //!   INBOX ────────► inbox    ──HTTP──► provider      it told something: ask it, record what is new
 //!   every day ────► daily    ──HTTP──► provider      our payments against its list
-//!   NOTIFICATION ─► mailer   ──SMTP──► mail server
+//!   NOTIFICATION ─► mailer   ──SMTP──► mail server   a bounce suppresses its address
 //!   USER ─────────► welcome  ──bus───► notification
 //!   USER ─────────► eraser   ──bus───► user           destroys the key, keeps the receipt
 //!   USER, ORDER ──► departures ─bus──► user           erased once their orders are final
@@ -27,12 +27,14 @@ mod payment;
 mod provider;
 mod reconcile;
 mod recorder;
+mod rejection;
 mod scan;
 mod template;
 mod waiting;
 mod welcome;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use streams::bus::Bus;
 use streams::inbox::Letter;
@@ -191,6 +193,10 @@ pub async fn run(
         provider,
         config: config.reconcile,
     };
+    let mail_limits = DurableLimits {
+        pause_max: Duration::from_millis(config.smtp.mail_pause_max_ms),
+        ..DurableLimits::default()
+    };
     let mailer = mailer::Mailer::new(streams.clone(), recorder.clone(), keys.clone(), &config)?;
     let welcome = Arc::new(welcome::Welcome::new(recorder.clone()));
     let departures = departures::Departures::new(
@@ -203,24 +209,35 @@ pub async fn run(
     let eraser = Arc::new(eraser::Eraser::new(streams, recorder, keys, scan));
     daily.arm().await?;
 
+    let (usual, lanes) = (DurableLimits::default(), config.lanes);
     let mut workers = Workers {
         connection: &connection,
-        lanes: config.lanes,
         tasks: JoinSet::new(),
         shutdown: &shutdown,
     };
-    workers.start(&PAYMENT_DURABLE, Arc::new(payment)).await?;
-    workers.start(&MAILER_DURABLE, Arc::new(mailer)).await?;
-    workers.start(&WELCOME_DURABLE, welcome).await?;
-    let woken = Arc::clone(&letters);
-    workers.start::<Letter, _>(&INBOX_DURABLE, letters).await?;
+    let (payment, mailer, daily) = (Arc::new(payment), Arc::new(mailer), Arc::new(daily));
     workers
-        .start::<DueTimer, _>(&INBOX_TIMER_DURABLE, woken)
+        .start(&PAYMENT_DURABLE, usual, lanes, payment)
         .await?;
-    let daily = Arc::new(daily);
-    workers.start(&RECONCILIATION_TIMER_DURABLE, daily).await?;
-    workers.lanes = ERASER_LANES;
-    workers.start(&ERASER_DURABLE, eraser).await?;
+    workers
+        .start(&MAILER_DURABLE, mail_limits, lanes, mailer)
+        .await?;
+    workers
+        .start(&WELCOME_DURABLE, usual, lanes, welcome)
+        .await?;
+    let woken = Arc::clone(&letters);
+    workers
+        .start::<Letter, _>(&INBOX_DURABLE, usual, lanes, letters)
+        .await?;
+    workers
+        .start::<DueTimer, _>(&INBOX_TIMER_DURABLE, usual, lanes, woken)
+        .await?;
+    workers
+        .start(&RECONCILIATION_TIMER_DURABLE, usual, lanes, daily)
+        .await?;
+    workers
+        .start(&ERASER_DURABLE, usual, ERASER_LANES, eraser)
+        .await?;
     let mut tasks = workers.tasks;
     let until = shutdown.clone();
     tasks.spawn(async move {
@@ -240,7 +257,6 @@ pub async fn run(
 /// Starts a worker for each durable.
 struct Workers<'a> {
     connection: &'a Connection,
-    lanes: usize,
     tasks: JoinSet<Result<(), Stopped>>,
     shutdown: &'a CancellationToken,
 }
@@ -249,13 +265,15 @@ impl Workers<'_> {
     async fn start<T: Payload, H: Handler<T>>(
         &mut self,
         spec: &DurableSpec,
+        limits: DurableLimits,
+        lanes: usize,
         handler: Arc<H>,
     ) -> Result<(), Error> {
-        let bound = DurableSubscription::bind(self.connection, spec, DurableLimits::default());
+        let bound = DurableSubscription::bind(self.connection, spec, limits);
         let deliveries = bound.await?;
         let shutdown = self.shutdown.clone();
         self.tasks
-            .spawn(run_lanes(deliveries, self.lanes, handler, shutdown));
+            .spawn(run_lanes(deliveries, lanes, handler, shutdown));
         Ok(())
     }
 }

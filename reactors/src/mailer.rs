@@ -1,12 +1,13 @@
-//! The mailer: sends what the notification context has requested, once for each Message-ID.
+//! The mailer: sends what the notification context has requested, once for each Message-ID, and
+//! nothing to an address that has shown to be dead.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kernel::{AggregateId, NotificationId, Sealed, UserId, purpose};
+use kernel::{AggregateId, EmailClaimId, NotificationId, Reason, Sealed, UserId, purpose};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
-use notification::{Notification, NotificationCommand};
+use notification::{Notification, NotificationCommand, Suppression, SuppressionCommand};
 use serde::Deserialize;
 use serde_json::json;
 use streams::keys::Keys;
@@ -16,7 +17,8 @@ use streams::{RecordedEvent, Streams};
 use thiserror::Error;
 
 use crate::recorder::{Cause, Record, Recorder};
-use crate::template::{Reader, TemplateError, Templates};
+use crate::rejection;
+use crate::template::{Mail, Reader, TemplateError, Templates};
 use crate::{Config, SmtpConfig};
 
 /// As what this reactor acts.
@@ -46,6 +48,9 @@ struct Contact {
     email: Option<Sealed>,
     #[serde(default)]
     name: Option<Sealed>,
+    /// The keyed hash of the address.
+    #[serde(default)]
+    address: Option<EmailClaimId>,
     #[serde(default)]
     erased: bool,
     #[serde(default)]
@@ -57,6 +62,8 @@ struct Recipient {
     email: String,
     name: String,
     verification_token: Option<String>,
+    /// The keyed hash of the address.
+    address: Option<EmailClaimId>,
 }
 
 /// Sends mails over SMTP.
@@ -113,6 +120,7 @@ impl Mailer {
                 email,
                 name,
                 verification_token: contact.verification_token,
+                address: contact.address,
             })),
             _ => Ok(None),
         }
@@ -131,6 +139,9 @@ impl Mailer {
         let Some(recipient) = self.recipient(request.user_id).await? else {
             return Ok(Some(failure("the recipient is not known or was erased")));
         };
+        if let Some(reason) = self.suppressed(recipient.address).await? {
+            return Ok(Some(NotificationCommand::RecordSuppression { reason }));
+        }
         let reader = Reader {
             name: &recipient.name,
             verification_token: recipient.verification_token.as_deref(),
@@ -139,22 +150,75 @@ impl Mailer {
             .templates
             .render(request.template, &reader, &request.details)
             .map_err(HandleError::permanent)?;
-        let message_id = notification::message_id(id);
-        let Ok(address) = recipient.email.parse() else {
+        let (message_id, address) = (notification::message_id(id), recipient.address);
+        let Some(message) = self.compose(&message_id, recipient, mail)? else {
             return Ok(Some(failure("the recipient's address is no mail address")));
         };
-        let message = Message::builder()
-            .from(self.from.clone())
-            .to(Mailbox::new(Some(recipient.name), address))
-            .message_id(Some(message_id.clone()))
-            .subject(mail.subject)
-            .multipart(MultiPart::alternative_plain_html(mail.text, mail.html))
-            .map_err(HandleError::permanent)?;
         match self.smtp.send(message).await {
-            Ok(_) => Ok(Some(NotificationCommand::RecordSent { message_id })),
+            Ok(_) => Ok(Some(NotificationCommand::RecordSent {
+                message_id,
+                address,
+            })),
+            Err(error) if rejection::is_no_mailbox(&error) => {
+                let reason = error.to_string();
+                Ok(Some(NotificationCommand::RecordBounce { reason, address }))
+            }
             Err(error) if error.is_permanent() => Ok(Some(failure(&error.to_string()))),
             Err(error) => Err(HandleError::retryable(error)),
         }
+    }
+
+    /// Why nothing is sent to the address, as the stream's leader knows it; `None` = it may be.
+    async fn suppressed(
+        &self,
+        address: Option<EmailClaimId>,
+    ) -> Result<Option<Reason>, HandleError> {
+        let Some(address) = address else {
+            return Ok(None);
+        };
+        let address = address.into();
+        let loaded = self.streams.load_current::<Suppression>(&address).await?;
+        Ok(loaded.state.reason().cloned())
+    }
+
+    /// `None` = the address is none.
+    fn compose(
+        &self,
+        message_id: &str,
+        recipient: Recipient,
+        mail: Mail,
+    ) -> Result<Option<Message>, HandleError> {
+        let Ok(address) = recipient.email.parse() else {
+            return Ok(None);
+        };
+        Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(Some(recipient.name), address))
+            .message_id(Some(message_id.to_owned()))
+            .subject(mail.subject)
+            .multipart(MultiPart::alternative_plain_html(mail.text, mail.html))
+            .map(Some)
+            .map_err(HandleError::permanent)
+    }
+
+    /// Nothing is to be sent any more to where the notification bounced. That is asked for once for
+    /// each bounce: an operator who lifts it is not overruled by an old one that comes again.
+    async fn suppress(
+        &self,
+        (address, said): (EmailClaimId, &str),
+        cause: &RecordedEvent,
+    ) -> Result<(), HandleError> {
+        let reason = rejection::as_reason(said).map_err(HandleError::permanent)?;
+        self.recorder
+            .record::<Suppression>(Record {
+                id: &address.into(),
+                command: &SuppressionCommand::SuppressAddress { reason },
+                label: cause.aggregate_id.as_str(),
+                cause: &Cause::from(cause),
+                actor: ACTOR,
+            })
+            .await?;
+        Ok(())
     }
 
     async fn record(
@@ -201,6 +265,10 @@ fn transport(config: &SmtpConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>, 
 impl Handler for Mailer {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
         let event = &delivery.event;
+        if event.kind.is_some() {
+            // A suppression: nobody is to be told.
+            return Ok(());
+        }
         let id = &event.aggregate_id;
         let notification_id: NotificationId =
             id.as_str().parse().map_err(HandleError::permanent)?;
@@ -210,6 +278,9 @@ impl Handler for Mailer {
             .await?;
         if let Some(outcome) = self.send(notification_id, &loaded.state).await? {
             self.record(id, &outcome, event).await?;
+        }
+        if let Some(dead) = loaded.state.dead_address() {
+            self.suppress(dead, event).await?;
         }
         Ok(())
     }

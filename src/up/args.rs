@@ -12,6 +12,10 @@ const ENTRY_PORT: u16 = 8080;
 /// the reactor on its own has as well.
 const OUTSIDE_TIMEOUT_MS: u64 = 10_000;
 
+/// Longest pause between two tries of one mail, in milliseconds: what the reactor on its own has as
+/// well.
+const MAIL_PAUSE_MAX_MS: u64 = 60_000;
+
 /// Settings of `millrace up`.
 #[derive(Debug, Clone, Args)]
 pub struct UpArgs {
@@ -53,6 +57,9 @@ pub struct UpArgs {
     /// Longest wait for the mail server, in milliseconds.
     #[arg(long, env = "MILLRACE_MAIL_TIMEOUT_MS", default_value_t = OUTSIDE_TIMEOUT_MS)]
     pub mail_timeout_ms: u64,
+    /// Longest pause between two tries of one mail, in milliseconds.
+    #[arg(long, env = "MILLRACE_MAIL_PAUSE_MAX_MS", default_value_t = MAIL_PAUSE_MAX_MS)]
+    pub mail_pause_max_ms: u64,
     /// How long after somebody asked to be erased an order of theirs may still arrive, in
     /// milliseconds.
     #[arg(long, env = "MILLRACE_ERASURE_GRACE_MS", default_value_t = reactors::ERASURE_GRACE_MS)]
@@ -95,6 +102,7 @@ impl UpArgs {
             contexts: domains::NAMES.map(str::to_owned).to_vec(),
             payment_timeout_ms: OUTSIDE_TIMEOUT_MS,
             mail_timeout_ms: OUTSIDE_TIMEOUT_MS,
+            mail_pause_max_ms: MAIL_PAUSE_MAX_MS,
             erasure_grace_ms: reactors::ERASURE_GRACE_MS,
         }
     }

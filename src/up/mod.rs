@@ -282,6 +282,7 @@ impl Start<'_> {
                 config.provider.timeout_ms = self.args.payment_timeout_ms;
                 config.smtp.smtp.clone_from(&self.endpoints.smtp);
                 config.smtp.mail_timeout_ms = self.args.mail_timeout_ms;
+                config.smtp.mail_pause_max_ms = self.args.mail_pause_max_ms;
                 config.erasure_grace_ms = self.args.erasure_grace_ms;
                 let keys = streams::keys::Keys::new(&connection, self.source.master_key()?);
                 spawn(roles, name, reactors::run(config, connection, keys, stop));

@@ -132,6 +132,7 @@ fn every_role_of_the_binary_is_a_service() {
         "up",
         "demo",
         "token",
+        "import",
         "parked",
         "inbox",
         "reconcile",

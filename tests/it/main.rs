@@ -14,6 +14,7 @@
 mod accounts;
 mod app;
 mod bad_input;
+mod catalog;
 mod cluster;
 mod contention;
 mod deploy;
@@ -22,6 +23,7 @@ mod erasure;
 mod event_stores;
 mod faults;
 mod kill;
+mod mails;
 mod parking;
 mod permissions;
 mod projections;

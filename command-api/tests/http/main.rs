@@ -10,6 +10,8 @@ mod accounts;
 mod app;
 mod catalog;
 mod documents;
+mod imports;
+mod notifications;
 mod orders;
 mod placing;
 mod returns;

@@ -164,6 +164,8 @@ uuid_id! {
     ReturnId;
     /// A message to a person.
     NotificationId;
+    /// A bulk import of products; follows from who imports under which Idempotency-Key.
+    ImportId;
 }
 
 /// A hold on stock: which order, and which try of the saga.

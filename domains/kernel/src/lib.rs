@@ -26,8 +26,8 @@ pub mod wire;
 
 pub use decider::{Decider, Fact, Refusal, bridge};
 pub use id::{
-    AddressId, AggregateId, EmailClaimId, IdError, NotificationId, OrderId, PaymentId, RefundId,
-    ReservationId, ReturnId, Sku, UserId,
+    AddressId, AggregateId, EmailClaimId, IdError, ImportId, NotificationId, OrderId, PaymentId,
+    RefundId, ReservationId, ReturnId, Sku, UserId,
 };
 pub use money::{Currency, Money, MoneyError};
 pub use position::{ConsistencyToken, Position, PositionError};

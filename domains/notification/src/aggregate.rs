@@ -2,8 +2,9 @@
 
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use kernel::{Decider, UserId};
+use kernel::{Decider, EmailClaimId, Reason, UserId};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use strum::{Display, EnumString};
 
 use crate::{
@@ -25,6 +26,24 @@ pub enum Notification {
         message: Message,
         /// The mail's Message-ID.
         message_id: String,
+        /// Where it went, as the keyed hash of the address.
+        address: Option<EmailClaimId>,
+    },
+    /// It came back, or there was no such mailbox.
+    Bounced {
+        /// What was to reach the person.
+        message: Message,
+        /// What the mail server said.
+        reason: String,
+        /// Where it was to go, as the keyed hash of the address.
+        address: Option<EmailClaimId>,
+    },
+    /// Nothing is sent to the address any more.
+    Suppressed {
+        /// What was to be sent.
+        message: Message,
+        /// Why the address is suppressed.
+        reason: Reason,
     },
     /// It will not be tried again.
     Failed {
@@ -57,6 +76,10 @@ pub enum NotificationStatus {
     Requested,
     /// The mail server took it.
     Sent,
+    /// It came back, or there was no such mailbox.
+    Bounced,
+    /// Nothing is sent to the address any more.
+    Suppressed,
     /// It will not be tried again.
     Failed,
 }
@@ -70,6 +93,8 @@ impl Notification {
             Self::Unrequested => None,
             Self::Requested(_) => Some(NotificationStatus::Requested),
             Self::Sent { .. } => Some(NotificationStatus::Sent),
+            Self::Bounced { .. } => Some(NotificationStatus::Bounced),
+            Self::Suppressed { .. } => Some(NotificationStatus::Suppressed),
             Self::Failed { .. } => Some(NotificationStatus::Failed),
         }
     }
@@ -80,6 +105,8 @@ impl Notification {
             Self::Unrequested => None,
             Self::Requested(message)
             | Self::Sent { message, .. }
+            | Self::Bounced { message, .. }
+            | Self::Suppressed { message, .. }
             | Self::Failed { message, .. } => Some(message),
         }
     }
@@ -88,7 +115,25 @@ impl Notification {
     pub fn due(&self) -> Option<&Message> {
         match self {
             Self::Requested(message) => Some(message),
-            Self::Unrequested | Self::Sent { .. } | Self::Failed { .. } => None,
+            Self::Unrequested
+            | Self::Sent { .. }
+            | Self::Bounced { .. }
+            | Self::Suppressed { .. }
+            | Self::Failed { .. } => None,
+        }
+    }
+
+    /// The address that a bounce has shown to be dead, and what the mail server said.
+    pub fn dead_address(&self) -> Option<(EmailClaimId, &str)> {
+        match self {
+            Self::Bounced {
+                reason, address, ..
+            } => address.map(|address| (address, reason.as_str())),
+            Self::Unrequested
+            | Self::Requested(_)
+            | Self::Sent { .. }
+            | Self::Suppressed { .. }
+            | Self::Failed { .. } => None,
         }
     }
 
@@ -105,8 +150,8 @@ impl Notification {
         }
     }
 
-    /// Also after a failure: what the mail server took, it took.
-    fn record_sent(&self, message_id: &str) -> Decision {
+    /// Also when it was given up: what the mail server took, it took.
+    fn record_sent(&self, message_id: &str, address: Option<EmailClaimId>) -> Decision {
         match self {
             Self::Unrequested => Err(NotificationRefusal::NotificationUnknown),
             Self::Sent {
@@ -117,24 +162,43 @@ impl Notification {
             } => Err(NotificationRefusal::NotificationAlreadySent {
                 message_id: known.clone(),
             }),
-            Self::Requested(_) | Self::Failed { .. } => {
+            Self::Bounced { .. } => Err(NotificationRefusal::NotificationAlreadyBounced),
+            Self::Requested(_) | Self::Suppressed { .. } | Self::Failed { .. } => {
                 Ok(vec![NotificationEvent::NotificationSent {
                     message_id: message_id.to_owned(),
+                    address,
                 }])
             }
         }
     }
 
-    fn record_failure(&self, reason: &str) -> Decision {
+    /// Where it went stands in the record of its sending, if it was sent.
+    fn record_bounce(&self, reason: &str, address: Option<EmailClaimId>) -> Decision {
+        let sent_to = match self {
+            Self::Unrequested => return Err(NotificationRefusal::NotificationUnknown),
+            Self::Bounced { .. } => return Ok(vec![]),
+            Self::Suppressed { .. } | Self::Failed { .. } => {
+                return Err(NotificationRefusal::NotificationNotSent);
+            }
+            Self::Requested(_) => None,
+            Self::Sent { address, .. } => *address,
+        };
+        Ok(vec![NotificationEvent::NotificationBounced {
+            reason: reason.to_owned(),
+            address: sent_to.or(address),
+        }])
+    }
+
+    /// It is given up with `event`, unless something has become of it already.
+    fn give_up(&self, event: NotificationEvent) -> Decision {
         match self {
             Self::Unrequested => Err(NotificationRefusal::NotificationUnknown),
             Self::Sent { message_id, .. } => Err(NotificationRefusal::NotificationAlreadySent {
                 message_id: message_id.clone(),
             }),
-            Self::Failed { .. } => Ok(vec![]),
-            Self::Requested(_) => Ok(vec![NotificationEvent::NotificationFailed {
-                reason: reason.to_owned(),
-            }]),
+            Self::Bounced { .. } => Err(NotificationRefusal::NotificationAlreadyBounced),
+            Self::Suppressed { .. } | Self::Failed { .. } => Ok(vec![]),
+            Self::Requested(_) => Ok(vec![event]),
         }
     }
 
@@ -143,6 +207,8 @@ impl Notification {
             Self::Unrequested => {}
             Self::Requested(message)
             | Self::Sent { message, .. }
+            | Self::Bounced { message, .. }
+            | Self::Suppressed { message, .. }
             | Self::Failed { message, .. } => *self = stage(message),
         }
     }
@@ -164,9 +230,36 @@ impl Decider for Notification {
                 channel: *channel,
                 details: details.clone(),
             }),
-            NotificationCommand::RecordSent { message_id } => self.record_sent(message_id),
-            NotificationCommand::RecordFailure { reason } => self.record_failure(reason),
+            NotificationCommand::RecordSent {
+                message_id,
+                address,
+            } => self.record_sent(message_id, *address),
+            NotificationCommand::RecordBounce { reason, address } => {
+                self.record_bounce(reason, *address)
+            }
+            NotificationCommand::RecordSuppression { reason } => {
+                self.give_up(NotificationEvent::NotificationSuppressed {
+                    reason: reason.clone(),
+                })
+            }
+            NotificationCommand::RecordFailure { reason } => {
+                self.give_up(NotificationEvent::NotificationFailed {
+                    reason: reason.clone(),
+                })
+            }
         }
+    }
+
+    /// The first version of `notification_sent` did not say where the mail went.
+    fn upcast(event_type: &str, version: u32, data: &Value) -> Option<(u32, Value)> {
+        if (event_type, version) != ("notification_sent", 1) {
+            return None;
+        }
+        let mut data = data.clone();
+        if let Some(fields) = data.as_object_mut() {
+            fields.insert("address".to_owned(), Value::Null);
+        }
+        Some((2, data))
     }
 
     fn evolve(&mut self, event: &NotificationEvent) {
@@ -184,12 +277,28 @@ impl Decider for Notification {
                     details: details.clone(),
                 });
             }
-            NotificationEvent::NotificationSent { message_id } => {
-                let message_id = message_id.clone();
+            NotificationEvent::NotificationSent {
+                message_id,
+                address,
+            } => {
+                let (message_id, address) = (message_id.clone(), *address);
                 self.move_to(|message| Self::Sent {
                     message,
                     message_id,
+                    address,
                 });
+            }
+            NotificationEvent::NotificationBounced { reason, address } => {
+                let (reason, address) = (reason.clone(), *address);
+                self.move_to(|message| Self::Bounced {
+                    message,
+                    reason,
+                    address,
+                });
+            }
+            NotificationEvent::NotificationSuppressed { reason } => {
+                let reason = reason.clone();
+                self.move_to(|message| Self::Suppressed { message, reason });
             }
             NotificationEvent::NotificationFailed { reason } => {
                 let reason = reason.clone();

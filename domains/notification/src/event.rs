@@ -1,6 +1,6 @@
 //! What has happened in the notification context, as it stands on the wire.
 
-use kernel::{Fact, Money, OrderId, Reason, Tracking, UserId};
+use kernel::{EmailClaimId, Fact, Money, OrderId, Reason, Tracking, UserId};
 use serde::{Deserialize, Serialize};
 use strum::{Display, IntoStaticStr, VariantNames};
 
@@ -71,6 +71,20 @@ pub enum NotificationEvent {
     NotificationSent {
         /// The mail's Message-ID.
         message_id: String,
+        /// Where it went, as the keyed hash of the address; not known of the first schema version.
+        address: Option<EmailClaimId>,
+    },
+    /// It came back, or there is no such mailbox.
+    NotificationBounced {
+        /// What the mail server said.
+        reason: String,
+        /// Where it was to go, as the keyed hash of the address.
+        address: Option<EmailClaimId>,
+    },
+    /// It is not sent, because nothing is sent to the address any more.
+    NotificationSuppressed {
+        /// Why the address is suppressed.
+        reason: Reason,
     },
     /// It will never be taken.
     NotificationFailed {
@@ -90,6 +104,46 @@ impl cqrs_es::DomainEvent for NotificationEvent {
 }
 
 impl Fact for NotificationEvent {
+    fn name(&self) -> &'static str {
+        self.into()
+    }
+
+    fn schema_version(&self) -> u32 {
+        match self {
+            Self::NotificationSent { .. } => 2,
+            Self::NotificationRequested { .. }
+            | Self::NotificationBounced { .. }
+            | Self::NotificationSuppressed { .. }
+            | Self::NotificationFailed { .. } => 1,
+        }
+    }
+}
+
+/// Facts about the suppression of one email address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum SuppressionEvent {
+    /// Nothing is sent to the address any more.
+    AddressSuppressed {
+        /// Why.
+        reason: Reason,
+    },
+    /// The address may be written to again.
+    AddressUnsuppressed {},
+}
+
+impl cqrs_es::DomainEvent for SuppressionEvent {
+    fn event_type(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        self.schema_version().to_string()
+    }
+}
+
+impl Fact for SuppressionEvent {
     fn name(&self) -> &'static str {
         self.into()
     }

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Reasons to refuse, in the order in which they are checked.
+/// Reasons to refuse a [`NotificationCommand`](crate::NotificationCommand), in the order in which
+/// they are checked.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum NotificationRefusal {
@@ -19,4 +20,16 @@ pub enum NotificationRefusal {
         /// The mail's Message-ID.
         message_id: String,
     },
+    /// It came back, so nothing else became of it.
+    #[error("the notification bounced")]
+    NotificationAlreadyBounced,
+    /// It never went out, so it can't have come back.
+    #[error("the notification was never sent")]
+    NotificationNotSent,
 }
+
+/// No reason to refuse a [`SuppressionCommand`](crate::SuppressionCommand): whatever it asks for can
+/// be done, or is so already.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum SuppressionRefusal {}

@@ -1,6 +1,8 @@
 //! A notification: what may be asked of it, told as sentences.
 
-use kernel::{NotificationId, OrderId, TestFramework, UserId};
+#![allow(clippy::unwrap_used, reason = "a scenario that can not go on fails")]
+
+use kernel::{EmailClaimId, NotificationId, OrderId, TestFramework, UserId};
 use notification::{
     Channel, Details, Notification, NotificationCommand, NotificationEvent, NotificationRefusal,
     NotificationStatus, Template, message_id, notification_id,
@@ -8,6 +10,12 @@ use notification::{
 use uuid::Uuid;
 
 const ANN: UserId = UserId(Uuid::from_u128(0xA));
+
+/// What a mail server says of a mailbox that isn't there.
+const NO_MAILBOX: &str = "550 5.1.1 no such mailbox";
+
+/// Where mail to Ann goes.
+const MAILBOX: Option<EmailClaimId> = Some(EmailClaimId(Uuid::from_u128(0xE)));
 
 fn details() -> Details {
     Details {
@@ -37,24 +45,61 @@ fn requested() -> NotificationEvent {
 fn record_sent(message_id: &str) -> NotificationCommand {
     NotificationCommand::RecordSent {
         message_id: message_id.to_owned(),
+        address: MAILBOX,
     }
 }
 
 fn sent() -> NotificationEvent {
     NotificationEvent::NotificationSent {
         message_id: "<1@x>".to_owned(),
+        address: MAILBOX,
     }
 }
 
 fn record_failure() -> NotificationCommand {
     NotificationCommand::RecordFailure {
-        reason: "550 no such mailbox".to_owned(),
+        reason: "554 5.6.0 message refused".to_owned(),
     }
 }
 
 fn failed() -> NotificationEvent {
     NotificationEvent::NotificationFailed {
-        reason: "550 no such mailbox".to_owned(),
+        reason: "554 5.6.0 message refused".to_owned(),
+    }
+}
+
+/// An operator reports it, who doesn't know where the mail went.
+fn record_bounce() -> NotificationCommand {
+    NotificationCommand::RecordBounce {
+        reason: NO_MAILBOX.to_owned(),
+        address: None,
+    }
+}
+
+/// The mail server refuses it while it is sent.
+fn record_bounce_of(address: Option<EmailClaimId>) -> NotificationCommand {
+    NotificationCommand::RecordBounce {
+        reason: NO_MAILBOX.to_owned(),
+        address,
+    }
+}
+
+fn bounced() -> NotificationEvent {
+    NotificationEvent::NotificationBounced {
+        reason: NO_MAILBOX.to_owned(),
+        address: MAILBOX,
+    }
+}
+
+fn record_suppression() -> NotificationCommand {
+    NotificationCommand::RecordSuppression {
+        reason: "complained".parse().unwrap(),
+    }
+}
+
+fn suppressed() -> NotificationEvent {
+    NotificationEvent::NotificationSuppressed {
+        reason: "complained".parse().unwrap(),
     }
 }
 
@@ -123,11 +168,75 @@ fn a_mail_has_one_message_id() {
 
 #[test]
 fn a_mail_that_the_server_took_after_all_was_sent() {
+    for given_up in [failed(), suppressed()] {
+        follows(
+            vec![requested(), given_up],
+            record_sent("<1@x>"),
+            vec![sent()],
+        );
+    }
+}
+
+#[test]
+fn a_mail_comes_back_once_from_where_it_went() {
+    let back = vec![requested(), sent()];
+    follows(back.clone(), record_bounce(), vec![bounced()]);
+    let elsewhere = Some(EmailClaimId(Uuid::from_u128(0xF)));
+    follows(back.clone(), record_bounce_of(elsewhere), vec![bounced()]);
+    follows([back, vec![bounced()]].concat(), record_bounce(), vec![]);
+}
+
+#[test]
+fn a_mailbox_that_is_not_there_bounces_at_once() {
     follows(
-        vec![requested(), failed()],
-        record_sent("<1@x>"),
-        vec![sent()],
+        vec![requested()],
+        record_bounce_of(MAILBOX),
+        vec![bounced()],
     );
+}
+
+#[test]
+fn a_bounce_shows_that_an_address_is_dead() {
+    let dead = after(&[requested(), sent(), bounced()]);
+    assert_eq!(dead.dead_address(), MAILBOX.map(|at| (at, NO_MAILBOX)));
+    assert_eq!(dead.status(), Some(NotificationStatus::Bounced));
+    for alive in [sent(), failed(), suppressed()] {
+        assert_eq!(after(&[requested(), alive]).dead_address(), None);
+    }
+}
+
+#[test]
+fn what_never_went_out_does_not_come_back() {
+    for given_up in [failed(), suppressed()] {
+        is_refused(
+            vec![requested(), given_up],
+            record_bounce(),
+            NotificationRefusal::NotificationNotSent,
+        );
+    }
+}
+
+#[test]
+fn nothing_else_becomes_of_what_came_back() {
+    for command in [record_sent("<1@x>"), record_failure(), record_suppression()] {
+        is_refused(
+            vec![requested(), bounced()],
+            command,
+            NotificationRefusal::NotificationAlreadyBounced,
+        );
+    }
+}
+
+#[test]
+fn a_mail_to_a_suppressed_address_is_given_up_once() {
+    follows(vec![requested()], record_suppression(), vec![suppressed()]);
+    follows(
+        vec![requested(), suppressed()],
+        record_suppression(),
+        vec![],
+    );
+    follows(vec![requested(), suppressed()], record_failure(), vec![]);
+    follows(vec![requested(), failed()], record_suppression(), vec![]);
 }
 
 #[test]
@@ -138,15 +247,23 @@ fn a_failure_is_recorded_once() {
 
 #[test]
 fn what_was_sent_did_not_fail() {
-    is_refused(vec![requested(), sent()], record_failure(), already_sent());
+    for command in [record_failure(), record_suppression()] {
+        is_refused(vec![requested(), sent()], command, already_sent());
+    }
 }
 
 #[test]
 fn nothing_comes_of_what_nobody_asked_for() {
-    for command in [record_sent("<1@x>"), record_failure()] {
+    for command in [
+        record_sent("<1@x>"),
+        record_bounce(),
+        record_suppression(),
+        record_failure(),
+    ] {
         is_refused(vec![], command, NotificationRefusal::NotificationUnknown);
     }
-    assert_eq!(after(&[sent(), failed()]), Notification::default());
+    let facts = [sent(), bounced(), suppressed(), failed()];
+    assert_eq!(after(&facts), Notification::default());
 }
 
 #[test]
@@ -154,6 +271,8 @@ fn only_a_requested_mail_is_due() {
     assert!(after(&[]).due().is_none());
     assert!(after(&[requested()]).due().is_some());
     assert!(after(&[requested(), sent()]).due().is_none());
+    assert!(after(&[requested(), bounced()]).due().is_none());
+    assert!(after(&[requested(), suppressed()]).due().is_none());
     assert!(after(&[requested(), failed()]).due().is_none());
     assert_eq!(
         after(&[requested(), failed(), sent()]).status(),

@@ -130,6 +130,25 @@ impl Product {
         }])
     }
 
+    fn assign(&self, category: &Title) -> Result<Vec<ProductEvent>, ProductRefusal> {
+        if self.must_be_sellable()?.category == *category {
+            return Ok(vec![]);
+        }
+        Ok(vec![ProductEvent::CategoryAssigned {
+            category: category.clone(),
+        }])
+    }
+
+    /// One event if it is new, one if its details or its price differ, two if both do.
+    fn import(&self, listing: Listing) -> Result<Vec<ProductEvent>, ProductRefusal> {
+        if self.listing().is_none() {
+            return self.create(listing);
+        }
+        let mut events = self.update(&listing.title, &listing.description, &listing.category)?;
+        events.extend(self.set_price(listing.price)?);
+        Ok(events)
+    }
+
     fn set_price(&self, price: Money) -> Result<Vec<ProductEvent>, ProductRefusal> {
         let known = self.must_be_sellable()?;
         must_be_a_price(price)?;
@@ -233,6 +252,18 @@ impl Decider for Product {
                 description,
                 category,
             } => self.update(title, description, category),
+            ProductCommand::AssignCategory { category } => self.assign(category),
+            ProductCommand::ImportProduct {
+                title,
+                description,
+                category,
+                price,
+            } => self.import(Listing {
+                title: title.clone(),
+                description: description.clone(),
+                category: category.clone(),
+                price: *price,
+            }),
             ProductCommand::SetPrice { price } => self.set_price(*price),
             ProductCommand::PublishProduct {} => self.publish(),
             ProductCommand::UnpublishProduct { reason } => self.unpublish(reason.as_ref()),
@@ -263,6 +294,11 @@ impl Decider for Product {
                 if let Some(listing) = self.listing_mut() {
                     listing.title.clone_from(title);
                     listing.description.clone_from(description);
+                    listing.category.clone_from(category);
+                }
+            }
+            ProductEvent::CategoryAssigned { category } => {
+                if let Some(listing) = self.listing_mut() {
                     listing.category.clone_from(category);
                 }
             }

@@ -4,6 +4,8 @@ use kernel::{Description, Fact, Money, Reason, Title};
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
+use crate::{LineError, Tally};
+
 /// Facts about one product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
@@ -26,6 +28,11 @@ pub enum ProductEvent {
         title: Title,
         /// What it is.
         description: Description,
+        /// The shelf that it stands on.
+        category: Title,
+    },
+    /// It stands on another shelf.
+    CategoryAssigned {
         /// The shelf that it stands on.
         category: Title,
     },
@@ -56,6 +63,59 @@ impl cqrs_es::DomainEvent for ProductEvent {
 }
 
 impl Fact for ProductEvent {
+    fn name(&self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Facts about one bulk import.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
+#[serde(tag = "type", content = "data", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum ImportEvent {
+    /// Its first lines are coming in.
+    ImportStarted {
+        /// What the operator calls it: the Idempotency-Key.
+        key: String,
+    },
+    /// So many lines are done.
+    ImportProgressed {
+        /// All lines so far.
+        tally: Tally,
+        /// What was wrong with those since the last record, up to a bound.
+        errors: Vec<LineError>,
+    },
+    /// The lines broke off, or could not be done.
+    ImportInterrupted {
+        /// All lines that were done.
+        tally: Tally,
+        /// What was wrong with those since the last record, up to a bound.
+        errors: Vec<LineError>,
+        /// Why it did not go on.
+        reason: Reason,
+    },
+    /// It was sent again and goes on where it was.
+    ImportResumed {},
+    /// The last line is done.
+    ImportCompleted {
+        /// All lines.
+        tally: Tally,
+        /// What was wrong with those since the last record, up to a bound.
+        errors: Vec<LineError>,
+    },
+}
+
+impl cqrs_es::DomainEvent for ImportEvent {
+    fn event_type(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        self.schema_version().to_string()
+    }
+}
+
+impl Fact for ImportEvent {
     fn name(&self) -> &'static str {
         self.into()
     }

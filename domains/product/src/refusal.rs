@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Reasons to refuse, in the order in which they are checked.
+/// Reasons to refuse a [`ProductCommand`](crate::ProductCommand), in the order in which they are
+/// checked.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum ProductRefusal {
@@ -28,4 +29,17 @@ pub enum ProductRefusal {
         /// The bound, in minor units.
         max: i64,
     },
+}
+
+/// Reasons to refuse an [`ImportCommand`](crate::ImportCommand), in the order in which they are
+/// checked.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum ImportRefusal {
+    /// Nothing was started under this id.
+    #[error("there is no such import")]
+    ImportUnknown,
+    /// The lines aren't those that were done under this id before.
+    #[error("the import was started with other lines")]
+    ImportDiffers,
 }

@@ -65,6 +65,22 @@ fn update(title: Title) -> ProductCommand {
     }
 }
 
+fn assign(category: &str) -> ProductCommand {
+    ProductCommand::AssignCategory {
+        category: category.parse().unwrap(),
+    }
+}
+
+/// A line of an import: the created product, but for title and price.
+fn import(title: &str, price: Money) -> ProductCommand {
+    ProductCommand::ImportProduct {
+        title: title.parse().unwrap(),
+        description: description(),
+        category: category(),
+        price,
+    }
+}
+
 fn publish() -> ProductCommand {
     ProductCommand::PublishProduct {}
 }
@@ -151,6 +167,7 @@ fn the_largest_order_at_the_highest_price_has_a_total() {
 fn nothing_else_can_be_asked_of_an_unknown_product() {
     for command in [
         update(title()),
+        assign("Desks"),
         set_price(eur(1)),
         publish(),
         unpublish(),
@@ -182,6 +199,52 @@ fn details_are_rewritten_once() {
         vec![updated.clone()],
     );
     follows(vec![created(), updated], update(renamed), vec![]);
+}
+
+#[test]
+fn a_product_moves_to_another_shelf_once() {
+    let assigned = ProductEvent::CategoryAssigned {
+        category: "Desks".parse().unwrap(),
+    };
+    follows(vec![created()], assign("Desks"), vec![assigned.clone()]);
+    follows(vec![created(), assigned], assign("Desks"), vec![]);
+    follows(vec![created()], assign("Furniture"), vec![]);
+}
+
+#[test]
+fn an_imported_line_makes_a_product_or_changes_what_differs() {
+    let price = eur(44_900);
+    let set = ProductEvent::PriceSet { price };
+    let updated = ProductEvent::DetailsUpdated {
+        title: "Oak desk".parse().unwrap(),
+        description: description(),
+        category: category(),
+    };
+    let line = || import("Oak desk", price);
+    follows(vec![], import("Walnut desk", eur(49_900)), vec![created()]);
+    follows(
+        vec![created()],
+        import("Walnut desk", price),
+        vec![set.clone()],
+    );
+    follows(
+        vec![created()],
+        import("Oak desk", eur(49_900)),
+        vec![updated.clone()],
+    );
+    follows(vec![created()], line(), vec![updated.clone(), set.clone()]);
+    follows(vec![created(), updated, set], line(), vec![]);
+}
+
+#[test]
+fn an_imported_line_keeps_to_the_rules_of_a_price() {
+    for given in [vec![], vec![created()]] {
+        is_refused(
+            given,
+            import("Oak desk", eur(0)),
+            ProductRefusal::PriceNotPositive,
+        );
+    }
 }
 
 #[test]
@@ -224,6 +287,8 @@ fn a_product_is_discontinued_from_any_stage_once() {
 fn a_discontinued_product_changes_no_more() {
     for command in [
         update("Oak desk".parse().unwrap()),
+        assign("Desks"),
+        import("Walnut desk", eur(49_900)),
         set_price(eur(1)),
         publish(),
         unpublish(),

@@ -5,13 +5,13 @@
 use std::path::Path;
 
 use kernel::{Money, golden};
-use product::{Product, ProductEvent};
+use product::{Import, ImportEvent, LineError, Product, ProductEvent, Tally};
 use strum::VariantNames;
 
 #[test]
 fn every_event_version_has_its_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("wire");
-    let files = golden::check::<Product>(
+    let mut files = golden::check::<Product>(
         &folder,
         ProductEvent::VARIANTS,
         &[
@@ -26,6 +26,9 @@ fn every_event_version_has_its_file() {
                 description: "Solid oak.".parse().unwrap(),
                 category: "Furniture".parse().unwrap(),
             },
+            ProductEvent::CategoryAssigned {
+                category: "Desks".parse().unwrap(),
+            },
             ProductEvent::PriceSet {
                 price: Money::new(44_900, "EUR".parse().unwrap()),
             },
@@ -37,5 +40,50 @@ fn every_event_version_has_its_file() {
         ],
     )
     .unwrap();
+    let imports = golden::check::<Import>(
+        &folder,
+        ImportEvent::VARIANTS,
+        &[
+            ImportEvent::ImportStarted {
+                key: "autumn-catalogue".to_owned(),
+            },
+            ImportEvent::ImportProgressed {
+                tally: tally(),
+                errors: errors(),
+            },
+            ImportEvent::ImportInterrupted {
+                tally: tally(),
+                errors: errors(),
+                reason: "the body broke off".parse().unwrap(),
+            },
+            ImportEvent::ImportResumed {},
+            ImportEvent::ImportCompleted {
+                tally: tally(),
+                errors: errors(),
+            },
+        ],
+    )
+    .unwrap();
+    files.extend(imports);
     golden::no_other_files(&folder, &files).unwrap();
+}
+
+fn tally() -> Tally {
+    Tally {
+        lines: 1_000,
+        created: 900,
+        updated: 80,
+        unchanged: 18,
+        failed: 2,
+        digest: "q9Yk3nq0bXv1cJm0rTz8yUu4pZ0s2aWn5eLhVfGdKo8".to_owned(),
+    }
+}
+
+fn errors() -> Vec<LineError> {
+    vec![LineError {
+        line: 7,
+        code: "price_not_positive".to_owned(),
+        pointer: "/price/amount".to_owned(),
+        detail: "the price must be above zero".to_owned(),
+    }]
 }

@@ -14,7 +14,7 @@ macro_rules! file {
 }
 
 /// Applied in this order; one that was applied never changes again.
-const MIGRATIONS: [Entry; 8] = [
+const MIGRATIONS: [Entry; 12] = [
     (
         "user",
         1,
@@ -22,10 +22,28 @@ const MIGRATIONS: [Entry; 8] = [
         file!("user/0001_user_account.sql"),
     ),
     (
+        "user",
+        2,
+        "account page",
+        file!("user/0002_account_page.sql"),
+    ),
+    (
         "product",
         1,
         "product card",
         file!("product/0001_product_card.sql"),
+    ),
+    (
+        "product",
+        2,
+        "price history",
+        file!("product/0002_price_history.sql"),
+    ),
+    (
+        "product",
+        3,
+        "import report",
+        file!("product/0003_import_report.sql"),
     ),
     (
         "inventory",
@@ -56,6 +74,12 @@ const MIGRATIONS: [Entry; 8] = [
         1,
         "notification entry",
         file!("notification/0001_notification_entry.sql"),
+    ),
+    (
+        "notification",
+        2,
+        "suppression entry",
+        file!("notification/0002_suppression_entry.sql"),
     ),
     (
         "checkout",
@@ -89,6 +113,28 @@ pub(super) fn migrator(context: &str) -> Migrator {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_file_is_applied() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
+        let mut files = 0;
+        for context in std::fs::read_dir(folder).unwrap() {
+            let context = context.unwrap();
+            for file in std::fs::read_dir(context.path()).unwrap() {
+                let file = file.unwrap();
+                let name = format!("{}.sql", file.path().file_stem().unwrap().display());
+                let sql = std::fs::read_to_string(file.path()).unwrap();
+                let applied = MIGRATIONS.iter().any(|(of, number, what, applied)| {
+                    context.file_name() == *of
+                        && name == format!("{number:04}_{}.sql", what.replace(' ', "_"))
+                        && sql == *applied
+                });
+                assert!(applied, "{} is not in the list", file.path().display());
+                files += 1;
+            }
+        }
+        assert_eq!(files, MIGRATIONS.len());
+    }
 
     #[test]
     fn every_view_has_its_table_and_its_position() {

@@ -35,7 +35,8 @@ const HELD_MAX: u64 = MAX_ACK_PENDING.unsigned_abs();
 /// one after another and in order for each key.
 ///
 /// A delivery is acknowledged only after `Ok`, or once it is set aside. On an error or a panic it is
-/// tried again in place, after 100 ms, then twice as long each time up to a minute; its key waits,
+/// tried again in place, after 100 ms, then twice as long each time up to a minute (or
+/// [`DurableLimits::pause_max`](crate::subscription::DurableLimits::pause_max)); its key waits,
 /// the others go on, and every failure is logged with its position and counted
 /// (`streams_handler_failures_total`). Where the durable parks, what can't be handled or read goes to
 /// stream PARKED with the later ones of its key (`streams_parked_keys`), and is handled from there
@@ -109,6 +110,8 @@ async fn at(due: Option<Instant>) {
 struct Lanes<T: Payload, H> {
     name: String,
     policy: OnFailure,
+    /// Longest pause between two tries.
+    pause_max: Duration,
     /// Handlers at once.
     width: usize,
     handler: Arc<H>,
@@ -134,6 +137,7 @@ impl<T: Payload, H: Handler<T>> Lanes<T, H> {
         Self {
             name,
             policy,
+            pause_max: subscription.limits().pause_max,
             width,
             handler,
             held: Held::new(),
@@ -293,6 +297,7 @@ impl<T: Payload, H: Handler<T>> Lanes<T, H> {
     }
 
     fn wait(&mut self, work: &Work<T>, error: &HandleError, failures: u32, wait: Duration) {
+        let wait = wait.min(self.pause_max);
         report(&self.name, work, error, failures, wait);
         self.held.pause(work.key(), Instant::now() + wait);
     }

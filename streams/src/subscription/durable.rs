@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::delivery::{Received, Unreadable, raw};
 use super::takeover::{Takeover, Verdict};
-use super::{Backoff, Delivery, Payload, SubscribeError, SubscriptionError};
+use super::{Backoff, Delivery, DurableLimits, Payload, SubscribeError, SubscriptionError};
 use crate::connection::Connection;
 use crate::envelope::RecordedEvent;
 use crate::topology::{DurableSpec, OnFailure};
@@ -35,20 +35,6 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 const LEFT_OVER_CHECK: Duration = Duration::from_secs(1);
 /// What can't be read comes again after this time: it is never skipped, and never acknowledged.
 const UNREADABLE_RETRY_AFTER: Duration = Duration::from_mins(1);
-
-/// How much a durable subscription may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DurableLimits {
-    /// Messages asked for at once. The durable's own limit of unacknowledged messages also holds.
-    pub prefetch: usize,
-}
-
-impl Default for DurableLimits {
-    /// 64 messages: enough to hide the round trip, few enough to be handled in time.
-    fn default() -> Self {
-        Self { prefetch: 64 }
-    }
-}
 
 /// The deliveries of one durable.
 ///
@@ -137,6 +123,11 @@ impl<T: Payload> DurableSubscription<T> {
     /// What its worker does about a delivery that can't be handled.
     pub fn on_failure(&self) -> OnFailure {
         self.on_failure
+    }
+
+    /// Its bounds.
+    pub fn limits(&self) -> DurableLimits {
+        self.limits
     }
 
     /// Under which pin this process works; it changes when the process takes over.

@@ -14,12 +14,14 @@ mod backoff;
 mod delivery;
 mod durable;
 mod error;
+mod limits;
 mod ordered;
 mod takeover;
 
 pub use delivery::{AckError, Delivery, Payload, RawMessage};
-pub use durable::{DurableLimits, DurableSubscription};
+pub use durable::DurableSubscription;
 pub use error::{SubscribeError, SubscriptionError};
+pub use limits::DurableLimits;
 pub use ordered::OrderedSubscription;
 
 pub(crate) use backoff::{Backoff, pause};

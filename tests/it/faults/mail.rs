@@ -86,9 +86,9 @@ async fn a_mail_that_is_refused_for_good_undoes_no_order() {
     purchase.mail_server(fault).await;
     purchase.place("pm_card_visa").await;
     let path = format!("/v1/notifications?order_id={}", purchase.id);
-    let failed = |list: &Value| list["items"][0]["status"] == "failed";
+    let bounced = |list: &Value| list["items"][0]["status"] == "bounced";
     let operator = app.operator();
-    let told = operator.wait_for("a failed mail", &path, PATIENCE, failed);
+    let told = operator.wait_for("a bounced mail", &path, PATIENCE, bounced);
     told.await.unwrap();
     app.order_is(&purchase.id, "confirmed").await;
     app.stock_is(&purchase.sku, [5, 0, 1]).await;

@@ -51,10 +51,10 @@ impl History {
         Self { app, again }
     }
 
-    /// An empty database like that of the view's context, of the caller's own.
+    /// An empty database like that of the view's context, for this test and view alone.
     async fn twin(&self, test: &str, view: &'static ViewSpec) -> Twin<'_> {
         let (admin, context) = (self.again.sql("postgres").await, view.context);
-        let database = format!("{test}_{context}");
+        let database = format!("{test}_{}", view.name);
         let create = format!("create database {database} template millrace_{context}");
         admin.batch_execute(&create).await.unwrap();
         let log = millrace::up::connection(&self.app.data, &self.app.endpoints, "projector");
@@ -72,10 +72,19 @@ impl History {
 /// Mails of all of the below, with the one that welcomes the customer.
 const MAILS: usize = 9;
 
-/// Orders of every kind, until nothing is on its way any more.
+/// Something in every view, and orders of every kind, until nothing is on its way any more.
 async fn happen(app: &App) {
     let (customer, sku) = (app.customer().await, app.product(20).await);
     let (nothing, operator) = (app.product(0).await, app.operator());
+    let mug = json!({
+        "sku": "mug", "title": "Mug", "description": "Holds tea.", "category": "Mugs",
+        "price": { "amount": 500, "currency": "EUR" },
+    });
+    let imported = operator.import("mugs", mug.to_string()).await;
+    imported.unwrap().success().unwrap();
+    let nobody = json!({ "email": "nobody@example.com", "reason": "complained" });
+    let suppressed = operator.post("/v1/suppressions", &nobody).await;
+    suppressed.unwrap().success().unwrap();
     let declined = "pm_card_chargeDeclined";
     let (paid, refused, sold_out, canceled, shipped) = tokio::join!(
         customer.orders(&sku, 2, "pm_card_visa"),

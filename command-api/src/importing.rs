@@ -1,0 +1,393 @@
+//! `POST /v1/products/import`: products line by line, as many as there are.
+//!
+//! ```text
+//!   body ──► lines ──► 64 at a time, those of one SKU in order ──► ImportProduct, PublishProduct
+//!                          │ every 1,000 lines                       each under an id that follows
+//!                          ▼                                         from import and line number
+//!                event.product.import.<id>: how far, what came of it, a digest of all lines so far
+//! ```
+//!
+//! Nothing is promised that could be lost: the answer comes when every line is done. Where the body
+//! breaks off the import says so, and the same lines under the same key go on behind the last line
+//! on record; the few after it that were done all the same are found in the log by their ids.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use edge::{Deadline, IdempotencyKey, Problem};
+use futures::future::join_all;
+use kernel::{ImportId, Sku};
+use product::{
+    ERRORS_KEPT_MAX, Import, ImportCommand, ImportRefusal, ImportStatus, LineError, Product,
+    ProductCommand, ProductRefusal, ProductStatus, Report, Tally,
+};
+use serde::Serialize;
+use streams::{CommandMeta, ExecuteError, Executed};
+use tokio::sync::OwnedSemaphorePermit;
+use uuid::Uuid;
+
+use crate::api::Api;
+use crate::batch::{Batch, ProductLine, shortened, wrong};
+use crate::call::{Call, Operators};
+use crate::error;
+use crate::lines::{Line, Lines};
+use crate::write::Written;
+
+/// Most imports at once; each holds at most [`LINES_AT_ONCE`] lines.
+pub(crate) const IMPORTS_AT_ONCE_MAX: usize = 8;
+
+/// Lines that are worked on at the same time.
+const LINES_AT_ONCE: u64 = 64;
+
+/// Lines between two records of how far an import is.
+const LINES_PER_RECORD: u64 = 1_000;
+
+pub(crate) async fn import(
+    State(api): State<Api>,
+    Operators(call): Operators,
+    deadline: Deadline,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    must_be_ndjson(&headers)?;
+    let key = call.key.clone().ok_or_else(IdempotencyKey::required)?;
+    let slots = Arc::clone(&api.imports);
+    let slot = slots.try_acquire_owned().map_err(|_| too_many())?;
+    let run = Run {
+        id: ImportId(call.required_id("import")?),
+        api,
+        call,
+        tally: Tally::default(),
+        errors: Vec::new(),
+        recorded: 0,
+        _slot: slot,
+    };
+    // A task of its own: it says how far it came also when the client is gone.
+    let run = tokio::spawn(run.run(key, Lines::of(body, deadline)));
+    run.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "an import ended abnormally");
+        Err(Problem::internal())
+    })
+}
+
+fn must_be_ndjson(headers: &HeaderMap) -> Result<(), Problem> {
+    let declared = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    let essence = declared.and_then(|value| value.split(';').next());
+    if essence.is_some_and(|it| it.trim().eq_ignore_ascii_case("application/x-ndjson")) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        "unsupported_media_type",
+        "the body must be application/x-ndjson: a product a line",
+    ))
+}
+
+fn too_many() -> Problem {
+    let detail = format!("at most {IMPORTS_AT_ONCE_MAX} imports run at once");
+    Problem::unavailable("overloaded", detail)
+}
+
+/// An import at work.
+struct Run {
+    id: ImportId,
+    api: Api,
+    call: Call,
+    /// What is done.
+    tally: Tally,
+    /// What was wrong with lines since the last record.
+    errors: Vec<LineError>,
+    /// How many lines are on record.
+    recorded: u64,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// What became of one line.
+enum Became {
+    Created,
+    Updated,
+    Unchanged,
+    Refused(LineError),
+}
+
+impl Run {
+    async fn run(mut self, key: IdempotencyKey, mut lines: Lines) -> Result<Response, Problem> {
+        let key = key.as_str().to_owned();
+        let started = self.record(ImportCommand::StartImport { key }).await?;
+        let status = started.state.status();
+        let known = started.state.report().cloned().unwrap_or_default();
+        self.recorded = known.tally.lines;
+        self.tally = known.tally;
+        let ended = if status == Some(ImportStatus::Completed) {
+            self.repeat(&mut lines, started).await
+        } else {
+            self.go_on(&mut lines).await
+        };
+        match ended {
+            Ok(response) => Ok(response),
+            Err(problem) => {
+                self.interrupt(&problem).await;
+                Err(problem)
+            }
+        }
+    }
+
+    /// It was done before: the same lines are answered in the same way.
+    async fn repeat(
+        &mut self,
+        lines: &mut Lines,
+        done: Executed<Import>,
+    ) -> Result<Response, Problem> {
+        self.pass_known(lines).await?;
+        if lines.next().await?.is_some() {
+            return Err(differs());
+        }
+        Ok(self.answer(&done, true))
+    }
+
+    async fn go_on(&mut self, lines: &mut Lines) -> Result<Response, Problem> {
+        self.pass_known(lines).await?;
+        loop {
+            let batch = self.read(lines).await?;
+            let is_last = batch.is_last;
+            self.import(batch).await?;
+            if is_last {
+                break;
+            }
+            if self.tally.lines - self.recorded >= LINES_PER_RECORD {
+                let (tally, errors) = self.news();
+                self.record(ImportCommand::RecordProgress { tally, errors })
+                    .await?;
+                self.recorded = self.tally.lines;
+                self.errors.clear();
+            }
+        }
+        let (tally, errors) = self.news();
+        let done = self
+            .record(ImportCommand::CompleteImport { tally, errors })
+            .await?;
+        Ok(self.answer(&done, false))
+    }
+
+    /// Reads the lines that are on record, which must be the same ones.
+    async fn pass_known(&self, lines: &mut Lines) -> Result<(), Problem> {
+        let mut digest = String::new();
+        for _ in 0..self.tally.lines {
+            let line = lines.next().await?.ok_or_else(differs)?;
+            digest = self.digest(&digest, &line);
+        }
+        if digest == self.tally.digest {
+            Ok(())
+        } else {
+            Err(differs())
+        }
+    }
+
+    /// The next lines, as many as are worked on at once.
+    async fn read(&self, lines: &mut Lines) -> Result<Batch, Problem> {
+        let mut batch = Batch::after(&self.tally);
+        while batch.lines < self.tally.lines + LINES_AT_ONCE {
+            let Some(line) = lines.next().await? else {
+                batch.is_last = true;
+                break;
+            };
+            let digest = self.digest(&batch.digest, &line);
+            batch.take(&line, digest);
+        }
+        Ok(batch)
+    }
+
+    async fn import(&mut self, batch: Batch) -> Result<(), Problem> {
+        let products = batch.products.iter();
+        let all = products.map(|(sku, lines)| self.product(sku, lines));
+        let outcomes: Result<Vec<_>, _> = join_all(all).await.into_iter().collect();
+        let mut errors = batch.errors;
+        for outcome in outcomes?.into_iter().flatten() {
+            match outcome {
+                Became::Created => self.tally.created += 1,
+                Became::Updated => self.tally.updated += 1,
+                Became::Unchanged => self.tally.unchanged += 1,
+                Became::Refused(error) => errors.push(error),
+            }
+        }
+        errors.sort_by_key(|error| error.line);
+        self.tally.failed += errors.len() as u64;
+        self.tally.lines = batch.lines;
+        self.tally.digest = batch.digest;
+        let room = ERRORS_KEPT_MAX.saturating_sub(self.errors.len());
+        self.errors.extend(errors.into_iter().take(room));
+        Ok(())
+    }
+
+    /// The lines of one product, one after another.
+    async fn product(
+        &self,
+        sku: &Sku,
+        lines: &[(u64, ProductLine)],
+    ) -> Result<Vec<Became>, Problem> {
+        let mut all = Vec::with_capacity(lines.len());
+        for (number, line) in lines {
+            let became = self.line(sku, *number, line).await;
+            // Also after a failure: it may have happened.
+            self.api.questions.forget_product(sku);
+            all.push(became?);
+        }
+        Ok(all)
+    }
+
+    async fn line(&self, sku: &Sku, number: u64, line: &ProductLine) -> Result<Became, Problem> {
+        let command = ProductCommand::ImportProduct {
+            title: line.title.clone(),
+            description: line.description.clone(),
+            category: line.category.clone(),
+            price: line.price,
+        };
+        let meta = self.meta(number, "import");
+        let meta = self.api.digested(meta, line);
+        let product = match self.execute(sku, command, meta).await {
+            Ok(product) => product,
+            Err(failure) => return refused(number, failure),
+        };
+        let is_new = product.version == product.events.len() as u64;
+        let mut changed = !product.events.is_empty();
+        if line.publish && product.state.status() != Some(ProductStatus::Published) {
+            let meta = self.meta(number, "publish");
+            match self
+                .execute(sku, ProductCommand::PublishProduct {}, meta)
+                .await
+            {
+                Ok(published) => changed |= !published.events.is_empty(),
+                Err(failure) => return refused(number, failure),
+            }
+        }
+        Ok(match (changed, is_new) {
+            (false, _) => Became::Unchanged,
+            (true, true) => Became::Created,
+            (true, false) => Became::Updated,
+        })
+    }
+
+    async fn execute(
+        &self,
+        sku: &Sku,
+        command: ProductCommand,
+        meta: CommandMeta,
+    ) -> Result<Executed<Product>, ExecuteError<ProductRefusal>> {
+        let streams = &self.api.streams;
+        streams
+            .execute::<Product>(&sku.into(), command, &meta)
+            .await
+    }
+
+    /// A line's command: the same line of the same import has the same one for ever.
+    fn meta(&self, number: u64, purpose: &str) -> CommandMeta {
+        let name = format!("{number}/{purpose}");
+        let command_id = Uuid::new_v5(&self.id.0, name.as_bytes());
+        let meta = self.call.command(command_id);
+        meta.with_causation(self.id.to_string())
+    }
+
+    /// What happened to the import itself. Its own rules make a repetition harmless.
+    async fn record(&self, command: ImportCommand) -> Result<Executed<Import>, Problem> {
+        let meta = self.call.command(Uuid::now_v7());
+        let id = self.id.into();
+        let recorded = self.api.streams.execute::<Import>(&id, command, &meta);
+        recorded.await.map_err(error::of_execute)
+    }
+
+    async fn interrupt(&self, problem: &Problem) {
+        let (tally, errors) = self.news();
+        let Ok(reason) = shortened(&problem.detail).parse() else {
+            // Details of ours are neither empty nor do they hold control characters.
+            return;
+        };
+        let command = ImportCommand::InterruptImport {
+            tally,
+            errors,
+            reason,
+        };
+        if let Err(problem) = self.record(command).await {
+            let (id, code) = (self.id, problem.code);
+            tracing::warn!(%id, %code, "an import broke off, which could not be recorded");
+        }
+    }
+
+    fn news(&self) -> (Tally, Vec<LineError>) {
+        (self.tally.clone(), self.errors.clone())
+    }
+
+    /// Over `line` and all before it.
+    fn digest(&self, before: &str, line: &Line) -> String {
+        let mut text = format!("{before}\n{}\n", line.bytes).into_bytes();
+        text.extend_from_slice(&line.text);
+        self.api.digest.digest(&text)
+    }
+
+    fn answer(&self, done: &Executed<Import>, replayed: bool) -> Response {
+        let report = done.state.report().cloned().unwrap_or_default();
+        let written = Written {
+            replayed,
+            ..Written::from(done)
+        };
+        let location = format!("/v1/products/imports/{}", self.id);
+        written.created(&location, Imported::new(self.id, report))
+    }
+}
+
+/// A refusal is the line's own; a failure ends the import for now.
+fn refused(number: u64, failure: ExecuteError<ProductRefusal>) -> Result<Became, Problem> {
+    let is_refusal = matches!(
+        failure,
+        ExecuteError::Refused(_) | ExecuteError::KeyReused | ExecuteError::TooLarge
+    );
+    let problem = error::of_execute(failure);
+    if is_refusal {
+        Ok(Became::Refused(wrong(number, &problem)))
+    } else {
+        Err(problem)
+    }
+}
+
+fn differs() -> Problem {
+    error::of_refusal(&ImportRefusal::ImportDiffers)
+}
+
+/// The body of the answer.
+#[derive(Serialize)]
+struct Imported {
+    id: ImportId,
+    status: ImportStatus,
+    lines: u64,
+    created: u64,
+    updated: u64,
+    unchanged: u64,
+    failed: u64,
+    errors: Vec<LineError>,
+}
+
+impl Imported {
+    fn new(id: ImportId, report: Report) -> Self {
+        let Tally {
+            lines,
+            created,
+            updated,
+            unchanged,
+            failed,
+            digest: _,
+        } = report.tally;
+        Self {
+            id,
+            status: ImportStatus::Completed,
+            lines,
+            created,
+            updated,
+            unchanged,
+            failed,
+            errors: report.errors,
+        }
+    }
+}

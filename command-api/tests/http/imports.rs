@@ -1,0 +1,180 @@
+//! Bulk imports: lines in, products and a report out, whatever happens on the way.
+
+use axum::body::{Body, Bytes};
+use futures::stream;
+use kernel::ImportId;
+use product::{Import, ImportStatus};
+use serde_json::json;
+use streams::RecordedEvent;
+
+use crate::app::{Answer, App, Call, Person, product};
+
+const PATH: &str = "/v1/products/import";
+
+fn line(sku: &str, cents: i64) -> String {
+    format!("{}\n", product(sku, cents, "EUR"))
+}
+
+/// So many products, one a line.
+fn lines(count: usize) -> String {
+    (0..count).map(|n| line(&format!("tea-{n}"), 500)).collect()
+}
+
+fn import<'a>(app: &'a App, operator: &Person, key: &str) -> Call<'a> {
+    app.post(PATH)
+        .by(operator)
+        .key(key)
+        .header("content-type", "application/x-ndjson")
+}
+
+/// What happened to the import that `answer` is about.
+async fn history(app: &App, answer: &Answer) -> Vec<RecordedEvent> {
+    let id: ImportId = answer.id().parse().unwrap();
+    app.streams.history::<Import>(&id.into()).await.unwrap()
+}
+
+fn types(events: &[RecordedEvent]) -> Vec<&str> {
+    events
+        .iter()
+        .map(|event| event.event_type.as_str())
+        .collect()
+}
+
+#[tokio::test]
+async fn lines_become_products_and_the_report_says_what_did_not() {
+    let (app, long) = (App::new(), "x".repeat(2 << 20));
+    let operator = app.operator();
+    let body = [
+        line("tea-1", 500),
+        "nonsense\n".to_owned(),
+        "  \r\n".to_owned(),
+        line("tea-2", 0),
+        format!("\"{long}\"\n"),
+        line("tea-2", 500).replace("\"price\"", "\"publish\":true,\"price\""),
+        line("tea-1", 600).trim_end().to_owned(),
+    ];
+    let done = import(&app, &operator, "k").raw(body.concat()).await;
+    let done = done.must(201);
+    let error = |line: u64, code: &str, pointer: &str| json!({"line": line, "code": code, "pointer": pointer});
+    let mut report = done.body.clone();
+    for error in report["errors"].as_array_mut().unwrap() {
+        error.as_object_mut().unwrap().remove("detail").unwrap();
+    }
+    assert_eq!(
+        report,
+        json!({
+            "id": done.id(), "status": "completed", "lines": 7,
+            "created": 2, "updated": 1, "unchanged": 0, "failed": 3,
+            "errors": [
+                error(2, "malformed_request", ""),
+                error(4, "price_not_positive", "/price/amount"),
+                error(5, "line_too_long", ""),
+            ],
+        })
+    );
+    let location = format!("/v1/products/imports/{}", done.id());
+    assert_eq!(done.header("location"), location);
+    let events = history(&app, &done).await;
+    assert_eq!(types(&events), ["import_started", "import_completed"]);
+    // Two created, one repriced, one published, and the import's own.
+    assert_eq!(app.ends().await["PRODUCT"], 6);
+}
+
+#[tokio::test]
+async fn the_same_lines_under_the_same_key_are_answered_again() {
+    let app = App::new();
+    let operator = app.operator();
+    let first = import(&app, &operator, "k").raw(lines(100)).await.must(201);
+    let before = app.ends().await;
+    let again = import(&app, &operator, "k").raw(lines(100)).await;
+    assert_eq!(again.essence(), first.essence());
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    for other in [lines(99), lines(101), lines(100).replace("Tea", "Te")] {
+        let refused = import(&app, &operator, "k").raw(other).await;
+        refused.refused(422, "import_differs", "");
+    }
+    assert_eq!(app.ends().await, before, "nothing was done twice");
+    let other_key = import(&app, &operator, "l").raw(lines(100)).await;
+    assert_eq!(other_key.must(201).body["unchanged"], 100);
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_on_record_and_goes_on() {
+    let app = App::new();
+    let operator = app.operator();
+    let whole = lines(2_500);
+    let half = Bytes::copy_from_slice(&whole.as_bytes()[..whole.len() / 2]);
+    let broken = || {
+        let pieces = [Ok(half.clone()), Err(std::io::Error::other("gone"))];
+        Body::from_stream(stream::iter(pieces))
+    };
+    for _ in 0..2 {
+        let answer = import(&app, &operator, "k").raw(broken()).await;
+        answer.refused(400, "malformed_request", "");
+    }
+    let done = import(&app, &operator, "k").raw(whole).await.must(201);
+    assert_eq!(done.body["created"], 2_500, "{}", done.body);
+    assert_eq!(done.header("idempotency-replayed"), "");
+    let events = history(&app, &done).await;
+    let resumed = ["import_resumed", "import_interrupted", "import_resumed"];
+    assert_eq!(
+        types(&events),
+        [
+            &["import_started", "import_progressed", "import_interrupted"],
+            resumed.as_slice(),
+            &["import_progressed", "import_completed"],
+        ]
+        .concat()
+    );
+    let all = app.ends().await["PRODUCT"];
+    assert_eq!(all, 2_500 + events.len() as u64, "nothing was done twice");
+    let id: ImportId = done.id().parse().unwrap();
+    let import = app.streams.load::<Import>(&id.into()).await.unwrap().state;
+    assert_eq!(import.status(), Some(ImportStatus::Completed));
+}
+
+#[tokio::test]
+async fn what_goes_on_goes_on_with_the_same_lines() {
+    let app = App::new();
+    let operator = app.operator();
+    let half = Bytes::from(lines(200));
+    let pieces = [Ok(half), Err(std::io::Error::other("gone"))];
+    let broken = Body::from_stream(stream::iter(pieces));
+    let answer = import(&app, &operator, "k").raw(broken).await;
+    answer.refused(400, "malformed_request", "");
+    let products = || async {
+        let tea = "tea-0".parse().unwrap();
+        let loaded = app.streams.load::<product::Product>(&tea).await;
+        loaded.unwrap().version
+    };
+    let other = lines(300).replace("500", "600");
+    let refused = import(&app, &operator, "k").raw(other).await;
+    refused.refused(422, "import_differs", "");
+    assert_eq!(products().await, 1, "nothing of the other lines was done");
+    let done = import(&app, &operator, "k").raw(lines(300)).await.must(201);
+    assert_eq!(done.body["created"], 300);
+}
+
+#[tokio::test]
+async fn who_may_not_or_says_too_little_imports_nothing() {
+    let app = App::new();
+    let (operator, customer) = (app.operator(), app.customer("ann@example.com").await);
+    let before = app.ends().await;
+    let refused = import(&app, &customer, "k").raw(lines(1)).await;
+    refused.refused(403, "forbidden", "");
+    let typed = |content: &'static str| {
+        app.post(PATH)
+            .by(&operator)
+            .key("k")
+            .header("content-type", content)
+    };
+    let json = typed("application/json").raw(lines(1)).await;
+    json.refused(415, "unsupported_media_type", "");
+    let keyless = app.post(PATH).by(&operator);
+    let keyless = keyless.header("content-type", "application/x-ndjson");
+    let keyless = keyless.raw(lines(1)).await;
+    keyless.refused(400, "idempotency_key_required", "");
+    assert_eq!(app.ends().await, before);
+    let empty = typed("application/x-ndjson; charset=utf-8").raw("").await;
+    assert_eq!(empty.must(201).body["lines"], 0);
+}

@@ -1,0 +1,67 @@
+//! What a mail server's "no" is about: the mailbox, or something else.
+
+use std::error::Error as _;
+
+use kernel::{Reason, TextError};
+use lettre::transport::smtp::Error;
+
+/// Replies that may be about the mailbox (RFC 5321 §4.2.3).
+const MAILBOX_REPLIES: [u16; 3] = [550, 551, 553];
+
+/// Enhanced status codes that are (RFC 3463 §3.2, RFC 7505 §4.2): no such mailbox, no such domain, no
+/// address at all, moved away, a domain that takes no mail.
+const NO_MAILBOX: [&str; 5] = ["5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10"];
+
+/// Does the server say that there is no such mailbox? Only with an enhanced status code: a bare 550
+/// may be about the sender or a policy, and would suppress everybody who is written to meanwhile.
+pub(crate) fn is_no_mailbox(error: &Error) -> bool {
+    let reply = error.status().map(u16::from);
+    reply.is_some_and(|reply| MAILBOX_REPLIES.contains(&reply))
+        && error
+            .source()
+            .is_some_and(|text| is_about_mailbox(&text.to_string()))
+}
+
+fn is_about_mailbox(text: &str) -> bool {
+    let code = text.split_whitespace().next();
+    code.is_some_and(|code| NO_MAILBOX.contains(&code))
+}
+
+/// What the server said, as the reason of a suppression.
+pub(crate) fn as_reason(said: &str) -> Result<Reason, TextError> {
+    let plain = said.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let text: String = "bounced: ".chars().chain(plain).collect();
+    let short: String = text.chars().take(Reason::LENGTH_MAX).collect();
+    short.parse()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_enhanced_code_says_that_there_is_no_mailbox() {
+        for text in ["5.1.1 No such mailbox", "5.1.2 Host unknown", "5.1.6 Moved"] {
+            assert!(is_about_mailbox(text), "{text}");
+        }
+        for text in [
+            "",
+            "No such mailbox",
+            "5.7.1 Sender refused",
+            "5.1.8 Bad sender's system address",
+            "5.1.11 Something new",
+            "5.6.0 Message refused (see 5.1.1)",
+        ] {
+            assert!(!is_about_mailbox(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn whatever_a_server_says_is_a_reason() {
+        let long = "x".repeat(2_000);
+        for said in ["", "550 5.1.1\r\nNo such mailbox\u{0}", long.as_str()] {
+            let reason = as_reason(said).unwrap();
+            assert!(reason.as_str().starts_with("bounced:"), "{reason}");
+        }
+    }
+}

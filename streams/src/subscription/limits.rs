@@ -1,0 +1,23 @@
+//! How much a durable subscription holds, and how long it waits.
+
+use std::time::Duration;
+
+/// The bounds of a durable subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DurableLimits {
+    /// Messages asked for at once. The durable's own limit of unacknowledged messages also holds.
+    pub prefetch: usize,
+    /// Longest pause between two tries of one delivery.
+    pub pause_max: Duration,
+}
+
+impl Default for DurableLimits {
+    /// 64 messages: enough to hide the round trip, few enough to be handled in time. A minute: what
+    /// was away for hours is noticed soon after it is back.
+    fn default() -> Self {
+        Self {
+            prefetch: 64,
+            pause_max: Duration::from_mins(1),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The catalogue over HTTP: shelves, prices, and products in any number at once.
+
+mod imports;
+
+use millrace::client::{Answer, Shop};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::app::{PATIENCE, shared};
+
+/// What stands at `path` once the read model has seen what `token` names: thousands of lines take it
+/// longer than one request waits.
+async fn read_after(shop: &Shop, path: &str, token: &str) -> Answer {
+    let started = tokio::time::Instant::now();
+    loop {
+        let answer = shop.get_after(path, token).await.unwrap();
+        if answer.body["code"] != "view_is_behind" {
+            return answer;
+        }
+        assert!(started.elapsed() < PATIENCE, "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_product_is_found_on_its_shelf() {
+    let app = shared().await;
+    let (operator, sku) = (app.operator(), app.product(1).await);
+    let shelf = format!("Shelf-{}", Uuid::new_v4().simple());
+    let path = format!("/v1/products/{sku}/category");
+    let body = json!({ "category": shelf });
+    let refused = app.customer().await.shop.post(&path, &body).await.unwrap();
+    assert_eq!(refused.status.as_u16(), 403, "{}", refused.body);
+    let assigned = operator.post(&path, &body).await.unwrap();
+    let assigned = assigned.success().unwrap();
+    let again = operator.post(&path, &body).await.unwrap();
+    assert_eq!(again.header("etag"), assigned.header("etag"));
+    let token = assigned.header("consistency-token").unwrap();
+    let found = format!("/v1/products?category={shelf}");
+    let found = read_after(&app.shop(), &found, token).await.body;
+    assert_eq!(found["items"].as_array().unwrap().len(), 1, "{found}");
+    assert_eq!(found["items"][0]["sku"], json!(sku));
+}
+
+#[tokio::test]
+async fn a_price_history_shows_everybody_what_was_offered() {
+    let app = shared().await;
+    let (operator, anyone) = (app.operator(), app.shop());
+    let sku = format!("SKU-{}", Uuid::new_v4().simple());
+    let product = json!({
+        "sku": sku, "title": "Mug", "description": "Holds tea.", "category": "Mugs",
+        "price": { "amount": 900, "currency": "EUR" },
+    });
+    let created = operator.post("/v1/products", &product).await;
+    created.unwrap().success().unwrap();
+    let act = async |what: &str, body: Value| {
+        let path = format!("/v1/products/{sku}/{what}");
+        let done = operator.post(&path, &body).await.unwrap();
+        let done = done.success().unwrap();
+        done.header("consistency-token").unwrap().to_owned()
+    };
+    let price = |cents: i64| json!({ "price": { "amount": cents, "currency": "EUR" } });
+    let path = format!("/v1/products/{sku}/prices");
+    let amounts = async |shop: &Shop, token: &str| {
+        let answer = read_after(shop, &path, token).await;
+        let prices = answer.body["prices"].as_array().cloned();
+        let amounts = prices.unwrap_or_default();
+        let amounts = amounts
+            .iter()
+            .map(|entry| entry["price"]["amount"].as_i64());
+        (
+            answer.status.as_u16(),
+            amounts.flatten().collect::<Vec<_>>(),
+        )
+    };
+
+    let token = act("price", price(800)).await;
+    assert_eq!(amounts(&operator, &token).await, (200, vec![800, 900]));
+    assert_eq!(amounts(&anyone, &token).await.0, 404, "a draft");
+    act("publish", json!({})).await;
+    let token = act("price", price(700)).await;
+    assert_eq!(amounts(&anyone, &token).await, (200, vec![700, 800]));
+    act("unpublish", json!({})).await;
+    act("price", price(600)).await;
+    act("price", price(650)).await;
+    let token = act("publish", json!({})).await;
+    assert_eq!(amounts(&anyone, &token).await, (200, vec![650, 700, 800]));
+    let all = vec![650, 600, 700, 800, 900];
+    assert_eq!(amounts(&operator, &token).await, (200, all));
+
+    let shown = read_after(&anyone, &path, &token).await.body;
+    assert_eq!(shown["prices"][0]["until"], Value::Null);
+    assert!(shown["prices"][1]["until"].is_string(), "{shown}");
+    assert_eq!(shown["prices"][1].get("offered"), None, "{shown}");
+}
