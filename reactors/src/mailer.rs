@@ -151,6 +151,7 @@ impl Mailer {
             .render(request.template, &reader, &request.details)
             .map_err(HandleError::permanent)?;
         let (message_id, address) = (notification::message_id(id), recipient.address);
+        let email = recipient.email.clone();
         let Some(message) = self.compose(&message_id, recipient, mail)? else {
             return Ok(Some(failure("the recipient's address is no mail address")));
         };
@@ -160,10 +161,12 @@ impl Mailer {
                 address,
             })),
             Err(error) if rejection::is_no_mailbox(&error) => {
-                let reason = error.to_string();
+                let reason = rejection::said(&error, &email);
                 Ok(Some(NotificationCommand::RecordBounce { reason, address }))
             }
-            Err(error) if error.is_permanent() => Ok(Some(failure(&error.to_string()))),
+            Err(error) if error.is_permanent() => {
+                Ok(Some(failure(&rejection::said(&error, &email))))
+            }
             Err(error) => Err(HandleError::retryable(error)),
         }
     }

@@ -27,6 +27,24 @@ fn is_about_mailbox(text: &str) -> bool {
     code.is_some_and(|code| NO_MAILBOX.contains(&code))
 }
 
+/// What the server said, without the address that it was said about: events hold nothing personal.
+pub(crate) fn said(error: &Error, email: &str) -> String {
+    without(&error.to_string(), email)
+}
+
+fn without(text: &str, email: &str) -> String {
+    let (lower, email) = (text.to_ascii_lowercase(), email.to_ascii_lowercase());
+    let mut plain = String::with_capacity(text.len());
+    let mut from = 0;
+    for (at, found) in lower.match_indices(&email) {
+        plain.push_str(text.get(from..at).unwrap_or_default());
+        plain.push_str("the address");
+        from = at + found.len();
+    }
+    plain.push_str(text.get(from..).unwrap_or_default());
+    plain
+}
+
 /// What the server said, as the reason of a suppression.
 pub(crate) fn as_reason(said: &str) -> Result<Reason, TextError> {
     let plain = said.chars().map(|c| if c.is_control() { ' ' } else { c });
@@ -54,6 +72,19 @@ mod tests {
         ] {
             assert!(!is_about_mailbox(text), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_does_not_hold_the_address() {
+        let text = "5.1.1 <Ann@Example.com>: no such user ann@example.com, ä";
+        assert_eq!(
+            without(text, "ann@example.COM"),
+            "5.1.1 <the address>: no such user the address, ä"
+        );
+        assert_eq!(
+            without("no such mailbox", "ann@example.com"),
+            "no such mailbox"
+        );
     }
 
     #[test]
