@@ -138,8 +138,8 @@ mod tests {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = guarded(routes, &limits);
-        tokio::spawn(serve(listener, router, limits, CancellationToken::new()));
+        let service = guarded(routes, &limits);
+        tokio::spawn(serve(listener, service, limits, CancellationToken::new()));
         TcpStream::connect(address).await.unwrap()
     }
 

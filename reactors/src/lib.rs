@@ -43,7 +43,7 @@ use streams::lanes::{Handler, Stopped, run_lanes};
 use streams::subscription::{DurableLimits, DurableSubscription, Payload};
 use streams::timers::{DueTimer, TimerError};
 use streams::topology::{DurableSpec, OnFailure};
-use streams::{Connection, Settings};
+use streams::{Connection, Settings, Streams};
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -176,100 +176,117 @@ pub async fn run(
     keys: Keys,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let streams = connection.streams(Settings::reading());
-    let recorder = recorder::Recorder::new(Bus::new(&connection));
-    let provider = Provider::new(&config.provider)?;
-    let payment = payment::PaymentReactor::new(streams.clone(), recorder.clone(), provider.clone());
-    let letters = Arc::new(inbox::Letters::new(
-        &connection,
-        streams.clone(),
-        recorder.clone(),
-        provider.clone(),
-    ));
-    let daily = daily::Daily {
-        connection: connection.clone(),
-        streams: streams.clone(),
-        recorder: recorder.clone(),
-        provider,
-        config: config.reconcile,
-    };
-    let mail_limits = DurableLimits {
-        pause_max: Duration::from_millis(config.smtp.mail_pause_max_ms),
-        ..DurableLimits::default()
-    };
-    let mailer = mailer::Mailer::new(streams.clone(), recorder.clone(), keys.clone(), &config)?;
-    let welcome = Arc::new(welcome::Welcome::new(recorder.clone()));
-    let departures = departures::Departures::new(
-        connection.clone(),
-        streams.clone(),
-        recorder.clone(),
-        config.erasure_grace(),
-    );
-    let scan = scan::Scan::new(connection.clone(), streams.clone());
-    let eraser = Arc::new(eraser::Eraser::new(streams, recorder, keys, scan));
-    daily.arm().await?;
-
-    let (usual, lanes) = (DurableLimits::default(), config.lanes);
     let mut workers = Workers {
-        connection: &connection,
+        streams: connection.streams(Settings::reading()),
+        recorder: recorder::Recorder::new(Bus::new(&connection)),
         tasks: JoinSet::new(),
-        shutdown: &shutdown,
+        config,
+        connection,
+        keys,
+        shutdown,
     };
-    let (payment, mailer, daily) = (Arc::new(payment), Arc::new(mailer), Arc::new(daily));
-    workers
-        .start(&PAYMENT_DURABLE, usual, lanes, payment)
-        .await?;
-    workers
-        .start(&MAILER_DURABLE, mail_limits, lanes, mailer)
-        .await?;
-    workers
-        .start(&WELCOME_DURABLE, usual, lanes, welcome)
-        .await?;
-    let woken = Arc::clone(&letters);
-    workers
-        .start::<Letter, _>(&INBOX_DURABLE, usual, lanes, letters)
-        .await?;
-    workers
-        .start::<DueTimer, _>(&INBOX_TIMER_DURABLE, usual, lanes, woken)
-        .await?;
-    workers
-        .start(&RECONCILIATION_TIMER_DURABLE, usual, lanes, daily)
-        .await?;
-    workers
-        .start(&ERASER_DURABLE, usual, ERASER_LANES, eraser)
-        .await?;
-    let mut tasks = workers.tasks;
-    let until = shutdown.clone();
-    tasks.spawn(async move {
-        departures.run(until).await;
-        Ok(())
-    });
-    tasks.spawn(async move {
-        waiting::Waiting::new(&connection).tend(shutdown).await;
-        Ok(())
-    });
-    while let Some(ended) = tasks.join_next().await {
+    workers.payments().await?;
+    workers.mails().await?;
+    workers.people().await?;
+    while let Some(ended) = workers.tasks.join_next().await {
         ended??;
     }
     Ok(())
 }
 
-/// Starts a worker for each durable.
-struct Workers<'a> {
-    connection: &'a Connection,
+/// What every reactor is made of, and the tasks that they run in.
+struct Workers {
+    config: Config,
+    connection: Connection,
+    streams: Streams,
+    recorder: recorder::Recorder,
+    keys: Keys,
+    shutdown: CancellationToken,
     tasks: JoinSet<Result<(), Stopped>>,
-    shutdown: &'a CancellationToken,
 }
 
-impl Workers<'_> {
+impl Workers {
+    /// The provider: asked, heard, and held against.
+    async fn payments(&mut self) -> Result<(), Error> {
+        let provider = Provider::new(&self.config.provider)?;
+        let (streams, recorder) = (self.streams.clone(), self.recorder.clone());
+        let payment = payment::PaymentReactor::new(streams, recorder, provider.clone());
+        let (streams, recorder) = (self.streams.clone(), self.recorder.clone());
+        let letters = inbox::Letters::new(&self.connection, streams, recorder, provider.clone());
+        let daily = daily::Daily {
+            connection: self.connection.clone(),
+            streams: self.streams.clone(),
+            recorder: self.recorder.clone(),
+            provider,
+            config: self.config.reconcile,
+        };
+        daily.arm().await?;
+        let letters = Arc::new(letters);
+        let woken = Arc::clone(&letters);
+        self.start(&PAYMENT_DURABLE, Arc::new(payment)).await?;
+        self.start::<Letter, _>(&INBOX_DURABLE, letters).await?;
+        self.start::<DueTimer, _>(&INBOX_TIMER_DURABLE, woken)
+            .await?;
+        self.start(&RECONCILIATION_TIMER_DURABLE, Arc::new(daily))
+            .await?;
+        let waiting = waiting::Waiting::new(&self.connection);
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            waiting.tend(shutdown).await;
+            Ok(())
+        });
+        Ok(())
+    }
+
+    async fn mails(&mut self) -> Result<(), Error> {
+        let (streams, recorder) = (self.streams.clone(), self.recorder.clone());
+        let mailer = mailer::Mailer::new(streams, recorder, self.keys.clone(), &self.config)?;
+        let limits = DurableLimits {
+            pause_max: Duration::from_millis(self.config.smtp.mail_pause_max_ms),
+            ..DurableLimits::default()
+        };
+        self.start_with(&MAILER_DURABLE, limits, self.config.lanes, Arc::new(mailer))
+            .await?;
+        let welcome = welcome::Welcome::new(self.recorder.clone());
+        self.start(&WELCOME_DURABLE, Arc::new(welcome)).await
+    }
+
+    /// Those who ask to be erased.
+    async fn people(&mut self) -> Result<(), Error> {
+        let (streams, recorder) = (self.streams.clone(), self.recorder.clone());
+        let grace = self.config.erasure_grace();
+        let departures =
+            departures::Departures::new(self.connection.clone(), streams, recorder, grace);
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            departures.run(shutdown).await;
+            Ok(())
+        });
+        let (streams, recorder) = (self.streams.clone(), self.recorder.clone());
+        let scan = scan::Scan::new(self.connection.clone(), streams.clone());
+        let eraser = eraser::Eraser::new(streams, recorder, self.keys.clone(), scan);
+        let limits = DurableLimits::default();
+        self.start_with(&ERASER_DURABLE, limits, ERASER_LANES, Arc::new(eraser))
+            .await
+    }
+
     async fn start<T: Payload, H: Handler<T>>(
+        &mut self,
+        spec: &DurableSpec,
+        handler: Arc<H>,
+    ) -> Result<(), Error> {
+        self.start_with(spec, DurableLimits::default(), self.config.lanes, handler)
+            .await
+    }
+
+    async fn start_with<T: Payload, H: Handler<T>>(
         &mut self,
         spec: &DurableSpec,
         limits: DurableLimits,
         lanes: usize,
         handler: Arc<H>,
     ) -> Result<(), Error> {
-        let bound = DurableSubscription::bind(self.connection, spec, limits);
+        let bound = DurableSubscription::bind(&self.connection, spec, limits);
         let deliveries = bound.await?;
         let shutdown = self.shutdown.clone();
         self.tasks

@@ -223,17 +223,17 @@ async fn first_reply<F: Future<Output = Result<Message, BusError>>>(
 ) -> Result<Message, BusError> {
     let deadline = Instant::now() + within;
     let left = || deadline.saturating_duration_since(Instant::now());
-    let mut sent = FuturesUnordered::from_iter([send(within)]);
+    let mut asked = FuturesUnordered::from_iter([send(within)]);
     let mut sends = 1;
     loop {
         let silence = sleep(ASK_AGAIN_AFTER);
         tokio::select! {
-            Some(answer) = sent.next() => match answer {
-                Err(error) if error.is_retryable() && !sent.is_empty() => sends = SENDS_MAX,
+            Some(answer) = asked.next() => match answer {
+                Err(error) if error.is_retryable() && !asked.is_empty() => sends = SENDS_MAX,
                 answer => return answer,
             },
             () = silence, if sends < SENDS_MAX => {
-                sent.push(send(left()));
+                asked.push(send(left()));
                 sends += 1;
             }
         }

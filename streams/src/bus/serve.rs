@@ -185,14 +185,17 @@ fn is_too_late(request: &Request, now: DateTime<Utc>) -> bool {
 }
 
 async fn respond(request: &Request, answer: Result<Bytes, Failure>) {
-    if let Err(error) = request.respond(answer.map_err(header)).await {
+    if let Err(error) = request
+        .respond(answer.map_err(|failure| header(&failure)))
+        .await
+    {
         // The asker hears nothing and asks again with the same command id.
         tracing::warn!(subject = %request.message.subject, error = %error, "an answer could not be sent");
     }
 }
 
 /// The text travels in a header: no control characters, ASCII only, bounded.
-fn header(failure: Failure) -> error::Error {
+fn header(failure: &Failure) -> error::Error {
     let ascii = |c: char| if c.is_ascii_graphic() { c } else { ' ' };
     let status = failure.message.chars().map(ascii).take(ERROR_LENGTH_MAX);
     error::Error {
@@ -208,7 +211,7 @@ mod tests {
     #[test]
     fn an_error_text_fits_a_header() {
         let failure = Failure::new(CODE_BROKEN, format!("a\r\nb ä{}", "x".repeat(999)));
-        let error = header(failure);
+        let error = header(&failure);
         assert!(error.status.bytes().all(|b| (b' '..=b'~').contains(&b)));
         assert!(error.status.starts_with("a  b "));
         assert_eq!(error.status.len(), ERROR_LENGTH_MAX);

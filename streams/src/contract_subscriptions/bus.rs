@@ -287,7 +287,7 @@ async fn a_crowd_is_told_to_come_back(way: Way<'_>) {
     });
     let running = Running::start(host, way).await;
     let ask = || running.bus.question(&context, "gate", &Value::Null, SOON);
-    let mut asked = FuturesUnordered::from_iter((0..200).map(|_| ask()));
+    let mut asked: FuturesUnordered<_> = (0..200).map(|_| ask()).collect();
     for _ in 0..72 {
         let busy = asked.next().await.unwrap().unwrap_err();
         assert!(busy.is_retryable(), "{busy}");
