@@ -13,9 +13,9 @@ use crate::connection::Connection;
 use crate::envelope::RecordedEvent;
 use crate::subscription::OrderedSubscription;
 
-/// Where the user context says how far the erasure of a person has come; their id is the last token.
+/// The user context's stream.
 const STREAM: &str = "USER";
-/// As [`STREAM`].
+/// Where it says how far the erasure of a person has come; their id is the last token.
 pub const SUBJECTS: &str = "event.user.erasure.*";
 /// What it says once the key of that person is destroyed.
 pub const KEY_DESTROYED: &str = "key_destroyed";
