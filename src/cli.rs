@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use devstack::sinks::{MailSink, PaymentSimulator};
+use futures::future::LocalBoxFuture;
 use telemetry::{LogArgs, NatsArgs, PostgresArgs};
 
 use crate::{demo, import, inbox, parked, provision, reconcile, roles, schema, token, up, verify};
@@ -140,32 +141,36 @@ pub struct ReactorArgs {
 ///
 /// # Errors
 /// Whatever went wrong, with its chain of causes.
-pub async fn run(mut cli: Cli) -> anyhow::Result<ExitCode> {
-    if cli.log.log.is_none() && std::env::var_os("RUST_LOG").is_none() {
-        cli.log.log = quiet(&cli.command).map(str::to_owned);
-    }
-    telemetry::init(&cli.log)?;
-    match cli.command {
-        Command::Up(args) => up::run(args).await,
-        Command::Demo(args) => demo::run(args).await,
-        Command::Provision(args) => done(provision::run(args).await),
-        Command::CommandApi(args) => done(roles::command_api(args).await),
-        Command::QueryApi(args) => done(roles::query_api(args).await),
-        Command::Projector(args) => done(roles::projector(args).await),
-        Command::Saga(args) => done(roles::saga(args).await),
-        Command::Reactor(args) => done(roles::reactor(args).await),
-        Command::Parked(args) => parked::run(args).await,
-        Command::Inbox(args) => inbox::run(args).await,
-        Command::Reconcile(args) => reconcile::run(args).await,
-        Command::Import(args) => import::run(args).await,
-        Command::Verify(args) => verify::run(args).await,
-        Command::Schema(args) => schema::run(args).await,
-        Command::Token(args) => done(token::run(&args)),
-        Command::MailSink(args) => done(args.run(roles::until_told()).await.map_err(Into::into)),
-        Command::PaymentSimulator(args) => {
-            done(args.run(roles::until_told()).await.map_err(Into::into))
+pub fn run(mut cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
+    Box::pin(async move {
+        if cli.log.log.is_none() && std::env::var_os("RUST_LOG").is_none() {
+            cli.log.log = quiet(&cli.command).map(str::to_owned);
         }
-    }
+        telemetry::init(&cli.log)?;
+        match cli.command {
+            Command::Up(args) => up::run(args).await,
+            Command::Demo(args) => demo::run(args).await,
+            Command::Provision(args) => done(provision::run(args).await),
+            Command::CommandApi(args) => done(roles::command_api(args).await),
+            Command::QueryApi(args) => done(roles::query_api(args).await),
+            Command::Projector(args) => done(roles::projector(args).await),
+            Command::Saga(args) => done(roles::saga(args).await),
+            Command::Reactor(args) => done(roles::reactor(args).await),
+            Command::Parked(args) => parked::run(args).await,
+            Command::Inbox(args) => inbox::run(args).await,
+            Command::Reconcile(args) => reconcile::run(args).await,
+            Command::Import(args) => import::run(args).await,
+            Command::Verify(args) => verify::run(args).await,
+            Command::Schema(args) => schema::run(args).await,
+            Command::Token(args) => done(token::run(&args)),
+            Command::MailSink(args) => {
+                done(args.run(roles::until_told()).await.map_err(Into::into))
+            }
+            Command::PaymentSimulator(args) => {
+                done(args.run(roles::until_told()).await.map_err(Into::into))
+            }
+        }
+    })
 }
 
 /// What is logged by the commands that talk to a person themselves, unless asked for more.

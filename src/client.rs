@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -160,21 +161,23 @@ impl Shop {
     ///
     /// # Errors
     /// No answer came.
-    pub async fn call(
-        &self,
+    pub fn call<'a>(
+        &'a self,
         method: Method,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: Option<&Value>,
-    ) -> Result<Answer, ClientError> {
-        let mut request = self.request(&method, path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        answer(request, method, path).await
+        path: &'a str,
+        headers: &'a [(&'a str, &'a str)],
+        body: Option<&'a Value>,
+    ) -> BoxFuture<'a, Result<Answer, ClientError>> {
+        Box::pin(async move {
+            let mut request = self.request(&method, path);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            if let Some(body) = body {
+                request = request.json(body);
+            }
+            answer(request, method, path).await
+        })
     }
 
     fn request(&self, method: &Method, path: &str) -> RequestBuilder {
@@ -190,19 +193,22 @@ impl Shop {
     ///
     /// # Errors
     /// No answer came.
-    pub async fn import(
-        &self,
-        key: &str,
+    pub fn import<'a>(
+        &'a self,
+        key: &'a str,
         lines: impl Into<reqwest::Body>,
-    ) -> Result<Answer, ClientError> {
-        let path = "/v1/products/import";
-        let request = self
-            .request(&Method::POST, path)
-            .header("Idempotency-Key", key)
-            .header("Content-Type", "application/x-ndjson")
-            .timeout(IMPORT_TIMEOUT)
-            .body(lines);
-        answer(request, Method::POST, path).await
+    ) -> BoxFuture<'a, Result<Answer, ClientError>> {
+        let lines = lines.into();
+        Box::pin(async move {
+            let path = "/v1/products/import";
+            let request = self
+                .request(&Method::POST, path)
+                .header("Idempotency-Key", key)
+                .header("Content-Type", "application/x-ndjson")
+                .timeout(IMPORT_TIMEOUT)
+                .body(lines);
+            answer(request, Method::POST, path).await
+        })
     }
 
     /// POSTs under a fresh Idempotency-Key.

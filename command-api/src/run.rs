@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use edge::auth::KeySet;
 use edge::health::Health;
+use futures::future::BoxFuture;
 use streams::bus::{Bus, HostError, Hosts};
 use streams::inbox::Inbox;
 use streams::keys::{DigestKey, Erasures, Keys, KeysError};
@@ -76,41 +77,46 @@ impl Service {
     ///
     /// # Errors
     /// The password hashing can't be set up; streams USER or KEYS can't be reached.
-    pub async fn start(config: Config, connections: Connections) -> Result<Self, Error> {
-        let Connections {
-            nats,
-            streams,
-            keys,
-            token_keys,
-            digest_key,
-            webhook_secrets,
-        } = connections;
-        let mut erasures = Erasures::new(&nats, &keys);
-        let erased = Box::pin(erasures.replay()).await.map_err(Error::Erasures)?;
-        tracing::info!(erased, "who was erased stays erased");
-        let hosts = hosts(&config.contexts, &streams, &digest_key);
-        let webhook = Webhook {
-            letters: Arc::new(Inbox::new(&nats)),
-            secrets: webhook_secrets,
-            tolerance: config.webhook_tolerance(),
-        };
-        let api = Api::new(Deps {
-            questions: Arc::new(OverBus(Bus::new(&nats).beside(&hosts))),
-            streams,
-            personal: Arc::new(keys),
-            token_keys,
-            digest_key,
-            webhook,
-        })?;
-        let bare = router(api.clone(), &config).merge(health(&nats).router());
-        let router = edge::guarded(bare, &config.limits);
-        Ok(Self {
-            config,
-            nats,
-            hosts,
-            erasures,
-            api,
-            router,
+    pub fn start(
+        config: Config,
+        connections: Connections,
+    ) -> BoxFuture<'static, Result<Self, Error>> {
+        Box::pin(async move {
+            let Connections {
+                nats,
+                streams,
+                keys,
+                token_keys,
+                digest_key,
+                webhook_secrets,
+            } = connections;
+            let mut erasures = Erasures::new(&nats, &keys);
+            let erased = Box::pin(erasures.replay()).await.map_err(Error::Erasures)?;
+            tracing::info!(erased, "who was erased stays erased");
+            let hosts = hosts(&config.contexts, &streams, &digest_key);
+            let webhook = Webhook {
+                letters: Arc::new(Inbox::new(&nats)),
+                secrets: webhook_secrets,
+                tolerance: config.webhook_tolerance(),
+            };
+            let api = Api::new(Deps {
+                questions: Arc::new(OverBus(Bus::new(&nats).beside(&hosts))),
+                streams,
+                personal: Arc::new(keys),
+                token_keys,
+                digest_key,
+                webhook,
+            })?;
+            let bare = router(api.clone(), &config).merge(health(&nats).router());
+            let router = edge::guarded(bare, &config.limits);
+            Ok(Self {
+                config,
+                nats,
+                hosts,
+                erasures,
+                api,
+                router,
+            })
         })
     }
 
@@ -132,37 +138,39 @@ impl Service {
     ///
     /// # Errors
     /// The socket failed, or a context can't be hosted on the bus.
-    pub async fn run(
+    pub fn run(
         self,
         listener: TcpListener,
         shutdown: CancellationToken,
-    ) -> Result<(), Error> {
-        // One part that ends with an error ends the others.
-        let stop = shutdown.child_token();
-        let limits = self.config.limits;
-        let http = async {
-            let served = edge::serve(listener, self.router, limits, stop.clone()).await;
-            served.map_err(Error::Http)
-        };
-        let bus = async {
-            let served = self.hosts.serve(&self.nats, stop.clone()).await;
-            served.map_err(Error::Host)
-        };
-        let (api, nats) = (&self.api, &self.nats);
-        let heard = async {
-            let endings = api.outcomes().follow(nats, stop.clone());
-            let changes = api.questions.follow(nats, &api.streams, stop.clone());
-            tokio::join!(endings, changes);
-            Ok(())
-        };
-        let first = |part: Result<(), Error>| part.inspect_err(|_| stop.cancel());
-        let (http, bus, heard, ()) = tokio::join!(
-            async { first(http.await) },
-            async { first(bus.await) },
-            async { first(heard.await) },
-            self.erasures.follow(stop.clone()),
-        );
-        http.and(bus).and(heard)
+    ) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move {
+            // One part that ends with an error ends the others.
+            let stop = shutdown.child_token();
+            let limits = self.config.limits;
+            let http = async {
+                let served = edge::serve(listener, self.router, limits, stop.clone()).await;
+                served.map_err(Error::Http)
+            };
+            let bus = async {
+                let served = self.hosts.serve(&self.nats, stop.clone()).await;
+                served.map_err(Error::Host)
+            };
+            let (api, nats) = (&self.api, &self.nats);
+            let heard = async {
+                let endings = api.outcomes().follow(nats, stop.clone());
+                let changes = api.questions.follow(nats, &api.streams, stop.clone());
+                tokio::join!(endings, changes);
+                Ok(())
+            };
+            let first = |part: Result<(), Error>| part.inspect_err(|_| stop.cancel());
+            let (http, bus, heard, ()) = tokio::join!(
+                async { first(http.await) },
+                async { first(bus.await) },
+                async { first(heard.await) },
+                self.erasures.follow(stop.clone()),
+            );
+            http.and(bus).and(heard)
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use crate::endpoints::Chosen;
@@ -77,51 +78,58 @@ impl Stack {
     /// # Errors
     /// When the folder is in use, a program is not to be had, or a server does not come up; the
     /// others are ended then.
-    pub async fn start(options: Options) -> Result<Self, Error> {
-        Box::pin(Self::start_from(options, &Sources::from_environment())).await
+    pub fn start(options: Options) -> BoxFuture<'static, Result<Self, Error>> {
+        Box::pin(
+            async move { Box::pin(Self::start_from(options, &Sources::from_environment())).await },
+        )
     }
 
     /// As [`start`](Self::start), with programs from given sources.
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub async fn start_from(options: Options, sources: &Sources) -> Result<Self, Error> {
-        let data = Data::open(&options.data)?;
-        let mut lock = Lock::take(&data).await?;
-        if options.fresh {
-            data.empty()?;
-        }
-        data.lay_out()?;
-        let secrets = Secrets::load_or_create(data.root())?;
-        let chosen = Chosen::choose(options.ports, &options.services)?;
-        let endpoints = chosen.endpoints();
-        let mut notices: Vec<Notice> = Notice::waited(lock.waited()).into_iter().collect();
-        notices.extend(chosen.moved());
+    pub fn start_from<'a>(
+        options: Options,
+        sources: &'a Sources,
+    ) -> BoxFuture<'a, Result<Self, Error>> {
+        Box::pin(async move {
+            let data = Data::open(&options.data)?;
+            let mut lock = Lock::take(&data).await?;
+            if options.fresh {
+                data.empty()?;
+            }
+            data.lay_out()?;
+            let secrets = Secrets::load_or_create(data.root())?;
+            let chosen = Chosen::choose(options.ports, &options.services)?;
+            let endpoints = chosen.endpoints();
+            let mut notices: Vec<Notice> = Notice::waited(lock.waited()).into_iter().collect();
+            notices.extend(chosen.moved());
 
-        let (report, failures) = mpsc::channel(FAILURES);
-        let start = Start {
-            host: Host {
-                launcher: options.launcher.clone(),
-                spawner: Spawner::start()?,
-                failures: report,
-            },
-            options: &options,
-            sources,
-            data: &data,
-            secrets: &secrets,
-            hold: lock.hold(),
-        };
-        let (servers, more) = Box::pin(start.all(chosen)).await?;
-        notices.extend(more);
-        lock.announce(&data, &endpoints, None)?;
-        Ok(Self {
-            servers,
-            endpoints,
-            secrets,
-            notices,
-            failures,
-            data,
-            lock,
+            let (report, failures) = mpsc::channel(FAILURES);
+            let start = Start {
+                host: Host {
+                    launcher: options.launcher.clone(),
+                    spawner: Spawner::start()?,
+                    failures: report,
+                },
+                options: &options,
+                sources,
+                data: &data,
+                secrets: &secrets,
+                hold: lock.hold(),
+            };
+            let (servers, more) = Box::pin(start.all(chosen)).await?;
+            notices.extend(more);
+            lock.announce(&data, &endpoints, None)?;
+            Ok(Self {
+                servers,
+                endpoints,
+                secrets,
+                notices,
+                failures,
+                data,
+                lock,
+            })
         })
     }
 
@@ -175,30 +183,34 @@ impl Stack {
     }
 
     /// Resolves when a server ends that nobody asked to.
-    pub async fn failed(&mut self) -> Failure {
-        match self.failures.recv().await {
-            Some(failure) => failure,
-            // Every server holds a sender, so with none left nothing can fail.
-            None => std::future::pending().await,
-        }
+    pub fn failed(&mut self) -> BoxFuture<'_, Failure> {
+        Box::pin(async move {
+            match self.failures.recv().await {
+                Some(failure) => failure,
+                // Every server holds a sender, so with none left nothing can fail.
+                None => std::future::pending().await,
+            }
+        })
     }
 
     /// Stops all servers in order and frees the data folder.
     ///
     /// # Errors
     /// The first server that had to be killed; all are gone nevertheless.
-    pub async fn stop(self) -> Result<(), Error> {
-        self.stop_all().await
+    pub fn stop(self) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move { self.stop_all().await })
     }
 
     /// Stops all servers and removes their data, also what is outside the data folder.
     ///
     /// # Errors
     /// As [`stop`](Self::stop); when something cannot be removed.
-    pub async fn discard(self) -> Result<(), Error> {
-        let stopped = self.stop_all().await;
-        self.data.empty()?;
-        stopped
+    pub fn discard(self) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move {
+            let stopped = self.stop_all().await;
+            self.data.empty()?;
+            stopped
+        })
     }
 
     async fn stop_all(&self) -> Result<(), Error> {

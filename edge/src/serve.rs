@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures::future::BoxFuture;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -27,37 +28,39 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// None today: a failed accept is tried again.
-pub async fn serve(
+pub fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
     shutdown: CancellationToken,
-) -> io::Result<()> {
-    let service = TowerToHyperService::new(router);
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(limits.head_time())
-        .max_header_size(HEAD_BYTES_MAX);
-    let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(limits.connections_max));
+) -> BoxFuture<'static, io::Result<()>> {
+    Box::pin(async move {
+        let service = TowerToHyperService::new(router);
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(limits.head_time())
+            .max_header_size(HEAD_BYTES_MAX);
+        let graceful = GracefulShutdown::new();
+        let slots = Arc::new(Semaphore::new(limits.connections_max));
 
-    while let Some((stream, slot)) = accept(&listener, &slots, &shutdown).await {
-        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            // A client that goes away mid-request is its own business: nothing to report.
-            let _gone = connection.await;
-            drop(slot);
-        });
-    }
-    drop(listener);
-    if tokio::time::timeout(limits.drain_time(), graceful.shutdown())
-        .await
-        .is_err()
-    {
-        tracing::warn!("requests were still open at the end of the drain time and were cut");
-    }
-    Ok(())
+        while let Some((stream, slot)) = accept(&listener, &slots, &shutdown).await {
+            let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+            let connection = graceful.watch(connection);
+            tokio::spawn(async move {
+                // A client that goes away mid-request is its own business: nothing to report.
+                let _gone = connection.await;
+                drop(slot);
+            });
+        }
+        drop(listener);
+        if tokio::time::timeout(limits.drain_time(), graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!("requests were still open at the end of the drain time and were cut");
+        }
+        Ok(())
+    })
 }
 
 /// The next connection and its slot; `None` = shut down.

@@ -36,6 +36,7 @@ mod welcome;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use streams::bus::Bus;
 use streams::inbox::Letter;
 use streams::keys::Keys;
@@ -170,28 +171,30 @@ pub enum Error {
 ///
 /// # Errors
 /// A durable is missing, or a subscription can't go on.
-pub async fn run(
+pub fn run(
     config: Config,
     connection: Connection,
     keys: Keys,
     shutdown: CancellationToken,
-) -> Result<(), Error> {
-    let mut workers = Workers {
-        streams: connection.streams(Settings::reading()),
-        recorder: recorder::Recorder::new(Bus::new(&connection)),
-        tasks: JoinSet::new(),
-        config,
-        connection,
-        keys,
-        shutdown,
-    };
-    workers.payments().await?;
-    workers.mails().await?;
-    workers.people().await?;
-    while let Some(ended) = workers.tasks.join_next().await {
-        ended??;
-    }
-    Ok(())
+) -> BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move {
+        let mut workers = Workers {
+            streams: connection.streams(Settings::reading()),
+            recorder: recorder::Recorder::new(Bus::new(&connection)),
+            tasks: JoinSet::new(),
+            config,
+            connection,
+            keys,
+            shutdown,
+        };
+        workers.payments().await?;
+        workers.mails().await?;
+        workers.people().await?;
+        while let Some(ended) = workers.tasks.join_next().await {
+            ended??;
+        }
+        Ok(())
+    })
 }
 
 /// What every reactor is made of, and the tasks that they run in.
@@ -224,9 +227,8 @@ impl Workers {
         let letters = Arc::new(letters);
         let woken = Arc::clone(&letters);
         self.start(&PAYMENT_DURABLE, Arc::new(payment)).await?;
-        self.start::<Letter, _>(&INBOX_DURABLE, letters).await?;
-        self.start::<DueTimer, _>(&INBOX_TIMER_DURABLE, woken)
-            .await?;
+        self.start::<Letter>(&INBOX_DURABLE, letters).await?;
+        self.start::<DueTimer>(&INBOX_TIMER_DURABLE, woken).await?;
         self.start(&RECONCILIATION_TIMER_DURABLE, Arc::new(daily))
             .await?;
         let waiting = waiting::Waiting::new(&self.connection);
@@ -270,21 +272,21 @@ impl Workers {
             .await
     }
 
-    async fn start<T: Payload, H: Handler<T>>(
+    async fn start<T: Payload>(
         &mut self,
         spec: &DurableSpec,
-        handler: Arc<H>,
+        handler: Arc<dyn Handler<T>>,
     ) -> Result<(), Error> {
         self.start_with(spec, DurableLimits::default(), self.config.lanes, handler)
             .await
     }
 
-    async fn start_with<T: Payload, H: Handler<T>>(
+    async fn start_with<T: Payload>(
         &mut self,
         spec: &DurableSpec,
         limits: DurableLimits,
         lanes: usize,
-        handler: Arc<H>,
+        handler: Arc<dyn Handler<T>>,
     ) -> Result<(), Error> {
         let bound = DurableSubscription::bind(&self.connection, spec, limits);
         let deliveries = bound.await?;

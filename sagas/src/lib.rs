@@ -21,6 +21,7 @@ mod sweep;
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use streams::bus::Bus;
 use streams::subscription::DurableLimits;
 use streams::timers::Timers;
@@ -97,42 +98,44 @@ pub enum Error {
 ///
 /// # Errors
 /// A durable is missing, or a subscription can't go on.
-pub async fn run(
+pub fn run(
     config: Config,
     connection: Connection,
     shutdown: CancellationToken,
-) -> Result<(), Error> {
-    let timers = Timers::new(&connection);
-    let sagas = sagas(&config, &connection, &timers);
-    let limits = DurableLimits::default();
-    let mut tasks = JoinSet::new();
-    for (durable, source) in intake::SOURCES {
-        let subscription = connection.durable(&durable, limits).await?;
-        let handler = intake::Intake::new(source, Arc::clone(&sagas));
+) -> BoxFuture<'static, Result<(), Error>> {
+    Box::pin(async move {
+        let timers = Timers::new(&connection);
+        let sagas = sagas(&config, &connection, &timers);
+        let limits = DurableLimits::default();
+        let mut tasks = JoinSet::new();
+        for (durable, source) in intake::SOURCES {
+            let subscription = connection.durable(&durable, limits).await?;
+            let handler = intake::Intake::new(source, Arc::clone(&sagas));
+            tasks.spawn(streams::lanes::run_lanes(
+                subscription,
+                config.lanes,
+                Arc::new(handler),
+                shutdown.clone(),
+            ));
+        }
+        let timers = timers.subscribe(&TIMER_DURABLE, limits).await?;
+        let alarm = Arc::new(intake::Alarm::new(Arc::clone(&sagas)));
+        let sweep = sweep::run(connection, sagas, shutdown.clone());
         tasks.spawn(streams::lanes::run_lanes(
-            subscription,
+            timers,
             config.lanes,
-            Arc::new(handler),
-            shutdown.clone(),
+            alarm,
+            shutdown,
         ));
-    }
-    let timers = timers.subscribe(&TIMER_DURABLE, limits).await?;
-    let alarm = Arc::new(intake::Alarm::new(Arc::clone(&sagas)));
-    let sweep = sweep::run(connection, sagas, shutdown.clone());
-    tasks.spawn(streams::lanes::run_lanes(
-        timers,
-        config.lanes,
-        alarm,
-        shutdown,
-    ));
-    tasks.spawn(async move {
-        sweep.await;
+        tasks.spawn(async move {
+            sweep.await;
+            Ok(())
+        });
+        while let Some(ended) = tasks.join_next().await {
+            ended??;
+        }
         Ok(())
-    });
-    while let Some(ended) = tasks.join_next().await {
-        ended??;
-    }
-    Ok(())
+    })
 }
 
 /// Every saga with its runner, over one event store.

@@ -10,6 +10,7 @@ use anyhow::{Context, anyhow};
 use devstack::launch::Launcher;
 use devstack::{Options, Ports, Reserved, Stack, Sync};
 use edge::auth::KeySet;
+use futures::future::{BoxFuture, LocalBoxFuture};
 use projections::Access;
 use serde::{Deserialize, Serialize};
 use streams::Connection;
@@ -66,30 +67,34 @@ impl Running {
     }
 
     /// Resolves when a server or a role ends that nobody asked to.
-    pub async fn failed(&mut self) -> anyhow::Error {
-        tokio::select! {
-            failure = self.stack.failed() => anyhow!("{failure}"),
-            ended = self.roles.join_next() => match ended {
-                Some(Ok(Ok(()))) => anyhow!("a role ended by itself"),
-                Some(Ok(Err(error))) => error,
-                Some(Err(panicked)) => anyhow!(panicked).context("a role's task ended abnormally"),
-                None => anyhow!("no role runs"),
-            },
-        }
+    pub fn failed(&mut self) -> BoxFuture<'_, anyhow::Error> {
+        Box::pin(async move {
+            tokio::select! {
+                failure = self.stack.failed() => anyhow!("{failure}"),
+                ended = self.roles.join_next() => match ended {
+                    Some(Ok(Ok(()))) => anyhow!("a role ended by itself"),
+                    Some(Ok(Err(error))) => error,
+                    Some(Err(panicked)) => anyhow!(panicked).context("a role's task ended abnormally"),
+                    None => anyhow!("no role runs"),
+                },
+            }
+        })
     }
 
     /// Stops the roles, then the servers.
     ///
     /// # Errors
     /// A role or a server did not end in order.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
-        self.shutdown.cancel();
-        let mut outcome = Ok(());
-        while let Some(ended) = self.roles.join_next().await {
-            outcome = outcome.and(ended.map_err(anyhow::Error::from).and_then(|ended| ended));
-        }
-        self.stack.stop().await?;
-        outcome
+    pub fn stop(mut self) -> BoxFuture<'static, anyhow::Result<()>> {
+        Box::pin(async move {
+            self.shutdown.cancel();
+            let mut outcome = Ok(());
+            while let Some(ended) = self.roles.join_next().await {
+                outcome = outcome.and(ended.map_err(anyhow::Error::from).and_then(|ended| ended));
+            }
+            self.stack.stop().await?;
+            outcome
+        })
     }
 }
 
@@ -97,21 +102,23 @@ impl Running {
 ///
 /// # Errors
 /// Something can't be started, or ends by itself.
-pub async fn run(args: UpArgs) -> anyhow::Result<ExitCode> {
-    let mut running = start(&args).await?;
-    if args.json {
-        println!("{}", serde_json::to_string(running.endpoints())?);
-    } else {
-        println!("{}", greeting(&args.data, running.endpoints()));
-    }
-    let mut terminate = signal(SignalKind::terminate())?;
-    let outcome = tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed.map_err(anyhow::Error::from),
-        _ = terminate.recv() => Ok(()),
-        failure = running.failed() => Err(failure),
-    };
-    let stopped = running.stop().await;
-    outcome.and(stopped).map(|()| ExitCode::SUCCESS)
+pub fn run(args: UpArgs) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
+    Box::pin(async move {
+        let mut running = start(&args).await?;
+        if args.json {
+            println!("{}", serde_json::to_string(running.endpoints())?);
+        } else {
+            println!("{}", greeting(&args.data, running.endpoints()));
+        }
+        let mut terminate = signal(SignalKind::terminate())?;
+        let outcome = tokio::select! {
+            pressed = tokio::signal::ctrl_c() => pressed.map_err(anyhow::Error::from),
+            _ = terminate.recv() => Ok(()),
+            failure = running.failed() => Err(failure),
+        };
+        let stopped = running.stop().await;
+        outcome.and(stopped).map(|()| ExitCode::SUCCESS)
+    })
 }
 
 /// Where the stack on `data` can be reached, if one runs.
@@ -135,63 +142,65 @@ const ENDPOINTS: &str = "endpoints.json";
 ///
 /// # Errors
 /// Something can't be started.
-pub async fn start(args: &UpArgs) -> anyhow::Result<Running> {
-    let mut options = Options::new(&args.data, Launcher::current()?);
-    options.fresh = args.fresh;
-    options.sync = match args.sync.as_str() {
-        "always" => Sync::Always,
-        interval => Sync::Interval(interval.to_owned()),
-    };
-    if args.free_ports {
-        options.ports = Ports::free();
-    }
-    let entry = listen(args.port)?;
-    options.webhook = Some(format!("{}{WEBHOOK}", http(&entry)));
-    let mut stack = Stack::start(options).await?;
-    for notice in stack.notices() {
-        eprintln!("{notice}");
-    }
-    let keys = KeySet::create_if_missing(&args.data.join(JWT_KEYS))?;
-    let secrets = stack.secrets().clone();
-    let servers = stack.endpoints().clone();
-    let postgres = servers.postgres.to_string();
-    let source = Source::Stack(&secrets);
-    provision::provision(&source, &servers.nats, &postgres, 1).await?;
+pub fn start(args: &UpArgs) -> LocalBoxFuture<'_, anyhow::Result<Running>> {
+    Box::pin(async move {
+        let mut options = Options::new(&args.data, Launcher::current()?);
+        options.fresh = args.fresh;
+        options.sync = match args.sync.as_str() {
+            "always" => Sync::Always,
+            interval => Sync::Interval(interval.to_owned()),
+        };
+        if args.free_ports {
+            options.ports = Ports::free();
+        }
+        let entry = listen(args.port)?;
+        options.webhook = Some(format!("{}{WEBHOOK}", http(&entry)));
+        let mut stack = Stack::start(options).await?;
+        for notice in stack.notices() {
+            eprintln!("{notice}");
+        }
+        let keys = KeySet::create_if_missing(&args.data.join(JWT_KEYS))?;
+        let secrets = stack.secrets().clone();
+        let servers = stack.endpoints().clone();
+        let postgres = servers.postgres.to_string();
+        let source = Source::Stack(&secrets);
+        provision::provision(&source, &servers.nats, &postgres, 1).await?;
 
-    let (commands, queries) = (listen(0)?, listen(0)?);
-    let endpoints = Endpoints {
-        entry: http(&entry),
-        command_api: http(&commands),
-        query_api: http(&queries),
-        nats: servers.nats.clone(),
-        postgres,
-        mail: servers.mail.clone(),
-        smtp: servers.smtp.to_string(),
-        payments: servers.payments.clone(),
-    };
-    let start = Start {
-        source,
-        args,
-        endpoints: &endpoints,
-        keys,
-        shutdown: CancellationToken::new(),
-    };
-    let mut roles = JoinSet::new();
-    start.apis(&mut roles, [entry, commands, queries]).await?;
-    for worker in args.workers() {
-        start.worker(&mut roles, worker).await?;
-    }
-    let shutdown = start.shutdown;
-    stack.announce(&endpoints.entry)?;
-    std::fs::write(
-        args.data.join(ENDPOINTS),
-        serde_json::to_string(&endpoints)?,
-    )?;
-    Ok(Running {
-        stack,
-        endpoints,
-        roles,
-        shutdown,
+        let (commands, queries) = (listen(0)?, listen(0)?);
+        let endpoints = Endpoints {
+            entry: http(&entry),
+            command_api: http(&commands),
+            query_api: http(&queries),
+            nats: servers.nats.clone(),
+            postgres,
+            mail: servers.mail.clone(),
+            smtp: servers.smtp.to_string(),
+            payments: servers.payments.clone(),
+        };
+        let start = Start {
+            source,
+            args,
+            endpoints: &endpoints,
+            keys,
+            shutdown: CancellationToken::new(),
+        };
+        let mut roles = JoinSet::new();
+        start.apis(&mut roles, [entry, commands, queries]).await?;
+        for worker in args.workers() {
+            start.worker(&mut roles, worker).await?;
+        }
+        let shutdown = start.shutdown;
+        stack.announce(&endpoints.entry)?;
+        std::fs::write(
+            args.data.join(ENDPOINTS),
+            serde_json::to_string(&endpoints)?,
+        )?;
+        Ok(Running {
+            stack,
+            endpoints,
+            roles,
+            shutdown,
+        })
     })
 }
 

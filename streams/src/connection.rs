@@ -8,6 +8,7 @@ use async_nats::connection::State;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{ConnectErrorKind, Event, RequestErrorKind};
+use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
@@ -107,19 +108,21 @@ impl Connection {
     ///
     /// # Errors
     /// The address is none, the server refuses the user, or nobody answered.
-    pub async fn open(options: &ConnectOptions) -> Result<Self, ConnectError> {
-        let deadline = Instant::now() + CONNECT_BUDGET;
-        loop {
-            match connect(options).await {
-                Ok(client) => return Ok(Self::from_client(client)),
-                Err(source) => {
-                    if let Some(error) = final_error(options, source, deadline) {
-                        return Err(error);
+    pub fn open(options: &ConnectOptions) -> BoxFuture<'_, Result<Self, ConnectError>> {
+        Box::pin(async move {
+            let deadline = Instant::now() + CONNECT_BUDGET;
+            loop {
+                match connect(options).await {
+                    Ok(client) => return Ok(Self::from_client(client)),
+                    Err(source) => {
+                        if let Some(error) = final_error(options, source, deadline) {
+                            return Err(error);
+                        }
                     }
                 }
+                sleep(CONNECT_PAUSE).await;
             }
-            sleep(CONNECT_PAUSE).await;
-        }
+        })
     }
 
     fn from_client(client: Client) -> Self {

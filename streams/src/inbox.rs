@@ -17,6 +17,7 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageErrorKind
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
+use futures::future::BoxFuture;
 use kernel::{AggregateId, Position};
 use thiserror::Error;
 
@@ -99,26 +100,32 @@ impl Inbox {
     ///
     /// # Errors
     /// It is not known to be on disk: the sender must send it again.
-    pub async fn put(&self, letter: &LetterId, body: Bytes) -> Result<Put, InboxError> {
-        let subject = letter.subject()?;
-        let mut tries = 1;
-        loop {
-            let message = PublishMessage::build()
-                .payload(body.clone())
-                .message_id(format!("{}.{}", letter.source, letter.id))
-                .expected_last_subject_sequence(0)
-                .expected_stream(INBOX_STREAM);
-            match self.publish(subject.clone(), message).await {
-                Ok(true) => return Ok(Put::Duplicate),
-                Ok(false) => return Ok(Put::Stored),
-                // It stands there. (Somebody who is only about to store it is no proof: 10164.)
-                Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                    return Ok(Put::Duplicate);
+    pub fn put<'a>(
+        &'a self,
+        letter: &'a LetterId,
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<Put, InboxError>> {
+        Box::pin(async move {
+            let subject = letter.subject()?;
+            let mut tries = 1;
+            loop {
+                let message = PublishMessage::build()
+                    .payload(body.clone())
+                    .message_id(format!("{}.{}", letter.source, letter.id))
+                    .expected_last_subject_sequence(0)
+                    .expected_stream(INBOX_STREAM);
+                match self.publish(subject.clone(), message).await {
+                    Ok(true) => return Ok(Put::Duplicate),
+                    Ok(false) => return Ok(Put::Stored),
+                    // It stands there. (Somebody who is only about to store it is no proof: 10164.)
+                    Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                        return Ok(Put::Duplicate);
+                    }
+                    Err(error) if tries >= PUT_TRIES => return Err(unavailable(error)),
+                    Err(_) => tries += 1,
                 }
-                Err(error) if tries >= PUT_TRIES => return Err(unavailable(error)),
-                Err(_) => tries += 1,
             }
-        }
+        })
     }
 
     async fn publish(
@@ -135,23 +142,29 @@ impl Inbox {
     ///
     /// # Errors
     /// The server did not answer.
-    pub async fn read(&self, source: &str, id: &AggregateId) -> Result<Option<Letter>, InboxError> {
-        let subject = format!("{ROOT}.{}.*.{id}", token(source)?);
-        let found = self.stream().await?;
-        let found = found.get_last_raw_message_by_subject(&subject).await;
-        let message = match found {
-            Ok(message) => message,
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                return Ok(None);
-            }
-            Err(error) => return Err(unavailable(error)),
-        };
-        Ok(LetterId::parse(&message.subject).map(|id| Letter {
-            id,
-            position: Position::new(INBOX_STREAM, message.sequence),
-            received_at: time_from_nats(message.time),
-            body: message.payload,
-        }))
+    pub fn read<'a>(
+        &'a self,
+        source: &'a str,
+        id: &'a AggregateId,
+    ) -> BoxFuture<'a, Result<Option<Letter>, InboxError>> {
+        Box::pin(async move {
+            let subject = format!("{ROOT}.{}.*.{id}", token(source)?);
+            let found = self.stream().await?;
+            let found = found.get_last_raw_message_by_subject(&subject).await;
+            let message = match found {
+                Ok(message) => message,
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(unavailable(error)),
+            };
+            Ok(LetterId::parse(&message.subject).map(|id| Letter {
+                id,
+                position: Position::new(INBOX_STREAM, message.sequence),
+                received_at: time_from_nats(message.time),
+                body: message.payload,
+            }))
+        })
     }
 
     /// Erases a letter on disk. Twice is once.

@@ -14,6 +14,7 @@ use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::stream::DirectGetErrorKind;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use futures::future::BoxFuture;
 use kernel::AggregateId;
 use thiserror::Error;
 
@@ -109,23 +110,29 @@ impl Timers {
     ///
     /// # Errors
     /// The server did not confirm it; setting it again is safe.
-    pub async fn set(&self, timer: &TimerId, due: DateTime<Utc>) -> Result<(), TimerError> {
-        let subject = timer.scheduled()?;
-        let headers = schedule(timer, due, Utc::now());
-        let mut tries = 1;
-        loop {
-            match publish(self.connection.jetstream(), &subject, headers.clone()).await {
-                Ok(()) => return Ok(()),
-                Err(source) if tries >= SET_TRIES => {
-                    let source = source.into();
-                    return Err(TimerError::Unavailable { subject, source });
-                }
-                Err(error) => {
-                    tracing::debug!(subject, error = %error, "timer set again");
-                    tries += 1;
+    pub fn set<'a>(
+        &'a self,
+        timer: &'a TimerId,
+        due: DateTime<Utc>,
+    ) -> BoxFuture<'a, Result<(), TimerError>> {
+        Box::pin(async move {
+            let subject = timer.scheduled()?;
+            let headers = schedule(timer, due, Utc::now());
+            let mut tries = 1;
+            loop {
+                match publish(self.connection.jetstream(), &subject, headers.clone()).await {
+                    Ok(()) => return Ok(()),
+                    Err(source) if tries >= SET_TRIES => {
+                        let source = source.into();
+                        return Err(TimerError::Unavailable { subject, source });
+                    }
+                    Err(error) => {
+                        tracing::debug!(subject, error = %error, "timer set again");
+                        tries += 1;
+                    }
                 }
             }
-        }
+        })
     }
 
     /// Takes the timer back, and says whether that was in time: exact, because the server takes
@@ -133,33 +140,37 @@ impl Timers {
     ///
     /// # Errors
     /// The server did not answer.
-    pub async fn cancel(&self, timer: &TimerId) -> Result<Canceled, TimerError> {
-        let subject = timer.scheduled()?;
-        let unavailable = |source: async_nats::Error| TimerError::Unavailable {
-            subject: subject.clone(),
-            source,
-        };
-        let Some(pending) = self.pending(&subject).await? else {
-            return Ok(Canceled::NotPending);
-        };
-        let headers = cancellation(&subject, pending);
-        let jetstream = self.connection.jetstream();
-        match publish(jetstream, &format!("{subject}.cancel"), headers).await {
-            Ok(()) => Ok(Canceled::InTime),
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                Ok(Canceled::NotPending)
+    pub fn cancel<'a>(&'a self, timer: &'a TimerId) -> BoxFuture<'a, Result<Canceled, TimerError>> {
+        Box::pin(async move {
+            let subject = timer.scheduled()?;
+            let unavailable = |source: async_nats::Error| TimerError::Unavailable {
+                subject: subject.clone(),
+                source,
+            };
+            let Some(pending) = self.pending(&subject).await? else {
+                return Ok(Canceled::NotPending);
+            };
+            let headers = cancellation(&subject, pending);
+            let jetstream = self.connection.jetstream();
+            match publish(jetstream, &format!("{subject}.cancel"), headers).await {
+                Ok(()) => Ok(Canceled::InTime),
+                Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                    Ok(Canceled::NotPending)
+                }
+                Err(error) => Err(unavailable(error.into())),
             }
-            Err(error) => Err(unavailable(error.into())),
-        }
+        })
     }
 
     /// Is the timer set, and has not fired?
     ///
     /// # Errors
     /// The server did not answer.
-    pub async fn is_pending(&self, timer: &TimerId) -> Result<bool, TimerError> {
-        let subject = timer.scheduled()?;
-        Ok(self.pending(&subject).await?.is_some())
+    pub fn is_pending<'a>(&'a self, timer: &'a TimerId) -> BoxFuture<'a, Result<bool, TimerError>> {
+        Box::pin(async move {
+            let subject = timer.scheduled()?;
+            Ok(self.pending(&subject).await?.is_some())
+        })
     }
 
     /// Where the schedule stands, if it is pending.
@@ -182,12 +193,12 @@ impl Timers {
     ///
     /// # Errors
     /// As [`Connection::durable`].
-    pub async fn subscribe(
-        &self,
-        spec: &DurableSpec,
+    pub fn subscribe<'a>(
+        &'a self,
+        spec: &'a DurableSpec,
         limits: DurableLimits,
-    ) -> Result<TimerSubscription, SubscribeError> {
-        DurableSubscription::bind(&self.connection, spec, limits).await
+    ) -> BoxFuture<'a, Result<TimerSubscription, SubscribeError>> {
+        Box::pin(async move { DurableSubscription::bind(&self.connection, spec, limits).await })
     }
 }
 

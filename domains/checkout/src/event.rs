@@ -1,7 +1,7 @@
 //! What has happened to one checkout, as it stands on the wire.
 
 use chrono::{DateTime, Utc};
-use kernel::{Fact, Money, OrderId, PaymentMethod, Reason, Sku, Tracking, UserId};
+use kernel::{Money, OrderId, PaymentMethod, Reason, Sku, Tracking, UserId};
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
@@ -170,18 +170,4 @@ pub enum CheckoutEvent {
     },
 }
 
-impl cqrs_es::DomainEvent for CheckoutEvent {
-    fn event_type(&self) -> String {
-        self.name().to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        self.schema_version().to_string()
-    }
-}
-
-impl Fact for CheckoutEvent {
-    fn name(&self) -> &'static str {
-        self.into()
-    }
-}
+kernel::fact!(CheckoutEvent);

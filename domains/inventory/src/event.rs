@@ -1,7 +1,7 @@
 //! What has happened in the inventory context, as it stands on the wire.
 
 use chrono::{DateTime, Utc};
-use kernel::{Fact, Reason, ReservationId, ReturnId};
+use kernel::{Reason, ReservationId, ReturnId};
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
@@ -146,18 +146,4 @@ impl InventoryEvent {
     }
 }
 
-impl cqrs_es::DomainEvent for InventoryEvent {
-    fn event_type(&self) -> String {
-        self.name().to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        self.schema_version().to_string()
-    }
-}
-
-impl Fact for InventoryEvent {
-    fn name(&self) -> &'static str {
-        self.into()
-    }
-}
+kernel::fact!(InventoryEvent);

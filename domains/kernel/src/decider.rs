@@ -59,14 +59,66 @@ pub trait Decider:
 
 /// A domain event: `#[serde(tag = "type", content = "data", rename_all = "snake_case")]`, struct
 /// variants only, so that the body on the wire is always an object and the tag moves to `ce-type`.
+///
+/// [`fact!`](crate::fact) writes this and [`DomainEvent`] for an enum.
 pub trait Fact: DomainEvent + 'static {
     /// The snake-case name on the wire, as serde writes it (`order_placed`).
     fn name(&self) -> &'static str;
+
+    /// Reads tag and data as serde writes them.
+    ///
+    /// # Errors
+    /// The text is no such event.
+    fn parse(tagged: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(tagged)
+    }
 
     /// The schema version that [`Fact::name`] is written under today.
     fn schema_version(&self) -> u32 {
         1
     }
+}
+
+/// [`Fact`] and [`DomainEvent`] for an enum of events that derives [`strum::IntoStaticStr`] in snake
+/// case. Versions above 1 are given as a closure from the event to its schema version.
+///
+/// What reads the JSON is compiled once, here in the event's own crate; a generic caller would have
+/// it made anew in every crate that reads a stream.
+///
+/// ```ignore
+/// kernel::fact!(OrderEvent);
+/// ```
+#[macro_export]
+macro_rules! fact {
+    ($event:ty) => {
+        $crate::fact!($event, |_event: &$event| 1);
+    };
+    ($event:ty, $schema_version:expr) => {
+        impl $crate::DomainEvent for $event {
+            fn event_type(&self) -> String {
+                $crate::Fact::name(self).to_owned()
+            }
+
+            fn event_version(&self) -> String {
+                $crate::Fact::schema_version(self).to_string()
+            }
+        }
+
+        impl $crate::Fact for $event {
+            fn name(&self) -> &'static str {
+                self.into()
+            }
+
+            fn schema_version(&self) -> u32 {
+                let version: fn(&$event) -> u32 = $schema_version;
+                version(self)
+            }
+
+            fn parse(tagged: &[u8]) -> $crate::serde_json::Result<Self> {
+                $crate::serde_json::from_slice(tagged)
+            }
+        }
+    };
 }
 
 /// A business "no". It serializes to its own code: `#[serde(tag = "code")]`.

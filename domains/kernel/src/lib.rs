@@ -33,6 +33,9 @@ pub use money::{Currency, Money, MoneyError};
 pub use position::{ConsistencyToken, Position, PositionError};
 pub use sealed::{Sealed, SealedError};
 pub use text::{Description, PaymentMethod, Reason, TextError, Title, Tracking};
+/// For [`fact!`].
+#[doc(hidden)]
+pub use {cqrs_es::DomainEvent, serde_json};
 
 /// Given, when, then: the scenarios of every aggregate read alike.
 ///

@@ -3,8 +3,7 @@
 //! What was written under an older schema version is brought forward by [`Decider::upcast`], one
 //! version at a time.
 
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::{Decider, Fact};
@@ -59,8 +58,9 @@ pub fn decode<A: Decider>(
             Ok(event) => Err(version(event_type, schema_version, &event)),
         };
     }
-    let event = A::Event::deserialize(json!({ "type": event_type, "data": upcast }))
-        .map_err(|source| body(event_type, reached, source))?;
+    let upcast = serde_json::to_vec(&upcast).map_err(|source| body(event_type, reached, source))?;
+    let event =
+        tagged::<A>(event_type, &upcast).map_err(|source| body(event_type, reached, source))?;
     if event.schema_version() == reached {
         Ok(event)
     } else {
@@ -80,7 +80,7 @@ fn tagged<A: Decider>(event_type: &str, data: &[u8]) -> Result<A::Event, serde_j
     json.extend_from_slice(prefix.as_bytes());
     json.extend_from_slice(data);
     json.push(b'}');
-    serde_json::from_slice(&json)
+    A::Event::parse(&json)
 }
 
 /// Every step that the aggregate knows, one version at a time; each must lead upwards.

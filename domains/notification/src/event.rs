@@ -1,6 +1,6 @@
 //! What has happened in the notification context, as it stands on the wire.
 
-use kernel::{EmailClaimId, Fact, Money, OrderId, Reason, Tracking, UserId};
+use kernel::{EmailClaimId, Money, OrderId, Reason, Tracking, UserId};
 use serde::{Deserialize, Serialize};
 use strum::{Display, IntoStaticStr, VariantNames};
 
@@ -93,31 +93,13 @@ pub enum NotificationEvent {
     },
 }
 
-impl cqrs_es::DomainEvent for NotificationEvent {
-    fn event_type(&self) -> String {
-        self.name().to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        self.schema_version().to_string()
-    }
-}
-
-impl Fact for NotificationEvent {
-    fn name(&self) -> &'static str {
-        self.into()
-    }
-
-    fn schema_version(&self) -> u32 {
-        match self {
-            Self::NotificationSent { .. } => 2,
-            Self::NotificationRequested { .. }
-            | Self::NotificationBounced { .. }
-            | Self::NotificationSuppressed { .. }
-            | Self::NotificationFailed { .. } => 1,
-        }
-    }
-}
+kernel::fact!(NotificationEvent, |event| match event {
+    NotificationEvent::NotificationSent { .. } => 2,
+    NotificationEvent::NotificationRequested { .. }
+    | NotificationEvent::NotificationBounced { .. }
+    | NotificationEvent::NotificationSuppressed { .. }
+    | NotificationEvent::NotificationFailed { .. } => 1,
+});
 
 /// Facts about the suppression of one email address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
@@ -133,18 +115,4 @@ pub enum SuppressionEvent {
     AddressUnsuppressed {},
 }
 
-impl cqrs_es::DomainEvent for SuppressionEvent {
-    fn event_type(&self) -> String {
-        self.name().to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        self.schema_version().to_string()
-    }
-}
-
-impl Fact for SuppressionEvent {
-    fn name(&self) -> &'static str {
-        self.into()
-    }
-}
+kernel::fact!(SuppressionEvent);

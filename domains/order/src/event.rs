@@ -1,8 +1,8 @@
 //! What has happened in the order context, as it stands on the wire.
 
 use kernel::{
-    Fact, Money, PaymentId, PaymentMethod, Reason, RefundId, ReturnId, Sealed, Sku, Title,
-    Tracking, UserId,
+    Money, PaymentId, PaymentMethod, Reason, RefundId, ReturnId, Sealed, Sku, Title, Tracking,
+    UserId,
 };
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
@@ -110,18 +110,4 @@ pub enum OrderEvent {
     },
 }
 
-impl cqrs_es::DomainEvent for OrderEvent {
-    fn event_type(&self) -> String {
-        self.name().to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        self.schema_version().to_string()
-    }
-}
-
-impl Fact for OrderEvent {
-    fn name(&self) -> &'static str {
-        self.into()
-    }
-}
+kernel::fact!(OrderEvent);

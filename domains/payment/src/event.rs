@@ -1,6 +1,6 @@
 //! What has happened in the payment context, as it stands on the wire.
 
-use kernel::{Fact, Money, OrderId, PaymentMethod, Reason, RefundId, UserId};
+use kernel::{Money, OrderId, PaymentMethod, Reason, RefundId, UserId};
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
@@ -117,18 +117,4 @@ pub enum PaymentEvent {
     ReconciliationMatched {},
 }
 
-impl cqrs_es::DomainEvent for PaymentEvent {
-    fn event_type(&self) -> String {
-        self.name().to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        self.schema_version().to_string()
-    }
-}
-
-impl Fact for PaymentEvent {
-    fn name(&self) -> &'static str {
-        self.into()
-    }
-}
+kernel::fact!(PaymentEvent);

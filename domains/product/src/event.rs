@@ -1,6 +1,6 @@
 //! What has happened in the product context, as it stands on the wire.
 
-use kernel::{Description, Fact, Money, Reason, Title};
+use kernel::{Description, Money, Reason, Title};
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
@@ -52,21 +52,7 @@ pub enum ProductEvent {
     ProductDiscontinued {},
 }
 
-impl cqrs_es::DomainEvent for ProductEvent {
-    fn event_type(&self) -> String {
-        self.name().to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        self.schema_version().to_string()
-    }
-}
-
-impl Fact for ProductEvent {
-    fn name(&self) -> &'static str {
-        self.into()
-    }
-}
+kernel::fact!(ProductEvent);
 
 /// Facts about one bulk import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
@@ -105,18 +91,4 @@ pub enum ImportEvent {
     },
 }
 
-impl cqrs_es::DomainEvent for ImportEvent {
-    fn event_type(&self) -> String {
-        self.name().to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        self.schema_version().to_string()
-    }
-}
-
-impl Fact for ImportEvent {
-    fn name(&self) -> &'static str {
-        self.into()
-    }
-}
+kernel::fact!(ImportEvent);

@@ -1,7 +1,7 @@
 //! What has happened in the user context, as it stands on the wire.
 
 use chrono::{DateTime, Utc};
-use kernel::{AddressId, EmailClaimId, Fact, Reason, Sealed};
+use kernel::{AddressId, EmailClaimId, Reason, Sealed};
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
@@ -101,21 +101,7 @@ pub enum UserEvent {
     },
 }
 
-impl cqrs_es::DomainEvent for UserEvent {
-    fn event_type(&self) -> String {
-        self.name().to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        self.schema_version().to_string()
-    }
-}
-
-impl Fact for UserEvent {
-    fn name(&self) -> &'static str {
-        self.into()
-    }
-}
+kernel::fact!(UserEvent);
 
 /// Facts about the claim on one email address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
@@ -134,21 +120,7 @@ pub enum EmailEvent {
     },
 }
 
-impl cqrs_es::DomainEvent for EmailEvent {
-    fn event_type(&self) -> String {
-        self.name().to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        self.schema_version().to_string()
-    }
-}
-
-impl Fact for EmailEvent {
-    fn name(&self) -> &'static str {
-        self.into()
-    }
-}
+kernel::fact!(EmailEvent);
 
 /// Facts about the erasure of one person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
@@ -170,18 +142,4 @@ pub enum ErasureEvent {
     },
 }
 
-impl cqrs_es::DomainEvent for ErasureEvent {
-    fn event_type(&self) -> String {
-        self.name().to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        self.schema_version().to_string()
-    }
-}
-
-impl Fact for ErasureEvent {
-    fn name(&self) -> &'static str {
-        self.into()
-    }
-}
+kernel::fact!(ErasureEvent);

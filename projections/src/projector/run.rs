@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use streams::Connection;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -22,37 +23,42 @@ impl Projector {
     ///
     /// # Errors
     /// Every view of the context has stopped. Postgres or NATS being away is waited for.
-    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), ProjectorError> {
-        let mut failures = 0_u32;
-        loop {
-            let step = tokio::select! {
-                biased;
-                () = shutdown.cancelled() => return Ok(()),
-                step = self.step() => step,
-            };
-            let pause = match step {
-                Ok(stepped) if stepped.standing_by => {
-                    tracing::info!(context = self.context, "another projector is at work");
-                    self.settings.standby
+    pub fn run(
+        mut self,
+        shutdown: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), ProjectorError>> {
+        Box::pin(async move {
+            let mut failures = 0_u32;
+            loop {
+                let step = tokio::select! {
+                    biased;
+                    () = shutdown.cancelled() => return Ok(()),
+                    step = self.step() => step,
+                };
+                let pause = match step {
+                    Ok(stepped) if stepped.standing_by => {
+                        tracing::info!(context = self.context, "another projector is at work");
+                        self.settings.standby
+                    }
+                    Ok(_) => {
+                        failures = 0;
+                        continue;
+                    }
+                    Err(error) if error.is_final() => return Err(error),
+                    Err(error) => {
+                        failures = failures.saturating_add(1);
+                        let pause = pause(failures);
+                        let cause = chain(&error);
+                        tracing::warn!(context = self.context, cause, ?pause, "projector waits");
+                        pause
+                    }
+                };
+                tokio::select! {
+                    () = shutdown.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(pause) => {}
                 }
-                Ok(_) => {
-                    failures = 0;
-                    continue;
-                }
-                Err(error) if error.is_final() => return Err(error),
-                Err(error) => {
-                    failures = failures.saturating_add(1);
-                    let pause = pause(failures);
-                    let cause = chain(&error);
-                    tracing::warn!(context = self.context, cause, ?pause, "projector waits");
-                    pause
-                }
-            };
-            tokio::select! {
-                () = shutdown.cancelled() => return Ok(()),
-                () = tokio::time::sleep(pause) => {}
             }
-        }
+        })
     }
 }
 
@@ -64,48 +70,50 @@ impl Projector {
 /// # Errors
 /// A context is unknown or has no login; or, at the end, the first that had stopped. It ends
 /// before `shutdown` only when all have.
-pub async fn run(
+pub fn run(
     config: Config,
     log: Connection,
     mut databases: BTreeMap<String, Login>,
     shutdown: CancellationToken,
-) -> Result<(), ProjectorError> {
-    let settings = Settings::from(&config);
-    let named = if config.contexts.is_empty() {
-        crate::contexts().into_iter().map(str::to_owned).collect()
-    } else {
-        config.contexts
-    };
-    let mut projectors = Vec::new();
-    for context in &named {
-        // The name is checked before the login, which would be missing as well.
-        let known = crate::views_of(context).first().map(|view| view.context);
-        let login = databases.remove(context);
-        let projector = match (known, login) {
-            (Some(context), None) => return Err(ProjectorError::NoLogin { context }),
-            (Some(_), Some(login)) => Projector::new(context, log.clone(), login, settings)?,
-            (None, _) => {
-                return Err(ProjectorError::UnknownContext {
-                    context: context.clone(),
-                    known: crate::contexts().join(", "),
-                });
-            }
+) -> BoxFuture<'static, Result<(), ProjectorError>> {
+    Box::pin(async move {
+        let settings = Settings::from(&config);
+        let named = if config.contexts.is_empty() {
+            crate::contexts().into_iter().map(str::to_owned).collect()
+        } else {
+            config.contexts
         };
-        projectors.push(projector);
-    }
-    let mut running = JoinSet::new();
-    for projector in projectors {
-        running.spawn(projector.run(shutdown.clone()));
-    }
-    let mut first = Ok(());
-    while let Some(ended) = running.join_next().await {
-        match ended {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => first = first.and(Err(error)),
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        let mut projectors = Vec::new();
+        for context in &named {
+            // The name is checked before the login, which would be missing as well.
+            let known = crate::views_of(context).first().map(|view| view.context);
+            let login = databases.remove(context);
+            let projector = match (known, login) {
+                (Some(context), None) => return Err(ProjectorError::NoLogin { context }),
+                (Some(_), Some(login)) => Projector::new(context, log.clone(), login, settings)?,
+                (None, _) => {
+                    return Err(ProjectorError::UnknownContext {
+                        context: context.clone(),
+                        known: crate::contexts().join(", "),
+                    });
+                }
+            };
+            projectors.push(projector);
         }
-    }
-    first
+        let mut running = JoinSet::new();
+        for projector in projectors {
+            running.spawn(projector.run(shutdown.clone()));
+        }
+        let mut first = Ok(());
+        while let Some(ended) = running.join_next().await {
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => first = first.and(Err(error)),
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            }
+        }
+        first
+    })
 }
 
 /// The pause before the next try, after so many failures in a row.

@@ -14,6 +14,7 @@ mod roles;
 
 use std::collections::BTreeMap;
 
+use futures::future::LocalBoxFuture;
 use sqlx::migrate::MigrateError;
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use thiserror::Error;
@@ -93,18 +94,23 @@ pub enum ProvisionError {
 ///
 /// # Errors
 /// See [`ProvisionError`]; what was done until then stays and is found again the next time.
-pub async fn provision(admin: &Login, passwords: &Passwords) -> Result<(), ProvisionError> {
-    let mut server = connect(admin).await?;
-    execute(
-        &mut server,
-        "wait for whoever else provisions",
-        &format!("select pg_advisory_lock({PROVISION_LOCK})"),
-    )
-    .await?;
-    let outcome = provision_all(&mut server, admin, passwords).await;
-    // Ends the session and with it the lock; the server ends it as well when this can't be said.
-    let _ = server.close().await;
-    outcome
+pub fn provision<'a>(
+    admin: &'a Login,
+    passwords: &'a Passwords,
+) -> LocalBoxFuture<'a, Result<(), ProvisionError>> {
+    Box::pin(async move {
+        let mut server = connect(admin).await?;
+        execute(
+            &mut server,
+            "wait for whoever else provisions",
+            &format!("select pg_advisory_lock({PROVISION_LOCK})"),
+        )
+        .await?;
+        let outcome = provision_all(&mut server, admin, passwords).await;
+        // Ends the session and with it the lock; the server ends it as well when this can't be said.
+        let _ = server.close().await;
+        outcome
+    })
 }
 
 async fn provision_all(

@@ -8,6 +8,7 @@ use async_nats::{Client, HeaderMap, Message, Request, RequestError, RequestError
 use bytes::Bytes;
 use chrono::Utc;
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -126,49 +127,57 @@ impl Bus {
     ///
     /// # Errors
     /// No answer. After a time-out the command may have been done; the same ask again tells.
-    pub async fn ask(&self, ask: &Ask, within: Duration) -> Result<Answer, BusError> {
-        let subject = command_subject(&ask.context);
-        let answer = if let Some(desk) = self.here.of(&ask.context) {
-            let (place, ask) = (desk.admit(), ask.clone());
-            here(
-                &subject,
-                place,
-                within,
-                async move { desk.command(ask).await },
-            )
-            .await
-        } else {
-            let traceparent = ask.meta.traceparent.as_deref();
-            self.request(&subject, ask, within, traceparent).await
-        };
-        match answer {
-            Err(BusError::Failed {
-                message, retryable, ..
-            }) => Ok(Answer::Failed { message, retryable }),
-            answer => answer,
-        }
+    pub fn ask<'a>(
+        &'a self,
+        ask: &'a Ask,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Answer, BusError>> {
+        Box::pin(async move {
+            let subject = command_subject(&ask.context);
+            let answer = if let Some(desk) = self.here.of(&ask.context) {
+                let (place, ask) = (desk.admit(), ask.clone());
+                here(
+                    &subject,
+                    place,
+                    within,
+                    async move { desk.command(ask).await },
+                )
+                .await
+            } else {
+                let traceparent = ask.meta.traceparent.as_deref();
+                self.request(&subject, ask, within, traceparent).await
+            };
+            match answer {
+                Err(BusError::Failed {
+                    message, retryable, ..
+                }) => Ok(Answer::Failed { message, retryable }),
+                answer => answer,
+            }
+        })
     }
 
     /// Asks `context` the question `name`, and waits at most `within`.
     ///
     /// # Errors
     /// No answer, or the host could not answer.
-    pub async fn question(
-        &self,
-        context: &str,
-        name: &str,
-        payload: &Value,
+    pub fn question<'a>(
+        &'a self,
+        context: &'a str,
+        name: &'a str,
+        payload: &'a Value,
         within: Duration,
-    ) -> Result<Value, BusError> {
-        let subject = question_subject(context, name);
-        if let Some(desk) = self.here.of(context) {
-            let (place, name, payload) = (desk.admit(), name.to_owned(), payload.clone());
-            return here(&subject, place, within, async move {
-                desk.question(&name, payload).await
-            })
-            .await;
-        }
-        self.request(&subject, payload, within, None).await
+    ) -> BoxFuture<'a, Result<Value, BusError>> {
+        Box::pin(async move {
+            let subject = question_subject(context, name);
+            if let Some(desk) = self.here.of(context) {
+                let (place, name, payload) = (desk.admit(), name.to_owned(), payload.clone());
+                return here(&subject, place, within, async move {
+                    desk.question(&name, payload).await
+                })
+                .await;
+            }
+            self.request(&subject, payload, within, None).await
+        })
     }
 
     async fn request<Q: Serialize, R: DeserializeOwned>(

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -54,21 +55,28 @@ impl Hosts {
     ///
     /// # Errors
     /// The connection is closed, or the server doesn't answer.
-    pub async fn start(&self, connection: &Connection) -> Result<Serving, HostError> {
-        Serving::start(self.desks.values().map(Arc::clone), connection).await
+    pub fn start<'a>(
+        &'a self,
+        connection: &'a Connection,
+    ) -> BoxFuture<'a, Result<Serving, HostError>> {
+        Box::pin(
+            async move { Serving::start(self.desks.values().map(Arc::clone), connection).await },
+        )
     }
 
     /// Starts and runs until `shutdown`; what was accepted then is answered, for at most 10 s.
     ///
     /// # Errors
     /// As [`Hosts::start`].
-    pub async fn serve(
-        &self,
-        connection: &Connection,
+    pub fn serve<'a>(
+        &'a self,
+        connection: &'a Connection,
         shutdown: CancellationToken,
-    ) -> Result<(), HostError> {
-        self.start(connection).await?.run(shutdown).await;
-        Ok(())
+    ) -> BoxFuture<'a, Result<(), HostError>> {
+        Box::pin(async move {
+            self.start(connection).await?.run(shutdown).await;
+            Ok(())
+        })
     }
 
     pub(super) fn of(&self, context: &str) -> Option<Arc<Desk>> {

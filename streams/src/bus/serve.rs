@@ -9,6 +9,7 @@ use async_nats::service::{Request, Service, ServiceExt, error};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -97,32 +98,36 @@ impl Serving {
     ///
     /// What the server sends in the moment of leaving is lost, for async-nats drops what comes in
     /// behind an unsubscription: its asker asks again after a second.
-    pub async fn run(self, shutdown: CancellationToken) {
-        let (listeners, work) = (TaskTracker::new(), TaskTracker::new());
-        for (endpoint, of) in self.endpoints {
-            listeners.spawn(listen(endpoint, of, work.clone()));
-        }
-        listeners.close();
-        tokio::select! {
-            () = shutdown.cancelled() => {}
-            () = listeners.wait() => {}
-        }
-        for service in self.services {
-            if let Err(error) = service.stop().await {
-                tracing::debug!(error = %error, "the service stops with the connection");
+    pub fn run(self, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let (listeners, work) = (TaskTracker::new(), TaskTracker::new());
+            for (endpoint, of) in self.endpoints {
+                listeners.spawn(listen(endpoint, of, work.clone()));
             }
-        }
-        let finished = async {
-            listeners.wait().await;
-            work.close();
-            work.wait().await;
-            self.client.flush().await
-        };
-        match tokio::time::timeout(SHUTDOWN_GRACE, finished).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(error = %error, "last answers may not have been sent"),
-            Err(_elapsed) => tracing::warn!("requests still running at shutdown"),
-        }
+            listeners.close();
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = listeners.wait() => {}
+            }
+            for service in self.services {
+                if let Err(error) = service.stop().await {
+                    tracing::debug!(error = %error, "the service stops with the connection");
+                }
+            }
+            let finished = async {
+                listeners.wait().await;
+                work.close();
+                work.wait().await;
+                self.client.flush().await
+            };
+            match tokio::time::timeout(SHUTDOWN_GRACE, finished).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(error = %error, "last answers may not have been sent")
+                }
+                Err(_elapsed) => tracing::warn!("requests still running at shutdown"),
+            }
+        })
     }
 }
 

@@ -90,7 +90,7 @@ pub async fn one_key_stays_in_order(connection: &Connection) {
     });
     let shutdown = CancellationToken::new();
     let subscription = bench.bind(&spec).await;
-    let run = run_lanes(subscription, 2, Arc::clone(&diary), shutdown.clone());
+    let run = run_lanes(subscription, 2, diary.clone(), shutdown.clone());
     let run = tokio::spawn(run);
     diary.wait_for(&keys, 8).await;
     bench.acknowledged_up_to(&spec, 32).await;
@@ -111,7 +111,7 @@ pub async fn a_poisoned_key_stops_nobody_else(connection: &Connection) {
     });
     let shutdown = CancellationToken::new();
     let subscription = bench.bind(&spec).await;
-    let run = run_lanes(subscription, 1, Arc::clone(&diary), shutdown.clone());
+    let run = run_lanes(subscription, 1, diary.clone(), shutdown.clone());
     let run = tokio::spawn(run);
     diary.wait_for(&["good"], 5).await;
     within("acknowledged", async {
@@ -139,7 +139,7 @@ pub async fn lanes_go_on_after_a_restart(connection: &Connection, restart: impl 
     let diary = Arc::new(Diary::default());
     let shutdown = CancellationToken::new();
     let subscription = bench.bind(&spec).await;
-    let run = run_lanes(subscription, 4, Arc::clone(&diary), shutdown.clone());
+    let run = run_lanes(subscription, 4, diary.clone(), shutdown.clone());
     let run = tokio::spawn(run);
     diary.wait_for(&["a"], 3).await;
     restart().await;

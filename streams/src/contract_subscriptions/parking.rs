@@ -82,7 +82,7 @@ impl Worker {
     async fn start(bench: &Bench, spec: &DurableSpec, clerk: &Arc<Clerk>) -> Self {
         let stop = CancellationToken::new();
         let subscription = bench.bind(spec).await;
-        let run = run_lanes(subscription, 4, Arc::clone(clerk), stop.clone());
+        let run = run_lanes(subscription, 4, clerk.clone(), stop.clone());
         let runs = tokio::spawn(run);
         Self { stop, runs }
     }
@@ -275,7 +275,7 @@ pub async fn a_standby_knows_what_is_parked(first: &Connection, second: &Connect
     let other = Arc::new(Clerk::default());
     let stop = CancellationToken::new();
     let standby = second.durable(&spec, crate::subscription::DurableLimits::default());
-    let run = run_lanes(standby.await.unwrap(), 4, Arc::clone(&other), stop.clone());
+    let run = run_lanes(standby.await.unwrap(), 4, other.clone(), stop.clone());
     let runs = tokio::spawn(run);
     bench.append("bad", 1, 1).await;
     waits(&bench, &spec, "bad", &[2]).await;

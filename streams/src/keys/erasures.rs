@@ -3,6 +3,7 @@
 //! KEYS may be restored from a backup that still has a key, and a process may hold one in memory.
 //! The log is never older than what was destroyed by it, so it is replayed against both.
 
+use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use kernel::UserId;
 use tokio_util::sync::CancellationToken;
@@ -43,39 +44,44 @@ impl Erasures {
     ///
     /// # Errors
     /// Streams USER or KEYS can't be read or written.
-    pub async fn replay(&mut self) -> Result<usize, KeysError> {
-        let mut erased = Vec::new();
-        self.events.start().await.map_err(unavailable)?;
-        while !self.events.caught_up() {
-            let event = self.events.next().await.map_err(unavailable)?;
-            erased.extend(of(&event));
-        }
-        let destroyed = stream::iter(&erased)
-            .map(|person| self.keys.destroy(*person))
-            .buffer_unordered(AT_ONCE)
-            .try_collect::<Vec<()>>();
-        destroyed.await?;
-        Ok(erased.len())
+    pub fn replay(&mut self) -> BoxFuture<'_, Result<usize, KeysError>> {
+        Box::pin(async move {
+            let mut erased = Vec::new();
+            self.events.start().await.map_err(unavailable)?;
+            while !self.events.caught_up() {
+                let event = self.events.next().await.map_err(unavailable)?;
+                erased.extend(of(&event));
+            }
+            let count = erased.len();
+            let destroyed = stream::iter(erased)
+                .map(|person| self.keys.destroy(person))
+                .buffer_unordered(AT_ONCE)
+                .try_collect::<Vec<()>>();
+            destroyed.await?;
+            Ok(count)
+        })
     }
 
     /// Forgets the key of everybody who is erased from here on, until `shutdown`. A key that is not
     /// forgotten for some reason is used for a minute at most.
-    pub async fn follow(mut self, shutdown: CancellationToken) {
-        loop {
-            let event = tokio::select! {
-                () = shutdown.cancelled() => return,
-                event = self.events.next() => event,
-            };
-            match event {
-                Ok(event) => {
-                    if let Some(person) = of(&event) {
-                        self.keys.forget(person).await;
+    pub fn follow(mut self, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            loop {
+                let event = tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    event = self.events.next() => event,
+                };
+                match event {
+                    Ok(event) => {
+                        if let Some(person) = of(&event) {
+                            self.keys.forget(person).await;
+                        }
                     }
+                    // It starts anew by itself, with a pause.
+                    Err(error) => tracing::warn!(%error, "an erasure can't be read"),
                 }
-                // It starts anew by itself, with a pause.
-                Err(error) => tracing::warn!(%error, "an erasure can't be read"),
             }
-        }
+        })
     }
 }
 

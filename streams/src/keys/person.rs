@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use futures::stream;
 use kernel::{Sealed, UserId};
 use moka::future::Cache;
@@ -64,65 +65,75 @@ impl Keys {
     ///
     /// # Errors
     /// The person was erased; the key can't be reached, or not unwrapped.
-    pub async fn seal(
-        &self,
+    pub fn seal<'a>(
+        &'a self,
         person: UserId,
-        purpose: &str,
-        plaintext: &str,
-    ) -> Result<Sealed, KeysError> {
-        let known = match self.known(person).await? {
-            Some(known) => known,
-            None => self.create(person).await?,
-        };
-        let Known::Key(cipher) = known else {
-            return Err(KeysError::Erased { person });
-        };
-        let text = cipher.seal(plaintext.as_bytes(), &context(person, purpose));
-        let text = text.map_err(|error| broken(person, error))?;
-        Ok(Sealed::new(person, &text))
+        purpose: &'a str,
+        plaintext: &'a str,
+    ) -> BoxFuture<'a, Result<Sealed, KeysError>> {
+        Box::pin(async move {
+            let known = match self.known(person).await? {
+                Some(known) => known,
+                None => self.create(person).await?,
+            };
+            let Known::Key(cipher) = known else {
+                return Err(KeysError::Erased { person });
+            };
+            let text = cipher.seal(plaintext.as_bytes(), &context(person, purpose));
+            let text = text.map_err(|error| broken(person, error))?;
+            Ok(Sealed::new(person, &text))
+        })
     }
 
     /// Opens what was sealed for `purpose`. `None` = the person was erased.
     ///
     /// # Errors
     /// It was sealed elsewhere or for another purpose; the key is missing, or can't be reached.
-    pub async fn open(&self, sealed: &Sealed, purpose: &str) -> Result<Option<String>, KeysError> {
-        let person = sealed.person().map_err(|_| KeysError::Malformed)?;
-        match self.known(person).await? {
-            None => Err(KeysError::Missing { person }),
-            Some(known) => open(&known, person, sealed, purpose),
-        }
+    pub fn open<'a>(
+        &'a self,
+        sealed: &'a Sealed,
+        purpose: &'a str,
+    ) -> BoxFuture<'a, Result<Option<String>, KeysError>> {
+        Box::pin(async move {
+            let person = sealed.person().map_err(|_| KeysError::Malformed)?;
+            match self.known(person).await? {
+                None => Err(KeysError::Missing { person }),
+                Some(known) => open(&known, person, sealed, purpose),
+            }
+        })
     }
 
     /// Opens many, each with its purpose, in the same order; each person's key is fetched once.
     ///
     /// # Errors
     /// As [`Self::open`], of any of them.
-    pub async fn open_many(
-        &self,
-        sealed: &[(&Sealed, &str)],
-    ) -> Result<Vec<Option<String>>, KeysError> {
-        let mut persons = Vec::with_capacity(sealed.len());
-        for (sealed, _) in sealed {
-            persons.push(sealed.person().map_err(|_| KeysError::Malformed)?);
-        }
-        let mut wanted = persons.clone();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let mut fetches = stream::iter(wanted)
-            .map(|person| async move { (person, self.known(person).await) })
-            .buffer_unordered(FETCHES_MAX);
-        let mut keys = HashMap::new();
-        while let Some((person, known)) = fetches.next().await {
-            keys.insert(person, known?.ok_or(KeysError::Missing { person })?);
-        }
-        let opened = persons.into_iter().zip(sealed);
-        opened
-            .map(|(person, (sealed, purpose))| match keys.get(&person) {
-                Some(known) => open(known, person, sealed, purpose),
-                None => Err(KeysError::Missing { person }),
-            })
-            .collect()
+    pub fn open_many<'a>(
+        &'a self,
+        sealed: &'a [(&'a Sealed, &'a str)],
+    ) -> BoxFuture<'a, Result<Vec<Option<String>>, KeysError>> {
+        Box::pin(async move {
+            let mut persons = Vec::with_capacity(sealed.len());
+            for (sealed, _) in sealed {
+                persons.push(sealed.person().map_err(|_| KeysError::Malformed)?);
+            }
+            let mut wanted = persons.clone();
+            wanted.sort_unstable();
+            wanted.dedup();
+            let mut fetches = stream::iter(wanted)
+                .map(|person| async move { (person, self.known(person).await) })
+                .buffer_unordered(FETCHES_MAX);
+            let mut keys = HashMap::new();
+            while let Some((person, known)) = fetches.next().await {
+                keys.insert(person, known?.ok_or(KeysError::Missing { person })?);
+            }
+            let opened = persons.into_iter().zip(sealed);
+            opened
+                .map(|(person, (sealed, purpose))| match keys.get(&person) {
+                    Some(known) => open(known, person, sealed, purpose),
+                    None => Err(KeysError::Missing { person }),
+                })
+                .collect()
+        })
     }
 
     /// Destroys the key of `person`: what was sealed with it is unreadable for ever, and they get
@@ -132,25 +143,27 @@ impl Keys {
     ///
     /// # Errors
     /// The stream did not answer: it may have been destroyed.
-    pub async fn destroy(&self, person: UserId) -> Result<(), KeysError> {
-        // The tombstone first: from here on nobody gets the key, nor a new one.
-        let mut last = self.vault.read(person).await?;
-        let key = loop {
-            let key = match &last {
-                None => 0,
-                Some(stored) => match stored.record {
-                    Record::Destroyed { key } => break key,
-                    Record::Key { .. } => stored.sequence,
-                },
+    pub fn destroy(&self, person: UserId) -> BoxFuture<'_, Result<(), KeysError>> {
+        Box::pin(async move {
+            // The tombstone first: from here on nobody gets the key, nor a new one.
+            let mut last = self.vault.read(person).await?;
+            let key = loop {
+                let key = match &last {
+                    None => 0,
+                    Some(stored) => match stored.record {
+                        Record::Destroyed { key } => break key,
+                        Record::Key { .. } => stored.sequence,
+                    },
+                };
+                let tombstone = Record::Destroyed { key };
+                last = Some(self.vault.write(person, &tombstone, key).await?);
             };
-            let tombstone = Record::Destroyed { key };
-            last = Some(self.vault.write(person, &tombstone, key).await?);
-        };
-        self.forget(person).await;
-        if key == 0 {
-            return Ok(());
-        }
-        self.vault.erase(key).await
+            self.forget(person).await;
+            if key == 0 {
+                return Ok(());
+            }
+            self.vault.erase(key).await
+        })
     }
 
     /// Drops the person's key from this process's cache (on hearing of the erasure).

@@ -10,13 +10,13 @@ const TRIES: u32 = 3;
 
 /// Handles what waits of `key`, in order, until nothing does or one can't be handled. Every step is
 /// recorded; a process that dies in the middle is noticed by its silence, and another goes on.
-pub(super) async fn again<T: Payload, H: Handler<T>>(
+pub(super) async fn again<T: Payload>(
     durable: &str,
     lot: &Lot,
-    handler: &H,
+    handler: &dyn Handler<T>,
     key: &str,
 ) {
-    match try_again::<T, H>(lot, handler, key).await {
+    match try_again::<T>(lot, handler, key).await {
         Ok(true) => tracing::info!(durable, key, "no longer parked"),
         Ok(false) => tracing::warn!(durable, key, "stays parked"),
         Err(error) => {
@@ -27,9 +27,9 @@ pub(super) async fn again<T: Payload, H: Handler<T>>(
 }
 
 /// Is nothing parked any more?
-async fn try_again<T: Payload, H: Handler<T>>(
+async fn try_again<T: Payload>(
     lot: &Lot,
-    handler: &H,
+    handler: &dyn Handler<T>,
     key: &str,
 ) -> Result<bool, ParkingError> {
     if !lot.claim(key).await? {
@@ -60,8 +60,8 @@ async fn try_again<T: Payload, H: Handler<T>>(
     Ok(true)
 }
 
-async fn try_some_times<T: Payload, H: Handler<T>>(
-    handler: &H,
+async fn try_some_times<T: Payload>(
+    handler: &dyn Handler<T>,
     delivery: &Delivery<T>,
 ) -> Result<(), HandleError> {
     let mut tries = 1;

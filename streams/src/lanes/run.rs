@@ -50,16 +50,12 @@ const HELD_MAX: u64 = MAX_ACK_PENDING.unsigned_abs();
 /// # Errors
 /// The durable's policy is [`OnFailure::Stop`], and something can't be handled. Whatever else goes
 /// wrong is waited for.
-pub async fn run_lanes<T, H>(
+pub async fn run_lanes<T: Payload>(
     mut subscription: DurableSubscription<T>,
     lanes: usize,
-    handler: Arc<H>,
+    handler: Arc<dyn Handler<T>>,
     shutdown: CancellationToken,
-) -> Result<(), Stopped>
-where
-    T: Payload,
-    H: Handler<T>,
-{
+) -> Result<(), Stopped> {
     let mut lanes = Lanes::new(&subscription, lanes.max(1), handler);
     let mut progress = ticks(PROGRESS_INTERVAL);
     let mut parked = ticks(PARKED_INTERVAL);
@@ -107,14 +103,14 @@ async fn at(due: Option<Instant>) {
     }
 }
 
-struct Lanes<T: Payload, H> {
+struct Lanes<T: Payload> {
     name: String,
     policy: OnFailure,
     /// Longest pause between two tries.
     pause_max: Duration,
     /// Handlers at once.
     width: usize,
-    handler: Arc<H>,
+    handler: Arc<dyn Handler<T>>,
     held: Held<Work<T>>,
     /// Failures in a row of a key's head, by its sequence.
     failures: HashMap<u64, u32>,
@@ -128,8 +124,12 @@ struct Lanes<T: Payload, H> {
     stopped: Option<Stopped>,
 }
 
-impl<T: Payload, H: Handler<T>> Lanes<T, H> {
-    fn new(subscription: &DurableSubscription<T>, width: usize, handler: Arc<H>) -> Self {
+impl<T: Payload> Lanes<T> {
+    fn new(
+        subscription: &DurableSubscription<T>,
+        width: usize,
+        handler: Arc<dyn Handler<T>>,
+    ) -> Self {
         let name = subscription.name().to_owned();
         let policy = subscription.on_failure();
         let parks = matches!(policy, OnFailure::Park { .. });
@@ -228,7 +228,7 @@ impl<T: Payload, H: Handler<T>> Lanes<T, H> {
             let (name, lot) = (self.name.clone(), Arc::clone(lot));
             let handler = Arc::clone(&self.handler);
             self.retries.spawn(async move {
-                again::<T, H>(&name, &lot, &*handler, &key).await;
+                again::<T>(&name, &lot, &*handler, &key).await;
                 key
             });
         }

@@ -94,8 +94,8 @@ pub(super) enum Ended {
 }
 
 /// Handles and acknowledges. Nothing is acknowledged that was neither handled nor set aside.
-pub(super) async fn run<T: Payload, H: Handler<T>>(
-    handler: Arc<H>,
+pub(super) async fn run<T: Payload>(
+    handler: Arc<dyn Handler<T>>,
     lot: Option<Arc<Lot>>,
     work: Arc<Work<T>>,
 ) -> (Arc<Work<T>>, Ended) {
@@ -109,8 +109,8 @@ pub(super) async fn run<T: Payload, H: Handler<T>>(
     (work, ended)
 }
 
-async fn event<T: Payload, H: Handler<T>>(
-    handler: &H,
+async fn event<T: Payload>(
+    handler: &dyn Handler<T>,
     lot: Option<&Lot>,
     work: &Work<T>,
     delivery: &Delivery<T>,
@@ -135,8 +135,8 @@ async fn event<T: Payload, H: Handler<T>>(
 }
 
 /// A panic is a failure too.
-pub(super) async fn handle<T: Payload, H: Handler<T>>(
-    handler: &H,
+pub(super) async fn handle<T: Payload>(
+    handler: &dyn Handler<T>,
     delivery: &Delivery<T>,
 ) -> Result<(), HandleError> {
     let run = AssertUnwindSafe(handler.handle(delivery)).catch_unwind();

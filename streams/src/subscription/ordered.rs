@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
 use async_nats::jetstream::{self, Context};
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use kernel::Position;
 use tokio::time::Instant;
@@ -105,11 +106,13 @@ impl OrderedSubscription {
     ///
     /// # Errors
     /// As [`Self::next`].
-    pub async fn start(&mut self) -> Result<(), SubscriptionError> {
-        while self.live.is_none() {
-            self.connect().await?;
-        }
-        Ok(())
+    pub fn start(&mut self) -> BoxFuture<'_, Result<(), SubscriptionError>> {
+        Box::pin(async move {
+            while self.live.is_none() {
+                self.connect().await?;
+            }
+            Ok(())
+        })
     }
 
     /// The next event; waits for it as long as it takes. Cancel-safe.
@@ -118,11 +121,13 @@ impl OrderedSubscription {
     /// The log is damaged (a gap, an end before our position) or an event can't be read. A gap and
     /// a log that is too short are reported again by the next call; behind an unreadable event the
     /// next call goes on, so a reader that must not skip it stops here.
-    pub async fn next(&mut self) -> Result<RecordedEvent, SubscriptionError> {
-        if let Some(first) = self.waiting.pop_front() {
-            return first;
-        }
-        self.receive().await
+    pub fn next(&mut self) -> BoxFuture<'_, Result<RecordedEvent, SubscriptionError>> {
+        Box::pin(async move {
+            if let Some(first) = self.waiting.pop_front() {
+                return first;
+            }
+            self.receive().await
+        })
     }
 
     /// Waits for one event, then takes what is there, up to `max`. While the server has said that
@@ -131,23 +136,25 @@ impl OrderedSubscription {
     ///
     /// # Errors
     /// As [`Self::next`]; events read before the error are handed out first.
-    pub async fn next_batch(
+    pub fn next_batch(
         &mut self,
         max: usize,
         linger: Duration,
-    ) -> Result<Vec<RecordedEvent>, SubscriptionError> {
-        if self.waiting.is_empty() && max > 0 {
-            let first = self.receive().await;
-            self.waiting.push_back(first);
-        }
-        let until = Instant::now() + linger;
-        while self.waiting.len() < max && self.waiting.back().is_some_and(Result::is_ok) {
-            let Some(next) = self.receive_until(until).await else {
-                break;
-            };
-            self.waiting.push_back(next);
-        }
-        self.hand_out(max)
+    ) -> BoxFuture<'_, Result<Vec<RecordedEvent>, SubscriptionError>> {
+        Box::pin(async move {
+            if self.waiting.is_empty() && max > 0 {
+                let first = self.receive().await;
+                self.waiting.push_back(first);
+            }
+            let until = Instant::now() + linger;
+            while self.waiting.len() < max && self.waiting.back().is_some_and(Result::is_ok) {
+                let Some(next) = self.receive_until(until).await else {
+                    break;
+                };
+                self.waiting.push_back(next);
+            }
+            self.hand_out(max)
+        })
     }
 
     /// How many events lie behind what was handed out, as far as the server has said.

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use async_nats::jetstream::consumer::{self, IntoConsumerConfig};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{self, Config, DiscardPolicy, PersistenceMode};
+use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
 use super::error::{Difference, TopologyError};
@@ -21,25 +22,30 @@ const NOT_FOUND: [u64; 2] = [10059, 10014];
 ///
 /// # Errors
 /// [`TopologyError::Missing`] names what isn't there; [`TopologyError::Different`] each field.
-pub async fn check(connection: &Connection, topology: &Topology) -> Result<(), TopologyError> {
-    let mut differences = Vec::new();
-    for spec in &topology.streams {
-        let what = name_of_stream(spec);
-        let actual = stream(connection, spec).await?;
-        let actual = actual.ok_or(TopologyError::Missing { what })?;
-        differences.extend(stream_differences(spec, &actual));
-    }
-    for spec in &topology.durables {
-        let what = name_of_durable(spec);
-        let actual = durable(connection, spec).await?;
-        let actual = actual.ok_or(TopologyError::Missing { what })?;
-        differences.extend(durable_differences(spec, &actual));
-    }
-    if differences.is_empty() {
-        Ok(())
-    } else {
-        Err(TopologyError::Different(differences))
-    }
+pub fn check<'a>(
+    connection: &'a Connection,
+    topology: &'a Topology,
+) -> BoxFuture<'a, Result<(), TopologyError>> {
+    Box::pin(async move {
+        let mut differences = Vec::new();
+        for spec in &topology.streams {
+            let what = name_of_stream(spec);
+            let actual = stream(connection, spec).await?;
+            let actual = actual.ok_or(TopologyError::Missing { what })?;
+            differences.extend(stream_differences(spec, &actual));
+        }
+        for spec in &topology.durables {
+            let what = name_of_durable(spec);
+            let actual = durable(connection, spec).await?;
+            let actual = actual.ok_or(TopologyError::Missing { what })?;
+            differences.extend(durable_differences(spec, &actual));
+        }
+        if differences.is_empty() {
+            Ok(())
+        } else {
+            Err(TopologyError::Different(differences))
+        }
+    })
 }
 
 pub(super) fn name_of_stream(spec: &StreamSpec) -> String {

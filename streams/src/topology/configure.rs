@@ -6,25 +6,28 @@ use super::check::{
 use super::error::TopologyError;
 use super::spec::{DurableSpec, StreamSpec, Topology};
 use crate::connection::Connection;
+use futures::future::BoxFuture;
 
 /// Creates the streams and durables that aren't there, for `replicas` servers. What is there is
 /// left as it is; a second run does nothing.
 ///
 /// # Errors
 /// Something is there and not as declared (nothing is created then), or the server refuses.
-pub async fn provision(
-    connection: &Connection,
-    topology: &Topology,
+pub fn provision<'a>(
+    connection: &'a Connection,
+    topology: &'a Topology,
     replicas: usize,
-) -> Result<(), TopologyError> {
-    let (streams, durables) = missing(connection, topology).await?;
-    for spec in streams {
-        create_stream(connection, spec, replicas).await?;
-    }
-    for spec in durables {
-        create_durable(connection, spec).await?;
-    }
-    Ok(())
+) -> BoxFuture<'a, Result<(), TopologyError>> {
+    Box::pin(async move {
+        let (streams, durables) = missing(connection, topology).await?;
+        for spec in streams {
+            create_stream(connection, spec, replicas).await?;
+        }
+        for spec in durables {
+            create_durable(connection, spec).await?;
+        }
+        Ok(())
+    })
 }
 
 type Missing<'a> = (Vec<&'a StreamSpec>, Vec<&'a DurableSpec>);

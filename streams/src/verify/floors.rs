@@ -2,6 +2,7 @@
 
 use async_nats::jetstream::consumer;
 use async_nats::jetstream::response::Response;
+use futures::future::BoxFuture;
 
 use super::ScanError;
 use crate::connection::Connection;
@@ -26,27 +27,32 @@ pub struct Floor {
 ///
 /// # Errors
 /// One is not there, or the server can't be asked.
-pub async fn floors(connection: &Connection, topology: &Topology) -> Result<Vec<Floor>, ScanError> {
-    let mut floors = Vec::with_capacity(topology.durables.len());
-    for spec in &topology.durables {
-        let request = format!("CONSUMER.INFO.{}.{}", spec.stream, spec.name);
-        let empty = serde_json::json!({});
-        let answer = connection.jetstream().request(request, &empty).await;
-        let failed = |source| ScanError::Stream {
-            stream: format!("{}, durable {}", spec.stream, spec.name),
-            source,
-        };
-        let info: consumer::Info = match answer.map_err(|error| failed(error.into()))? {
-            Response::Ok(info) => info,
-            Response::Err { error } => return Err(failed(error.into())),
-        };
-        floors.push(Floor {
-            durable: spec.name,
-            stream: spec.stream,
-            acknowledged: info.ack_floor.stream_sequence,
-            delivered: info.delivered.stream_sequence,
-            pending: info.num_ack_pending,
-        });
-    }
-    Ok(floors)
+pub fn floors<'a>(
+    connection: &'a Connection,
+    topology: &'a Topology,
+) -> BoxFuture<'a, Result<Vec<Floor>, ScanError>> {
+    Box::pin(async move {
+        let mut floors = Vec::with_capacity(topology.durables.len());
+        for spec in &topology.durables {
+            let request = format!("CONSUMER.INFO.{}.{}", spec.stream, spec.name);
+            let empty = serde_json::json!({});
+            let answer = connection.jetstream().request(request, &empty).await;
+            let failed = |source| ScanError::Stream {
+                stream: format!("{}, durable {}", spec.stream, spec.name),
+                source,
+            };
+            let info: consumer::Info = match answer.map_err(|error| failed(error.into()))? {
+                Response::Ok(info) => info,
+                Response::Err { error } => return Err(failed(error.into())),
+            };
+            floors.push(Floor {
+                durable: spec.name,
+                stream: spec.stream,
+                acknowledged: info.ack_floor.stream_sequence,
+                delivered: info.delivered.stream_sequence,
+                pending: info.num_ack_pending,
+            });
+        }
+        Ok(floors)
+    })
 }

@@ -8,6 +8,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
+use futures::future::BoxFuture;
 use kernel::Position;
 use thiserror::Error;
 use tokio::time::timeout;
@@ -100,17 +101,22 @@ pub enum ScanError {
 ///
 /// # Errors
 /// It is not there, or the server can't be asked.
-pub async fn ends(connection: &Connection, stream: &str) -> Result<Ends, ScanError> {
-    let found = connection.jetstream().get_stream(stream).await;
-    let found = found.map_err(|source| ScanError::Stream {
-        stream: stream.to_owned(),
-        source: source.into(),
-    })?;
-    let state = &found.cached_info().state;
-    Ok(Ends {
-        first: state.first_sequence,
-        last: state.last_sequence,
-        messages: state.messages,
+pub fn ends<'a>(
+    connection: &'a Connection,
+    stream: &'a str,
+) -> BoxFuture<'a, Result<Ends, ScanError>> {
+    Box::pin(async move {
+        let found = connection.jetstream().get_stream(stream).await;
+        let found = found.map_err(|source| ScanError::Stream {
+            stream: stream.to_owned(),
+            source: source.into(),
+        })?;
+        let state = &found.cached_info().state;
+        Ok(Ends {
+            first: state.first_sequence,
+            last: state.last_sequence,
+            messages: state.messages,
+        })
     })
 }
 

@@ -1,7 +1,7 @@
 //! What has happened to the telling of one refund, as it stands on the wire.
 
 use chrono::{DateTime, Utc};
-use kernel::{Fact, Money, OrderId, RefundId, UserId};
+use kernel::{Money, OrderId, RefundId, UserId};
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
@@ -32,18 +32,4 @@ pub enum RefundingEvent {
     RefundingEnded {},
 }
 
-impl cqrs_es::DomainEvent for RefundingEvent {
-    fn event_type(&self) -> String {
-        self.name().to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        self.schema_version().to_string()
-    }
-}
-
-impl Fact for RefundingEvent {
-    fn name(&self) -> &'static str {
-        self.into()
-    }
-}
+kernel::fact!(RefundingEvent);

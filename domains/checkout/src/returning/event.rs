@@ -3,7 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use kernel::{Fact, Money, OrderId, ReturnId, Sku};
+use kernel::{Money, OrderId, ReturnId, Sku};
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
@@ -71,18 +71,4 @@ pub enum ReturningEvent {
     },
 }
 
-impl cqrs_es::DomainEvent for ReturningEvent {
-    fn event_type(&self) -> String {
-        self.name().to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        self.schema_version().to_string()
-    }
-}
-
-impl Fact for ReturningEvent {
-    fn name(&self) -> &'static str {
-        self.into()
-    }
-}
+kernel::fact!(ReturningEvent);
