@@ -22,7 +22,8 @@ use crate::questions::{Cached, Questions};
 use crate::throttle::Throttle;
 use crate::webhook::Webhook;
 use crate::{
-    account, inventory, mailbox, notification, order, payment, product, session, user, webhook,
+    account, checkout, inventory, mailbox, notification, order, payment, product, session, user,
+    webhook,
 };
 
 /// What the API stands on. Made by the composition root (or a test), passed down.
@@ -115,6 +116,7 @@ impl FromRef<Api> for Verifier {
 /// Every route of the contexts that `config` hosts, without the guard around them.
 pub fn router(api: Api, config: &Config) -> Router {
     let mut routes = Router::new()
+        .merge(checkout::routes())
         .merge(jwks(&api.token_keys))
         .merge(edge::problem::pages(PAGES));
     if config.hosts("user") {

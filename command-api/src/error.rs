@@ -245,11 +245,7 @@ pub(crate) fn of_value<R: Placed>(value: &Value) -> Option<Problem> {
 
 fn of_failure<R: std::error::Error + 'static>(error: ExecuteError<R>) -> Problem {
     match error {
-        ExecuteError::KeyReused => Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency_key_reused",
-            "the Idempotency-Key was used for a request with another body",
-        ),
+        ExecuteError::KeyReused => key_reused(),
         ExecuteError::Conflict => Problem::new(
             StatusCode::CONFLICT,
             "conflict",
@@ -299,6 +295,14 @@ pub(crate) fn of_inbox(error: InboxError) -> Problem {
         InboxError::Unavailable { source } => unavailable(source.as_ref()),
         failure @ InboxError::Name { .. } => broken(&failure),
     }
+}
+
+pub(crate) fn key_reused() -> Problem {
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "idempotency_key_reused",
+        "the Idempotency-Key was used for a request with another body",
+    )
 }
 
 /// A question without an answer, as the client sees it.

@@ -1,6 +1,5 @@
 //! The command bus's side: every context that is hosted here answers commands and questions.
 
-use checkout::Checkout;
 use inventory::StockItem;
 use kernel::{EmailClaimId, Sealed, UserId};
 use notification::{Notification, Suppression};
@@ -48,7 +47,6 @@ fn of_context(name: &str, answers: &Answers) -> Option<Host> {
         "order" => Some(host.aggregate::<Order>()),
         "payment" => Some(host.aggregate::<Payment>()),
         "notification" => Some(host.aggregate::<Notification>().aggregate::<Suppression>()),
-        "checkout" => Some(host.aggregate::<Checkout>()),
         _ => None,
     }
 }

@@ -7,7 +7,7 @@
 //!
 //!   user, account, mailbox, session,           a file a context (user has four), its routes at
 //!   product, inventory, order, payment,        its top
-//!   notification
+//!   notification, checkout
 //!   placing, address                           what an order needs before it is a command
 //!   returns                                    what comes back of it
 //!   importing, batch, lines                    products from a body of any length
@@ -18,8 +18,7 @@
 //!   error                                      refusal → status and field; failure → problem
 //!   questions, remembered, outcomes            what other contexts know; how an order ended
 //!   personal                                   sealing of personal data
-//!   host                                       the command bus's side: also checkout, which has
-//!                                              no routes
+//!   host                                       the command bus's side
 //! ```
 
 mod account;
@@ -27,6 +26,7 @@ mod address;
 mod api;
 mod batch;
 mod call;
+mod checkout;
 mod config;
 mod email;
 mod error;

@@ -238,6 +238,11 @@ pub const PAGES: &[Page] = &[
         "Its reason says why; place another one.",
     ),
     page(
+        "not_suspended",
+        "The saga waits for nobody",
+        "Look at it first: it goes on by itself, is over, or was tried too often to be tried again.",
+    ),
+    page(
         "order_already_confirmed",
         "The order is already confirmed",
         "Cancel it instead, as long as it is not shipped.",

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use checkout::resuming::{Resumed, SagaId};
 use futures::{StreamExt, TryStreamExt, stream};
 use kernel::{Sku, UserId};
 use product::{Offer, Product};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use streams::bus::Bus;
-use streams::{Connection, LoadError, RecordedEvent, Streams};
+use streams::{CommandMeta, Connection, LoadError, RecordedEvent, Streams};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use user::{Standing, User};
@@ -47,7 +48,7 @@ impl NoAnswer {
     }
 }
 
-/// What an order must know before it is placed.
+/// What other contexts know, and what is theirs to do.
 #[async_trait]
 pub trait Questions: Send + Sync + 'static {
     /// Where the user stands.
@@ -55,6 +56,14 @@ pub trait Questions: Send + Sync + 'static {
 
     /// What is offered under these SKUs; an unknown one is absent.
     async fn offers(&self, skus: &[Sku]) -> Result<BTreeMap<Sku, Offer>, NoAnswer>;
+
+    /// Has a suspended saga go on. Only the role that runs the sagas can.
+    async fn resume(&self, ask: &AskResume) -> Result<Resumed, NoAnswer> {
+        Err(NoAnswer::of(
+            "checkout",
+            format!("{} is not run here", ask.saga),
+        ))
+    }
 }
 
 /// Answers from this process's own event store, each proven at the stream's leader.
@@ -111,6 +120,15 @@ pub(crate) struct OffersAnswer {
     pub(crate) offers: BTreeMap<Sku, Offer>,
 }
 
+/// `question.checkout.resume`, answered with [`Resumed`].
+#[derive(Debug, Serialize)]
+pub struct AskResume {
+    /// Which saga.
+    pub saga: SagaId,
+    /// Who wants it, and under which command id.
+    pub meta: CommandMeta,
+}
+
 impl OverBus {
     async fn ask<Q: Serialize, A: for<'a> Deserialize<'a>>(
         &self,
@@ -141,6 +159,10 @@ impl Questions for OverBus {
         };
         let answer: OffersAnswer = self.ask("product", "offers", &question).await?;
         Ok(answer.offers)
+    }
+
+    async fn resume(&self, ask: &AskResume) -> Result<Resumed, NoAnswer> {
+        self.ask("checkout", "resume", ask).await
     }
 }
 
@@ -213,6 +235,11 @@ impl Cached {
         }
         found.extend(answers);
         Ok(found)
+    }
+
+    /// Has a suspended saga go on.
+    pub(crate) async fn resume(&self, ask: &AskResume) -> Result<Resumed, NoAnswer> {
+        self.inner.resume(ask).await
     }
 
     /// This process has just changed the user.

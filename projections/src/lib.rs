@@ -13,6 +13,7 @@
 //! A new read model is one file here, one migration under `migrations/<context>/`, and one line in
 //! [`VIEWS`].
 
+mod aftermath;
 mod chain;
 mod checkout;
 mod fold;
@@ -34,6 +35,7 @@ mod testkit;
 mod user;
 mod view;
 
+pub use aftermath::{AftermathEntry, AftermathStage, RefundHandling, ReturnHandling};
 pub use checkout::{CheckoutStage, CheckoutTimeline, Suspension, TimelineEntry};
 pub use fold::FoldError;
 pub use import::{ImportReport, ImportStage};
@@ -76,8 +78,13 @@ pub static SUPPRESSION_ENTRY: ViewSpec =
 pub static CHECKOUT_TIMELINE: ViewSpec =
     ViewSpec::entity::<::checkout::Checkout, CheckoutTimeline>();
 
+/// How returned goods are seen to.
+pub static RETURN_HANDLING: ViewSpec = ViewSpec::entity::<::checkout::Returning, ReturnHandling>();
+/// How refunds are told.
+pub static REFUND_HANDLING: ViewSpec = ViewSpec::entity::<::checkout::Refunding, RefundHandling>();
+
 /// Every read model.
-pub static VIEWS: [&ViewSpec; 10] = [
+pub static VIEWS: [&ViewSpec; 12] = [
     &USER_ACCOUNT,
     &PRODUCT_CARD,
     &PRICE_HISTORY,
@@ -88,6 +95,8 @@ pub static VIEWS: [&ViewSpec; 10] = [
     &NOTIFICATION_ENTRY,
     &SUPPRESSION_ENTRY,
     &CHECKOUT_TIMELINE,
+    &RETURN_HANDLING,
+    &REFUND_HANDLING,
 ];
 
 /// The contexts that have read models, in the order of [`VIEWS`].

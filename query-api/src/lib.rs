@@ -7,7 +7,7 @@
 //!                                       └─ answer: the row as it is stored, headers about it
 //!
 //!   product, import, inventory, user, erasure, order, payment, notification, suppression,
-//!   checkout
+//!   checkout, aftermath
 //!              one resource a file, its routes at the top
 //!   asked      what every read may say: Consistency-Token, Prefer, If-None-Match, its parameters
 //!   answer     what every read is answered with
@@ -22,6 +22,7 @@
 //! A row's payload passes through as text: nothing is parsed but what has to be unsealed, and the
 //! owner's id.
 
+mod aftermath;
 mod answer;
 mod asked;
 mod checkout;

@@ -9,7 +9,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Api, Config, PAGES};
-use crate::{checkout, erasure, health, import, inventory, notification, order, payment, product};
+use crate::{
+    aftermath, checkout, erasure, health, import, inventory, notification, order, payment, product,
+};
 use crate::{suppression, user};
 
 /// The query API could not be served.
@@ -34,6 +36,7 @@ pub fn router(api: Api, config: &Config) -> Router {
         .merge(notification::routes())
         .merge(suppression::routes())
         .merge(checkout::routes())
+        .merge(aftermath::routes())
         .merge(problem::pages(PAGES))
         .with_state(api.clone());
     edge::guarded(routes, &config.limits).merge(health::routes(api))

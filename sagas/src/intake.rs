@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use checkout::{Checkout, CheckoutFact, Refunding, Returning, fact, refunding, returning};
+use checkout::resuming::SagaId;
+use checkout::{
+    Checkout, CheckoutFact, Refunding, Returning, fact, refunding, returning, returns_of,
+};
 use chrono::{TimeDelta, Utc};
 use inventory::StockItem;
-use kernel::{OrderId, Sku};
+use kernel::{OrderId, RefundId, ReturnId, Sku};
 use order::Order;
 use payment::Payment;
 use streams::RecordedEvent;
@@ -41,6 +44,19 @@ pub(crate) struct Sagas {
     pub(crate) refunding: Runner<Refunding>,
     /// How long an order waits for its authorization.
     pub(crate) patience: TimeDelta,
+}
+
+impl Sagas {
+    /// The return that a refund pays back, if it is one of a return.
+    async fn return_of(&self, refund_id: RefundId) -> Result<Option<ReturnId>, HandleError> {
+        for return_id in returns_of(refund_id) {
+            let saga = self.returning.current(return_id).await?;
+            if saga.asked_for(refund_id) {
+                return Ok(Some(return_id));
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// Reads facts off one stream and hands them to the sagas that they concern.
@@ -94,22 +110,34 @@ impl Intake {
         let order_id = order_of(event)?;
         let origin = Origin::of(event, order_id);
         self.sagas.checkout.advance(order_id, fact, &origin).await?;
-        let Some((return_id, fact)) = returning::fact::from_payment(&paid) else {
-            return Ok(());
-        };
         let checkout = self.sagas.checkout.current(order_id).await?;
         let refund = refunding::fact::from_payment(&checkout, &paid, event.time);
         let Some((refund_id, told)) = refund else {
             return Ok(());
         };
         let sagas = &self.sagas;
-        sagas.returning.advance(return_id, fact, &origin).await?;
+        if let Some((_, fact)) = returning::fact::from_payment(&paid)
+            && let Some(return_id) = sagas.return_of(refund_id).await?
+        {
+            sagas.returning.advance(return_id, fact, &origin).await?;
+        }
         sagas.refunding.advance(refund_id, told, &origin).await
     }
 }
 
+impl Sagas {
+    /// Has this saga ask what is due.
+    pub(crate) async fn wake(&self, saga: SagaId, origin: &Origin) -> Result<(), HandleError> {
+        match saga {
+            SagaId::Checkout(id) => self.checkout.wake(id, origin).await,
+            SagaId::Returning(id) => self.returning.wake(id, origin).await,
+            SagaId::Refunding(id) => self.refunding.wake(id, origin).await,
+        }
+    }
+}
+
 impl Origin {
-    fn of(event: &RecordedEvent, order_id: OrderId) -> Self {
+    pub(crate) fn of(event: &RecordedEvent, order_id: OrderId) -> Self {
         Self {
             source_id: event.id,
             order_id,
@@ -120,7 +148,7 @@ impl Origin {
 }
 
 /// The order whose flow an event belongs to.
-fn order_of(event: &RecordedEvent) -> Result<OrderId, HandleError> {
+pub(crate) fn order_of(event: &RecordedEvent) -> Result<OrderId, HandleError> {
     parse(event.correlation_id.as_deref().unwrap_or_default())
 }
 

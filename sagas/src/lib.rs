@@ -16,17 +16,18 @@
 
 mod config;
 mod intake;
+mod resuming;
 mod runner;
 mod sweep;
 
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use streams::bus::Bus;
+use streams::bus::{Bus, HostError};
 use streams::subscription::DurableLimits;
 use streams::timers::Timers;
 use streams::topology::{DurableSpec, OnFailure};
-use streams::{Connection, Settings};
+use streams::{Connection, Settings, Streams};
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -89,6 +90,9 @@ pub enum Error {
     /// A durable is missing or not as declared.
     #[error("can't subscribe: has `millrace provision` run?")]
     Subscribe(#[from] streams::subscription::SubscribeError),
+    /// The sagas can't be hosted on the bus.
+    #[error("the bus can't be served")]
+    Host(#[from] HostError),
     /// A worker panicked or was aborted.
     #[error("a task of the saga ended abnormally")]
     Task(#[from] tokio::task::JoinError),
@@ -105,7 +109,10 @@ pub fn run(
 ) -> BoxFuture<'static, Result<(), Error>> {
     Box::pin(async move {
         let timers = Timers::new(&connection);
-        let sagas = sagas(&config, &connection, &timers);
+        let streams = connection.streams(Settings::default());
+        let sagas = sagas(&config, &connection, &streams, &timers);
+        let hosts = resuming::hosts(&streams);
+        let serving = hosts.start(&connection).await?;
         let limits = DurableLimits::default();
         let mut tasks = JoinSet::new();
         for (durable, source) in intake::SOURCES {
@@ -125,10 +132,10 @@ pub fn run(
             timers,
             config.lanes,
             alarm,
-            shutdown,
+            shutdown.clone(),
         ));
         tasks.spawn(async move {
-            sweep.await;
+            tokio::join!(sweep, serving.run(shutdown));
             Ok(())
         });
         while let Some(ended) = tasks.join_next().await {
@@ -139,13 +146,17 @@ pub fn run(
 }
 
 /// Every saga with its runner, over one event store.
-fn sagas(config: &Config, connection: &Connection, timers: &Timers) -> Arc<Sagas> {
-    let streams = connection.streams(Settings::default());
+fn sagas(
+    config: &Config,
+    connection: &Connection,
+    streams: &Streams,
+    timers: &Timers,
+) -> Arc<Sagas> {
     let bus = Bus::new(connection);
     Arc::new(Sagas {
-        checkout: Runner::new(&streams, &bus, timers, config),
-        returning: Runner::new(&streams, &bus, timers, config),
-        refunding: Runner::new(&streams, &bus, timers, config),
+        checkout: Runner::new(streams, &bus, timers, config),
+        returning: Runner::new(streams, &bus, timers, config),
+        refunding: Runner::new(streams, &bus, timers, config),
         patience: config.patience(),
     })
 }

@@ -122,7 +122,24 @@ impl<S: Saga> Runner<S> {
         let turn = self.turns.get_with(id, Arc::default);
         let _turn = turn.lock().await;
         let fact_id = Uuid::new_v5(&origin.source_id, S::NAME.as_bytes());
-        let mut state = self.take_in(id, fact, fact_id, origin).await?;
+        let state = self.take_in(id, fact, fact_id, origin).await?;
+        self.settle(id, state, origin).await
+    }
+
+    /// Asks everything that is due, without a fact: a person lets it go on.
+    pub(crate) async fn wake(&self, id: S::Id, origin: &Origin) -> Result<(), HandleError> {
+        let turn = self.turns.get_with(id, Arc::default);
+        let _turn = turn.lock().await;
+        let state = self.current(id).await?;
+        self.settle(id, state, origin).await
+    }
+
+    async fn settle(
+        &self,
+        id: S::Id,
+        mut state: Arc<S>,
+        origin: &Origin,
+    ) -> Result<(), HandleError> {
         // An ask whose refusal changes nothing stays due; it waits for the next fact.
         let mut refused = HashSet::new();
         for _ in 0..ROUNDS_MAX {

@@ -1,28 +1,36 @@
-//! Arms the timers of open checkouts again, from their states: at start, and now and then.
+//! Looks after the sagas that nothing else would move: at start, and now and then.
 //!
 //! A timer is armed after the saga's event is appended. A process that dies in between is made
 //! good by the delivery that comes again; what stream TIMERS itself loses is not, and nobody would
 //! wake that checkout. So every worker follows CHECKOUT, remembers which checkouts are under way,
 //! and sets the timer of each that has a deadline and no timer.
+//!
+//! And a saga that an operator lets go on has no delivery at all. Every worker sees that in
+//! CHECKOUT and has it ask what is due, until it has; asking twice is harmless.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use checkout::CheckoutEvent;
-use kernel::OrderId;
+use checkout::resuming::SagaId;
+use checkout::{Checkout, CheckoutEvent, Refunding, RefundingEvent, Returning, ReturningEvent};
+use kernel::{Decider, OrderId};
 use streams::subscription::{OrderedSubscription, SubscriptionError};
 use streams::{Connection, RecordedEvent};
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::intake::Sagas;
+use crate::intake::{Sagas, order_of};
+use crate::runner::Origin;
 
 /// The stream of the checkouts.
 const STREAM: &str = "CHECKOUT";
 
 /// How often all open checkouts are looked at, after the first time.
 const INTERVAL: Duration = Duration::from_mins(10);
+
+/// How often those are tried again that an operator lets go on, and that could not ask.
+const RESUMED_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Pause after something that can't be read.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(1);
@@ -37,15 +45,25 @@ pub(crate) async fn run(connection: Connection, sagas: Arc<Sagas>, shutdown: Can
         let mut sweep = Sweep {
             events: connection.ordered(STREAM, 0),
             open: HashSet::new(),
+            resumed: HashMap::new(),
         };
         sweep.read_all().await;
         tracing::info!(open = sweep.open.len(), "looks at every open checkout");
         sweep.arm_all(&sagas).await;
         let mut every = interval_at(Instant::now() + INTERVAL, INTERVAL);
+        let mut again = interval(RESUMED_INTERVAL);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = every.tick() => sweep.arm_all(&sagas).await,
-                event = sweep.events.next() => sweep.note(event).await,
+                _ = again.tick(), if !sweep.resumed.is_empty() => sweep.wake_all(&sagas).await,
+                event = sweep.events.next() => {
+                    let before = sweep.resumed.len();
+                    sweep.note(event).await;
+                    if sweep.resumed.len() > before {
+                        again.reset_immediately();
+                    }
+                }
             }
         }
     };
@@ -58,6 +76,8 @@ pub(crate) async fn run(connection: Connection, sagas: Arc<Sagas>, shutdown: Can
 struct Sweep {
     events: OrderedSubscription,
     open: HashSet<OrderId>,
+    /// Those whose last event is that they go on, and where that comes from.
+    resumed: HashMap<SagaId, Origin>,
 }
 
 impl Sweep {
@@ -85,14 +105,23 @@ impl Sweep {
     }
 
     fn take_in(&mut self, event: &RecordedEvent) {
-        if event.kind.is_some() {
-            // Returns and refunds set no timers.
-            return;
-        }
-        let Ok(order_id) = event.aggregate_id.as_str().parse() else {
+        let Some((saga, told)) = read(event) else {
             return;
         };
-        if is_over(event) {
+        match (told, order_of(event)) {
+            (Told::Resumed, Ok(order_id)) => {
+                self.resumed.insert(saga, Origin::of(event, order_id));
+            }
+            // Whatever else it says, somebody works on it.
+            (Told::Resumed | Told::UnderWay | Told::Over, _) => {
+                self.resumed.remove(&saga);
+            }
+        }
+        let SagaId::Checkout(order_id) = saga else {
+            // Returns and refunds set no timers.
+            return;
+        };
+        if told == Told::Over {
             self.open.remove(&order_id);
         } else if self.open.len() < OPEN_MAX {
             self.open.insert(order_id);
@@ -107,16 +136,73 @@ impl Sweep {
             }
         }
     }
+
+    async fn wake_all(&mut self, sagas: &Sagas) {
+        let mut asked = Vec::new();
+        for (saga, origin) in &self.resumed {
+            match sagas.wake(*saga, origin).await {
+                Ok(()) => asked.push(*saga),
+                Err(error) => {
+                    let error: &dyn std::error::Error = error.source.as_ref();
+                    tracing::warn!(%saga, error, "it goes on a little later");
+                }
+            }
+        }
+        for saga in asked {
+            self.resumed.remove(&saga);
+        }
+    }
 }
 
-/// Does the checkout wait for facts only, from here on?
-fn is_over(event: &RecordedEvent) -> bool {
-    match event.decode::<checkout::Checkout>() {
-        Ok(event) => matches!(
-            event,
-            CheckoutEvent::CheckoutCompleted {} | CheckoutEvent::CheckoutEnded { .. }
-        ),
-        Err(_) => false,
+/// What an event says about its saga.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// An operator lets it go on.
+    Resumed,
+    UnderWay,
+    /// It waits for facts only, from here on.
+    Over,
+}
+
+/// Which saga an event is about, and what it says. What can't be read leaves it under way.
+fn read(event: &RecordedEvent) -> Option<(SagaId, Told)> {
+    let id = event.aggregate_id.as_str();
+    match event.kind.as_deref() {
+        None => {
+            let told = event
+                .decode::<Checkout>()
+                .map_or(Told::UnderWay, |event| match event {
+                    CheckoutEvent::CheckoutResumed { .. } => Told::Resumed,
+                    CheckoutEvent::CheckoutCompleted {} | CheckoutEvent::CheckoutEnded { .. } => {
+                        Told::Over
+                    }
+                    _ => Told::UnderWay,
+                });
+            Some((SagaId::Checkout(id.parse().ok()?), told))
+        }
+        kind if kind == Returning::KIND => {
+            let resumed = matches!(
+                event.decode::<Returning>(),
+                Ok(ReturningEvent::ReturningResumed { .. })
+            );
+            Some((SagaId::Returning(id.parse().ok()?), told_if(resumed)))
+        }
+        kind if kind == Refunding::KIND => {
+            let resumed = matches!(
+                event.decode::<Refunding>(),
+                Ok(RefundingEvent::RefundingResumed { .. })
+            );
+            Some((SagaId::Refunding(id.parse().ok()?), told_if(resumed)))
+        }
+        Some(_) => None,
+    }
+}
+
+fn told_if(resumed: bool) -> Told {
+    if resumed {
+        Told::Resumed
+    } else {
+        Told::UnderWay
     }
 }
 

@@ -408,3 +408,91 @@ async fn act_whatever(app: &App, order: &str, back: &str) {
     // Whether it was done is asked again afterwards.
     let _ = app.operator().post(&path, &json!({})).await;
 }
+
+/// Waits until a return's saga stands as said, and answers it.
+async fn saga_is(app: &App, back: &str, status: &str) -> Value {
+    let path = format!("/v1/checkouts/returns/{back}");
+    let operator = app.operator();
+    let saga = operator.wait_for("the return's saga", &path, PATIENCE, |saga| {
+        saga["status"] == status
+    });
+    saga.await.unwrap().body
+}
+
+#[tokio::test]
+async fn a_return_that_waits_for_a_person_goes_on_once_the_person_has_seen_to_it() {
+    let app = shared().await;
+    let (customer, sku) = (app.customer().await, app.product(5).await);
+    let order = customer.has(app, &[(&sku, 2)]).await;
+    app.stock_is(&sku, [3, 0, 0]).await;
+    let full = i64::try_from(inventory::ON_HAND_MAX).unwrap() - 3;
+    let adjust = format!("/v1/inventory/{sku}/adjust");
+    let count = async |delta: i64| {
+        let body = json!({ "delta": delta, "reason": "counted" });
+        let counted = app.operator().post(&adjust, &body).await.unwrap();
+        counted.success().unwrap()
+    };
+    count(full).await;
+
+    let asked = customer.returns(&order, &lines(&[(&sku, 1)])).await;
+    let back = asked.text("/id").to_owned();
+    comes_back(app, &order, &back).await;
+    let saga = saga_is(app, &back, "suspended").await;
+    let why = saga["suspended"].as_str().unwrap();
+    assert!(why.starts_with("restock_return-"), "{saga}");
+    assert!(why.contains("stock_too_large"), "{saga}");
+    let suspended = "/v1/checkouts/returns?status=suspended&limit=200";
+    let list = app.operator().get(suspended).await.unwrap().body;
+    let waits = |id: &str| {
+        list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|s| s["id"] == id)
+    };
+    assert!(waits(&back), "{list}");
+
+    let resume = format!("/v1/checkouts/returns/{back}/resume");
+    let customers = customer.shop.post(&resume, &json!({})).await.unwrap();
+    assert_eq!(customers.status.as_u16(), 403, "{}", customers.body);
+    // Nothing has changed yet: it waits again, at the next attempt.
+    let resumed = app.operator().post(&resume, &json!({})).await.unwrap();
+    assert_eq!(resumed.status.as_u16(), 200, "{}", resumed.body);
+    let again = format!("/v1/checkouts/returns/{back}");
+    let operator = app.operator();
+    let twice = operator.wait_for("it waits again", &again, PATIENCE, |saga| {
+        let steps = saga["steps"].as_array().into_iter().flatten();
+        let stuck = steps.filter(|step| step["event"] == "returning_suspended");
+        stuck.count() == 2
+    });
+    twice.await.unwrap();
+
+    count(-full).await;
+    let key = Uuid::new_v4().to_string();
+    let operator = app.operator();
+    let [first, repeated] = [
+        operator
+            .post_with_key(&resume, &key, &json!({}))
+            .await
+            .unwrap(),
+        operator
+            .post_with_key(&resume, &key, &json!({}))
+            .await
+            .unwrap(),
+    ];
+    assert_eq!(first.body, repeated.body);
+    assert_eq!(repeated.header("Idempotency-Replayed"), Some("true"));
+    let saga = saga_is(app, &back, "ended").await;
+    let steps = saga["steps"].as_array().unwrap();
+    let by = steps.iter().filter_map(|step| step["by"].as_str());
+    assert_eq!(by.clone().count(), 2, "{saga}");
+    assert!(by.clone().all(|by| by.starts_with("operator:")), "{saga}");
+    app.stock_is(&sku, [4, 0, 0]).await;
+    order_says(app, &order, "partially_refunded", "partially_returned").await;
+    let over = operator.post(&resume, &json!({})).await.unwrap();
+    assert_eq!(over.status.as_u16(), 409, "{}", over.body);
+    assert_eq!(over.body["code"], "not_suspended");
+    let unknown = format!("/v1/checkouts/returns/{}/resume", Uuid::new_v4());
+    let unknown = operator.post(&unknown, &json!({})).await.unwrap();
+    assert_eq!(unknown.status.as_u16(), 404, "{}", unknown.body);
+}

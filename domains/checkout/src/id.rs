@@ -21,14 +21,25 @@ pub(crate) fn ask_id_of(kind: &str, id: impl Display, ask: impl Display) -> Uuid
     Uuid::new_v5(&NAMESPACE, format!("{kind}/{id}/{ask}").as_bytes())
 }
 
-/// The refund that pays a return back: the same UUID, so that a refund tells whose it is.
-pub fn refund_id_of_return(return_id: ReturnId) -> RefundId {
-    RefundId(return_id.0)
+/// Most attempts at one return's refund; a person decides on each but the first.
+pub const RETURN_ATTEMPTS_MAX: u32 = 8;
+
+/// The refund that pays a return back at this attempt: the return's own UUID, and for a later
+/// attempt the number of those before in its last three bits, so that a refund tells whose it is.
+pub fn refund_id_of_return(return_id: ReturnId, attempt: u32) -> RefundId {
+    let before = attempt.saturating_sub(1).min(RETURN_ATTEMPTS_MAX - 1);
+    RefundId(mark(return_id.0, before))
 }
 
-/// The return that a refund pays back, if it is one of a return.
-pub(crate) fn return_id_of(refund_id: RefundId) -> ReturnId {
-    ReturnId(refund_id.0)
+/// The returns that a refund may pay back, the likeliest first. Which of them it is, if any, the
+/// return's saga knows.
+pub fn returns_of(refund_id: RefundId) -> impl Iterator<Item = ReturnId> {
+    (0..RETURN_ATTEMPTS_MAX).map(move |before| ReturnId(mark(refund_id.0, before)))
+}
+
+/// Its own inverse.
+fn mark(id: Uuid, before: u32) -> Uuid {
+    Uuid::from_u128(id.as_u128() ^ u128::from(before))
 }
 
 /// The refund that undoes the capture, at the first attempt. Almost always the only one.

@@ -63,6 +63,7 @@ mod order;
 mod pending;
 pub mod refunding;
 mod refusal;
+pub mod resuming;
 pub mod returning;
 mod saga;
 mod state;
@@ -75,7 +76,9 @@ pub use ask::{Ask, Due};
 pub use event::{Cause, CheckoutEvent, Item, Outcome};
 pub use evolve::{PAYMENT_TIMED_OUT, PAYMENT_VOIDED, RESERVATION_EXPIRED, RESERVATION_TIMED_OUT};
 pub use fact::{CheckoutFact, HOLD, PATIENCE, from_inventory, from_order, from_payment};
-pub use id::{ask_id, refund_id, refund_id_of, refund_id_of_return};
+pub use id::{
+    RETURN_ATTEMPTS_MAX, ask_id, refund_id, refund_id_of, refund_id_of_return, returns_of,
+};
 pub use refunding::{Refunding, RefundingEvent, RefundingFact};
 pub use refusal::{CheckoutRefusal, NoRefusal};
 pub use returning::{Returning, ReturningEvent, ReturningFact};

@@ -23,6 +23,9 @@ pub trait Saga: Decider {
     /// One thing that it asks.
     type Ask: fmt::Display + Send + Sync + 'static;
 
+    /// The order that it is about in the end; `None` = not begun.
+    fn order_id(&self) -> Option<OrderId>;
+
     /// Everything that is to be asked now, under the same ids until it is settled.
     fn pending(&self, now: DateTime<Utc>) -> Vec<Due<Self::Ask>>;
 
@@ -49,6 +52,10 @@ impl Saga for Checkout {
     const NAME: &'static str = "checkout";
     type Id = OrderId;
     type Ask = crate::Ask;
+
+    fn order_id(&self) -> Option<OrderId> {
+        self.order_id()
+    }
 
     fn pending(&self, now: DateTime<Utc>) -> Vec<Due> {
         self.pending(now)

@@ -147,6 +147,29 @@ fn money_that_the_bank_sends_back_is_left_to_a_person() {
 }
 
 #[test]
+fn a_person_has_the_order_told_again_or_closes_what_is_over() {
+    let resumed = RefundingFact::Resumed {
+        by: "operator:ada".to_owned(),
+    };
+    let resume = |facts: &[RefundingFact]| {
+        let mut saga = after(facts);
+        saga.evolve(&saga.react(&resumed).unwrap());
+        assert_eq!(saga.suspended(), None);
+        assert_eq!(saga.react(&resumed), None);
+        saga
+    };
+    let first = after(&[refunded()]).pending(at(1)).remove(0);
+    let again = resume(&[refunded(), refused(RefundAsk::RecordRefund)]);
+    let due = again.pending(at(1)).remove(0);
+    assert_eq!(due.label, RefundAsk::RecordRefund);
+    assert_ne!(due.ask_id, first.ask_id, "or its answer would be the same");
+    let never_there = resume(&[refunded(), failed()]);
+    assert_eq!(asks(&never_there), [], "nobody is told of it");
+    let came_back = resume(&[refunded(), RefundingFact::OrderRefunded {}, failed()]);
+    assert_eq!(asks(&came_back), [RefundAsk::Notify], "as before");
+}
+
+#[test]
 fn a_refund_that_never_was_done_is_told_nobody() {
     for fact in [
         failed(),

@@ -8,8 +8,13 @@
 
 mod kit;
 
+use std::collections::BTreeSet;
+
 use checkout::returning::{RESTOCK_PATIENCE, ReturnStep, fact};
-use checkout::{Returning, ReturningEvent, ReturningFact, Saga, refund_id_of_return};
+use checkout::{
+    RETURN_ATTEMPTS_MAX, Returning, ReturningEvent, ReturningFact, Saga, refund_id_of_return,
+    returns_of,
+};
 use inventory::{InventoryCommand, InventoryEvent, Stock};
 use kernel::{Decider, Money, RefundId, ReturnId};
 use kit::{at, item, order_id, sku};
@@ -38,11 +43,18 @@ fn restocked(name: &str) -> ReturningFact {
 }
 
 fn refunded() -> ReturningFact {
-    ReturningFact::PaymentRefunded {}
+    refunded_by(1)
+}
+
+/// At this attempt.
+fn refunded_by(attempt: u32) -> ReturningFact {
+    let refund_id = refund_id_of_return(BACK, attempt);
+    ReturningFact::PaymentRefunded { refund_id }
 }
 
 fn failed() -> ReturningFact {
     ReturningFact::RefundFailed {
+        refund_id: refund_id_of_return(BACK, 1),
         code: "charge_disputed".to_owned(),
     }
 }
@@ -97,7 +109,7 @@ fn each_context_is_asked_in_its_own_words() {
     assert_eq!(due[0].aggregate_id.as_str(), "MUG");
     let command: PaymentCommand = serde_json::from_value(due[2].command.clone()).unwrap();
     let refund = PaymentCommand::RefundPayment {
-        refund_id: refund_id_of_return(BACK),
+        refund_id: refund_id_of_return(BACK, 1),
         amount: amount(),
         reason: "goods returned".parse().unwrap(),
     };
@@ -140,7 +152,7 @@ fn the_same_ask_has_the_same_id_whenever_it_is_sent() {
     };
     let saga = after(&[received()]);
     assert_eq!(ids(&saga, 1), ids(&saga, 999));
-    let distinct: std::collections::BTreeSet<_> = ids(&saga, 1).into_iter().collect();
+    let distinct: BTreeSet<_> = ids(&saga, 1).into_iter().collect();
     assert_eq!(distinct.len(), 3);
 }
 
@@ -177,6 +189,57 @@ fn a_refund_that_fails_waits_for_a_person_also_after_the_end() {
         assert!(!asks(&saga).contains(&ReturnStep::RefundPayment));
         assert_eq!(saga.react(&failed()), None);
     }
+}
+
+#[test]
+fn a_person_has_what_is_stuck_asked_again_under_other_ids() {
+    let resumed = ReturningFact::Resumed {
+        by: "operator:ada".to_owned(),
+    };
+    let stuck = after(&[received(), restocked("TEE"), failed()]);
+    let mut again = stuck.clone();
+    again.evolve(&stuck.react(&resumed).unwrap());
+    assert_eq!(again.suspended(), None);
+    assert_eq!(asks(&again), [restock("MUG"), ReturnStep::RefundPayment]);
+    let ask = |saga: &Returning, step| {
+        let mut due = saga.pending(at(1)).into_iter();
+        due.find(|due| due.label == step).unwrap()
+    };
+    let (before, now) = (after(&[received()]), &again);
+    let of_restock = [&before, now].map(|saga| ask(saga, restock("MUG")).ask_id);
+    assert_eq!(of_restock[0], of_restock[1], "it was never stuck");
+    let refunds = [&before, now].map(|saga| ask(saga, ReturnStep::RefundPayment));
+    assert_ne!(refunds[0].ask_id, refunds[1].ask_id);
+    assert_ne!(
+        refunds[0].command, refunds[1].command,
+        "under the first id the provider would only repeat its no"
+    );
+    assert_eq!(again.react(&refunded()), None, "not the refund of now");
+    assert!(again.react(&refunded_by(2)).is_some());
+    assert_eq!(again.react(&resumed), None, "nothing is stuck any more");
+}
+
+#[test]
+fn nobody_tries_for_ever() {
+    let resumed = ReturningFact::Resumed {
+        by: "operator:ada".to_owned(),
+    };
+    let mut saga = after(&[received()]);
+    let mut ids = BTreeSet::new();
+    for attempt in 1..=RETURN_ATTEMPTS_MAX {
+        let refund_id = refund_id_of_return(BACK, attempt);
+        assert!(saga.asked_for(refund_id));
+        assert!(returns_of(refund_id).any(|id| id == BACK), "{attempt}");
+        assert!(ids.insert(refund_id), "another one each time");
+        let code = "charge_disputed".to_owned();
+        let failed = ReturningFact::RefundFailed { refund_id, code };
+        saga.evolve(&saga.react(&failed).unwrap());
+        if attempt < RETURN_ATTEMPTS_MAX {
+            saga.evolve(&saga.react(&resumed).unwrap());
+        }
+    }
+    assert_eq!(saga.react(&resumed), None);
+    assert!(saga.suspended().is_some());
 }
 
 #[test]
@@ -223,17 +286,20 @@ fn the_contexts_events_tell_which_return_they_are_about() {
     };
     let told = fact::from_inventory(&sku("MUG"), &shelved);
     assert_eq!(told, Some((BACK, restocked("MUG"))));
-    let refund_id = refund_id_of_return(BACK);
+    let refund_id = refund_id_of_return(BACK, 1);
     let paid_back = PaymentEvent::PaymentRefunded {
         refund_id,
         amount: amount(),
     };
-    assert_eq!(fact::from_payment(&paid_back), Some((BACK, refunded())));
+    assert_eq!(
+        fact::from_payment(&paid_back),
+        Some((refund_id, refunded()))
+    );
     let not_paid = PaymentEvent::RefundFailed {
         refund_id: RefundId(BACK.0),
         code: "charge_disputed".to_owned(),
     };
-    assert_eq!(fact::from_payment(&not_paid), Some((BACK, failed())));
+    assert_eq!(fact::from_payment(&not_paid), Some((refund_id, failed())));
     let captured = PaymentEvent::PaymentCaptured { amount: amount() };
     assert_eq!(fact::from_payment(&captured), None);
 }

@@ -105,6 +105,9 @@ fn returning_examples() -> Vec<ReturningEvent> {
             step: ReturnStep::RefundPayment,
             why: "the refund failed: charge_disputed".to_owned(),
         },
+        ReturningEvent::ReturningResumed {
+            by: "operator:ada".to_owned(),
+        },
         ReturningEvent::ReturningEnded {
             step: ReturnStep::RefundPayment,
         },
@@ -122,6 +125,10 @@ fn refunding_examples() -> Vec<RefundingEvent> {
         },
         RefundingEvent::RefundingSuspended {
             why: "the refund failed: charge_disputed".to_owned(),
+            failed: false,
+        },
+        RefundingEvent::RefundingResumed {
+            by: "operator:ada".to_owned(),
         },
         RefundingEvent::RefundingEnded {},
     ]

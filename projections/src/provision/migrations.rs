@@ -14,7 +14,7 @@ macro_rules! file {
 }
 
 /// Applied in this order; one that was applied never changes again.
-const MIGRATIONS: [Entry; 12] = [
+const MIGRATIONS: [Entry; 13] = [
     (
         "user",
         1,
@@ -86,6 +86,12 @@ const MIGRATIONS: [Entry; 12] = [
         1,
         "checkout timeline",
         file!("checkout/0001_checkout_timeline.sql"),
+    ),
+    (
+        "checkout",
+        2,
+        "aftermath",
+        file!("checkout/0002_aftermath.sql"),
     ),
 ];
 

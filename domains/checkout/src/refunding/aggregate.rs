@@ -42,6 +42,12 @@ pub struct Refund {
     order_id: OrderId,
     user_id: UserId,
     amount: Money,
+    /// From 1; above 1 only after an operator resumed.
+    attempt: u32,
+    /// The order knows.
+    recorded: bool,
+    /// The money did not stay there.
+    failed: bool,
 }
 
 /// One thing asked.
@@ -92,6 +98,7 @@ impl Refunding {
             (Self::Recording(_) | Self::Ended(_), RefundingFact::RefundFailed { code }) => {
                 Some(RefundingEvent::RefundingSuspended {
                     why: format!("the refund failed: {code}"),
+                    failed: true,
                 })
             }
             // Failing to tell the customer stops nothing.
@@ -104,7 +111,11 @@ impl Refunding {
                 },
             ) => Some(RefundingEvent::RefundingSuspended {
                 why: format!("{code}: {message}"),
+                failed: false,
             }),
+            (Self::Suspended { .. }, RefundingFact::Resumed { by }) => {
+                Some(RefundingEvent::RefundingResumed { by: by.clone() })
+            }
             // Late or repeated: ignore.
             _ => None,
         }
@@ -127,6 +138,17 @@ impl Refunding {
 }
 
 impl Refund {
+    /// What the order was not told it is told again. Money that came back a person has seen to.
+    fn resume(self) -> Refunding {
+        if self.recorded || self.failed {
+            return Refunding::Ended(self);
+        }
+        Refunding::Recording(Self {
+            attempt: self.attempt.saturating_add(1),
+            ..self
+        })
+    }
+
     fn due(&self, ask: RefundAsk) -> Due<RefundAsk> {
         let addressed = match ask {
             RefundAsk::RecordRefund => Addressed::order(
@@ -146,7 +168,13 @@ impl Refund {
                 Addressed::mail(self.id.0, self.user_id, template, details)
             }
         };
-        addressed.due(ask_id_of("refund", self.id, &ask), ask)
+        let attempt = match ask {
+            RefundAsk::RecordRefund => self.attempt,
+            // One mail, whatever became of the rest.
+            RefundAsk::Notify => 1,
+        };
+        let ask_id = ask_id_of("refund", self.id, format!("{ask}/{attempt}"));
+        addressed.due(ask_id, ask)
     }
 }
 
@@ -155,13 +183,20 @@ impl Saga for Refunding {
     type Id = RefundId;
     type Ask = RefundAsk;
 
+    fn order_id(&self) -> Option<OrderId> {
+        self.refund().map(|refund| refund.order_id)
+    }
+
     /// A mail stays due for good: a repeat is harmless, a loss is not.
     fn pending(&self, _now: DateTime<Utc>) -> Vec<Due<RefundAsk>> {
         match self {
             Self::NotStarted => Vec::new(),
             Self::Recording(refund) => vec![refund.due(RefundAsk::RecordRefund)],
+            // Of money that did not go back after all nobody is told.
             Self::Suspended { refund, .. } | Self::Ended(refund) => {
-                vec![refund.due(RefundAsk::Notify)]
+                let told = refund.recorded || !refund.failed;
+                let mail = told.then(|| refund.due(RefundAsk::Notify));
+                mail.into_iter().collect()
             }
         }
     }
@@ -219,13 +254,25 @@ impl Decider for Refunding {
                     order_id: *order_id,
                     user_id: *user_id,
                     amount: *amount,
+                    attempt: 1,
+                    recorded: false,
+                    failed: false,
                 });
             }
-            RefundingEvent::RefundingSuspended { why } => {
-                let why = why.clone();
-                self.move_to(|refund| Self::Suspended { refund, why });
+            RefundingEvent::RefundingSuspended { why, failed } => {
+                let (why, failed) = (why.clone(), *failed);
+                self.move_to(|refund| Self::Suspended {
+                    refund: Refund { failed, ..refund },
+                    why,
+                });
             }
-            RefundingEvent::RefundingEnded {} => self.move_to(Self::Ended),
+            RefundingEvent::RefundingResumed { by: _ } => self.move_to(Refund::resume),
+            RefundingEvent::RefundingEnded {} => self.move_to(|refund| {
+                Self::Ended(Refund {
+                    recorded: true,
+                    ..refund
+                })
+            }),
         }
     }
 }

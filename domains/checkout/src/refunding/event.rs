@@ -27,6 +27,14 @@ pub enum RefundingEvent {
     RefundingSuspended {
         /// What is wrong.
         why: String,
+        /// The money did not stay there: there is nothing left to tell the order.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        failed: bool,
+    },
+    /// A person has seen to it.
+    RefundingResumed {
+        /// Who.
+        by: String,
     },
     /// The order knows. The mail stays due, under one id.
     RefundingEnded {},

@@ -42,6 +42,11 @@ pub enum RefundingFact {
         /// The refusal in words.
         message: String,
     },
+    /// An operator has seen to what was wrong.
+    Resumed {
+        /// Who.
+        by: String,
+    },
 }
 
 /// What a payment's event is to one of its refunds; `at` is the event's time. The checkout of the

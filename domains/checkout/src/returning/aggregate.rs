@@ -4,14 +4,14 @@ use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use inventory::InventoryCommand;
-use kernel::{Decider, Money, OrderId, Reason, ReturnId};
+use kernel::{Decider, Money, OrderId, Reason, RefundId, ReturnId};
 use payment::PaymentCommand;
 use serde::{Deserialize, Serialize};
 
 use super::{ReturnStep, ReturningEvent, ReturningFact};
 use crate::addressed::Addressed;
 use crate::id::ask_id_of;
-use crate::{Due, Item, NoRefusal, Saga, refund_id_of_return};
+use crate::{Due, Item, NoRefusal, RETURN_ATTEMPTS_MAX, Saga, refund_id_of_return};
 
 /// How long the inventory is asked to put goods on the shelf: longer than any outage that nobody
 /// notices. It remembers a return for as long, so that it restocks it once.
@@ -39,16 +39,29 @@ pub struct Progress {
     items: Vec<Item>,
     amount: Money,
     restock_until: DateTime<Utc>,
-    /// What is not done.
-    open: Vec<Open>,
+    tasks: Vec<Task>,
 }
 
-/// A step that is not done.
+/// A step, and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Open {
+struct Task {
     step: ReturnStep,
-    /// Why it goes no further by itself.
-    stuck: Option<String>,
+    /// From 1; above 1 only after an operator resumed.
+    attempt: u32,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Stage {
+    /// It is asked for.
+    Due,
+    /// It goes no further by itself.
+    Stuck {
+        /// Why.
+        why: String,
+    },
+    Done,
 }
 
 impl Returning {
@@ -58,6 +71,14 @@ impl Returning {
         match self {
             Self::NotStarted => start(fact),
             Self::Started(progress) => progress.react(fact),
+        }
+    }
+
+    /// Is it the refund that is or was asked for last?
+    pub fn asked_for(&self, refund_id: RefundId) -> bool {
+        match self {
+            Self::NotStarted => false,
+            Self::Started(progress) => progress.refund_id() == Some(refund_id),
         }
     }
 }
@@ -90,47 +111,66 @@ impl Progress {
             ReturningFact::ReturnRestocked { sku } => {
                 self.done(ReturnStep::RestockReturn { sku: sku.clone() })
             }
-            ReturningFact::PaymentRefunded {} => self.done(ReturnStep::RefundPayment),
+            ReturningFact::PaymentRefunded { refund_id } => {
+                let current = self.refund_id() == Some(*refund_id);
+                current.then(|| self.done(ReturnStep::RefundPayment))?
+            }
             // Also of a refund that was done: a bank sends money back after days.
-            ReturningFact::RefundFailed { code } => {
-                let step = ReturnStep::RefundPayment;
-                let known = self.open(&step).is_some_and(|open| open.stuck.is_some());
-                let why = format!("the refund failed: {code}");
-                (!known).then_some(ReturningEvent::ReturningSuspended { step, why })
+            ReturningFact::RefundFailed { refund_id, code } => {
+                let task = self.task(&ReturnStep::RefundPayment)?;
+                let current = self.refund_id() == Some(*refund_id);
+                (current && !task.is_stuck()).then(|| ReturningEvent::ReturningSuspended {
+                    step: ReturnStep::RefundPayment,
+                    why: format!("the refund failed: {code}"),
+                })
             }
             ReturningFact::AskRefused {
                 step,
                 code,
                 message,
             } => {
-                let due = self.open(step).is_some_and(|open| open.stuck.is_none());
+                let due = self.task(step)?.stage == Stage::Due;
                 due.then(|| ReturningEvent::ReturningSuspended {
                     step: step.clone(),
                     why: format!("{code}: {message}"),
                 })
             }
+            ReturningFact::Resumed { by } => {
+                let mut stuck = self.tasks.iter().filter(|task| task.is_stuck());
+                let again = stuck.any(|task| task.attempt < RETURN_ATTEMPTS_MAX);
+                again.then(|| ReturningEvent::ReturningResumed { by: by.clone() })
+            }
         }
     }
 
     fn done(&self, step: ReturnStep) -> Option<ReturningEvent> {
-        self.open(&step)?;
-        Some(if self.open.len() == 1 {
+        let open = |task: &&Task| task.stage != Stage::Done;
+        self.task(&step).filter(open)?;
+        Some(if self.tasks.iter().filter(open).count() == 1 {
             ReturningEvent::ReturningEnded { step }
         } else {
             ReturningEvent::ReturningStepSucceeded { step }
         })
     }
 
-    fn open(&self, step: &ReturnStep) -> Option<&Open> {
-        self.open.iter().find(|open| open.step == *step)
+    fn task(&self, step: &ReturnStep) -> Option<&Task> {
+        self.tasks.iter().find(|task| task.step == *step)
     }
 
-    fn close(&mut self, step: &ReturnStep) {
-        self.open.retain(|open| open.step != *step);
+    fn move_to(&mut self, step: &ReturnStep, stage: Stage) {
+        if let Some(task) = self.tasks.iter_mut().find(|task| task.step == *step) {
+            task.stage = stage;
+        }
     }
 
-    fn due(&self, step: &ReturnStep, at: DateTime<Utc>) -> Option<Due<ReturnStep>> {
-        let addressed = match step {
+    /// The refund that is or was asked for last.
+    fn refund_id(&self) -> Option<RefundId> {
+        let task = self.task(&ReturnStep::RefundPayment)?;
+        Some(refund_id_of_return(self.return_id, task.attempt))
+    }
+
+    fn due(&self, task: &Task, at: DateTime<Utc>) -> Option<Due<ReturnStep>> {
+        let addressed = match &task.step {
             ReturnStep::RestockReturn { sku } => {
                 let item = self.items.iter().find(|item| item.sku == *sku)?;
                 let command = InventoryCommand::RestockReturn {
@@ -143,15 +183,37 @@ impl Progress {
             }
             ReturnStep::RefundPayment => {
                 let command = PaymentCommand::RefundPayment {
-                    refund_id: refund_id_of_return(self.return_id),
+                    refund_id: self.refund_id()?,
                     amount: self.amount,
                     reason: REASON.parse::<Reason>().ok()?,
                 };
                 Addressed::payment(self.order_id, &command)
             }
         };
-        let ask_id = ask_id_of("return", self.return_id, step);
-        Some(addressed.due(ask_id, step.clone()))
+        let ask = format!("{}/{}", task.step, task.attempt);
+        let ask_id = ask_id_of("return", self.return_id, ask);
+        Some(addressed.due(ask_id, task.step.clone()))
+    }
+}
+
+impl Task {
+    fn new(step: ReturnStep) -> Self {
+        Self {
+            step,
+            attempt: 1,
+            stage: Stage::Due,
+        }
+    }
+
+    fn is_stuck(&self) -> bool {
+        matches!(self.stage, Stage::Stuck { .. })
+    }
+
+    fn resume(&mut self) {
+        if self.is_stuck() && self.attempt < RETURN_ATTEMPTS_MAX {
+            self.attempt += 1;
+            self.stage = Stage::Due;
+        }
     }
 }
 
@@ -160,13 +222,22 @@ impl Saga for Returning {
     type Id = ReturnId;
     type Ask = ReturnStep;
 
+    fn order_id(&self) -> Option<OrderId> {
+        match self {
+            Self::NotStarted => None,
+            Self::Started(progress) => Some(progress.order_id),
+        }
+    }
+
     fn pending(&self, now: DateTime<Utc>) -> Vec<Due<ReturnStep>> {
         let Self::Started(progress) = self else {
             return Vec::new();
         };
-        let due = progress.open.iter().filter(|open| open.stuck.is_none());
-        due.filter_map(|open| progress.due(&open.step, now))
-            .collect()
+        let due = progress
+            .tasks
+            .iter()
+            .filter(|task| task.stage == Stage::Due);
+        due.filter_map(|task| progress.due(task, now)).collect()
     }
 
     /// It waits for facts only.
@@ -178,9 +249,9 @@ impl Saga for Returning {
         let Self::Started(progress) = self else {
             return None;
         };
-        let mut stuck = progress.open.iter().filter_map(|open| {
-            let why = open.stuck.as_ref()?;
-            Some(format!("{}: {why}", open.step))
+        let mut stuck = progress.tasks.iter().filter_map(|task| match &task.stage {
+            Stage::Stuck { why } => Some(format!("{}: {why}", task.step)),
+            Stage::Due | Stage::Done => None,
         });
         stuck.next()
     }
@@ -231,7 +302,7 @@ impl Decider for Returning {
                     items: items.clone(),
                     amount: *amount,
                     restock_until: *restock_until,
-                    open: all_steps(items),
+                    tasks: all_tasks(items),
                 });
             }
             // A fact about a return that never was, or a second start, changes nothing.
@@ -240,24 +311,23 @@ impl Decider for Returning {
                 Self::Started(progress),
                 ReturningEvent::ReturningStepSucceeded { step }
                 | ReturningEvent::ReturningEnded { step },
-            ) => progress.close(step),
+            ) => progress.move_to(step, Stage::Done),
             (Self::Started(progress), ReturningEvent::ReturningSuspended { step, why }) => {
-                progress.close(step);
-                progress.open.push(Open {
-                    step: step.clone(),
-                    stuck: Some(why.clone()),
-                });
+                progress.move_to(step, Stage::Stuck { why: why.clone() });
+            }
+            (Self::Started(progress), ReturningEvent::ReturningResumed { by: _ }) => {
+                progress.tasks.iter_mut().for_each(Task::resume);
             }
         }
     }
 }
 
-fn all_steps(items: &[Item]) -> Vec<Open> {
+fn all_tasks(items: &[Item]) -> Vec<Task> {
     let restocks = items.iter().map(|item| ReturnStep::RestockReturn {
         sku: item.sku.clone(),
     });
     let steps = restocks.chain([ReturnStep::RefundPayment]);
-    steps.map(|step| Open { step, stuck: None }).collect()
+    steps.map(Task::new).collect()
 }
 
 impl Aggregate for Returning {

@@ -64,6 +64,11 @@ pub enum ReturningEvent {
         /// What is wrong.
         why: String,
     },
+    /// A person has seen to what was stuck: it is asked again.
+    ReturningResumed {
+        /// Who.
+        by: String,
+    },
     /// Everything is done.
     ReturningEnded {
         /// The step that came last; it has no event of its own.

@@ -3,13 +3,12 @@
 use ::order::OrderEvent;
 use chrono::{DateTime, Utc};
 use inventory::InventoryEvent;
-use kernel::{Money, OrderId, ReturnId, Sku};
+use kernel::{Money, OrderId, RefundId, ReturnId, Sku};
 use payment::PaymentEvent;
 use serde::{Deserialize, Serialize};
 
 use super::ReturnStep;
 use crate::Item;
-use crate::id::return_id_of;
 
 /// Something that has happened and may concern a return.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,9 +33,14 @@ pub enum ReturningFact {
         sku: Sku,
     },
     /// The money went back.
-    PaymentRefunded {},
+    PaymentRefunded {
+        /// By which refund.
+        refund_id: RefundId,
+    },
     /// The money can't go back, or came back from the bank.
     RefundFailed {
+        /// Which refund.
+        refund_id: RefundId,
         /// The provider's code.
         code: String,
     },
@@ -48,6 +52,11 @@ pub enum ReturningFact {
         code: String,
         /// The refusal in words.
         message: String,
+    },
+    /// An operator has what is stuck asked again.
+    Resumed {
+        /// Who.
+        by: String,
     },
 }
 
@@ -110,17 +119,16 @@ pub fn from_inventory(sku: &Sku, event: &InventoryEvent) -> Option<(ReturnId, Re
     }
 }
 
-/// What a payment's event is to a return, and to which, should the refund be one of a return.
-pub fn from_payment(event: &PaymentEvent) -> Option<(ReturnId, ReturningFact)> {
+/// What a payment's event is to the return that the refund pays back, if it is one of a return.
+pub fn from_payment(event: &PaymentEvent) -> Option<(RefundId, ReturningFact)> {
     match event {
         PaymentEvent::PaymentRefunded { refund_id, .. } => {
-            let refunded = ReturningFact::PaymentRefunded {};
-            Some((return_id_of(*refund_id), refunded))
+            let refund_id = *refund_id;
+            Some((refund_id, ReturningFact::PaymentRefunded { refund_id }))
         }
         PaymentEvent::RefundFailed { refund_id, code } => {
-            let code = code.clone();
-            let failed = ReturningFact::RefundFailed { code };
-            Some((return_id_of(*refund_id), failed))
+            let (refund_id, code) = (*refund_id, code.clone());
+            Some((refund_id, ReturningFact::RefundFailed { refund_id, code }))
         }
         // Not interested: no money that goes back.
         PaymentEvent::PaymentRequested { .. }

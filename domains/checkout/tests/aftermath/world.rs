@@ -292,10 +292,19 @@ impl World {
                 let (Some(returned), Some(refunded)) = (returned, refunded) else {
                     return Ok(());
                 };
-                self.return_advances(returned.0, &returned.1)?;
+                if let Some(return_id) = self.return_of(returned.0) {
+                    self.return_advances(return_id, &returned.1)?;
+                }
                 self.refund_advances(refunded.0, &refunded.1)
             }
         }
+    }
+
+    fn return_of(&self, refund_id: RefundId) -> Option<ReturnId> {
+        checkout::returns_of(refund_id).find(|id| {
+            let saga = self.returning.get(id);
+            saga.is_some_and(|saga| saga.asked_for(refund_id))
+        })
     }
 
     fn return_advances(

@@ -1,0 +1,49 @@
+//! What a person may have a saga do: go on. The words in which that is asked and answered.
+
+use std::fmt;
+
+use kernel::{OrderId, Position, RefundId, ReturnId};
+use serde::{Deserialize, Serialize};
+
+/// One saga, of one of the kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "saga", content = "id", rename_all = "snake_case")]
+pub enum SagaId {
+    /// An order's checkout.
+    Checkout(OrderId),
+    /// What is done about goods that came back.
+    Returning(ReturnId),
+    /// What is told of money that went back.
+    Refunding(RefundId),
+}
+
+impl fmt::Display for SagaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Checkout(id) => write!(f, "checkout {id}"),
+            Self::Returning(id) => write!(f, "return {id}"),
+            Self::Refunding(id) => write!(f, "refund {id}"),
+        }
+    }
+}
+
+/// What became of an operator's wish that a saga goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Resumed {
+    /// It goes on.
+    GoesOn {
+        /// How many events it had then.
+        version: u64,
+        /// Where the event stands that says so.
+        position: Position,
+        /// It was asked for before, under the same command id.
+        replayed: bool,
+    },
+    /// It doesn't wait for anybody, or was tried too often.
+    NotSuspended,
+    /// There is no such saga.
+    Unknown,
+    /// The command id was used for something else.
+    KeyReused,
+}

@@ -1,0 +1,260 @@
+//! What follows after a checkout: how goods that came back, and money that went back, are seen to.
+
+use checkout::returning::ReturnStep;
+use checkout::{Refunding, RefundingEvent, Returning, ReturningEvent};
+use cqrs_es::{EventEnvelope, View};
+use kernel::{Fact, Money, OrderId, UserId};
+use serde::{Deserialize, Serialize};
+use strum::VariantNames;
+
+use crate::moment::Moment;
+use crate::view::{EntityView, Sort};
+
+/// Where such a saga stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum AftermathStage {
+    /// Something is asked for.
+    #[default]
+    Running,
+    /// It waits for an operator.
+    Suspended,
+    /// Everything is done.
+    Ended,
+}
+
+/// One line of its timeline.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct AftermathEntry {
+    /// The event's name (`returning_suspended`).
+    pub event: String,
+    /// When.
+    pub at: Option<Moment>,
+    /// Which step of a return.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub step: Option<ReturnStep>,
+    /// What is wrong.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub why: Option<String>,
+    /// Who let it go on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub by: Option<String>,
+}
+
+/// How one return's goods are put on the shelf and paid back.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ReturnHandling {
+    /// The return's id.
+    pub id: String,
+    /// Of which order.
+    pub order_id: Option<OrderId>,
+    /// Where it stands.
+    pub status: AftermathStage,
+    /// Why it waits for an operator, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<String>,
+    /// What goes back for the goods.
+    pub amount: Option<Money>,
+    /// Every step, oldest first.
+    pub steps: Vec<AftermathEntry>,
+    /// How many events it has.
+    pub version: u64,
+    /// When the goods came.
+    pub started_at: Option<Moment>,
+    /// When its last step was.
+    pub updated_at: Option<Moment>,
+}
+
+/// How the order and the customer are told of one refund.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RefundHandling {
+    /// The refund's id.
+    pub id: String,
+    /// Of which order.
+    pub order_id: Option<OrderId>,
+    /// To whom.
+    pub user_id: Option<UserId>,
+    /// Where it stands.
+    pub status: AftermathStage,
+    /// Why it waits for an operator, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<String>,
+    /// How much went back.
+    pub amount: Option<Money>,
+    /// Every step, oldest first.
+    pub steps: Vec<AftermathEntry>,
+    /// How many events it has.
+    pub version: u64,
+    /// When the money went back.
+    pub started_at: Option<Moment>,
+    /// When its last step was.
+    pub updated_at: Option<Moment>,
+}
+
+impl EntityView<Returning> for ReturnHandling {
+    const NAME: &'static str = "return_handling";
+    const FILTERS: &'static [&'static str] = &["order_id", "status"];
+    const SORT: Sort = Sort::Latest("started_at");
+}
+
+impl EntityView<Refunding> for RefundHandling {
+    const NAME: &'static str = "refund_handling";
+    const FILTERS: &'static [&'static str] = &["order_id", "status"];
+    const SORT: Sort = Sort::Latest("started_at");
+}
+
+impl View<Returning> for ReturnHandling {
+    fn update(&mut self, event: &EventEnvelope<Returning>) {
+        let at = Moment::of(event);
+        self.id.clone_from(&event.aggregate_id);
+        self.version = event.sequence as u64;
+        self.updated_at = at;
+        let mut entry = AftermathEntry {
+            event: event.payload.name().to_owned(),
+            at,
+            ..AftermathEntry::default()
+        };
+        match &event.payload {
+            ReturningEvent::ReturningStarted {
+                order_id, amount, ..
+            } => {
+                self.order_id = Some(*order_id);
+                self.amount = Some(*amount);
+                self.started_at = at;
+            }
+            ReturningEvent::ReturningStepSucceeded { step } => entry.step = Some(step.clone()),
+            ReturningEvent::ReturningSuspended { step, why } => {
+                self.status = AftermathStage::Suspended;
+                self.suspended = Some(format!("{step}: {why}"));
+                (entry.step, entry.why) = (Some(step.clone()), Some(why.clone()));
+            }
+            ReturningEvent::ReturningResumed { by } => {
+                self.status = AftermathStage::Running;
+                self.suspended = None;
+                entry.by = Some(by.clone());
+            }
+            ReturningEvent::ReturningEnded { step } => {
+                self.status = AftermathStage::Ended;
+                self.suspended = None;
+                entry.step = Some(step.clone());
+            }
+        }
+        self.steps.push(entry);
+    }
+}
+
+impl View<Refunding> for RefundHandling {
+    fn update(&mut self, event: &EventEnvelope<Refunding>) {
+        let at = Moment::of(event);
+        self.id.clone_from(&event.aggregate_id);
+        self.version = event.sequence as u64;
+        self.updated_at = at;
+        let mut entry = AftermathEntry {
+            event: event.payload.name().to_owned(),
+            at,
+            ..AftermathEntry::default()
+        };
+        match &event.payload {
+            RefundingEvent::RefundingStarted {
+                order_id,
+                user_id,
+                amount,
+                ..
+            } => {
+                self.order_id = Some(*order_id);
+                self.user_id = Some(*user_id);
+                self.amount = Some(*amount);
+                self.started_at = at;
+            }
+            RefundingEvent::RefundingSuspended { why, .. } => {
+                self.status = AftermathStage::Suspended;
+                self.suspended = Some(why.clone());
+                entry.why = Some(why.clone());
+            }
+            RefundingEvent::RefundingResumed { by } => {
+                self.status = AftermathStage::Running;
+                self.suspended = None;
+                entry.by = Some(by.clone());
+            }
+            RefundingEvent::RefundingEnded {} => {
+                self.status = AftermathStage::Ended;
+                self.suspended = None;
+            }
+        }
+        self.steps.push(entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::testkit::fold;
+
+    #[test]
+    fn a_return_says_what_it_waits_for_and_who_let_it_go_on() {
+        let order_id = OrderId(Uuid::from_u128(1));
+        let step = ReturnStep::RefundPayment;
+        let why = "the refund failed: charge_disputed".to_owned();
+        let by = "operator:ada".to_owned();
+        let mut events = vec![
+            ReturningEvent::ReturningStarted {
+                return_id: kernel::ReturnId(Uuid::from_u128(2)),
+                order_id,
+                items: Vec::new(),
+                amount: Money::new(100, "EUR".parse().unwrap()),
+                started_at: DateTime::UNIX_EPOCH,
+                restock_until: DateTime::UNIX_EPOCH,
+            },
+            ReturningEvent::ReturningSuspended {
+                step: step.clone(),
+                why,
+            },
+        ];
+        let row: ReturnHandling = fold::<Returning, _>("r-1", events.clone());
+        assert_eq!(row.status, AftermathStage::Suspended);
+        let why = "refund_payment: the refund failed: charge_disputed";
+        assert_eq!(row.suspended.as_deref(), Some(why));
+        events.push(ReturningEvent::ReturningResumed { by: by.clone() });
+        events.push(ReturningEvent::ReturningEnded { step });
+        let row: ReturnHandling = fold::<Returning, _>("r-1", events);
+        assert_eq!((row.status, row.suspended), (AftermathStage::Ended, None));
+        assert_eq!(row.steps[2].by, Some(by));
+        assert_eq!((row.order_id, row.version), (Some(order_id), 4));
+    }
+
+    #[test]
+    fn a_refund_says_what_it_waits_for_and_who_let_it_go_on() {
+        let why = "order_unknown: there is no such order".to_owned();
+        let mut events = vec![
+            RefundingEvent::RefundingStarted {
+                refund_id: kernel::RefundId(Uuid::from_u128(2)),
+                order_id: OrderId(Uuid::from_u128(1)),
+                user_id: UserId(Uuid::from_u128(3)),
+                amount: Money::new(100, "EUR".parse().unwrap()),
+                started_at: DateTime::UNIX_EPOCH,
+            },
+            RefundingEvent::RefundingSuspended {
+                why: why.clone(),
+                failed: false,
+            },
+        ];
+        let row: RefundHandling = fold::<Refunding, _>("r-1", events.clone());
+        assert_eq!(row.status, AftermathStage::Suspended);
+        assert_eq!(row.suspended, Some(why));
+        events.push(RefundingEvent::RefundingResumed {
+            by: "operator:ada".to_owned(),
+        });
+        let row: RefundHandling = fold::<Refunding, _>("r-1", events.clone());
+        assert_eq!((row.status, row.suspended), (AftermathStage::Running, None));
+        events.push(RefundingEvent::RefundingEnded {});
+        let row: RefundHandling = fold::<Refunding, _>("r-1", events);
+        assert_eq!(row.status, AftermathStage::Ended);
+        assert_eq!((row.steps.len(), row.version), (4, 4));
+    }
+}
