@@ -8,7 +8,9 @@ use devstack::sinks::{MailSink, PaymentSimulator};
 use futures::future::LocalBoxFuture;
 use telemetry::{LogArgs, NatsArgs, PostgresArgs};
 
-use crate::{demo, import, inbox, parked, provision, reconcile, roles, schema, token, up, verify};
+use crate::{
+    demo, import, inbox, keys, parked, provision, reconcile, roles, schema, token, up, verify,
+};
 
 /// An event-sourced CQRS commerce backend on NATS JetStream.
 ///
@@ -48,6 +50,8 @@ pub enum Command {
     Parked(parked::ParkedArgs),
     /// List what foreign systems told that nobody could match yet.
     Inbox(inbox::InboxArgs),
+    /// Rotate the master key that wraps the keys of people.
+    Keys(keys::KeysArgs),
     /// Hold our payments against the payment provider's list.
     Reconcile(reconcile::ReconcileArgs),
     /// Create or change products from a file, a product a line, and follow how far it is.
@@ -158,6 +162,7 @@ pub fn run(mut cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
             Command::Reactor(args) => done(roles::reactor(args).await),
             Command::Parked(args) => parked::run(args).await,
             Command::Inbox(args) => inbox::run(args).await,
+            Command::Keys(args) => keys::run(args).await,
             Command::Reconcile(args) => reconcile::run(args).await,
             Command::Import(args) => import::run(args).await,
             Command::Verify(args) => verify::run(args).await,
@@ -179,6 +184,7 @@ fn quiet(command: &Command) -> Option<&'static str> {
         Command::Demo(_)
         | Command::Parked(_)
         | Command::Inbox(_)
+        | Command::Keys(_)
         | Command::Reconcile(_)
         | Command::Import(_)
         | Command::Verify(_)

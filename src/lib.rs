@@ -8,6 +8,7 @@
 //!   parked     what could not be handled, and what is to become of it
 //!   import     a file of products, sent and followed
 //!   inbox      what foreign systems told that nobody could match yet
+//!   keys       rotation of the master key
 //!   reconcile  our payments held against the provider's list
 //!   verify     is the log what it should be?
 //!   schema     event schemas: in the code, committed, and alive in the log
@@ -22,6 +23,7 @@ pub mod demo;
 pub mod entry;
 pub mod import;
 pub mod inbox;
+pub mod keys;
 pub mod parked;
 pub mod provision;
 pub mod reach;

@@ -36,13 +36,26 @@ impl ReachArgs {
     /// # Errors
     /// No stack runs on the data folder, a secret is missing, or NATS can't be reached.
     pub async fn log(&self) -> anyhow::Result<Connection> {
-        match self.stack()? {
-            None => Source::Environment.connect(&self.nats.nats, OPERATOR).await,
-            Some((secrets, endpoints)) => {
-                let source = Source::Stack(&secrets);
-                source.connect(&endpoints.nats, OPERATOR).await
-            }
-        }
+        let (connection, ()) = self.as_role(OPERATOR, |_| Ok(())).await?;
+        Ok(connection)
+    }
+
+    /// A connection as the user of `role`, and what `secrets` takes from where its password is.
+    ///
+    /// # Errors
+    /// As [`Self::log`].
+    pub async fn as_role<T>(
+        &self,
+        role: &str,
+        secrets: impl FnOnce(&Source<'_>) -> anyhow::Result<T>,
+    ) -> anyhow::Result<(Connection, T)> {
+        let stack = self.stack()?;
+        let (source, nats) = match &stack {
+            None => (Source::Environment, &self.nats.nats),
+            Some((secrets, endpoints)) => (Source::Stack(secrets), &endpoints.nats),
+        };
+        let taken = secrets(&source)?;
+        Ok((source.connect(nats, role).await?, taken))
     }
 
     /// The read models, with rights to read alone.

@@ -42,7 +42,7 @@ pub async fn command_service(
 ) -> anyhow::Result<command_api::Service> {
     let connections = Connections {
         streams: connection.streams(Settings::default()),
-        keys: Keys::new(&connection, secrets.master_key()?),
+        keys: Keys::new(&connection, secrets.master_keys()?),
         token_keys,
         digest_key: secrets.digest_key()?,
         webhook_secrets: secrets.webhook_secrets()?,
@@ -64,7 +64,7 @@ pub fn query_router(
     postgres: &str,
 ) -> anyhow::Result<(Router, Erasures)> {
     let databases = secrets.logins(postgres, Access::Reader)?;
-    let keys = Keys::new(connection, secrets.master_key()?);
+    let keys = Keys::new(connection, secrets.master_keys()?);
     let erasures = Erasures::new(connection, &keys);
     let api = query_api::Api::new(
         config,
@@ -160,7 +160,7 @@ pub async fn saga(args: SagaArgs) -> anyhow::Result<()> {
 pub async fn reactor(args: ReactorArgs) -> anyhow::Result<()> {
     let secrets = Source::Environment;
     let connection = secrets.connect_to_work(&args.nats.nats, "reactor").await?;
-    let keys = Keys::new(&connection, secrets.master_key()?);
+    let keys = Keys::new(&connection, secrets.master_keys()?);
     Ok(reactors::run(args.config, connection, keys, until_told()).await?)
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Context;
 use command_api::WebhookSecrets;
 use projections::{Access, Login};
-use streams::keys::{DigestKey, MasterKey};
+use streams::keys::{DigestKey, MasterKeys};
 use streams::topology::{self, TopologyError};
 use streams::{ConnectOptions, Connection};
 
@@ -105,12 +105,13 @@ impl Source<'_> {
             })
     }
 
-    /// The key that wraps the per-person keys.
+    /// What wraps the per-person keys: one master key, or while they are rotated several with commas
+    /// between them, the newest first.
     ///
     /// # Errors
     /// It is not set or malformed.
-    pub fn master_key(&self) -> anyhow::Result<MasterKey> {
-        MasterKey::parse(&self.get(MASTER_KEY)?).context(MASTER_KEY)
+    pub fn master_keys(&self) -> anyhow::Result<MasterKeys> {
+        MasterKeys::parse(&self.get(MASTER_KEY)?).context(MASTER_KEY)
     }
 
     /// The key of digests.

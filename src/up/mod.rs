@@ -293,7 +293,7 @@ impl Start<'_> {
                 config.smtp.mail_timeout_ms = self.args.mail_timeout_ms;
                 config.smtp.mail_pause_max_ms = self.args.mail_pause_max_ms;
                 config.erasure_grace_ms = self.args.erasure_grace_ms;
-                let keys = streams::keys::Keys::new(&connection, self.source.master_key()?);
+                let keys = streams::keys::Keys::new(&connection, self.source.master_keys()?);
                 spawn(roles, name, reactors::run(config, connection, keys, stop));
             }
         }

@@ -62,7 +62,7 @@ impl App {
 
     fn keys(&self, connection: &Connection) -> Keys {
         let secrets = Secrets::load_or_create(&self.data).unwrap();
-        Keys::new(connection, Source::Stack(&secrets).master_key().unwrap())
+        Keys::new(connection, Source::Stack(&secrets).master_keys().unwrap())
     }
 }
 

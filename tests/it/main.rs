@@ -29,6 +29,7 @@ mod permissions;
 mod projections;
 mod reconcile;
 mod returns;
+mod rotation;
 mod server;
 mod servers;
 mod stale;

@@ -79,6 +79,8 @@ async fn timers_fire_once_and_keys_open_only_what_they_sealed() {
     keys::racing_creators_share_one_key(&connection).await;
     keys::a_destroyed_key_is_gone(&connection).await;
     keys::what_does_not_fit_is_told_apart(&connection).await;
+    keys::the_master_key_is_rotated(&connection).await;
+    keys::half_a_rotation_is_ended(&connection).await;
     timers::fires_once_when_due(&connection).await;
     timers::setting_again_replaces(&connection).await;
     timers::canceling_says_whether_it_was_in_time(&connection).await;

@@ -3,10 +3,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kernel::UserId;
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::connection::Connection;
-use crate::keys::{Keys, KeysError, MasterKey};
+use crate::keys::{Keys, KeysError, MasterKey, MasterKeys};
 
 fn keys(connection: &Connection, byte: u8) -> Keys {
     let master = MasterKey::parse(&URL_SAFE_NO_PAD.encode([byte; 32])).unwrap();
@@ -66,17 +67,11 @@ pub async fn a_destroyed_key_is_gone(connection: &Connection) {
         let again = reader.seal(ada, "name", "Ada").await.unwrap_err();
         assert!(matches!(again, KeysError::Erased { .. }), "{again}");
     }
-    let js = connection.jetstream();
-    let stream = js.get_stream("KEYS").await.unwrap();
-    let mut left = stream
-        .info_with_subjects(format!("key.{ada}"))
-        .await
-        .unwrap();
-    let left = futures::TryStreamExt::try_next(&mut left)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(left.1, 1, "only the tombstone is left");
+    assert_eq!(
+        records(connection, ada).await,
+        1,
+        "only the tombstone is left"
+    );
     // Somebody who never had a key can be destroyed too.
     let nobody = person();
     one.destroy(nobody).await.unwrap();
@@ -99,4 +94,86 @@ pub async fn what_does_not_fit_is_told_apart(connection: &Connection) {
     changed.push(if last == 'A' { 'Q' } else { 'A' });
     let broken = one.open(&kernel::Sealed::new(ada, &changed), "name").await;
     assert!(matches!(broken, Err(KeysError::Broken { .. })));
+}
+
+/// Every key comes under the newest master key, what it replaces is overwritten, and what was
+/// sealed is still read; twice is once.
+pub async fn the_master_key_is_rotated(connection: &Connection) {
+    let old = keys(connection, 1);
+    let (ada, bob) = (person(), person());
+    let sealed = old.seal(ada, "name", "Ada").await.unwrap();
+    old.seal(bob, "name", "Bob").await.unwrap();
+    old.destroy(bob).await.unwrap();
+
+    let rotating = rotating(connection);
+    let opened = rotating.open(&sealed, "name").await.unwrap();
+    assert_eq!(opened.as_deref(), Some("Ada"), "before, with both keys");
+    let mut heard = Vec::new();
+    let first = rotating.rotate(connection, |done, of| heard.push((done, of)));
+    let first = first.await.unwrap();
+    assert!(first.rewrapped >= 1 && first.erased >= 1, "{first:?}");
+    let all = first.rewrapped + first.current + first.erased;
+    assert_eq!(heard.last(), Some(&(all, all)));
+    let second = rotating.rotate(connection, |_, _| {}).await.unwrap();
+    assert_eq!((second.rewrapped, second.erased), (0, first.erased));
+
+    let opened = keys(connection, NEW).open(&sealed, "name").await.unwrap();
+    assert_eq!(
+        opened.as_deref(),
+        Some("Ada"),
+        "afterwards, with the new one"
+    );
+    let left = keys(connection, 1).open(&sealed, "name").await.unwrap_err();
+    assert!(matches!(left, KeysError::OtherMasterKey { .. }), "{left}");
+    assert_eq!(records(connection, ada).await, 1, "nothing of the old one");
+}
+
+/// A rotation that died before it overwrote the old record: the next one does it, and so does an
+/// erasure.
+pub async fn half_a_rotation_is_ended(connection: &Connection) {
+    let old = keys(connection, 1);
+    for erased in [false, true] {
+        let ada = person();
+        old.seal(ada, "name", "Ada").await.unwrap();
+        let stream = connection.jetstream().get_stream("KEYS").await.unwrap();
+        let subject = format!("key.{ada}");
+        let last = stream.get_last_raw_message_by_subject(&subject).await;
+        let last = last.unwrap();
+        let mut record: Value = serde_json::from_slice(&last.payload).unwrap();
+        record["replaces"] = last.sequence.into();
+        let publish = connection
+            .jetstream()
+            .publish(subject, record.to_string().into());
+        publish.await.unwrap().await.unwrap();
+        assert_eq!(records(connection, ada).await, 2);
+        if erased {
+            old.destroy(ada).await.unwrap();
+        } else {
+            rotating(connection)
+                .rotate(connection, |_, _| {})
+                .await
+                .unwrap();
+        }
+        assert_eq!(records(connection, ada).await, 1);
+    }
+}
+
+/// The master key that others are rotated to.
+const NEW: u8 = 9;
+
+/// Wraps with [`NEW`], and reads what the suite's other master keys have wrapped.
+fn rotating(connection: &Connection) -> Keys {
+    let text = [NEW, 1, 2].map(|byte| URL_SAFE_NO_PAD.encode([byte; 32]));
+    Keys::new(connection, MasterKeys::parse(&text.join(",")).unwrap())
+}
+
+/// Messages that are left of a person.
+async fn records(connection: &Connection, person: UserId) -> usize {
+    let stream = connection.jetstream().get_stream("KEYS").await.unwrap();
+    let subject = format!("key.{person}");
+    let mut left = stream.info_with_subjects(subject).await.unwrap();
+    futures::TryStreamExt::try_next(&mut left)
+        .await
+        .unwrap()
+        .map_or(0, |(_, count)| count)
 }

@@ -76,6 +76,65 @@ impl MasterKey {
     }
 }
 
+/// Most master keys that are configured at once: the newest, and older ones while keys are rotated.
+pub const MASTER_KEYS_MAX: usize = 4;
+
+/// The master keys: the newest wraps, each unwraps what it has wrapped. Usually one.
+#[derive(Debug, Clone)]
+pub struct MasterKeys {
+    newest: MasterKey,
+    older: Vec<MasterKey>,
+}
+
+impl MasterKeys {
+    /// Reads master keys with commas between them, the newest first.
+    ///
+    /// # Errors
+    /// There is none, more than [`MASTER_KEYS_MAX`], or one is no key. The error repeats none.
+    pub fn parse(text: &str) -> Result<Self, SecretError> {
+        let keys: Result<Vec<_>, _> = text.split(',').map(MasterKey::parse).collect();
+        let mut keys = keys?.into_iter();
+        let newest = keys.next().ok_or(SecretError)?;
+        let older: Vec<_> = keys.collect();
+        if older.len() >= MASTER_KEYS_MAX {
+            return Err(SecretError);
+        }
+        Ok(Self { newest, older })
+    }
+
+    pub(super) fn newest(&self) -> &MasterKey {
+        &self.newest
+    }
+
+    pub(super) fn is_newest(&self, fingerprint: &str) -> bool {
+        self.newest.fingerprint == fingerprint
+    }
+
+    pub(super) fn of(&self, fingerprint: &str) -> Option<&MasterKey> {
+        let mut all = std::iter::once(&self.newest).chain(&self.older);
+        all.find(|key| key.fingerprint == fingerprint)
+    }
+}
+
+impl From<MasterKey> for MasterKeys {
+    fn from(newest: MasterKey) -> Self {
+        Self {
+            newest,
+            older: Vec::new(),
+        }
+    }
+}
+
+impl fmt::Display for MasterKeys {
+    /// Their fingerprints, the newest first.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.newest.fingerprint)?;
+        self.older
+            .iter()
+            .try_for_each(|key| write!(f, ", {}", key.fingerprint))
+    }
+}
+
 fn fingerprint(hash: &[u8]) -> String {
     let short: Vec<u8> = hash.iter().copied().take(FINGERPRINT_LEN).collect();
     URL_SAFE_NO_PAD.encode(short)
@@ -120,6 +179,20 @@ mod tests {
         assert!(master(1).unwrap(other, &wrapped).is_err());
         assert!(master(2).unwrap(person, &wrapped).is_err());
         assert_ne!(master(1).fingerprint(), master(2).fingerprint());
+    }
+
+    #[test]
+    fn the_newest_of_several_comes_first_and_each_is_found() {
+        let text = |byte: u8| URL_SAFE_NO_PAD.encode([byte; KEY_LEN]);
+        let keys = MasterKeys::parse(&format!("{}, {}", text(2), text(1))).unwrap();
+        let (newer, older) = (master(2), master(1));
+        assert!(keys.is_newest(newer.fingerprint()) && !keys.is_newest(older.fingerprint()));
+        assert!(keys.of(older.fingerprint()).is_some());
+        assert!(keys.of(master(3).fingerprint()).is_none());
+        let many = [text(1), text(2), text(3), text(4), text(5)].join(",");
+        for bad in ["", ",", many.as_str(), &format!("{},x", text(1))] {
+            assert!(MasterKeys::parse(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

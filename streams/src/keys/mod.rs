@@ -16,10 +16,12 @@ pub mod erasures;
 mod error;
 mod master;
 mod person;
+mod rotation;
 mod vault;
 
 pub use digest::DigestKey;
 pub use erasures::Erasures;
 pub use error::{KeysError, SecretError};
-pub use master::MasterKey;
+pub use master::{MASTER_KEYS_MAX, MasterKey, MasterKeys};
 pub use person::Keys;
+pub use rotation::Rotated;

@@ -11,9 +11,9 @@ use futures::stream;
 use kernel::{Sealed, UserId};
 use moka::future::Cache;
 
-use super::aead::{AeadError, Cipher, new_key};
+use super::aead::{AeadError, Cipher, KeyBytes, new_key};
 use super::error::KeysError;
-use super::master::MasterKey;
+use super::master::MasterKeys;
 use super::vault::{Record, Stored, Vault};
 use crate::connection::Connection;
 
@@ -27,8 +27,8 @@ const FETCHES_MAX: usize = 16;
 /// The keys of persons. Cheap to clone; clones share one cache.
 #[derive(Clone)]
 pub struct Keys {
-    vault: Vault,
-    master: MasterKey,
+    pub(super) vault: Vault,
+    pub(super) master: MasterKeys,
     cache: Cache<UserId, Known>,
 }
 
@@ -49,10 +49,10 @@ enum Known {
 
 impl Keys {
     /// Keys in stream KEYS, wrapped with `master`.
-    pub fn new(connection: &Connection, master: MasterKey) -> Self {
+    pub fn new(connection: &Connection, master: impl Into<MasterKeys>) -> Self {
         Self {
             vault: Vault::new(connection.jetstream()),
-            master,
+            master: master.into(),
             cache: Cache::builder()
                 .max_capacity(CACHED_MAX)
                 .time_to_live(CACHE_LIFE)
@@ -147,22 +147,22 @@ impl Keys {
         Box::pin(async move {
             // The tombstone first: from here on nobody gets the key, nor a new one.
             let mut last = self.vault.read(person).await?;
-            let key = loop {
-                let key = match &last {
-                    None => 0,
+            let places = loop {
+                let (key, replaced) = match &last {
+                    None => (0, None),
                     Some(stored) => match stored.record {
-                        Record::Destroyed { key } => break key,
-                        Record::Key { .. } => stored.sequence,
+                        Record::Destroyed { key, replaced } => break [Some(key), replaced],
+                        Record::Key { replaces, .. } => (stored.sequence, replaces),
                     },
                 };
-                let tombstone = Record::Destroyed { key };
+                let tombstone = Record::Destroyed { key, replaced };
                 last = Some(self.vault.write(person, &tombstone, key).await?);
             };
             self.forget(person).await;
-            if key == 0 {
-                return Ok(());
+            for place in places.into_iter().flatten().filter(|place| *place > 0) {
+                self.vault.erase(place).await?;
             }
-            self.vault.erase(key).await
+            Ok(())
         })
     }
 
@@ -185,11 +185,7 @@ impl Keys {
     /// A new key; or the one that somebody else has made just before.
     async fn create(&self, person: UserId) -> Result<Known, KeysError> {
         let key = new_key().map_err(|error| broken(person, error))?;
-        let wrapped = self.master.wrap(person, &key);
-        let record = Record::Key {
-            master: self.master.fingerprint().to_owned(),
-            wrapped: wrapped.map_err(|error| broken(person, error))?,
-        };
+        let record = self.wrap(person, &key, None)?;
         let stored = self.vault.write(person, &record, 0).await?;
         self.learn(person, &stored).await
     }
@@ -197,10 +193,11 @@ impl Keys {
     async fn learn(&self, person: UserId, stored: &Stored) -> Result<Known, KeysError> {
         let known = match &stored.record {
             Record::Destroyed { .. } => Known::Destroyed,
-            Record::Key { master, wrapped } => {
-                self.must_be_ours(person, master)?;
-                let key = self.master.unwrap(person, wrapped);
-                let cipher = key.and_then(|key| Cipher::new(&key));
+            Record::Key {
+                master, wrapped, ..
+            } => {
+                let key = self.unwrap(person, master, wrapped)?;
+                let cipher = Cipher::new(&key);
                 Known::Key(Arc::new(cipher.map_err(|error| broken(person, error))?))
             }
         };
@@ -208,16 +205,37 @@ impl Keys {
         Ok(known)
     }
 
-    fn must_be_ours(&self, person: UserId, master: &str) -> Result<(), KeysError> {
-        let configured = self.master.fingerprint();
-        if master == configured {
-            return Ok(());
-        }
-        Err(KeysError::OtherMasterKey {
-            person,
-            found: master.to_owned(),
-            configured: configured.to_owned(),
+    /// `key` as it is stored: under the newest master key.
+    pub(super) fn wrap(
+        &self,
+        person: UserId,
+        key: &KeyBytes,
+        replaces: Option<u64>,
+    ) -> Result<Record, KeysError> {
+        let master = self.master.newest();
+        let wrapped = master.wrap(person, key);
+        Ok(Record::Key {
+            master: master.fingerprint().to_owned(),
+            wrapped: wrapped.map_err(|error| broken(person, error))?,
+            replaces,
         })
+    }
+
+    pub(super) fn unwrap(
+        &self,
+        person: UserId,
+        master: &str,
+        wrapped: &str,
+    ) -> Result<KeyBytes, KeysError> {
+        let Some(ours) = self.master.of(master) else {
+            return Err(KeysError::OtherMasterKey {
+                person,
+                found: master.to_owned(),
+                configured: self.master.to_string(),
+            });
+        };
+        let key = ours.unwrap(person, wrapped);
+        key.map_err(|error| broken(person, error))
     }
 }
 

@@ -25,12 +25,18 @@ pub(super) enum Record {
         master: String,
         /// Nonce and ciphertext in base64url.
         wrapped: String,
+        /// Where it stood under another master key, until that is overwritten.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaces: Option<u64>,
     },
     /// The key was destroyed.
     Destroyed {
         /// Where the key stood, so that whoever finds only half of the work done can end it;
         /// 0 = there was none.
         key: u64,
+        /// Where it stood before, should that not be overwritten yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replaced: Option<u64>,
     },
 }
 
