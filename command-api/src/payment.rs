@@ -1,4 +1,4 @@
-//! `/v1/payments`: operators give money back.
+//! `/v1/payments`: operators give money back, and explain what differs at the provider.
 
 use axum::Router;
 use axum::extract::State;
@@ -19,7 +19,9 @@ use crate::problems::problem;
 use crate::write::Written;
 
 pub(crate) fn routes() -> Router<Api> {
-    Router::new().route("/v1/payments/{id}/refunds", post(refund))
+    Router::new()
+        .route("/v1/payments/{id}/refunds", post(refund))
+        .route("/v1/payments/{id}/reconciliation", post(reconcile))
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,6 +78,29 @@ async fn refund(
         version: executed.version,
     };
     Ok(Written::from(&executed).created(&format!("/v1/payments/{id}"), answer))
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reconcile {
+    reason: Reason,
+}
+
+async fn reconcile(
+    State(api): State<Api>,
+    Operators(call): Operators,
+    Id(id): Id<PaymentId>,
+    Body(body): Body<Reconcile>,
+) -> Result<Response, Problem> {
+    let order_id = order_of(&api, id).await?;
+    let command = PaymentCommand::RecordReconciliation {
+        reason: body.reason.clone(),
+    };
+    let meta = call
+        .meta(&api, &body)
+        .with_correlation(order_id.to_string());
+    let executed: Executed<Payment> = api.write(&call, &id.into(), command, &meta).await?;
+    Ok(Written::from(&executed).acted(&id))
 }
 
 /// Of which order it is never changes, so a cached payment will do; one that this process has not

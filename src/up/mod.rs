@@ -407,7 +407,7 @@ Look into the streams with the nats CLI:
 {}
   nats sub 'event.order.*' --stream ORDER --all
 
-`{program} demo --data {shown}` places four orders on this stack and tells what happens.",
+`{program} demo --data {shown}` places five orders on this stack and tells what happens.",
         nats_cli_setup(data, endpoints)
     )
 }

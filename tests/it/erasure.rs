@@ -289,7 +289,7 @@ async fn a_mail_that_was_still_to_be_sent_is_not() {
     let operator = app.operator();
     let given_up = operator.wait_for("the welcome to be given up", &path, PATIENCE, |list| {
         let items = list["items"].as_array().unwrap();
-        !items.is_empty() && items.iter().all(|item| item["status"] == "failed")
+        !items.is_empty() && items.iter().all(|item| item["status"] == "suppressed")
     });
     given_up.await.unwrap();
     let healed = http.delete(&faults).send().await.unwrap();
