@@ -7,6 +7,7 @@ use serde_json::json;
 use streams::keys::Keys;
 
 use crate::reach::{ReachArgs, bar};
+use crate::settings::Source;
 
 /// The role that may read all of KEYS.
 const ROLE: &str = "provision";
@@ -48,10 +49,7 @@ pub struct RotateArgs {
 /// configured. What was done stays done.
 pub async fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
     let KeysCommand::Rotate(args) = args.command;
-    let (connection, master) = args
-        .reach
-        .as_role(ROLE, |source| source.master_keys())
-        .await?;
+    let (connection, master) = args.reach.as_role(ROLE, Source::master_keys).await?;
     let bar = bar("keys", 0);
     let rotated = Keys::new(&connection, master)
         .rotate(&connection, |done, total| {
