@@ -7,7 +7,6 @@ use serde_json::json;
 use streams::keys::Keys;
 
 use crate::reach::{ReachArgs, bar};
-use crate::settings::Source;
 
 /// The role that may read all of KEYS.
 const ROLE: &str = "provision";
@@ -49,7 +48,8 @@ pub struct RotateArgs {
 /// configured. What was done stays done.
 pub async fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
     let KeysCommand::Rotate(args) = args.command;
-    let (connection, master) = args.reach.as_role(ROLE, Source::master_keys).await?;
+    let master = args.reach.master_keys()?;
+    let connection = args.reach.as_role(ROLE).await?;
     let bar = bar("keys", 0);
     let rotated = Keys::new(&connection, master)
         .rotate(&connection, |done, total| {
