@@ -61,7 +61,7 @@ pub async fn query_router(
     secrets: &Source<'_>,
     connection: &Connection,
     token_keys: &KeySet,
-    postgres: &str,
+    (postgres, closing): (&str, CancellationToken),
 ) -> anyhow::Result<(Router, Erasures)> {
     let databases = secrets.logins(postgres, Access::Reader)?;
     let keys = Keys::new(connection, secrets.master_keys()?);
@@ -69,10 +69,13 @@ pub async fn query_router(
     erasures.learn().await?;
     let api = query_api::Api::new(
         config,
-        Reader::open(&databases, config.read),
-        connection.streams(Settings::reading()),
-        keys,
+        query_api::Parts {
+            log: connection,
+            reader: Reader::open(&databases, config.read),
+            keys,
+        },
         Verifier::new(token_keys),
+        closing,
     );
     Ok((query_api::router(api, config), erasures))
 }
@@ -105,11 +108,12 @@ pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
         .await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let postgres = &args.postgres.postgres;
+    let stop = until_told();
+    let reach = (postgres.as_str(), stop.clone());
     let (router, erasures) =
-        query_router(&args.config, &secrets, &connection, &keys, postgres).await?;
+        query_router(&args.config, &secrets, &connection, &keys, reach).await?;
     let router = router.merge(metrics()?);
     let listener = listen(&args.listen).await?;
-    let stop = until_told();
     let (served, ()) = tokio::join!(
         edge::serve(listener, router, args.config.limits, stop.clone()),
         erasures.follow(stop.clone()),

@@ -238,9 +238,9 @@ impl Start<'_> {
             roles::command_service(config, &self.source, connection, self.keys.clone()).await?;
         let connection = self.connect("query-api").await?;
         let config: query_api::Config = roles::defaults();
-        let postgres = &self.endpoints.postgres;
+        let reach = (self.endpoints.postgres.as_str(), self.shutdown.clone());
         let (router, erasures) =
-            roles::query_router(&config, &self.source, &connection, &self.keys, postgres).await?;
+            roles::query_router(&config, &self.source, &connection, &self.keys, reach).await?;
         // A program that starts two stacks has one recorder: the second shows no metrics.
         let metrics = roles::metrics().unwrap_or_default();
         let service = service.with(metrics.clone());

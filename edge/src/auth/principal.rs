@@ -27,6 +27,12 @@ impl Principal {
         self.roles.iter().any(|role| role == OPERATOR)
     }
 
+    /// 401: nobody asks anonymously here.
+    pub fn required() -> Problem {
+        let detail = "send a token as Authorization: Bearer <token>";
+        Problem::unauthorized("token_required", detail)
+    }
+
     /// As it stands in an event's `ce-actor`: `user:<id>` or `operator:<id>`.
     pub fn actor(&self) -> String {
         let role = if self.is_operator() { OPERATOR } else { "user" };
@@ -67,18 +73,13 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let required = || {
-            let detail = "send a token as Authorization: Bearer <token>";
-            Problem::unauthorized("token_required", detail)
-        };
-        let header = parts.headers.get(AUTHORIZATION).ok_or_else(required)?;
+        let header = parts.headers.get(AUTHORIZATION);
         let (scheme, token) = header
-            .to_str()
-            .ok()
+            .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split_once(' '))
-            .ok_or_else(required)?;
+            .ok_or_else(Self::required)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(required());
+            return Err(Self::required());
         }
         Verifier::from_ref(state)
             .verify(token.trim())
