@@ -1,6 +1,5 @@
 //! Accounts and sessions.
 
-use command_api::Config;
 use serde_json::{Value, json};
 
 use crate::app::{App, NOT_FOUND};

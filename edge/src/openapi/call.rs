@@ -181,8 +181,13 @@ impl<'a> Call<'a> {
         self.token = Token::Welcome;
     }
 
-    /// As an operation object. `example` is a request's body.
-    pub(super) fn operation(mut self, example: Option<&Value>) -> Map<String, Value> {
+    /// As an operation object. `example` is a request's body. Answers that many calls have stand in
+    /// `shared`, by name.
+    pub(super) fn operation(
+        mut self,
+        example: Option<&Value>,
+        shared: &mut Map<String, Value>,
+    ) -> Map<String, Value> {
         let mut operation = Map::new();
         if !self.parameters.is_empty() {
             let all = self.parameters.into_values().collect();
@@ -203,7 +208,14 @@ impl<'a> Call<'a> {
         };
         operation.insert("security".to_owned(), security);
         for (status, problems) in &self.problems {
-            self.answers.insert(*status, refused(problems));
+            let mut name = status.to_string();
+            for code in problems.keys() {
+                name.push('.');
+                name.push_str(code);
+            }
+            let place = json!({ "$ref": format!("#/components/responses/{name}") });
+            self.answers.insert(*status, place);
+            shared.insert(name, refused(problems));
         }
         let answers = self.answers.into_iter();
         let answers = answers.map(|(status, answer)| (status.to_string(), answer));

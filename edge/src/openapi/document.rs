@@ -1,7 +1,7 @@
 //! The document as a whole.
 
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use super::{About, Call, Schemas};
@@ -43,6 +43,8 @@ pub struct Unlike {
 pub(super) struct Draft {
     document: Value,
     schemas: Schemas,
+    /// What many calls answer, by name.
+    answers: Map<String, Value>,
 }
 
 impl Document {
@@ -69,7 +71,11 @@ impl Document {
                 } },
             },
         });
-        Draft { document, schemas }
+        Draft {
+            document,
+            schemas,
+            answers: Map::new(),
+        }
     }
 
     /// The document as JSON.
@@ -107,7 +113,11 @@ impl Document {
         let Some(call) = self.call(method, path) else {
             return Ok(());
         };
-        let answer = &call["responses"][status.as_str()];
+        let mut answer = &call["responses"][status.as_str()];
+        if let Some(place) = answer["$ref"].as_str() {
+            let pointer = place.trim_start_matches('#');
+            answer = self.0.pointer(pointer).unwrap_or(&Value::Null);
+        }
         let schema = &answer["content"][MEDIA_TYPE]["schema"];
         let codes = schema["allOf"][1]["properties"]["code"]["enum"].as_array();
         let known = match code {
@@ -157,7 +167,7 @@ impl Draft {
         for refusal in &about.refusals {
             call.problem(refusal.clone());
         }
-        let mut operation = call.operation(about.example.as_ref());
+        let mut operation = call.operation(about.example.as_ref(), &mut self.answers);
         let mut say = |name: &str, value: Value| operation.insert(name.to_owned(), value);
         say("operationId", name_of(about.summary).into());
         say("summary", about.summary.into());
@@ -176,6 +186,7 @@ impl Draft {
             self.document["x-named-twice"] = json!(twice);
         }
         self.document["components"]["schemas"] = Value::Object(named);
+        self.document["components"]["responses"] = Value::Object(self.answers);
         Document(self.document)
     }
 }
