@@ -14,7 +14,7 @@ use crate::{
 
 /// An event-sourced CQRS commerce backend on NATS JetStream.
 ///
-/// Begin with `millrace demo`: it starts everything that it needs on this machine, places four
+/// Begin with `millrace demo`: it starts everything that it needs on this machine, places five
 /// orders over HTTP and tells what happens. `millrace up` keeps the same stack running.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
@@ -32,7 +32,7 @@ pub struct Cli {
 pub enum Command {
     /// Start everything on this machine behind one entry, and keep it running.
     Up(up::UpArgs),
-    /// Place four orders and tell what happens, on the running stack or on one of its own.
+    /// Place five orders and tell what happens, on the running stack or on one of its own.
     Demo(demo::DemoArgs),
     /// Create streams, durables, databases and roles; safe to repeat.
     Provision(provision::ProvisionArgs),

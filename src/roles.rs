@@ -52,11 +52,11 @@ pub async fn command_service(
 }
 
 /// The query API over `connection` and the databases of all contexts, as one router; and the
-/// follower of erasures that drops keys from its memory.
+/// follower of erasures that drops keys from its memory. Who was erased by now it knows already.
 ///
 /// # Errors
-/// A secret is missing, or a database is not known.
-pub fn query_router(
+/// A secret is missing, a database is not known, or the erasures can't be read.
+pub async fn query_router(
     config: &query_api::Config,
     secrets: &Source<'_>,
     connection: &Connection,
@@ -65,7 +65,8 @@ pub fn query_router(
 ) -> anyhow::Result<(Router, Erasures)> {
     let databases = secrets.logins(postgres, Access::Reader)?;
     let keys = Keys::new(connection, secrets.master_keys()?);
-    let erasures = Erasures::new(connection, &keys);
+    let mut erasures = Erasures::new(connection, &keys);
+    erasures.learn().await?;
     let api = query_api::Api::new(
         config,
         Reader::open(&databases, config.read),
@@ -104,7 +105,8 @@ pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
         .await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let postgres = &args.postgres.postgres;
-    let (router, erasures) = query_router(&args.config, &secrets, &connection, &keys, postgres)?;
+    let (router, erasures) =
+        query_router(&args.config, &secrets, &connection, &keys, postgres).await?;
     let router = router.merge(metrics()?);
     let listener = listen(&args.listen).await?;
     let stop = until_told();

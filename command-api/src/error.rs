@@ -166,6 +166,7 @@ impl Placed for PaymentRefusal {
             | Self::IntentDiffers { .. }
             | Self::RefundDiffers { .. }
             | Self::RefundFailed { .. }
+            | Self::NoMismatch
             | Self::TooManyRefunds { .. } => state(),
         }
     }

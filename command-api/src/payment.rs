@@ -1,4 +1,4 @@
-//! `/v1/payments`: operators give money back.
+//! `/v1/payments`: operators give money back, and explain what differs at the provider.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,20 +16,28 @@ use crate::api::Api;
 use crate::call::Operators;
 use crate::error::{self, refusals};
 use crate::problems::problem;
-use crate::write::{Made, Written};
+use crate::write::{Acted, Done, Made, Written};
 
 pub(crate) fn calls() -> Calls<Api> {
-    Calls::default().post(
-        "/v1/payments/{id}/refunds",
-        about("Give money back")
-            .more("Once the order has left the house: until then it is canceled.")
-            .refuses([not_shipped()])
-            .refuses(refusals(wrong_refunds()))
-            .example(json!({
-                "amount": { "amount": 500, "currency": "EUR" }, "reason": "a scratch",
-            })),
-        refund,
-    )
+    Calls::default()
+        .post(
+            "/v1/payments/{id}/refunds",
+            about("Give money back")
+                .more("Once the order has left the house: until then it is canceled.")
+                .refuses([not_shipped()])
+                .refuses(refusals(wrong_refunds()))
+                .example(json!({
+                    "amount": { "amount": 500, "currency": "EUR" }, "reason": "a scratch",
+                })),
+            refund,
+        )
+        .post(
+            "/v1/payments/{id}/reconciliation",
+            about("Accept what differs at the provider")
+                .refuses(refusals([PaymentRefusal::NoMismatch]))
+                .example(json!({ "reason": "refunded by hand on the provider's page" })),
+            accept,
+        )
 }
 
 /// What can be wrong with the wish to give money back.
@@ -119,6 +127,31 @@ async fn refund(
         version: executed.version,
     };
     Ok(Written::from(&executed).made(format!("/v1/payments/{id}"), answer))
+}
+
+/// What explains the difference.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct AcceptMismatch {
+    /// In the operator's words.
+    reason: Reason,
+}
+
+async fn accept(
+    State(api): State<Api>,
+    Operators(call): Operators,
+    Id(id): Id<PaymentId>,
+    Body(body): Body<AcceptMismatch>,
+) -> Result<Done<Acted>, Problem> {
+    let order_id = order_of(&api, id).await?;
+    let command = PaymentCommand::RecordReconciliation {
+        reason: body.reason.clone(),
+    };
+    let meta = call
+        .meta(&api, &body)
+        .with_correlation(order_id.to_string());
+    let executed: Executed<Payment> = api.write(&call, &id.into(), command, &meta).await?;
+    Ok(Written::from(&executed).acted(&id))
 }
 
 /// Of which order it is never changes, so a cached payment will do; one that this process has not

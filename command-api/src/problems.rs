@@ -314,6 +314,11 @@ pub const PAGES: &[Page] = &[
         "Refund at most what the detail names: refunds on their way count as well.",
     ),
     page(
+        "no_mismatch",
+        "No mismatch stands on the payment's record",
+        "Run `millrace reconcile`: what it finds is recorded by the reactor once a day.",
+    ),
+    page(
         "too_many_refunds",
         "The payment has too many refunds",
         "Give the rest back at the provider.",

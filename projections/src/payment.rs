@@ -109,6 +109,9 @@ pub struct PaymentSummary {
     /// In what the provider's record differs from ours, as the last reconciliation found.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mismatch: Vec<Difference>,
+    /// Why the records differ, as the person said who accepted that last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mismatch_accepted: Option<Reason>,
     /// How many events the payment has.
     pub version: u64,
     /// When it was asked for.
@@ -209,6 +212,10 @@ impl PaymentSummary {
                 self.mismatch.clone_from(differences);
             }
             PaymentEvent::ReconciliationMatched {} => self.mismatch.clear(),
+            PaymentEvent::ReconciliationAccepted { reason, .. } => {
+                self.mismatch.clear();
+                self.mismatch_accepted = Some(reason.clone());
+            }
         }
     }
 
@@ -348,6 +355,18 @@ mod tests {
         });
         let row: PaymentSummary = fold::<Payment, _>("p-1", events.clone());
         assert_eq!(row.mismatch, [Difference::Refunded]);
+        let explained: Reason = "refunded by hand".parse().unwrap();
+        let accepted = PaymentEvent::ReconciliationAccepted {
+            differences: vec![Difference::Refunded],
+            seen: None,
+            reason: explained.clone(),
+        };
+        let accepted = [events.clone(), vec![accepted]].concat();
+        let row: PaymentSummary = fold::<Payment, _>("p-1", accepted);
+        assert_eq!(
+            (row.mismatch, row.mismatch_accepted),
+            (vec![], Some(explained))
+        );
         events.push(PaymentEvent::ReconciliationMatched {});
         let row: PaymentSummary = fold::<Payment, _>("p-1", events);
         assert_eq!((row.status, row.mismatch), (PaymentStage::Captured, vec![]));

@@ -66,6 +66,9 @@ struct Recipient {
     address: Option<EmailClaimId>,
 }
 
+/// Why a mail to nobody is not sent.
+const ERASED: &str = "the recipient was erased";
+
 /// Sends mails over SMTP.
 pub(crate) struct Mailer {
     streams: Streams,
@@ -137,7 +140,8 @@ impl Mailer {
             return Ok(None);
         };
         let Some(recipient) = self.recipient(request.user_id).await? else {
-            return Ok(Some(failure("the recipient is not known or was erased")));
+            let reason = ERASED.parse().map_err(HandleError::permanent)?;
+            return Ok(Some(NotificationCommand::RecordSuppression { reason }));
         };
         if let Some(reason) = self.suppressed(recipient.address).await? {
             return Ok(Some(NotificationCommand::RecordSuppression { reason }));

@@ -237,6 +237,9 @@ impl Reconciler<'_> {
             Some(id) => self.streams.load_current::<Payment>(id).await?.state,
             None => Arc::default(),
         };
+        if payment.accepts(seen.as_ref()) {
+            return Ok(None);
+        }
         let mismatched = mismatched(pair, &payment, seen);
         Ok((!mismatched.differences.is_empty()).then_some(mismatched))
     }
@@ -263,7 +266,8 @@ fn judge<'a>(pair: &Pair, record: &ProviderRecord, ours: &'a Ours) -> Judged<'a>
     let Some(known) = ours.get(id) else {
         return Judged::Suspicious;
     };
-    if !known.payment.differences(Some(record)).is_empty() {
+    let differs = !known.payment.differences(Some(record)).is_empty();
+    if differs && !known.payment.accepts(Some(record)) {
         return Judged::Suspicious;
     }
     let charge = known.payment.charge();

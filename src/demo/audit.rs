@@ -7,8 +7,11 @@ use super::story::{LAMPS_RECEIVED, MUGS_RECEIVED, PATIENCE, Story};
 use crate::client::Shop;
 use crate::up::Endpoints;
 
-/// How many mugs the story sells for good.
-const MUGS_SOLD: u64 = 2;
+/// How many mugs are sold and still in the house.
+const MUGS_COMMITTED: u64 = 2;
+
+/// How many mugs left the house and stayed away.
+const MUGS_GONE: u64 = 1;
 
 /// One thing that was looked at.
 struct Finding {
@@ -130,10 +133,10 @@ fn outcome(status: &str, reason: &str) -> String {
 }
 
 async fn stock(operator: &Shop, story: &Story) -> anyhow::Result<Vec<Finding>> {
-    let mugs = u64::from(MUGS_RECEIVED);
+    let mugs = u64::from(MUGS_RECEIVED) - MUGS_GONE;
     let lamps = u64::from(LAMPS_RECEIVED);
     let wanted = [
-        (&story.mug, counts(mugs, 0, MUGS_SOLD)),
+        (&story.mug, counts(mugs, 0, MUGS_COMMITTED)),
         (&story.lamp, counts(lamps, 0, 0)),
     ];
     let mut findings = Vec::new();

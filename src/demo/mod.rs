@@ -1,4 +1,4 @@
-//! `millrace demo`: four orders over HTTP, told as they happen, and checked against everything
+//! `millrace demo`: five orders over HTTP, told as they happen, and checked against everything
 //! that remembers them: the read models, the stock, the provider's ledger and the mailbox.
 
 mod audit;

@@ -1,4 +1,4 @@
-//! The four orders.
+//! The five orders.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::teller::Teller;
-use crate::client::{CartLine, Shop};
+use crate::client::{Answer, CartLine, Shop};
 
 /// Longest wait for an outcome or a mail.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -56,11 +56,21 @@ struct Plot {
     title: &'static str,
     lines: Vec<CartLine>,
     method: &'static str,
-    cancel: bool,
+    then: Then,
     expected: Expected,
 }
 
-/// Plays the story: a customer, two products, four orders.
+/// What happens to an order once it is confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Nothing,
+    /// The customer calls it off.
+    Cancel,
+    /// It is shipped and arrives, and one piece of it comes back.
+    ReturnOne,
+}
+
+/// Plays the story: a customer, two products, five orders.
 pub(super) async fn play(shop: &Shop, operator: &Shop, teller: &Teller) -> anyhow::Result<Story> {
     let run = Uuid::new_v4().simple().to_string();
     let run = run.get(..6).unwrap_or(&run).to_owned();
@@ -90,7 +100,11 @@ pub(super) async fn play(shop: &Shop, operator: &Shop, teller: &Teller) -> anyho
 
     let mut chapters = Vec::new();
     for plot in plots(&mug, &lamp) {
-        chapters.push(order(&customer, teller, plot).await?);
+        let people = People {
+            customer: &customer,
+            operator,
+        };
+        chapters.push(order(&people, teller, plot).await?);
     }
     Ok(Story {
         email,
@@ -111,7 +125,7 @@ fn plots(mug: &str, lamp: &str) -> Vec<Plot> {
             title: "An order that succeeds",
             lines: vec![line(mug, 2)],
             method: "pm_card_visa",
-            cancel: false,
+            then: Then::Nothing,
             expected: Expected {
                 status: "confirmed",
                 reason: None,
@@ -124,7 +138,7 @@ fn plots(mug: &str, lamp: &str) -> Vec<Plot> {
             title: "An order whose card is declined",
             lines: vec![line(mug, 3)],
             method: "pm_card_chargeDeclined",
-            cancel: false,
+            then: Then::Nothing,
             expected: Expected {
                 status: "rejected",
                 reason: Some("card_declined"),
@@ -137,7 +151,7 @@ fn plots(mug: &str, lamp: &str) -> Vec<Plot> {
             title: "An order of which one line is out of stock",
             lines: vec![line(mug, 1), line(lamp, 5)],
             method: "pm_card_visa",
-            cancel: false,
+            then: Then::Nothing,
             expected: Expected {
                 status: "rejected",
                 reason: Some("out_of_stock"),
@@ -150,7 +164,7 @@ fn plots(mug: &str, lamp: &str) -> Vec<Plot> {
             title: "An order that is canceled once it was paid",
             lines: vec![line(mug, 1), line(lamp, 1)],
             method: "pm_card_visa",
-            cancel: true,
+            then: Then::Cancel,
             expected: Expected {
                 status: "canceled",
                 reason: Some("changed my mind"),
@@ -163,10 +177,38 @@ fn plots(mug: &str, lamp: &str) -> Vec<Plot> {
                 ],
             },
         },
+        one_piece_comes_back(line(mug, 2)),
     ]
 }
 
-async fn order(customer: &Shop, teller: &Teller, plot: Plot) -> anyhow::Result<Chapter> {
+fn one_piece_comes_back(line: CartLine) -> Plot {
+    Plot {
+        title: "An order of which a piece comes back",
+        lines: vec![line],
+        method: "pm_card_visa",
+        then: Then::ReturnOne,
+        expected: Expected {
+            status: "delivered",
+            reason: None,
+            captured: 2 * MUG_PRICE,
+            refunded: MUG_PRICE,
+            mails: &[
+                "Your order is confirmed",
+                "Your order is on its way",
+                "Your money is on its way back",
+            ],
+        },
+    }
+}
+
+/// Who does something about an order.
+struct People<'a> {
+    customer: &'a Shop,
+    operator: &'a Shop,
+}
+
+async fn order(people: &People<'_>, teller: &Teller, plot: Plot) -> anyhow::Result<Chapter> {
+    let customer = people.customer;
     teller.heading(plot.title);
     let placed = customer
         .place_order(&Uuid::new_v4().to_string(), &plot.lines, plot.method)
@@ -177,17 +219,21 @@ async fn order(customer: &Shop, teller: &Teller, plot: Plot) -> anyhow::Result<C
         "POST /v1/orders → 201, order {order_id}, at {}",
         placed.header("Consistency-Token").unwrap_or("?")
     ));
-    if plot.cancel {
+    if plot.then != Then::Nothing {
         settled(customer, &order_id, "confirmed").await?;
         teller.catch_up(&order_id).await;
-        let body = json!({ "reason": plot.expected.reason });
-        let path = format!("/v1/orders/{order_id}/cancel");
-        let canceled = customer.post(&path, &body).await?.success()?;
-        teller.line(&format!(
-            "POST {path} → {}, at {}",
-            canceled.status.as_u16(),
-            canceled.header("Consistency-Token").unwrap_or("?")
-        ));
+    }
+    match plot.then {
+        Then::Nothing => {}
+        Then::Cancel => {
+            let body = json!({ "reason": plot.expected.reason });
+            let path = format!("/v1/orders/{order_id}/cancel");
+            act(customer, teller, &path, &body).await?;
+        }
+        Then::ReturnOne => {
+            let mug = plot.lines.first().map(|line| line.sku.as_str());
+            return_one(people, teller, &order_id, mug.unwrap_or_default()).await?;
+        }
     }
     settled(customer, &order_id, plot.expected.status).await?;
     ended(customer, &order_id, plot.expected).await?;
@@ -197,6 +243,55 @@ async fn order(customer: &Shop, teller: &Teller, plot: Plot) -> anyhow::Result<C
         order_id,
         expected: plot.expected,
     })
+}
+
+/// The order arrives; the customer sends one piece back, and an operator takes it.
+async fn return_one(
+    people: &People<'_>,
+    teller: &Teller,
+    order_id: &str,
+    sku: &str,
+) -> anyhow::Result<()> {
+    let order = format!("/v1/orders/{order_id}");
+    let tracking = json!({ "tracking": "1Z 999 AA1" });
+    act(people.operator, teller, &format!("{order}/ship"), &tracking).await?;
+    act(
+        people.operator,
+        teller,
+        &format!("{order}/deliver"),
+        &json!({}),
+    )
+    .await?;
+    let wanted = json!({ "lines": [{ "sku": sku, "quantity": 1 }], "reason": "it leaks" });
+    let asked = act(
+        people.customer,
+        teller,
+        &format!("{order}/returns"),
+        &wanted,
+    )
+    .await?;
+    let back = format!("{order}/returns/{}", asked.text("/id"));
+    for step in ["approve", "receive"] {
+        act(
+            people.operator,
+            teller,
+            &format!("{back}/{step}"),
+            &json!({}),
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// One call, told.
+async fn act(shop: &Shop, teller: &Teller, path: &str, body: &Value) -> anyhow::Result<Answer> {
+    let answer = shop.post(path, body).await?.success()?;
+    teller.line(&format!(
+        "POST {path} → {}, at {}",
+        answer.status.as_u16(),
+        answer.header("Consistency-Token").unwrap_or("?")
+    ));
+    Ok(answer)
 }
 
 /// Waits until the order's read model says `status`.

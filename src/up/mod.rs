@@ -240,7 +240,7 @@ impl Start<'_> {
         let config: query_api::Config = roles::defaults();
         let postgres = &self.endpoints.postgres;
         let (router, erasures) =
-            roles::query_router(&config, &self.source, &connection, &self.keys, postgres)?;
+            roles::query_router(&config, &self.source, &connection, &self.keys, postgres).await?;
         // A program that starts two stacks has one recorder: the second shows no metrics.
         let metrics = roles::metrics().unwrap_or_default();
         let service = service.with(metrics.clone());
@@ -407,7 +407,7 @@ Look into the streams with the nats CLI:
 {}
   nats sub 'event.order.*' --stream ORDER --all
 
-`{program} demo --data {shown}` places four orders on this stack and tells what happens.",
+`{program} demo --data {shown}` places five orders on this stack and tells what happens.",
         nats_cli_setup(data, endpoints)
     )
 }

@@ -9,7 +9,7 @@ use millrace::settings::{POSTGRES_ADMIN, POSTGRES_ADMIN_PASSWORD, Source};
 use projections::{Login, VIEWS};
 use serde_json::{Value, json};
 use streams::bus::{Answer, Ask, Bus};
-use streams::keys::Keys;
+use streams::keys::{Erasures, Keys};
 use streams::{CommandMeta, Connection, Settings};
 use tokio::sync::OnceCell;
 use user::{User, UserCommand, UserEvent};
@@ -289,7 +289,7 @@ async fn a_mail_that_was_still_to_be_sent_is_not() {
     let operator = app.operator();
     let given_up = operator.wait_for("the welcome to be given up", &path, PATIENCE, |list| {
         let items = list["items"].as_array().unwrap();
-        !items.is_empty() && items.iter().all(|item| item["status"] == "failed")
+        !items.is_empty() && items.iter().all(|item| item["status"] == "suppressed")
     });
     given_up.await.unwrap();
     let healed = http.delete(&faults).send().await.unwrap();
@@ -329,6 +329,12 @@ async fn a_key_that_came_back_from_a_backup_is_destroyed_before_anything_is_answ
     let restored = admin.jetstream().publish(subject, backup).await;
     restored.unwrap().await.unwrap();
     assert_eq!(open(&admin).await.as_deref(), Some("Grace Hopper"));
+    // A role that may not destroy it knows better than to use it.
+    let knowing = app.keys(&admin);
+    let learnt = Erasures::new(&admin, &knowing).learn().await;
+    assert_eq!(learnt.unwrap(), 1);
+    let opened = knowing.open(&name, purpose::USER_NAME).await.unwrap();
+    assert_eq!(opened, None);
 
     app.kill().await;
     app.restart().await;

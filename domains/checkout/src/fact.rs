@@ -261,6 +261,7 @@ pub fn from_payment(event: &PaymentEvent, at: DateTime<Utc>) -> Option<CheckoutF
         | PaymentEvent::RefundRequested { .. }
         | PaymentEvent::ProviderEventIgnored { .. }
         | PaymentEvent::ReconciliationMismatched { .. }
+        | PaymentEvent::ReconciliationAccepted { .. }
         | PaymentEvent::ReconciliationMatched {} => None,
     }
 }

@@ -179,6 +179,7 @@ impl Decider for Payment {
                 because,
             } => self.record_provider_event(event_id, event_type, *because),
             PaymentCommand::ReconcilePayment { seen } => self.reconcile(seen.as_ref()),
+            PaymentCommand::RecordReconciliation { reason } => self.accept(reason),
         }
     }
 
@@ -246,6 +247,12 @@ impl Decider for Payment {
                 }));
             }
             PaymentEvent::ReconciliationMatched {} => self.differ(None),
+            PaymentEvent::ReconciliationAccepted {
+                differences, seen, ..
+            } => self.take_as_it_is(Mismatch {
+                differences: differences.clone(),
+                seen: seen.clone(),
+            }),
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Charge {
     pub ignored: VecDeque<String>,
     /// In what the provider's record differs, since the last reconciliation that found so.
     pub mismatch: Option<Mismatch>,
+    /// The last mismatch that a person has explained.
+    pub accepted: Option<Mismatch>,
 }
 
 /// Money that goes back.
@@ -82,6 +84,7 @@ impl Charge {
             refunds: BTreeMap::new(),
             ignored: VecDeque::new(),
             mismatch: None,
+            accepted: None,
         }
     }
 

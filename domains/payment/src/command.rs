@@ -99,4 +99,10 @@ pub enum PaymentCommand {
         /// What the provider has; `None` = no such intent.
         seen: Option<ProviderRecord>,
     },
+    /// A person knows why the records differ: the mismatch that stands is none any more, for as long
+    /// as it stays the same.
+    RecordReconciliation {
+        /// Why.
+        reason: Reason,
+    },
 }

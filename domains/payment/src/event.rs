@@ -115,6 +115,15 @@ pub enum PaymentEvent {
     },
     /// The provider's record is equal to ours again.
     ReconciliationMatched {},
+    /// A person knows why the records differ.
+    ReconciliationAccepted {
+        /// In what.
+        differences: Vec<Difference>,
+        /// What the provider has; none when it has no such intent.
+        seen: Option<ProviderRecord>,
+        /// Why.
+        reason: Reason,
+    },
 }
 
 kernel::fact!(PaymentEvent);

@@ -3,11 +3,11 @@
 //! The record may be ahead or behind while a call is in flight, so whoever compares looks again
 //! before it reports; see the reactor's `reconcile`.
 
-use kernel::Money;
+use kernel::{Money, Reason};
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::Decision;
-use crate::{Charge, Payment, PaymentEvent};
+use crate::{Charge, Payment, PaymentEvent, PaymentRefusal};
 
 /// What the provider's list says of one intent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ impl Payment {
     pub(crate) fn reconcile(&self, seen: Option<&ProviderRecord>) -> Decision {
         let charge = self.must_be_requested()?;
         let differences = self.differences(seen);
-        if differences.is_empty() {
+        if differences.is_empty() || self.accepts(seen) {
             let settled = charge.mismatch.is_some();
             return Ok(settled
                 .then_some(PaymentEvent::ReconciliationMatched {})
@@ -107,6 +107,34 @@ impl Payment {
             differences: found.differences,
             seen: found.seen,
         }])
+    }
+
+    /// A person has looked at the mismatch that stands, and knows why.
+    pub(crate) fn accept(&self, reason: &Reason) -> Decision {
+        let charge = self.must_be_requested()?;
+        let Some(Mismatch { differences, seen }) = charge.mismatch.clone() else {
+            return Err(PaymentRefusal::NoMismatch);
+        };
+        Ok(vec![PaymentEvent::ReconciliationAccepted {
+            differences,
+            seen,
+            reason: reason.clone(),
+        }])
+    }
+
+    /// Has a person explained that the provider has this, and nothing changed since?
+    pub fn accepts(&self, seen: Option<&ProviderRecord>) -> bool {
+        let accepted = self.charge().and_then(|charge| charge.accepted.as_ref());
+        accepted.is_some_and(|accepted| {
+            accepted.seen.as_ref() == seen && accepted.differences == self.differences(seen)
+        })
+    }
+
+    pub(crate) fn take_as_it_is(&mut self, accepted: Mismatch) {
+        if let Some(charge) = self.charge_mut() {
+            charge.mismatch = None;
+            charge.accepted = Some(accepted);
+        }
     }
 
     pub(crate) fn differ(&mut self, mismatch: Option<Mismatch>) {

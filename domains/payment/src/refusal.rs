@@ -80,6 +80,9 @@ pub enum PaymentRefusal {
         /// What is left.
         available: Money,
     },
+    /// Our record and the provider's are equal, as far as anybody has looked.
+    #[error("no mismatch with the provider stands on the payment's record")]
+    NoMismatch,
     /// More refunds than one payment may have.
     #[error("a payment has at most {max} refunds")]
     TooManyRefunds {

@@ -198,6 +198,36 @@ fn a_mismatch_is_recorded_once_and_so_is_its_end() {
 }
 
 #[test]
+fn a_mismatch_that_a_person_explains_is_none_until_it_changes() {
+    let theirs = || Some(seen(0, 2_500, 100));
+    let accept = || PaymentCommand::RecordReconciliation { reason: why() };
+    let accepted = PaymentEvent::ReconciliationAccepted {
+        differences: vec![Difference::Refunded],
+        seen: theirs(),
+        reason: why(),
+    };
+    let open = [
+        at_captured(),
+        vec![mismatched(Difference::Refunded, theirs())],
+    ]
+    .concat();
+    follows(open.clone(), accept(), vec![accepted.clone()]);
+    let closed = [open, vec![accepted]].concat();
+    is_refused(closed.clone(), accept(), PaymentRefusal::NoMismatch);
+    is_refused(at_captured(), accept(), PaymentRefusal::NoMismatch);
+    is_refused(vec![], accept(), PaymentRefusal::PaymentUnknown);
+    follows(closed.clone(), reconcile(theirs()), vec![]);
+    assert!(after(&closed).accepts(theirs().as_ref()));
+    let worse = Some(seen(0, 2_500, 200));
+    let found_worse = mismatched(Difference::Refunded, worse.clone());
+    follows(closed.clone(), reconcile(worse), vec![found_worse.clone()]);
+    // Back to what was explained: what stood meanwhile is settled.
+    let worse = [closed, vec![found_worse]].concat();
+    let settled = vec![PaymentEvent::ReconciliationMatched {}];
+    follows(worse, reconcile(theirs()), settled);
+}
+
+#[test]
 fn other_currencies_are_other_amounts() {
     let usd = |amount| Money::new(amount, "USD".parse().unwrap());
     let theirs = ProviderRecord {

@@ -72,6 +72,11 @@ fn examples() -> Vec<PaymentEvent> {
             }),
         },
         PaymentEvent::ReconciliationMatched {},
+        PaymentEvent::ReconciliationAccepted {
+            differences: vec![Difference::MissingAtProvider],
+            seen: None,
+            reason: "the provider's test data was reset".parse().unwrap(),
+        },
     ]
 }
 

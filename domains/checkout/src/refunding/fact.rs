@@ -84,6 +84,7 @@ pub fn from_payment(
         | PaymentEvent::PaymentVoided {}
         | PaymentEvent::RefundRequested { .. }
         | PaymentEvent::ProviderEventIgnored { .. }
+        | PaymentEvent::ReconciliationAccepted { .. }
         | PaymentEvent::ReconciliationMatched {}
         | PaymentEvent::ReconciliationMismatched { .. } => return None,
     };

@@ -143,6 +143,7 @@ pub fn from_payment(event: &PaymentEvent) -> Option<(RefundId, ReturningFact)> {
         | PaymentEvent::PaymentVoided {}
         | PaymentEvent::RefundRequested { .. }
         | PaymentEvent::ProviderEventIgnored { .. }
+        | PaymentEvent::ReconciliationAccepted { .. }
         | PaymentEvent::ReconciliationMatched {}
         | PaymentEvent::ReconciliationMismatched { .. } => None,
     }
