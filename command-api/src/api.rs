@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::FromRef;
 use edge::auth::{KeySet, Signer, Verifier, jwks};
 use edge::idempotency::canonical_json;
+use edge::openapi::{self, Calls, Document};
 use serde::Serialize;
 use streams::keys::DigestKey;
 use streams::{CommandMeta, Streams};
@@ -113,33 +114,45 @@ impl FromRef<Api> for Verifier {
     }
 }
 
-/// Every route of the contexts that `config` hosts, without the guard around them.
-pub fn router(api: Api, config: &Config) -> Router {
-    let mut routes = Router::new()
-        .merge(checkout::routes())
-        .merge(jwks(&api.token_keys))
-        .merge(edge::problem::pages(PAGES));
+/// Every call of the contexts that `config` hosts.
+fn calls(config: &Config) -> Calls<Api> {
+    let mut calls = checkout::calls();
     if config.hosts("user") {
-        routes = routes
-            .merge(user::routes())
-            .merge(account::routes())
-            .merge(mailbox::routes())
-            .merge(session::routes());
+        calls = calls
+            .merge(user::calls())
+            .merge(account::calls())
+            .merge(mailbox::calls())
+            .merge(session::calls());
     }
     if config.hosts("product") {
-        routes = routes.merge(product::routes());
+        calls = calls.merge(product::calls());
     }
     if config.hosts("inventory") {
-        routes = routes.merge(inventory::routes());
+        calls = calls.merge(inventory::calls());
     }
     if config.hosts("order") {
-        routes = routes.merge(order::routes());
+        calls = calls.merge(order::calls());
     }
     if config.hosts("payment") {
-        routes = routes.merge(payment::routes()).merge(webhook::routes());
+        calls = calls.merge(payment::calls()).merge(webhook::calls());
     }
     if config.hosts("notification") {
-        routes = routes.merge(notification::routes());
+        calls = calls.merge(notification::calls());
     }
-    routes.with_state(api)
+    calls
+}
+
+/// What the API says about itself: the calls of every context, wherever it is hosted.
+pub fn document() -> Document {
+    calls(&Config::default()).document()
+}
+
+/// Every route of the contexts that `config` hosts, without the guard around them.
+pub fn router(api: Api, config: &Config) -> Router {
+    calls(config)
+        .into_router()
+        .merge(jwks(&api.token_keys))
+        .merge(edge::problem::pages(&[PAGES]))
+        .merge(openapi::routes(&document()))
+        .with_state(api)
 }

@@ -14,7 +14,7 @@
 //!   email, phone, password, text               what is parsed once and never checked again
 //!   throttle                                   how often a password may be guessed
 //!   webhook, signature                         what the payment provider tells, kept as it came
-//!   call, write                                what is the same for every call
+//!   call, resource, write                      what is the same for every call
 //!   error                                      refusal → status and field; failure → problem
 //!   questions, remembered, outcomes            what other contexts know; how an order ended
 //!   personal                                   sealing of personal data
@@ -47,6 +47,7 @@ mod problems;
 mod product;
 mod questions;
 mod remembered;
+mod resource;
 mod returns;
 mod run;
 mod session;
@@ -57,7 +58,7 @@ mod user;
 mod webhook;
 mod write;
 
-pub use api::{Api, Deps, router};
+pub use api::{Api, Deps, document, router};
 pub use config::Config;
 pub use host::hosts;
 pub use outcomes::Outcomes;

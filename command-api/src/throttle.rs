@@ -53,18 +53,19 @@ impl Throttle {
             return Ok(());
         }
         let left = WINDOW.saturating_sub(failures.since.elapsed());
-        Err(Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_attempts",
-            "too many wrong passwords for this account",
-        )
-        .retry(left))
+        Err(too_many_attempts().retry(left))
     }
 
     /// The password was right: nothing is held against the account.
     pub(crate) fn succeeded(&self, account: EmailClaimId) {
         self.0.invalidate(&account);
     }
+}
+
+/// 429: guessing is over for now.
+pub(crate) fn too_many_attempts() -> Problem {
+    let detail = "too many wrong passwords for this account";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", detail).retry(WINDOW)
 }
 
 #[cfg(test)]

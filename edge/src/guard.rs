@@ -18,7 +18,6 @@ use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 use crate::json::BodyLimit;
-use crate::problem::RETRY_AFTER_DEFAULT;
 use crate::{Deadline, Limits, Prefer, Problem, Trace, linger};
 
 /// Puts the guard around every route of `router`, and around what no route takes.
@@ -81,8 +80,7 @@ async fn run(guard: &Guard, mut request: Request, next: Next) -> Response {
     let probe = matches!(request.uri().path(), "/livez" | "/readyz");
     let slot = guard.slots.try_acquire();
     if slot.is_err() && !probe {
-        return Problem::unavailable("overloaded", "too many requests are being worked on")
-            .into_response();
+        return Problem::overloaded().into_response();
     }
     let wait = Prefer::parse(request.headers()).wait.unwrap_or_default();
     let deadline = Deadline::after(guard.time_max + wait);
@@ -91,13 +89,7 @@ async fn run(guard: &Guard, mut request: Request, next: Next) -> Response {
     match deadline.within(work).await {
         Some(Ok(response)) => response,
         Some(Err(panic)) => panicked(panic.as_ref()),
-        None => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "request_timeout",
-            "the request took too long and was given up; what it asked for may have happened",
-        )
-        .retry(RETRY_AFTER_DEFAULT)
-        .into_response(),
+        None => Problem::timeout().into_response(),
     }
 }
 

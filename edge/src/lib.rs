@@ -15,6 +15,7 @@
 //! - [`consistency`], [`etag`], [`prefer`]: the other conventions of requests and answers
 //! - [`Id`]: an id in a path
 //! - [`Deadline`]: more time for a body that is still coming in
+//! - [`openapi`]: what the API says about itself
 //! - [`limits`], [`trace`], [`health`], [`serve`](serve()): what a server needs around them
 //!
 //! Nothing here knows NATS, Postgres or a bounded context.
@@ -30,6 +31,7 @@ pub mod idempotency;
 pub mod json;
 pub mod limits;
 mod linger;
+pub mod openapi;
 pub mod prefer;
 pub mod problem;
 mod serve;

@@ -37,7 +37,7 @@ pub fn router(api: Api, config: &Config) -> Router {
         .merge(suppression::routes())
         .merge(checkout::routes())
         .merge(aftermath::routes())
-        .merge(problem::pages(PAGES))
+        .merge(problem::pages(&[PAGES]))
         .with_state(api.clone());
     edge::guarded(routes, &config.limits).merge(health::routes(api))
 }

@@ -245,7 +245,7 @@ impl Start<'_> {
         let metrics = roles::metrics().unwrap_or_default();
         let service = service.with(metrics.clone());
         let router = router.merge(metrics);
-        let both = entry::router(service.router(), router.clone());
+        let both = entry::router(service.router(), router.clone(), &config.limits);
 
         let stop = || self.shutdown.clone();
         let following = stop();

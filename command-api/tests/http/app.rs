@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use command_api::{
     Api, Config, Deps, Letters, Local, Personal, PersonalError, Questions, Webhook, WebhookSecrets,
 };
 use edge::auth::{KeySet, Principal, Signer};
+use edge::openapi::Document;
 use kernel::{Sealed, UserId};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use serde_json::{Value, json};
@@ -247,12 +248,20 @@ impl App {
         ends
     }
 
+    /// Every answer must be one that the document knows.
     pub(crate) async fn request(&self, request: Request<Body>) -> Answer {
+        let method = request.method().as_str().to_lowercase();
+        let path = request.uri().path().to_owned();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
         let body = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes).into_owned()));
+        if parts.status != StatusCode::METHOD_NOT_ALLOWED {
+            let code = body["code"].as_str();
+            let known = DOCUMENT.must_know((&method, &path), parts.status, code);
+            known.unwrap();
+        }
         Answer {
             status: parts.status.as_u16(),
             headers: parts.headers,
@@ -260,6 +269,8 @@ impl App {
         }
     }
 }
+
+static DOCUMENT: LazyLock<Document> = LazyLock::new(command_api::document);
 
 pub(crate) fn product(sku: &str, amount: i64, currency: &str) -> Value {
     json!({

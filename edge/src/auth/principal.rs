@@ -33,6 +33,17 @@ impl Principal {
         format!("{role}:{}", self.user_id)
     }
 
+    /// 401: nobody says who asks.
+    pub(crate) fn token_required() -> Problem {
+        let detail = "send a token as Authorization: Bearer <token>";
+        Problem::unauthorized("token_required", detail)
+    }
+
+    /// 401: a token that is not accepted.
+    pub(crate) fn token_invalid(detail: impl Into<String>) -> Problem {
+        Problem::unauthorized("token_invalid", detail)
+    }
+
     /// Operators only.
     ///
     /// # Errors
@@ -67,10 +78,7 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let required = || {
-            let detail = "send a token as Authorization: Bearer <token>";
-            Problem::unauthorized("token_required", detail)
-        };
+        let required = Self::token_required;
         let header = parts.headers.get(AUTHORIZATION).ok_or_else(required)?;
         let (scheme, token) = header
             .to_str()
@@ -85,7 +93,7 @@ where
             .map_err(|error| {
                 metrics::counter!("tokens_refused_total", "reason" => error.reason()).increment(1);
                 tracing::info!(reason = error.reason(), "a token was refused");
-                Problem::unauthorized("token_invalid", error.to_string())
+                Self::token_invalid(error.to_string())
             })
     }
 }
