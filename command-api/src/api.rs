@@ -4,7 +4,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::FromRef;
+use axum::extract::{FromRef, Request, State};
+use edge::Trace;
 use edge::auth::{KeySet, Signer, Verifier, jwks};
 use edge::idempotency::canonical_json;
 use edge::openapi::{self, Calls, Document};
@@ -14,6 +15,7 @@ use streams::{CommandMeta, Streams};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::elsewhere::{Elsewhere, carry};
 use crate::importing::IMPORTS_AT_ONCE_MAX;
 use crate::outcomes::Outcomes;
 use crate::password::Passwords;
@@ -23,8 +25,8 @@ use crate::questions::{Cached, Questions};
 use crate::throttle::Throttle;
 use crate::webhook::Webhook;
 use crate::{
-    account, checkout, inventory, mailbox, notification, order, payment, product, session, user,
-    webhook,
+    account, checkout, importing, inventory, mailbox, notification, order, payment, product,
+    session, user, webhook,
 };
 
 /// What the API stands on. Made by the composition root (or a test), passed down.
@@ -41,6 +43,8 @@ pub struct Deps {
     pub digest_key: DigestKey,
     /// The payment provider's webhooks.
     pub webhook: Webhook,
+    /// Who does calls of contexts that are not hosted here.
+    pub elsewhere: Arc<dyn Elsewhere>,
 }
 
 /// The state of every route. Cheap to clone.
@@ -60,6 +64,7 @@ pub struct Parts {
     pub(crate) throttle: Throttle,
     pub(crate) outcomes: Outcomes,
     pub(crate) webhook: Webhook,
+    pub(crate) elsewhere: Arc<dyn Elsewhere>,
     /// One for each import that may run.
     pub(crate) imports: Arc<Semaphore>,
 }
@@ -82,6 +87,7 @@ impl Api {
             throttle: Throttle::new(),
             outcomes: Outcomes::default(),
             webhook: deps.webhook,
+            elsewhere: deps.elsewhere,
             imports: Arc::new(Semaphore::new(IMPORTS_AT_ONCE_MAX)),
         })))
     }
@@ -114,43 +120,49 @@ impl FromRef<Api> for Verifier {
     }
 }
 
-/// Every call of the contexts that `config` hosts.
-fn calls(config: &Config) -> Calls<Api> {
-    let mut calls = checkout::calls();
-    if config.hosts("user") {
-        calls = calls
-            .merge(user::calls())
-            .merge(account::calls())
-            .merge(mailbox::calls())
-            .merge(session::calls());
-    }
-    if config.hosts("product") {
-        calls = calls.merge(product::calls());
-    }
-    if config.hosts("inventory") {
-        calls = calls.merge(inventory::calls());
-    }
-    if config.hosts("order") {
-        calls = calls.merge(order::calls());
-    }
-    if config.hosts("payment") {
-        calls = calls.merge(payment::calls()).merge(webhook::calls());
-    }
-    if config.hosts("notification") {
-        calls = calls.merge(notification::calls());
-    }
-    calls
+/// The calls of each context.
+fn calls() -> [(&'static str, Calls<Api>); 6] {
+    let user = user::calls()
+        .merge(account::calls())
+        .merge(mailbox::calls())
+        .merge(session::calls());
+    [
+        ("user", user),
+        ("product", product::calls()),
+        ("inventory", inventory::calls()),
+        ("order", order::calls()),
+        ("payment", payment::calls().merge(webhook::calls())),
+        ("notification", notification::calls()),
+    ]
 }
 
 /// What the API says about itself: the calls of every context, wherever it is hosted.
 pub fn document() -> Document {
-    calls(&Config::default()).document()
+    let all = calls().into_iter();
+    let all = all.fold(checkout::calls(), |all, (_, calls)| all.merge(calls));
+    all.merge(importing::calls()).document()
 }
 
-/// Every route of the contexts that `config` hosts, without the guard around them.
+/// Every route, without the guard around them. What `config` doesn't host is carried to who does.
 pub fn router(api: Api, config: &Config) -> Router {
-    calls(config)
-        .into_router()
+    let mut routes = checkout::calls().into_router();
+    for (context, calls) in calls() {
+        routes = routes.merge(if config.hosts(context) {
+            calls.into_router()
+        } else {
+            calls.all_by(&move |state: State<Api>, trace: Trace, request: Request| {
+                carry(context, state, trace, request)
+            })
+        });
+    }
+    // A body of any length can't be carried.
+    let imports = importing::calls();
+    routes = routes.merge(if config.hosts("product") {
+        imports.into_router()
+    } else {
+        imports.all_by(&|| async { importing::not_here() })
+    });
+    routes
         .merge(jwks(&api.token_keys))
         .merge(edge::problem::pages(&[PAGES]))
         .merge(openapi::routes(&document()))

@@ -12,7 +12,8 @@ const WEBHOOK_TOLERANCE_S: u64 = 300;
 /// The settings of `millrace command-api`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Config {
-    /// The contexts that this process hosts; the others are reached over the command bus.
+    /// The contexts that this process hosts. Calls on the others are carried over the bus to a
+    /// process that hosts them.
     #[arg(
         long,
         env = "MILLRACE_CONTEXTS",

@@ -131,6 +131,12 @@ fn too_many() -> Problem {
     Problem::unavailable("overloaded", detail)
 }
 
+/// 503: only a process that hosts the context takes imports in.
+pub(crate) fn not_here() -> Problem {
+    let detail = "imports are taken in by the processes that host the product context";
+    Problem::unavailable("unavailable", detail)
+}
+
 /// An import at work.
 struct Run {
     id: ImportId,

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, Deps, router};
 use crate::config::Config;
+use crate::elsewhere::Here;
 use crate::host::hosts;
 use crate::questions::OverBus;
 use crate::signature::WebhookSecrets;
@@ -93,14 +94,17 @@ impl Service {
             let mut erasures = Erasures::new(&nats, &keys);
             let erased = Box::pin(erasures.replay()).await.map_err(Error::Erasures)?;
             tracing::info!(erased, "who was erased stays erased");
-            let hosts = hosts(&config.contexts, &streams, &digest_key);
+            let here = Here::default();
+            let hosts = hosts(&config.contexts, &streams, &digest_key, &here);
+            let bus = Bus::new(&nats).beside(&hosts);
             let webhook = Webhook {
                 letters: Arc::new(Inbox::new(&nats)),
                 secrets: webhook_secrets,
                 tolerance: config.webhook_tolerance(),
             };
             let api = Api::new(Deps {
-                questions: Arc::new(OverBus(Bus::new(&nats).beside(&hosts))),
+                questions: Arc::new(OverBus(bus.clone())),
+                elsewhere: Arc::new(bus),
                 streams,
                 personal: Arc::new(keys),
                 token_keys,
@@ -109,6 +113,7 @@ impl Service {
             })?;
             let bare = router(api.clone(), &config).merge(health(&nats).router());
             let router = edge::guarded(bare, &config.limits);
+            here.answer_with(router.clone());
             Ok(Self {
                 config,
                 nats,

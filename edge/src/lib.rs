@@ -41,7 +41,7 @@ pub use auth::Principal;
 pub use consistency::ConsistencyHeader;
 pub use deadline::Deadline;
 pub use etag::{IfMatch, IfNoneMatch};
-pub use guard::guarded;
+pub use guard::{as_it_is, guarded};
 pub use id::{Id, Ids};
 pub use idempotency::IdempotencyKey;
 pub use json::Body;
