@@ -31,7 +31,10 @@ async fn the_demo_tells_its_story_with_one_process_a_context() {
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{told}\n{said}");
-    assert!(told.contains("order_confirmed") && !told.contains('✗'), "{told}");
+    assert!(
+        told.contains("order_confirmed") && !told.contains('✗'),
+        "{told}"
+    );
 
     // Over the real bus too: the first answer again, and refusals as they are at home.
     let sku = format!("apart-{}", Uuid::new_v4().simple());
@@ -56,11 +59,17 @@ async fn the_demo_tells_its_story_with_one_process_a_context() {
     assert_eq!(refused.text("/errors/0/pointer"), "/sku");
 
     for child in others {
-        child.signaller().send(devstack::launch::Signal::TERM).unwrap();
+        child
+            .signaller()
+            .send(devstack::launch::Signal::TERM)
+            .unwrap();
         child.wait().await;
     }
     let gone = create().await;
-    assert_eq!((gone.status.as_u16(), gone.text("/code")), (503, "unavailable"));
+    assert_eq!(
+        (gone.status.as_u16(), gone.text("/code")),
+        (503, "unavailable")
+    );
     assert!(gone.header("Retry-After").is_some());
     app.stop().await;
 }

@@ -78,7 +78,7 @@ impl Part for IdempotencyKey {
 
 /// Versions in quotes (RFC 9110 §8.8.3), or any.
 fn tags() -> Value {
-    let tag = r#"(W/)?"[!#-+--~]{0,20}""#;
+    let tag = r#"(W/)?"[!#-+.-~-]{0,20}""#;
     let more = TAGS_MAX - 1;
     json!({ "type": "string", "pattern": format!(r"^(\*|{tag}(, ?{tag}){{0,{more}}})$") })
 }
