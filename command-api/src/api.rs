@@ -1,14 +1,15 @@
 //! What every call needs, and the page of all routes.
 
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{FromRef, Request, State};
-use edge::Trace;
 use edge::auth::{KeySet, Signer, Verifier, jwks};
 use edge::idempotency::canonical_json;
 use edge::openapi::{self, Calls, Document};
+use edge::{Client, Trace};
 use serde::Serialize;
 use streams::keys::DigestKey;
 use streams::{CommandMeta, Streams};
@@ -45,6 +46,8 @@ pub struct Deps {
     pub webhook: Webhook,
     /// Who does calls of contexts that are not hosted here.
     pub elsewhere: Arc<dyn Elsewhere>,
+    /// Whom to believe for whom they ask (`X-Forwarded-For`).
+    pub proxies: Vec<IpAddr>,
 }
 
 /// The state of every route. Cheap to clone.
@@ -65,6 +68,7 @@ pub struct Parts {
     pub(crate) outcomes: Outcomes,
     pub(crate) webhook: Webhook,
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
+    pub(crate) proxies: Vec<IpAddr>,
     /// One for each import that may run.
     pub(crate) imports: Arc<Semaphore>,
 }
@@ -88,6 +92,7 @@ impl Api {
             outcomes: Outcomes::default(),
             webhook: deps.webhook,
             elsewhere: deps.elsewhere,
+            proxies: deps.proxies,
             imports: Arc::new(Semaphore::new(IMPORTS_AT_ONCE_MAX)),
         })))
     }
@@ -98,6 +103,11 @@ impl Api {
             Some(json) => meta.with_request_digest(self.digest.digest(json.as_bytes())),
             None => meta,
         }
+    }
+
+    /// What checks the tokens of every call: whoever hears that some were withdrawn tells it.
+    pub fn verifier(&self) -> &Verifier {
+        &self.0.verifier
     }
 
     /// The waiters for the ends of orders: whoever follows the stream ORDER tells it.
@@ -150,8 +160,11 @@ pub fn router(api: Api, config: &Config) -> Router {
         routes = routes.merge(if config.hosts(context) {
             calls.into_router()
         } else {
-            calls.all_by(&move |state: State<Api>, trace: Trace, request: Request| {
-                carry(context, state, trace, request)
+            calls.all_by(&move |state: State<Api>,
+                                trace: Trace,
+                                client: Client,
+                                request: Request| {
+                carry(context, state, (trace, client), request)
             })
         });
     }

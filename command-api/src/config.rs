@@ -1,5 +1,6 @@
 //! What the role can be told.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Args;
@@ -25,6 +26,10 @@ pub struct Config {
     /// How old the signature of a payment webhook may be, in seconds.
     #[arg(long, env = "MILLRACE_WEBHOOK_TOLERANCE_S", default_value_t = WEBHOOK_TOLERANCE_S)]
     pub webhook_tolerance_s: u64,
+    /// The addresses of the proxies in front of this process: what they say in `X-Forwarded-For` is
+    /// believed, what others say is not.
+    #[arg(long, env = "MILLRACE_PROXIES", value_delimiter = ',')]
+    pub proxies: Vec<IpAddr>,
     /// The server's bounds.
     #[command(flatten)]
     pub limits: Limits,
@@ -35,6 +40,7 @@ impl Default for Config {
         Self {
             contexts: domains::NAMES.map(str::to_owned).to_vec(),
             webhook_tolerance_s: WEBHOOK_TOLERANCE_S,
+            proxies: Vec::new(),
             limits: Limits::default(),
         }
     }

@@ -11,6 +11,7 @@
 //! done. The bus may send a request twice; a call without a key gets one here, so that it is still
 //! done once.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use base64::engine::general_purpose::STANDARD;
 use edge::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use edge::limits::REQUEST_TIME_MAX_S;
 use edge::trace::TRACEPARENT;
-use edge::{Prefer, Problem, Trace};
+use edge::{Client, Peer, Prefer, Problem, Trace};
 use serde::{Deserialize, Serialize};
 use streams::bus::{Bus, BusError, QuestionError};
 use tower::ServiceExt;
@@ -112,6 +113,8 @@ struct Carried {
     method: String,
     /// With the query.
     path: String,
+    /// From where it came.
+    client: Option<IpAddr>,
     headers: Headers,
     /// Base64.
     body: String,
@@ -165,6 +168,9 @@ impl Carried {
             .uri(self.path);
         let mut request = request.body(body)?;
         *request.headers_mut() = self.headers.into_map()?;
+        if let Some(client) = self.client {
+            request.extensions_mut().insert(Peer(client));
+        }
         Ok(request)
     }
 }
@@ -192,7 +198,7 @@ impl Returned {
 pub(crate) async fn carry(
     context: &'static str,
     State(api): State<Api>,
-    trace: Trace,
+    (trace, client): (Trace, Client),
     request: Request,
 ) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
@@ -212,6 +218,7 @@ pub(crate) async fn carry(
     let call = Carried {
         method: parts.method.to_string(),
         path: path.unwrap_or_default(),
+        client: client.address(&api.proxies),
         headers: Headers::of(&parts.headers),
         body: STANDARD.encode(&body),
     };

@@ -113,7 +113,7 @@ impl<S: Sync> FromRequest<S> for Ndjson {
 impl Part for Ndjson {
     fn describe(call: &mut openapi::Call<'_>) {
         let description = "A product a line, of any number.";
-        call.body_as(NDJSON, description, &json!({ "type": "string" }));
+        call.body_as(NDJSON, description, &json!({}));
         call.problem(not_ndjson());
     }
 }

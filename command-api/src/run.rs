@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use axum::Router;
-use edge::auth::KeySet;
+use edge::auth::{KeySet, Verifier};
 use edge::health::Health;
 use futures::future::BoxFuture;
 use streams::bus::{Bus, HostError, Hosts};
@@ -103,6 +103,7 @@ impl Service {
                 tolerance: config.webhook_tolerance(),
             };
             let api = Api::new(Deps {
+                proxies: config.proxies.clone(),
                 questions: Arc::new(OverBus(bus.clone())),
                 elsewhere: Arc::new(bus),
                 streams,
@@ -132,6 +133,11 @@ impl Service {
             router: self.router.merge(routes),
             ..self
         }
+    }
+
+    /// What checks its tokens.
+    pub fn verifier(&self) -> Verifier {
+        self.api.verifier().clone()
     }
 
     /// The routes, for whoever serves them behind another entry as well. They need [`Self::run`].

@@ -194,6 +194,7 @@ impl World {
                 tolerance: Duration::from_mins(5),
             },
             elsewhere,
+            proxies: Vec::new(),
         })
         .unwrap();
         let router = edge::guarded(command_api::router(api.clone(), &config), &config.limits);

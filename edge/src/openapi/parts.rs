@@ -12,8 +12,8 @@ use crate::json::too_large;
 use crate::limits::BODY_BYTES_MAX;
 use crate::prefer::WAIT_MAX_S;
 use crate::{
-    Body, ConsistencyHeader, Deadline, Id, IdempotencyKey, Ids, IfMatch, IfNoneMatch, Prefer,
-    Principal, Problem, Trace,
+    Body, Client, ConsistencyHeader, Deadline, Id, IdempotencyKey, Ids, IfMatch, IfNoneMatch,
+    Prefer, Principal, Problem, Trace,
 };
 
 /// These say nothing of what the request must hold.
@@ -25,7 +25,7 @@ macro_rules! silent {
     )*};
 }
 
-silent!(HeaderMap, Uri, Deadline);
+silent!(HeaderMap, Uri, Deadline, Client);
 
 impl<S> Part for State<S> {
     fn describe(_: &mut Call<'_>) {}
