@@ -179,7 +179,19 @@ impl Streams {
 
     /// The next events of an aggregate. A page that says "more" holds at least one event.
     pub(super) async fn page(&self, address: &Address, after: u64) -> Result<Page, ReadError> {
-        let max = self.inner.settings.load_page_events;
+        self.page_of(address, after, u64::MAX).await
+    }
+
+    /// The same, when it is known how many there are: having found them the server looks for no more,
+    /// which may be a long way over other aggregates' events.
+    pub(super) async fn page_of(
+        &self,
+        address: &Address,
+        after: u64,
+        count: u64,
+    ) -> Result<Page, ReadError> {
+        let most = self.inner.settings.load_page_events;
+        let max = usize::try_from(count).map_or(most, |count| count.min(most));
         let log = &self.inner.log;
         log.read(&address.stream, &address.subject, after, max)
             .await
