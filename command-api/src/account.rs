@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::TimeDelta;
 use edge::openapi::{Calls, about};
-use edge::{Body, Ids, Problem};
+use edge::{Body, Client, Ids, Problem};
 use kernel::{AddressId, Sealed, Title, UserId, purpose};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -182,12 +182,17 @@ async fn update_profile(
 /// Whoever doesn't know the current password is slowed down as at the sign-in.
 async fn change_password(
     State(api): State<Api>,
+    client: Client,
     Own { call, user_id }: Own,
     Body(body): Body<ChangePassword>,
 ) -> Result<Done<Acted>, Problem> {
     let user = must_be_there(&api, user_id).await?;
     let account = account(&user)?;
-    api.throttle.attempt(account.email_claim)?;
+    let attempt = throttle::Attempt {
+        account: account.email_claim,
+        address: client.address(&api.proxies),
+    };
+    api.throttle.attempt(attempt)?;
     let opened = api
         .personal
         .open(&account.password_hash, purpose::USER_PASSWORD);
@@ -202,7 +207,7 @@ async fn change_password(
     } else {
         return Err(password_wrong());
     };
-    api.throttle.succeeded(account.email_claim);
+    api.throttle.succeeded(attempt);
     let command = UserCommand::ChangePassword { password_hash };
     change(&api, &call, user_id, command, &body).await
 }

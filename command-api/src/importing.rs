@@ -113,7 +113,7 @@ impl<S: Sync> FromRequest<S> for Ndjson {
 impl Part for Ndjson {
     fn describe(call: &mut openapi::Call<'_>) {
         let description = "A product a line, of any number.";
-        call.body_as(NDJSON, description, &json!({ "type": "string" }));
+        call.body_as(NDJSON, description, &json!({}));
         call.problem(not_ndjson());
     }
 }
@@ -129,6 +129,12 @@ fn not_ndjson() -> Problem {
 fn too_many() -> Problem {
     let detail = format!("at most {IMPORTS_AT_ONCE_MAX} imports run at once");
     Problem::unavailable("overloaded", detail)
+}
+
+/// 503: only a process that hosts the context takes imports in.
+pub(crate) fn not_here() -> Problem {
+    let detail = "imports are taken in by the processes that host the product context";
+    Problem::unavailable("unavailable", detail)
 }
 
 /// An import at work.

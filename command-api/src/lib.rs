@@ -19,6 +19,7 @@
 //!   questions, remembered, outcomes            what other contexts know; how an order ended
 //!   personal                                   sealing of personal data
 //!   host                                       the command bus's side
+//!   elsewhere                                  calls on contexts that another process hosts
 //! ```
 
 mod account;
@@ -28,6 +29,7 @@ mod batch;
 mod call;
 mod checkout;
 mod config;
+mod elsewhere;
 mod email;
 mod error;
 mod host;
@@ -60,6 +62,7 @@ mod write;
 
 pub use api::{Api, Deps, document, router};
 pub use config::Config;
+pub use elsewhere::{Elsewhere, Here};
 pub use host::hosts;
 pub use outcomes::Outcomes;
 pub use personal::{Personal, PersonalError};

@@ -17,7 +17,6 @@ use serde_json::json;
 use crate::api::Api;
 use crate::call::Operators;
 use crate::error::refusals;
-use crate::importing;
 use crate::problems::problem;
 use crate::resource::{Asks, act};
 use crate::write::{Created, Made, Written};
@@ -52,7 +51,6 @@ pub(crate) fn calls() -> Calls<Api> {
                 })),
             create,
         )
-        .merge(importing::calls())
         .post(
             "/v1/products/{sku}/price",
             about("Set a product's price")

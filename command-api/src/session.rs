@@ -9,7 +9,7 @@ use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use edge::auth::Token;
 use edge::openapi::{self, Answer, Calls, about};
-use edge::{Body, Principal, Problem};
+use edge::{Body, Client, Principal, Problem};
 use kernel::{EmailClaimId, UserId, purpose};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -66,15 +66,23 @@ impl Answer for Opened {
 }
 
 /// Whether nobody has the address or the password is wrong: the answer and its time are the same.
-async fn open(State(api): State<Api>, Body(body): Body<OpenSession>) -> Result<Opened, Problem> {
+async fn open(
+    State(api): State<Api>,
+    client: Client,
+    Body(body): Body<OpenSession>,
+) -> Result<Opened, Problem> {
     let claim = body.email.claim(&api.digest);
-    api.throttle.attempt(claim)?;
+    let attempt = throttle::Attempt {
+        account: claim,
+        address: client.address(&api.proxies),
+    };
+    api.throttle.attempt(attempt)?;
     let (user_id, user) = holder(&api, claim).await?;
     let known = known_hash(&api, &user).await?;
     if !api.passwords.verify(body.password, known).await? {
         return Err(credentials_wrong());
     }
-    api.throttle.succeeded(claim);
+    api.throttle.succeeded(attempt);
     if user.standing() == Standing::Suspended {
         return Err(suspended());
     }

@@ -131,8 +131,8 @@ impl<S: Send + Sync> FromRequest<S> for Told {
 
 impl Part for Told {
     fn describe(call: &mut openapi::Call<'_>) {
-        let signature = json!({ "type": "string", "examples": ["t=1764300000,v1=…"] });
-        let description = "Time and HMAC-SHA-256 of the body, as Stripe writes it.";
+        let signature = json!({ "type": "string" });
+        let description = "t=<time>,v1=<HMAC-SHA-256 of time and body>, as Stripe writes it.";
         call.header("Stripe-Signature", true, description, &signature);
         let body = "An event of the provider. Its fields are the provider's own.";
         call.body_as("application/json", body, &json!({ "type": "object" }));

@@ -104,9 +104,15 @@ fn panicked(panic: &(dyn Any + Send)) -> Response {
     Problem::internal().into_response()
 }
 
-/// Marks an error answer that is no problem on purpose (`/readyz`).
+/// Marks an error answer that is to leave as it is (`/readyz`, or one that was made elsewhere).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AsItIs;
+
+/// An answer that is whole already: the guard adds nothing to it, also when it is an error.
+pub fn as_it_is(mut response: Response) -> Response {
+    response.extensions_mut().insert(AsItIs);
+    response
+}
 
 /// Fills in what only the request knows; turns errors that axum made (405, 404, …) into problems.
 fn as_problem(mut response: Response, instance: &str, trace: &Trace) -> Response {

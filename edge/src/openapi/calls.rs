@@ -86,10 +86,27 @@ described!(A B C D E G H);
 
 /// A call that is yet to be written down.
 struct Told {
-    method: &'static str,
+    method: Method,
     path: &'static str,
     about: About,
     describe: fn(&mut Call<'_>),
+}
+
+/// How a call is made.
+#[derive(Debug, Clone, Copy)]
+enum Method {
+    Get,
+    Post,
+}
+
+impl Method {
+    /// As in a document.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Post => "post",
+        }
+    }
 }
 
 /// Routes, and what is to be said of them.
@@ -115,7 +132,7 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
         H: Described<M, S>,
         M: 'static,
     {
-        self.call::<H, M>("post", path, about, post(handler))
+        self.call::<H, M>(Method::Post, path, about, post(handler))
     }
 
     /// A call that reads something.
@@ -125,12 +142,12 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
         H: Described<M, S>,
         M: 'static,
     {
-        self.call::<H, M>("get", path, about, get(handler))
+        self.call::<H, M>(Method::Get, path, about, get(handler))
     }
 
     fn call<H: Described<M, S>, M: 'static>(
         mut self,
-        method: &'static str,
+        method: Method,
         path: &'static str,
         about: About,
         route: MethodRouter<S>,
@@ -157,6 +174,21 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
         }
     }
 
+    /// The same routes, each answered by `handler` instead.
+    pub fn all_by<H, M>(&self, handler: &H) -> Router<S>
+    where
+        H: Handler<M, S>,
+        M: 'static,
+    {
+        self.told.iter().fold(Router::new(), |router, told| {
+            let route = match told.method {
+                Method::Get => get(handler.clone()),
+                Method::Post => post(handler.clone()),
+            };
+            router.route(told.path, route)
+        })
+    }
+
     /// The routes alone.
     pub fn into_router(self) -> Router<S> {
         self.router
@@ -166,7 +198,7 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
     pub fn document(&self) -> Document {
         let mut document = Document::begin();
         for told in &self.told {
-            document.add((told.method, told.path), &told.about, told.describe);
+            document.add((told.method.name(), told.path), &told.about, told.describe);
         }
         document.end()
     }

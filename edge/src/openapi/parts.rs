@@ -3,16 +3,17 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Call, Part};
+use crate::etag::TAGS_MAX;
 use crate::idempotency::KEY_LENGTH_MAX;
 use crate::json::too_large;
 use crate::limits::BODY_BYTES_MAX;
 use crate::prefer::WAIT_MAX_S;
 use crate::{
-    Body, ConsistencyHeader, Deadline, Id, IdempotencyKey, Ids, IfMatch, IfNoneMatch, Prefer,
-    Principal, Problem, Trace,
+    Body, Client, ConsistencyHeader, Deadline, Id, IdempotencyKey, Ids, IfMatch, IfNoneMatch,
+    Prefer, Principal, Problem, Trace,
 };
 
 /// These say nothing of what the request must hold.
@@ -24,7 +25,7 @@ macro_rules! silent {
     )*};
 }
 
-silent!(HeaderMap, Uri, Deadline);
+silent!(HeaderMap, Uri, Deadline, Client);
 
 impl<S> Part for State<S> {
     fn describe(_: &mut Call<'_>) {}
@@ -75,11 +76,17 @@ impl Part for IdempotencyKey {
     }
 }
 
+/// Versions in quotes (RFC 9110 §8.8.3), or any.
+fn tags() -> Value {
+    let tag = r#"(W/)?"[!#-+.-~-]{0,20}""#;
+    let more = TAGS_MAX - 1;
+    json!({ "type": "string", "pattern": format!(r"^(\*|{tag}(, ?{tag}){{0,{more}}})$") })
+}
+
 impl Part for IfMatch {
     fn describe(call: &mut Call<'_>) {
-        let description = "Do it only to this version: its ETag.";
-        let schema = json!({ "type": "string", "examples": ["\"3\""] });
-        call.header("If-Match", false, description, &schema);
+        let description = "Do it only to this version: its ETag, as in \"3\".";
+        call.header("If-Match", false, description, &tags());
         call.problem(Problem::malformed(""));
         call.problem(Problem::stale(0));
     }
@@ -88,16 +95,18 @@ impl Part for IfMatch {
 impl Part for IfNoneMatch {
     fn describe(call: &mut Call<'_>) {
         let description = "The version that you have: 304 if it is still that one.";
-        let schema = json!({ "type": "string", "examples": ["\"3\""] });
-        call.header("If-None-Match", false, description, &schema);
+        call.header("If-None-Match", false, description, &tags());
         call.problem(Problem::malformed(""));
     }
 }
 
 impl Part for ConsistencyHeader {
     fn describe(call: &mut Call<'_>) {
-        let description = "What you have seen: the Consistency-Token of an earlier answer.";
-        let schema = json!({ "type": "string", "examples": ["ORDER:1042"] });
+        let description =
+            "What you have seen: the Consistency-Token of an earlier answer, as in ORDER:1042.";
+        let position = "[A-Z]{1,32}:[0-9]{1,18}";
+        let pattern = format!("^{position}(,{position}){{0,15}}$");
+        let schema = json!({ "type": "string", "pattern": pattern });
         call.header("Consistency-Token", false, description, &schema);
         call.problem(Problem::malformed(""));
     }
@@ -108,7 +117,7 @@ impl Part for Prefer {
         let description = format!(
             "wait=n: wait up to n seconds, at most {WAIT_MAX_S}. What isn't understood is ignored."
         );
-        let schema = json!({ "type": "string", "examples": ["wait=5"] });
+        let schema = json!({ "type": "string" });
         call.header("Prefer", false, &description, &schema);
     }
 }
