@@ -62,7 +62,7 @@ pub async fn query_router(
     secrets: &Source<'_>,
     connection: &Connection,
     verifier: Verifier,
-    postgres: &str,
+    (postgres, closing): (&str, CancellationToken),
 ) -> anyhow::Result<(Router, Erasures)> {
     let databases = secrets.logins(postgres, Access::Reader)?;
     let keys = Keys::new(connection, secrets.master_keys()?);
@@ -70,10 +70,13 @@ pub async fn query_router(
     erasures.learn().await?;
     let api = query_api::Api::new(
         config,
-        Reader::open(&databases, config.read),
-        connection.streams(Settings::reading()),
-        keys,
+        query_api::Parts {
+            log: connection,
+            reader: Reader::open(&databases, config.read),
+            keys,
+        },
         verifier,
+        closing,
     );
     Ok((query_api::router(api, config), erasures))
 }
@@ -111,11 +114,12 @@ pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
     let postgres = &args.postgres.postgres;
     let verifier = Verifier::new(&keys);
     let withdrawn = verifier.clone();
+    let stop = until_told();
+    let reach = (postgres.as_str(), stop.clone());
     let (router, erasures) =
-        query_router(&args.config, &secrets, &connection, verifier, postgres).await?;
+        query_router(&args.config, &secrets, &connection, verifier, reach).await?;
     let router = router.merge(metrics()?);
     let listener = listen(&args.listen).await?;
-    let stop = until_told();
     let (served, (), ()) = tokio::join!(
         edge::serve(listener, router, args.config.limits, stop.clone()),
         erasures.follow(stop.clone()),

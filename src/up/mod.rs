@@ -242,12 +242,12 @@ impl Start<'_> {
         roles.spawn(withdrawn.map(Ok));
         let connection = self.connect("query-api").await?;
         let config: query_api::Config = roles::defaults();
-        let postgres = &self.endpoints.postgres;
         let verifier = Verifier::new(&self.keys);
         let withdrawn = withdrawing::follow(&connection, verifier.clone(), self.shutdown.clone());
         roles.spawn(withdrawn.map(Ok));
+        let reach = (self.endpoints.postgres.as_str(), self.shutdown.clone());
         let (router, erasures) =
-            roles::query_router(&config, &self.source, &connection, verifier, postgres).await?;
+            roles::query_router(&config, &self.source, &connection, verifier, reach).await?;
         // A program that starts two stacks has one recorder: the second shows no metrics.
         let metrics = roles::metrics().unwrap_or_default();
         let service = service.with(metrics.clone());

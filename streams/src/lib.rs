@@ -124,6 +124,7 @@ pub mod contract;
 #[doc(hidden)]
 pub mod contract_subscriptions;
 pub mod envelope;
+pub mod feed;
 pub mod inbox;
 pub mod jetstream;
 pub mod keys;
@@ -146,6 +147,6 @@ pub use envelope::{CommandMeta, DecodeCause, DecodeError, EncodeError, RecordedE
 pub use jetstream::JetStreamLog;
 pub use snapshot::{SnapshotCounts, Snapshots};
 pub use store::{
-    ExecuteAtError, ExecuteError, Executed, ExecutedTogether, LoadError, Loaded, Moment, Outcome,
-    Settings, Step, StepDone, Store, StoreContext, Streams, TogetherRefusal, step,
+    ExecuteAtError, ExecuteError, Executed, ExecutedTogether, Kind, LoadError, Loaded, Moment,
+    Outcome, Settings, Step, StepDone, Store, StoreContext, Streams, TogetherRefusal, Walk, step,
 };

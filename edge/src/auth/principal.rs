@@ -34,7 +34,7 @@ impl Principal {
     }
 
     /// 401: nobody says who asks.
-    pub(crate) fn token_required() -> Problem {
+    pub fn token_required() -> Problem {
         let detail = "send a token as Authorization: Bearer <token>";
         Problem::unauthorized("token_required", detail)
     }
@@ -78,15 +78,13 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let required = Self::token_required;
-        let header = parts.headers.get(AUTHORIZATION).ok_or_else(required)?;
+        let header = parts.headers.get(AUTHORIZATION);
         let (scheme, token) = header
-            .to_str()
-            .ok()
+            .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split_once(' '))
-            .ok_or_else(required)?;
+            .ok_or_else(Self::token_required)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(required());
+            return Err(Self::token_required());
         }
         Verifier::from_ref(state)
             .verify(token.trim())

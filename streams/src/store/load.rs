@@ -9,9 +9,10 @@ use tokio::time::sleep;
 use super::Streams;
 use super::error::LoadError;
 use super::held::{Held, Known};
+use super::walk::Kind;
 use crate::envelope::RecordedEvent;
 use crate::log::{Page, ReadError};
-use crate::subject::{stream_name, subject_of};
+use crate::subject::{stream_name, subject, subject_of};
 
 /// How often a replica that is behind its leader is asked again.
 const CATCH_UP_LOOKS_MAX: u32 = 8;
@@ -42,6 +43,13 @@ impl Address {
         Self {
             stream: stream_name(A::CONTEXT),
             subject: subject_of::<A>(id).into(),
+        }
+    }
+
+    pub(super) fn of_kind(kind: Kind, id: &AggregateId) -> Self {
+        Self {
+            stream: stream_name(kind.context),
+            subject: subject(kind.context, kind.kind, id).into(),
         }
     }
 }

@@ -25,7 +25,7 @@ pub enum Moment {
 }
 
 impl Moment {
-    fn has_seen(self, event: &RecordedEvent) -> bool {
+    pub(super) fn has_seen(self, event: &RecordedEvent) -> bool {
         match self {
             Self::Position(sequence) => event.position.sequence <= sequence,
             Self::Time(time) => event.recorded_at <= time,
