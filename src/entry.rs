@@ -6,10 +6,13 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::Method;
 use axum::response::Response;
+use edge::openapi::{self, Document};
+use edge::{Limits, problem};
 use tower::{Service, ServiceExt, service_fn};
 
-/// Sends each request to the side that it is for.
-pub fn router(commands: Router, queries: Router) -> Router {
+/// Sends each request to the side that it is for. What both say of themselves is said as one.
+pub fn router(commands: Router, queries: Router, limits: &Limits) -> Router {
+    let spoken = openapi::routes(&document()).merge(problem::pages(PAGES));
     let dispatch = service_fn(move |request: Request| {
         let side = if is_read(&request) {
             queries.clone()
@@ -18,17 +21,25 @@ pub fn router(commands: Router, queries: Router) -> Router {
         };
         answer(side, request)
     });
-    Router::new().fallback_service(dispatch)
+    edge::guarded(spoken, limits).fallback_service(dispatch)
 }
 
-/// Reads are GET, HEAD and their preflight; what only the command side answers is not.
+/// Every problem that either side explains.
+static PAGES: &[&[problem::Page]] = &[command_api::PAGES, query_api::PAGES];
+
+/// The whole API.
+pub fn document() -> Document {
+    command_api::document()
+}
+
+/// Reads are GET, HEAD and their preflight; the keys of tokens are the command side's.
 fn is_read(request: &Request) -> bool {
     let reads = matches!(
         *request.method(),
         Method::GET | Method::HEAD | Method::OPTIONS
     );
     let path = request.uri().path();
-    reads && !path.starts_with("/.well-known/") && !path.starts_with("/problems/")
+    reads && !path.starts_with("/.well-known/")
 }
 
 async fn answer(side: Router, request: Request) -> Result<Response, Infallible> {

@@ -13,6 +13,7 @@
 //!   rebuild    a read model built anew beside the live one
 //!   verify     is the log what it should be?
 //!   schema     event schemas: in the code, committed, and alive in the log
+//!   withdrawing  whose tokens count no longer
 //!   reach      where a tool that looks at the log finds it
 //!   demo       the main job, told as it happens
 //!   client     the shop with verbs, for demo, benchmarks and tests
@@ -36,3 +37,4 @@ pub mod settings;
 pub mod token;
 pub mod up;
 pub mod verify;
+pub mod withdrawing;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{CommandApiArgs, ProjectorArgs, QueryApiArgs, ReactorArgs, SagaArgs};
 use crate::settings::Source;
+use crate::withdrawing;
 
 /// A configuration with every setting at its documented default, whatever the environment says.
 pub fn defaults<A: Args + FromArgMatches>() -> A {
@@ -60,7 +61,7 @@ pub async fn query_router(
     config: &query_api::Config,
     secrets: &Source<'_>,
     connection: &Connection,
-    token_keys: &KeySet,
+    verifier: Verifier,
     (postgres, closing): (&str, CancellationToken),
 ) -> anyhow::Result<(Router, Erasures)> {
     let databases = secrets.logins(postgres, Access::Reader)?;
@@ -74,7 +75,7 @@ pub async fn query_router(
             reader: Reader::open(&databases, config.read),
             keys,
         },
-        Verifier::new(token_keys),
+        verifier,
         closing,
     );
     Ok((query_api::router(api, config), erasures))
@@ -90,11 +91,14 @@ pub async fn command_api(args: CommandApiArgs) -> anyhow::Result<()> {
         .connect_to_work(&args.nats.nats, "command-api")
         .await?;
     let keys = KeySet::load(&args.jwt_keys)?;
-    let service = command_service(args.config, &secrets, connection, keys).await?;
+    let service = command_service(args.config, &secrets, connection.clone(), keys).await?;
     let service = service.with(metrics()?);
     let listener = listen(&args.listen).await?;
+    let stop = until_told();
+    let withdrawn = withdrawing::follow(&connection, service.verifier(), stop.clone());
     // Everything that it serves is one future: too large for a stack.
-    Ok(Box::pin(service.run(listener, until_told())).await?)
+    let (served, ()) = tokio::join!(Box::pin(service.run(listener, stop)), withdrawn);
+    Ok(served?)
 }
 
 /// Runs the query API until it is told to stop.
@@ -108,15 +112,18 @@ pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
         .await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let postgres = &args.postgres.postgres;
+    let verifier = Verifier::new(&keys);
+    let withdrawn = verifier.clone();
     let stop = until_told();
     let reach = (postgres.as_str(), stop.clone());
     let (router, erasures) =
-        query_router(&args.config, &secrets, &connection, &keys, reach).await?;
+        query_router(&args.config, &secrets, &connection, verifier, reach).await?;
     let router = router.merge(metrics()?);
     let listener = listen(&args.listen).await?;
-    let (served, ()) = tokio::join!(
+    let (served, (), ()) = tokio::join!(
         edge::serve(listener, router, args.config.limits, stop.clone()),
         erasures.follow(stop.clone()),
+        withdrawing::follow(&connection, withdrawn, stop.clone()),
     );
     Ok(served?)
 }

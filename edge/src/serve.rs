@@ -2,10 +2,11 @@
 //! accepted.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use futures::future::BoxFuture;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -14,7 +15,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tower::Layer;
 
+use crate::Peer;
 use crate::limits::{HEAD_BYTES_MAX, Limits};
 
 /// Pause after a failed accept (out of file descriptors, most likely): trying at once would spin.
@@ -35,7 +38,6 @@ pub fn serve(
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, io::Result<()>> {
     Box::pin(async move {
-        let service = TowerToHyperService::new(router);
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(limits.head_time())
@@ -43,8 +45,10 @@ pub fn serve(
         let graceful = GracefulShutdown::new();
         let slots = Arc::new(Semaphore::new(limits.connections_max));
 
-        while let Some((stream, slot)) = accept(&listener, &slots, &shutdown).await {
-            let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+        while let Some((stream, peer, slot)) = accept(&listener, &slots, &shutdown).await {
+            let service = Extension(Peer(peer.ip())).layer(router.clone());
+            let service = TowerToHyperService::new(service);
+            let connection = http.serve_connection(TokioIo::new(stream), service);
             let connection = graceful.watch(connection);
             tokio::spawn(async move {
                 // A client that goes away mid-request is its own business: nothing to report.
@@ -63,21 +67,21 @@ pub fn serve(
     })
 }
 
-/// The next connection and its slot; `None` = shut down.
+/// The next connection, its other end and its slot; `None` = shut down.
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
     shutdown: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let next = async {
         // The semaphore is never closed, so this only fails by being dropped with us.
         let slot = Arc::clone(slots).acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
-                Ok((stream, _peer)) => {
+                Ok((stream, peer)) => {
                     // Small answers must not wait for more bytes; a socket without it still works.
                     let _nagle = stream.set_nodelay(true);
-                    return Some((stream, slot));
+                    return Some((stream, peer, slot));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");

@@ -181,7 +181,7 @@ pub(crate) struct Caller(pub(crate) Option<Principal>);
 impl Caller {
     /// Who it is, where somebody must say so: 401.
     pub(crate) fn principal(&self) -> Result<&Principal, Problem> {
-        self.0.as_ref().ok_or_else(Principal::required)
+        self.0.as_ref().ok_or_else(Principal::token_required)
     }
 
     pub(crate) fn is_operator(&self) -> bool {

@@ -11,7 +11,7 @@ use streams::feed::FeedEnd;
 use streams::keys::KeysError;
 
 /// The problems that only this API has, explained.
-pub static PAGES: &[Page] = &[
+pub const PAGES: &[Page] = &[
     Page {
         code: "cursor_invalid",
         title: "The cursor does not belong to this list",

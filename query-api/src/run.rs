@@ -30,7 +30,7 @@ pub fn router(api: Api, config: &Config) -> Router {
         .merge(order::routes())
         .merge(health::routes())
         .merge(live::routes())
-        .merge(problem::pages(PAGES))
+        .merge(problem::pages(&[PAGES]))
         .with_state(api.clone());
     edge::guarded(routes, &config.limits).merge(health::probes(api))
 }

@@ -9,7 +9,8 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use devstack::launch::Launcher;
 use devstack::{Options, Ports, Reserved, Stack, Sync};
-use edge::auth::KeySet;
+use edge::auth::{KeySet, Verifier};
+use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use projections::Access;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ pub use args::{UpArgs, Worker};
 
 use crate::roles;
 use crate::settings::{Source, nats_password_variable};
-use crate::{entry, provision};
+use crate::{entry, provision, withdrawing};
 
 /// Where the payment simulator sends its webhooks, below the entry.
 const WEBHOOK: &str = "/v1/payments/webhook";
@@ -234,18 +235,24 @@ impl Start<'_> {
             contexts: self.args.contexts.clone(),
             ..roles::defaults()
         };
+        let keys = self.keys.clone();
         let service =
-            roles::command_service(config, &self.source, connection, self.keys.clone()).await?;
+            roles::command_service(config, &self.source, connection.clone(), keys).await?;
+        let withdrawn = withdrawing::follow(&connection, service.verifier(), self.shutdown.clone());
+        roles.spawn(withdrawn.map(Ok));
         let connection = self.connect("query-api").await?;
         let config: query_api::Config = roles::defaults();
+        let verifier = Verifier::new(&self.keys);
+        let withdrawn = withdrawing::follow(&connection, verifier.clone(), self.shutdown.clone());
+        roles.spawn(withdrawn.map(Ok));
         let reach = (self.endpoints.postgres.as_str(), self.shutdown.clone());
         let (router, erasures) =
-            roles::query_router(&config, &self.source, &connection, &self.keys, reach).await?;
+            roles::query_router(&config, &self.source, &connection, verifier, reach).await?;
         // A program that starts two stacks has one recorder: the second shows no metrics.
         let metrics = roles::metrics().unwrap_or_default();
         let service = service.with(metrics.clone());
         let router = router.merge(metrics);
-        let both = entry::router(service.router(), router.clone());
+        let both = entry::router(service.router(), router.clone(), &config.limits);
 
         let stop = || self.shutdown.clone();
         let following = stop();

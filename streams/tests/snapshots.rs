@@ -121,7 +121,10 @@ async fn a_hot_aggregate_is_loaded_with_two_gets_and_what_came_since_with_one_mo
         let cold = Streams::new(log.clone(), settings);
         log.gets.store(0, Ordering::Relaxed);
         let found = cold.load::<Account>(&id).await.unwrap();
-        assert_eq!((found.version, found.state.balance()), (version, version - 1));
+        assert_eq!(
+            (found.version, found.state.balance()),
+            (version, version - 1)
+        );
         log.gets.load(Ordering::Relaxed)
     };
     assert_eq!(asked(Snapshots::Every(50), 2_021).await, 3);

@@ -12,6 +12,7 @@
 )]
 
 mod accounts;
+mod apart;
 mod app;
 mod bad_input;
 mod catalog;

@@ -27,16 +27,21 @@ impl Principal {
         self.roles.iter().any(|role| role == OPERATOR)
     }
 
-    /// 401: nobody asks anonymously here.
-    pub fn required() -> Problem {
-        let detail = "send a token as Authorization: Bearer <token>";
-        Problem::unauthorized("token_required", detail)
-    }
-
     /// As it stands in an event's `ce-actor`: `user:<id>` or `operator:<id>`.
     pub fn actor(&self) -> String {
         let role = if self.is_operator() { OPERATOR } else { "user" };
         format!("{role}:{}", self.user_id)
+    }
+
+    /// 401: nobody says who asks.
+    pub fn token_required() -> Problem {
+        let detail = "send a token as Authorization: Bearer <token>";
+        Problem::unauthorized("token_required", detail)
+    }
+
+    /// 401: a token that is not accepted.
+    pub(crate) fn token_invalid(detail: impl Into<String>) -> Problem {
+        Problem::unauthorized("token_invalid", detail)
     }
 
     /// Operators only.
@@ -77,16 +82,16 @@ where
         let (scheme, token) = header
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split_once(' '))
-            .ok_or_else(Self::required)?;
+            .ok_or_else(Self::token_required)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Self::required());
+            return Err(Self::token_required());
         }
         Verifier::from_ref(state)
             .verify(token.trim())
             .map_err(|error| {
                 metrics::counter!("tokens_refused_total", "reason" => error.reason()).increment(1);
                 tracing::info!(reason = error.reason(), "a token was refused");
-                Problem::unauthorized("token_invalid", error.to_string())
+                Self::token_invalid(error.to_string())
             })
     }
 }

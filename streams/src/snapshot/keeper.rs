@@ -18,9 +18,9 @@ const WRITES_MAX: u32 = 32;
 /// will do. Each holds a state.
 const MAKING_MAX: usize = 1_024;
 
-/// Largest snapshot that is written, in bytes: far below the server's `max_payload`. A larger
+/// Largest snapshot that is written, in bytes: below the server's `max_payload` of 1 MiB. A larger
 /// state is read from its events.
-const SNAPSHOT_BYTES_MAX: usize = 512 * 1024;
+const SNAPSHOT_BYTES_MAX: usize = 896 * 1024;
 
 /// How long no snapshot is asked for after one could not be had: every load would wait.
 const REST: Duration = Duration::from_secs(10);
