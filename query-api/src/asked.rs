@@ -55,7 +55,7 @@ pub(crate) struct Freshness {
 
 impl Freshness {
     /// Of what follows from the log up to `position`.
-    pub(crate) fn of(position: Position) -> Self {
+    pub(crate) fn of(position: &Position) -> Self {
         Self {
             position: position.to_string(),
             stale: false,

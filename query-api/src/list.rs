@@ -70,13 +70,11 @@ impl Wanted {
             Takes::Text if value.chars().count() > FILTER_LENGTH_MAX || value.contains('\0') => {
                 return wrong(&format!("text of at most {FILTER_LENGTH_MAX} characters"));
             }
-            Takes::Text => value,
             Takes::Flag if value != "true" && value != "false" => return wrong("true or false"),
-            Takes::Flag => value,
             Takes::Word(words) if !words.contains(&value.as_str()) => {
                 return wrong(&format!("one of: {}", words.join(", ")));
             }
-            Takes::Word(_) => value,
+            Takes::Text | Takes::Flag | Takes::Word(_) => value,
             Takes::Id(read) => match read(&value) {
                 Some(id) => id.into(),
                 None => return wrong("an id"),

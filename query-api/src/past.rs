@@ -185,7 +185,10 @@ fn matches(row: &ListedRow, filters: &[Filter]) -> bool {
         .all(|filter| match payload.get(filter.column) {
             None | Some(Value::Null) => false,
             Some(Value::String(text)) => *text == filter.value,
-            Some(other) => other.to_string() == filter.value,
+            Some(other) => {
+                let text = other.to_string();
+                text == filter.value
+            }
         })
 }
 

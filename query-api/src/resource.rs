@@ -128,7 +128,7 @@ async fn one(
     let was = resource.was(&api, &caller, &id, moment).await?;
     let Was { row, position } = was.ok_or_else(|| nothing(resource.what))?;
     let body = resource.open_one(&api, row.payload).await?;
-    let freshness = Freshness::of(position);
+    let freshness = Freshness::of(&position);
     Ok(answer::versioned(body, row.version, &asked, &freshness))
 }
 
