@@ -10,6 +10,7 @@
 //!   inbox      what foreign systems told that nobody could match yet
 //!   keys       rotation of the master key
 //!   reconcile  our payments held against the provider's list
+//!   rebuild    a read model built anew beside the live one
 //!   verify     is the log what it should be?
 //!   schema     event schemas: in the code, committed, and alive in the log
 //!   withdrawing  whose tokens count no longer
@@ -28,6 +29,7 @@ pub mod keys;
 pub mod parked;
 pub mod provision;
 pub mod reach;
+pub mod rebuild;
 pub mod reconcile;
 pub mod roles;
 pub mod schema;
