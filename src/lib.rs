@@ -13,6 +13,7 @@
 //!   verify     is the log what it should be?
 //!   schema     event schemas: in the code, committed, and alive in the log
 //!   reach      where a tool that looks at the log finds it
+//!   simulate   the shop by the thousand, with everything going wrong
 //!   demo       the main job, told as it happens
 //!   client     the shop with verbs, for demo, benchmarks and tests
 //! ```
@@ -31,6 +32,7 @@ pub mod reconcile;
 pub mod roles;
 pub mod schema;
 pub mod settings;
+pub mod simulate;
 pub mod token;
 pub mod up;
 pub mod verify;
