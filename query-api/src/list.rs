@@ -78,7 +78,6 @@ impl Wanted {
             Takes::Word(words) if !words.contains(&value.as_str()) => {
                 return wrong(&format!("one of: {}", words.join(", ")));
             }
-            Takes::Text | Takes::Flag | Takes::Word(_) => value,
             Takes::Id(read) => match read(&value) {
                 Some(id) => id.into(),
                 None => return wrong("an id"),
@@ -86,7 +85,7 @@ impl Wanted {
             Takes::Search if value.chars().count() > FILTER_LENGTH_MAX || value.contains('\0') => {
                 return wrong(&format!("words of at most {FILTER_LENGTH_MAX} characters"));
             }
-            Takes::Search => value,
+            Takes::Text | Takes::Flag | Takes::Word(_) | Takes::Search => value,
             Takes::From | Takes::Before => match DateTime::parse_from_rfc3339(&value) {
                 // As rows hold times: text order is time order.
                 Ok(time) => Moment(time.to_utc()).to_string(),

@@ -128,7 +128,11 @@ impl Row {
     fn fields(&self) -> Map<String, Value> {
         let mut fields = match self.content() {
             Value::Object(fields) => fields,
-            other => Map::from_iter([("payload".to_owned(), other)]),
+            other @ (Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)) => Map::from_iter([("payload".to_owned(), other)]),
         };
         fields.insert("row version".to_owned(), self.version.into());
         fields
