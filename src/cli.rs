@@ -9,8 +9,8 @@ use futures::future::LocalBoxFuture;
 use telemetry::{LogArgs, NatsArgs, PostgresArgs};
 
 use crate::{
-    demo, import, inbox, keys, parked, provision, rebuild, reconcile, roles, schema, token, up,
-    verify,
+    demo, import, inbox, keys, parked, provision, rebuild, reconcile, roles, schema, simulate,
+    token, up, verify,
 };
 
 /// An event-sourced CQRS commerce backend on NATS JetStream.
@@ -63,6 +63,8 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// Compare event schemas with the committed ones, or count those in the log.
     Schema(schema::SchemaArgs),
+    /// Play the shop by the thousand, with everything going wrong, and check that it adds up.
+    Simulate(simulate::SimulateArgs),
     /// Print an access token for the local stack.
     Token(token::TokenArgs),
     /// Run the development mail sink (SMTP in, HTTP out).
@@ -171,6 +173,7 @@ pub fn run(mut cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
             Command::Rebuild(args) => rebuild::run(args).await,
             Command::Verify(args) => verify::run(args).await,
             Command::Schema(args) => schema::run(args).await,
+            Command::Simulate(args) => simulate::run(&args),
             Command::Token(args) => done(token::run(&args)),
             Command::MailSink(args) => {
                 done(args.run(roles::until_told()).await.map_err(Into::into))
@@ -193,7 +196,8 @@ fn quiet(command: &Command) -> Option<&'static str> {
         | Command::Import(_)
         | Command::Rebuild(_)
         | Command::Verify(_)
-        | Command::Schema(_) => Some("error"),
+        | Command::Schema(_)
+        | Command::Simulate(_) => Some("error"),
         Command::Up(_) => Some("warn"),
         Command::Provision(_)
         | Command::CommandApi(_)

@@ -15,6 +15,7 @@
 //!   schema     event schemas: in the code, committed, and alive in the log
 //!   withdrawing  whose tokens count no longer
 //!   reach      where a tool that looks at the log finds it
+//!   simulate   the shop by the thousand, with everything going wrong
 //!   demo       the main job, told as it happens
 //!   client     the shop with verbs, for demo, benchmarks and tests
 //! ```
@@ -34,6 +35,7 @@ pub mod reconcile;
 pub mod roles;
 pub mod schema;
 pub mod settings;
+pub mod simulate;
 pub mod token;
 pub mod up;
 pub mod verify;

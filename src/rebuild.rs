@@ -14,6 +14,7 @@ use crate::reach::{ReachArgs, bar};
 
 /// Settings of `millrace rebuild`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct RebuildArgs {
     /// Which read model (`order_summary`); a wrong name lists them all.
     pub view: String,

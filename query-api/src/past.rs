@@ -187,7 +187,10 @@ fn matches(row: &ListedRow, filters: &[Filter]) -> bool {
     changing.all(|filter| match payload.get(filter.column) {
         None | Some(Value::Null) => false,
         Some(Value::String(text)) => *text == filter.value,
-        Some(other) => serde_json::to_string(other).is_ok_and(|text| text == filter.value),
+        Some(other) => {
+            let text = other.to_string();
+            text == filter.value
+        }
     })
 }
 

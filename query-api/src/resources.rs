@@ -226,7 +226,12 @@ mod tests {
                 let view = resource.view;
                 let there = match narrow.takes {
                     Takes::Search => view.words.is_some(),
-                    _ => view.filters.contains(&narrow.name),
+                    Takes::Text
+                    | Takes::Flag
+                    | Takes::Id(_)
+                    | Takes::Word(_)
+                    | Takes::From
+                    | Takes::Before => view.filters.contains(&narrow.name),
                 };
                 assert!(there, "{view:?} {narrow:?}");
             }

@@ -135,8 +135,8 @@ impl Feeds {
     async fn begun(&self, stream: &str) -> Result<&Feed, FeedEnd> {
         let cell = self.by_stream.get(stream);
         let cell = cell.ok_or_else(|| FeedEnd::Unavailable("there is no such feed".into()))?;
-        let start = || async { Feed::begin(&self.connection, &self.streams, stream) };
-        let feed = cell.get_or_init(start).await;
+        let new = || async { Feed::begin(&self.connection, &self.streams, stream) };
+        let feed = cell.get_or_init(new).await;
         let mut begun = feed.begun.clone();
         let waited =
             tokio::time::timeout(crate::connection::ANSWER_TIMEOUT, begun.wait_for(|b| *b));
@@ -151,12 +151,12 @@ impl Feed {
     fn begin(connection: &Connection, streams: &Streams, stream: &str) -> Self {
         let ring = broadcast::Sender::new(RING_EVENTS);
         let pokes = Arc::new(Pokes::default());
-        let (told, begun) = watch::channel(false);
+        let (tell, begun) = watch::channel(false);
         let reader = tokio::spawn(read(
             (connection.clone(), streams.clone(), stream.to_owned()),
             ring.clone(),
             Arc::clone(&pokes),
-            told,
+            tell,
         ));
         Self {
             ring,

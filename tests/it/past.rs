@@ -116,11 +116,11 @@ async fn a_difference_leads_from_one_state_to_the_other() {
                 .success()
                 .unwrap()
                 .body;
-            let patch: json_patch::Patch = serde_json::from_value(diff["patch"].clone()).unwrap();
-            assert_eq!(patch.0.is_empty(), old == new);
+            let steps: json_patch::Patch = serde_json::from_value(diff["patch"].clone()).unwrap();
+            assert_eq!(steps.0.is_empty(), old == new);
             let mut made = old.clone();
-            json_patch::patch(&mut made, &patch).unwrap();
-            assert_eq!(&made, new, "{from} to {to}: {patch}");
+            json_patch::patch(&mut made, &steps).unwrap();
+            assert_eq!(&made, new, "{from} to {to}: {steps}");
         }
     }
     let until_now = format!("{path}/diff?from={}", before.0);

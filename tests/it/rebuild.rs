@@ -42,16 +42,19 @@ async fn admin(app: &App, context: &str) -> Client {
 
 /// What is received of `sku` until told to stop: one piece each, and each can be read at once.
 async fn traffic(app: &App, sku: &str, stop: &AtomicBool) -> u64 {
-    let shop = app.operator();
+    let operator = app.operator();
     let mut received = 0;
     while !stop.load(Ordering::Relaxed) {
         let path = format!("/v1/inventory/{sku}");
         let body = json!({ "quantity": 1 });
-        let written = shop.post(&format!("{path}/receive"), &body).await.unwrap();
+        let written = operator
+            .post(&format!("{path}/receive"), &body)
+            .await
+            .unwrap();
         let written = written.success().unwrap();
         received += 1;
         let token = written.header("Consistency-Token").unwrap();
-        let read = shop
+        let read = operator
             .get_after(&path, token)
             .await
             .unwrap()

@@ -126,10 +126,13 @@ impl Row {
 
     /// The payload's fields, and the row's own version, which must say the same.
     fn fields(&self) -> Map<String, Value> {
-        let content = self.content();
-        let mut fields = match content.as_object() {
-            Some(fields) => fields.clone(),
-            None => Map::from_iter([("payload".to_owned(), content)]),
+        let mut fields = match self.content() {
+            Value::Object(fields) => fields,
+            other @ (Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)) => Map::from_iter([("payload".to_owned(), other)]),
         };
         fields.insert("row version".to_owned(), self.version.into());
         fields
