@@ -20,7 +20,6 @@
 pub mod cli;
 pub mod client;
 pub mod demo;
-pub mod entry;
 pub mod import;
 pub mod inbox;
 pub mod keys;

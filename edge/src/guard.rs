@@ -112,9 +112,10 @@ fn panicked(panic: &(dyn Any + Send)) -> Response {
     Problem::internal().into_response()
 }
 
-/// Marks an error answer that is no problem on purpose (`/readyz`).
+/// In an answer's extensions: leave it as it is. It is an error but no problem on purpose
+/// (`/readyz`), or another service has made the problem already.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct AsItIs;
+pub struct AsItIs;
 
 /// Fills in what only the request knows; turns errors that axum made (405, 404, …) into problems.
 fn as_problem(mut response: Response, instance: &str, trace: &Trace) -> Response {

@@ -70,7 +70,7 @@ async fn list(
         .only_word("status", status, CardStatus::VARIANTS)?;
     let (page, freshness) = wanted.read(&api, &asked).await?;
     let items: Vec<String> = page.rows.iter().map(|row| row.payload.clone()).collect();
-    Ok(wanted.answer((&page, &freshness), &items, &uri))
+    Ok(caller.share(wanted.answer((&page, &freshness), &items, &uri)))
 }
 
 async fn one(
@@ -85,12 +85,8 @@ async fn one(
     if !caller.is_operator() && !is_published(&row.payload) {
         return Err(nothing(WHAT));
     }
-    Ok(answer::versioned(
-        row.payload,
-        row.version,
-        &asked,
-        &freshness,
-    ))
+    let answer = answer::versioned(row.payload, row.version, &asked, &freshness);
+    Ok(caller.share(answer))
 }
 
 /// What everybody may know of a price: while nobody could buy at it, it is the shop's own business.
@@ -125,7 +121,8 @@ async fn prices(
     } else {
         return Err(nothing(WHAT));
     };
-    Ok(answer::versioned(body, row.version, &asked, &freshness))
+    let answer = answer::versioned(body, row.version, &asked, &freshness);
+    Ok(caller.share(answer))
 }
 
 fn public_prices(payload: &str) -> Result<String, Problem> {

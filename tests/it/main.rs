@@ -22,6 +22,7 @@ mod documents;
 mod erasure;
 mod event_stores;
 mod faults;
+mod gateway;
 mod kill;
 mod mails;
 mod parking;

@@ -11,7 +11,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-pub use page::{COMMON, Page, pages};
+pub use page::{COMMON, Page, explain, pages};
 
 /// The media type of a problem.
 pub const MEDIA_TYPE: &str = "application/problem+json";

@@ -143,11 +143,12 @@ fn find(tables: &[&'static [Page]], code: &str) -> Option<Page> {
 pub fn pages<S: Clone + Send + Sync + 'static>(own: &'static [Page]) -> Router<S> {
     Router::new().route(
         "/problems/{code}",
-        get(move |Path(code): Path<String>| async move { answer(own, &code) }),
+        get(move |Path(code): Path<String>| async move { explain(own, &code) }),
     )
 }
 
-fn answer(own: &'static [Page], code: &str) -> Response {
+/// The page of `code`, one of [`COMMON`] or a role's own; 404 when it is none.
+pub fn explain(own: &'static [Page], code: &str) -> Response {
     let Some(page) = find(&[COMMON, own], code) else {
         return Problem::not_found("no problem has this code").into_response();
     };
