@@ -12,6 +12,7 @@
 //!   reconcile  our payments held against the provider's list
 //!   verify     is the log what it should be?
 //!   schema     event schemas: in the code, committed, and alive in the log
+//!   withdrawing  whose tokens count no longer
 //!   reach      where a tool that looks at the log finds it
 //!   demo       the main job, told as it happens
 //!   client     the shop with verbs, for demo, benchmarks and tests
@@ -20,6 +21,7 @@
 pub mod cli;
 pub mod client;
 pub mod demo;
+pub mod entry;
 pub mod import;
 pub mod inbox;
 pub mod keys;
@@ -33,3 +35,4 @@ pub mod settings;
 pub mod token;
 pub mod up;
 pub mod verify;
+pub mod withdrawing;

@@ -7,6 +7,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use projections::{Access, Reader};
 use streams::Connection;
+use streams::keys::MasterKeys;
 use telemetry::{NatsArgs, PostgresArgs};
 
 use crate::settings::Source;
@@ -36,26 +37,32 @@ impl ReachArgs {
     /// # Errors
     /// No stack runs on the data folder, a secret is missing, or NATS can't be reached.
     pub async fn log(&self) -> anyhow::Result<Connection> {
-        let (connection, ()) = self.as_role(OPERATOR, |_| Ok(())).await?;
-        Ok(connection)
+        self.as_role(OPERATOR).await
     }
 
-    /// A connection as the user of `role`, and what `secrets` takes from where its password is.
+    /// A connection as the user of `role`.
     ///
     /// # Errors
     /// As [`Self::log`].
-    pub async fn as_role<T>(
-        &self,
-        role: &str,
-        secrets: impl FnOnce(&Source<'_>) -> anyhow::Result<T>,
-    ) -> anyhow::Result<(Connection, T)> {
-        let stack = self.stack()?;
-        let (source, nats) = match &stack {
-            None => (Source::Environment, &self.nats.nats),
-            Some((secrets, endpoints)) => (Source::Stack(secrets), &endpoints.nats),
-        };
-        let taken = secrets(&source)?;
-        Ok((source.connect(nats, role).await?, taken))
+    pub async fn as_role(&self, role: &str) -> anyhow::Result<Connection> {
+        match self.stack()? {
+            None => Source::Environment.connect(&self.nats.nats, role).await,
+            Some((secrets, endpoints)) => {
+                let source = Source::Stack(&secrets);
+                source.connect(&endpoints.nats, role).await
+            }
+        }
+    }
+
+    /// What wraps the keys of people.
+    ///
+    /// # Errors
+    /// No stack runs on the data folder, or the master key is missing.
+    pub fn master_keys(&self) -> anyhow::Result<MasterKeys> {
+        match self.stack()? {
+            None => Source::Environment.master_keys(),
+            Some((secrets, _)) => Source::Stack(&secrets).master_keys(),
+        }
     }
 
     /// The read models, with rights to read alone.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{CommandApiArgs, GatewayArgs, ProjectorArgs, QueryApiArgs, ReactorArgs, SagaArgs};
 use crate::settings::Source;
+use crate::{entry, withdrawing};
 
 /// A configuration with every setting at its documented default, whatever the environment says.
 pub fn defaults<A: Args + FromArgMatches>() -> A {
@@ -52,26 +53,30 @@ pub async fn command_service(
 }
 
 /// The query API over `connection` and the databases of all contexts, as one router; and the
-/// follower of erasures that drops keys from its memory.
+/// follower of erasures that drops keys from its memory. Who was erased by now it knows already.
 ///
 /// # Errors
-/// A secret is missing, or a database is not known.
-pub fn query_router(
+/// A secret is missing, a database is not known, or the erasures can't be read.
+pub async fn query_router(
     config: &query_api::Config,
     secrets: &Source<'_>,
     connection: &Connection,
-    token_keys: &KeySet,
-    postgres: &str,
+    verifier: Verifier,
+    (postgres, closing): (&str, CancellationToken),
 ) -> anyhow::Result<(Router, Erasures)> {
     let databases = secrets.logins(postgres, Access::Reader)?;
     let keys = Keys::new(connection, secrets.master_keys()?);
-    let erasures = Erasures::new(connection, &keys);
+    let mut erasures = Erasures::new(connection, &keys);
+    erasures.learn().await?;
     let api = query_api::Api::new(
         config,
-        Reader::open(&databases, config.read),
-        connection.streams(Settings::reading()),
-        keys,
-        Verifier::new(token_keys),
+        query_api::Parts {
+            log: connection,
+            reader: Reader::open(&databases, config.read),
+            keys,
+        },
+        verifier,
+        closing,
     );
     Ok((query_api::router(api, config), erasures))
 }
@@ -92,9 +97,11 @@ pub async fn command_api(args: CommandApiArgs) -> anyhow::Result<()> {
     let listener = listen(&args.listen).await?;
     let address = advertised(args.advertise, &listener)?;
     let stop = until_told();
+    let withdrawn = withdrawing::follow(&connection, service.verifier(), stop.clone());
     // Everything that it serves is one future: too large for a stack.
-    let (served, announced) = tokio::join!(
+    let (served, (), announced) = tokio::join!(
         Box::pin(service.run(listener, stop.clone())),
+        withdrawn,
         announce(
             &connection,
             ("command-api", &contexts),
@@ -114,10 +121,11 @@ pub async fn gateway(args: GatewayArgs) -> anyhow::Result<()> {
     let connection = Source::Environment.connect(&args.nats.nats, gateway::ROLE);
     let connection = connection.await?;
     let keys = KeySet::load(&args.jwt_keys)?;
+    let limits = args.config.limits;
     let service = gateway::Service::new(args.config, Some(connection), &keys);
     let listener = listen(&args.listen).await?;
     let address = format!("http://{}", listener.local_addr()?);
-    let service = service.with(metrics()?);
+    let service = service.with(entry::routes(&limits).merge(metrics()?));
     Ok(service.run(listener, address, until_told()).await?)
 }
 
@@ -167,14 +175,19 @@ pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
         .await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let postgres = &args.postgres.postgres;
-    let (router, erasures) = query_router(&args.config, &secrets, &connection, &keys, postgres)?;
+    let verifier = Verifier::new(&keys);
+    let withdrawn = verifier.clone();
+    let stop = until_told();
+    let reach = (postgres.as_str(), stop.clone());
+    let (router, erasures) =
+        query_router(&args.config, &secrets, &connection, verifier, reach).await?;
     let router = router.merge(metrics()?);
     let listener = listen(&args.listen).await?;
     let address = advertised(args.advertise, &listener)?;
-    let stop = until_told();
-    let (served, (), announced) = tokio::join!(
+    let (served, (), (), announced) = tokio::join!(
         edge::serve(listener, router, args.config.limits, stop.clone()),
         erasures.follow(stop.clone()),
+        withdrawing::follow(&connection, withdrawn, stop.clone()),
         announce(&connection, ("query-api", &[]), address, stop.clone()),
     );
     served.map_err(anyhow::Error::from).and(announced)

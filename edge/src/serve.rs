@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use crate::Peer;
 use crate::limits::{HEAD_BYTES_MAX, Limits};
 
 /// Pause after a failed accept (out of file descriptors, most likely): trying at once would spin.
@@ -32,10 +33,6 @@ const PREFACE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Most requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 128;
-
-/// Who is at the other end of the connection: in the extensions of every request that is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer(pub SocketAddr);
 
 /// Serves `router` until `shutdown`, then lets open requests finish for as long as
 /// [`Limits::drain_time_max_s`] allows. Open connections beyond that are cut.
@@ -108,7 +105,7 @@ async fn talk(
     is_http2: bool,
 ) {
     let introduced = router.map_request(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(Peer(peer.ip()));
         request
     });
     let service = TowerToHyperService::new(introduced);

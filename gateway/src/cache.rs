@@ -11,8 +11,8 @@ use axum::http::header::{AUTHORIZATION, ETAG, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::response;
 use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use edge::Problem;
 use edge::consistency::{CONSISTENCY_TOKEN, PROJECTION_POSITION};
-use edge::{AsItIs, Problem};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use http_body_util::{BodyExt, Limited};
@@ -225,9 +225,8 @@ impl Answer {
         response
             .headers_mut()
             .insert(CACHE, HeaderValue::from_static(how));
-        response.extensions_mut().insert(AsItIs);
         metrics::counter!("gateway_cache_total", "outcome" => how).increment(1);
-        response
+        edge::as_it_is(response)
     }
 
     /// Weak comparison (RFC 9110 §13.1.2).

@@ -6,7 +6,7 @@ use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
 use axum::http::uri::{PathAndQuery, Scheme};
 use axum::http::{Method, Request, Response, Uri, Version};
-use edge::{AsItIs, Deadline, Problem};
+use edge::{Deadline, Problem};
 use futures::future::BoxFuture;
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::Client;
@@ -176,13 +176,12 @@ fn received(answer: Response<hyper::body::Incoming>, replica: Picked) -> Respons
     parts.version = Version::HTTP_11;
     // It is as the service made it, also when it is an error.
     parts.extensions = axum::http::Extensions::new();
-    parts.extensions.insert(AsItIs);
     // The replica is busy with it until its last byte, or until the client has gone.
     let body = Body::new(body.map_frame(move |frame| {
         let _busy = &replica;
         frame
     }));
-    Response::from_parts(parts, body)
+    edge::as_it_is(Response::from_parts(parts, body))
 }
 
 /// The body, kept when it is small enough for a second try, else flowing through; what still comes in

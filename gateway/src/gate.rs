@@ -13,7 +13,7 @@ use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use edge::auth::Verifier;
-use edge::{Principal, Problem, Trace, problem};
+use edge::{Principal, Problem, Trace};
 use futures::FutureExt;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
@@ -23,7 +23,7 @@ use crate::check::{Hosts, check};
 use crate::forward::{Forward, Outgoing, outgoing};
 use crate::limits::{Client, Left, Limiter};
 use crate::pool::Pool;
-use crate::{Config, PAGES, headers, overview};
+use crate::{Config, headers, overview};
 
 /// Calls that need no token, and must not fail over an old one that is still sent.
 const OPEN: [&str; 3] = ["/v1/sessions", "/v1/users", "/v1/payments/webhook"];
@@ -137,9 +137,6 @@ async fn handle(
     // After the limit, so that guessing tokens is limited too.
     user?;
     headers::inward(&mut parts, client, trace);
-    if let Some(code) = own_problem(&parts) {
-        return Ok(problem::explain(PAGES, code));
-    }
     if let Some(id) = overview::order_id(&parts) {
         return overview::overview(&gate.forward, &gate.queries, &parts, id).await;
     }
@@ -155,18 +152,11 @@ async fn handle(
     gate.forward.send(pool, &parts, body).await
 }
 
-/// The code of a problem that only the gateway knows; the command API explains all others.
-fn own_problem(parts: &Parts) -> Option<&'static str> {
-    let code = parts.uri.path().strip_prefix("/problems/")?;
-    let page = PAGES.iter().find(|page| page.code == code)?;
-    Some(page.code)
-}
-
 /// Reads are GET, HEAD and their preflight; what only the command side answers is not.
 fn is_read(parts: &Parts) -> bool {
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&parts.method);
     let path = parts.uri.path();
-    reads && !path.starts_with("/.well-known/") && !path.starts_with("/problems/")
+    reads && !path.starts_with("/.well-known/")
 }
 
 /// Whose token it is; `None` = none was sent, or none is needed.

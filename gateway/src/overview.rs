@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use edge::{AsItIs, Problem};
+use edge::Problem;
 use futures::future::join_all;
 use http_body_util::{BodyExt, Limited};
 use serde::Serialize;
@@ -122,9 +122,7 @@ fn content(body: &[u8]) -> Value {
 
 fn refused(status: StatusCode, body: Bytes) -> Response {
     let media = edge::problem::MEDIA_TYPE;
-    let mut response = (status, [("content-type", media)], Body::from(body)).into_response();
-    response.extensions_mut().insert(AsItIs);
-    response
+    edge::as_it_is((status, [("content-type", media)], Body::from(body)).into_response())
 }
 
 fn of_answer(part: &'static str, status: StatusCode, body: &[u8]) -> Missing {

@@ -8,6 +8,7 @@
 //!   view        what a read model is             login       which database, as which role
 //!   fold        events in, rows out, no server   provision   databases, roles, migrations
 //!   projector   the worker of one context        read        get, list, wait
+//!   replay      one row folded again               lag         how far they are behind
 //! ```
 //!
 //! A new read model is one file here, one migration under `migrations/<context>/`, and one line in
@@ -19,6 +20,7 @@ mod checkout;
 mod fold;
 mod import;
 mod inventory;
+pub mod lag;
 mod login;
 mod moment;
 mod notification;
@@ -29,6 +31,7 @@ mod product;
 pub mod projector;
 pub mod provision;
 pub mod read;
+mod replay;
 mod suppression;
 #[cfg(test)]
 mod testkit;
@@ -50,6 +53,7 @@ pub use product::{CardStatus, ProductCard};
 pub use projector::Projector;
 pub use provision::{Passwords, provision};
 pub use read::Reader;
+pub use replay::Replay;
 pub use suppression::{SuppressionEntry, SuppressionStatus};
 pub use user::{AccountStatus, SavedAddress, UserAccount};
 pub use view::{EntityView, Sort, ViewSpec, repository};

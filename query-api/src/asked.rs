@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use edge::auth::Verifier;
 use edge::{ConsistencyHeader, IfNoneMatch, Prefer, Principal, Problem};
-use kernel::ConsistencyToken;
+use kernel::{ConsistencyToken, Position};
 use projections::ViewSpec;
 use projections::read::{After, Filter, Found, Page};
 use serde::Deserialize;
@@ -23,6 +23,8 @@ pub(crate) struct Asked {
     pub(crate) token: ConsistencyToken,
     pub(crate) prefer: Prefer,
     pub(crate) known: IfNoneMatch,
+    /// An event that the view must have taken in besides.
+    floor: u64,
 }
 
 impl FromRequestParts<Api> for Asked {
@@ -34,6 +36,7 @@ impl FromRequestParts<Api> for Asked {
             token,
             prefer: Prefer::parse(&parts.headers),
             known: IfNoneMatch::from_request_parts(parts, api).await?,
+            floor: 0,
         })
     }
 }
@@ -49,6 +52,18 @@ pub(crate) struct Freshness {
     pub(crate) ignored: Option<String>,
     /// The preferences that were honored.
     pub(crate) applied: Option<String>,
+}
+
+impl Freshness {
+    /// Of what follows from the log up to `position`.
+    pub(crate) fn of(position: Position) -> Self {
+        Self {
+            position: position.to_string(),
+            stale: false,
+            ignored: None,
+            applied: None,
+        }
+    }
 }
 
 impl Asked {
@@ -86,6 +101,15 @@ impl Asked {
         Ok((listed, freshness))
     }
 
+    /// The same, and the view must have taken in event `sequence` of its stream.
+    pub(crate) fn at_least(&self, view: &ViewSpec, sequence: u64) -> Self {
+        let mut asked = self.clone();
+        asked.floor = sequence.max(self.sequence(view));
+        // What is not there yet must not be missing in a list of the past.
+        asked.prefer.lenient = false;
+        asked
+    }
+
     fn wait(&self, api: &Api) -> Duration {
         self.prefer.wait.unwrap_or(api.read_wait())
     }
@@ -93,9 +117,10 @@ impl Asked {
     /// The event that the view must have taken in; 0 = any will do.
     fn sequence(&self, view: &ViewSpec) -> u64 {
         if self.token.positions().is_empty() {
-            return 0;
+            return self.floor;
         }
-        self.token.sequence(&view.stream()).unwrap_or(0)
+        let said = self.token.sequence(&view.stream()).unwrap_or(0);
+        said.max(self.floor)
     }
 
     fn freshness(&self, view: &ViewSpec, position: u64, wanted: u64) -> Result<Freshness, Problem> {
@@ -155,6 +180,11 @@ pub(crate) struct NoParams {}
 pub(crate) struct Caller(pub(crate) Option<Principal>);
 
 impl Caller {
+    /// Who it is, where somebody must say so: 401.
+    pub(crate) fn principal(&self) -> Result<&Principal, Problem> {
+        self.0.as_ref().ok_or_else(Principal::token_required)
+    }
+
     pub(crate) fn is_operator(&self) -> bool {
         self.0.as_ref().is_some_and(Principal::is_operator)
     }
@@ -197,6 +227,7 @@ mod tests {
             token: token.parse().unwrap(),
             prefer,
             known: IfNoneMatch::default(),
+            floor: 0,
         }
     }
 

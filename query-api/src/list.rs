@@ -7,12 +7,12 @@ use axum::http::{HeaderValue, Uri};
 use axum::response::Response;
 use edge::Problem;
 use projections::ViewSpec;
-use projections::read::{Filter, Page};
-use serde::Deserialize;
+use projections::read::{After, Filter, Page};
 
 use crate::asked::{Asked, Freshness};
 use crate::failure::parameter;
-use crate::{Api, answer, cursor};
+use crate::resource::{Narrow, Takes};
+use crate::{Api, answer, cursor, past};
 
 /// Rows of a page when nothing else is asked for.
 pub const LIMIT_DEFAULT: usize = 50;
@@ -28,6 +28,8 @@ const FILTER_LENGTH_MAX: usize = 200;
 pub(crate) struct Wanted {
     view: &'static ViewSpec,
     filters: Vec<Filter>,
+    /// The moment that it is about, as it was said; none = now.
+    as_of: Option<String>,
     limit: usize,
     cursor: Option<String>,
 }
@@ -38,11 +40,6 @@ pub(crate) struct Place {
     pub(crate) limit: Option<u32>,
     pub(crate) cursor: Option<String>,
 }
-
-/// A filter that is one of some words.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Word(pub(crate) String);
 
 impl Wanted {
     /// The first page of everything, unless `place` says otherwise.
@@ -57,42 +54,36 @@ impl Wanted {
         Ok(Self {
             view,
             filters: Vec::new(),
+            as_of: None,
             limit,
             cursor: place.cursor,
         })
     }
 
-    /// Only rows whose `column` is this, if there is a this.
-    pub(crate) fn only(
-        mut self,
-        column: &'static str,
-        value: Option<impl ToString>,
-    ) -> Result<Self, Problem> {
-        if let Some(value) = value {
-            let value = value.to_string();
+    /// Only rows whose column is `value`, if there is one and it is what the column can be.
+    pub(crate) fn narrow(mut self, by: &Narrow, value: Option<String>) -> Result<Self, Problem> {
+        let Some(value) = value else { return Ok(self) };
+        let name = by.name;
+        let wrong = |what: &str| Err(parameter(format!("{name} must be {what}")));
+        let value = match by.takes {
             // Text in Postgres holds no NUL.
-            if value.chars().count() > FILTER_LENGTH_MAX || value.contains('\0') {
-                return Err(parameter(format!("{column} can't be that")));
+            Takes::Text if value.chars().count() > FILTER_LENGTH_MAX || value.contains('\0') => {
+                return wrong(&format!("text of at most {FILTER_LENGTH_MAX} characters"));
             }
-            self.filters.push(Filter::new(column, value));
-        }
+            Takes::Text => value,
+            Takes::Flag if value != "true" && value != "false" => return wrong("true or false"),
+            Takes::Flag => value,
+            Takes::Word(words) if !words.contains(&value.as_str()) => {
+                return wrong(&format!("one of: {}", words.join(", ")));
+            }
+            Takes::Word(_) => value,
+            Takes::Id(read) => match read(&value) {
+                Some(id) => id.into(),
+                None => return wrong("an id"),
+            },
+        };
+        self.filters.push(Filter::new(name, value));
         Ok(self)
-    }
-
-    /// Only rows whose `column` is this word, which must be one of `words`.
-    pub(crate) fn only_word(
-        self,
-        column: &'static str,
-        word: Option<Word>,
-        words: &[&str],
-    ) -> Result<Self, Problem> {
-        if let Some(Word(word)) = &word
-            && !words.contains(&word.as_str())
-        {
-            let detail = format!("{column} must be one of: {}", words.join(", "));
-            return Err(parameter(detail));
-        }
-        self.only(column, word.map(|word| word.0))
     }
 
     /// Reads it.
@@ -101,13 +92,37 @@ impl Wanted {
         api: &Api,
         asked: &Asked,
     ) -> Result<(Page, Freshness), Problem> {
-        let after = self
-            .cursor
-            .as_deref()
-            .map(|text| cursor::read(self.view, &self.filters, text));
-        let after = after.transpose()?;
+        let after = self.after()?;
         let page = (after.as_ref(), self.limit);
         asked.list(api, self.view, &self.filters, page).await
+    }
+
+    /// Reads it as it was at the moment `as_of`, which its cursors are bound to as well.
+    pub(crate) async fn read_past(
+        &mut self,
+        api: &Api,
+        asked: &Asked,
+        as_of: &str,
+    ) -> Result<(Page, Freshness), Problem> {
+        let been = past::moment(api, self.view, "as_of", as_of).await?;
+        self.as_of = Some(as_of.to_owned());
+        let after = self.after()?;
+        let page = (after, self.limit);
+        past::page(api, asked, self.view, (&self.filters, been), page).await
+    }
+
+    /// Where it begins.
+    fn after(&self) -> Result<Option<After>, Problem> {
+        let cursor = self.cursor.as_deref();
+        let read = cursor.map(|text| cursor::read(self.view, &self.bound(), text));
+        read.transpose()
+    }
+
+    /// What a cursor of this list is bound to.
+    fn bound(&self) -> Vec<Filter> {
+        let as_of = self.as_of.as_deref();
+        let as_of = as_of.map(|as_of| Filter::new("as_of", as_of));
+        self.filters.iter().cloned().chain(as_of).collect()
     }
 
     /// Answers it; `items` are the rows as they are to be shown.
@@ -118,7 +133,7 @@ impl Wanted {
         uri: &Uri,
     ) -> Response {
         let after = page.next.as_ref();
-        let next = after.map(|after| cursor::write(self.view, &self.filters, after));
+        let next = after.map(|after| cursor::write(self.view, &self.bound(), after));
         let length: usize = items.iter().map(|item| item.len() + 1).sum();
         let mut body = String::with_capacity(length + 64);
         body.push_str("{\"items\":[");
@@ -157,7 +172,6 @@ fn link(uri: &Uri, next: &str) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use projections::ORDER_SUMMARY;
-    use projections::read::After;
 
     use super::*;
 
@@ -211,9 +225,33 @@ mod tests {
     }
 
     #[test]
-    fn a_word_must_be_known() {
-        let wanted = Wanted::new(&ORDER_SUMMARY, Place::default()).unwrap();
-        let refused = wanted.only_word("status", Some(Word("palced".into())), &["placed"]);
-        assert_eq!(refused.unwrap_err().status.as_u16(), 400);
+    fn a_filter_is_what_its_column_can_be() {
+        let narrow = |takes, value: &str| {
+            let wanted = Wanted::new(&ORDER_SUMMARY, Place::default()).unwrap();
+            let by = Narrow {
+                name: "status",
+                takes,
+            };
+            wanted.narrow(&by, Some(value.to_owned()))
+        };
+        let words = Takes::Word(&["placed"]);
+        let id = Takes::Id(crate::resource::id_of::<kernel::OrderId>);
+        let long = "x".repeat(201);
+        for (takes, bad) in [
+            (words, "palced"),
+            (Takes::Flag, "1"),
+            (Takes::Text, "\0"),
+            (Takes::Text, &long),
+            (id, "x"),
+        ] {
+            assert_eq!(
+                narrow(takes, bad).unwrap_err().status.as_u16(),
+                400,
+                "{bad}"
+            );
+        }
+        let upper = "00000000-0000-0000-0000-00000000000A";
+        let wanted = narrow(id, upper).unwrap();
+        assert_eq!(wanted.filters[0].value, upper.to_lowercase());
     }
 }

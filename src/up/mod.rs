@@ -3,6 +3,7 @@
 mod args;
 
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -10,7 +11,8 @@ use anyhow::{Context, anyhow};
 use axum::Router;
 use devstack::launch::Launcher;
 use devstack::{Options, Ports, Reserved, Stack, Sync};
-use edge::auth::KeySet;
+use edge::auth::{KeySet, Verifier};
+use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use projections::Access;
 use serde::{Deserialize, Serialize};
@@ -22,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 pub use args::{UpArgs, Worker};
 
-use crate::provision;
 use crate::roles;
 use crate::settings::{Source, nats_password_variable};
+use crate::{entry, provision, withdrawing};
 
 /// Where the payment simulator sends its webhooks, below the entry.
 const WEBHOOK: &str = "/v1/payments/webhook";
@@ -240,15 +242,22 @@ impl Start<'_> {
         let nats = self.connect("command-api").await?;
         let config = command_api::Config {
             contexts: self.args.contexts.clone(),
+            // The gateway.
+            proxies: vec![Ipv4Addr::LOCALHOST.into()],
             ..roles::defaults()
         };
-        let service =
-            roles::command_service(config, &self.source, nats.clone(), self.keys.clone()).await?;
+        let keys = self.keys.clone();
+        let service = roles::command_service(config, &self.source, nats.clone(), keys).await?;
+        let withdrawn = withdrawing::follow(&nats, service.verifier(), self.shutdown.clone());
+        roles.spawn(withdrawn.map(Ok));
         let connection = self.connect("query-api").await?;
         let config: query_api::Config = roles::defaults();
-        let postgres = &self.endpoints.postgres;
+        let verifier = Verifier::new(&self.keys);
+        let withdrawn = withdrawing::follow(&connection, verifier.clone(), self.shutdown.clone());
+        roles.spawn(withdrawn.map(Ok));
+        let reach = (self.endpoints.postgres.as_str(), self.shutdown.clone());
         let (router, erasures) =
-            roles::query_router(&config, &self.source, &connection, &self.keys, postgres)?;
+            roles::query_router(&config, &self.source, &connection, verifier, reach).await?;
         // A program that starts two stacks has one recorder: the second shows no metrics.
         let metrics = roles::metrics().unwrap_or_default();
         let service = service.with(metrics.clone());
@@ -314,7 +323,8 @@ impl Start<'_> {
             .push(member(&self.endpoints.query_api, &[])?);
         // Whoever works on a laptop is one address and often one user.
         config.rates = UNLIMITED;
-        let service = gateway::Service::new(config, Some(connection), &self.keys).with(metrics);
+        let spoken = entry::routes(&config.limits).merge(metrics);
+        let service = gateway::Service::new(config, Some(connection), &self.keys).with(spoken);
         let address = self.endpoints.entry.clone();
         let stop = self.shutdown.clone();
         spawn(roles, gateway::ROLE, service.run(listener, address, stop));

@@ -126,6 +126,7 @@ pub mod contract;
 pub mod contract_subscriptions;
 pub mod discovery;
 pub mod envelope;
+pub mod feed;
 pub mod inbox;
 pub mod jetstream;
 pub mod keys;
@@ -149,6 +150,6 @@ pub use envelope::{CommandMeta, DecodeCause, DecodeError, EncodeError, RecordedE
 pub use jetstream::JetStreamLog;
 pub use snapshot::{SnapshotCounts, Snapshots};
 pub use store::{
-    ExecuteAtError, ExecuteError, Executed, ExecutedTogether, LoadError, Loaded, Moment, Outcome,
-    Settings, Step, StepDone, Store, StoreContext, Streams, TogetherRefusal, step,
+    ExecuteAtError, ExecuteError, Executed, ExecutedTogether, Kind, LoadError, Loaded, Moment,
+    Outcome, Settings, Step, StepDone, Store, StoreContext, Streams, TogetherRefusal, Walk, step,
 };

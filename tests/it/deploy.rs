@@ -135,6 +135,7 @@ fn every_role_of_the_binary_is_a_service() {
         "import",
         "parked",
         "inbox",
+        "keys",
         "reconcile",
         "verify",
         "schema",

@@ -12,6 +12,7 @@
 )]
 
 mod accounts;
+mod apart;
 mod app;
 mod bad_input;
 mod catalog;
@@ -24,8 +25,10 @@ mod event_stores;
 mod faults;
 mod gateway;
 mod kill;
+mod live;
 mod mails;
 mod parking;
+mod past;
 mod permissions;
 mod projections;
 mod reconcile;

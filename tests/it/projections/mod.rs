@@ -2,6 +2,7 @@
 //! on the way the rows are the fold of their events.
 
 mod history;
+mod lag;
 mod outages;
 
 use futures::future::join_all;
