@@ -9,7 +9,8 @@ use futures::future::LocalBoxFuture;
 use telemetry::{LogArgs, NatsArgs, PostgresArgs};
 
 use crate::{
-    demo, import, inbox, keys, parked, provision, reconcile, roles, schema, token, up, verify,
+    demo, import, inbox, keys, parked, provision, rebuild, reconcile, roles, schema, simulate,
+    token, up, verify,
 };
 
 /// An event-sourced CQRS commerce backend on NATS JetStream.
@@ -58,10 +59,14 @@ pub enum Command {
     Reconcile(reconcile::ReconcileArgs),
     /// Create or change products from a file, a product a line, and follow how far it is.
     Import(import::ImportArgs),
+    /// Build a read model anew beside the live one, compare the two, and switch.
+    Rebuild(rebuild::RebuildArgs),
     /// Examine the whole log: gaps, duplicates, what can't be read, readers ahead of it.
     Verify(verify::VerifyArgs),
     /// Compare event schemas with the committed ones, or count those in the log.
     Schema(schema::SchemaArgs),
+    /// Play the shop by the thousand, with everything going wrong, and check that it adds up.
+    Simulate(simulate::SimulateArgs),
     /// Print an access token for the local stack.
     Token(token::TokenArgs),
     /// Run the development mail sink (SMTP in, HTTP out).
@@ -193,8 +198,10 @@ pub fn run(mut cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
             Command::Keys(args) => keys::run(args).await,
             Command::Reconcile(args) => reconcile::run(args).await,
             Command::Import(args) => import::run(args).await,
+            Command::Rebuild(args) => rebuild::run(args).await,
             Command::Verify(args) => verify::run(args).await,
             Command::Schema(args) => schema::run(args).await,
+            Command::Simulate(args) => simulate::run(&args),
             Command::Token(args) => done(token::run(&args)),
             Command::MailSink(args) => {
                 done(args.run(roles::until_told()).await.map_err(Into::into))
@@ -215,8 +222,10 @@ fn quiet(command: &Command) -> Option<&'static str> {
         | Command::Keys(_)
         | Command::Reconcile(_)
         | Command::Import(_)
+        | Command::Rebuild(_)
         | Command::Verify(_)
-        | Command::Schema(_) => Some("error"),
+        | Command::Schema(_)
+        | Command::Simulate(_) => Some("error"),
         Command::Up(_) => Some("warn"),
         Command::Provision(_)
         | Command::CommandApi(_)

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use projections::{Access, Reader};
+use projections::{Access, Login, Reader};
 use streams::Connection;
 use streams::keys::MasterKeys;
 use telemetry::{NatsArgs, PostgresArgs};
 
-use crate::settings::Source;
+use crate::settings::{POSTGRES_ADMIN, POSTGRES_ADMIN_PASSWORD, Source};
 use crate::up;
 
 /// The role of people: it reads, and changes nothing.
@@ -80,6 +80,24 @@ impl ReachArgs {
             read_connections: 1,
         };
         Ok(Reader::open(&logins, one_connection))
+    }
+
+    /// Postgres's administrator, who may make and move tables.
+    ///
+    /// # Errors
+    /// No stack runs on the data folder, or the password is missing.
+    pub fn admin(&self) -> anyhow::Result<Login> {
+        let (address, password) = match self.stack()? {
+            None => {
+                let password = Source::Environment.get(POSTGRES_ADMIN_PASSWORD)?;
+                (self.postgres.postgres.clone(), password)
+            }
+            Some((secrets, endpoints)) => {
+                let password = Source::Stack(&secrets).get(POSTGRES_ADMIN_PASSWORD)?;
+                (endpoints.postgres, password)
+            }
+        };
+        Ok(Login::admin(&address, POSTGRES_ADMIN, &password)?)
     }
 
     /// The local stack's payment provider and its secret key; `None` without a data folder.

@@ -255,8 +255,9 @@ fn of_bus(error: &BusError) -> Problem {
             let detail = "it is not known whether it was done; with the same Idempotency-Key it is safe to try again";
             Problem::unavailable("outcome_unknown", detail)
         }
-        BusError::Unavailable { .. } | BusError::Unsent { .. } => part_down(),
-        BusError::Failed {
+        BusError::Unavailable { .. }
+        | BusError::Unsent { .. }
+        | BusError::Failed {
             retryable: true, ..
         } => part_down(),
         BusError::Failed { .. } | BusError::Unreadable { .. } => Problem::internal(),

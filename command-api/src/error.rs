@@ -265,10 +265,11 @@ pub(crate) fn of_value<R: Placed>(value: &Value) -> Option<Problem> {
     Some(of_refusal(&refusal))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 fn of_failure<R: std::error::Error + 'static>(error: ExecuteError<R>) -> Problem {
     match &error {
         ExecuteError::Unavailable { source } => {
-            warn(source.as_ref(), "a part of the system is down")
+            warn(source.as_ref(), "a part of the system is down");
         }
         ExecuteError::Unknown { source } => {
             warn(source.as_ref(), "the outcome of an append is not known");

@@ -70,7 +70,7 @@ impl Throttle {
     pub(crate) fn succeeded(&self, attempt: Attempt) {
         self.accounts.0.invalidate(&attempt.account);
         if let Some(address) = attempt.address {
-            self.addresses.take_back(network(address));
+            self.addresses.take_back(&network(address));
         }
     }
 }
@@ -123,8 +123,8 @@ impl<K: Hash + Eq + Send + Sync + 'static> Failures<K> {
     }
 
     /// One less.
-    fn take_back(&self, of: K) {
-        if let Some(failed) = self.0.get(&of) {
+    fn take_back(&self, of: &K) {
+        if let Some(failed) = self.0.get(of) {
             failed.count.fetch_sub(1, Ordering::Relaxed);
         }
     }

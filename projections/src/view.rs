@@ -32,6 +32,8 @@ pub trait EntityView<A: Decider>: View<A> + DeserializeOwned + Clone + 'static {
     const FILTERS: &'static [&'static str];
     /// Those of them that never change once they are set. A list of the past finds its rows by them.
     const FIXED: &'static [&'static str] = &[];
+    /// The column of words that a list can be searched by, a `tsvector`.
+    const WORDS: Option<&'static str> = None;
     /// The order of a list.
     const SORT: Sort;
 }
@@ -46,6 +48,8 @@ pub struct ViewSpec {
     pub filters: &'static [&'static str],
     /// Those of them that never change once they are set.
     pub fixed: &'static [&'static str],
+    /// The column of words that a list can be searched by.
+    pub words: Option<&'static str>,
     /// The order of a list.
     pub sort: Sort,
     /// Whose rows they are: of which kind of aggregate.
@@ -61,6 +65,7 @@ impl ViewSpec {
             context: A::CONTEXT,
             filters: V::FILTERS,
             fixed: V::FIXED,
+            words: V::WORDS,
             sort: V::SORT,
             kind: Kind::of::<A>(),
             fold: || Box::new(EntityFold::<A, V>::default()),

@@ -10,7 +10,7 @@ use edge::auth::Verifier;
 use edge::{ConsistencyHeader, IfNoneMatch, Prefer, Principal, Problem};
 use kernel::{ConsistencyToken, Position};
 use projections::ViewSpec;
-use projections::read::{After, Filter, Found, Page};
+use projections::read::{Filter, Found, Page, Part};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -56,7 +56,7 @@ pub(crate) struct Freshness {
 
 impl Freshness {
     /// Of what follows from the log up to `position`.
-    pub(crate) fn of(position: Position) -> Self {
+    pub(crate) fn of(position: &Position) -> Self {
         Self {
             position: position.to_string(),
             stale: false,
@@ -88,13 +88,13 @@ impl Asked {
         api: &Api,
         view: &'static ViewSpec,
         filters: &[Filter],
-        page: (Option<&After>, usize),
+        part: Part<'_>,
     ) -> Result<(Page, Freshness), Problem> {
         let wait = self.wait(api);
         let sequence = self.sequence(view);
         let listed = api
             .reader
-            .list_at(view, filters, page, (sequence, wait))
+            .list_at(view, filters, part, (sequence, wait))
             .await;
         let listed = listed.map_err(|error| of_read(&error))?;
         let freshness = self.freshness(view, listed.position, sequence)?;

@@ -66,7 +66,7 @@ pub(crate) async fn between(
     let patch = json_patch::diff(&from.document, &to.document);
     let body =
         serde_json::to_string(&Body { from, to, patch }).map_err(|error| internal(&error))?;
-    Ok(answer::json(body, &Freshness::of(position)))
+    Ok(answer::json(body, &Freshness::of(&position)))
 }
 
 async fn side(

@@ -86,7 +86,7 @@ pub(crate) async fn page(
         next: events.last().filter(|_| more).map(|event| event.version),
     };
     let body = serde_json::to_string(&body).map_err(|error| internal(&error))?;
-    Ok(answer::json(body, &Freshness::of(last)))
+    Ok(answer::json(body, &Freshness::of(&last)))
 }
 
 pub(crate) fn entry(event: &RecordedEvent) -> Result<Entry<'_>, serde_json::Error> {

@@ -5,9 +5,10 @@ use std::fmt::Write as _;
 use axum::http::header::LINK;
 use axum::http::{HeaderValue, Uri};
 use axum::response::Response;
+use chrono::DateTime;
 use edge::Problem;
-use projections::ViewSpec;
-use projections::read::{After, Filter, Page};
+use projections::read::{After, Filter, How, Page, Part};
+use projections::{Moment, Sort, ViewSpec};
 
 use crate::asked::{Asked, Freshness};
 use crate::failure::parameter;
@@ -30,6 +31,8 @@ pub(crate) struct Wanted {
     filters: Vec<Filter>,
     /// The moment that it is about, as it was said; none = now.
     as_of: Option<String>,
+    /// In the view's order turned round.
+    reversed: bool,
     limit: usize,
     cursor: Option<String>,
 }
@@ -55,6 +58,7 @@ impl Wanted {
             view,
             filters: Vec::new(),
             as_of: None,
+            reversed: false,
             limit,
             cursor: place.cursor,
         })
@@ -70,19 +74,53 @@ impl Wanted {
             Takes::Text if value.chars().count() > FILTER_LENGTH_MAX || value.contains('\0') => {
                 return wrong(&format!("text of at most {FILTER_LENGTH_MAX} characters"));
             }
-            Takes::Text => value,
             Takes::Flag if value != "true" && value != "false" => return wrong("true or false"),
-            Takes::Flag => value,
             Takes::Word(words) if !words.contains(&value.as_str()) => {
                 return wrong(&format!("one of: {}", words.join(", ")));
             }
-            Takes::Word(_) => value,
             Takes::Id(read) => match read(&value) {
                 Some(id) => id.into(),
                 None => return wrong("an id"),
             },
+            Takes::Search if value.chars().count() > FILTER_LENGTH_MAX || value.contains('\0') => {
+                return wrong(&format!("words of at most {FILTER_LENGTH_MAX} characters"));
+            }
+            Takes::Text | Takes::Flag | Takes::Word(_) | Takes::Search => value,
+            Takes::From | Takes::Before => match DateTime::parse_from_rfc3339(&value) {
+                // As rows hold times: text order is time order.
+                Ok(time) => Moment(time.to_utc()).to_string(),
+                Err(_) => return wrong("a time (2026-01-31T12:00:00Z)"),
+            },
         };
-        self.filters.push(Filter::new(name, value));
+        let (column, how) = match by.takes {
+            Takes::Search => (self.view.words.unwrap_or(name), How::Holds),
+            Takes::From => (self.column_of_time(name), How::From),
+            Takes::Before => (self.column_of_time(name), How::Before),
+            Takes::Text | Takes::Flag | Takes::Word(_) | Takes::Id(_) => (name, How::Is),
+        };
+        self.filters.push(Filter::new_how(column, how, value));
+        Ok(self)
+    }
+
+    fn column_of_time(&self, otherwise: &'static str) -> &'static str {
+        match self.view.sort {
+            Sort::Latest(column) => column,
+            Sort::Id => otherwise,
+        }
+    }
+
+    /// In the view's own order, or turned round.
+    pub(crate) fn order(mut self, said: Option<&str>) -> Result<Self, Problem> {
+        let (own, turned) = match self.view.sort {
+            Sort::Latest(_) => ("latest", "oldest"),
+            Sort::Id => ("id", "-id"),
+        };
+        self.reversed = match said {
+            None => false,
+            Some(word) if word == own => false,
+            Some(word) if word == turned => true,
+            Some(_) => return Err(parameter(format!("sort must be one of: {own}, {turned}"))),
+        };
         Ok(self)
     }
 
@@ -93,8 +131,8 @@ impl Wanted {
         asked: &Asked,
     ) -> Result<(Page, Freshness), Problem> {
         let after = self.after()?;
-        let page = (after.as_ref(), self.limit);
-        asked.list(api, self.view, &self.filters, page).await
+        let part = self.part(after.as_ref());
+        asked.list(api, self.view, &self.filters, part).await
     }
 
     /// Reads it as it was at the moment `as_of`, which its cursors are bound to as well.
@@ -105,10 +143,21 @@ impl Wanted {
         as_of: &str,
     ) -> Result<(Page, Freshness), Problem> {
         let been = past::moment(api, self.view, "as_of", as_of).await?;
+        if self.filters.iter().any(|filter| filter.how == How::Holds) {
+            return Err(parameter("as_of can't be searched by words"));
+        }
         self.as_of = Some(as_of.to_owned());
         let after = self.after()?;
-        let page = (after, self.limit);
-        past::page(api, asked, self.view, (&self.filters, been), page).await
+        let part = self.part(after.as_ref());
+        past::page(api, asked, self.view, (&self.filters, been), part).await
+    }
+
+    fn part<'a>(&self, after: Option<&'a After>) -> Part<'a> {
+        Part {
+            after,
+            limit: self.limit,
+            reversed: self.reversed,
+        }
     }
 
     /// Where it begins.
@@ -122,7 +171,9 @@ impl Wanted {
     fn bound(&self) -> Vec<Filter> {
         let as_of = self.as_of.as_deref();
         let as_of = as_of.map(|as_of| Filter::new("as_of", as_of));
-        self.filters.iter().cloned().chain(as_of).collect()
+        let turned = self.reversed.then(|| Filter::new("sort", "turned"));
+        let filters = self.filters.iter().cloned();
+        filters.chain(as_of).chain(turned).collect()
     }
 
     /// Answers it; `items` are the rows as they are to be shown.

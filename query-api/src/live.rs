@@ -122,7 +122,12 @@ struct One {
 impl Source for One {
     async fn next(&mut self) -> Result<Event, &'static str> {
         loop {
-            if let Some(event) = self.walk.next().await.map_err(end_of_load)? {
+            if let Some(event) = self
+                .walk
+                .next()
+                .await
+                .map_err(|error| end_of_load(&error))?
+            {
                 self.replay.take(&event).map_err(broken)?;
                 self.read = event.position.sequence;
                 if self.read > self.told {
@@ -135,7 +140,10 @@ impl Source for One {
                 .api
                 .streams
                 .walk(self.resource.view.kind, &self.id, None);
-            self.walk = walk.await.map_err(end_of_load)?.behind(self.read);
+            self.walk = walk
+                .await
+                .map_err(|error| end_of_load(&error))?
+                .behind(self.read);
         }
     }
 }
@@ -195,9 +203,9 @@ fn sent(event: &RecordedEvent, body: String) -> Event {
         .data(body)
 }
 
-fn end_of_load(error: LoadError) -> &'static str {
+fn end_of_load(error: &LoadError) -> &'static str {
     // The log has the particulars.
-    let _problem = of_load(&error);
+    let _problem = of_load(error);
     "unavailable"
 }
 

@@ -8,7 +8,7 @@ use chrono::DateTime;
 use edge::Problem;
 use futures::{StreamExt, stream};
 use kernel::{AggregateId, Position};
-use projections::read::{After, Filter, ListedRow, Page, Row};
+use projections::read::{After, Filter, How, ListedRow, Page, Part, Row};
 use projections::{Replay, ViewSpec};
 use serde_json::Value;
 use streams::Moment;
@@ -110,20 +110,23 @@ pub(crate) async fn page(
     asked: &Asked,
     view: &'static ViewSpec,
     (filters, been): (&[Filter], Been),
-    (after, limit): (Option<After>, usize),
+    part: Part<'_>,
 ) -> Result<(Page, Freshness), Problem> {
+    // A row's place in the order of time never changes either.
     let fixed = filters
         .iter()
-        .filter(|filter| view.fixed.contains(&filter.column));
+        .filter(|filter| filter.how != How::Is || view.fixed.contains(&filter.column));
     let fixed: Vec<Filter> = fixed.cloned().collect();
     let asked = asked.at_least(view, been.sequence);
     let mut rows = Vec::new();
-    let mut after = after;
+    let (limit, mut after) = (part.limit, part.after.cloned());
     let mut looks = 0;
     let freshness = loop {
-        let (candidates, freshness) = asked
-            .list(api, view, &fixed, (after.as_ref(), limit))
-            .await?;
+        let here = Part {
+            after: after.as_ref(),
+            ..part
+        };
+        let (candidates, freshness) = asked.list(api, view, &fixed, here).await?;
         looks += candidates.rows.len();
         let end = candidates.next.is_none();
         let mut found = stream::iter(candidates.rows)
@@ -180,13 +183,15 @@ fn matches(row: &ListedRow, filters: &[Filter]) -> bool {
     let Ok(payload) = serde_json::from_str::<Value>(&row.payload) else {
         return false;
     };
-    filters
-        .iter()
-        .all(|filter| match payload.get(filter.column) {
-            None | Some(Value::Null) => false,
-            Some(Value::String(text)) => *text == filter.value,
-            Some(other) => other.to_string() == filter.value,
-        })
+    let mut changing = filters.iter().filter(|filter| filter.how == How::Is);
+    changing.all(|filter| match payload.get(filter.column) {
+        None | Some(Value::Null) => false,
+        Some(Value::String(text)) => *text == filter.value,
+        Some(other) => {
+            let text = other.to_string();
+            text == filter.value
+        }
+    })
 }
 
 #[cfg(test)]

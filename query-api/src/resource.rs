@@ -8,7 +8,7 @@ use axum::response::Response;
 use axum::routing::get;
 use edge::{Id, Problem};
 use kernel::AggregateId;
-use projections::ViewSpec;
+use projections::{Sort, ViewSpec};
 use serde::Deserialize;
 
 use crate::asked::{Asked, Caller, Freshness, Params};
@@ -71,7 +71,25 @@ pub(crate) enum Takes {
     Id(fn(&str) -> Option<AggregateId>),
     /// One of these words.
     Word(&'static [&'static str]),
+    /// Words to search for.
+    Search,
+    /// A time: from then on.
+    From,
+    /// A time: before then.
+    Before,
 }
+
+/// What every list that is in the order of time can be narrowed by besides.
+const OF_TIME: [Narrow; 2] = [
+    Narrow {
+        name: "from",
+        takes: Takes::From,
+    },
+    Narrow {
+        name: "before",
+        takes: Takes::Before,
+    },
+];
 
 /// The id of type `I` that `text` is.
 pub(crate) fn id_of<I: std::str::FromStr + Into<AggregateId>>(text: &str) -> Option<AggregateId> {
@@ -129,7 +147,7 @@ async fn one(
     let was = resource.was(&api, &caller, &id, moment).await?;
     let Was { row, position } = was.ok_or_else(|| nothing(resource.what))?;
     let body = resource.open_one(&api, row.payload).await?;
-    let freshness = Freshness::of(position);
+    let freshness = Freshness::of(&position);
     Ok(answer::versioned(body, row.version, &asked, &freshness))
 }
 
@@ -151,7 +169,8 @@ async fn list(
         cursor: given.take("cursor"),
     };
     let mut wanted = Wanted::new(resource.view, place)?;
-    for narrow in resource.filters.unwrap_or_default() {
+    wanted = wanted.order(given.take("sort").as_deref())?;
+    for narrow in resource.narrows() {
         let value = given.take(narrow.name);
         let value = resource.held_to(&caller, narrow, value)?;
         wanted = wanted.narrow(narrow, value)?;
@@ -179,6 +198,15 @@ impl Resource {
             }
         }
         Ok(id)
+    }
+
+    /// What its list can be narrowed by.
+    fn narrows(&self) -> impl Iterator<Item = &'static Narrow> {
+        let of_time: &[Narrow] = match self.view.sort {
+            Sort::Latest(_) => &OF_TIME,
+            Sort::Id => &[],
+        };
+        self.filters.unwrap_or_default().iter().chain(of_time)
     }
 
     fn may_list(&self, caller: &Caller) -> Result<(), Problem> {
@@ -292,11 +320,11 @@ impl Resource {
 struct Given(Vec<(String, String)>);
 
 /// What every list takes besides its filters.
-const OF_EVERY_LIST: [&str; 3] = ["limit", "cursor", "as_of"];
+const OF_EVERY_LIST: [&str; 4] = ["limit", "cursor", "as_of", "sort"];
 
 impl Given {
     fn read(resource: &Resource, given: Vec<(String, String)>) -> Result<Self, Problem> {
-        let filters = resource.filters.unwrap_or_default().iter();
+        let filters = resource.narrows();
         let mut known: Vec<&str> = filters.map(|narrow| narrow.name).collect();
         known.extend(OF_EVERY_LIST);
         for (index, (name, _)) in given.iter().enumerate() {

@@ -120,6 +120,10 @@ pub(crate) static PRODUCTS: Resource = plain(
             takes: Takes::Text,
         },
         status(CardStatus::VARIANTS),
+        Narrow {
+            name: "q",
+            takes: Takes::Search,
+        },
     ],
 );
 
@@ -220,7 +224,16 @@ mod tests {
         for resource in ALL {
             for narrow in resource.filters.unwrap_or_default() {
                 let view = resource.view;
-                assert!(view.filters.contains(&narrow.name), "{view:?} {narrow:?}");
+                let there = match narrow.takes {
+                    Takes::Search => view.words.is_some(),
+                    Takes::Text
+                    | Takes::Flag
+                    | Takes::Id(_)
+                    | Takes::Word(_)
+                    | Takes::From
+                    | Takes::Before => view.filters.contains(&narrow.name),
+                };
+                assert!(there, "{view:?} {narrow:?}");
             }
             assert!(
                 resource

@@ -164,9 +164,14 @@ impl<S: Saga> Runner<S> {
         Ok(self.streams.load_current::<S>(&id.into()).await?.state)
     }
 
-    /// Its timer rang, and is gone by now, whatever it was set to.
+    /// Its timer rang, and is gone by now. One that rang before its deadline is set again; one that
+    /// rang in time is not: what it was for is asked now, and until that is settled it would ring
+    /// without end.
     pub(crate) fn rang(&self, id: S::Id) {
-        self.armed.invalidate(&id);
+        let in_time = |deadline: DateTime<Utc>| deadline <= Utc::now();
+        if !self.armed.get(&id).is_some_and(in_time) {
+            self.armed.invalidate(&id);
+        }
     }
 
     async fn take_in(

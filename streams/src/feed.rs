@@ -57,7 +57,7 @@ pub enum FeedEnd {
 pub struct Feeds {
     connection: Connection,
     streams: Streams,
-    feeds: Arc<BTreeMap<String, OnceCell<Feed>>>,
+    by_stream: Arc<BTreeMap<String, OnceCell<Feed>>>,
 }
 
 /// One stream.
@@ -82,7 +82,7 @@ impl Feeds {
         Self {
             connection: connection.clone(),
             streams: connection.streams(Settings::reading()),
-            feeds: Arc::new(feeds.collect()),
+            by_stream: Arc::new(feeds.collect()),
         }
     }
 
@@ -133,10 +133,10 @@ impl Feeds {
 
     /// The feed of a stream, once it tells every later event.
     async fn begun(&self, stream: &str) -> Result<&Feed, FeedEnd> {
-        let cell = self.feeds.get(stream);
+        let cell = self.by_stream.get(stream);
         let cell = cell.ok_or_else(|| FeedEnd::Unavailable("there is no such feed".into()))?;
-        let begin = || async { Feed::begin(&self.connection, &self.streams, stream) };
-        let feed = cell.get_or_init(begin).await;
+        let new = || async { Feed::begin(&self.connection, &self.streams, stream) };
+        let feed = cell.get_or_init(new).await;
         let mut begun = feed.begun.clone();
         let waited =
             tokio::time::timeout(crate::connection::ANSWER_TIMEOUT, begun.wait_for(|b| *b));
@@ -151,12 +151,12 @@ impl Feed {
     fn begin(connection: &Connection, streams: &Streams, stream: &str) -> Self {
         let ring = broadcast::Sender::new(RING_EVENTS);
         let pokes = Arc::new(Pokes::default());
-        let (begin, begun) = watch::channel(false);
+        let (tell, begun) = watch::channel(false);
         let reader = tokio::spawn(read(
             (connection.clone(), streams.clone(), stream.to_owned()),
             ring.clone(),
             Arc::clone(&pokes),
-            begin,
+            tell,
         ));
         Self {
             ring,

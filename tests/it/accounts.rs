@@ -197,7 +197,7 @@ async fn who_lost_a_role_or_was_suspended_loses_it_at_once() {
     let become_ = async |shop: &millrace::client::Shop, expected| {
         let heard = async {
             while answers(shop).await != expected {
-                sleep(LOOK).await
+                sleep(LOOK).await;
             }
         };
         let heard = tokio::time::timeout(PATIENCE, heard).await;

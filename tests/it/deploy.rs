@@ -136,6 +136,8 @@ fn every_role_of_the_binary_is_a_service() {
         "parked",
         "inbox",
         "keys",
+        "rebuild",
+        "simulate",
         "reconcile",
         "verify",
         "schema",

@@ -46,7 +46,8 @@ impl Open {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let sent = parse(block);
-                self.text = rest.to_owned();
+                let rest = rest.to_owned();
+                self.text = rest;
                 if sent.is_some() {
                     return sent;
                 }
@@ -197,7 +198,7 @@ async fn many_idle_clients_wait_and_all_are_told_that_the_role_ends() {
             .flatten()
             .all(|sent| sent.name == "order_shipped")
     );
-    let (ended, ()) = timeout(Duration::from_secs(60), async {
+    let (ended, ()) = timeout(Duration::from_mins(1), async {
         tokio::join!(join_all(clients.iter_mut().map(Open::next)), app.stop())
     })
     .await

@@ -31,6 +31,7 @@ mod parking;
 mod past;
 mod permissions;
 mod projections;
+mod rebuild;
 mod reconcile;
 mod returns;
 mod rotation;

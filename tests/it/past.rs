@@ -116,11 +116,11 @@ async fn a_difference_leads_from_one_state_to_the_other() {
                 .success()
                 .unwrap()
                 .body;
-            let patch: json_patch::Patch = serde_json::from_value(diff["patch"].clone()).unwrap();
-            assert_eq!(patch.0.is_empty(), old == new);
+            let steps: json_patch::Patch = serde_json::from_value(diff["patch"].clone()).unwrap();
+            assert_eq!(steps.0.is_empty(), old == new);
             let mut made = old.clone();
-            json_patch::patch(&mut made, &patch).unwrap();
-            assert_eq!(&made, new, "{from} to {to}: {patch}");
+            json_patch::patch(&mut made, &steps).unwrap();
+            assert_eq!(&made, new, "{from} to {to}: {steps}");
         }
     }
     let until_now = format!("{path}/diff?from={}", before.0);
@@ -189,8 +189,12 @@ async fn listed(shop: &Shop, at: u64, status: &str) -> Vec<Value> {
     } else {
         format!("&status={status}")
     };
-    let list = format!("/v1/orders?limit=2&as_of={at}{filter}");
-    let (mut page, mut items) = (list.clone(), Vec::new());
+    pages(shop, &format!("/v1/orders?limit=2&as_of={at}{filter}")).await
+}
+
+/// All pages of a list.
+async fn pages(shop: &Shop, list: &str) -> Vec<Value> {
+    let (mut page, mut items) = (list.to_owned(), Vec::new());
     loop {
         let body = shop.get(&page).await.unwrap().success().unwrap().body;
         items.extend(body["items"].as_array().unwrap().iter().cloned());
@@ -273,4 +277,50 @@ async fn refused(app: &App, path: &str, at: u64) {
     );
     let never = format!("{path}?as_of={}", at - 1);
     assert_eq!(operator.get(&never).await.unwrap().status, 404);
+}
+
+#[tokio::test]
+async fn a_list_can_be_turned_round_and_cut_by_time() {
+    let app = shared().await;
+    let (customer, sku) = (app.customer().await, app.product(9).await);
+    let mut orders = Vec::new();
+    for _ in 0..4 {
+        let order = customer.orders(&sku, 1, "pm_card_visa").await;
+        orders.push(app.order_is(&order, "confirmed").await);
+    }
+    let ids = |orders: &[Value]| -> Vec<String> {
+        orders.iter().map(|order| order["id"].to_string()).collect()
+    };
+    let time = |index: usize| orders[index]["placed_at"].as_str().unwrap();
+    let oldest = pages(&customer.shop, "/v1/orders?sort=oldest&limit=1").await;
+    assert_eq!(ids(&oldest), ids(&orders));
+    let mut latest = pages(&customer.shop, "/v1/orders?sort=latest&limit=3").await;
+    latest.reverse();
+    assert_eq!(ids(&latest), ids(&orders));
+    let cut = format!(
+        "/v1/orders?sort=oldest&limit=1&from={}&before={}",
+        time(1),
+        time(3)
+    );
+    let cut = pages(&customer.shop, &cut).await;
+    assert_eq!(ids(&cut), ids(&orders[1..3]));
+    let first = customer
+        .shop
+        .get("/v1/orders?sort=oldest&limit=1")
+        .await
+        .unwrap()
+        .body;
+    let other = format!(
+        "/v1/orders?limit=1&cursor={}",
+        first["next"].as_str().unwrap()
+    );
+    for bad in [
+        &other,
+        "/v1/orders?sort=newest",
+        "/v1/orders?from=yesterday",
+        "/v1/inventory?from=x",
+    ] {
+        let refused = app.operator().get(bad).await.unwrap();
+        assert_eq!(refused.status, 400, "{bad} {}", refused.body);
+    }
 }

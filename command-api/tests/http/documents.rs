@@ -98,10 +98,10 @@ async fn the_document_is_whole() {
         for media in content.as_object().unwrap().values() {
             assert!(media.get("example").is_some(), "{at} has no example");
         }
-        let named = path.matches('{').count();
+        let in_braces = path.matches('{').count();
         let parameters = call["parameters"].as_array().into_iter().flatten();
         let in_path = parameters.filter(|it| it["in"] == "path").count();
-        assert_eq!(in_path, named, "{at}");
+        assert_eq!(in_path, in_braces, "{at}");
     }
     assert!(names.len() > 40, "only {} calls", names.len());
     let mut refs = Vec::new();

@@ -12,8 +12,11 @@ use crate::Step;
 pub(crate) const RESERVATION_ATTEMPT: u32 = 1;
 
 /// Where in its flow a checkout is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Stage {
     /// Stock is being set aside, for all lines at once.
     Reserving,

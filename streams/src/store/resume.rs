@@ -215,17 +215,16 @@ impl Streams {
                 && event.id == snapshot.event_id
                 && event.version == snapshot.version
         };
-        let (at, rest) = match last.filter(|last| proof(last)) {
-            Some(last) => (Some(last.clone()), Vec::new()),
-            None => {
-                let count = last.map_or(u64::MAX, |last| {
-                    last.version.saturating_sub(snapshot.version) + 1
-                });
-                let before = snapshot.position.saturating_sub(1);
-                let page = self.page_of(address, before, count).await?;
-                let mut events = page.events.into_iter();
-                (events.next().filter(proof), events.collect())
-            }
+        let (at, rest) = if let Some(last) = last.filter(|last| proof(last)) {
+            (Some(last.clone()), Vec::new())
+        } else {
+            let since = |last: &RecordedEvent| last.version.saturating_sub(snapshot.version) + 1;
+            let before = snapshot.position.saturating_sub(1);
+            let page = self
+                .page_of(address, before, last.map_or(u64::MAX, since))
+                .await?;
+            let mut events = page.events.into_iter();
+            (events.next().filter(proof), events.collect())
         };
         let keeper = &self.inner.keeper;
         let Some(at) = at else {

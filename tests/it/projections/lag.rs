@@ -62,9 +62,9 @@ async fn a_view_that_does_not_move_while_events_arrive_is_told_and_kills_nobody(
     let stalled = told(&reads, |stock| stock["stalled"] == true).await;
     assert!(stalled["behind_s"].as_f64().unwrap() >= 10.0, "{stalled}");
     // Shown everywhere, and no reason to take the API out.
-    let ready = reads.get("/readyz").await.unwrap().success().unwrap().body;
-    let views = ready["views"].as_array().unwrap();
-    assert!(views.iter().any(|view| view["stalled"] == true), "{ready}");
+    let probe = reads.get("/readyz").await.unwrap().success().unwrap().body;
+    let views = probe["views"].as_array().unwrap();
+    assert!(views.iter().any(|view| view["stalled"] == true), "{probe}");
     let stalls = "view_stalled{view=\"stock_level\"} 1";
     metrics_say(&reads, &[stalls, "view_lag_events{view=\"stock_level\"} 3"]).await;
     let customer = millrace::token::customer(&servers.data, &uuid::Uuid::new_v4().to_string());

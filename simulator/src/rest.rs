@@ -1,0 +1,229 @@
+//! The equations that hold at rest: nothing is due, nothing is on its way.
+
+use std::collections::BTreeSet;
+
+use checkout::RETURN_ATTEMPTS_MAX;
+use checkout::{Saga, Status, refund_id_of_return};
+use kernel::OrderId;
+use notification::{Channel, Template, message_id, notification_id};
+use order::OrderStatus;
+use uuid::Uuid;
+
+use crate::acts::customer;
+use crate::audit::{Audit, Finding, Slip, Till, holds};
+use crate::provider::{self, Intent};
+use crate::world::World;
+
+impl World {
+    /// Is everything as it should be, now that nothing more will happen?
+    pub(crate) fn at_rest(&self) -> Result<(), Finding> {
+        for (order, slip) in &self.audit.slips {
+            let waits = self.waits_for_a_person(slip.id);
+            if !waits {
+                self.order_rests(*order, slip)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How an order ended, in a word.
+    pub(crate) fn outcome(&self, slip: &Slip) -> String {
+        if self.waits_for_a_person(slip.id) {
+            return format!("{}, waits for a person", slip.status);
+        }
+        slip.status.to_string()
+    }
+
+    fn waits_for_a_person(&self, id: OrderId) -> bool {
+        let of_order = |order_id: Option<OrderId>| order_id == Some(id);
+        let checkout = self
+            .shop
+            .checkout(id)
+            .is_some_and(|saga| saga.suspended().is_some());
+        let mut returning = self.shop.returning.values().map(|kept| &kept.state);
+        let mut refunding = self.shop.refunding.values().map(|kept| &kept.state);
+        checkout
+            || returning.any(|saga| of_order(saga.order_id()) && saga.suspended().is_some())
+            || refunding.any(|saga| of_order(saga.order_id()) && saga.suspended().is_some())
+    }
+
+    fn order_rests(&self, order: usize, slip: &Slip) -> Result<(), Finding> {
+        let name = order + 1;
+        let status = slip.status;
+        let open = status == OrderStatus::Placed;
+        holds("no order stays open", !open, || {
+            format!("order {name} is still placed")
+        })?;
+        let till = Till::default();
+        let till = self.audit.tills.get(&order).unwrap_or(&till);
+        let intents: Vec<_> = self.provider.of(order).collect();
+        let kept: i64 = intents.iter().map(|intent| intent.kept()).sum();
+        let gone = matches!(status, OrderStatus::Rejected | OrderStatus::Canceled);
+        let due = if gone {
+            0
+        } else {
+            slip.total - till.done.values().sum::<i64>()
+        };
+        holds(
+            "money kept = captured − refunded, or nothing",
+            kept == due,
+            || format!("order {name} is {status}, {kept} is kept and {due} should be"),
+        )?;
+        let held = intents
+            .iter()
+            .any(|intent| intent.status == provider::Status::Held);
+        holds("no money stays held", !held, || {
+            format!("order {name} is {status}")
+        })?;
+        ledger(name, till, &intents)?;
+        self.audit.stock_rests(name, slip)?;
+        self.saga_rests(name, slip)?;
+        returns(name, slip, till, &self.audit)?;
+        if !till.came_back {
+            let back: i64 = till.done.values().sum();
+            holds(
+                "the order knows what went back",
+                slip.refunded == back,
+                || {
+                    format!(
+                        "order {name} knows of {}, and {back} went back",
+                        slip.refunded
+                    )
+                },
+            )?;
+        }
+        self.mails_rest(order, slip, till)
+    }
+
+    fn saga_rests(&self, name: usize, slip: &Slip) -> Result<(), Finding> {
+        let saga = self.shop.checkout(slip.id).map(checkout::Checkout::status);
+        let expected = match slip.status {
+            OrderStatus::Placed | OrderStatus::Confirmed => Status::Completed,
+            OrderStatus::Rejected
+            | OrderStatus::Canceled
+            | OrderStatus::Shipped
+            | OrderStatus::Delivered => Status::Ended,
+        };
+        holds(
+            "the saga is where its order is",
+            saga == Some(expected),
+            || format!("order {name} is {}, its saga {saga:?}", slip.status),
+        )
+    }
+
+    /// Exactly one distinct Message-ID for each mail that is due.
+    fn mails_rest(&self, order: usize, slip: &Slip, till: &Till) -> Result<(), Finding> {
+        let of = |source: Uuid, template| {
+            let id = notification_id(source, template, Channel::Email, customer(order));
+            (order, message_id(id))
+        };
+        let about = |template| of(slip.id.0, template);
+        let mut due = BTreeSet::new();
+        let mut allowed = BTreeSet::new();
+        match slip.status {
+            OrderStatus::Placed => {}
+            OrderStatus::Confirmed => {
+                due.insert(about(Template::OrderConfirmed));
+            }
+            OrderStatus::Shipped | OrderStatus::Delivered => {
+                due.insert(about(Template::OrderConfirmed));
+                due.insert(about(Template::OrderShipped));
+                due.extend(
+                    till.ever_done
+                        .iter()
+                        .map(|id| of(id.0, Template::OrderRefunded)),
+                );
+            }
+            OrderStatus::Rejected => {
+                due.insert(about(Template::OrderRejected));
+            }
+            OrderStatus::Canceled => {
+                due.insert(about(Template::OrderCanceled));
+                // Confirmed and at once canceled: the saga may hear of both in either order.
+                allowed.extend(slip.confirmed.then(|| about(Template::OrderConfirmed)));
+            }
+        }
+        let gone = matches!(slip.status, OrderStatus::Rejected | OrderStatus::Canceled);
+        if gone && !till.ever_done.is_empty() {
+            due.insert(about(Template::OrderRefunded));
+        }
+        let planned = self.plan.order(order);
+        if planned.is_some_and(|planned| planned.no_mailbox) {
+            due.clear();
+        }
+        let mine = self.mailbox.keys().filter(|(whose, _)| *whose == order);
+        let sent: BTreeSet<_> = mine.cloned().collect();
+        let rest: BTreeSet<_> = sent.difference(&allowed).cloned().collect();
+        let allowed_and_due: BTreeSet<_> = due.difference(&allowed).cloned().collect();
+        holds(
+            "one mail each, and no other",
+            rest == allowed_and_due,
+            || {
+                let (is, should) = (sent.len(), due.len());
+                format!(
+                    "order {} is {}: {is} distinct mails, {should} due",
+                    order + 1,
+                    slip.status
+                )
+            },
+        )
+    }
+}
+
+/// The provider's books and our payment say the same.
+fn ledger(name: usize, till: &Till, intents: &[&Intent]) -> Result<(), Finding> {
+    let taken: i64 = intents.iter().map(|intent| intent.received).sum();
+    holds("the ledgers agree", taken == till.captured, || {
+        format!(
+            "order {name}: the provider took {taken}, we know of {}",
+            till.captured
+        )
+    })?;
+    let back: i64 = intents.iter().map(|intent| intent.given_back()).sum();
+    let ours: i64 = till.done.values().sum();
+    holds("the ledgers agree", back == ours, || {
+        format!("order {name}: the provider gave back {back}, we know of {ours}")
+    })
+}
+
+/// Goods that are back are on the bin, and their money is back.
+fn returns(name: usize, slip: &Slip, till: &Till, audit: &Audit) -> Result<(), Finding> {
+    for back in &slip.back {
+        let shelved = back.skus.iter().all(|sku| {
+            let bin = audit.shelves.get(sku);
+            bin.is_some_and(|bin| bin.restocked.contains(&back.id))
+        });
+        holds("what came back is on the bin", shelved, || {
+            format!("order {name}")
+        })?;
+        let mut attempts = 1..=RETURN_ATTEMPTS_MAX;
+        let paid = attempts.any(|n| till.done.contains_key(&refund_id_of_return(back.id, n)));
+        holds(
+            "what came back is paid back",
+            paid || till.came_back,
+            || format!("order {name}"),
+        )?;
+    }
+    Ok(())
+}
+
+impl Audit {
+    fn stock_rests(&self, name: usize, slip: &Slip) -> Result<(), Finding> {
+        let confirmed = slip.status == OrderStatus::Confirmed;
+        for (sku, bin) in &self.shelves {
+            if !confirmed {
+                holds("no stock stays held", !bin.holds(slip.id), || {
+                    format!("order {name} is {}, and {sku} is held for it", slip.status)
+                })?;
+            }
+        }
+        for (sku, quantity) in slip.lines.iter().filter(|_| confirmed) {
+            let bin = self.shelves.get(sku);
+            let held = bin.is_some_and(|bin| bin.holds_firmly(slip.id, *quantity));
+            holds("confirmed means held", held, || {
+                format!("order {name}: {sku}")
+            })?;
+        }
+        Ok(())
+    }
+}
