@@ -41,6 +41,8 @@ pub enum Command {
     CommandApi(CommandApiArgs),
     /// Serve read models.
     QueryApi(QueryApiArgs),
+    /// Be the one entry for clients, in front of both.
+    Gateway(GatewayArgs),
     /// Keep the read models up to date.
     Projector(ProjectorArgs),
     /// Run the checkout saga.
@@ -82,6 +84,10 @@ pub struct CommandApiArgs {
     /// Where it listens: host:port.
     #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:8081")]
     pub listen: String,
+    /// Where gateways reach it, http://host:port; where it listens, unless that is every address:
+    /// then it is not announced.
+    #[arg(long, env = "MILLRACE_ADVERTISE")]
+    pub advertise: Option<String>,
     /// Folder with the keys that access tokens are signed and verified with.
     #[arg(long, env = "MILLRACE_JWT_KEYS", default_value = ".millrace/keys/jwt")]
     pub jwt_keys: PathBuf,
@@ -102,12 +108,33 @@ pub struct QueryApiArgs {
     /// Where it listens: host:port.
     #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:8082")]
     pub listen: String,
+    /// Where gateways reach it, http://host:port; where it listens, unless that is every address:
+    /// then it is not announced.
+    #[arg(long, env = "MILLRACE_ADVERTISE")]
+    pub advertise: Option<String>,
     /// Folder with the keys that access tokens are signed and verified with.
     #[arg(long, env = "MILLRACE_JWT_KEYS", default_value = ".millrace/keys/jwt")]
     pub jwt_keys: PathBuf,
     /// The role.
     #[command(flatten)]
     pub config: query_api::Config,
+}
+
+/// Settings of `millrace gateway`.
+#[derive(Debug, Args)]
+pub struct GatewayArgs {
+    /// NATS.
+    #[command(flatten)]
+    pub nats: NatsArgs,
+    /// Where it listens: host:port.
+    #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+    /// Folder with the keys that access tokens are verified with.
+    #[arg(long, env = "MILLRACE_JWT_KEYS", default_value = ".millrace/keys/jwt")]
+    pub jwt_keys: PathBuf,
+    /// The role.
+    #[command(flatten)]
+    pub config: gateway::Config,
 }
 
 /// Settings of `millrace projector`.
@@ -162,6 +189,7 @@ pub fn run(mut cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
             Command::Provision(args) => done(provision::run(args).await),
             Command::CommandApi(args) => done(roles::command_api(args).await),
             Command::QueryApi(args) => done(roles::query_api(args).await),
+            Command::Gateway(args) => done(roles::gateway(args).await),
             Command::Projector(args) => done(roles::projector(args).await),
             Command::Saga(args) => done(roles::saga(args).await),
             Command::Reactor(args) => done(roles::reactor(args).await),
@@ -202,6 +230,7 @@ fn quiet(command: &Command) -> Option<&'static str> {
         Command::Provision(_)
         | Command::CommandApi(_)
         | Command::QueryApi(_)
+        | Command::Gateway(_)
         | Command::Projector(_)
         | Command::Saga(_)
         | Command::Reactor(_)

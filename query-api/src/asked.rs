@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::response::Response;
 use edge::auth::Verifier;
 use edge::{ConsistencyHeader, IfNoneMatch, Prefer, Principal, Problem};
 use kernel::{ConsistencyToken, Position};
@@ -13,8 +14,8 @@ use projections::read::{Filter, Found, Page, Part};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::Api;
 use crate::failure::{behind, of_read, parameter};
+use crate::{Api, answer};
 
 /// How new an answer must be, and how it is to be given.
 #[derive(Debug, Clone, Default)]
@@ -186,6 +187,15 @@ impl Caller {
 
     pub(crate) fn is_operator(&self) -> bool {
         self.0.as_ref().is_some_and(Principal::is_operator)
+    }
+
+    /// The answer, marked as everybody's when nobody in particular has asked.
+    pub(crate) fn share(&self, answer: Response) -> Response {
+        if self.0.is_none() {
+            answer::shared(answer)
+        } else {
+            answer
+        }
     }
 }
 

@@ -51,7 +51,8 @@ async fn prices(
     } else {
         return Err(nothing(PRODUCTS.what));
     };
-    Ok(answer::versioned(body, row.version, &asked, &freshness))
+    let answer = answer::versioned(body, row.version, &asked, &freshness);
+    Ok(caller.share(answer))
 }
 
 fn public_prices(payload: &str) -> Result<String, Problem> {

@@ -139,7 +139,8 @@ async fn one(
         let id = resource.may_ask(&caller, &id)?;
         let (row, freshness) = resource.live(&api, &caller, &asked, &id).await?;
         let body = resource.open_one(&api, row.payload).await?;
-        return Ok(answer::versioned(body, row.version, &asked, &freshness));
+        let answer = answer::versioned(body, row.version, &asked, &freshness);
+        return Ok(resource.share(&caller, answer));
     };
     let id = resource.past_of(&api, &caller, &asked, &id).await?;
     let moment = past::moment(&api, resource.view, "as_of", &text).await?.at;
@@ -180,7 +181,8 @@ async fn list(
     };
     let rows = page.rows.iter().map(|row| row.payload.clone()).collect();
     let items = resource.open(&api, rows).await?;
-    Ok(wanted.answer((&page, &freshness), &items, &uri))
+    let answer = wanted.answer((&page, &freshness), &items, &uri);
+    Ok(resource.share(&caller, answer))
 }
 
 impl Resource {
@@ -269,6 +271,14 @@ impl Resource {
             Audience::Owner => owner::must_see(caller.principal()?, row, self.what),
             Audience::Public if caller.is_operator() || owner::is_published(row) => Ok(()),
             Audience::Public => Err(nothing(self.what)),
+        }
+    }
+
+    /// The answer, marked as one that everybody gets, if that is so.
+    fn share(&self, caller: &Caller, answer: Response) -> Response {
+        match self.audience {
+            Audience::Public => caller.share(answer),
+            Audience::Owner | Audience::Person | Audience::Operators => answer,
         }
     }
 

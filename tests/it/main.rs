@@ -23,6 +23,7 @@ mod documents;
 mod erasure;
 mod event_stores;
 mod faults;
+mod gateway;
 mod kill;
 mod live;
 mod mails;
