@@ -130,6 +130,10 @@ impl Limiter {
     ///
     /// # Errors
     /// 429: it is empty. What is left, which is nothing, goes on the refusal as well.
+    #[expect(
+        clippy::result_large_err,
+        reason = "made for a refusal alone, and sent at once"
+    )]
     pub(crate) fn take(&self, client: &Client) -> Result<Option<Left>, (Problem, Left)> {
         let current = {
             let buckets = self.buckets.read().unwrap_or_else(PoisonError::into_inner);
