@@ -58,8 +58,10 @@ impl Service {
     /// With more routes of the process, outside the gateway's guard.
     #[must_use]
     pub fn with(self, routes: Router) -> Self {
-        let router = routes.fallback_service(self.router);
-        Self { router, ..self }
+        Self {
+            router: routes.fallback_service(self.router),
+            ..self
+        }
     }
 
     /// Serves HTTP on `listener` until `shutdown`, announced to other gateways as `address`.
