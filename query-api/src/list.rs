@@ -69,23 +69,20 @@ impl Wanted {
         let Some(value) = value else { return Ok(self) };
         let name = by.name;
         let wrong = |what: &str| Err(parameter(format!("{name} must be {what}")));
+        // Text in Postgres holds no NUL.
+        if value.chars().count() > FILTER_LENGTH_MAX || value.contains('\0') {
+            return wrong(&format!("at most {FILTER_LENGTH_MAX} characters of text"));
+        }
         let value = match by.takes {
-            // Text in Postgres holds no NUL.
-            Takes::Text if value.chars().count() > FILTER_LENGTH_MAX || value.contains('\0') => {
-                return wrong(&format!("text of at most {FILTER_LENGTH_MAX} characters"));
-            }
             Takes::Flag if value != "true" && value != "false" => return wrong("true or false"),
             Takes::Word(words) if !words.contains(&value.as_str()) => {
                 return wrong(&format!("one of: {}", words.join(", ")));
             }
+            Takes::Text | Takes::Search | Takes::Flag | Takes::Word(_) => value,
             Takes::Id(read) => match read(&value) {
                 Some(id) => id.into(),
                 None => return wrong("an id"),
             },
-            Takes::Search if value.chars().count() > FILTER_LENGTH_MAX || value.contains('\0') => {
-                return wrong(&format!("words of at most {FILTER_LENGTH_MAX} characters"));
-            }
-            Takes::Text | Takes::Flag | Takes::Word(_) | Takes::Search => value,
             Takes::From | Takes::Before => match DateTime::parse_from_rfc3339(&value) {
                 // As rows hold times: text order is time order.
                 Ok(time) => Moment(time.to_utc()).to_string(),

@@ -101,7 +101,8 @@ async fn products_are_found_by_their_words() {
     for (title, description) in [("Green tea", "In bags."), ("Green mug", "Holds tea.")] {
         let sku = app.product(0).await;
         let path = format!("/v1/products/{sku}/details");
-        let body = json!({ "title": format!("{title} {word}"), "description": description });
+        let title = format!("{title} {word}");
+        let body = json!({ "title": title, "description": description, "category": "Mill shop" });
         let told = operator
             .post(&path, &body)
             .await
