@@ -128,8 +128,8 @@ impl Forward {
                 body = Outgoing::Whole(again.ok_or_else(failure)?);
                 metrics::counter!("gateway_repetitions_total", "role" => pool.role).increment(1);
                 tried.push(replica.authority.clone());
-                let count = u32::try_from(tried.len()).unwrap_or(1);
-                tokio::time::sleep(TRY_PAUSE * count).await;
+                let factor = u32::try_from(tried.len()).unwrap_or(1);
+                tokio::time::sleep(TRY_PAUSE * factor).await;
             }
         })
     }

@@ -190,7 +190,8 @@ fn limit(
     for client in who.into_iter().chain(key) {
         match gate.limiter.take(&client) {
             Ok(state) => *left = left.take().or(state),
-            Err((problem, state)) => {
+            Err(refused) => {
+                let (problem, state) = *refused;
                 *left = Some(state);
                 return Err(problem);
             }

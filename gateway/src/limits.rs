@@ -130,11 +130,7 @@ impl Limiter {
     ///
     /// # Errors
     /// 429: it is empty. What is left, which is nothing, goes on the refusal as well.
-    #[expect(
-        clippy::result_large_err,
-        reason = "made for a refusal alone, and sent at once"
-    )]
-    pub(crate) fn take(&self, client: &Client) -> Result<Option<Left>, (Problem, Left)> {
+    pub(crate) fn take(&self, client: &Client) -> Result<Option<Left>, Box<(Problem, Left)>> {
         let current = {
             let buckets = self.buckets.read().unwrap_or_else(PoisonError::into_inner);
             buckets.get(client.class()).cloned().flatten()
@@ -168,7 +164,7 @@ impl Limiter {
                 let status = StatusCode::TOO_MANY_REQUESTS;
                 let problem = Problem::new(status, "rate_limited", detail);
                 let whole = Duration::from_secs(wait.as_secs() + 1);
-                Err((problem.retry(whole), left(0)))
+                Err(Box::new((problem.retry(whole), left(0))))
             }
         }
     }
@@ -212,7 +208,7 @@ mod tests {
         let ann = Client::address("198.51.100.1".parse().unwrap());
         let ben = Client::address("198.51.100.2".parse().unwrap());
         assert_eq!(allowed(&limiter, &ann), 20);
-        let (problem, left) = limiter.take(&ann).unwrap_err();
+        let (problem, left) = *limiter.take(&ann).unwrap_err();
         assert_eq!(
             (problem.status.as_u16(), &*problem.code),
             (429, "rate_limited")
