@@ -15,7 +15,6 @@ use axum::routing::any;
 use edge::auth::Verifier;
 use edge::{Principal, Problem, Trace};
 use futures::FutureExt;
-use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 use crate::cache::{Cache, Missing};
@@ -78,7 +77,6 @@ pub(crate) fn router(gate: Gate, config: &Config) -> Router {
         .route("/", any(enter))
         .route("/{*path}", any(enter));
     let router = everything.with_state(gate);
-    let router = router.layer(CompressionLayer::new());
     let router = if config.cors_origins.is_empty() {
         router
     } else {
