@@ -10,12 +10,12 @@
 //!           what changes in the catalogue
 //! ```
 //!
-//! - [`check`]: what is refused before anybody else sees it
-//! - [`limits`]: how much one user, address or idempotency key may ask for
-//! - [`pool`]: the replicas of one role, and which of them is asked
-//! - [`forward`]: one request to one of them, again where that is safe
-//! - [`cache`]: answers that everybody may see, as long as the catalogue has not changed
-//! - [`overview`]: one order from four views, also when some are down
+//! - `check`: what is refused before anybody else sees it
+//! - `limits`: how much one user, address or idempotency key may ask for
+//! - `pool`: the replicas of one role, and which of them is asked
+//! - `forward`: one request to one of them, again where that is safe
+//! - `cache`: answers that everybody may see, as long as the catalogue has not changed
+//! - `overview`: one order from four views, also when some are down
 //!
 //! It holds no state that matters: any number of gateways may stand side by side. It trusts nobody
 //! behind it less for that: each API checks token, body and ownership again.

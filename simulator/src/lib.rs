@@ -16,7 +16,7 @@
 //! two steps. The crate knows no NATS, no clock and no threads' scheduling: the same seed is the same
 //! run, byte for byte.
 //!
-//! A failing run is made small ([`shrink`]) and told as a story with the command that repeats it.
+//! A failing run is made small (`shrink`) and told as a story with the command that repeats it.
 //!
 //! ```text
 //!   plan, drawing   what a run is made of, drawn from its seed

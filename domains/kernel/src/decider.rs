@@ -79,7 +79,7 @@ pub trait Fact: DomainEvent + 'static {
     }
 }
 
-/// [`Fact`] and [`DomainEvent`] for an enum of events that derives [`strum::IntoStaticStr`] in snake
+/// [`Fact`] and [`DomainEvent`] for an enum of events that derives `strum::IntoStaticStr` in snake
 /// case. Versions above 1 are given as a closure from the event to its schema version.
 ///
 /// What reads the JSON is compiled once, here in the event's own crate; a generic caller would have
