@@ -9,8 +9,8 @@ use futures::future::LocalBoxFuture;
 use telemetry::{LogArgs, NatsArgs, PostgresArgs};
 
 use crate::{
-    demo, import, inbox, keys, parked, provision, reconcile, roles, schema, simulate, token, up,
-    verify,
+    demo, import, inbox, keys, parked, provision, rebuild, reconcile, roles, schema, simulate,
+    token, up, verify,
 };
 
 /// An event-sourced CQRS commerce backend on NATS JetStream.
@@ -41,6 +41,8 @@ pub enum Command {
     CommandApi(CommandApiArgs),
     /// Serve read models.
     QueryApi(QueryApiArgs),
+    /// Be the one entry for clients, in front of both.
+    Gateway(GatewayArgs),
     /// Keep the read models up to date.
     Projector(ProjectorArgs),
     /// Run the checkout saga.
@@ -57,6 +59,8 @@ pub enum Command {
     Reconcile(reconcile::ReconcileArgs),
     /// Create or change products from a file, a product a line, and follow how far it is.
     Import(import::ImportArgs),
+    /// Build a read model anew beside the live one, compare the two, and switch.
+    Rebuild(rebuild::RebuildArgs),
     /// Examine the whole log: gaps, duplicates, what can't be read, readers ahead of it.
     Verify(verify::VerifyArgs),
     /// Compare event schemas with the committed ones, or count those in the log.
@@ -82,6 +86,10 @@ pub struct CommandApiArgs {
     /// Where it listens: host:port.
     #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:8081")]
     pub listen: String,
+    /// Where gateways reach it, http://host:port; where it listens, unless that is every address:
+    /// then it is not announced.
+    #[arg(long, env = "MILLRACE_ADVERTISE")]
+    pub advertise: Option<String>,
     /// Folder with the keys that access tokens are signed and verified with.
     #[arg(long, env = "MILLRACE_JWT_KEYS", default_value = ".millrace/keys/jwt")]
     pub jwt_keys: PathBuf,
@@ -102,12 +110,33 @@ pub struct QueryApiArgs {
     /// Where it listens: host:port.
     #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:8082")]
     pub listen: String,
+    /// Where gateways reach it, http://host:port; where it listens, unless that is every address:
+    /// then it is not announced.
+    #[arg(long, env = "MILLRACE_ADVERTISE")]
+    pub advertise: Option<String>,
     /// Folder with the keys that access tokens are signed and verified with.
     #[arg(long, env = "MILLRACE_JWT_KEYS", default_value = ".millrace/keys/jwt")]
     pub jwt_keys: PathBuf,
     /// The role.
     #[command(flatten)]
     pub config: query_api::Config,
+}
+
+/// Settings of `millrace gateway`.
+#[derive(Debug, Args)]
+pub struct GatewayArgs {
+    /// NATS.
+    #[command(flatten)]
+    pub nats: NatsArgs,
+    /// Where it listens: host:port.
+    #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: String,
+    /// Folder with the keys that access tokens are verified with.
+    #[arg(long, env = "MILLRACE_JWT_KEYS", default_value = ".millrace/keys/jwt")]
+    pub jwt_keys: PathBuf,
+    /// The role.
+    #[command(flatten)]
+    pub config: gateway::Config,
 }
 
 /// Settings of `millrace projector`.
@@ -162,6 +191,7 @@ pub fn run(mut cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
             Command::Provision(args) => done(provision::run(args).await),
             Command::CommandApi(args) => done(roles::command_api(args).await),
             Command::QueryApi(args) => done(roles::query_api(args).await),
+            Command::Gateway(args) => done(roles::gateway(args).await),
             Command::Projector(args) => done(roles::projector(args).await),
             Command::Saga(args) => done(roles::saga(args).await),
             Command::Reactor(args) => done(roles::reactor(args).await),
@@ -170,6 +200,7 @@ pub fn run(mut cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
             Command::Keys(args) => keys::run(args).await,
             Command::Reconcile(args) => reconcile::run(args).await,
             Command::Import(args) => import::run(args).await,
+            Command::Rebuild(args) => rebuild::run(args).await,
             Command::Verify(args) => verify::run(args).await,
             Command::Schema(args) => schema::run(args).await,
             Command::Simulate(args) => simulate::run(&args),
@@ -194,6 +225,7 @@ fn quiet(command: &Command) -> Option<&'static str> {
         | Command::Keys(_)
         | Command::Reconcile(_)
         | Command::Import(_)
+        | Command::Rebuild(_)
         | Command::Verify(_)
         | Command::Schema(_)
         | Command::Simulate(_) => Some("error"),
@@ -201,6 +233,7 @@ fn quiet(command: &Command) -> Option<&'static str> {
         Command::Provision(_)
         | Command::CommandApi(_)
         | Command::QueryApi(_)
+        | Command::Gateway(_)
         | Command::Projector(_)
         | Command::Saga(_)
         | Command::Reactor(_)

@@ -12,6 +12,9 @@ use uuid::Uuid;
 /// Longest wait for one answer; longer than any `Prefer: wait`.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(40);
 
+/// How long a response may stay open.
+const OPEN_TIMEOUT: Duration = Duration::from_mins(20);
+
 /// Longest wait for an import: a bound against hanging, not on its length.
 const IMPORT_TIMEOUT: Duration = Duration::from_hours(24);
 
@@ -240,6 +243,22 @@ impl Shop {
     /// No answer came.
     pub async fn get(&self, path: &str) -> Result<Answer, ClientError> {
         self.call(Method::GET, path, &[], None).await
+    }
+
+    /// GETs, and answers the response itself: for a body that is no JSON, or never ends.
+    ///
+    /// # Errors
+    /// No answer came.
+    pub async fn open(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<reqwest::Response, reqwest::Error> {
+        let mut request = self.request(&Method::GET, path).timeout(OPEN_TIMEOUT);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await
     }
 
     /// GETs once the read model has seen what `token` names.

@@ -1,40 +1,19 @@
-//! The one entry of `millrace up`: reads to the query API, everything else to the command API.
-
-use std::convert::Infallible;
+//! What the entry says of the whole system, which no service behind it could say alone.
 
 use axum::Router;
-use axum::extract::Request;
-use axum::http::Method;
-use axum::response::Response;
-use tower::{Service, ServiceExt, service_fn};
+use edge::openapi::{self, Document};
+use edge::{Limits, problem};
 
-/// Sends each request to the side that it is for.
-pub fn router(commands: Router, queries: Router) -> Router {
-    let dispatch = service_fn(move |request: Request| {
-        let side = if is_read(&request) {
-            queries.clone()
-        } else {
-            commands.clone()
-        };
-        answer(side, request)
-    });
-    Router::new().fallback_service(dispatch)
+/// Every problem that anybody explains.
+static PAGES: &[&[problem::Page]] = &[command_api::PAGES, query_api::PAGES, gateway::PAGES];
+
+/// The description of the API and the pages of its problems.
+pub fn routes(limits: &Limits) -> Router {
+    let spoken = openapi::routes(&document()).merge(problem::pages(PAGES));
+    edge::guarded(spoken, limits)
 }
 
-/// Reads are GET, HEAD and their preflight; what only the command side answers is not.
-fn is_read(request: &Request) -> bool {
-    let reads = matches!(
-        *request.method(),
-        Method::GET | Method::HEAD | Method::OPTIONS
-    );
-    let path = request.uri().path();
-    reads && !path.starts_with("/.well-known/") && !path.starts_with("/problems/")
-}
-
-async fn answer(side: Router, request: Request) -> Result<Response, Infallible> {
-    let mut side = side;
-    ServiceExt::<Request>::ready(&mut side)
-        .await?
-        .call(request)
-        .await
+/// The whole API.
+pub fn document() -> Document {
+    command_api::document()
 }

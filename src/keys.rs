@@ -48,10 +48,8 @@ pub struct RotateArgs {
 /// configured. What was done stays done.
 pub async fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
     let KeysCommand::Rotate(args) = args.command;
-    let (connection, master) = args
-        .reach
-        .as_role(ROLE, |source| source.master_keys())
-        .await?;
+    let master = args.reach.master_keys()?;
+    let connection = args.reach.as_role(ROLE).await?;
     let bar = bar("keys", 0);
     let rotated = Keys::new(&connection, master)
         .rotate(&connection, |done, total| {

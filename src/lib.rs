@@ -10,8 +10,10 @@
 //!   inbox      what foreign systems told that nobody could match yet
 //!   keys       rotation of the master key
 //!   reconcile  our payments held against the provider's list
+//!   rebuild    a read model built anew beside the live one
 //!   verify     is the log what it should be?
 //!   schema     event schemas: in the code, committed, and alive in the log
+//!   withdrawing  whose tokens count no longer
 //!   reach      where a tool that looks at the log finds it
 //!   simulate   the shop by the thousand, with everything going wrong
 //!   demo       the main job, told as it happens
@@ -28,6 +30,7 @@ pub mod keys;
 pub mod parked;
 pub mod provision;
 pub mod reach;
+pub mod rebuild;
 pub mod reconcile;
 pub mod roles;
 pub mod schema;
@@ -36,3 +39,4 @@ pub mod simulate;
 pub mod token;
 pub mod up;
 pub mod verify;
+pub mod withdrawing;

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use projections::{Access, Reader};
+use projections::{Access, Login, Reader};
 use streams::Connection;
+use streams::keys::MasterKeys;
 use telemetry::{NatsArgs, PostgresArgs};
 
-use crate::settings::Source;
+use crate::settings::{POSTGRES_ADMIN, POSTGRES_ADMIN_PASSWORD, Source};
 use crate::up;
 
 /// The role of people: it reads, and changes nothing.
@@ -36,26 +37,32 @@ impl ReachArgs {
     /// # Errors
     /// No stack runs on the data folder, a secret is missing, or NATS can't be reached.
     pub async fn log(&self) -> anyhow::Result<Connection> {
-        let (connection, ()) = self.as_role(OPERATOR, |_| Ok(())).await?;
-        Ok(connection)
+        self.as_role(OPERATOR).await
     }
 
-    /// A connection as the user of `role`, and what `secrets` takes from where its password is.
+    /// A connection as the user of `role`.
     ///
     /// # Errors
     /// As [`Self::log`].
-    pub async fn as_role<T>(
-        &self,
-        role: &str,
-        secrets: impl FnOnce(&Source<'_>) -> anyhow::Result<T>,
-    ) -> anyhow::Result<(Connection, T)> {
-        let stack = self.stack()?;
-        let (source, nats) = match &stack {
-            None => (Source::Environment, &self.nats.nats),
-            Some((secrets, endpoints)) => (Source::Stack(secrets), &endpoints.nats),
-        };
-        let taken = secrets(&source)?;
-        Ok((source.connect(nats, role).await?, taken))
+    pub async fn as_role(&self, role: &str) -> anyhow::Result<Connection> {
+        match self.stack()? {
+            None => Source::Environment.connect(&self.nats.nats, role).await,
+            Some((secrets, endpoints)) => {
+                let source = Source::Stack(&secrets);
+                source.connect(&endpoints.nats, role).await
+            }
+        }
+    }
+
+    /// What wraps the keys of people.
+    ///
+    /// # Errors
+    /// No stack runs on the data folder, or the master key is missing.
+    pub fn master_keys(&self) -> anyhow::Result<MasterKeys> {
+        match self.stack()? {
+            None => Source::Environment.master_keys(),
+            Some((secrets, _)) => Source::Stack(&secrets).master_keys(),
+        }
     }
 
     /// The read models, with rights to read alone.
@@ -73,6 +80,24 @@ impl ReachArgs {
             read_connections: 1,
         };
         Ok(Reader::open(&logins, one_connection))
+    }
+
+    /// Postgres's administrator, who may make and move tables.
+    ///
+    /// # Errors
+    /// No stack runs on the data folder, or the password is missing.
+    pub fn admin(&self) -> anyhow::Result<Login> {
+        let (address, password) = match self.stack()? {
+            None => {
+                let password = Source::Environment.get(POSTGRES_ADMIN_PASSWORD)?;
+                (self.postgres.postgres.clone(), password)
+            }
+            Some((secrets, endpoints)) => {
+                let password = Source::Stack(&secrets).get(POSTGRES_ADMIN_PASSWORD)?;
+                (endpoints.postgres, password)
+            }
+        };
+        Ok(Login::admin(&address, POSTGRES_ADMIN, &password)?)
     }
 
     /// The local stack's payment provider and its secret key; `None` without a data folder.

@@ -1,6 +1,6 @@
 //! One role alone, against given servers. `up` runs the same code, all in one process.
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use axum::Router;
 use axum::routing::get;
 use clap::{Args, Command, FromArgMatches};
@@ -14,8 +14,9 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{CommandApiArgs, ProjectorArgs, QueryApiArgs, ReactorArgs, SagaArgs};
+use crate::cli::{CommandApiArgs, GatewayArgs, ProjectorArgs, QueryApiArgs, ReactorArgs, SagaArgs};
 use crate::settings::Source;
+use crate::{entry, withdrawing};
 
 /// A configuration with every setting at its documented default, whatever the environment says.
 pub fn defaults<A: Args + FromArgMatches>() -> A {
@@ -52,26 +53,30 @@ pub async fn command_service(
 }
 
 /// The query API over `connection` and the databases of all contexts, as one router; and the
-/// follower of erasures that drops keys from its memory.
+/// follower of erasures that drops keys from its memory. Who was erased by now it knows already.
 ///
 /// # Errors
-/// A secret is missing, or a database is not known.
-pub fn query_router(
+/// A secret is missing, a database is not known, or the erasures can't be read.
+pub async fn query_router(
     config: &query_api::Config,
     secrets: &Source<'_>,
     connection: &Connection,
-    token_keys: &KeySet,
-    postgres: &str,
+    verifier: Verifier,
+    (postgres, closing): (&str, CancellationToken),
 ) -> anyhow::Result<(Router, Erasures)> {
     let databases = secrets.logins(postgres, Access::Reader)?;
     let keys = Keys::new(connection, secrets.master_keys()?);
-    let erasures = Erasures::new(connection, &keys);
+    let mut erasures = Erasures::new(connection, &keys);
+    erasures.learn().await?;
     let api = query_api::Api::new(
         config,
-        Reader::open(&databases, config.read),
-        connection.streams(Settings::reading()),
-        keys,
-        Verifier::new(token_keys),
+        query_api::Parts {
+            log: connection,
+            reader: Reader::open(&databases, config.read),
+            keys,
+        },
+        verifier,
+        closing,
     );
     Ok((query_api::router(api, config), erasures))
 }
@@ -86,11 +91,77 @@ pub async fn command_api(args: CommandApiArgs) -> anyhow::Result<()> {
         .connect_to_work(&args.nats.nats, "command-api")
         .await?;
     let keys = KeySet::load(&args.jwt_keys)?;
-    let service = command_service(args.config, &secrets, connection, keys).await?;
+    let contexts = args.config.contexts.clone();
+    let service = command_service(args.config, &secrets, connection.clone(), keys).await?;
     let service = service.with(metrics()?);
     let listener = listen(&args.listen).await?;
+    let address = advertised(args.advertise, &listener)?;
+    let stop = until_told();
+    let withdrawn = withdrawing::follow(&connection, service.verifier(), stop.clone());
     // Everything that it serves is one future: too large for a stack.
-    Ok(Box::pin(service.run(listener, until_told())).await?)
+    let (served, (), announced) = tokio::join!(
+        Box::pin(service.run(listener, stop.clone())),
+        withdrawn,
+        announce(
+            &connection,
+            ("command-api", &contexts),
+            address,
+            stop.clone()
+        ),
+    );
+    served.map_err(anyhow::Error::from).and(announced)
+}
+
+/// Runs the gateway until it is told to stop.
+///
+/// # Errors
+/// NATS can't be reached, or a secret is missing.
+pub async fn gateway(args: GatewayArgs) -> anyhow::Result<()> {
+    // No check of the streams: it works on none.
+    let connection = Source::Environment.connect(&args.nats.nats, gateway::ROLE);
+    let connection = connection.await?;
+    let keys = KeySet::load(&args.jwt_keys)?;
+    let limits = args.config.limits;
+    let service = gateway::Service::new(args.config, Some(connection), &keys);
+    let listener = listen(&args.listen).await?;
+    let address = format!("http://{}", listener.local_addr()?);
+    let service = service.with(entry::routes(&limits).merge(metrics()?));
+    Ok(service.run(listener, address, until_told()).await?)
+}
+
+/// Where a replica says that it can be reached; `None` = it can't say.
+fn advertised(given: Option<String>, listener: &TcpListener) -> anyhow::Result<Option<String>> {
+    if let Some(given) = given {
+        let known =
+            gateway::authority(&given).map_err(|error| anyhow!("MILLRACE_ADVERTISE: {error}"))?;
+        return Ok(Some(format!("http://{known}")));
+    }
+    let address = listener.local_addr()?;
+    Ok((!address.ip().is_unspecified()).then(|| format!("http://{address}")))
+}
+
+/// Announces a replica, and which contexts it serves, to the gateways until `stop`.
+///
+/// # Errors
+/// NATS does not take it.
+pub async fn announce(
+    connection: &Connection,
+    (role, contexts): (&str, &[String]),
+    address: Option<String>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let Some(address) = address else {
+        tracing::info!(
+            "not announced: set MILLRACE_ADVERTISE to where gateways reach this replica"
+        );
+        return Ok(());
+    };
+    let announced = connection
+        .announce(role, &address, contexts, stop.clone())
+        .await;
+    // Without it, nobody would come: better to end at once.
+    announced.inspect_err(|_| stop.cancel())?;
+    Ok(())
 }
 
 /// Runs the query API until it is told to stop.
@@ -104,15 +175,22 @@ pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
         .await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let postgres = &args.postgres.postgres;
-    let (router, erasures) = query_router(&args.config, &secrets, &connection, &keys, postgres)?;
+    let verifier = Verifier::new(&keys);
+    let withdrawn = verifier.clone();
+    let stop = until_told();
+    let reach = (postgres.as_str(), stop.clone());
+    let (router, erasures) =
+        query_router(&args.config, &secrets, &connection, verifier, reach).await?;
     let router = router.merge(metrics()?);
     let listener = listen(&args.listen).await?;
-    let stop = until_told();
-    let (served, ()) = tokio::join!(
+    let address = advertised(args.advertise, &listener)?;
+    let (served, (), (), announced) = tokio::join!(
         edge::serve(listener, router, args.config.limits, stop.clone()),
         erasures.follow(stop.clone()),
+        withdrawing::follow(&connection, withdrawn, stop.clone()),
+        announce(&connection, ("query-api", &[]), address, stop.clone()),
     );
-    Ok(served?)
+    served.map_err(anyhow::Error::from).and(announced)
 }
 
 /// `/metrics`, for Prometheus: of the whole process.

@@ -12,9 +12,10 @@ use streams::{ConnectOptions, Connection};
 use crate::provision;
 
 /// The roles that sign in to NATS, by their user's name.
-pub const NATS_ROLES: [&str; 7] = [
+pub const NATS_ROLES: [&str; 8] = [
     "command-api",
     "query-api",
+    "gateway",
     "projector",
     "saga",
     "reactor",

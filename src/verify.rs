@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use kernel::wire::WireError;
-use projections::Reader;
 use projections::read::ViewStatus;
+use projections::{Reader, lag};
 use serde::Serialize;
 use streams::topology::{self, TopologyError};
 use streams::verify::{self, Audit, Ends, Finding, Kind, Known};
-use streams::{Connection, RecordedEvent};
+use streams::{Connection, RecordedEvent, Settings};
 
 use crate::provision;
 use crate::reach::{ReachArgs, bar};
@@ -75,6 +75,12 @@ pub struct ReaderReport {
     pub stream: String,
     /// How far it says that it has come.
     pub position: u64,
+    /// Of a view: how many events it had not taken in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<u64>,
+    /// How long the first of them had waited, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind_s: Option<f64>,
 }
 
 /// Examines everything and prints what was found.
@@ -83,7 +89,7 @@ pub struct ReaderReport {
 /// Something could not be looked at, so nothing can be said.
 pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let connection = args.reach.log().await?;
-    let (views, stopped) = views(&args.reach).await?;
+    let (views, stopped) = views(&args.reach, &connection).await?;
     let mut report = examine(&connection, views).await?;
     report.add(stopped);
     if args.json {
@@ -117,6 +123,8 @@ pub async fn examine(connection: &Connection, views: Vec<ReaderReport>) -> anyho
                     reader: format!("durable {}", floor.durable),
                     stream: floor.stream.to_owned(),
                     position: floor.acknowledged.max(floor.delivered),
+                    behind: None,
+                    behind_s: None,
                 }));
         }
         Err(error) => report.add(of_topology(error)?),
@@ -182,6 +190,19 @@ impl Report {
                 text,
                 "{:?} at {}{place} {subject}: {}",
                 finding.kind, finding.stream, finding.detail
+            );
+        }
+        for reader in self.readers.iter().filter(|reader| reader.behind > Some(0)) {
+            let waits = reader
+                .behind_s
+                .map(|waits| format!(", the first for {waits:.1} s"));
+            let _ = writeln!(
+                text,
+                "{} is {} events behind {}{}",
+                reader.reader,
+                reader.behind.unwrap_or_default(),
+                reader.stream,
+                waits.unwrap_or_default()
             );
         }
         let readers = self.readers.len();
@@ -309,32 +330,63 @@ async fn statuses(reader: &Reader, context: &str) -> anyhow::Result<Vec<ViewStat
     }
 }
 
-/// How far the read models have come, and which have stopped.
-async fn views(reach: &ReachArgs) -> anyhow::Result<(Vec<ReaderReport>, Vec<Finding>)> {
+/// How far the read models have come, and which have stopped or don't move.
+async fn views(
+    reach: &ReachArgs,
+    connection: &Connection,
+) -> anyhow::Result<(Vec<ReaderReport>, Vec<Finding>)> {
     let reader = reach.views()?;
-    let (mut positions, mut stopped) = (Vec::new(), Vec::new());
+    let log = connection.streams(Settings::reading());
+    let (mut readers, mut findings) = (Vec::new(), Vec::new());
     for context in projections::contexts() {
-        let statuses = statuses(&reader, context).await?;
-        for status in statuses {
-            if let Some(position) = status.failed_position {
-                stopped.push(Finding {
-                    kind: Kind::ViewStopped,
-                    stream: status.stream.clone(),
-                    position: Some(position),
-                    subject: None,
-                    detail: format!(
-                        "view {}: {}",
-                        status.view,
-                        status.last_error.as_deref().unwrap_or("no reason is known")
-                    ),
-                });
+        for status in statuses(&reader, context).await? {
+            let Some(position) = status.failed_position else {
+                continue;
+            };
+            let cause = status.last_error.as_deref();
+            let detail = format!(
+                "view {}: {}",
+                status.view,
+                cause.unwrap_or("no reason is known")
+            );
+            findings.push(of_view(Kind::ViewStopped, &status.stream, position, detail));
+        }
+        let looked = lag::look(&reader, &log, context).await;
+        let lags = looked
+            .views
+            .with_context(|| format!("can't ask the views of {context}"))?;
+        for lag in lags {
+            if lag.stalled && lag.stopped_at.is_none() {
+                let detail = format!(
+                    "view {} doesn't move while {} events wait: does its projector run?",
+                    lag.view,
+                    lag.behind.unwrap_or_default()
+                );
+                findings.push(of_view(
+                    Kind::ViewStalled,
+                    &lag.stream,
+                    lag.position,
+                    detail,
+                ));
             }
-            positions.push(ReaderReport {
-                reader: format!("view {}", status.view),
-                stream: status.stream,
-                position: status.position,
+            readers.push(ReaderReport {
+                reader: format!("view {}", lag.view),
+                stream: lag.stream,
+                position: lag.position,
+                behind: lag.behind,
+                behind_s: lag.behind_s,
             });
         }
     }
-    Ok((positions, stopped))
+    Ok((readers, findings))
+}
+
+fn of_view(kind: Kind, stream: &str, position: u64, detail: String) -> Finding {
+    Finding {
+        kind,
+        stream: stream.to_owned(),
+        position: Some(position),
+        subject: None,
+        detail,
+    }
 }

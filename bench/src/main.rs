@@ -9,6 +9,7 @@
 
 mod append;
 mod commands;
+mod decide;
 mod history;
 mod hot;
 mod load;
@@ -19,6 +20,7 @@ mod reference;
 mod report;
 mod server;
 mod shop;
+mod sku;
 mod store;
 mod usage;
 
@@ -74,6 +76,10 @@ enum Bench {
     Replay,
     /// Resident memory while a million aggregates pass through a store.
     Memory,
+    /// Decisions of the domain alone.
+    Decide,
+    /// A product that everybody buys: `--events` of its stock, beside one that was sold 100 times.
+    Sku,
     /// Every one.
     All,
 }
@@ -126,6 +132,12 @@ impl Args {
 /// What needs NATS alone.
 async fn measure_store(args: &Args) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
+    if args.any(&[Bench::Decide]) {
+        rows.extend(decide::run(args)?);
+    }
+    if args.any(&[Bench::Sku]) {
+        rows.extend(sku::run(HISTORY_SYNC, args).await?);
+    }
     if args.any(&[Bench::Memory]) {
         // First, while this process is still small; memory does not depend on syncs.
         let store = Store::start(HISTORY_SYNC).await?;

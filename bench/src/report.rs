@@ -102,6 +102,13 @@ impl Row {
         row
     }
 
+    /// How large something is, in KiB.
+    pub(crate) fn kibibytes(bench: &'static str, what: String, ours: Spread) -> Self {
+        let mut row = Self::new(bench, what, 1, &[]);
+        (row.unit, row.ours) = ("KiB", ours);
+        row
+    }
+
     /// Sets the reference of what should be small, and the target of reference ÷ ours.
     pub(crate) fn at_most(mut self, reference: Spread, target: f64) -> Self {
         let ratio = reference.median / self.ours.median;

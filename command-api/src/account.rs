@@ -2,86 +2,170 @@
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
-use axum::routing::post;
 use chrono::TimeDelta;
-use edge::{Body, Problem};
+use edge::openapi::{Calls, about};
+use edge::{Body, Client, Ids, Problem};
 use kernel::{AddressId, Sealed, Title, UserId, purpose};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use user::{Account, Standing, Topic, User, UserCommand, UserRefusal};
+use serde_json::json;
+use user::UserRefusal::{AddressDiffers, AddressUnknown, TooManyAddresses, UserUnknown};
+use user::{ADDRESSES_MAX, Account, Standing, Topic, User, UserCommand, UserRefusal};
 use uuid::Uuid;
 
 use crate::address::Address;
 use crate::api::Api;
-use crate::call::Own;
-use crate::error;
+use crate::call::{Call, Own};
+use crate::error::{self, refusals};
 use crate::password::{Attempt, NewPassword};
 use crate::phone::Phone;
 use crate::problems::problem;
-use crate::user::write;
-use crate::write::Created;
+use crate::resource::{Asks, act};
+use crate::throttle;
+use crate::user::NOT_STAYING;
+use crate::write::{Acted, Created, Done, Made, Written};
 
 /// How long open orders may keep somebody who asked to be erased (GDPR article 12 §3: a month).
 const ERASURE_TIME_MAX: TimeDelta = TimeDelta::days(30);
 
-pub(crate) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/v1/users/{id}/profile", post(update_profile))
-        .route("/v1/users/{id}/password", post(change_password))
-        .route("/v1/users/{id}/addresses", post(add_address))
-        .route(
-            "/v1/users/{id}/addresses/{address_id}/remove",
-            post(remove_address),
+pub(crate) fn calls() -> Calls<Api> {
+    Calls::default()
+        .post(
+            "/v1/users/{id}/profile",
+            about("Set one's name and phone number")
+                .refuses(refusals(NOT_STAYING))
+                .example(json!({ "name": "Ann Miller", "phone": "+49 30 123456" })),
+            update_profile,
         )
-        .route(
-            "/v1/users/{id}/addresses/{address_id}/default",
-            post(set_default_address),
+        .post(
+            "/v1/users/{id}/password",
+            about("Change one's password")
+                .refuses(refusals(NOT_STAYING))
+                .refuses([password_wrong(), throttle::too_many_attempts()])
+                .example(json!({
+                    "current_password": "correct horse battery",
+                    "new_password": "staple battery horse",
+                })),
+            change_password,
         )
-        .route(
+        .merge(address_calls())
+        .post(
             "/v1/users/{id}/notification-preferences",
-            post(set_preference),
+            about("Say what one may be written to about")
+                .refuses(refusals(NOT_STAYING))
+                .example(json!({ "topic": "marketing", "allowed": true })),
+            act::<Own, User, SetPreference>,
         )
-        .route("/v1/users/{id}/erasure", post(request_erasure))
+        .post(
+            "/v1/users/{id}/erasure",
+            about("Ask to be forgotten")
+                .more("Once no order is open any more, and after 30 days at the latest.")
+                .refuses(refusals([UserUnknown]))
+                .example(json!({})),
+            act::<Own, User, RequestErasure>,
+        )
+}
+
+fn address_calls() -> Calls<Api> {
+    Calls::default()
+        .post(
+            "/v1/users/{id}/addresses",
+            about("Add an address to one's address book")
+                .refuses(refusals(NOT_STAYING))
+                .refuses(refusals([
+                    AddressDiffers,
+                    TooManyAddresses { max: ADDRESSES_MAX },
+                ]))
+                .example(json!({
+                    "name": "Ann Miller", "line1": "Main St 1", "city": "Berlin",
+                    "postal_code": "10115", "country": "DE",
+                })),
+            add_address,
+        )
+        .post(
+            "/v1/users/{id}/addresses/{address_id}/default",
+            about("Make an address the default one")
+                .refuses(refusals(NOT_STAYING))
+                .refuses(refusals([AddressUnknown]))
+                .example(json!({})),
+            set_default_address,
+        )
+        .post(
+            "/v1/users/{id}/addresses/{address_id}/remove",
+            about("Remove an address from one's address book")
+                .refuses(refusals(NOT_STAYING))
+                .example(json!({})),
+            remove_address,
+        )
 }
 
 /// The whole profile: without a phone number there is none.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct UpdateProfile {
+    /// How to address them.
     name: Title,
+    /// With its country's code, 7 to 15 digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     phone: Option<Phone>,
 }
 
-/// Neither is in the digest: it would let somebody who has the digest key try passwords out.
-#[derive(Debug, Serialize, Deserialize)]
+/// The password of now and the one from now on.
+// Neither is in the digest: it would let somebody who has the digest key try passwords out.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ChangePassword {
+    /// What they sign in with now.
     #[serde(skip_serializing)]
     current_password: Attempt,
+    /// What they sign in with from now on.
     #[serde(skip_serializing)]
     new_password: NewPassword,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// Whether one may be written to about something.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SetPreference {
+    /// About what.
     topic: Topic,
+    /// Whether.
     allowed: bool,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+impl Asks<User> for SetPreference {
+    fn command(&self) -> UserCommand {
+        UserCommand::SetNotificationPreference {
+            topic: self.topic,
+            allowed: self.allowed,
+        }
+    }
+}
+
+/// Nothing to say.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+struct RequestErasure {}
+
+impl Asks<User> for RequestErasure {
+    fn command(&self) -> UserCommand {
+        let erase_by = chrono::Utc::now() + ERASURE_TIME_MAX;
+        UserCommand::RequestErasure { erase_by }
+    }
+}
+
+/// Nothing to say.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ChangeAddress {}
 
 async fn update_profile(
     State(api): State<Api>,
     Own { call, user_id }: Own,
     Body(body): Body<UpdateProfile>,
-) -> Result<Response, Problem> {
+) -> Result<Done<Acted>, Problem> {
     must_be_there(&api, user_id).await?;
     let name = seal(&api, user_id, purpose::USER_NAME, body.name.as_str()).await?;
     let phone = match body.phone.clone() {
@@ -92,19 +176,23 @@ async fn update_profile(
         None => None,
     };
     let command = UserCommand::UpdateProfile { name, phone };
-    let written = write(&api, &call, user_id, command, &body).await?;
-    Ok(written.acted(&user_id))
+    change(&api, &call, user_id, command, &body).await
 }
 
 /// Whoever doesn't know the current password is slowed down as at the sign-in.
 async fn change_password(
     State(api): State<Api>,
+    client: Client,
     Own { call, user_id }: Own,
     Body(body): Body<ChangePassword>,
-) -> Result<Response, Problem> {
+) -> Result<Done<Acted>, Problem> {
     let user = must_be_there(&api, user_id).await?;
     let account = account(&user)?;
-    api.throttle.attempt(account.email_claim)?;
+    let attempt = throttle::Attempt {
+        account: account.email_claim,
+        address: client.address(&api.proxies),
+    };
+    api.throttle.attempt(attempt)?;
     let opened = api
         .personal
         .open(&account.password_hash, purpose::USER_PASSWORD);
@@ -117,24 +205,21 @@ async fn change_password(
         // It was changed to this one before: an answer that got lost, for instance.
         account.password_hash.clone()
     } else {
-        let detail = "the current password is another one";
-        let wrong = problem(StatusCode::UNPROCESSABLE_ENTITY, "password_wrong", detail);
-        return Err(wrong.at("/current_password", detail));
+        return Err(password_wrong());
     };
-    api.throttle.succeeded(account.email_claim);
+    api.throttle.succeeded(attempt);
     let command = UserCommand::ChangePassword { password_hash };
-    let written = write(&api, &call, user_id, command, &body).await?;
-    Ok(written.acted(&user_id))
+    change(&api, &call, user_id, command, &body).await
 }
 
 async fn add_address(
     State(api): State<Api>,
     Own { call, user_id }: Own,
     Body(body): Body<Address>,
-) -> Result<Response, Problem> {
+) -> Result<Made<Created>, Problem> {
     must_be_there(&api, user_id).await?;
     let address_id = AddressId(match &call.key {
-        Some(_) => call.required_id("address")?,
+        Some(key) => call.derive("address", key),
         None => Uuid::now_v7(),
     });
     let text = body.to_json()?;
@@ -143,57 +228,49 @@ async fn add_address(
         address_id,
         address,
     };
-    let written = write(&api, &call, user_id, command, &body).await?;
+    let executed = api
+        .change::<User, _>(&call, &user_id, command, &body)
+        .await?;
     let location = format!("/v1/users/{user_id}");
-    Ok(written.created(&location, Created::new(&address_id)))
+    Ok(Written::from(&executed).made(location, Created::new(&address_id)))
 }
 
 async fn remove_address(
     State(api): State<Api>,
-    Own { call, user_id }: Own,
-    Path(path): Path<(String, String)>,
-    Body(body): Body<Nothing>,
-) -> Result<Response, Problem> {
-    let address_id = address_of(&path)?;
+    Own { call, .. }: Own,
+    Ids(user_id, address_id): Ids<UserId, AddressId>,
+    Body(body): Body<ChangeAddress>,
+) -> Result<Done<Acted>, Problem> {
     let command = UserCommand::RemoveAddress { address_id };
-    let written = write(&api, &call, user_id, command, &body).await?;
-    Ok(written.acted(&user_id))
+    change(&api, &call, user_id, command, &body).await
 }
 
 async fn set_default_address(
     State(api): State<Api>,
-    Own { call, user_id }: Own,
-    Path(path): Path<(String, String)>,
-    Body(body): Body<Nothing>,
-) -> Result<Response, Problem> {
-    let address_id = address_of(&path)?;
+    Own { call, .. }: Own,
+    Ids(user_id, address_id): Ids<UserId, AddressId>,
+    Body(body): Body<ChangeAddress>,
+) -> Result<Done<Acted>, Problem> {
     let command = UserCommand::SetDefaultAddress { address_id };
-    let written = write(&api, &call, user_id, command, &body).await?;
-    Ok(written.acted(&user_id))
+    change(&api, &call, user_id, command, &body).await
 }
 
-async fn set_preference(
-    State(api): State<Api>,
-    Own { call, user_id }: Own,
-    Body(body): Body<SetPreference>,
-) -> Result<Response, Problem> {
-    let command = UserCommand::SetNotificationPreference {
-        topic: body.topic,
-        allowed: body.allowed,
-    };
-    let written = write(&api, &call, user_id, command, &body).await?;
-    Ok(written.acted(&user_id))
+/// One command on an account, and the answer to it.
+pub(crate) async fn change<B: Serialize>(
+    api: &Api,
+    call: &Call,
+    user_id: UserId,
+    command: UserCommand,
+    body: &B,
+) -> Result<Done<Acted>, Problem> {
+    let executed = api.change::<User, _>(call, &user_id, command, body).await?;
+    Ok(Written::from(&executed).acted(&user_id))
 }
 
-async fn request_erasure(
-    State(api): State<Api>,
-    Own { call, user_id }: Own,
-    Body(body): Body<Nothing>,
-) -> Result<Response, Problem> {
-    let erase_by = chrono::Utc::now() + ERASURE_TIME_MAX;
-    let command = UserCommand::RequestErasure { erase_by };
-    let written = write(&api, &call, user_id, command, &body).await?;
-    Ok(written.acted(&user_id))
+fn password_wrong() -> Problem {
+    let detail = "the current password is another one";
+    let wrong = problem(StatusCode::UNPROCESSABLE_ENTITY, "password_wrong", detail);
+    wrong.at("/current_password", detail)
 }
 
 /// The user as the stream's leader knows them. For somebody who isn't there nothing is sealed: it
@@ -228,10 +305,4 @@ pub(crate) async fn seal(
 ) -> Result<Sealed, Problem> {
     let sealed = api.personal.seal(user_id, purpose, text).await;
     sealed.map_err(error::of_personal)
-}
-
-/// The second id of the path.
-fn address_of((_, address_id): &(String, String)) -> Result<AddressId, Problem> {
-    let parsed = address_id.parse();
-    parsed.map_err(|_error| error::of_refusal(&UserRefusal::AddressUnknown))
 }

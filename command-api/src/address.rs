@@ -1,40 +1,40 @@
 //! Where an order goes, or may go: parsed here, then sealed, never seen again by the domain.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use edge::Problem;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::text;
+use crate::text::{self, Text};
 
 /// A postal address. It is sealed as its JSON.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Address {
     /// Who receives it.
-    #[serde(deserialize_with = "text::bounded::<_, 200>")]
-    name: String,
+    name: Text<200>,
     /// Street and number.
-    #[serde(deserialize_with = "text::bounded::<_, 200>")]
-    line1: String,
+    line1: Text<200>,
     /// Floor, company, care of.
     #[serde(
         default,
         deserialize_with = "text::optional::<_, 200>",
         skip_serializing_if = "Option::is_none"
     )]
-    line2: Option<String>,
-    #[serde(deserialize_with = "text::bounded::<_, 100>")]
-    city: String,
-    #[serde(deserialize_with = "text::bounded::<_, 20>")]
-    postal_code: String,
+    #[schemars(schema_with = "text::optional_schema::<200>")]
+    line2: Option<Text<200>>,
+    city: Text<100>,
+    postal_code: Text<20>,
     /// State, province.
     #[serde(
         default,
         deserialize_with = "text::optional::<_, 100>",
         skip_serializing_if = "Option::is_none"
     )]
-    region: Option<String>,
+    #[schemars(schema_with = "text::optional_schema::<100>")]
+    region: Option<Text<100>>,
     country: Country,
 }
 
@@ -69,6 +69,17 @@ impl TryFrom<String> for Country {
         } else {
             Err("it must be an upper-case ISO 3166-1 alpha-2 code, as in DE")
         }
+    }
+}
+
+impl JsonSchema for Country {
+    fn schema_name() -> Cow<'static, str> {
+        "Country".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let codes: Vec<&str> = COUNTRIES.split(' ').collect();
+        json_schema!({ "type": "string", "enum": codes, "description": "ISO 3166-1 alpha-2." })
     }
 }
 

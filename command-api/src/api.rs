@@ -1,18 +1,22 @@
 //! What every call needs, and the page of all routes.
 
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::FromRef;
+use axum::extract::{FromRef, Request, State};
 use edge::auth::{KeySet, Signer, Verifier, jwks};
 use edge::idempotency::canonical_json;
+use edge::openapi::{self, Calls, Document};
+use edge::{Client, Trace};
 use serde::Serialize;
 use streams::keys::DigestKey;
 use streams::{CommandMeta, Streams};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
+use crate::elsewhere::{Elsewhere, carry};
 use crate::importing::IMPORTS_AT_ONCE_MAX;
 use crate::outcomes::Outcomes;
 use crate::password::Passwords;
@@ -22,8 +26,8 @@ use crate::questions::{Cached, Questions};
 use crate::throttle::Throttle;
 use crate::webhook::Webhook;
 use crate::{
-    account, checkout, inventory, mailbox, notification, order, payment, product, session, user,
-    webhook,
+    account, checkout, importing, inventory, mailbox, notification, order, payment, product,
+    session, user, webhook,
 };
 
 /// What the API stands on. Made by the composition root (or a test), passed down.
@@ -40,6 +44,10 @@ pub struct Deps {
     pub digest_key: DigestKey,
     /// The payment provider's webhooks.
     pub webhook: Webhook,
+    /// Who does calls of contexts that are not hosted here.
+    pub elsewhere: Arc<dyn Elsewhere>,
+    /// Whom to believe for whom they ask (`X-Forwarded-For`).
+    pub proxies: Vec<IpAddr>,
 }
 
 /// The state of every route. Cheap to clone.
@@ -59,6 +67,8 @@ pub struct Parts {
     pub(crate) throttle: Throttle,
     pub(crate) outcomes: Outcomes,
     pub(crate) webhook: Webhook,
+    pub(crate) elsewhere: Arc<dyn Elsewhere>,
+    pub(crate) proxies: Vec<IpAddr>,
     /// One for each import that may run.
     pub(crate) imports: Arc<Semaphore>,
 }
@@ -81,6 +91,8 @@ impl Api {
             throttle: Throttle::new(),
             outcomes: Outcomes::default(),
             webhook: deps.webhook,
+            elsewhere: deps.elsewhere,
+            proxies: deps.proxies,
             imports: Arc::new(Semaphore::new(IMPORTS_AT_ONCE_MAX)),
         })))
     }
@@ -91,6 +103,11 @@ impl Api {
             Some(json) => meta.with_request_digest(self.digest.digest(json.as_bytes())),
             None => meta,
         }
+    }
+
+    /// What checks the tokens of every call: whoever hears that some were withdrawn tells it.
+    pub fn verifier(&self) -> &Verifier {
+        &self.0.verifier
     }
 
     /// The waiters for the ends of orders: whoever follows the stream ORDER tells it.
@@ -113,33 +130,54 @@ impl FromRef<Api> for Verifier {
     }
 }
 
-/// Every route of the contexts that `config` hosts, without the guard around them.
+/// The calls of each context.
+fn calls() -> [(&'static str, Calls<Api>); 6] {
+    let user = user::calls()
+        .merge(account::calls())
+        .merge(mailbox::calls())
+        .merge(session::calls());
+    [
+        ("user", user),
+        ("product", product::calls()),
+        ("inventory", inventory::calls()),
+        ("order", order::calls()),
+        ("payment", payment::calls().merge(webhook::calls())),
+        ("notification", notification::calls()),
+    ]
+}
+
+/// What the API says about itself: the calls of every context, wherever it is hosted.
+pub fn document() -> Document {
+    let all = calls().into_iter();
+    let all = all.fold(checkout::calls(), |all, (_, calls)| all.merge(calls));
+    all.merge(importing::calls()).document()
+}
+
+/// Every route, without the guard around them. What `config` doesn't host is carried to who does.
 pub fn router(api: Api, config: &Config) -> Router {
-    let mut routes = Router::new()
-        .merge(checkout::routes())
+    let mut routes = checkout::calls().into_router();
+    for (context, calls) in calls() {
+        routes = routes.merge(if config.hosts(context) {
+            calls.into_router()
+        } else {
+            calls.all_by(&move |state: State<Api>,
+                                trace: Trace,
+                                client: Client,
+                                request: Request| {
+                carry(context, state, (trace, client), request)
+            })
+        });
+    }
+    // A body of any length can't be carried.
+    let imports = importing::calls();
+    routes = routes.merge(if config.hosts("product") {
+        imports.into_router()
+    } else {
+        imports.all_by(&|| async { importing::not_here() })
+    });
+    routes
         .merge(jwks(&api.token_keys))
-        .merge(edge::problem::pages(PAGES));
-    if config.hosts("user") {
-        routes = routes
-            .merge(user::routes())
-            .merge(account::routes())
-            .merge(mailbox::routes())
-            .merge(session::routes());
-    }
-    if config.hosts("product") {
-        routes = routes.merge(product::routes());
-    }
-    if config.hosts("inventory") {
-        routes = routes.merge(inventory::routes());
-    }
-    if config.hosts("order") {
-        routes = routes.merge(order::routes());
-    }
-    if config.hosts("payment") {
-        routes = routes.merge(payment::routes()).merge(webhook::routes());
-    }
-    if config.hosts("notification") {
-        routes = routes.merge(notification::routes());
-    }
-    routes.with_state(api)
+        .merge(edge::problem::pages(&[PAGES]))
+        .merge(openapi::routes(&document()))
+        .with_state(api)
 }

@@ -5,6 +5,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use chrono::Utc;
 use edge::idempotency::derive_id;
+use edge::openapi::{self, Part};
 use edge::{ConsistencyHeader, IdempotencyKey, IfMatch, Principal, Problem, Trace};
 use kernel::{ConsistencyToken, UserId};
 use serde::Serialize;
@@ -12,6 +13,7 @@ use streams::CommandMeta;
 use uuid::Uuid;
 
 use crate::api::Api;
+use crate::error;
 
 /// The head of a request that becomes a command.
 pub(crate) struct Call {
@@ -50,21 +52,14 @@ impl Call {
             .with_traceparent(self.trace.traceparent())
     }
 
-    /// The id of what the call makes: of two calls with one key it is the same.
-    ///
-    /// # Errors
-    /// 400 without a key.
-    pub(crate) fn required_id(&self, purpose: &str) -> Result<Uuid, Problem> {
-        let key = self.key.as_ref().ok_or_else(IdempotencyKey::required)?;
-        Ok(self.derive(purpose, key))
-    }
-
     /// Has the client seen something of this stream that a cache may not know yet?
     pub(crate) fn has_seen(&self, stream: &str) -> bool {
         self.seen.sequence(stream).is_some()
     }
 
-    fn derive(&self, purpose: &str, key: &IdempotencyKey) -> Uuid {
+    /// The id that follows from who asks, what and under which key: of two calls with one key it is
+    /// the same.
+    pub(crate) fn derive(&self, purpose: &str, key: &IdempotencyKey) -> Uuid {
         let principal = format!("user:{}", self.principal.user_id);
         derive_id(purpose, &principal, &self.path, key)
     }
@@ -85,6 +80,54 @@ impl FromRequestParts<Api> for Call {
             trace,
             path: parts.uri.path().to_owned(),
         })
+    }
+}
+
+/// Who may make a call.
+pub(crate) trait Caller: FromRequestParts<Api, Rejection = Problem> + Part + Send {
+    /// The call that they make.
+    fn call(self) -> Call;
+}
+
+impl Caller for Operators {
+    fn call(self) -> Call {
+        self.0
+    }
+}
+
+impl Caller for Own {
+    fn call(self) -> Call {
+        self.call
+    }
+}
+
+/// What every command wants to know, and how it may fail.
+impl Part for Call {
+    fn describe(call: &mut openapi::Call<'_>) {
+        Principal::describe(call);
+        Option::<IdempotencyKey>::describe(call);
+        IfMatch::describe(call);
+        ConsistencyHeader::describe(call);
+        Trace::describe(call);
+        for failure in error::failures() {
+            call.problem(failure);
+        }
+    }
+}
+
+impl Part for Operators {
+    fn describe(call: &mut openapi::Call<'_>) {
+        Call::describe(call);
+        call.problem(Problem::forbidden(""));
+    }
+}
+
+impl Part for Own {
+    fn describe(call: &mut openapi::Call<'_>) {
+        Call::describe(call);
+        call.in_path::<UserId>(0);
+        call.problem(Problem::forbidden(""));
+        call.problem(Problem::not_found(""));
     }
 }
 

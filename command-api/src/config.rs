@@ -1,5 +1,6 @@
 //! What the role can be told.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,7 +13,8 @@ const WEBHOOK_TOLERANCE_S: u64 = 300;
 /// The settings of `millrace command-api`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Config {
-    /// The contexts that this process hosts; the others are reached over the command bus.
+    /// The contexts that this process hosts. Calls on the others are carried over the bus to a
+    /// process that hosts them.
     #[arg(
         long,
         env = "MILLRACE_CONTEXTS",
@@ -24,6 +26,10 @@ pub struct Config {
     /// How old the signature of a payment webhook may be, in seconds.
     #[arg(long, env = "MILLRACE_WEBHOOK_TOLERANCE_S", default_value_t = WEBHOOK_TOLERANCE_S)]
     pub webhook_tolerance_s: u64,
+    /// The addresses of the proxies in front of this process: what they say in `X-Forwarded-For` is
+    /// believed, what others say is not.
+    #[arg(long, env = "MILLRACE_PROXIES", value_delimiter = ',')]
+    pub proxies: Vec<IpAddr>,
     /// The server's bounds.
     #[command(flatten)]
     pub limits: Limits,
@@ -34,6 +40,7 @@ impl Default for Config {
         Self {
             contexts: domains::NAMES.map(str::to_owned).to_vec(),
             webhook_tolerance_s: WEBHOOK_TOLERANCE_S,
+            proxies: Vec::new(),
             limits: Limits::default(),
         }
     }

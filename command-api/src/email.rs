@@ -1,8 +1,10 @@
 //! An email address as people type it, and the form in which two of them are the same.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use kernel::EmailClaimId;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use streams::keys::DigestKey;
 use thiserror::Error;
@@ -12,6 +14,10 @@ const LENGTH_MAX: usize = 254;
 
 /// Longest part before the `@`, in bytes (RFC 5321 §4.5.3.1.1).
 const LOCAL_LENGTH_MAX: usize = 64;
+
+/// What [`Email`] takes, but for white space around it and the lengths of its parts.
+const PATTERN: &str = "^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*\
+    @([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\\.)+[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$";
 
 /// An email address as typed, trimmed, with the domain in lower case. ASCII only: an internationalized one is written in its punycode form.
 ///
@@ -56,6 +62,16 @@ impl TryFrom<String> for Email {
 impl From<Email> for String {
     fn from(email: Email) -> Self {
         email.0
+    }
+}
+
+impl JsonSchema for Email {
+    fn schema_name() -> Cow<'static, str> {
+        "Email".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "maxLength": LENGTH_MAX, "pattern": PATTERN })
     }
 }
 

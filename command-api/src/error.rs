@@ -190,6 +190,27 @@ impl Placed for SuppressionRefusal {
     }
 }
 
+/// Refusals as the client sees them, for a call's description.
+pub(crate) fn refusals<R: Placed>(all: impl IntoIterator<Item = R>) -> Vec<Problem> {
+    all.into_iter()
+        .map(|refusal| of_refusal(&refusal))
+        .collect()
+}
+
+/// How any command may fail, for a call's description: all that [`of_failure`] can make of it, and
+/// parts that are down.
+pub(crate) fn failures() -> Vec<Problem> {
+    let source = || "a server is gone".into();
+    let all: [ExecuteError<TogetherRefusal>; 5] = [
+        ExecuteError::KeyReused,
+        ExecuteError::Conflict,
+        ExecuteError::Unavailable { source: source() },
+        ExecuteError::Unknown { source: source() },
+        ExecuteError::TooLarge,
+    ];
+    all.iter().map(failure).collect()
+}
+
 /// A refusal as the client sees it.
 pub(crate) fn of_refusal<R: Placed>(refusal: &R) -> Problem {
     let (status, pointer) = refusal.place();
@@ -244,7 +265,24 @@ pub(crate) fn of_value<R: Placed>(value: &Value) -> Option<Problem> {
     Some(of_refusal(&refusal))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 fn of_failure<R: std::error::Error + 'static>(error: ExecuteError<R>) -> Problem {
+    match &error {
+        ExecuteError::Unavailable { source } => {
+            warn(source.as_ref(), "a part of the system is down");
+        }
+        ExecuteError::Unknown { source } => {
+            warn(source.as_ref(), "the outcome of an append is not known");
+        }
+        ExecuteError::Refused(_) | ExecuteError::Unreadable(_) | ExecuteError::Unwritable(_) => {
+            tracing::error!(error = chain(&error), "a request failed");
+        }
+        ExecuteError::KeyReused | ExecuteError::Conflict | ExecuteError::TooLarge => {}
+    }
+    failure(&error)
+}
+
+fn failure<R: std::error::Error + 'static>(error: &ExecuteError<R>) -> Problem {
     match error {
         ExecuteError::KeyReused => key_reused(),
         ExecuteError::Conflict => Problem::new(
@@ -253,12 +291,8 @@ fn of_failure<R: std::error::Error + 'static>(error: ExecuteError<R>) -> Problem
             "others changed it at the same time, again and again; nothing was done",
         )
         .retry(RETRY_AFTER_DEFAULT),
-        ExecuteError::Unavailable { source } => unavailable(source.as_ref()),
-        ExecuteError::Unknown { source } => {
-            tracing::warn!(
-                error = chain(source.as_ref()),
-                "the outcome of an append is not known"
-            );
+        ExecuteError::Unavailable { .. } => part_down(),
+        ExecuteError::Unknown { .. } => {
             let detail = "it is not known whether it was done; with the same Idempotency-Key it is safe to try again";
             Problem::unavailable("outcome_unknown", detail)
         }
@@ -267,9 +301,9 @@ fn of_failure<R: std::error::Error + 'static>(error: ExecuteError<R>) -> Problem
             "body_too_large",
             "what follows from the request is larger than an event may be",
         ),
-        failure @ (ExecuteError::Refused(_)
-        | ExecuteError::Unreadable(_)
-        | ExecuteError::Unwritable(_)) => broken(&failure),
+        ExecuteError::Refused(_) | ExecuteError::Unreadable(_) | ExecuteError::Unwritable(_) => {
+            Problem::internal()
+        }
     }
 }
 
@@ -313,11 +347,18 @@ pub(crate) fn of_question(error: NoAnswer) -> Problem {
 }
 
 fn unavailable(error: &(dyn std::error::Error + 'static)) -> Problem {
-    tracing::warn!(error = chain(error), "a part of the system is down");
-    Problem::unavailable(
-        "unavailable",
-        "a part of the system is down; nothing was done",
-    )
+    warn(error, "a part of the system is down");
+    part_down()
+}
+
+/// 503: nothing was done.
+pub(crate) fn part_down() -> Problem {
+    let detail = "a part of the system is down; nothing was done";
+    Problem::unavailable("unavailable", detail)
+}
+
+fn warn(error: &(dyn std::error::Error + 'static), what: &'static str) {
+    tracing::warn!(error = chain(error), "{what}");
 }
 
 /// Nothing that the client or time could mend.

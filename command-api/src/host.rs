@@ -13,6 +13,7 @@ use streams::bus::{Host, Hosts, QuestionError};
 use streams::keys::DigestKey;
 use user::{EmailClaim, Erasure, Standing, User};
 
+use crate::elsewhere::{Here, QUESTION};
 use crate::questions::{AskOffers, AskStanding, Local, OffersAnswer, Questions, StandingAnswer};
 
 /// Most products in one question: as many as an order has lines.
@@ -23,13 +24,16 @@ const SKUS_MAX: usize = order::LINES_MAX as usize;
 struct Answers {
     streams: Streams,
     digest_key: DigestKey,
+    http: Here,
 }
 
-/// The hosts of `contexts`: all their aggregates and questions.
-pub fn hosts(contexts: &[String], streams: &Streams, digest_key: &DigestKey) -> Hosts {
+/// The hosts of `contexts`: all their aggregates and questions, and the HTTP calls that others carry
+/// `here`.
+pub fn hosts(contexts: &[String], streams: &Streams, digest_key: &DigestKey, here: &Here) -> Hosts {
     let answers = Answers {
         streams: streams.clone(),
         digest_key: digest_key.clone(),
+        http: here.clone(),
     };
     let hosts = contexts
         .iter()
@@ -39,7 +43,11 @@ pub fn hosts(contexts: &[String], streams: &Streams, digest_key: &DigestKey) -> 
 
 /// What a context answers; `None` = there is no such context.
 fn of_context(name: &str, answers: &Answers) -> Option<Host> {
-    let host = Host::new(name, answers.streams.clone());
+    let http = answers.http.clone();
+    let host = Host::new(name, answers.streams.clone()).question(QUESTION, move |call| {
+        let http = http.clone();
+        async move { http.answer(call).await }
+    });
     match name {
         "user" => Some(user(host, answers)),
         "product" => Some(product(host, &answers.streams)),

@@ -14,10 +14,10 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::Response;
+use edge::openapi::{self, Calls, Part, about};
 use edge::{Deadline, IdempotencyKey, Problem};
 use futures::future::join_all;
 use kernel::{ImportId, Sku};
@@ -25,7 +25,9 @@ use product::{
     ERRORS_KEPT_MAX, Import, ImportCommand, ImportRefusal, ImportStatus, LineError, Product,
     ProductCommand, ProductRefusal, ProductStatus, Report, Tally,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::json;
 use streams::{CommandMeta, ExecuteError, Executed};
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
@@ -33,9 +35,9 @@ use uuid::Uuid;
 use crate::api::Api;
 use crate::batch::{Batch, ProductLine, shortened, wrong};
 use crate::call::{Call, Operators};
-use crate::error;
+use crate::error::{self, refusals};
 use crate::lines::{Line, Lines};
-use crate::write::Written;
+use crate::write::{Made, Written};
 
 /// Most imports at once; each holds at most [`LINES_AT_ONCE`] lines.
 pub(crate) const IMPORTS_AT_ONCE_MAX: usize = 8;
@@ -46,19 +48,33 @@ const LINES_AT_ONCE: u64 = 64;
 /// Lines between two records of how far an import is.
 const LINES_PER_RECORD: u64 = 1_000;
 
-pub(crate) async fn import(
+pub(crate) fn calls() -> Calls<Api> {
+    let line = r#"{"sku": "MUG", "title": "Millstone mug", "description": "Holds tea.", "category": "Kitchen", "price": {"amount": 1299, "currency": "EUR"}, "publish": true}"#;
+    Calls::default().post(
+        "/v1/products/import",
+        about("Import products, one a line, any number")
+            .more(
+                "The answer comes when every line is done. What broke off goes on when the same \
+                 lines are sent under the same key.",
+            )
+            .refuses(refusals([ImportRefusal::ImportDiffers]))
+            .refuses([too_many(), Problem::malformed("")])
+            .example(format!("{line}\n").into()),
+        import,
+    )
+}
+
+async fn import(
     State(api): State<Api>,
     Operators(call): Operators,
+    key: IdempotencyKey,
     deadline: Deadline,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    must_be_ndjson(&headers)?;
-    let key = call.key.clone().ok_or_else(IdempotencyKey::required)?;
+    Ndjson(body): Ndjson,
+) -> Result<Made<Imported>, Problem> {
     let slots = Arc::clone(&api.imports);
     let slot = slots.try_acquire_owned().map_err(|_| too_many())?;
     let run = Run {
-        id: ImportId(call.required_id("import")?),
+        id: ImportId(call.derive("import", &key)),
         api,
         call,
         tally: Tally::default(),
@@ -74,22 +90,51 @@ pub(crate) async fn import(
     })
 }
 
-fn must_be_ndjson(headers: &HeaderMap) -> Result<(), Problem> {
-    let declared = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
-    let essence = declared.and_then(|value| value.split(';').next());
-    if essence.is_some_and(|it| it.trim().eq_ignore_ascii_case("application/x-ndjson")) {
-        return Ok(());
+/// A body of lines, each of them JSON.
+struct Ndjson(Body);
+
+/// Its media type.
+const NDJSON: &str = "application/x-ndjson";
+
+impl<S: Sync> FromRequest<S> for Ndjson {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
+        let declared = request.headers().get(CONTENT_TYPE);
+        let declared = declared.and_then(|value| value.to_str().ok());
+        let essence = declared.and_then(|value| value.split(';').next());
+        if essence.is_some_and(|it| it.trim().eq_ignore_ascii_case(NDJSON)) {
+            return Ok(Self(request.into_body()));
+        }
+        Err(not_ndjson())
     }
-    Err(Problem::new(
+}
+
+impl Part for Ndjson {
+    fn describe(call: &mut openapi::Call<'_>) {
+        let description = "A product a line, of any number.";
+        call.body_as(NDJSON, description, &json!({}));
+        call.problem(not_ndjson());
+    }
+}
+
+fn not_ndjson() -> Problem {
+    Problem::new(
         StatusCode::UNSUPPORTED_MEDIA_TYPE,
         "unsupported_media_type",
         "the body must be application/x-ndjson: a product a line",
-    ))
+    )
 }
 
 fn too_many() -> Problem {
     let detail = format!("at most {IMPORTS_AT_ONCE_MAX} imports run at once");
     Problem::unavailable("overloaded", detail)
+}
+
+/// 503: only a process that hosts the context takes imports in.
+pub(crate) fn not_here() -> Problem {
+    let detail = "imports are taken in by the processes that host the product context";
+    Problem::unavailable("unavailable", detail)
 }
 
 /// An import at work.
@@ -115,7 +160,11 @@ enum Became {
 }
 
 impl Run {
-    async fn run(mut self, key: IdempotencyKey, mut lines: Lines) -> Result<Response, Problem> {
+    async fn run(
+        mut self,
+        key: IdempotencyKey,
+        mut lines: Lines,
+    ) -> Result<Made<Imported>, Problem> {
         let key = key.as_str().to_owned();
         let started = self.record(ImportCommand::StartImport { key }).await?;
         let status = started.state.status();
@@ -128,7 +177,7 @@ impl Run {
             self.go_on(&mut lines).await
         };
         match ended {
-            Ok(response) => Ok(response),
+            Ok(made) => Ok(made),
             Err(problem) => {
                 self.interrupt(&problem).await;
                 Err(problem)
@@ -141,7 +190,7 @@ impl Run {
         &mut self,
         lines: &mut Lines,
         done: Executed<Import>,
-    ) -> Result<Response, Problem> {
+    ) -> Result<Made<Imported>, Problem> {
         self.pass_known(lines).await?;
         if lines.next().await?.is_some() {
             return Err(differs());
@@ -149,7 +198,7 @@ impl Run {
         Ok(self.answer(&done, true))
     }
 
-    async fn go_on(&mut self, lines: &mut Lines) -> Result<Response, Problem> {
+    async fn go_on(&mut self, lines: &mut Lines) -> Result<Made<Imported>, Problem> {
         self.pass_known(lines).await?;
         loop {
             let batch = self.read(lines).await?;
@@ -327,14 +376,14 @@ impl Run {
         self.api.digest.digest(&text)
     }
 
-    fn answer(&self, done: &Executed<Import>, replayed: bool) -> Response {
+    fn answer(&self, done: &Executed<Import>, replayed: bool) -> Made<Imported> {
         let report = done.state.report().cloned().unwrap_or_default();
         let written = Written {
             replayed,
             ..Written::from(done)
         };
         let location = format!("/v1/products/imports/{}", self.id);
-        written.created(&location, Imported::new(self.id, report))
+        written.made(location, Imported::new(self.id, report))
     }
 }
 
@@ -356,16 +405,24 @@ fn differs() -> Problem {
     error::of_refusal(&ImportRefusal::ImportDiffers)
 }
 
-/// The body of the answer.
-#[derive(Serialize)]
+/// What came of an import.
+#[derive(Serialize, JsonSchema)]
 struct Imported {
+    /// Its id.
     id: ImportId,
+    /// How far it has come.
     status: ImportStatus,
+    /// How many lines there were.
     lines: u64,
+    /// Products that are new.
     created: u64,
+    /// Products that were changed.
     updated: u64,
+    /// Products that were so already.
     unchanged: u64,
+    /// Lines that were not done.
     failed: u64,
+    /// What was wrong with the first of these.
     errors: Vec<LineError>,
 }
 

@@ -1,113 +1,134 @@
 //! `/v1/inventory`: the stock, by operators.
 
-use axum::Router;
 use axum::extract::State;
-use axum::response::Response;
-use axum::routing::post;
-use edge::{Body, Id, Problem};
-use inventory::{InventoryCommand, StockItem};
+use edge::openapi::{Calls, about};
+use edge::{Body, Problem};
+use inventory::InventoryRefusal::{
+    AdjustmentOfZero, AdjustmentTooLarge, QuantityNotPositive, StockItemAlreadyExists,
+    StockItemUnknown, StockTooLarge,
+};
+use inventory::{InventoryCommand, ON_HAND_MAX, StockItem};
 use kernel::{Reason, Sku};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::api::Api;
-use crate::call::{Call, Operators};
-use crate::write::{Created, Written};
+use crate::call::Operators;
+use crate::error::refusals;
+use crate::resource::{Asks, act};
+use crate::write::{Created, Made, Written};
 
-pub(crate) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/v1/inventory", post(create))
-        .route("/v1/inventory/{sku}/receive", post(receive))
-        .route("/v1/inventory/{sku}/adjust", post(adjust))
-        .route("/v1/inventory/{sku}/threshold", post(threshold))
+pub(crate) fn calls() -> Calls<Api> {
+    let too_many = StockTooLarge { max: ON_HAND_MAX };
+    Calls::default()
+        .post(
+            "/v1/inventory",
+            about("Keep stock of a product")
+                .refuses(refusals([StockItemAlreadyExists]))
+                .example(json!({ "sku": "MUG" })),
+            create,
+        )
+        .post(
+            "/v1/inventory/{sku}/receive",
+            about("Receive units")
+                .refuses(refusals([
+                    StockItemUnknown,
+                    QuantityNotPositive,
+                    too_many.clone(),
+                ]))
+                .example(json!({ "quantity": 100 })),
+            act::<Operators, StockItem, ReceiveStock>,
+        )
+        .post(
+            "/v1/inventory/{sku}/adjust",
+            about("Correct the count of units")
+                .more("Units that are set aside for orders can't be corrected away.")
+                .refuses(refusals([
+                    StockItemUnknown,
+                    AdjustmentOfZero,
+                    AdjustmentTooLarge { available: 0 },
+                    too_many,
+                ]))
+                .example(json!({ "delta": 2, "reason": "found behind the shelf" })),
+            act::<Operators, StockItem, AdjustStock>,
+        )
+        .post(
+            "/v1/inventory/{sku}/threshold",
+            about("Say when stock is low")
+                .refuses(refusals([StockItemUnknown]))
+                .example(json!({ "threshold": 10 })),
+            act::<Operators, StockItem, SetThreshold>,
+        )
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// What stock is kept of.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct CreateStockItem {
+    /// The product.
     sku: Sku,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// Units that came in.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Receive {
+struct ReceiveStock {
+    /// How many.
+    #[schemars(range(min = 1))]
     quantity: u32,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+impl Asks<StockItem> for ReceiveStock {
+    fn command(&self) -> InventoryCommand {
+        let quantity = self.quantity;
+        InventoryCommand::ReceiveStock { quantity }
+    }
+}
+
+/// Units that were found or lost.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Adjust {
+struct AdjustStock {
+    /// How many more there are (below zero: fewer), not 0.
     delta: i64,
+    /// Why.
     reason: Reason,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+impl Asks<StockItem> for AdjustStock {
+    fn command(&self) -> InventoryCommand {
+        InventoryCommand::AdjustStock {
+            delta: self.delta,
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+/// From when on stock is low.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Threshold {
+struct SetThreshold {
     /// Fewer available units are low stock; 0 = never.
     threshold: u32,
+}
+
+impl Asks<StockItem> for SetThreshold {
+    fn command(&self) -> InventoryCommand {
+        let threshold = self.threshold;
+        InventoryCommand::SetLowStockThreshold { threshold }
+    }
 }
 
 async fn create(
     State(api): State<Api>,
     Operators(call): Operators,
     Body(body): Body<CreateStockItem>,
-) -> Result<Response, Problem> {
+) -> Result<Made<Created>, Problem> {
     let command = InventoryCommand::CreateStockItem {};
-    let written = write(&api, &call, &body.sku, command, &body).await?;
-    let location = format!("/v1/inventory/{}", body.sku);
-    Ok(written.created(&location, Created::new(&body.sku)))
-}
-
-async fn receive(
-    State(api): State<Api>,
-    Operators(call): Operators,
-    Id(sku): Id<Sku>,
-    Body(body): Body<Receive>,
-) -> Result<Response, Problem> {
-    let command = InventoryCommand::ReceiveStock {
-        quantity: body.quantity,
-    };
-    let written = write(&api, &call, &sku, command, &body).await?;
-    Ok(written.acted(&sku))
-}
-
-async fn adjust(
-    State(api): State<Api>,
-    Operators(call): Operators,
-    Id(sku): Id<Sku>,
-    Body(body): Body<Adjust>,
-) -> Result<Response, Problem> {
-    let command = InventoryCommand::AdjustStock {
-        delta: body.delta,
-        reason: body.reason.clone(),
-    };
-    let written = write(&api, &call, &sku, command, &body).await?;
-    Ok(written.acted(&sku))
-}
-
-async fn threshold(
-    State(api): State<Api>,
-    Operators(call): Operators,
-    Id(sku): Id<Sku>,
-    Body(body): Body<Threshold>,
-) -> Result<Response, Problem> {
-    let command = InventoryCommand::SetLowStockThreshold {
-        threshold: body.threshold,
-    };
-    let written = write(&api, &call, &sku, command, &body).await?;
-    Ok(written.acted(&sku))
-}
-
-async fn write<B: Serialize>(
-    api: &Api,
-    call: &Call,
-    sku: &Sku,
-    command: InventoryCommand,
-    body: &B,
-) -> Result<Written, Problem> {
-    let meta = call.meta(api, body);
     let executed = api
-        .write::<StockItem>(call, &sku.into(), command, &meta)
+        .change::<StockItem, _>(&call, &body.sku, command, &body)
         .await?;
-    Ok(Written::from(&executed))
+    let location = format!("/v1/inventory/{}", body.sku);
+    Ok(Written::from(&executed).made(location, Created::new(&body.sku)))
 }

@@ -14,11 +14,12 @@
 //!   email, phone, password, text               what is parsed once and never checked again
 //!   throttle                                   how often a password may be guessed
 //!   webhook, signature                         what the payment provider tells, kept as it came
-//!   call, write                                what is the same for every call
+//!   call, resource, write                      what is the same for every call
 //!   error                                      refusal → status and field; failure → problem
 //!   questions, remembered, outcomes            what other contexts know; how an order ended
 //!   personal                                   sealing of personal data
 //!   host                                       the command bus's side
+//!   elsewhere                                  calls on contexts that another process hosts
 //! ```
 
 mod account;
@@ -28,6 +29,7 @@ mod batch;
 mod call;
 mod checkout;
 mod config;
+mod elsewhere;
 mod email;
 mod error;
 mod host;
@@ -47,6 +49,7 @@ mod problems;
 mod product;
 mod questions;
 mod remembered;
+mod resource;
 mod returns;
 mod run;
 mod session;
@@ -57,8 +60,9 @@ mod user;
 mod webhook;
 mod write;
 
-pub use api::{Api, Deps, router};
+pub use api::{Api, Deps, document, router};
 pub use config::Config;
+pub use elsewhere::{Elsewhere, Here};
 pub use host::hosts;
 pub use outcomes::Outcomes;
 pub use personal::{Personal, PersonalError};

@@ -1,49 +1,72 @@
 //! `/v1/users/{id}/email`: another address, and the proof that mails to it are read.
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
-use axum::routing::post;
+use edge::openapi::{Calls, about};
 use edge::{Body, Problem};
 use kernel::{EmailClaimId, UserId, purpose};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use streams::{CommandMeta, step};
-use user::{EmailClaim, EmailCommand, User, UserCommand};
+use user::{EmailClaim, EmailCommand, EmailRefusal, User, UserCommand, UserRefusal};
 
-use crate::account::{account, must_be_there, seal};
+use crate::account::{account, change, must_be_there, seal};
 use crate::api::Api;
 use crate::call::{Call, Own};
 use crate::email::Email;
-use crate::error;
+use crate::error::{self, refusals};
 use crate::problems::problem;
-use crate::user::{refused, write, written};
-use crate::write::Written;
+use crate::user::{NOT_STAYING, refused, written};
+use crate::write::{Acted, Done};
 
-pub(crate) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/v1/users/{id}/email", post(change))
-        .route("/v1/users/{id}/email/verify", post(verify))
+pub(crate) fn calls() -> Calls<Api> {
+    let not_current = UserRefusal::EmailNotCurrent;
+    Calls::default()
+        .post(
+            "/v1/users/{id}/email",
+            about("Change one's email address")
+                .refuses(refusals(NOT_STAYING))
+                .refuses(refusals([not_current.clone()]))
+                .refuses(refusals([
+                    EmailRefusal::EmailTaken,
+                    EmailRefusal::EmailHeldByAnother,
+                ]))
+                .example(json!({ "email": "ann.miller@example.com" })),
+            change_email,
+        )
+        .post(
+            "/v1/users/{id}/email/verify",
+            about("Show that one reads mails to one's address")
+                .refuses(refusals(NOT_STAYING))
+                .refuses(refusals([not_current]))
+                .refuses([token_wrong()])
+                .example(json!({ "token": "what stands in the mail" })),
+            verify_email,
+        )
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// Another address.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ChangeEmail {
+    /// Whom to write to from now on.
     email: Email,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// What proves it.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct VerifyEmail {
     /// What stands in the mail.
     token: String,
 }
 
-async fn change(
+async fn change_email(
     State(api): State<Api>,
     Own { call, user_id }: Own,
     Body(body): Body<ChangeEmail>,
-) -> Result<Response, Problem> {
+) -> Result<Done<Acted>, Problem> {
     let user = must_be_there(&api, user_id).await?;
     let from = account(&user)?.email_claim;
     let to = body.email.claim(&api.digest);
@@ -53,15 +76,13 @@ async fn change(
         email: seal(&api, user_id, purpose::USER_EMAIL, &email).await?,
         email_claim: to,
     };
-    let written = if from == to {
+    if from == to {
         // Theirs already, or a request that was done before: the claim stays where it is.
-        write(&api, &call, user_id, command, &body).await?
-    } else {
-        let meta = call.meta(&api, &body);
-        let claims = Claims { from, to };
-        move_to(&api, &call, (user_id, command, claims), &meta).await?
-    };
-    Ok(written.acted(&user_id))
+        return change(&api, &call, user_id, command, &body).await;
+    }
+    let meta = call.meta(&api, &body);
+    let claims = Claims { from, to };
+    move_to(&api, &call, (user_id, command, claims), &meta).await
 }
 
 /// The claim that is given up and the one that is taken.
@@ -76,7 +97,7 @@ async fn move_to(
     call: &Call,
     (user_id, command, claims): (UserId, UserCommand, Claims),
     meta: &CommandMeta,
-) -> Result<Written, Problem> {
+) -> Result<Done<Acted>, Problem> {
     let Claims { from, to } = claims;
     let steps = vec![
         step::<User>(user_id.into(), command),
@@ -86,26 +107,28 @@ async fn move_to(
     let matches = |version| call.if_match.check(version).is_ok();
     let done = api.streams.execute_together_if(steps, matches, meta).await;
     let done = done.map_err(|error| error::of_together_if(error, refused))?;
-    Ok(written(&done))
+    Ok(written(&done).acted(&user_id))
 }
 
-async fn verify(
+async fn verify_email(
     State(api): State<Api>,
     Own { call, user_id }: Own,
     Body(body): Body<VerifyEmail>,
-) -> Result<Response, Problem> {
+) -> Result<Done<Acted>, Problem> {
     let user = must_be_there(&api, user_id).await?;
     let email_claim = account(&user)?.email_claim;
     let fits = api
         .digest
         .is_verification_token(&body.token, user_id, email_claim);
     if !fits {
-        let code = "verification_token_wrong";
-        let detail = "it is not the token that was mailed to the present address";
-        let wrong = problem(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
-        return Err(wrong.at("/token", detail));
+        return Err(token_wrong());
     }
     let command = UserCommand::VerifyEmail { email_claim };
-    let written = write(&api, &call, user_id, command, &body).await?;
-    Ok(written.acted(&user_id))
+    change(&api, &call, user_id, command, &body).await
+}
+
+fn token_wrong() -> Problem {
+    let code = "verification_token_wrong";
+    let detail = "it is not the token that was mailed to the present address";
+    problem(StatusCode::UNPROCESSABLE_ENTITY, code, detail).at("/token", detail)
 }

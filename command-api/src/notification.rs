@@ -1,82 +1,101 @@
 //! `/v1/notifications` and `/v1/suppressions`: what operators hear of mails that came back.
 
-use axum::Router;
 use axum::extract::State;
-use axum::response::Response;
-use axum::routing::post;
-use edge::{Body, Id, Problem};
-use kernel::{EmailClaimId, NotificationId, Reason};
+use edge::openapi::{Calls, about};
+use edge::{Body, Problem};
+use kernel::{EmailClaimId, Reason};
+use notification::NotificationRefusal::{NotificationNotSent, NotificationUnknown};
 use notification::{Notification, NotificationCommand, Suppression, SuppressionCommand};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::api::Api;
 use crate::call::{Call, Operators};
 use crate::email::Email;
-use crate::write::{Created, Written};
+use crate::error::refusals;
+use crate::resource::{Asks, act};
+use crate::write::{Acted, Created, Done, Made, Written};
 
-pub(crate) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/v1/notifications/{id}/bounce", post(bounce))
-        .route("/v1/suppressions", post(suppress))
-        .route("/v1/suppressions/remove", post(remove))
+pub(crate) fn calls() -> Calls<Api> {
+    Calls::default()
+        .post(
+            "/v1/notifications/{id}/bounce",
+            about("Say that a mail came back")
+                .more("Nothing is sent to its address any more, until an operator says so.")
+                .refuses(refusals([NotificationUnknown, NotificationNotSent]))
+                .example(json!({ "reason": "mailbox unknown" })),
+            act::<Operators, Notification, RecordBounce>,
+        )
+        .post(
+            "/v1/suppressions",
+            about("Send nothing to an address any more").example(json!({
+                "email": "ann@example.com", "reason": "she asked on the phone",
+            })),
+            suppress,
+        )
+        .post(
+            "/v1/suppressions/remove",
+            about("Send to an address again").example(json!({ "email": "ann@example.com" })),
+            remove,
+        )
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// Why it came back.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Bounce {
+struct RecordBounce {
+    /// What the mail server said.
     reason: Reason,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+impl Asks<Notification> for RecordBounce {
+    fn command(&self) -> NotificationCommand {
+        NotificationCommand::RecordBounce {
+            reason: self.reason.to_string(),
+            // Where it went stands in the notification.
+            address: None,
+        }
+    }
+}
+
+/// An address that nothing is sent to.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Suppress {
+struct SuppressAddress {
+    /// Which.
     email: Email,
+    /// Why.
     reason: Reason,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// An address that is written to again.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Remove {
+struct UnsuppressAddress {
+    /// Which.
     email: Email,
-}
-
-async fn bounce(
-    State(api): State<Api>,
-    Operators(call): Operators,
-    Id(id): Id<NotificationId>,
-    Body(body): Body<Bounce>,
-) -> Result<Response, Problem> {
-    let command = NotificationCommand::RecordBounce {
-        reason: body.reason.to_string(),
-        // Where it went stands in the notification.
-        address: None,
-    };
-    let meta = call.meta(&api, &body);
-    let executed = api
-        .write::<Notification>(&call, &id.into(), command, &meta)
-        .await?;
-    Ok(Written::from(&executed).acted(&id))
 }
 
 async fn suppress(
     State(api): State<Api>,
     Operators(call): Operators,
-    Body(body): Body<Suppress>,
-) -> Result<Response, Problem> {
+    Body(body): Body<SuppressAddress>,
+) -> Result<Made<Created>, Problem> {
     let address = body.email.claim(&api.digest);
     let command = SuppressionCommand::SuppressAddress {
         reason: body.reason.clone(),
     };
     let written = write(&api, &call, address, command, &body).await?;
     let location = format!("/v1/suppressions/{address}");
-    Ok(written.created(&location, Created::new(&address)))
+    Ok(written.made(location, Created::new(&address)))
 }
 
 async fn remove(
     State(api): State<Api>,
     Operators(call): Operators,
-    Body(body): Body<Remove>,
-) -> Result<Response, Problem> {
+    Body(body): Body<UnsuppressAddress>,
+) -> Result<Done<Acted>, Problem> {
     let address = body.email.claim(&api.digest);
     let command = SuppressionCommand::UnsuppressAddress {};
     let written = write(&api, &call, address, command, &body).await?;

@@ -1,78 +1,109 @@
 //! `/v1/orders`: customers buy and cancel; operators ship and deliver.
 
-use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
-use axum::routing::post;
+use edge::openapi::{Calls, about};
 use edge::{Body, Id, Problem};
 use kernel::{OrderId, Reason, Tracking};
-use order::{Order, OrderCommand, OrderStatus};
+use order::OrderRefusal::{
+    OrderAlreadyShipped, OrderCanceled, OrderNotConfirmed, OrderNotShipped, OrderRejected,
+    OrderUnknown,
+};
+use order::{Order, OrderCommand};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use streams::Executed;
+use serde_json::json;
 
 use crate::api::Api;
 use crate::call::{Call, Operators};
-use crate::error;
-use crate::write::Written;
+use crate::error::{self, refusals};
+use crate::resource::{Asks, OrderTold, act, told};
+use crate::write::Done;
 use crate::{placing, returns};
 
-pub(crate) fn routes() -> Router<Api> {
-    returns::routes()
-        .route("/v1/orders", post(placing::place))
-        .route("/v1/orders/{id}/cancel", post(cancel))
-        .route("/v1/orders/{id}/ship", post(ship))
-        .route("/v1/orders/{id}/deliver", post(deliver))
+pub(crate) fn calls() -> Calls<Api> {
+    placing::calls()
+        .post(
+            "/v1/orders/{id}/cancel",
+            about("Cancel an order")
+                .more("Until it is shipped. All of its money goes back.")
+                .refuses(refusals([OrderRejected, OrderAlreadyShipped]))
+                .example(json!({ "reason": "changed my mind" })),
+            cancel,
+        )
+        .post(
+            "/v1/orders/{id}/ship",
+            about("Say that an order has left the house")
+                .refuses(refusals([
+                    OrderUnknown,
+                    OrderCanceled,
+                    OrderRejected,
+                    OrderAlreadyShipped,
+                    OrderNotConfirmed,
+                ]))
+                .example(json!({ "tracking": "1Z999AA10123456784" })),
+            act::<Operators, Order, ShipOrder>,
+        )
+        .post(
+            "/v1/orders/{id}/deliver",
+            about("Say that an order has arrived")
+                .refuses(refusals([
+                    OrderUnknown,
+                    OrderCanceled,
+                    OrderRejected,
+                    OrderNotShipped,
+                ]))
+                .example(json!({})),
+            act::<Operators, Order, DeliverOrder>,
+        )
+        .merge(returns::calls())
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// Why it is called off.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Cancel {
+struct CancelOrder {
+    /// In the canceler's words.
     reason: Reason,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// How it is on its way.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Ship {
+struct ShipOrder {
+    /// The carrier's number.
     tracking: Tracking,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+impl Asks<Order> for ShipOrder {
+    fn command(&self) -> OrderCommand {
+        let tracking = self.tracking.clone();
+        OrderCommand::ShipOrder { tracking }
+    }
+}
+
+/// Nothing to say.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+struct DeliverOrder {}
+
+impl Asks<Order> for DeliverOrder {
+    fn command(&self) -> OrderCommand {
+        OrderCommand::DeliverOrder {}
+    }
+}
 
 async fn cancel(
     State(api): State<Api>,
     call: Call,
     Id(id): Id<OrderId>,
-    Body(body): Body<Cancel>,
-) -> Result<Response, Problem> {
+    Body(body): Body<CancelOrder>,
+) -> Result<Done<OrderTold>, Problem> {
     must_be_theirs(&api, &call, id).await?;
     let command = OrderCommand::CancelOrder {
         reason: body.reason.clone(),
     };
-    write(&api, &call, id, command, &body).await
-}
-
-async fn ship(
-    State(api): State<Api>,
-    Operators(call): Operators,
-    Id(id): Id<OrderId>,
-    Body(body): Body<Ship>,
-) -> Result<Response, Problem> {
-    let command = OrderCommand::ShipOrder {
-        tracking: body.tracking.clone(),
-    };
-    write(&api, &call, id, command, &body).await
-}
-
-async fn deliver(
-    State(api): State<Api>,
-    Operators(call): Operators,
-    Id(id): Id<OrderId>,
-    Body(body): Body<Nothing>,
-) -> Result<Response, Problem> {
-    write(&api, &call, id, OrderCommand::DeliverOrder {}, &body).await
+    let executed = api.change::<Order, _>(&call, &id, command, &body).await?;
+    Ok(told::<Order>(&id, &executed))
 }
 
 /// The owner never changes, so a cached order will do; one that this process has not seen yet is
@@ -85,29 +116,4 @@ pub(crate) async fn must_be_theirs(api: &Api, call: &Call, id: OrderId) -> Resul
     let owner = loaded.map_err(error::of_load)?.state.owner();
     let owner = owner.ok_or_else(|| Problem::not_found("there is no such order"))?;
     call.principal.require_owner_or_operator(owner, "order")
-}
-
-/// The body of an act's answer.
-#[derive(Serialize)]
-struct Acted {
-    id: OrderId,
-    status: Option<OrderStatus>,
-    version: u64,
-}
-
-async fn write<B: Serialize>(
-    api: &Api,
-    call: &Call,
-    id: OrderId,
-    command: OrderCommand,
-    body: &B,
-) -> Result<Response, Problem> {
-    let meta = call.meta(api, body).with_correlation(id.to_string());
-    let executed: Executed<Order> = api.write(call, &id.into(), command, &meta).await?;
-    let body = Acted {
-        id,
-        status: executed.state.status(),
-        version: executed.version,
-    };
-    Ok(Written::from(&executed).answer(StatusCode::OK, body))
 }

@@ -1,63 +1,112 @@
 //! `/v1/payments`: operators give money back, and explain what differs at the provider.
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
-use axum::routing::post;
-use edge::{Body, Id, Problem};
+use edge::openapi::{Calls, about};
+use edge::{Body, Id, IdempotencyKey, Problem};
 use kernel::{Money, OrderId, PaymentId, Reason, RefundId};
 use order::{Order, OrderStatus};
-use payment::{Payment, PaymentCommand, RefundStage};
+use payment::{Payment, PaymentCommand, PaymentRefusal, REFUNDS_MAX, RefundStage};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use streams::Executed;
 
 use crate::api::Api;
 use crate::call::Operators;
-use crate::error;
+use crate::error::{self, refusals};
 use crate::problems::problem;
-use crate::write::Written;
+use crate::write::{Acted, Done, Made, Written};
 
-pub(crate) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/v1/payments/{id}/refunds", post(refund))
-        .route("/v1/payments/{id}/reconciliation", post(reconcile))
+pub(crate) fn calls() -> Calls<Api> {
+    Calls::default()
+        .post(
+            "/v1/payments/{id}/refunds",
+            about("Give money back")
+                .more("Once the order has left the house: until then it is canceled.")
+                .refuses([not_shipped()])
+                .refuses(refusals(wrong_refunds()))
+                .example(json!({
+                    "amount": { "amount": 500, "currency": "EUR" }, "reason": "a scratch",
+                })),
+            refund,
+        )
+        .post(
+            "/v1/payments/{id}/reconciliation",
+            about("Accept what differs at the provider")
+                .refuses(refusals([PaymentRefusal::NoMismatch]))
+                .example(json!({ "reason": "refunded by hand on the provider's page" })),
+            accept,
+        )
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// What can be wrong with the wish to give money back.
+fn wrong_refunds() -> impl Iterator<Item = PaymentRefusal> {
+    let of_an_amount = "EUR".parse().into_iter().flat_map(|currency| {
+        let amount = Money::zero(currency);
+        [
+            PaymentRefusal::RefundDiffers { requested: amount },
+            PaymentRefusal::RefundExceedsCaptured { available: amount },
+        ]
+    });
+    let others = [
+        PaymentRefusal::PaymentNotCaptured,
+        PaymentRefusal::RefundFailed {
+            reason: String::new(),
+        },
+        PaymentRefusal::AmountNotPositive,
+        PaymentRefusal::TooManyRefunds { max: REFUNDS_MAX },
+    ];
+    others.into_iter().chain(of_an_amount)
+}
+
+/// Money that goes back.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Refund {
+struct RefundPayment {
+    /// How much, above zero, in the payment's currency.
     amount: Money,
+    /// Why.
     reason: Reason,
 }
 
-/// The body of the answer.
-#[derive(Serialize)]
+/// A refund.
+#[derive(Serialize, JsonSchema)]
 struct Refunded {
+    /// Its id.
     id: RefundId,
+    /// Of which payment.
     payment_id: PaymentId,
+    /// For which order.
     order_id: OrderId,
+    /// How far it has come.
     status: RefundStatus,
+    /// How much.
     amount: Money,
+    /// How many events the payment has now.
     version: u64,
 }
 
 /// How far a refund has come.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum RefundStatus {
+    /// The provider is to be asked.
     Requested,
+    /// The money is on its way.
     Done,
+    /// It won't be.
     Failed,
 }
 
 async fn refund(
     State(api): State<Api>,
     Operators(call): Operators,
+    key: IdempotencyKey,
     Id(id): Id<PaymentId>,
-    Body(body): Body<Refund>,
-) -> Result<Response, Problem> {
-    let refund_id = RefundId(call.required_id("refund")?);
+    Body(body): Body<RefundPayment>,
+) -> Result<Made<Refunded>, Problem> {
+    let refund_id = RefundId(call.derive("refund", &key));
     let order_id = order_of(&api, id).await?;
     must_have_left(&api, order_id).await?;
     let command = PaymentCommand::RefundPayment {
@@ -77,21 +126,23 @@ async fn refund(
         amount: body.amount,
         version: executed.version,
     };
-    Ok(Written::from(&executed).created(&format!("/v1/payments/{id}"), answer))
+    Ok(Written::from(&executed).made(format!("/v1/payments/{id}"), answer))
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// What explains the difference.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Reconcile {
+struct AcceptMismatch {
+    /// In the operator's words.
     reason: Reason,
 }
 
-async fn reconcile(
+async fn accept(
     State(api): State<Api>,
     Operators(call): Operators,
     Id(id): Id<PaymentId>,
-    Body(body): Body<Reconcile>,
-) -> Result<Response, Problem> {
+    Body(body): Body<AcceptMismatch>,
+) -> Result<Done<Acted>, Problem> {
     let order_id = order_of(&api, id).await?;
     let command = PaymentCommand::RecordReconciliation {
         reason: body.reason.clone(),
@@ -126,12 +177,16 @@ async fn must_have_left(api: &Api, id: OrderId) -> Result<(), Problem> {
             | OrderStatus::Confirmed
             | OrderStatus::Rejected
             | OrderStatus::Canceled,
-        ) => Err(problem(
-            StatusCode::CONFLICT,
-            "order_not_shipped",
-            "the order has not left the house: canceling it gives all of its money back",
-        )),
+        ) => Err(not_shipped()),
     }
+}
+
+fn not_shipped() -> Problem {
+    problem(
+        StatusCode::CONFLICT,
+        "order_not_shipped",
+        "the order has not left the house: canceling it gives all of its money back",
+    )
 }
 
 fn status(payment: &Payment, id: RefundId) -> RefundStatus {

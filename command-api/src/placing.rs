@@ -5,62 +5,150 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
-use edge::{Body, FieldError, Prefer, Problem};
+use axum::response::{IntoResponse, Response};
+use edge::openapi::{self, Answer, Calls, about};
+use edge::{Body, FieldError, IdempotencyKey, Prefer, Problem};
 use kernel::{Money, OrderId, PaymentMethod, Reason, Sku, purpose};
-use order::{LINES_MAX, Line, Order, OrderCommand, OrderRefusal, OrderStatus};
+use order::{LINES_MAX, Line, Order, OrderCommand, OrderRefusal, OrderStatus, QUANTITY_MAX};
 use product::Offer;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use streams::{Executed, Outcome};
 use user::Standing;
 
 use crate::address::Address;
 use crate::api::Api;
 use crate::call::Call;
-use crate::error;
+use crate::error::{self, refusals};
 use crate::outcomes::{Ending, Waiter};
 use crate::problems::problem;
 use crate::questions::Age;
-use crate::write::Written;
+use crate::write::{Made, Written};
 
-#[derive(Debug, Serialize, Deserialize)]
+pub(crate) fn calls() -> Calls<Api> {
+    let barred = [
+        Standing::Suspended,
+        Standing::Leaving,
+        Standing::Erased,
+        Standing::Unknown,
+    ];
+    Calls::default().post(
+        "/v1/orders",
+        about("Place an order")
+            .more(
+                "Payment and stock are seen to afterwards: the checkout tells how far that has come. \
+                 With `Prefer: wait=n` the answer waits for the outcome.",
+            )
+            .refuses(barred.into_iter().filter_map(barred_from_ordering))
+            .refuses([NotSold::Unknown, NotSold::OffSale, NotSold::PriceChanged].map(|why| why.at(0, "")))
+            .refuses(refusals(wrong_orders()))
+            .example(json!({
+                "lines": [{
+                    "sku": "MUG", "quantity": 2,
+                    "expected_price": { "amount": 1299, "currency": "EUR" },
+                }],
+                "shipping_address": {
+                    "name": "Ann Miller", "line1": "Main St 1", "city": "Berlin",
+                    "postal_code": "10115", "country": "DE",
+                },
+                "payment_method": "pm_card_visa",
+            })),
+        place,
+    )
+}
+
+/// What can be wrong with an order of things that are on sale.
+fn wrong_orders() -> impl Iterator<Item = OrderRefusal> {
+    let of_a_product = "MUG".parse().into_iter();
+    let twice = of_a_product.map(|sku: Sku| OrderRefusal::DuplicateSku { line: 0, sku });
+    let others = [
+        OrderRefusal::NoLines,
+        OrderRefusal::TooManyLines { max: LINES_MAX },
+        OrderRefusal::QuantityOutOfRange {
+            line: 0,
+            max: QUANTITY_MAX,
+        },
+        OrderRefusal::MixedCurrencies { line: 0 },
+        OrderRefusal::TotalOverflow,
+    ];
+    others.into_iter().chain(twice)
+}
+
+/// A basket that is to be an order.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct PlaceOrder {
-    lines: Vec<Wanted>,
+struct PlaceOrder {
+    /// What is bought, each product once.
+    #[schemars(length(min = 1, max = LINES_MAX))]
+    lines: Vec<OrderLine>,
+    /// Where it goes.
     shipping_address: Address,
+    /// The payment provider's name for a way to pay.
     payment_method: PaymentMethod,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// Units of one product.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct OrderLine {
+    /// Which product.
     sku: Sku,
+    /// How many units.
+    #[schemars(range(min = 1, max = QUANTITY_MAX))]
     quantity: u32,
     /// The price that the client was shown: another one is refused rather than charged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expected_price: Option<Money>,
 }
 
-/// The body of the answer.
-#[derive(Serialize)]
+/// An order that was placed.
+#[derive(Serialize, JsonSchema)]
 struct Placed {
+    /// Its id.
     id: OrderId,
+    /// How far it has come.
     status: OrderStatus,
+    /// Why it was rejected or canceled.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
+    /// The sum over all lines.
     total: Option<Money>,
     /// Where the order's progress can be read.
     checkout: String,
 }
 
-pub(crate) async fn place(
+/// The answer to an order: what was made, and whether its outcome was waited for.
+struct Answered {
+    made: Made<Placed>,
+    waited: Option<Duration>,
+}
+
+impl IntoResponse for Answered {
+    fn into_response(self) -> Response {
+        let mut response = self.made.into_response();
+        let applied = self.waited.map(Prefer::applied_wait);
+        response.headers_mut().extend(applied);
+        response
+    }
+}
+
+impl Answer for Answered {
+    fn describe(call: &mut openapi::Call<'_>) {
+        Made::<Placed>::describe(call);
+        let applied = "wait=n: the outcome was waited for.";
+        call.tells(StatusCode::CREATED, "Preference-Applied", false, applied);
+    }
+}
+
+async fn place(
     State(api): State<Api>,
     prefer: Prefer,
     call: Call,
+    key: IdempotencyKey,
     Body(body): Body<PlaceOrder>,
-) -> Result<Response, Problem> {
-    let id = OrderId(call.required_id("order")?);
-    let meta = call.meta(&api, &body).with_correlation(id.to_string());
+) -> Result<Answered, Problem> {
+    let id = OrderId(call.derive("order", &key));
     let command = match compose(&api, &call, &body).await {
         Ok(command) => command,
         // What was placed stays placed, whatever product or user context say by now.
@@ -68,7 +156,7 @@ pub(crate) async fn place(
     };
     // Listening begins before the order exists, so its outcome can't be missed.
     let waiter = prefer.wait.and_then(|_| api.outcomes.waiter(id));
-    let executed: Executed<Order> = api.write(&call, &id.into(), command, &meta).await?;
+    let executed = api.change::<Order, _>(&call, &id, command, &body).await?;
     let ending = match (prefer.wait, waiter) {
         (Some(wait), Some(waiter)) => Some((wait, end(&api, &executed, waiter, wait).await?)),
         (Some(_) | None, _) => None,
@@ -117,29 +205,24 @@ async fn compose(api: &Api, call: &Call, body: &PlaceOrder) -> Result<OrderComma
 async fn may_order(api: &Api, call: &Call) -> Result<(), Problem> {
     let user_id = call.principal.user_id;
     let standing = api.questions.standing(user_id, age(call, "USER")).await;
-    match standing.map_err(error::of_question)? {
-        Standing::Active => Ok(()),
-        Standing::Suspended => Err(problem(
-            StatusCode::FORBIDDEN,
-            "user_suspended",
-            "the account is suspended: it can't place orders",
-        )),
-        Standing::Leaving => Err(problem(
-            StatusCode::FORBIDDEN,
-            "user_leaving",
-            "the account is about to be erased: it can't place orders",
-        )),
-        Standing::Erased => Err(problem(
-            StatusCode::FORBIDDEN,
-            "user_erased",
-            "the user was erased: they can't place orders",
-        )),
-        Standing::Unknown => Err(problem(
-            StatusCode::FORBIDDEN,
+    let standing = standing.map_err(error::of_question)?;
+    barred_from_ordering(standing).map_or(Ok(()), Err)
+}
+
+/// 403 for who may not order.
+fn barred_from_ordering(standing: Standing) -> Option<Problem> {
+    let (code, why) = match standing {
+        Standing::Active => return None,
+        Standing::Suspended => ("user_suspended", "the account is suspended"),
+        Standing::Leaving => ("user_leaving", "the account is about to be erased"),
+        Standing::Erased => ("user_erased", "the user was erased"),
+        Standing::Unknown => (
             "user_unknown",
-            "nobody is registered under the token's subject: it can't place orders",
-        )),
-    }
+            "nobody is registered under the token's subject",
+        ),
+    };
+    let detail = format!("{why}: it can't place orders");
+    Some(problem(StatusCode::FORBIDDEN, code, detail))
 }
 
 /// What the client has seen, no cache may be behind.
@@ -152,7 +235,7 @@ fn age(call: &Call, stream: &str) -> Age {
 }
 
 /// The lines at the prices of now. Whatever a cached offer would refuse is asked again first.
-async fn priced(api: &Api, call: &Call, wanted: &[Wanted]) -> Result<Vec<Line>, Problem> {
+async fn priced(api: &Api, call: &Call, wanted: &[OrderLine]) -> Result<Vec<Line>, Problem> {
     let skus: Vec<Sku> = wanted.iter().map(|line| line.sku.clone()).collect();
     let first = age(call, "PRODUCT");
     let offers = api.questions.offers(&skus, first).await;
@@ -165,34 +248,26 @@ async fn priced(api: &Api, call: &Call, wanted: &[Wanted]) -> Result<Vec<Line>, 
     }
 }
 
-fn lines(wanted: &[Wanted], offers: &BTreeMap<Sku, Offer>) -> Result<Vec<Line>, Problem> {
+fn lines(wanted: &[OrderLine], offers: &BTreeMap<Sku, Offer>) -> Result<Vec<Line>, Problem> {
     let numbered = wanted.iter().enumerate();
     numbered
         .map(|(index, wanted)| line(index, wanted, offers.get(&wanted.sku)))
         .collect()
 }
 
-fn line(index: usize, wanted: &Wanted, offer: Option<&Offer>) -> Result<Line, Problem> {
-    let refuse = |code, field: &str, detail: String| {
-        let pointer = format!("/lines/{index}/{field}");
-        Problem {
-            errors: vec![FieldError::new(pointer, detail.clone())],
-            ..problem(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
-        }
-    };
+fn line(index: usize, wanted: &OrderLine, offer: Option<&Offer>) -> Result<Line, Problem> {
     let sku = &wanted.sku;
     let offer =
-        offer.ok_or_else(|| refuse("sku_unknown", "sku", format!("there is no product {sku}")))?;
+        offer.ok_or_else(|| NotSold::Unknown.at(index, format!("there is no product {sku}")))?;
     if !offer.published {
-        let detail = format!("{sku} is not on sale");
-        return Err(refuse("product_not_on_sale", "sku", detail));
+        return Err(NotSold::OffSale.at(index, format!("{sku} is not on sale")));
     }
     if wanted
         .expected_price
         .is_some_and(|price| price != offer.price)
     {
         let detail = format!("{sku} costs {} now", offer.price);
-        return Err(refuse("price_changed", "expected_price", detail));
+        return Err(NotSold::PriceChanged.at(index, detail));
     }
     Ok(Line {
         sku: sku.clone(),
@@ -200,6 +275,31 @@ fn line(index: usize, wanted: &Wanted, offer: Option<&Offer>) -> Result<Line, Pr
         quantity: wanted.quantity,
         unit_price: offer.price,
     })
+}
+
+/// Why a line can't be bought.
+#[derive(Clone, Copy)]
+enum NotSold {
+    Unknown,
+    OffSale,
+    PriceChanged,
+}
+
+impl NotSold {
+    /// 422, at the line's field that it is about.
+    fn at(self, line: usize, detail: impl Into<String>) -> Problem {
+        let (code, field) = match self {
+            Self::Unknown => ("sku_unknown", "sku"),
+            Self::OffSale => ("product_not_on_sale", "sku"),
+            Self::PriceChanged => ("price_changed", "expected_price"),
+        };
+        let detail = detail.into();
+        let error = FieldError::new(format!("/lines/{line}/{field}"), detail.clone());
+        Problem {
+            errors: vec![error],
+            ..problem(StatusCode::UNPROCESSABLE_ENTITY, code, detail)
+        }
+    }
 }
 
 /// How the order ended, if it did within `wait`.
@@ -225,7 +325,7 @@ fn answer(
     id: OrderId,
     executed: &Executed<Order>,
     waited: Option<(Duration, Option<Ending>)>,
-) -> Response {
+) -> Answered {
     let mut written = Written::from(executed);
     let mut body = Placed {
         id,
@@ -234,14 +334,15 @@ fn answer(
         total: executed.state.total(),
         checkout: format!("/v1/checkouts/{id}"),
     };
-    let applied = waited.as_ref().map(|(wait, _)| Prefer::applied_wait(*wait));
+    let time = waited.as_ref().map(|(wait, _)| *wait);
     if let Some((_, Some(ending))) = waited {
         body.status = ending.status;
         body.reason = ending.reason;
         written.version = ending.version;
         written.position.sequence = ending.position;
     }
-    let mut response = written.created(&format!("/v1/orders/{id}"), body);
-    response.headers_mut().extend(applied);
-    response
+    Answered {
+        made: written.made(format!("/v1/orders/{id}"), body),
+        waited: time,
+    }
 }

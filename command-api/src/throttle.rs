@@ -1,5 +1,7 @@
-//! Guessing a password is slowed down per account.
+//! Guessing passwords is slowed down, per account and per address.
 
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -10,60 +12,121 @@ use kernel::EmailClaimId;
 use moka::sync::Cache;
 
 /// Wrong passwords for one account within [`WINDOW`] before it answers 429.
-const FAILURES_MAX: u32 = 10;
+const ACCOUNT_FAILURES_MAX: u32 = 10;
+
+/// Wrong passwords from one address within [`WINDOW`] before it is answered 429: many people may be
+/// behind one, and as many of them sign in at once as passwords may wait to be checked.
+const ADDRESS_FAILURES_MAX: u32 = 300;
 
 /// How long a first failure is remembered.
 const WINDOW: Duration = Duration::from_mins(5);
 
-/// Most accounts that are remembered; beyond it the least used are forgotten.
-const ACCOUNTS_MAX: u64 = 50_000;
+/// Most accounts, and most addresses, that are remembered; beyond it the least used are forgotten.
+const REMEMBERED_MAX: u64 = 50_000;
 
-/// Counts failures per account, in this process: behind n processes an account has n times as many
-/// tries, which argon2 still makes few. It counts for addresses that nobody has as well, so that it
-/// doesn't tell which exist.
-pub(crate) struct Throttle(Cache<EmailClaimId, Arc<Failures>>);
+/// Bits of an IPv6 address that one customer of a provider has in common (RFC 6177: a /64 at least).
+const IPV6_PREFIX_BITS: u32 = 64;
 
-struct Failures {
-    since: Instant,
-    count: AtomicU32,
+/// Counts failures in this process: behind n processes there are n times as many tries, which argon2
+/// still makes few. It counts for accounts that nobody has as well, so that it doesn't tell which
+/// exist.
+pub(crate) struct Throttle {
+    accounts: Failures<EmailClaimId>,
+    addresses: Failures<IpAddr>,
+}
+
+/// Who tries to show that they know a password.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt {
+    /// For which account.
+    pub(crate) account: EmailClaimId,
+    /// From where; `None` = over no socket.
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl Throttle {
     pub(crate) fn new() -> Self {
-        Self(
-            Cache::builder()
-                .max_capacity(ACCOUNTS_MAX)
-                .time_to_live(WINDOW)
-                .build(),
-        )
+        Self {
+            accounts: Failures::at_most(ACCOUNT_FAILURES_MAX),
+            addresses: Failures::at_most(ADDRESS_FAILURES_MAX),
+        }
     }
 
     /// Counts an attempt before it is made, so that a thousand at once are not a thousand free ones.
     ///
     /// # Errors
-    /// 429 when there were too many.
-    pub(crate) fn attempt(&self, account: EmailClaimId) -> Result<(), Problem> {
-        let failures = self.0.get_with(account, || {
-            Arc::new(Failures {
+    /// 429 when there were too many. From an address with too many nothing is held against an
+    /// account.
+    pub(crate) fn attempt(&self, attempt: Attempt) -> Result<(), Problem> {
+        let too_many = |left| too_many_attempts().retry(left);
+        if let Some(address) = attempt.address {
+            self.addresses.count(network(address)).map_err(too_many)?;
+        }
+        self.accounts.count(attempt.account).map_err(too_many)
+    }
+
+    /// The password was right: nothing is held against the account, and one attempt less against
+    /// the address.
+    pub(crate) fn succeeded(&self, attempt: Attempt) {
+        self.accounts.0.invalidate(&attempt.account);
+        if let Some(address) = attempt.address {
+            self.addresses.take_back(&network(address));
+        }
+    }
+}
+
+/// 429: guessing is over for now.
+pub(crate) fn too_many_attempts() -> Problem {
+    let detail = "too many wrong passwords for this account, or from this address";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", detail).retry(WINDOW)
+}
+
+/// Whoever has one IPv6 address has as many as they like.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => {
+            let prefix = u128::MAX << (u128::BITS - IPV6_PREFIX_BITS);
+            Ipv6Addr::from_bits(address.to_bits() & prefix).into()
+        }
+    }
+}
+
+/// How often it went wrong for each, lately; and how often it may.
+struct Failures<K>(Cache<K, Arc<Failed>>, u32);
+
+struct Failed {
+    since: Instant,
+    count: AtomicU32,
+}
+
+impl<K: Hash + Eq + Send + Sync + 'static> Failures<K> {
+    fn at_most(max: u32) -> Self {
+        let remembered = Cache::builder()
+            .max_capacity(REMEMBERED_MAX)
+            .time_to_live(WINDOW);
+        Self(remembered.build(), max)
+    }
+
+    /// One more; the error says how long it is one too many.
+    fn count(&self, of: K) -> Result<(), Duration> {
+        let failed = self.0.get_with(of, || {
+            Arc::new(Failed {
                 since: Instant::now(),
                 count: AtomicU32::new(0),
             })
         });
-        if failures.count.fetch_add(1, Ordering::Relaxed) < FAILURES_MAX {
+        if failed.count.fetch_add(1, Ordering::Relaxed) < self.1 {
             return Ok(());
         }
-        let left = WINDOW.saturating_sub(failures.since.elapsed());
-        Err(Problem::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_attempts",
-            "too many wrong passwords for this account",
-        )
-        .retry(left))
+        Err(WINDOW.saturating_sub(failed.since.elapsed()))
     }
 
-    /// The password was right: nothing is held against the account.
-    pub(crate) fn succeeded(&self, account: EmailClaimId) {
-        self.0.invalidate(&account);
+    /// One less.
+    fn take_back(&self, of: &K) {
+        if let Some(failed) = self.0.get(of) {
+            failed.count.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -73,14 +136,18 @@ mod tests {
 
     use super::*;
 
+    fn attempt(account: u128, address: Option<&str>) -> Attempt {
+        Attempt {
+            account: EmailClaimId(Uuid::from_u128(account)),
+            address: address.map(|address| address.parse().unwrap()),
+        }
+    }
+
     #[test]
-    fn ten_failures_are_enough_unless_one_succeeds() {
+    fn ten_failures_are_enough_for_an_account_unless_one_succeeds() {
         let throttle = Throttle::new();
-        let (ann, ben) = (
-            EmailClaimId(Uuid::from_u128(1)),
-            EmailClaimId(Uuid::from_u128(2)),
-        );
-        for _ in 0..FAILURES_MAX {
+        let (ann, ben) = (attempt(1, None), attempt(2, None));
+        for _ in 0..ACCOUNT_FAILURES_MAX {
             assert!(throttle.attempt(ann).is_ok());
         }
         let refused = throttle.attempt(ann).unwrap_err();
@@ -89,5 +156,27 @@ mod tests {
         assert!(throttle.attempt(ben).is_ok());
         throttle.succeeded(ann);
         assert!(throttle.attempt(ann).is_ok());
+    }
+
+    #[test]
+    fn who_tries_many_accounts_from_one_place_is_stopped_and_nobody_else() {
+        let throttle = Throttle::new();
+        for account in 0..u128::from(ADDRESS_FAILURES_MAX) {
+            let from = format!("2001:db8:1:2::{account:x}");
+            assert!(throttle.attempt(attempt(account, Some(&from))).is_ok());
+        }
+        let more = attempt(1_000_000, Some("2001:db8:1:2:ffff::1"));
+        assert_eq!(throttle.attempt(more).unwrap_err().status.as_u16(), 429);
+        let elsewhere = attempt(1_000_000, Some("2001:db8:1:3::1"));
+        for _ in 0..ACCOUNT_FAILURES_MAX {
+            // The attempts that were stopped did not count for the account.
+            assert!(throttle.attempt(elsewhere).is_ok());
+        }
+        throttle.succeeded(attempt(0, Some("2001:db8:1:2::")));
+        assert!(
+            throttle
+                .attempt(attempt(1_000_001, more.address.map(|_| "2001:db8:1:2::9")))
+                .is_err()
+        );
     }
 }

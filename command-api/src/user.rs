@@ -1,79 +1,147 @@
 //! `/v1/users`: anyone opens an account; operators say who may do what. What people change of their
 //! own is in `account` and `mailbox`.
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
-use axum::routing::post;
 use chrono::Utc;
 use edge::idempotency::derive_id;
-use edge::{Body, Id, IdempotencyKey, Problem, Trace};
+use edge::openapi::{Calls, about};
+use edge::{Body, IdempotencyKey, Problem, Trace};
 use kernel::{EmailClaimId, Reason, Title, UserId, purpose};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use streams::{CommandMeta, ExecutedTogether, Outcome, TogetherRefusal, step};
+use user::UserRefusal::{CustomerRoleImplied, UserErased, UserLeaving, UserUnknown};
 use user::{EmailClaim, EmailCommand, EmailRefusal, Role, User, UserCommand, UserRefusal};
 use uuid::Uuid;
 
 use crate::account::seal;
 use crate::api::Api;
-use crate::call::{Call, Operators};
+use crate::call::Operators;
 use crate::email::Email;
-use crate::error;
+use crate::error::{self, failures, refusals};
 use crate::password::NewPassword;
 use crate::problems::problem;
-use crate::write::{Created, Written};
+use crate::resource::{Asks, act};
+use crate::write::{Created, Made, Written};
 
-pub(crate) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/v1/users", post(register))
-        .route("/v1/users/{id}/suspend", post(suspend))
-        .route("/v1/users/{id}/reactivate", post(reactivate))
-        .route("/v1/users/{id}/roles", post(change_role))
+/// Whoever isn't there, or is about to go.
+pub(crate) const NOT_STAYING: [UserRefusal; 3] = [UserUnknown, UserErased, UserLeaving];
+
+pub(crate) fn calls() -> Calls<Api> {
+    Calls::default()
+        .post(
+            "/v1/users",
+            about("Open an account")
+                .refuses(refusals([EmailRefusal::EmailTaken]))
+                .refuses(failures())
+                .example(json!({
+                    "email": "ann@example.com", "name": "Ann", "password": "correct horse battery",
+                })),
+            register,
+        )
+        .post(
+            "/v1/users/{id}/suspend",
+            about("Bar a user from ordering and signing in")
+                .refuses(refusals(NOT_STAYING))
+                .example(json!({ "reason": "chargebacks" })),
+            act::<Operators, User, SuspendUser>,
+        )
+        .post(
+            "/v1/users/{id}/reactivate",
+            about("Let a suspended user in again")
+                .refuses(refusals(NOT_STAYING))
+                .example(json!({})),
+            act::<Operators, User, ReactivateUser>,
+        )
+        .post(
+            "/v1/users/{id}/roles",
+            about("Give a user a role, or take it")
+                .more("It counts from the next sign-in on.")
+                .refuses(refusals(NOT_STAYING))
+                .refuses(refusals([CustomerRoleImplied]))
+                .example(json!({ "role": "operator", "action": "grant" })),
+            act::<Operators, User, ChangeRole>,
+        )
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// A new account.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Register {
+struct RegisterUser {
+    /// Whom to write to; one account an address.
     email: Email,
-    /// As long as a title may be, and held to the same rules: no control characters.
+    /// How to address them. As long as a title may be, and held to the same rules.
     name: Title,
-    /// Not in the digest: it would let somebody who has the digest key try passwords out.
+    /// What they sign in with.
+    // Not in the digest: it would let somebody who has the digest key try passwords out.
     #[serde(skip_serializing)]
     password: NewPassword,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// Why somebody is barred.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Suspend {
+struct SuspendUser {
+    /// In the operator's words.
     reason: Reason,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
+impl Asks<User> for SuspendUser {
+    fn command(&self) -> UserCommand {
+        let reason = self.reason.clone();
+        UserCommand::SuspendUser { reason }
+    }
+}
 
-/// Gives or takes one role.
-#[derive(Debug, Serialize, Deserialize)]
+/// Nothing to say.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ReactivateUser {}
+
+impl Asks<User> for ReactivateUser {
+    fn command(&self) -> UserCommand {
+        UserCommand::ReactivateUser {}
+    }
+}
+
+/// One role, given or taken.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ChangeRole {
+    /// Which.
     role: Role,
+    /// Which way.
     action: RoleAction,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+/// What is done with a role.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum RoleAction {
+    /// It is given.
     Grant,
+    /// It is taken.
     Revoke,
+}
+
+impl Asks<User> for ChangeRole {
+    fn command(&self) -> UserCommand {
+        let role = self.role;
+        match self.action {
+            RoleAction::Grant => UserCommand::GrantRole { role },
+            RoleAction::Revoke => UserCommand::RevokeRole { role },
+        }
+    }
 }
 
 async fn register(
     State(api): State<Api>,
     key: Option<IdempotencyKey>,
     trace: Trace,
-    Body(body): Body<Register>,
-) -> Result<Response, Problem> {
+    Body(body): Body<RegisterUser>,
+) -> Result<Made<Created>, Problem> {
     let claim = body.email.claim(&api.digest);
     let (user_id, meta) = identity(claim, key.as_ref());
     let meta = meta.with_traceparent(trace.traceparent());
@@ -89,7 +157,7 @@ async fn register(
     let done = api.streams.execute_together(steps, &meta).await;
     let done = done.map_err(|error| error::of_together(error, refused))?;
     let location = format!("/v1/users/{user_id}");
-    Ok(written(&done).created(&location, Created::new(&user_id)))
+    Ok(written(&done).made(location, Created::new(&user_id)))
 }
 
 /// The user's id and the command's. Without a principal a key's scope is the address itself, as its
@@ -109,7 +177,7 @@ async fn compose(
     api: &Api,
     user_id: UserId,
     email_claim: EmailClaimId,
-    body: Register,
+    body: RegisterUser,
 ) -> Result<UserCommand, Problem> {
     let hash = api.passwords.hash(body.password).await?;
     let seal = |purpose, text: String| async move { seal(api, user_id, purpose, &text).await };
@@ -137,56 +205,4 @@ pub(crate) fn written(done: &ExecutedTogether) -> Written {
         position: done.position.clone(),
         replayed: done.outcome == Outcome::Replayed,
     }
-}
-
-async fn suspend(
-    State(api): State<Api>,
-    Operators(call): Operators,
-    Id(id): Id<UserId>,
-    Body(body): Body<Suspend>,
-) -> Result<Response, Problem> {
-    let command = UserCommand::SuspendUser {
-        reason: body.reason.clone(),
-    };
-    let written = write(&api, &call, id, command, &body).await?;
-    Ok(written.acted(&id))
-}
-
-async fn reactivate(
-    State(api): State<Api>,
-    Operators(call): Operators,
-    Id(id): Id<UserId>,
-    Body(body): Body<Nothing>,
-) -> Result<Response, Problem> {
-    let written = write(&api, &call, id, UserCommand::ReactivateUser {}, &body).await?;
-    Ok(written.acted(&id))
-}
-
-async fn change_role(
-    State(api): State<Api>,
-    Operators(call): Operators,
-    Id(id): Id<UserId>,
-    Body(body): Body<ChangeRole>,
-) -> Result<Response, Problem> {
-    let command = match body.action {
-        RoleAction::Grant => UserCommand::GrantRole { role: body.role },
-        RoleAction::Revoke => UserCommand::RevokeRole { role: body.role },
-    };
-    let written = write(&api, &call, id, command, &body).await?;
-    Ok(written.acted(&id))
-}
-
-/// What a call on a user changes may be cached as a standing.
-pub(crate) async fn write<B: Serialize>(
-    api: &Api,
-    call: &Call,
-    id: UserId,
-    command: UserCommand,
-    body: &B,
-) -> Result<Written, Problem> {
-    let meta = call.meta(api, body);
-    let executed = api.write::<User>(call, &id.into(), command, &meta).await;
-    // Also after a failure: it may have happened.
-    api.questions.forget_user(id);
-    Ok(Written::from(&executed?))
 }

@@ -7,22 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
-use axum::{Json, Router};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use edge::Problem;
+use edge::openapi::{self, Calls, Part, about};
 use kernel::AggregateId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use streams::inbox::{Inbox, InboxError, LetterId, Put};
 
 use crate::api::Api;
 use crate::error;
 use crate::problems::problem;
-use crate::signature::{SignatureError, WebhookSecrets};
+use crate::signature::SignatureError::{self, Malformed, Stale, Wrong};
+use crate::signature::WebhookSecrets;
 
 /// Largest webhook, in bytes: the provider's are a few thousand, and a message of the stream has a
 /// bound as well.
@@ -62,9 +65,16 @@ pub struct Webhook {
     pub tolerance: Duration,
 }
 
-pub(crate) fn routes() -> Router<Api> {
-    let take = post(take).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
-    Router::new().route("/v1/payments/webhook", take)
+pub(crate) fn calls() -> Calls<Api> {
+    Calls::default().post(
+        "/v1/payments/webhook",
+        about("Tell what happened to a payment")
+            .more("For the payment provider: signed as Stripe signs. 2xx once it is on disk.")
+            .refuses([Malformed, Wrong, Stale].map(refused))
+            .refuses([Problem::malformed(""), error::part_down()])
+            .example(json!({ "id": "evt_1", "data": { "object": { "id": "pi_1" } } })),
+        take,
+    )
 }
 
 /// As much of an event as its letter is named after.
@@ -97,31 +107,77 @@ impl ProviderEvent {
     }
 }
 
-/// The answer to the provider.
-#[derive(Serialize)]
+/// A webhook as it came: what is signed are its bytes.
+struct Told {
+    signature: Option<String>,
+    body: Bytes,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Told {
+    type Rejection = Problem;
+
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        DefaultBodyLimit::max(BODY_BYTES_MAX).apply(&mut request);
+        let signature = request.headers().get(SIGNATURE);
+        let signature = signature.and_then(|value| value.to_str().ok());
+        Ok(Self {
+            signature: signature.map(str::to_owned),
+            body: Bytes::from_request(request, state)
+                .await
+                .map_err(|rejection| Problem::of_status(rejection.status()))?,
+        })
+    }
+}
+
+impl Part for Told {
+    fn describe(call: &mut openapi::Call<'_>) {
+        let signature = json!({ "type": "string" });
+        let description = "t=<time>,v1=<HMAC-SHA-256 of time and body>, as Stripe writes it.";
+        call.header("Stripe-Signature", true, description, &signature);
+        let body = "An event of the provider. Its fields are the provider's own.";
+        call.body_as("application/json", body, &json!({ "type": "object" }));
+        call.problem(Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE));
+    }
+}
+
+/// What was taken in.
+#[derive(Serialize, JsonSchema)]
 struct Taken {
+    /// The provider's id of the event.
+    #[schemars(with = "String")]
     id: AggregateId,
+    /// It was there already.
     duplicate: bool,
 }
 
-async fn take(
-    State(api): State<Api>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Json<Taken>, Problem> {
-    let signature = headers.get(SIGNATURE).and_then(|value| value.to_str().ok());
+impl IntoResponse for Taken {
+    fn into_response(self) -> Response {
+        Json(self).into_response()
+    }
+}
+
+impl openapi::Answer for Taken {
+    fn describe(call: &mut openapi::Call<'_>) {
+        call.answer::<Self>(StatusCode::OK, "It is on disk");
+    }
+}
+
+async fn take(State(api): State<Api>, Told { signature, body }: Told) -> Result<Taken, Problem> {
     let moment = (Utc::now(), api.webhook.tolerance);
-    let verified = api.webhook.secrets.verify(signature, &body, moment);
+    let verified = api
+        .webhook
+        .secrets
+        .verify(signature.as_deref(), &body, moment);
     verified.map_err(refused)?;
     let event: ProviderEvent = serde_json::from_slice(&body)
         .map_err(|error| Problem::malformed(format!("the body is no event: {error}")))?;
     let letter = event.letter();
     let put = api.webhook.letters.put(&letter, body).await;
     let put = put.map_err(error::of_inbox)?;
-    Ok(Json(Taken {
+    Ok(Taken {
         id: letter.id,
         duplicate: put == Put::Duplicate,
-    }))
+    })
 }
 
 /// Whoever can't sign learns no more than that, and nothing is stored.

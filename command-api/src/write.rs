@@ -5,6 +5,7 @@ use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use kernel::{AggregateId, Decider, Position};
+use schemars::JsonSchema;
 use serde::Serialize;
 use streams::{CommandMeta, Executed, Outcome};
 
@@ -12,6 +13,7 @@ use crate::api::Api;
 use crate::call::Call;
 use crate::error::{self, Placed};
 
+use edge::openapi::{self, Answer};
 use edge::{Problem, consistency, etag, idempotency};
 
 impl Api {
@@ -62,33 +64,41 @@ impl<A> From<&Executed<A>> for Written {
 }
 
 impl Written {
-    /// 201 with `Location`.
-    pub(crate) fn created<B: Serialize>(self, location: &str, body: B) -> Response {
-        let mut response = self.answer(StatusCode::CREATED, body);
-        // Paths of ours are ASCII; one that is not would only lose its header.
-        if let Ok(location) = HeaderValue::try_from(location) {
-            response.headers_mut().insert(LOCATION, location);
+    /// Something was made: 201 with `Location`.
+    pub(crate) fn made<B>(self, location: String, body: B) -> Made<B> {
+        let done = self.done(body);
+        Made { done, location }
+    }
+
+    /// Something was changed: 200 with its id and version.
+    pub(crate) fn acted(self, id: &impl ToString) -> Done<Acted> {
+        let body = Acted::new(id, self.version);
+        self.done(body)
+    }
+
+    /// 200 with `body`.
+    pub(crate) fn done<B>(self, body: B) -> Done<B> {
+        Done {
+            written: self,
+            body,
         }
-        response
     }
+}
 
-    /// 200 with the aggregate's id and version.
-    pub(crate) fn acted(self, id: &impl ToString) -> Response {
-        let body = Acted {
-            id: id.to_string(),
-            version: self.version,
-        };
-        self.answer(StatusCode::OK, body)
-    }
+/// The answer to a write: 200, and the headers of a write.
+pub(crate) struct Done<B> {
+    pub(crate) written: Written,
+    pub(crate) body: B,
+}
 
-    /// `body` under the headers of a write.
-    pub(crate) fn answer<B: Serialize>(self, status: StatusCode, body: B) -> Response {
+impl<B: Serialize> IntoResponse for Done<B> {
+    fn into_response(self) -> Response {
         let headers = [
-            etag::header(self.version),
-            consistency::header(&self.position),
+            etag::header(self.written.version),
+            consistency::header(&self.written.position),
         ];
-        let mut response = (status, headers, Json(body)).into_response();
-        if self.replayed {
+        let mut response = (headers, Json(self.body)).into_response();
+        if self.written.replayed {
             let (name, value) = idempotency::replayed();
             response.headers_mut().insert(name, value);
         }
@@ -96,16 +106,70 @@ impl Written {
     }
 }
 
-/// The body of an act's answer.
-#[derive(Serialize)]
-struct Acted {
+impl<B: JsonSchema> Answer for Done<B> {
+    fn describe(call: &mut openapi::Call<'_>) {
+        call.answer::<B>(StatusCode::OK, "Done");
+        headers(call, StatusCode::OK);
+    }
+}
+
+/// The answer to a creation: 201, `Location`, and the headers of a write.
+pub(crate) struct Made<B> {
+    pub(crate) done: Done<B>,
+    pub(crate) location: String,
+}
+
+impl<B: Serialize> IntoResponse for Made<B> {
+    fn into_response(self) -> Response {
+        let mut response = (StatusCode::CREATED, self.done).into_response();
+        // Paths of ours are ASCII; one that is not would only lose its header.
+        if let Ok(location) = HeaderValue::try_from(self.location) {
+            response.headers_mut().insert(LOCATION, location);
+        }
+        response
+    }
+}
+
+impl<B: JsonSchema> Answer for Made<B> {
+    fn describe(call: &mut openapi::Call<'_>) {
+        let status = StatusCode::CREATED;
+        call.answer::<B>(status, "Made");
+        call.tells(status, "Location", true, "Where it can be read.");
+        headers(call, status);
+    }
+}
+
+/// What every write says of itself.
+fn headers(call: &mut openapi::Call<'_>, status: StatusCode) {
+    call.tells(status, "ETag", true, "The version that it has now.");
+    let token = "Where its event stands: a read that sends it along waits for it.";
+    call.tells(status, "Consistency-Token", true, token);
+    let replayed = "`true`: it was done before, under the same Idempotency-Key.";
+    call.tells(status, "Idempotency-Replayed", false, replayed);
+}
+
+/// What was changed.
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct Acted {
+    /// Its id.
     id: String,
+    /// How many events it has now.
     version: u64,
 }
 
-/// The body of a creation's answer.
-#[derive(Serialize)]
+impl Acted {
+    pub(crate) fn new(id: &impl ToString, version: u64) -> Self {
+        Self {
+            id: id.to_string(),
+            version,
+        }
+    }
+}
+
+/// What was made.
+#[derive(Serialize, JsonSchema)]
 pub(crate) struct Created {
+    /// Its id.
     pub(crate) id: String,
 }
 

@@ -16,9 +16,10 @@ use thiserror::Error;
 pub const FILE: &str = "secrets.env";
 
 /// Roles with a NATS user of their own; the user's name is the role in kebab case.
-pub const NATS_ROLES: [&str; 7] = [
+pub const NATS_ROLES: [&str; 8] = [
     "COMMAND_API",
     "QUERY_API",
+    "GATEWAY",
     "PROJECTOR",
     "SAGA",
     "REACTOR",

@@ -88,10 +88,7 @@ impl Stack {
     ///
     /// # Errors
     /// As [`start`](Self::start).
-    pub fn start_from<'a>(
-        options: Options,
-        sources: &'a Sources,
-    ) -> BoxFuture<'a, Result<Self, Error>> {
+    pub fn start_from(options: Options, sources: &Sources) -> BoxFuture<'_, Result<Self, Error>> {
         Box::pin(async move {
             let data = Data::open(&options.data)?;
             let mut lock = Lock::take(&data).await?;

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use crate::Problem;
 
 /// Most tags in one condition.
-const TAGS_MAX: usize = 16;
+pub(crate) const TAGS_MAX: usize = 16;
 
 /// `ETag: "<version>"`.
 pub fn header(version: u64) -> (HeaderName, HeaderValue) {

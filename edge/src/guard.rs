@@ -18,7 +18,6 @@ use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 use crate::json::BodyLimit;
-use crate::problem::RETRY_AFTER_DEFAULT;
 use crate::{Deadline, Limits, Prefer, Problem, Trace, linger};
 
 /// Puts the guard around every route of `router`, and around what no route takes.
@@ -81,8 +80,7 @@ async fn run(guard: &Guard, mut request: Request, next: Next) -> Response {
     let probe = matches!(request.uri().path(), "/livez" | "/readyz");
     let slot = guard.slots.try_acquire();
     if slot.is_err() && !probe {
-        return Problem::unavailable("overloaded", "too many requests are being worked on")
-            .into_response();
+        return Problem::overloaded().into_response();
     }
     let wait = Prefer::parse(request.headers()).wait.unwrap_or_default();
     let deadline = Deadline::after(guard.time_max + wait);
@@ -91,13 +89,7 @@ async fn run(guard: &Guard, mut request: Request, next: Next) -> Response {
     match deadline.within(work).await {
         Some(Ok(response)) => response,
         Some(Err(panic)) => panicked(panic.as_ref()),
-        None => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "request_timeout",
-            "the request took too long and was given up; what it asked for may have happened",
-        )
-        .retry(RETRY_AFTER_DEFAULT)
-        .into_response(),
+        None => Problem::timeout().into_response(),
     }
 }
 
@@ -112,9 +104,15 @@ fn panicked(panic: &(dyn Any + Send)) -> Response {
     Problem::internal().into_response()
 }
 
-/// Marks an error answer that is no problem on purpose (`/readyz`).
+/// Marks an error answer that is to leave as it is (`/readyz`, or one that was made elsewhere).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AsItIs;
+
+/// An answer that is whole already: the guard adds nothing to it, also when it is an error.
+pub fn as_it_is(mut response: Response) -> Response {
+    response.extensions_mut().insert(AsItIs);
+    response
+}
 
 /// Fills in what only the request knows; turns errors that axum made (405, 404, …) into problems.
 fn as_problem(mut response: Response, instance: &str, trace: &Trace) -> Response {

@@ -93,9 +93,7 @@ struct Unready(Json<Answer>);
 
 impl IntoResponse for Unready {
     fn into_response(self) -> Response {
-        let mut response = (StatusCode::SERVICE_UNAVAILABLE, self.0).into_response();
-        response.extensions_mut().insert(crate::guard::AsItIs);
-        response
+        crate::as_it_is((StatusCode::SERVICE_UNAVAILABLE, self.0).into_response())
     }
 }
 

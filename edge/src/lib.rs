@@ -13,13 +13,16 @@
 //! - [`auth`]: keys, tokens, principals, ownership
 //! - [`idempotency`]: the `Idempotency-Key` header and what is derived from it
 //! - [`consistency`], [`etag`], [`prefer`]: the other conventions of requests and answers
+//! - [`Client`]: from where a request comes
 //! - [`Id`]: an id in a path
 //! - [`Deadline`]: more time for a body that is still coming in
+//! - [`openapi`]: what the API says about itself
 //! - [`limits`], [`trace`], [`health`], [`serve`](serve()): what a server needs around them
 //!
 //! Nothing here knows NATS, Postgres or a bounded context.
 
 pub mod auth;
+mod client;
 pub mod consistency;
 mod deadline;
 pub mod etag;
@@ -30,16 +33,18 @@ pub mod idempotency;
 pub mod json;
 pub mod limits;
 mod linger;
+pub mod openapi;
 pub mod prefer;
 pub mod problem;
 mod serve;
 pub mod trace;
 
 pub use auth::Principal;
+pub use client::{Client, Peer};
 pub use consistency::ConsistencyHeader;
 pub use deadline::Deadline;
 pub use etag::{IfMatch, IfNoneMatch};
-pub use guard::guarded;
+pub use guard::{as_it_is, guarded};
 pub use id::{Id, Ids};
 pub use idempotency::IdempotencyKey;
 pub use json::Body;

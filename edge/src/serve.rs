@@ -1,24 +1,38 @@
-//! One HTTP/1.1 server: bounded heads, bounded connections, and a shutdown that finishes what was
-//! accepted.
+//! One HTTP server, 1.1 and 2 without TLS: bounded heads, bounded connections, and a shutdown that
+//! finishes what was accepted.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
 use futures::future::BoxFuture;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
 
+use crate::Peer;
 use crate::limits::{HEAD_BYTES_MAX, Limits};
 
 /// Pause after a failed accept (out of file descriptors, most likely): trying at once would spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// How an HTTP/2 connection with prior knowledge begins (RFC 9113 §3.4); no HTTP/1 request does.
+const PREFACE: &[u8] = b"PRI ";
+
+/// Pause before a beginning that is still shorter than that is looked at again.
+const PREFACE_PAUSE: Duration = Duration::from_millis(5);
+
+/// Most requests at once on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 128;
 
 /// Serves `router` until `shutdown`, then lets open requests finish for as long as
 /// [`Limits::drain_time_max_s`] allows. Open connections beyond that are cut.
@@ -35,20 +49,23 @@ pub fn serve(
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, io::Result<()>> {
     Box::pin(async move {
-        let service = TowerToHyperService::new(router);
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(limits.head_time())
-            .max_header_size(HEAD_BYTES_MAX);
         let graceful = GracefulShutdown::new();
         let slots = Arc::new(Semaphore::new(limits.connections_max));
 
-        while let Some((stream, slot)) = accept(&listener, &slots, &shutdown).await {
-            let connection = http.serve_connection(TokioIo::new(stream), service.clone());
-            let connection = graceful.watch(connection);
+        while let Some((stream, peer, slot)) = accept(&listener, &slots, &shutdown).await {
+            let router = router.clone();
+            let watcher = graceful.watcher();
+            let shutdown = shutdown.clone();
             tokio::spawn(async move {
-                // A client that goes away mid-request is its own business: nothing to report.
-                let _gone = connection.await;
+                let begun = tokio::select! {
+                    begun = tokio::time::timeout(limits.head_time(), is_http2(&stream)) => begun,
+                    // Nothing was asked yet, so nothing is cut.
+                    () = shutdown.cancelled() => return,
+                };
+                // A client that says nothing, or goes away, is its own business: nothing to report.
+                if let Ok(Ok(is_http2)) = begun {
+                    talk((stream, peer), router, limits, watcher, is_http2).await;
+                }
                 drop(slot);
             });
         }
@@ -63,21 +80,70 @@ pub fn serve(
     })
 }
 
+/// Does the client begin with HTTP/2? Waits for its first bytes, and leaves them where they are.
+async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let seen = stream.peek(&mut first).await?;
+        let seen = first.get(..seen).unwrap_or_default();
+        if seen == PREFACE {
+            return Ok(true);
+        }
+        if seen.is_empty() || !PREFACE.starts_with(seen) {
+            return Ok(false);
+        }
+        tokio::time::sleep(PREFACE_PAUSE).await;
+    }
+}
+
+/// Serves one connection to its end.
+async fn talk(
+    (stream, peer): (TcpStream, SocketAddr),
+    router: Router,
+    limits: Limits,
+    watcher: Watcher,
+    is_http2: bool,
+) {
+    let introduced = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer.ip()));
+        request
+    });
+    let service = TowerToHyperService::new(introduced);
+    // How it ends is the client's business too.
+    let _gone = if is_http2 {
+        let mut http = http2::Builder::new(TokioExecutor::new());
+        http.timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
+            .max_concurrent_streams(STREAMS_MAX)
+            .keep_alive_interval(limits.head_time())
+            .keep_alive_timeout(limits.head_time());
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        watcher.watch(connection).await
+    } else {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(limits.head_time())
+            .max_header_size(HEAD_BYTES_MAX);
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        watcher.watch(connection).await
+    };
+}
+
 /// The next connection and its slot; `None` = shut down.
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
     shutdown: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let next = async {
         // The semaphore is never closed, so this only fails by being dropped with us.
         let slot = Arc::clone(slots).acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
-                Ok((stream, _peer)) => {
+                Ok((stream, peer)) => {
                     // Small answers must not wait for more bytes; a socket without it still works.
                     let _nagle = stream.set_nodelay(true);
-                    return Some((stream, slot));
+                    return Some((stream, peer, slot));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");

@@ -97,12 +97,14 @@ pub struct RefundHandling {
 impl EntityView<Returning> for ReturnHandling {
     const NAME: &'static str = "return_handling";
     const FILTERS: &'static [&'static str] = &["order_id", "status"];
+    const FIXED: &'static [&'static str] = &["order_id"];
     const SORT: Sort = Sort::Latest("started_at");
 }
 
 impl EntityView<Refunding> for RefundHandling {
     const NAME: &'static str = "refund_handling";
     const FILTERS: &'static [&'static str] = &["order_id", "status"];
+    const FIXED: &'static [&'static str] = &["order_id"];
     const SORT: Sort = Sort::Latest("started_at");
 }
 

@@ -117,6 +117,7 @@ pub struct CheckoutTimeline {
 impl EntityView<Checkout> for CheckoutTimeline {
     const NAME: &'static str = "checkout_timeline";
     const FILTERS: &'static [&'static str] = &["user_id", "status"];
+    const FIXED: &'static [&'static str] = &["user_id"];
     const SORT: Sort = Sort::Latest("started_at");
 }
 

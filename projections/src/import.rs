@@ -62,6 +62,7 @@ pub struct ImportReport {
 impl EntityView<Import> for ImportReport {
     const NAME: &'static str = "import_report";
     const FILTERS: &'static [&'static str] = &["key", "status"];
+    const FIXED: &'static [&'static str] = &["key"];
     const SORT: Sort = Sort::Latest("started_at");
 }
 

@@ -8,6 +8,8 @@
 //!   view        what a read model is             login       which database, as which role
 //!   fold        events in, rows out, no server   provision   databases, roles, migrations
 //!   projector   the worker of one context        read        get, list, wait
+//!   rebuild     a view built anew beside the live one
+//!   replay      one row folded again               lag         how far they are behind
 //! ```
 //!
 //! A new read model is one file here, one migration under `migrations/<context>/`, and one line in
@@ -19,6 +21,7 @@ mod checkout;
 mod fold;
 mod import;
 mod inventory;
+pub mod lag;
 mod login;
 mod moment;
 mod notification;
@@ -29,6 +32,8 @@ mod product;
 pub mod projector;
 pub mod provision;
 pub mod read;
+pub mod rebuild;
+mod replay;
 mod suppression;
 #[cfg(test)]
 mod testkit;
@@ -50,6 +55,8 @@ pub use product::{CardStatus, ProductCard};
 pub use projector::Projector;
 pub use provision::{Passwords, provision};
 pub use read::Reader;
+pub use rebuild::Rebuild;
+pub use replay::Replay;
 pub use suppression::{SuppressionEntry, SuppressionStatus};
 pub use user::{AccountStatus, SavedAddress, UserAccount};
 pub use view::{EntityView, Sort, ViewSpec, repository};
@@ -104,6 +111,11 @@ pub fn contexts() -> Vec<&'static str> {
     let mut contexts: Vec<_> = VIEWS.iter().map(|view| view.context).collect();
     contexts.dedup();
     contexts
+}
+
+/// The read model of this name.
+pub fn view(name: &str) -> Option<&'static ViewSpec> {
+    VIEWS.iter().copied().find(|view| view.name == name)
 }
 
 /// The read models of one context.

@@ -73,6 +73,7 @@ pub struct NotificationEntry {
 impl EntityView<Notification> for NotificationEntry {
     const NAME: &'static str = "notification_entry";
     const FILTERS: &'static [&'static str] = &["order_id", "user_id", "status"];
+    const FIXED: &'static [&'static str] = &["order_id", "user_id"];
     const SORT: Sort = Sort::Latest("requested_at");
 }
 

@@ -120,6 +120,7 @@ pub struct OrderSummary {
 impl EntityView<Order> for OrderSummary {
     const NAME: &'static str = "order_summary";
     const FILTERS: &'static [&'static str] = &["user_id", "status"];
+    const FIXED: &'static [&'static str] = &["user_id"];
     const SORT: Sort = Sort::Latest("placed_at");
 }
 

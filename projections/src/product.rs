@@ -60,6 +60,7 @@ pub struct ProductCard {
 impl EntityView<Product> for ProductCard {
     const NAME: &'static str = "product_card";
     const FILTERS: &'static [&'static str] = &["category", "status"];
+    const WORDS: Option<&'static str> = Some("words");
     const SORT: Sort = Sort::Id;
 }
 

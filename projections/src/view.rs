@@ -6,8 +6,10 @@ use cqrs_es::View;
 use kernel::Decider;
 use postgres_es::PostgresViewRepository;
 use serde::de::DeserializeOwned;
+use streams::Kind;
 
 use crate::fold::{EntityFold, Fold};
+use crate::replay::Replay;
 
 /// The order of a list. Every order ends with the row's id, so that it is total and a cursor can
 /// name a place in it.
@@ -28,6 +30,10 @@ pub trait EntityView<A: Decider>: View<A> + DeserializeOwned + Clone + 'static {
     const NAME: &'static str;
     /// The generated columns that a list can be filtered by.
     const FILTERS: &'static [&'static str];
+    /// Those of them that never change once they are set. A list of the past finds its rows by them.
+    const FIXED: &'static [&'static str] = &[];
+    /// The column of words that a list can be searched by, a `tsvector`.
+    const WORDS: Option<&'static str> = None;
     /// The order of a list.
     const SORT: Sort;
 }
@@ -40,8 +46,14 @@ pub struct ViewSpec {
     pub context: &'static str,
     /// The generated columns that a list can be filtered by.
     pub filters: &'static [&'static str],
+    /// Those of them that never change once they are set.
+    pub fixed: &'static [&'static str],
+    /// The column of words that a list can be searched by.
+    pub words: Option<&'static str>,
     /// The order of a list.
     pub sort: Sort,
+    /// Whose rows they are: of which kind of aggregate.
+    pub kind: Kind,
     fold: fn() -> Box<dyn Fold>,
 }
 
@@ -52,7 +64,10 @@ impl ViewSpec {
             name: V::NAME,
             context: A::CONTEXT,
             filters: V::FILTERS,
+            fixed: V::FIXED,
+            words: V::WORDS,
             sort: V::SORT,
+            kind: Kind::of::<A>(),
             fold: || Box::new(EntityFold::<A, V>::default()),
         }
     }
@@ -60,6 +75,11 @@ impl ViewSpec {
     /// The stream that it is made of.
     pub fn stream(&self) -> String {
         self.context.to_ascii_uppercase()
+    }
+
+    /// A row that begins anew, from the first event of its aggregate on.
+    pub fn replay(&self) -> Replay {
+        Replay::new(self.fold())
     }
 
     /// An empty fold.

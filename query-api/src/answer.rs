@@ -16,6 +16,16 @@ pub(crate) const STALE: HeaderName = HeaderName::from_static("stale");
 /// Answers belong to whoever asked, and are checked before they are used again.
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 
+/// What anybody is answered alike may be kept by caches that are shared, shortly: the gateway's hears
+/// of changes, others don't. A browser asks again each time.
+const SHARED: HeaderValue = HeaderValue::from_static("public, max-age=0, s-maxage=10");
+
+/// Marks an answer that is the same for everybody who sends no token.
+pub(crate) fn shared(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, SHARED);
+    response
+}
+
 /// JSON that is text already.
 pub(crate) fn json(body: String, freshness: &Freshness) -> Response {
     let mut response = Response::new(Body::from(body));

@@ -5,16 +5,17 @@ use std::time::Duration;
 use axum::extract::{FromRequestParts, Query};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::response::Response;
 use edge::auth::Verifier;
 use edge::{ConsistencyHeader, IfNoneMatch, Prefer, Principal, Problem};
-use kernel::ConsistencyToken;
+use kernel::{ConsistencyToken, Position};
 use projections::ViewSpec;
-use projections::read::{After, Filter, Found, Page};
+use projections::read::{Filter, Found, Page, Part};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::Api;
 use crate::failure::{behind, of_read, parameter};
+use crate::{Api, answer};
 
 /// How new an answer must be, and how it is to be given.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +23,8 @@ pub(crate) struct Asked {
     pub(crate) token: ConsistencyToken,
     pub(crate) prefer: Prefer,
     pub(crate) known: IfNoneMatch,
+    /// An event that the view must have taken in besides.
+    floor: u64,
 }
 
 impl FromRequestParts<Api> for Asked {
@@ -33,6 +36,7 @@ impl FromRequestParts<Api> for Asked {
             token,
             prefer: Prefer::parse(&parts.headers),
             known: IfNoneMatch::from_request_parts(parts, api).await?,
+            floor: 0,
         })
     }
 }
@@ -48,6 +52,18 @@ pub(crate) struct Freshness {
     pub(crate) ignored: Option<String>,
     /// The preferences that were honored.
     pub(crate) applied: Option<String>,
+}
+
+impl Freshness {
+    /// Of what follows from the log up to `position`.
+    pub(crate) fn of(position: &Position) -> Self {
+        Self {
+            position: position.to_string(),
+            stale: false,
+            ignored: None,
+            applied: None,
+        }
+    }
 }
 
 impl Asked {
@@ -72,17 +88,26 @@ impl Asked {
         api: &Api,
         view: &'static ViewSpec,
         filters: &[Filter],
-        page: (Option<&After>, usize),
+        part: Part<'_>,
     ) -> Result<(Page, Freshness), Problem> {
         let wait = self.wait(api);
         let sequence = self.sequence(view);
         let listed = api
             .reader
-            .list_at(view, filters, page, (sequence, wait))
+            .list_at(view, filters, part, (sequence, wait))
             .await;
         let listed = listed.map_err(|error| of_read(&error))?;
         let freshness = self.freshness(view, listed.position, sequence)?;
         Ok((listed, freshness))
+    }
+
+    /// The same, and the view must have taken in event `sequence` of its stream.
+    pub(crate) fn at_least(&self, view: &ViewSpec, sequence: u64) -> Self {
+        let mut asked = self.clone();
+        asked.floor = sequence.max(self.sequence(view));
+        // What is not there yet must not be missing in a list of the past.
+        asked.prefer.lenient = false;
+        asked
     }
 
     fn wait(&self, api: &Api) -> Duration {
@@ -92,9 +117,10 @@ impl Asked {
     /// The event that the view must have taken in; 0 = any will do.
     fn sequence(&self, view: &ViewSpec) -> u64 {
         if self.token.positions().is_empty() {
-            return 0;
+            return self.floor;
         }
-        self.token.sequence(&view.stream()).unwrap_or(0)
+        let said = self.token.sequence(&view.stream()).unwrap_or(0);
+        said.max(self.floor)
     }
 
     fn freshness(&self, view: &ViewSpec, position: u64, wanted: u64) -> Result<Freshness, Problem> {
@@ -154,8 +180,22 @@ pub(crate) struct NoParams {}
 pub(crate) struct Caller(pub(crate) Option<Principal>);
 
 impl Caller {
+    /// Who it is, where somebody must say so: 401.
+    pub(crate) fn principal(&self) -> Result<&Principal, Problem> {
+        self.0.as_ref().ok_or_else(Principal::token_required)
+    }
+
     pub(crate) fn is_operator(&self) -> bool {
         self.0.as_ref().is_some_and(Principal::is_operator)
+    }
+
+    /// The answer, marked as everybody's when nobody in particular has asked.
+    pub(crate) fn share(&self, answer: Response) -> Response {
+        if self.0.is_none() {
+            answer::shared(answer)
+        } else {
+            answer
+        }
     }
 }
 
@@ -187,6 +227,7 @@ mod tests {
             token: token.parse().unwrap(),
             prefer,
             known: IfNoneMatch::default(),
+            floor: 0,
         }
     }
 

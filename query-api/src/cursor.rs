@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use edge::Problem;
 use projections::ViewSpec;
-use projections::read::{After, Filter};
+use projections::read::{After, Filter, How};
 use serde::{Deserialize, Serialize};
 
 /// Longest cursor, in characters.
@@ -20,7 +20,7 @@ struct Content {
     /// The view.
     v: String,
     /// The filters.
-    f: Vec<(String, String)>,
+    f: Vec<(String, How, String)>,
     /// The last row's place in the order, if that isn't its id.
     s: Option<String>,
     /// The last row's id.
@@ -61,10 +61,10 @@ fn decode(cursor: &str) -> Option<Content> {
     usable.then_some(content)
 }
 
-fn named(filters: &[Filter]) -> Vec<(String, String)> {
+fn named(filters: &[Filter]) -> Vec<(String, How, String)> {
     let mut named: Vec<_> = filters
         .iter()
-        .map(|filter| (filter.column.to_owned(), filter.value.clone()))
+        .map(|filter| (filter.column.to_owned(), filter.how, filter.value.clone()))
         .collect();
     named.sort_unstable();
     named

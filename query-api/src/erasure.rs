@@ -84,12 +84,7 @@ async fn one(
         Erasure::Completed { receipt } => destroyed(id, Status::Completed, Some(receipt)),
     };
     let body = serde_json::to_string(&progress).map_err(|error| internal(&error))?;
-    let freshness = Freshness {
-        position: Position::new("USER", erasure.position).to_string(),
-        stale: false,
-        ignored: None,
-        applied: None,
-    };
+    let freshness = Freshness::of(&Position::new("USER", erasure.position));
     Ok(answer::versioned(body, erasure.version, &asked, &freshness))
 }
 

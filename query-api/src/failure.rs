@@ -7,14 +7,20 @@ use edge::Problem;
 use edge::problem::{Page, RETRY_AFTER_DEFAULT};
 use projections::read::ReadError;
 use streams::LoadError;
+use streams::feed::FeedEnd;
 use streams::keys::KeysError;
 
 /// The problems that only this API has, explained.
-pub static PAGES: &[Page] = &[
+pub const PAGES: &[Page] = &[
     Page {
         code: "cursor_invalid",
         title: "The cursor does not belong to this list",
         cure: "Send a cursor only as `next` gave it, with the filters of the page that gave it; leave it out to begin anew.",
+    },
+    Page {
+        code: "history_too_long",
+        title: "Too much has happened to it",
+        cure: "Its state at that moment is the fold of more events than one request may read. Its events can be read page by page.",
     },
     Page {
         code: "parameter_invalid",
@@ -31,6 +37,13 @@ pub(crate) fn parameter(detail: impl Into<String>) -> Problem {
 /// There is nothing there, or nothing of yours.
 pub(crate) fn nothing(what: &str) -> Problem {
     Problem::not_found(format!("there is no such {what}"))
+}
+
+/// More has happened to it than is folded for one answer.
+pub(crate) fn too_long(events_max: usize) -> Problem {
+    let detail =
+        format!("more than {events_max} events lead to that moment; read them at …/events");
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "history_too_long", detail)
 }
 
 /// The rows could not be read.
@@ -67,6 +80,12 @@ pub(crate) fn of_load(error: &LoadError) -> Problem {
         }
         LoadError::Unreadable(_) => internal(error),
     }
+}
+
+/// A live stream can't begin.
+pub(crate) fn of_feed(error: &FeedEnd) -> Problem {
+    tracing::warn!(cause = chain(error), "a live stream can't begin");
+    Problem::unavailable("unavailable", "the log can't be reached")
 }
 
 /// The view has not come as far as the token says.

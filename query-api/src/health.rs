@@ -1,29 +1,38 @@
-//! `/livez` and `/readyz`: what must work before requests are sent here, and how far every view is
-//! behind. A view that lags or has stopped is shown; it is no reason to take the role out.
+//! `/livez`, `/readyz` and `/v1/system/lag`: what must work before requests are sent here, and how far
+//! every view is behind. A view that lags or has stopped is shown; it is no reason to take the role out.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use chrono::{DateTime, Utc};
+use edge::{Principal, Problem};
 use futures::future::join_all;
-use projections::read::ViewStatus;
+use projections::Reader;
+use projections::lag::{self, Lag, Looked};
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::time::Duration;
-use tokio::time::timeout;
+use streams::Streams;
+use tokio::task::JoinHandle;
 
 use crate::Api;
 
-/// Longest that one dependency may take to answer.
-const CHECK_TIME_MAX: Duration = Duration::from_secs(2);
+/// How often the metrics about the views are brought up to date.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-pub(crate) fn routes(api: Api) -> Router {
+/// The probes.
+pub(crate) fn probes(api: Api) -> Router {
     Router::new()
         .route("/livez", get(alive))
         .route("/readyz", get(ready))
         .with_state(api)
+}
+
+/// The same for people.
+pub(crate) fn routes() -> Router<Api> {
+    Router::new().route("/v1/system/lag", get(lags))
 }
 
 #[derive(Serialize)]
@@ -39,29 +48,11 @@ struct Ready {
     views: Vec<Lag>,
 }
 
-/// How far a view is behind.
 #[derive(Serialize)]
-struct Lag {
-    view: String,
-    stream: String,
-    position: u64,
-    /// The last event of its stream.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    end: Option<u64>,
-    /// Events that it has not taken in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    behind: Option<u64>,
-    updated_at: DateTime<Utc>,
-    /// The event at which it has stopped; the cause stands in `view_position` and in the log.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stopped_at: Option<u64>,
-}
-
-/// What is known of one context.
-struct Looked {
-    context: &'static str,
-    views: Option<Vec<ViewStatus>>,
-    end: Option<u64>,
+struct Lags {
+    views: Vec<Lag>,
+    /// What could not be asked.
+    away: Vec<String>,
 }
 
 async fn alive() -> Json<Alive> {
@@ -69,53 +60,101 @@ async fn alive() -> Json<Alive> {
 }
 
 async fn ready(State(api): State<Api>) -> Response {
-    let looks = api.reader.contexts().map(|context| look(&api, context));
-    let looked = join_all(looks).await;
-    let mut checks = BTreeMap::new();
-    let mut views = Vec::new();
-    for context in looked {
-        let word = |there: bool| if there { "ok" } else { "away" };
-        let name = context.context;
-        checks.insert(format!("postgres.{name}"), word(context.views.is_some()));
-        checks.insert(format!("stream.{name}"), word(context.end.is_some()));
-        let statuses = context.views.unwrap_or_default().into_iter();
-        views.extend(statuses.map(|status| lag(status, context.end)));
-    }
-    let ready = checks.values().all(|check| *check == "ok");
+    let (checks, views) = look(&api.reader, &api.streams).await;
+    let ready = checks.values().all(|there| *there);
     let (code, status) = if ready {
         (StatusCode::OK, "ready")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not_ready")
     };
+    let word = |there: bool| if there { "ok" } else { "away" };
+    let checks = checks.into_iter().map(|(name, there)| (name, word(there)));
     let body = Ready {
         status,
-        checks,
+        checks: checks.collect(),
         views,
     };
     (code, Json(body)).into_response()
 }
 
-async fn look(api: &Api, context: &'static str) -> Looked {
-    let stream = context.to_ascii_uppercase();
-    let (views, state) = tokio::join!(
-        timeout(CHECK_TIME_MAX, api.reader.statuses(context)),
-        timeout(CHECK_TIME_MAX, api.streams.stream_state(&stream)),
-    );
-    Looked {
+async fn lags(State(api): State<Api>, principal: Principal) -> Result<Json<Lags>, Problem> {
+    principal.require_operator()?;
+    let (checks, views) = look(&api.reader, &api.streams).await;
+    let away = checks.into_iter().filter(|(_, there)| !there);
+    let away = away.map(|(name, _)| name).collect();
+    Ok(Json(Lags { views, away }))
+}
+
+/// Which dependencies are there, and how far every view is behind.
+async fn look(reader: &Reader, streams: &Streams) -> (BTreeMap<String, bool>, Vec<Lag>) {
+    let contexts = reader.contexts();
+    let looks = contexts.map(|context| lag::look(reader, streams, context));
+    let mut checks = BTreeMap::new();
+    let mut lags = Vec::new();
+    for Looked {
         context,
-        views: views.ok().and_then(Result::ok),
-        end: state.ok().and_then(Result::ok).map(|state| state.last),
+        views,
+        end,
+    } in join_all(looks).await
+    {
+        checks.insert(format!("postgres.{context}"), views.is_some());
+        checks.insert(format!("stream.{context}"), end.is_some());
+        lags.extend(views.unwrap_or_default());
+    }
+    (checks, lags)
+}
+
+/// Tells the metrics how far every view is behind, as long as it lives. It stands here and not in the
+/// projector, because a projector that is dead tells nothing.
+pub(crate) struct Watch(JoinHandle<()>);
+
+impl Watch {
+    pub(crate) fn start(reader: Reader, streams: Streams) -> Self {
+        Self(tokio::spawn(async move {
+            let mut clock = tokio::time::interval(LOOK_EVERY);
+            clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                clock.tick().await;
+                let (_, lags) = look(&reader, &streams).await;
+                lags.iter().for_each(report);
+            }
+        }))
     }
 }
 
-fn lag(status: ViewStatus, end: Option<u64>) -> Lag {
-    Lag {
-        end,
-        behind: end.map(|end| end.saturating_sub(status.position)),
-        view: status.view,
-        stream: status.stream,
-        position: status.position,
-        updated_at: status.updated_at,
-        stopped_at: status.failed_position,
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn report(lag: &Lag) {
+    let set = |name: &'static str, value: f64| {
+        metrics::gauge!(name, "view" => lag.view.clone()).set(value);
+    };
+    if let Some(behind) = lag.behind {
+        // Exact up to four billion events behind.
+        set(
+            "view_lag_events",
+            u32::try_from(behind).unwrap_or(u32::MAX).into(),
+        );
+    }
+    if let Some(seconds) = lag.behind_s {
+        set("view_lag_seconds", seconds);
+    }
+    set("view_stalled", f64::from(u8::from(lag.stalled)));
+    if lag.stalled {
+        let Lag {
+            view,
+            position,
+            behind,
+            ..
+        } = lag;
+        tracing::warn!(
+            view,
+            position,
+            behind,
+            "a read model doesn't move while events wait"
+        );
     }
 }

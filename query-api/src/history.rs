@@ -4,13 +4,13 @@
 
 use axum::response::Response;
 use edge::Problem;
-use kernel::{AggregateId, Decider};
+use kernel::AggregateId;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use streams::RecordedEvent;
+use streams::{Kind, RecordedEvent};
 
 use crate::asked::Freshness;
-use crate::failure::{internal, of_load, parameter};
+use crate::failure::{internal, nothing, of_load, parameter};
 use crate::list::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::{Api, answer};
 
@@ -26,8 +26,11 @@ pub(crate) struct PageParams {
 
 /// One event.
 #[derive(Serialize)]
-struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     position: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
+    aggregate_id: &'a str,
     version: u64,
     event_id: uuid::Uuid,
     event_type: &'a str,
@@ -52,9 +55,10 @@ struct Body<'a> {
     next: Option<u64>,
 }
 
-/// The history of one aggregate, or a part of it.
-pub(crate) async fn of<A: Decider>(
+/// A page of the history of one aggregate. Only the page is held.
+pub(crate) async fn page(
     api: &Api,
+    kind: Kind,
     id: &AggregateId,
     page: PageParams,
 ) -> Result<Response, Problem> {
@@ -62,33 +66,34 @@ pub(crate) async fn of<A: Decider>(
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(parameter(format!("limit must be 1 to {LIMIT_MAX}")));
     }
-    let events = api.streams.history::<A>(id).await;
-    let events = events.map_err(|error| of_load(&error))?;
-    let Some(last) = events.last() else {
-        return Err(Problem::not_found("nothing has happened under this id"));
-    };
-    let freshness = Freshness {
-        position: last.position.to_string(),
-        stale: false,
-        ignored: None,
-        applied: None,
-    };
     let after = page.after.unwrap_or(0);
-    let shown: Vec<_> = events.iter().filter(|e| e.version > after).collect();
-    let more = shown.len() > limit;
-    let shown = shown.get(..limit.min(shown.len())).unwrap_or_default();
-    let entries: Result<Vec<_>, _> = shown.iter().map(|event| entry(event)).collect();
+    let walk = api.streams.walk(kind, id, None).await;
+    let mut walk = walk.map_err(|error| of_load(&error))?;
+    let last = walk.last().ok_or_else(|| nothing("history"))?;
+    let mut events = Vec::new();
+    while events.len() <= limit
+        && let Some(event) = walk.next().await.map_err(|error| of_load(&error))?
+    {
+        if event.version > after {
+            events.push(event);
+        }
+    }
+    let more = events.len() > limit;
+    events.truncate(limit);
+    let entries: Result<Vec<_>, _> = events.iter().map(entry).collect();
     let body = Body {
         items: entries.map_err(|error| internal(&error))?,
-        next: shown.last().filter(|_| more).map(|event| event.version),
+        next: events.last().filter(|_| more).map(|event| event.version),
     };
     let body = serde_json::to_string(&body).map_err(|error| internal(&error))?;
-    Ok(answer::json(body, &freshness))
+    Ok(answer::json(body, &Freshness::of(&last)))
 }
 
-fn entry(event: &RecordedEvent) -> Result<Entry<'_>, serde_json::Error> {
+pub(crate) fn entry(event: &RecordedEvent) -> Result<Entry<'_>, serde_json::Error> {
     Ok(Entry {
         position: event.position.to_string(),
+        kind: event.kind.as_deref(),
+        aggregate_id: event.aggregate_id.as_str(),
         version: event.version,
         event_id: event.id,
         event_type: &event.event_type,

@@ -6,13 +6,14 @@
 //!                                       │             └─ projections::Reader: rows and position
 //!                                       └─ answer: the row as it is stored, headers about it
 //!
-//!   product, import, inventory, user, erasure, order, payment, notification, suppression,
-//!   checkout, aftermath
-//!              one resource a file, its routes at the top
+//!   resources  every resource on one page           resource  what all of them are made of
+//!   order, product, erasure                         what some of them have besides
 //!   asked      what every read may say: Consistency-Token, Prefer, If-None-Match, its parameters
 //!   answer     what every read is answered with
 //!   list       pages; cursor   where a page begins
 //!   history    the events of one aggregate, from its stream
+//!   past       rows as they were;  diff   what changed between two moments
+//!   live       what happens now, as server-sent events
 //!   unseal     personal data, opened on the way out
 //!   owner      whose a row is
 //!   failure    what went wrong, as a problem
@@ -22,32 +23,29 @@
 //! A row's payload passes through as text: nothing is parsed but what has to be unsealed, and the
 //! owner's id.
 
-mod aftermath;
 mod answer;
 mod asked;
-mod checkout;
 mod config;
 mod cursor;
+mod diff;
 mod erasure;
 mod failure;
 mod health;
 mod history;
-mod import;
-mod inventory;
 mod list;
-mod notification;
+mod live;
 mod order;
 mod owner;
-mod payment;
+mod past;
 mod product;
+mod resource;
+mod resources;
 mod run;
 mod state;
-mod suppression;
 mod unseal;
-mod user;
 
 pub use config::Config;
 pub use failure::PAGES;
 pub use list::{LIMIT_DEFAULT, LIMIT_MAX};
 pub use run::{Error, router, run};
-pub use state::Api;
+pub use state::{Api, Parts};

@@ -5,14 +5,15 @@ use std::fmt::Write as _;
 use axum::http::header::LINK;
 use axum::http::{HeaderValue, Uri};
 use axum::response::Response;
+use chrono::DateTime;
 use edge::Problem;
-use projections::ViewSpec;
-use projections::read::{Filter, Page};
-use serde::Deserialize;
+use projections::read::{After, Filter, How, Page, Part};
+use projections::{Moment, Sort, ViewSpec};
 
 use crate::asked::{Asked, Freshness};
 use crate::failure::parameter;
-use crate::{Api, answer, cursor};
+use crate::resource::{Narrow, Takes};
+use crate::{Api, answer, cursor, past};
 
 /// Rows of a page when nothing else is asked for.
 pub const LIMIT_DEFAULT: usize = 50;
@@ -28,6 +29,10 @@ const FILTER_LENGTH_MAX: usize = 200;
 pub(crate) struct Wanted {
     view: &'static ViewSpec,
     filters: Vec<Filter>,
+    /// The moment that it is about, as it was said; none = now.
+    as_of: Option<String>,
+    /// In the view's order turned round.
+    reversed: bool,
     limit: usize,
     cursor: Option<String>,
 }
@@ -38,11 +43,6 @@ pub(crate) struct Place {
     pub(crate) limit: Option<u32>,
     pub(crate) cursor: Option<String>,
 }
-
-/// A filter that is one of some words.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(transparent)]
-pub(crate) struct Word(pub(crate) String);
 
 impl Wanted {
     /// The first page of everything, unless `place` says otherwise.
@@ -57,42 +57,68 @@ impl Wanted {
         Ok(Self {
             view,
             filters: Vec::new(),
+            as_of: None,
+            reversed: false,
             limit,
             cursor: place.cursor,
         })
     }
 
-    /// Only rows whose `column` is this, if there is a this.
-    pub(crate) fn only(
-        mut self,
-        column: &'static str,
-        value: Option<impl ToString>,
-    ) -> Result<Self, Problem> {
-        if let Some(value) = value {
-            let value = value.to_string();
-            // Text in Postgres holds no NUL.
-            if value.chars().count() > FILTER_LENGTH_MAX || value.contains('\0') {
-                return Err(parameter(format!("{column} can't be that")));
-            }
-            self.filters.push(Filter::new(column, value));
+    /// Only rows whose column is `value`, if there is one and it is what the column can be.
+    pub(crate) fn narrow(mut self, by: &Narrow, value: Option<String>) -> Result<Self, Problem> {
+        let Some(value) = value else { return Ok(self) };
+        let name = by.name;
+        let wrong = |what: &str| Err(parameter(format!("{name} must be {what}")));
+        // Text in Postgres holds no NUL.
+        if value.chars().count() > FILTER_LENGTH_MAX || value.contains('\0') {
+            return wrong(&format!("at most {FILTER_LENGTH_MAX} characters of text"));
         }
+        let value = match by.takes {
+            Takes::Flag if value != "true" && value != "false" => return wrong("true or false"),
+            Takes::Word(words) if !words.contains(&value.as_str()) => {
+                return wrong(&format!("one of: {}", words.join(", ")));
+            }
+            Takes::Text | Takes::Search | Takes::Flag | Takes::Word(_) => value,
+            Takes::Id(read) => match read(&value) {
+                Some(id) => id.into(),
+                None => return wrong("an id"),
+            },
+            Takes::From | Takes::Before => match DateTime::parse_from_rfc3339(&value) {
+                // As rows hold times: text order is time order.
+                Ok(time) => Moment(time.to_utc()).to_string(),
+                Err(_) => return wrong("a time (2026-01-31T12:00:00Z)"),
+            },
+        };
+        let (column, how) = match by.takes {
+            Takes::Search => (self.view.words.unwrap_or(name), How::Holds),
+            Takes::From => (self.column_of_time(name), How::From),
+            Takes::Before => (self.column_of_time(name), How::Before),
+            Takes::Text | Takes::Flag | Takes::Word(_) | Takes::Id(_) => (name, How::Is),
+        };
+        self.filters.push(Filter::new_how(column, how, value));
         Ok(self)
     }
 
-    /// Only rows whose `column` is this word, which must be one of `words`.
-    pub(crate) fn only_word(
-        self,
-        column: &'static str,
-        word: Option<Word>,
-        words: &[&str],
-    ) -> Result<Self, Problem> {
-        if let Some(Word(word)) = &word
-            && !words.contains(&word.as_str())
-        {
-            let detail = format!("{column} must be one of: {}", words.join(", "));
-            return Err(parameter(detail));
+    fn column_of_time(&self, otherwise: &'static str) -> &'static str {
+        match self.view.sort {
+            Sort::Latest(column) => column,
+            Sort::Id => otherwise,
         }
-        self.only(column, word.map(|word| word.0))
+    }
+
+    /// In the view's own order, or turned round.
+    pub(crate) fn order(mut self, said: Option<&str>) -> Result<Self, Problem> {
+        let (own, turned) = match self.view.sort {
+            Sort::Latest(_) => ("latest", "oldest"),
+            Sort::Id => ("id", "-id"),
+        };
+        self.reversed = match said {
+            None => false,
+            Some(word) if word == own => false,
+            Some(word) if word == turned => true,
+            Some(_) => return Err(parameter(format!("sort must be one of: {own}, {turned}"))),
+        };
+        Ok(self)
     }
 
     /// Reads it.
@@ -101,13 +127,50 @@ impl Wanted {
         api: &Api,
         asked: &Asked,
     ) -> Result<(Page, Freshness), Problem> {
-        let after = self
-            .cursor
-            .as_deref()
-            .map(|text| cursor::read(self.view, &self.filters, text));
-        let after = after.transpose()?;
-        let page = (after.as_ref(), self.limit);
-        asked.list(api, self.view, &self.filters, page).await
+        let after = self.after()?;
+        let part = self.part(after.as_ref());
+        asked.list(api, self.view, &self.filters, part).await
+    }
+
+    /// Reads it as it was at the moment `as_of`, which its cursors are bound to as well.
+    pub(crate) async fn read_past(
+        &mut self,
+        api: &Api,
+        asked: &Asked,
+        as_of: &str,
+    ) -> Result<(Page, Freshness), Problem> {
+        let been = past::moment(api, self.view, "as_of", as_of).await?;
+        if self.filters.iter().any(|filter| filter.how == How::Holds) {
+            return Err(parameter("as_of can't be searched by words"));
+        }
+        self.as_of = Some(as_of.to_owned());
+        let after = self.after()?;
+        let part = self.part(after.as_ref());
+        past::page(api, asked, self.view, (&self.filters, been), part).await
+    }
+
+    fn part<'a>(&self, after: Option<&'a After>) -> Part<'a> {
+        Part {
+            after,
+            limit: self.limit,
+            reversed: self.reversed,
+        }
+    }
+
+    /// Where it begins.
+    fn after(&self) -> Result<Option<After>, Problem> {
+        let cursor = self.cursor.as_deref();
+        let read = cursor.map(|text| cursor::read(self.view, &self.bound(), text));
+        read.transpose()
+    }
+
+    /// What a cursor of this list is bound to.
+    fn bound(&self) -> Vec<Filter> {
+        let as_of = self.as_of.as_deref();
+        let as_of = as_of.map(|as_of| Filter::new("as_of", as_of));
+        let turned = self.reversed.then(|| Filter::new("sort", "turned"));
+        let filters = self.filters.iter().cloned();
+        filters.chain(as_of).chain(turned).collect()
     }
 
     /// Answers it; `items` are the rows as they are to be shown.
@@ -118,7 +181,7 @@ impl Wanted {
         uri: &Uri,
     ) -> Response {
         let after = page.next.as_ref();
-        let next = after.map(|after| cursor::write(self.view, &self.filters, after));
+        let next = after.map(|after| cursor::write(self.view, &self.bound(), after));
         let length: usize = items.iter().map(|item| item.len() + 1).sum();
         let mut body = String::with_capacity(length + 64);
         body.push_str("{\"items\":[");
@@ -157,7 +220,6 @@ fn link(uri: &Uri, next: &str) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use projections::ORDER_SUMMARY;
-    use projections::read::After;
 
     use super::*;
 
@@ -211,9 +273,33 @@ mod tests {
     }
 
     #[test]
-    fn a_word_must_be_known() {
-        let wanted = Wanted::new(&ORDER_SUMMARY, Place::default()).unwrap();
-        let refused = wanted.only_word("status", Some(Word("palced".into())), &["placed"]);
-        assert_eq!(refused.unwrap_err().status.as_u16(), 400);
+    fn a_filter_is_what_its_column_can_be() {
+        let narrow = |takes, value: &str| {
+            let wanted = Wanted::new(&ORDER_SUMMARY, Place::default()).unwrap();
+            let by = Narrow {
+                name: "status",
+                takes,
+            };
+            wanted.narrow(&by, Some(value.to_owned()))
+        };
+        let words = Takes::Word(&["placed"]);
+        let id = Takes::Id(crate::resource::id_of::<kernel::OrderId>);
+        let long = "x".repeat(201);
+        for (takes, bad) in [
+            (words, "palced"),
+            (Takes::Flag, "1"),
+            (Takes::Text, "\0"),
+            (Takes::Text, &long),
+            (id, "x"),
+        ] {
+            assert_eq!(
+                narrow(takes, bad).unwrap_err().status.as_u16(),
+                400,
+                "{bad}"
+            );
+        }
+        let upper = "00000000-0000-0000-0000-00000000000A";
+        let wanted = narrow(id, upper).unwrap();
+        assert_eq!(wanted.filters[0].value, upper.to_lowercase());
     }
 }

@@ -4,7 +4,11 @@ use edge::{Principal, Problem};
 use kernel::UserId;
 use serde::Deserialize;
 
+use crate::asked::Caller;
 use crate::failure::{internal, nothing};
+
+/// What everybody may see.
+const PUBLISHED: &str = "published";
 
 /// The only field that decides who may see a row.
 #[derive(Deserialize)]
@@ -27,14 +31,43 @@ pub(crate) fn must_see(principal: &Principal, row: &str, what: &str) -> Result<(
 /// Whose rows to list: an operator's choice, anybody else's own.
 pub(crate) fn only_own(
     principal: &Principal,
-    asked: Option<UserId>,
-) -> Result<Option<UserId>, Problem> {
+    asked: Option<String>,
+) -> Result<Option<String>, Problem> {
     if principal.is_operator() {
         return Ok(asked);
     }
-    let own = asked.unwrap_or(principal.user_id);
-    principal.require_owner_or_operator(own, "user")?;
-    Ok(Some(own))
+    let own = principal.user_id;
+    match asked {
+        Some(text) if text.parse() != Ok(own) => Err(nothing("user")),
+        Some(_) | None => Ok(Some(own.to_string())),
+    }
+}
+
+/// The field that decides whether everybody may see a row.
+#[derive(Deserialize)]
+struct Publication<'a> {
+    #[serde(borrow)]
+    status: std::borrow::Cow<'a, str>,
+}
+
+/// Is the row for everybody?
+pub(crate) fn is_published(row: &str) -> bool {
+    serde_json::from_str::<Publication<'_>>(row)
+        .is_ok_and(|publication| publication.status == PUBLISHED)
+}
+
+/// Which status to list: an operator's choice; for anybody else what is published.
+pub(crate) fn only_published(
+    caller: &Caller,
+    asked: Option<String>,
+) -> Result<Option<String>, Problem> {
+    match asked {
+        asked if caller.is_operator() => Ok(asked),
+        Some(status) if status != PUBLISHED => Err(Problem::forbidden(
+            "only an operator sees products that aren't published",
+        )),
+        Some(_) | None => Ok(Some(PUBLISHED.to_owned())),
+    }
 }
 
 #[cfg(test)]
@@ -65,8 +98,13 @@ mod tests {
     #[test]
     fn customers_list_their_own() {
         let (me, other) = (UserId(Uuid::from_u128(1)), UserId(Uuid::from_u128(2)));
-        assert_eq!(only_own(&principal(1, &[]), None).unwrap(), Some(me));
-        assert!(only_own(&principal(1, &[]), Some(other)).is_err());
+        let (me, other) = (me.to_string(), other.to_string());
+        let mine = |asked: Option<&String>| only_own(&principal(1, &[]), asked.cloned());
+        assert_eq!(mine(None).unwrap().as_ref(), Some(&me));
+        assert_eq!(mine(Some(&me.to_uppercase())).unwrap(), Some(me));
+        for not_mine in [other, "nonsense".to_owned()] {
+            assert_eq!(mine(Some(&not_mine)).unwrap_err().status.as_u16(), 404);
+        }
         assert_eq!(only_own(&principal(1, &["operator"]), None).unwrap(), None);
     }
 }

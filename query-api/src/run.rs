@@ -9,10 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Api, Config, PAGES};
-use crate::{
-    aftermath, checkout, erasure, health, import, inventory, notification, order, payment, product,
-};
-use crate::{suppression, user};
+use crate::{erasure, health, live, order, product, resource, resources};
 
 /// The query API could not be served.
 #[derive(Debug, Error)]
@@ -25,21 +22,17 @@ pub enum Error {
 /// Every route. The probes stand outside the guard: they are never shed, and their 503 is an
 /// answer, not a problem.
 pub fn router(api: Api, config: &Config) -> Router {
-    let routes = Router::new()
+    let resources = resources::ALL.into_iter().map(resource::routes);
+    let routes = resources
+        .fold(Router::new(), Router::merge)
         .merge(product::routes())
-        .merge(import::routes())
-        .merge(inventory::routes())
-        .merge(user::routes())
         .merge(erasure::routes())
         .merge(order::routes())
-        .merge(payment::routes())
-        .merge(notification::routes())
-        .merge(suppression::routes())
-        .merge(checkout::routes())
-        .merge(aftermath::routes())
-        .merge(problem::pages(PAGES))
+        .merge(health::routes())
+        .merge(live::routes())
+        .merge(problem::pages(&[PAGES]))
         .with_state(api.clone());
-    edge::guarded(routes, &config.limits).merge(health::routes(api))
+    edge::guarded(routes, &config.limits).merge(health::probes(api))
 }
 
 /// Serves until `shutdown`, then lets open requests finish.

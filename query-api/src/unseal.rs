@@ -87,17 +87,6 @@ pub(crate) async fn open(
     Ok(rows)
 }
 
-/// Opens `fields` of one row.
-pub(crate) async fn open_one(
-    keys: &Keys,
-    fields: &[Field],
-    row: String,
-) -> Result<Opened, Problem> {
-    let opened = open(keys, fields, vec![row]).await?;
-    // One row in, one row out.
-    opened.into_iter().next().ok_or_else(Problem::internal)
-}
-
 /// The row with its field `status` saying something else.
 pub(crate) fn with_status(row: &str, status: &str) -> Result<String, Problem> {
     let members: HashMap<Cow<'_, str>, &RawValue> =

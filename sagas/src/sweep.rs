@@ -168,18 +168,7 @@ enum Told {
 fn read(event: &RecordedEvent) -> Option<(SagaId, Told)> {
     let id = event.aggregate_id.as_str();
     match event.kind.as_deref() {
-        None => {
-            let told = event
-                .decode::<Checkout>()
-                .map_or(Told::UnderWay, |event| match event {
-                    CheckoutEvent::CheckoutResumed { .. } => Told::Resumed,
-                    CheckoutEvent::CheckoutCompleted {} | CheckoutEvent::CheckoutEnded { .. } => {
-                        Told::Over
-                    }
-                    _ => Told::UnderWay,
-                });
-            Some((SagaId::Checkout(id.parse().ok()?), told))
-        }
+        None => Some((SagaId::Checkout(id.parse().ok()?), of_checkout(event))),
         kind if kind == Returning::KIND => {
             let resumed = matches!(
                 event.decode::<Returning>(),
@@ -196,6 +185,21 @@ fn read(event: &RecordedEvent) -> Option<(SagaId, Told)> {
         }
         Some(_) => None,
     }
+}
+
+fn of_checkout(event: &RecordedEvent) -> Told {
+    let event = event.decode::<Checkout>();
+    let is = |wanted: fn(&CheckoutEvent) -> bool| event.as_ref().is_ok_and(wanted);
+    if is(|event| matches!(event, CheckoutEvent::CheckoutResumed { .. })) {
+        return Told::Resumed;
+    }
+    let over = is(|event| {
+        matches!(
+            event,
+            CheckoutEvent::CheckoutCompleted {} | CheckoutEvent::CheckoutEnded { .. }
+        )
+    });
+    if over { Told::Over } else { Told::UnderWay }
 }
 
 fn told_if(resumed: bool) -> Told {

@@ -177,24 +177,28 @@ fn plots(mug: &str, lamp: &str) -> Vec<Plot> {
                 ],
             },
         },
-        Plot {
-            title: "An order of which a piece comes back",
-            lines: vec![line(mug, 2)],
-            method: "pm_card_visa",
-            then: Then::ReturnOne,
-            expected: Expected {
-                status: "delivered",
-                reason: None,
-                captured: 2 * MUG_PRICE,
-                refunded: MUG_PRICE,
-                mails: &[
-                    "Your order is confirmed",
-                    "Your order is on its way",
-                    "Your money is on its way back",
-                ],
-            },
-        },
+        one_piece_comes_back(line(mug, 2)),
     ]
+}
+
+fn one_piece_comes_back(line: CartLine) -> Plot {
+    Plot {
+        title: "An order of which a piece comes back",
+        lines: vec![line],
+        method: "pm_card_visa",
+        then: Then::ReturnOne,
+        expected: Expected {
+            status: "delivered",
+            reason: None,
+            captured: 2 * MUG_PRICE,
+            refunded: MUG_PRICE,
+            mails: &[
+                "Your order is confirmed",
+                "Your order is on its way",
+                "Your money is on its way back",
+            ],
+        },
+    }
 }
 
 /// Who does something about an order.

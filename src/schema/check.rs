@@ -11,7 +11,7 @@ use domains::Aggregate;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::states;
+use super::{check_api, states};
 
 /// Settings of `millrace schema check`.
 #[derive(Debug, Args)]
@@ -20,8 +20,11 @@ pub struct CheckArgs {
     /// version ever written, `states.json` what their states come to.
     #[arg(long, default_value = "domains")]
     pub domains: PathBuf,
-    /// Record the states of today in `states.json`, where a revision was raised or an aggregate is
-    /// new.
+    /// The committed copy of the API's document.
+    #[arg(long, default_value = "openapi.json")]
+    pub openapi: PathBuf,
+    /// Record the API of today in its copy, and the states of today in `states.json` where a
+    /// revision was raised or an aggregate is new.
     #[arg(long)]
     pub accept: bool,
     /// Print the problems as JSON.
@@ -32,7 +35,7 @@ pub struct CheckArgs {
 /// One thing that would hurt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// The file that it is about, below the folder of the domains.
+    /// The file that it is about; an event's, below the folder of the domains.
     pub file: String,
     /// What is wrong, and what to do.
     pub detail: String,
@@ -43,7 +46,8 @@ pub struct Problem {
 /// # Errors
 /// The folder can't be read.
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
-    let problems = check(&args.domains, args.accept)?;
+    let mut problems = check(&args.domains, args.accept)?;
+    problems.extend(check_api(&args.openapi, args.accept)?);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&problems)?);
     } else {
@@ -51,7 +55,9 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
             println!("{file}: {detail}");
         }
         if problems.is_empty() {
-            println!("every event version ever written can be read");
+            println!(
+                "every event version ever written can be read, and the API is the committed one"
+            );
         }
     }
     Ok(if problems.is_empty() {

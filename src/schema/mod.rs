@@ -1,5 +1,6 @@
 //! `millrace schema`: what stands on the wire, in the code and in the log.
 
+mod api;
 mod census;
 mod check;
 mod states;
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+pub use api::check_api;
 pub use census::{Census, CensusArgs, Versions, count};
 pub use check::{CheckArgs, Problem, check};
 
@@ -22,8 +24,8 @@ pub struct SchemaArgs {
 /// What can be asked about schemas.
 #[derive(Debug, Subcommand)]
 pub enum SchemaCommand {
-    /// Compare today's events with the committed ones; fails when an old one can't be read. Needs
-    /// no servers.
+    /// Compare today's events and HTTP API with the committed ones; fails when an old event can't be
+    /// read, or when the API is another one. Needs no servers.
     Check(CheckArgs),
     /// Count which schema versions are still alive in each stream.
     Census(CensusArgs),

@@ -3,13 +3,16 @@
 mod args;
 
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
+use axum::Router;
 use devstack::launch::Launcher;
 use devstack::{Options, Ports, Reserved, Stack, Sync};
-use edge::auth::KeySet;
+use edge::auth::{KeySet, Verifier};
+use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use projections::Access;
 use serde::{Deserialize, Serialize};
@@ -23,13 +26,20 @@ pub use args::{UpArgs, Worker};
 
 use crate::roles;
 use crate::settings::{Source, nats_password_variable};
-use crate::{entry, provision};
+use crate::{entry, provision, withdrawing};
 
 /// Where the payment simulator sends its webhooks, below the entry.
 const WEBHOOK: &str = "/v1/payments/webhook";
 
 /// Where the keys of access tokens are, below the data folder.
 pub const JWT_KEYS: &str = "keys/jwt";
+
+/// No limit on anybody.
+const UNLIMITED: gateway::Rates = gateway::Rates {
+    user_rate: 0,
+    address_rate: 0,
+    key_rate: 0,
+};
 
 /// Where a running stack can be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,25 +239,36 @@ impl Start<'_> {
         roles: &mut Roles,
         [entry, commands, queries]: [TcpListener; 3],
     ) -> anyhow::Result<()> {
-        let connection = self.connect("command-api").await?;
+        let nats = self.connect("command-api").await?;
         let config = command_api::Config {
             contexts: self.args.contexts.clone(),
+            // The gateway.
+            proxies: vec![Ipv4Addr::LOCALHOST.into()],
             ..roles::defaults()
         };
-        let service =
-            roles::command_service(config, &self.source, connection, self.keys.clone()).await?;
+        let keys = self.keys.clone();
+        let service = roles::command_service(config, &self.source, nats.clone(), keys).await?;
+        let withdrawn = withdrawing::follow(&nats, service.verifier(), self.shutdown.clone());
+        roles.spawn(withdrawn.map(Ok));
         let connection = self.connect("query-api").await?;
         let config: query_api::Config = roles::defaults();
-        let postgres = &self.endpoints.postgres;
+        let verifier = Verifier::new(&self.keys);
+        let withdrawn = withdrawing::follow(&connection, verifier.clone(), self.shutdown.clone());
+        roles.spawn(withdrawn.map(Ok));
+        let reach = (self.endpoints.postgres.as_str(), self.shutdown.clone());
         let (router, erasures) =
-            roles::query_router(&config, &self.source, &connection, &self.keys, postgres)?;
+            roles::query_router(&config, &self.source, &connection, verifier, reach).await?;
         // A program that starts two stacks has one recorder: the second shows no metrics.
         let metrics = roles::metrics().unwrap_or_default();
         let service = service.with(metrics.clone());
-        let router = router.merge(metrics);
-        let both = entry::router(service.router(), router.clone());
+        let router = router.merge(metrics.clone());
+        self.gateway(roles, entry, metrics).await?;
 
         let stop = || self.shutdown.clone();
+        self.announce(
+            roles,
+            [(nats.clone(), "command-api"), (connection, "query-api")],
+        );
         let following = stop();
         spawn(roles, "command-api", service.run(commands, stop()));
         spawn(
@@ -259,11 +280,54 @@ impl Start<'_> {
             erasures.follow(following).await;
             Ok(())
         });
-        spawn(
-            roles,
-            "entry",
-            edge::serve(entry, both, config.limits, stop()),
-        );
+        Ok(())
+    }
+
+    /// Has gateways beside this one find the two APIs.
+    fn announce(&self, roles: &mut Roles, apis: [(Connection, &'static str); 2]) {
+        for (connection, role) in apis {
+            let (address, contexts) = match role {
+                "command-api" => (&self.endpoints.command_api, self.args.contexts.clone()),
+                _ => (&self.endpoints.query_api, Vec::new()),
+            };
+            let (address, stop) = (address.clone(), self.shutdown.clone());
+            roles.spawn(async move {
+                let of = (role, contexts.as_slice());
+                roles::announce(&connection, of, Some(address), stop).await
+            });
+        }
+    }
+
+    /// The entry. It is told where the two APIs are, and finds those that are started beside this.
+    async fn gateway(
+        &self,
+        roles: &mut Roles,
+        listener: TcpListener,
+        metrics: Router,
+    ) -> anyhow::Result<()> {
+        let connection = self.source.connect(&self.endpoints.nats, gateway::ROLE);
+        let connection = connection.await?;
+        let mut config: gateway::Config = roles::defaults();
+        let member = |api, contexts: &[String]| {
+            let authority = gateway::authority(api).map_err(anyhow::Error::msg)?;
+            let contexts = contexts.to_vec();
+            anyhow::Ok(gateway::Member {
+                authority,
+                contexts,
+            })
+        };
+        let commands = member(&self.endpoints.command_api, &self.args.contexts)?;
+        config.command_apis.push(commands);
+        config
+            .query_apis
+            .push(member(&self.endpoints.query_api, &[])?);
+        // Whoever works on a laptop is one address and often one user.
+        config.rates = UNLIMITED;
+        let spoken = entry::routes(&config.limits).merge(metrics);
+        let service = gateway::Service::new(config, Some(connection), &self.keys).with(spoken);
+        let address = self.endpoints.entry.clone();
+        let stop = self.shutdown.clone();
+        spawn(roles, gateway::ROLE, service.run(listener, address, stop));
         Ok(())
     }
 

@@ -19,6 +19,7 @@
 //!   timers, keys  what is due when; a key for each person
 //!   inbox         what foreign systems tell, raw until it is worked
 //!   barrier       what a role must have read before it may answer
+//!   discovery     which role listens where
 //!   verify        is the log what it should be?
 //!   contract      what every store must pass
 //! ```
@@ -123,7 +124,9 @@ pub mod connection;
 pub mod contract;
 #[doc(hidden)]
 pub mod contract_subscriptions;
+pub mod discovery;
 pub mod envelope;
+pub mod feed;
 pub mod inbox;
 pub mod jetstream;
 pub mod keys;
@@ -142,10 +145,11 @@ pub mod verify;
 
 pub use barrier::{Barrier, NotReady};
 pub use connection::{ConnectError, ConnectOptions, Connection};
+pub use discovery::DiscoveryError;
 pub use envelope::{CommandMeta, DecodeCause, DecodeError, EncodeError, RecordedEvent};
 pub use jetstream::JetStreamLog;
 pub use snapshot::{SnapshotCounts, Snapshots};
 pub use store::{
-    ExecuteAtError, ExecuteError, Executed, ExecutedTogether, LoadError, Loaded, Moment, Outcome,
-    Settings, Step, StepDone, Store, StoreContext, Streams, TogetherRefusal, step,
+    ExecuteAtError, ExecuteError, Executed, ExecutedTogether, Kind, LoadError, Loaded, Moment,
+    Outcome, Settings, Step, StepDone, Store, StoreContext, Streams, TogetherRefusal, Walk, step,
 };

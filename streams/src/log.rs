@@ -74,6 +74,13 @@ pub trait Log: Send + Sync + 'static {
         max: usize,
     ) -> Result<Page, ReadError>;
 
+    /// The last event on `subject`. A replica may answer, and be late.
+    async fn last_event(
+        &self,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<RecordedEvent>, ReadError>;
+
     /// Sequence of the last event on `subject`, asked of the stream's leader; 0 = none.
     async fn last(&self, stream: &str, subject: &str) -> Result<u64, ReadError>;
 

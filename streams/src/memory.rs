@@ -263,6 +263,19 @@ impl Log for MemoryLog {
         })
     }
 
+    async fn last_event(
+        &self,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<RecordedEvent>, ReadError> {
+        let streams = lock(&self.streams);
+        let found = streams.get(stream).and_then(|s| {
+            let sequence = s.by_subject.get(subject)?.last()?;
+            s.event(Position::new(stream, *sequence))
+        });
+        found.transpose()
+    }
+
     async fn last(&self, stream: &str, subject: &str) -> Result<u64, ReadError> {
         let streams = lock(&self.streams);
         Ok(streams.get(stream).map_or(0, |s| s.last(subject)))

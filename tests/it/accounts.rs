@@ -164,3 +164,55 @@ async fn an_account_page_shows_what_its_owner_said_and_nobody_else_sees_it() {
     let refused = refused.await.unwrap();
     assert_eq!(refused.status.as_u16(), 412, "{}", refused.body);
 }
+
+/// A token is good for 15 minutes; what it is worth is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_lost_a_role_or_was_suspended_loses_it_at_once() {
+    let app = shared().await;
+    let person = app.customer().await;
+    let operator = app.operator();
+    let of = |what: &str| format!("/v1/users/{}/{what}", person.id);
+    let done = async |what: &str, body: Value| {
+        operator
+            .post(&of(what), &body)
+            .await
+            .unwrap()
+            .success()
+            .unwrap();
+    };
+    let role = |action: &str| json!({ "role": "operator", "action": action });
+    let sign_in = async || {
+        let body = json!({ "email": person.email, "password": PASSWORD });
+        let token = app.shop().post("/v1/sessions", &body).await.unwrap();
+        app.shop()
+            .with_token(token.success().unwrap().text("/access_token"))
+    };
+    // Both sides: a stock item that isn't there is 404 for an operator, and 403 for others.
+    let answers = async |shop: &millrace::client::Shop| {
+        let read = shop.get("/v1/inventory/nowhere").await.unwrap().status;
+        let adjust = json!({ "quantity": 1 });
+        let write = shop.post("/v1/inventory/nowhere/receive", &adjust).await;
+        (read.as_u16(), write.unwrap().status.as_u16())
+    };
+    let become_ = async |shop: &millrace::client::Shop, expected| {
+        let heard = async {
+            while answers(shop).await != expected {
+                sleep(LOOK).await;
+            }
+        };
+        let heard = tokio::time::timeout(PATIENCE, heard).await;
+        heard.unwrap_or_else(|_| panic!("not {expected:?}"));
+    };
+    done("roles", role("grant")).await;
+    let shop = sign_in().await;
+    assert_eq!(answers(&shop).await, (404, 404));
+    done("roles", role("revoke")).await;
+    become_(&shop, (403, 403)).await;
+    done("suspend", json!({ "reason": "a test" })).await;
+    become_(&shop, (401, 401)).await;
+    done("reactivate", json!({})).await;
+    // The token of then stays withdrawn; a new one is made in a later second.
+    assert_eq!(answers(&shop).await, (401, 401));
+    sleep(std::time::Duration::from_millis(1_100)).await;
+    assert_eq!(answers(&sign_in().await).await, (403, 403));
+}

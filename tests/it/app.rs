@@ -74,6 +74,8 @@ impl App {
 
     /// The same, with more arguments.
     pub(crate) async fn start_with(data: &Path, args: &[&str]) -> Self {
+        // For HTTP clients that tests make themselves.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         // Made by `up` itself; what it prints goes beside it.
         std::fs::create_dir_all(data.parent().unwrap()).unwrap();

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use millrace::schema::check_api;
+
 use crate::app::{program, shared};
 
 fn readme() -> String {
@@ -130,4 +132,40 @@ async fn the_nats_cli_replays_what_happened() {
         "request event.order.{order} {{}} --timeout 1s"
     )));
     assert!(said.contains("Permissions Violation"), "{said}");
+}
+
+/// The copy shows in a diff what a change of the code means for clients.
+#[test]
+fn the_committed_document_is_what_the_code_says() {
+    let copy = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
+    let differs = check_api(&copy, false).unwrap();
+    assert!(differs.is_none(), "{}", differs.unwrap().detail);
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("openapi.json");
+    let missing = check_api(&other, false).unwrap();
+    assert!(missing.unwrap().detail.contains("schema check --accept"));
+    let text = std::fs::read_to_string(&copy).unwrap();
+    std::fs::write(&other, text.replace("Place an order", "Put an order")).unwrap();
+    let differs = check_api(&other, false).unwrap().unwrap().detail;
+    assert!(differs.contains("/paths/~1v1~1orders/post/"), "{differs}");
+    assert_eq!(check_api(&other, true).unwrap(), None);
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), text);
+}
+
+/// Behind the one entry both sides are one API.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_entry_says_what_both_sides_are() {
+    let app = shared().await;
+    let read = async |path: &str| {
+        let url = format!("{}{path}", app.endpoints.entry);
+        let answer = reqwest::get(url).await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.text().await.unwrap()
+    };
+    let document: serde_json::Value = serde_json::from_str(&read("/openapi.json").await).unwrap();
+    assert_eq!(document, *millrace::entry::document().json());
+    assert!(read("/reference").await.contains("Place an order"));
+    for code in ["order_already_shipped", "cursor_invalid", "unavailable"] {
+        assert!(read(&format!("/problems/{code}")).await.contains(code));
+    }
 }

@@ -9,7 +9,7 @@ use millrace::settings::{POSTGRES_ADMIN, POSTGRES_ADMIN_PASSWORD, Source};
 use projections::{Login, VIEWS};
 use serde_json::{Value, json};
 use streams::bus::{Answer, Ask, Bus};
-use streams::keys::Keys;
+use streams::keys::{Erasures, Keys};
 use streams::{CommandMeta, Connection, Settings};
 use tokio::sync::OnceCell;
 use user::{User, UserCommand, UserEvent};
@@ -329,6 +329,12 @@ async fn a_key_that_came_back_from_a_backup_is_destroyed_before_anything_is_answ
     let restored = admin.jetstream().publish(subject, backup).await;
     restored.unwrap().await.unwrap();
     assert_eq!(open(&admin).await.as_deref(), Some("Grace Hopper"));
+    // A role that may not destroy it knows better than to use it.
+    let knowing = app.keys(&admin);
+    let learnt = Erasures::new(&admin, &knowing).learn().await;
+    assert_eq!(learnt.unwrap(), 1);
+    let opened = knowing.open(&name, purpose::USER_NAME).await.unwrap();
+    assert_eq!(opened, None);
 
     app.kill().await;
     app.restart().await;

@@ -12,6 +12,7 @@
 )]
 
 mod accounts;
+mod apart;
 mod app;
 mod bad_input;
 mod catalog;
@@ -22,11 +23,15 @@ mod documents;
 mod erasure;
 mod event_stores;
 mod faults;
+mod gateway;
 mod kill;
+mod live;
 mod mails;
 mod parking;
+mod past;
 mod permissions;
 mod projections;
+mod rebuild;
 mod reconcile;
 mod returns;
 mod rotation;

@@ -103,6 +103,25 @@ async fn mismatch_is(app: &App, payment: &str, differences: &Value) {
     found.unwrap();
 }
 
+/// A person knows why a payment differs, and it is no mismatch any more: neither on the record nor
+/// for the tool.
+async fn somebody_explains(app: &App, gone: &str) {
+    let path = format!("/v1/payments/{gone}/reconciliation");
+    let reason = json!({ "reason": "the provider's test data was reset" });
+    let explained = app.operator().post(&path, &reason).await.unwrap();
+    explained.success().unwrap();
+    mismatch_is(app, gone, &Value::Null).await;
+    let again = app.operator().post(&path, &reason).await.unwrap();
+    assert_eq!(again.status.as_u16(), 409, "{}", again.body);
+    assert_eq!(again.body["code"], "no_mismatch");
+    let words = reconcile(app, &[]);
+    let words = String::from_utf8_lossy(&words.stdout).into_owned();
+    assert!(
+        !words.contains("pi_gone") && words.contains("3 mismatches"),
+        "{words}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clean_shop_is_silent_and_every_kind_of_mismatch_is_found() {
     let app = App::start_with(&folder("reconcile"), &["--without", "reactor"]).await;
@@ -165,21 +184,7 @@ async fn a_clean_shop_is_silent_and_every_kind_of_mismatch_is_found() {
     let gone = payment_id(gone).to_string();
     mismatch_is(&app, &gone, &json!(["missing_at_provider"])).await;
 
-    // A person knows why, and it is no mismatch any more: neither here nor for the tool.
-    let path = format!("/v1/payments/{gone}/reconciliation");
-    let reason = json!({ "reason": "the provider's test data was reset" });
-    let explained = app.operator().post(&path, &reason).await.unwrap();
-    explained.success().unwrap();
-    mismatch_is(&app, &gone, &Value::Null).await;
-    let again = app.operator().post(&path, &reason).await.unwrap();
-    assert_eq!(again.status.as_u16(), 409, "{}", again.body);
-    assert_eq!(again.body["code"], "no_mismatch");
-    let words = reconcile(&app, &[]);
-    let words = String::from_utf8_lossy(&words.stdout).into_owned();
-    assert!(
-        !words.contains("pi_gone") && words.contains("3 mismatches"),
-        "{words}"
-    );
+    somebody_explains(&app, &gone).await;
     reactor
         .stop(Signal::TERM, Duration::from_secs(30))
         .await

@@ -162,6 +162,8 @@ async fn every_kind_of_damage_is_found_and_named() {
         reader: "view stock_level".to_owned(),
         stream: "INVENTORY".to_owned(),
         position: 1_000,
+        behind: None,
+        behind_s: None,
     }];
     let report = examine(&connection, readers).await.unwrap();
     assert!(!report.ok);

@@ -189,7 +189,7 @@ async fn an_address_book_is_kept_by_ids_that_follow_from_the_key() {
     let gone = act(first.id(), "default").await;
     gone.refused(NOT_FOUND, "address_unknown", "");
     let nonsense = act("x", "remove").await;
-    nonsense.refused(NOT_FOUND, "address_unknown", "");
+    nonsense.refused(NOT_FOUND, "not_found", "");
     let user = user(&app, &ann).await;
     let account = user.account().unwrap();
     assert_eq!(account.addresses.len(), 1);

@@ -2,23 +2,27 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use command_api::{
-    Api, Config, Deps, Letters, Local, Personal, PersonalError, Questions, Webhook, WebhookSecrets,
+    Api, Config, Deps, Elsewhere, Here, Letters, Local, Personal, PersonalError, Questions,
+    Webhook, WebhookSecrets, hosts,
 };
 use edge::auth::{KeySet, Principal, Signer};
+use edge::consistency::CONSISTENCY_TOKEN;
+use edge::openapi::Document;
 use kernel::{Sealed, UserId};
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use serde_json::{Value, json};
 use streams::Streams;
+use streams::bus::{Bus, BusError, Hosts};
 use streams::inbox::{InboxError, LetterId, Put};
 use streams::keys::DigestKey;
 use tower::ServiceExt;
@@ -33,6 +37,8 @@ pub(crate) struct App {
     pub(crate) letters: Arc<MemoryLetters>,
     router: Router,
     signer: Signer,
+    /// What was done last. Apart, clients tell what they have seen: in memory nobody else does.
+    seen: Mutex<Option<HeaderValue>>,
     _keys: tempfile::TempDir,
 }
 
@@ -145,42 +151,103 @@ impl Personal for MemoryKeys {
     }
 }
 
-impl App {
-    pub(crate) fn new() -> Self {
-        Self::hosting(&Config::default())
-    }
+/// What all processes have in common.
+struct World {
+    streams: Streams,
+    questions: Arc<dyn Questions>,
+    letters: Arc<MemoryLetters>,
+    personal: Arc<MemoryKeys>,
+    token_keys: KeySet,
+    digest_key: DigestKey,
+    folder: tempfile::TempDir,
+}
 
-    pub(crate) fn hosting(config: &Config) -> Self {
-        let streams = Streams::in_memory();
-        let questions = Arc::new(Local(streams.clone()));
-        Self::asking(config, streams, questions)
-    }
-
-    /// Over this store, with somebody else to ask.
-    pub(crate) fn asking(config: &Config, streams: Streams, questions: Arc<dyn Questions>) -> Self {
+impl World {
+    fn new(streams: Streams, questions: Arc<dyn Questions>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let letters = Arc::new(MemoryLetters::default());
-        let keys = KeySet::create_if_missing(&folder.path().join("jwt")).unwrap();
-        let api = Api::new(Deps {
-            streams: streams.clone(),
-            personal: Arc::new(MemoryKeys::new()),
+        Self {
+            streams,
             questions,
-            token_keys: keys.clone(),
+            letters: Arc::default(),
+            personal: Arc::new(MemoryKeys::new()),
+            token_keys: KeySet::create_if_missing(&folder.path().join("jwt")).unwrap(),
             digest_key: DigestKey::parse(&"A".repeat(43)).unwrap(),
+            folder,
+        }
+    }
+
+    /// A process that hosts `contexts`.
+    fn process(&self, contexts: &[String], elsewhere: Arc<dyn Elsewhere>) -> (Api, Router) {
+        let config = Config {
+            contexts: contexts.to_owned(),
+            ..Config::default()
+        };
+        let api = Api::new(Deps {
+            streams: self.streams.clone(),
+            personal: self.personal.clone(),
+            questions: self.questions.clone(),
+            token_keys: self.token_keys.clone(),
+            digest_key: self.digest_key.clone(),
             webhook: Webhook {
-                letters: letters.clone(),
+                letters: self.letters.clone(),
                 secrets: WebhookSecrets::parse(WEBHOOK_SECRETS).unwrap(),
                 tolerance: Duration::from_mins(5),
             },
+            elsewhere,
+            proxies: Vec::new(),
         })
         .unwrap();
+        let router = edge::guarded(command_api::router(api.clone(), &config), &config.limits);
+        (api, router)
+    }
+}
+
+/// The buses of the other processes, by what they host.
+struct Network(HashMap<String, Bus>);
+
+#[async_trait]
+impl Elsewhere for Network {
+    async fn carry(&self, context: &str, call: Value, within: Duration) -> Result<Value, BusError> {
+        self.0[context].carry(context, call, within).await
+    }
+}
+
+impl App {
+    pub(crate) fn new() -> Self {
+        let streams = Streams::in_memory();
+        let questions = Arc::new(Local(streams.clone()));
+        Self::asking(streams, questions)
+    }
+
+    /// Over this store, with somebody else to ask. Everything is hosted by one process, or each
+    /// context by one of its own: the calls come in at one that hosts orders alone.
+    pub(crate) fn asking(streams: Streams, questions: Arc<dyn Questions>) -> Self {
+        let world = World::new(streams, questions);
+        let (api, router) = if crate::APART {
+            let others = domains::NAMES.iter().filter(|name| **name != "order");
+            let others = others.map(|name| {
+                let here = Here::default();
+                let contexts = [(*name).to_owned()];
+                let hosts = hosts(&contexts, &world.streams, &world.digest_key, &here);
+                // Nothing that comes over the bus is carried on.
+                let (_, router) =
+                    world.process(&contexts, Arc::new(Bus::within(&Hosts::default())));
+                here.answer_with(router);
+                ((*name).to_owned(), Bus::within(&hosts))
+            });
+            world.process(&["order".to_owned()], Arc::new(Network(others.collect())))
+        } else {
+            let all = Config::default().contexts;
+            world.process(&all, Arc::new(Bus::within(&Hosts::default())))
+        };
         Self {
-            router: edge::guarded(command_api::router(api.clone(), config), &config.limits),
             api,
-            streams,
-            letters,
-            signer: Signer::new(&keys),
-            _keys: folder,
+            router,
+            streams: world.streams,
+            letters: world.letters,
+            signer: Signer::new(&world.token_keys),
+            seen: Mutex::default(),
+            _keys: world.folder,
         }
     }
 
@@ -247,12 +314,29 @@ impl App {
         ends
     }
 
-    pub(crate) async fn request(&self, request: Request<Body>) -> Answer {
+    /// Every answer must be one that the document knows.
+    pub(crate) async fn request(&self, mut request: Request<Body>) -> Answer {
+        if let Some(seen) = self.seen.lock().unwrap().clone().filter(|_| crate::APART) {
+            request
+                .headers_mut()
+                .entry(CONSISTENCY_TOKEN)
+                .or_insert(seen);
+        }
+        let method = request.method().as_str().to_lowercase();
+        let path = request.uri().path().to_owned();
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
+        if let Some(token) = parts.headers.get(CONSISTENCY_TOKEN) {
+            *self.seen.lock().unwrap() = Some(token.clone());
+        }
         let bytes = axum::body::to_bytes(body, 1 << 20).await.unwrap();
         let body = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(&bytes).into_owned()));
+        if parts.status != StatusCode::METHOD_NOT_ALLOWED {
+            let code = body["code"].as_str();
+            let known = DOCUMENT.must_know((&method, &path), parts.status, code);
+            known.unwrap();
+        }
         Answer {
             status: parts.status.as_u16(),
             headers: parts.headers,
@@ -260,6 +344,8 @@ impl App {
         }
     }
 }
+
+static DOCUMENT: LazyLock<Document> = LazyLock::new(command_api::document);
 
 pub(crate) fn product(sku: &str, amount: i64, currency: &str) -> Value {
     json!({

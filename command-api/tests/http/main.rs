@@ -6,6 +6,9 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+/// All contexts in one process. `tests/apart` runs the same tests with one process a context.
+const APART: bool = false;
+
 mod accounts;
 mod app;
 mod catalog;

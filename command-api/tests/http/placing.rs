@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use command_api::{Config, NoAnswer, Questions};
+use command_api::{NoAnswer, Questions};
 use kernel::{Sku, UserId};
 use order::Order;
 use product::Offer;
@@ -258,7 +258,7 @@ impl Questions for Nobody {
 #[tokio::test]
 async fn without_an_answer_from_the_others_nothing_is_placed() {
     let streams = Streams::in_memory();
-    let app = App::asking(&Config::default(), streams, Arc::new(Nobody));
+    let app = App::asking(streams, Arc::new(Nobody));
     let ann = app.customer("ann@example.com").await;
     let before = app.ends().await;
     let answer = app

@@ -1,6 +1,5 @@
 //! Accounts and sessions.
 
-use command_api::Config;
 use serde_json::{Value, json};
 
 use crate::app::{App, NOT_FOUND};
@@ -213,19 +212,4 @@ async fn a_role_that_was_given_stands_in_the_next_token() {
         .send(&json!({"reason": "x"}))
         .await;
     unknown.refused(NOT_FOUND, "user_unknown", "");
-}
-
-#[tokio::test]
-async fn contexts_that_are_not_hosted_have_no_routes() {
-    let config = Config {
-        contexts: vec!["product".to_owned()],
-        ..Config::default()
-    };
-    let app = App::hosting(&config);
-    let lost = app
-        .post("/v1/users")
-        .send(&register("ann@example.com"))
-        .await;
-    lost.refused(NOT_FOUND, "not_found", "");
-    app.product("tea", 5).await;
 }

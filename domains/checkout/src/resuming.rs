@@ -3,10 +3,11 @@
 use std::fmt;
 
 use kernel::{OrderId, Position, RefundId, ReturnId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One saga, of one of the kinds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "saga", content = "id", rename_all = "snake_case")]
 pub enum SagaId {
     /// An order's checkout.

@@ -132,6 +132,8 @@ pub(crate) fn must_be_countable(on_hand: u64) -> Result<(), InventoryRefusal> {
 
 impl Decider for StockItem {
     const CONTEXT: &'static str = "inventory";
+    /// 2: a hold that is over keeps its time in whole seconds, in the place of when it lapsed.
+    const STATE_REVISION: u32 = 2;
 
     fn decide(&self, command: &InventoryCommand) -> Decision {
         match command {

@@ -7,6 +7,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use kernel::ReservationId;
 use serde::{Deserialize, Serialize};
 
+use crate::packed::{Written, whole_seconds};
+
 /// How long a finished hold is remembered at the least, in seconds: a retried command finds its
 /// answer. A hold that is shipped days after it was made has its `expires_at` long behind it.
 pub const FINISHED_KEPT_SECONDS: i64 = 600;
@@ -16,12 +18,11 @@ pub const FINISHED_KEPT_SECONDS: i64 = 600;
 pub struct Hold {
     /// How many, from 1; 0 = a tombstone.
     pub quantity: u32,
-    /// When it lapses, unless it is committed.
+    /// When it lapses, unless it is committed. Once it is over: how long a late command may still
+    /// name it, in whole seconds.
     pub expires_at: DateTime<Utc>,
     /// Where it stands.
     pub stage: Stage,
-    /// Once it is over: how long a late command may still name it.
-    pub remembered_until: DateTime<Utc>,
 }
 
 /// Where a hold stands.
@@ -56,20 +57,16 @@ impl Hold {
         self.stage == Stage::Reserved && self.expires_at <= at
     }
 
-    fn new(quantity: u32, expires_at: DateTime<Utc>, stage: Stage) -> Self {
-        Self {
-            quantity,
-            expires_at,
-            stage,
-            remembered_until: expires_at,
+    /// Over, or never begun: only remembered.
+    pub(crate) fn is_over(&self) -> bool {
+        match self.stage {
+            Stage::Reserved | Stage::Committed => false,
+            Stage::Finished(_) | Stage::Tombstone => true,
         }
     }
 
     fn is_forgotten(&self, now: DateTime<Utc>) -> bool {
-        match self.stage {
-            Stage::Reserved | Stage::Committed => false,
-            Stage::Finished(_) | Stage::Tombstone => self.remembered_until <= now,
-        }
+        self.is_over() && self.expires_at <= now
     }
 }
 
@@ -79,12 +76,12 @@ impl Hold {
 /// up to 256 shards (the last byte of the order's id) that copies share: a change copies one shard,
 /// and sweeps out of it what may be forgotten.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "ById", into = "ById")]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Holds {
     shards: BTreeMap<u8, Arc<ById>>,
 }
 
-type ById = BTreeMap<ReservationId, Hold>;
+pub(crate) type ById = BTreeMap<ReservationId, Hold>;
 
 impl Holds {
     /// The hold, if it is open or remembered.
@@ -108,7 +105,11 @@ impl Holds {
     }
 
     pub(crate) fn open(&mut self, id: ReservationId, quantity: u32, expires_at: DateTime<Utc>) {
-        let hold = Hold::new(quantity, expires_at, Stage::Reserved);
+        let hold = Hold {
+            quantity,
+            expires_at,
+            stage: Stage::Reserved,
+        };
         self.shard_mut(&id).insert(id, hold);
     }
 
@@ -122,12 +123,16 @@ impl Holds {
         if let Some(hold) = self.hold_mut(id) {
             hold.stage = Stage::Finished(end);
             let least = at.checked_add_signed(TimeDelta::seconds(FINISHED_KEPT_SECONDS));
-            hold.remembered_until = hold.expires_at.max(least.unwrap_or(at));
+            hold.expires_at = whole_seconds(hold.expires_at.max(least.unwrap_or(at)));
         }
     }
 
     pub(crate) fn bury(&mut self, id: ReservationId, expires_at: DateTime<Utc>) {
-        let hold = Hold::new(0, expires_at, Stage::Tombstone);
+        let hold = Hold {
+            quantity: 0,
+            expires_at: whole_seconds(expires_at),
+            stage: Stage::Tombstone,
+        };
         self.shard_mut(&id).insert(id, hold);
     }
 
@@ -156,18 +161,12 @@ fn shard_of(id: &ReservationId) -> u8 {
     last
 }
 
-impl From<ById> for Holds {
-    fn from(all: ById) -> Self {
+impl FromIterator<(ReservationId, Hold)> for Holds {
+    fn from_iter<I: IntoIterator<Item = (ReservationId, Hold)>>(all: I) -> Self {
         let mut holds = Self::default();
         for (id, hold) in all {
             holds.shard_mut(&id).insert(id, hold);
         }
         holds
-    }
-}
-
-impl From<Holds> for ById {
-    fn from(holds: Holds) -> Self {
-        holds.iter().map(|(id, hold)| (*id, *hold)).collect()
     }
 }

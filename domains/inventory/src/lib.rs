@@ -24,6 +24,7 @@
 //!   aggregate  StockItem: decide, evolve     read this first
 //!   reservation                              the life of a hold: what each command does to it
 //!   holds      Holds                         the holds of one SKU, and when they are forgotten
+//!   packed                                   how they are written into a snapshot
 //!   restock    Restocks                      goods that came back, once for each return
 //! ```
 
@@ -31,6 +32,7 @@ mod aggregate;
 mod command;
 mod event;
 mod holds;
+mod packed;
 mod refusal;
 mod reservation;
 mod restock;

@@ -9,6 +9,7 @@
 //!   decider    Decider, Refusal, Upcaster  the contract of an aggregate: decide and evolve
 //!   position   Position, ConsistencyToken  where in a stream
 //!   wire       decode                      the body of an event, brought forward
+//!   schema     JsonSchema of these values  what they look like in the API's document
 //!   golden     check, no_other_files       test kit: what was written stays readable
 //! ```
 //!
@@ -20,6 +21,7 @@ mod id;
 mod money;
 mod position;
 pub mod purpose;
+pub mod schema;
 mod sealed;
 mod text;
 pub mod wire;

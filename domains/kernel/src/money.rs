@@ -3,12 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The currencies that a shop can be run in: ISO 4217 codes of the payment provider's list with
 /// two decimals or none.
-const CURRENCIES: [&str; 30] = [
+pub(crate) const CURRENCIES: [&str; 30] = [
     "AUD", "BGN", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "EUR", "GBP", "HKD", "HUF", "IDR",
     "ILS", "INR", "ISK", "JPY", "KRW", "MXN", "MYR", "NOK", "NZD", "PHP", "PLN", "RON", "SEK",
     "SGD", "THB", "TRY", "USD",
@@ -64,7 +65,7 @@ impl From<Currency> for String {
 }
 
 /// An amount in minor units: `{"amount": 1299, "currency": "EUR"}` is 12.99 €.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Money {
     /// Minor units (cents). Signed, because differences are amounts too.

@@ -6,7 +6,7 @@ use crate::aggregate::Decision;
 use crate::{Charge, Payment, PaymentEvent, PaymentRefusal, RefundStage, id};
 
 /// Most refunds of one payment, failed ones too: the state stays small.
-const REFUNDS_MAX: u32 = 100;
+pub const REFUNDS_MAX: u32 = 100;
 
 impl Payment {
     pub(crate) fn request(

@@ -44,6 +44,7 @@ mod refusal;
 mod stages;
 
 pub use aggregate::{Payment, PaymentStatus};
+pub use asking::REFUNDS_MAX;
 pub use charge::{Charge, Refund, RefundStage};
 pub use command::PaymentCommand;
 pub use due::ProviderAction;

@@ -1,5 +1,6 @@
 //! What a user may do, whether they may do anything, and what they want to hear of.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 
@@ -17,6 +18,7 @@ use strum::{Display, EnumString};
     Deserialize,
     Display,
     EnumString,
+    JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -59,6 +61,7 @@ pub enum Standing {
     Deserialize,
     Display,
     EnumString,
+    JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]

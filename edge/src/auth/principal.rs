@@ -33,6 +33,17 @@ impl Principal {
         format!("{role}:{}", self.user_id)
     }
 
+    /// 401: nobody says who asks.
+    pub fn token_required() -> Problem {
+        let detail = "send a token as Authorization: Bearer <token>";
+        Problem::unauthorized("token_required", detail)
+    }
+
+    /// 401: a token that is not accepted.
+    pub(crate) fn token_invalid(detail: impl Into<String>) -> Problem {
+        Problem::unauthorized("token_invalid", detail)
+    }
+
     /// Operators only.
     ///
     /// # Errors
@@ -67,25 +78,20 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let required = || {
-            let detail = "send a token as Authorization: Bearer <token>";
-            Problem::unauthorized("token_required", detail)
-        };
-        let header = parts.headers.get(AUTHORIZATION).ok_or_else(required)?;
+        let header = parts.headers.get(AUTHORIZATION);
         let (scheme, token) = header
-            .to_str()
-            .ok()
+            .and_then(|value| value.to_str().ok())
             .and_then(|value| value.split_once(' '))
-            .ok_or_else(required)?;
+            .ok_or_else(Self::token_required)?;
         if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(required());
+            return Err(Self::token_required());
         }
         Verifier::from_ref(state)
             .verify(token.trim())
             .map_err(|error| {
                 metrics::counter!("tokens_refused_total", "reason" => error.reason()).increment(1);
                 tracing::info!(reason = error.reason(), "a token was refused");
-                Problem::unauthorized("token_invalid", error.to_string())
+                Self::token_invalid(error.to_string())
             })
     }
 }

@@ -9,6 +9,7 @@ use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use page::{COMMON, Page, pages};
@@ -20,7 +21,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 pub const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 
 /// One field of the request that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
     /// Where in the body, as a JSON pointer (RFC 6901); empty = the whole body.
     pub pointer: String,
@@ -137,6 +138,18 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry(RETRY_AFTER_DEFAULT)
     }
 
+    /// 503: more requests than can be worked on at once; nothing was done.
+    pub fn overloaded() -> Self {
+        Self::unavailable("overloaded", "too many requests are being worked on")
+    }
+
+    /// 503: the request was given up; what it asked for may have been done.
+    pub fn timeout() -> Self {
+        let detail =
+            "the request took too long and was given up; what it asked for may have happened";
+        Self::unavailable("request_timeout", detail)
+    }
+
     /// 500: a fault of ours. The particulars are in the log under the trace id.
     pub fn internal() -> Self {
         let detail = "the fault is on our side; the trace id finds it in the log";
@@ -220,19 +233,30 @@ impl IntoResponse for Problem {
     }
 }
 
-#[derive(Serialize)]
-struct Wire<'a> {
+/// Why a request was not done (RFC 9457).
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(crate) struct Wire<'a> {
+    /// Leads to a page that explains the problem and its cure.
     #[serde(rename = "type")]
     kind: String,
+    /// What went wrong, for people, without particulars.
     title: &'a str,
+    /// The HTTP status.
     status: u16,
+    /// The particulars.
     detail: &'a str,
+    /// The path of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     instance: Option<&'a str>,
+    /// What went wrong, for programs.
     code: &'a str,
+    /// Which fields of the request are wrong.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     errors: &'a [FieldError],
+    /// Whether the same request may succeed later.
     retryable: bool,
+    /// Finds the request in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_id: Option<&'a str>,
 }

@@ -2,11 +2,16 @@
 
 use axum::Router;
 use axum::extract::Path;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::http::header::ACCEPT;
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
+use serde_json::json;
 
 use super::Problem;
+use crate::openapi::render;
+
+const TEMPLATE: &str = include_str!("../../pages/problem.html");
 
 /// One kind of problem, explained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,20 +144,38 @@ fn find(tables: &[&'static [Page]], code: &str) -> Option<Page> {
         .copied()
 }
 
-/// Serves `/problems/{code}` for [`COMMON`] and a role's own pages.
-pub fn pages<S: Clone + Send + Sync + 'static>(own: &'static [Page]) -> Router<S> {
+/// Serves `/problems/{code}` for [`COMMON`] and the pages of some roles.
+pub fn pages<S: Clone + Send + Sync + 'static>(own: &'static [&'static [Page]]) -> Router<S> {
     Router::new().route(
         "/problems/{code}",
-        get(move |Path(code): Path<String>| async move { answer(own, &code) }),
+        get(
+            move |Path(code): Path<String>, headers: HeaderMap| async move {
+                answer(own, &code, &headers)
+            },
+        ),
     )
 }
 
-fn answer(own: &'static [Page], code: &str) -> Response {
-    let Some(page) = find(&[COMMON, own], code) else {
+/// As a page for who takes HTML, in plain words for everybody else.
+fn answer(own: &[&'static [Page]], code: &str, headers: &HeaderMap) -> Response {
+    let known = find(&[COMMON], code).or_else(|| find(own, code));
+    let Some(Page { code, title, cure }) = known else {
         return Problem::not_found("no problem has this code").into_response();
     };
-    let text = format!("{}\n{}\n\n{}\n", page.code, page.title, page.cure);
-    (StatusCode::OK, text).into_response()
+    let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok());
+    if !accepted.is_some_and(|types| types.contains("text/html")) {
+        return format!("{code}\n{title}\n\n{cure}\n").into_response();
+    }
+    match render(
+        TEMPLATE,
+        &json!({ "code": code, "title": title, "cure": cure }),
+    ) {
+        Ok(page) => Html(page).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a problem's page can't be rendered");
+            Problem::internal().into_response()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -56,6 +56,23 @@ pub struct Settings {
     pub standby: Duration,
 }
 
+/// Which tables a projector moves, and how far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Scope {
+    /// The schema that they are in.
+    pub(crate) schema: &'static str,
+    /// The last event to take in.
+    pub(crate) until: u64,
+}
+
+impl Scope {
+    /// The live tables, without end.
+    pub(crate) const LIVE: Self = Self {
+        schema: "public",
+        until: u64::MAX,
+    };
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self::from(&Config::default())

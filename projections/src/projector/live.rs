@@ -81,6 +81,7 @@ impl LiveView {
             position: last.position.sequence,
             event_id: Some(last.id),
             stream_created_at: Some(stream_created_at),
+            table: self.mark.table,
         };
         let marks = (&self.mark, &new);
         let name = self.spec.name;

@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 
 use streams::Connection;
 
+pub(crate) use config::Scope;
 pub use config::{BATCH_MAX, Config, STANDBY_MS, Settings};
 pub use error::{ProjectorError, Stop};
 pub use run::run;
@@ -41,6 +42,9 @@ pub struct Projector {
     log: Connection,
     database: Login,
     settings: Settings,
+    scope: Scope,
+    /// Those that it moves.
+    views: Vec<&'static ViewSpec>,
     /// None after anything went wrong, and at first.
     session: Option<Session>,
     /// The views that have stopped, and why. They stay stopped until the process starts anew.
@@ -79,9 +83,30 @@ impl Projector {
             log,
             database,
             settings,
+            scope: Scope::LIVE,
+            views,
             session: None,
             stopped: BTreeMap::new(),
         })
+    }
+
+    /// A projector of one view alone.
+    pub(crate) fn of_view(
+        view: &'static ViewSpec,
+        log: Connection,
+        database: &Login,
+        (settings, scope): (Settings, Scope),
+    ) -> Self {
+        Self {
+            context: view.context,
+            log,
+            database: database.clone(),
+            settings,
+            scope,
+            views: vec![view],
+            session: None,
+            stopped: BTreeMap::new(),
+        }
     }
 
     /// The context.
@@ -129,7 +154,7 @@ impl Projector {
 
     /// The views that still run.
     fn running(&self) -> Vec<&'static ViewSpec> {
-        let views = crate::views_of(self.context).into_iter();
+        let views = self.views.iter().copied();
         views
             .filter(|view| !self.stopped.contains_key(view.name))
             .collect()
@@ -159,6 +184,12 @@ impl Projector {
         if running.is_empty() {
             return Err(self.all_stopped());
         }
-        Session::open(&self.log, &self.database, running, self.settings).await
+        Session::open(
+            &self.log,
+            &self.database,
+            running,
+            (self.settings, self.scope),
+        )
+        .await
     }
 }

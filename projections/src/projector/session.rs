@@ -10,7 +10,7 @@ use streams::subscription::{OrderedSubscription, SubscriptionError};
 use streams::{Connection, LoadError, RecordedEvent, Streams};
 use tokio::time::Instant;
 
-use super::config::Settings;
+use super::config::{Scope, Settings};
 use super::error::{ProjectorError, Stop};
 use super::live::{LiveView, Outcome, restored};
 use super::store::Store;
@@ -39,6 +39,8 @@ pub(super) struct Session {
     store: Store,
     views: Vec<LiveView>,
     settings: Settings,
+    /// The last event to take in.
+    until: u64,
     /// For looking at the log's leader.
     streams: Streams,
     /// When the event at our position was seen last; none until the session has seen it.
@@ -67,13 +69,15 @@ impl Session {
         log: &Connection,
         login: &Login,
         specs: Vec<&'static ViewSpec>,
-        settings: Settings,
+        (settings, scope): (Settings, Scope),
     ) -> Result<Self, ProjectorError> {
         let database = |source| ProjectorError::Database {
             login: login.to_string(),
             source,
         };
-        let store = Store::open(login, settings).await.map_err(database)?;
+        let store = Store::open(login, (settings, scope))
+            .await
+            .map_err(database)?;
         let mut views = Vec::with_capacity(specs.len());
         for spec in specs {
             let mark = store.mark(spec.name).await.map_err(database)?;
@@ -103,6 +107,7 @@ impl Session {
             store,
             views,
             settings,
+            until: scope.until,
             streams,
             proven: (first == 0).then(Instant::now),
         })
@@ -121,8 +126,12 @@ impl Session {
         if connects(&self.log) != self.connects {
             return Ok(Taken::Reopen);
         }
+        let until = self.until;
         let events = match batch {
-            Ok(events) => events,
+            Ok(mut events) => {
+                events.truncate(events.partition_point(|event| event.position.sequence <= until));
+                events
+            }
             Err(BatchError::Stop(stop)) => return Ok(self.stop_all(&stop)),
             Err(BatchError::Failed(error)) => return Err(error),
         };

@@ -2,10 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use tokio::task::JoinHandle;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Statement};
 use uuid::Uuid;
 
-use super::config::Settings;
+use super::config::{Scope, Settings};
 use crate::fold::StoredRow;
 use crate::login::Login;
 use crate::read::CHANNEL;
@@ -30,6 +31,8 @@ pub(super) struct Mark {
     pub(super) event_id: Option<Uuid>,
     /// When the stream was made.
     pub(super) stream_created_at: Option<DateTime<Utc>>,
+    /// Which table, by Postgres's own number: another one under the same name was put in its place.
+    pub(super) table: u32,
 }
 
 /// A connection with its statements prepared, one set a view.
@@ -40,6 +43,8 @@ pub(super) struct Store {
     fence: Statement,
     failed: Statement,
     notify: Statement,
+    /// Does anybody wait for these tables?
+    live: bool,
 }
 
 /// The statements of one view's table.
@@ -68,13 +73,15 @@ impl Store {
     /// Connects and prepares.
     pub(super) async fn open(
         login: &Login,
-        settings: Settings,
+        (settings, scope): (Settings, Scope),
     ) -> Result<Self, tokio_postgres::Error> {
         let mut config = login.config("millrace projector");
         let sync = if settings.sync_commit { "on" } else { "off" };
         config.options(format!(
             "-c synchronous_commit={sync} -c statement_timeout={STATEMENT_TIMEOUT_MS} \
-             -c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_MS}"
+             -c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_MS} \
+             -c search_path={}",
+            scope.schema
         ));
         let (client, connection) = config.connect(NoTls).await?;
         let driver = tokio::spawn(async move {
@@ -83,12 +90,13 @@ impl Store {
         });
         let prepared = tokio::try_join!(
             client.prepare(
-                "select position, event_id, stream_created_at from view_position where view = $1"
+                "select position, event_id, stream_created_at, to_regclass($1)::oid \
+                 from view_position where view = $1 and to_regclass($1) is not null"
             ),
             client.prepare(
                 "update view_position set position = $3, event_id = $4, stream_created_at = $5, \
                  updated_at = now(), failed_at = null, failed_position = null, last_error = null \
-                 where view = $1 and position = $2"
+                 where view = $1 and position = $2 and to_regclass($1)::oid = $6"
             ),
             client.prepare(
                 "update view_position set failed_at = now(), failed_position = $3, \
@@ -104,6 +112,7 @@ impl Store {
                 fence,
                 failed,
                 notify,
+                live: scope.schema == Scope::LIVE.schema,
             }),
             Err(error) => {
                 driver.abort();
@@ -143,6 +152,7 @@ impl Store {
             position: u64::try_from(position).unwrap_or_default(),
             event_id: row.try_get(1)?,
             stream_created_at: row.try_get(2)?,
+            table: row.try_get(3)?,
         }))
     }
 
@@ -182,6 +192,7 @@ impl Store {
                     &sql_position(new.position),
                     &new.event_id,
                     &new.stream_created_at,
+                    &old.table,
                 ],
             )
             .await?;
@@ -197,10 +208,11 @@ impl Store {
                 .execute(&table.upsert, &[&ids, &versions, &payloads])
                 .await?;
         }
-        let notice = format!("{view}:{}", new.position);
-        transaction
-            .execute(&self.notify, &[&CHANNEL, &notice])
-            .await?;
+        if self.live {
+            let notice = format!("{view}:{}", new.position);
+            let said: [&(dyn ToSql + Sync); 2] = [&CHANNEL, &notice];
+            transaction.execute(&self.notify, &said).await?;
+        }
         transaction.commit().await?;
         Ok(Commit::Done)
     }

@@ -14,7 +14,7 @@ macro_rules! file {
 }
 
 /// Applied in this order; one that was applied never changes again.
-const MIGRATIONS: [Entry; 13] = [
+const MIGRATIONS: [Entry; 14] = [
     (
         "user",
         1,
@@ -44,6 +44,12 @@ const MIGRATIONS: [Entry; 13] = [
         3,
         "import report",
         file!("product/0003_import_report.sql"),
+    ),
+    (
+        "product",
+        4,
+        "product words",
+        file!("product/0004_product_words.sql"),
     ),
     (
         "inventory",

@@ -2,25 +2,81 @@
 
 use std::fmt::Write as _;
 
+use serde::{Deserialize, Serialize};
+
 use super::error::ReadError;
 use super::row::ListedRow;
 use crate::view::{Sort, ViewSpec};
 
-/// Only rows whose column has this value.
+/// Only rows whose column is so.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Filter {
-    /// One of [`ViewSpec::filters`].
+    /// One of [`ViewSpec::filters`]; for a range the column of [`ViewSpec::sort`], for words
+    /// [`ViewSpec::words`].
     pub column: &'static str,
-    /// What it must be.
+    /// How the column must compare.
+    pub how: How,
+    /// With what.
     pub value: String,
+}
+
+/// How a column must compare with a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum How {
+    /// It is the value.
+    Is,
+    /// It is the value or comes later.
+    From,
+    /// It comes earlier than the value.
+    Before,
+    /// It holds the words, as a web search would have them: `green tea -bag "first flush"`.
+    Holds,
+}
+
+/// Which part of a list, in which direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Behind this row; none = from the beginning.
+    pub after: Option<&'a After>,
+    /// At most so many rows.
+    pub limit: usize,
+    /// The view's order turned round.
+    pub reversed: bool,
 }
 
 impl Filter {
     /// `column` is `value`.
     pub fn new(column: &'static str, value: impl Into<String>) -> Self {
+        Self::new_how(column, How::Is, value)
+    }
+
+    /// `column` compares so with `value`.
+    pub fn new_how(column: &'static str, how: How, value: impl Into<String>) -> Self {
         Self {
             column,
+            how,
             value: value.into(),
+        }
+    }
+
+    /// Has the view such a column for this?
+    fn is_of(&self, view: &ViewSpec) -> bool {
+        match self.how {
+            How::Is => view.filters.contains(&self.column),
+            How::From | How::Before => view.sort == Sort::Latest(self.column),
+            How::Holds => view.words == Some(self.column),
+        }
+    }
+
+    /// The condition, with the value as parameter `number`.
+    fn sql(&self, number: usize) -> String {
+        let column = self.column;
+        match self.how {
+            How::Is => format!("{column} = ${number}"),
+            How::From => format!("{column} >= ${number}"),
+            How::Before => format!("{column} < ${number}"),
+            How::Holds => format!("{column} @@ websearch_to_tsquery('simple', ${number})"),
         }
     }
 }
@@ -76,23 +132,22 @@ impl Query {
     pub(super) fn new(
         view: &'static ViewSpec,
         filters: &[Filter],
-        after: Option<&After>,
-        limit: usize,
+        part: Part<'_>,
     ) -> Result<Self, ReadError> {
         let mut texts = Vec::new();
         let mut matching = Vec::new();
         for filter in filters {
-            if !view.filters.contains(&filter.column) {
+            if !filter.is_of(view) {
                 return Err(ReadError::UnknownFilter {
                     view: view.name,
                     column: filter.column,
                 });
             }
             texts.push(filter.value.clone());
-            matching.push(format!("{} = ${}", filter.column, texts.len()));
+            matching.push(filter.sql(texts.len()));
         }
-        if let Some(after) = after {
-            matching.push(behind(view.sort, after, &mut texts));
+        if let Some(after) = part.after {
+            matching.push(behind((view.sort, part.reversed), after, &mut texts));
         }
         let mut matches = String::new();
         if !matching.is_empty() {
@@ -100,12 +155,20 @@ impl Query {
             let _ = write!(matches, "where {}", matching.join(" and "));
         }
         let table = view.name;
+        let way = match (view.sort, part.reversed) {
+            (Sort::Id, false) | (Sort::Latest(_), true) => "asc",
+            (Sort::Id, true) | (Sort::Latest(_), false) => "desc",
+        };
         let (sort, order, outer) = match view.sort {
-            Sort::Id => ("null::text", "view_id".to_owned(), "r.view_id"),
+            Sort::Id => (
+                "null::text",
+                format!("view_id {way}"),
+                format!("r.view_id {way}"),
+            ),
             Sort::Latest(column) => (
                 column,
-                format!("{column} desc, view_id desc"),
-                "r.sort desc, r.view_id desc",
+                format!("{column} {way}, view_id {way}"),
+                format!("r.sort {way}, r.view_id {way}"),
             ),
         };
         let sql = format!(
@@ -113,24 +176,30 @@ impl Query {
              left join lateral (select view_id, {sort} as sort, version, payload from {table} \
              {matches} order by {order} limit {}) r on true \
              where p.view = '{table}' order by {outer}",
-            limit.saturating_add(1)
+            part.limit.saturating_add(1)
         );
-        Ok(Self { sql, texts, limit })
+        Ok(Self {
+            sql,
+            texts,
+            limit: part.limit,
+        })
     }
 }
 
 /// The condition that a row stands behind `after`.
-fn behind(sort: Sort, after: &After, texts: &mut Vec<String>) -> String {
+fn behind((sort, reversed): (Sort, bool), after: &After, texts: &mut Vec<String>) -> String {
     match sort {
         Sort::Id => {
+            let than = if reversed { "<" } else { ">" };
             texts.push(after.view_id.clone());
-            format!("view_id > ${}", texts.len())
+            format!("view_id {than} ${}", texts.len())
         }
         Sort::Latest(column) => {
             texts.push(after.sort.clone().unwrap_or_default());
             texts.push(after.view_id.clone());
             let (first, second) = (texts.len() - 1, texts.len());
-            format!("({column}, view_id) < (${first}, ${second})")
+            let than = if reversed { ">" } else { "<" };
+            format!("({column}, view_id) {than} (${first}, ${second})")
         }
     }
 }
@@ -138,6 +207,14 @@ fn behind(sort: Sort, after: &After, texts: &mut Vec<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn part(after: Option<&After>) -> Part<'_> {
+        Part {
+            after,
+            limit: 10,
+            reversed: false,
+        }
+    }
 
     #[test]
     fn values_are_parameters() {
@@ -150,7 +227,7 @@ mod tests {
             sort: Some("2026".into()),
             view_id: "o-1".into(),
         };
-        let query = Query::new(&crate::ORDER_SUMMARY, &filters, Some(&after), 10).unwrap();
+        let query = Query::new(&crate::ORDER_SUMMARY, &filters, part(Some(&after))).unwrap();
         assert!(!query.sql.contains("drop"));
         assert!(
             query
@@ -162,9 +239,34 @@ mod tests {
 
     #[test]
     fn only_the_views_own_filters_are_taken() {
-        let filters = [Filter::new("payload", "x")];
-        let refused = Query::new(&crate::ORDER_SUMMARY, &filters, None, 10);
-        assert!(matches!(refused, Err(ReadError::UnknownFilter { .. })));
+        for filter in [
+            Filter::new("payload", "x"),
+            Filter::new_how("status", How::From, "x"),
+            Filter::new_how("status", How::Holds, "x"),
+        ] {
+            let refused = Query::new(&crate::ORDER_SUMMARY, &[filter], part(None));
+            assert!(matches!(refused, Err(ReadError::UnknownFilter { .. })));
+        }
+    }
+
+    #[test]
+    fn a_list_can_be_turned_round_and_cut_at_both_ends() {
+        let filters = [
+            Filter::new_how("placed_at", How::From, "2025"),
+            Filter::new_how("placed_at", How::Before, "2026"),
+        ];
+        let after = After {
+            sort: Some("2025-05".into()),
+            view_id: "o-1".into(),
+        };
+        let turned = Part {
+            reversed: true,
+            ..part(Some(&after))
+        };
+        let query = Query::new(&crate::ORDER_SUMMARY, &filters, turned).unwrap();
+        let condition = "where placed_at >= $1 and placed_at < $2 \
+                         and (placed_at, view_id) > ($3, $4) order by placed_at asc, view_id asc";
+        assert!(query.sql.contains(condition), "{}", query.sql);
     }
 
     #[test]

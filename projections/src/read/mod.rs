@@ -23,7 +23,7 @@ use tokio::time::Instant;
 
 pub use config::{CONNECTIONS, Settings};
 pub use error::ReadError;
-pub use list::{After, Filter, Page};
+pub use list::{After, Filter, How, Page, Part};
 pub use row::{Found, ListedRow, Row, ViewStatus};
 
 use crate::login::Login;
@@ -84,7 +84,7 @@ impl Reader {
         self.database(view)?.connections.get(view, id).await
     }
 
-    /// At most `limit` rows of `view` that match every filter, behind `after`, in the view's order.
+    /// A part of the rows of `view` that match every filter.
     ///
     /// # Errors
     /// The database is away; or a filter is none of the view's.
@@ -92,10 +92,9 @@ impl Reader {
         &self,
         view: &'static ViewSpec,
         filters: &[Filter],
-        after: Option<&After>,
-        limit: usize,
+        part: Part<'_>,
     ) -> Result<Page, ReadError> {
-        let query = list::Query::new(view, filters, after, limit)?;
+        let query = list::Query::new(view, filters, part)?;
         self.database(view)?.connections.list(view, &query).await
     }
 
@@ -177,12 +176,12 @@ impl Reader {
         &self,
         view: &'static ViewSpec,
         filters: &[Filter],
-        (after, limit): (Option<&After>, usize),
+        part: Part<'_>,
         (sequence, timeout): (u64, Duration),
     ) -> Result<Page, ReadError> {
         let deadline = Instant::now() + timeout;
         loop {
-            let page = self.list(view, filters, after, limit).await?;
+            let page = self.list(view, filters, part).await?;
             if self
                 .enough(view, (page.position, sequence), deadline)
                 .await?

@@ -123,7 +123,7 @@ impl Serving {
             match tokio::time::timeout(SHUTDOWN_GRACE, finished).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(error = %error, "last answers may not have been sent")
+                    tracing::warn!(error = %error, "last answers may not have been sent");
                 }
                 Err(_elapsed) => tracing::warn!("requests still running at shutdown"),
             }

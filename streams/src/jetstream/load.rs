@@ -3,7 +3,8 @@
 use async_nats::client::RequestErrorKind;
 use async_nats::header::HeaderName;
 use async_nats::jetstream::stream::{RawMessage, State};
-use async_nats::{HeaderMap, Message, Subscriber};
+use async_nats::{HeaderMap, Message, Request, Subscriber};
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use kernel::Position;
@@ -72,6 +73,24 @@ pub(super) async fn read(log: &JetStreamLog, ask: Ask<'_>) -> Result<Page, ReadE
         .await
         .map_err(unavailable)?;
     collect(&mut answers, ask).await
+}
+
+/// A direct get of the last message, by subject: no message in between is looked at.
+pub(super) async fn last_event(
+    log: &JetStreamLog,
+    stream: &str,
+    subject: &str,
+) -> Result<Option<RecordedEvent>, ReadError> {
+    let address = format!("$JS.API.DIRECT.GET.{stream}.{subject}");
+    let request = Request::new()
+        .payload(Bytes::new())
+        .timeout(Some(ANSWER_TIMEOUT));
+    let answer = log.client.send_request(address, request).await;
+    match Answer::read(answer.map_err(unavailable)?)? {
+        Answer::Event(message, link) => event(stream, &message, link.sequence).map(Some),
+        Answer::Nothing => Ok(None),
+        Answer::End { .. } => Err(unavailable("a direct get without a message")),
+    }
 }
 
 async fn collect(answers: &mut Subscriber, ask: Ask<'_>) -> Result<Page, ReadError> {

@@ -89,6 +89,14 @@ impl Log for JetStreamLog {
         .await
     }
 
+    async fn last_event(
+        &self,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<RecordedEvent>, ReadError> {
+        load::last_event(self, stream, subject).await
+    }
+
     async fn last(&self, stream: &str, subject: &str) -> Result<u64, ReadError> {
         load::last(self, stream, subject).await
     }

@@ -1,8 +1,8 @@
 //! Sealing and opening with the key of a person.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -30,6 +30,9 @@ pub struct Keys {
     pub(super) vault: Vault,
     pub(super) master: MasterKeys,
     cache: Cache<UserId, Known>,
+    /// Everybody whose erasure was heard of: no key of theirs is used again, should the stream have
+    /// one after all. 16 bytes a person and a little.
+    erased: Arc<RwLock<HashSet<UserId>>>,
 }
 
 impl fmt::Debug for Keys {
@@ -57,6 +60,7 @@ impl Keys {
                 .max_capacity(CACHED_MAX)
                 .time_to_live(CACHE_LIFE)
                 .build(),
+            erased: Arc::default(),
         }
     }
 
@@ -166,13 +170,18 @@ impl Keys {
         })
     }
 
-    /// Drops the person's key from this process's cache (on hearing of the erasure).
+    /// Drops the person's key from this process's cache (on hearing of the erasure), and takes none
+    /// for them any more.
     pub async fn forget(&self, person: UserId) {
+        self.erase_here(person);
         self.cache.invalidate(&person).await;
     }
 
     /// What is known of the person, from the cache or the stream.
     async fn known(&self, person: UserId) -> Result<Option<Known>, KeysError> {
+        if self.is_erased(person) {
+            return Ok(Some(Known::Destroyed));
+        }
         if let Some(known) = self.cache.get(&person).await {
             return Ok(Some(known));
         }
@@ -180,6 +189,17 @@ impl Keys {
             None => Ok(None),
             Some(stored) => self.learn(person, &stored).await.map(Some),
         }
+    }
+
+    // What is behind the lock is whole at every point where it could be poisoned.
+    fn erase_here(&self, person: UserId) {
+        let mut erased = self.erased.write().unwrap_or_else(PoisonError::into_inner);
+        erased.insert(person);
+    }
+
+    fn is_erased(&self, person: UserId) -> bool {
+        let erased = self.erased.read().unwrap_or_else(PoisonError::into_inner);
+        erased.contains(&person)
     }
 
     /// A new key; or the one that somebody else has made just before.

@@ -11,12 +11,16 @@ use tokio::sync::Semaphore;
 use super::Snapshot;
 use crate::log::Log;
 
-/// Snapshots in the making at once, over one store; one more is dropped, the next will do.
+/// Snapshots that are written at once, over one store.
 const WRITES_MAX: u32 = 32;
 
-/// Largest snapshot that is written, in bytes: far below the server's `max_payload`. A larger
+/// Snapshots in the making, those that wait for their turn included; one more is dropped, the next
+/// will do. Each holds a state.
+const MAKING_MAX: usize = 1_024;
+
+/// Largest snapshot that is written, in bytes: below the server's `max_payload` of 1 MiB. A larger
 /// state is read from its events.
-const SNAPSHOT_BYTES_MAX: usize = 512 * 1024;
+const SNAPSHOT_BYTES_MAX: usize = 896 * 1024;
 
 /// How long no snapshot is asked for after one could not be had: every load would wait.
 const REST: Duration = Duration::from_secs(10);
@@ -111,28 +115,35 @@ impl Keeper {
         subject: String,
         make: impl FnOnce() -> Option<Snapshot> + Send + 'static,
     ) {
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            self.counters.count(Fate::Dropped);
-            return;
-        };
-        if !lock(&self.busy).insert(subject.clone()) {
+        if !self.begin(&subject) {
             self.counters.count(Fate::Dropped);
             return;
         }
+        let permits = Arc::clone(&self.permits);
         let (log, counters) = (Arc::clone(&self.log), Arc::clone(&self.counters));
         let busy = Busy(Arc::clone(&self.busy), subject);
         tokio::spawn(async move {
-            let _permit = permit;
+            // The semaphore is never closed; if it were, nothing would hold this back.
+            let _permit = permits.acquire_owned().await;
             let fate = write(log.as_ref(), &busy.1, make).await;
             drop(busy);
             counters.count(fate);
         });
     }
 
+    /// False when one is being made of the subject, or too many of others.
+    fn begin(&self, subject: &str) -> bool {
+        let mut busy = lock(&self.busy);
+        busy.len() < MAKING_MAX && busy.insert(subject.to_owned())
+    }
+
     /// Waits until everything that was to be written is, or has failed.
     pub(crate) async fn settled(&self) {
-        // The semaphore is never closed; if it were, nothing would be in the making.
-        let _all = self.permits.acquire_many(WRITES_MAX).await;
+        while !lock(&self.busy).is_empty() {
+            // Whoever waits for a permit comes first; who has not asked for one yet gets the chance.
+            let _all = self.permits.acquire_many(WRITES_MAX).await;
+            tokio::task::yield_now().await;
+        }
     }
 
     pub(crate) fn count(&self, fate: Fate) {

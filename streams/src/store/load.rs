@@ -9,9 +9,10 @@ use tokio::time::sleep;
 use super::Streams;
 use super::error::LoadError;
 use super::held::{Held, Known};
+use super::walk::Kind;
 use crate::envelope::RecordedEvent;
 use crate::log::{Page, ReadError};
-use crate::subject::{stream_name, subject_of};
+use crate::subject::{stream_name, subject, subject_of};
 
 /// How often a replica that is behind its leader is asked again.
 const CATCH_UP_LOOKS_MAX: u32 = 8;
@@ -42,6 +43,13 @@ impl Address {
         Self {
             stream: stream_name(A::CONTEXT),
             subject: subject_of::<A>(id).into(),
+        }
+    }
+
+    pub(super) fn of_kind(kind: Kind, id: &AggregateId) -> Self {
+        Self {
+            stream: stream_name(kind.context),
+            subject: subject(kind.context, kind.kind, id).into(),
         }
     }
 }
@@ -179,7 +187,19 @@ impl Streams {
 
     /// The next events of an aggregate. A page that says "more" holds at least one event.
     pub(super) async fn page(&self, address: &Address, after: u64) -> Result<Page, ReadError> {
-        let max = self.inner.settings.load_page_events;
+        self.page_of(address, after, u64::MAX).await
+    }
+
+    /// The same, when it is known how many there are: having found them the server looks for no more,
+    /// which may be a long way over other aggregates' events.
+    pub(super) async fn page_of(
+        &self,
+        address: &Address,
+        after: u64,
+        count: u64,
+    ) -> Result<Page, ReadError> {
+        let most = self.inner.settings.load_page_events;
+        let max = usize::try_from(count).map_or(most, |count| count.min(most));
         let log = &self.inner.log;
         log.read(&address.stream, &address.subject, after, max)
             .await

@@ -10,6 +10,7 @@
 //!   recent             which commands were done lately, 16 bytes each
 //!   record             what was decided, as it will stand in the log
 //!   resume             from a snapshot on, up to now or to a moment
+//!   walk               the events of one aggregate, page by page
 //!   repetition         a command that was done before, answered from the log
 //!   event_store        the same as a cqrs-es EventStore
 //! ```
@@ -28,6 +29,7 @@ mod repetition;
 mod resume;
 mod settings;
 mod together;
+mod walk;
 
 pub use conditional::ExecuteAtError;
 pub use error::{ExecuteError, LoadError};
@@ -37,6 +39,7 @@ pub use load::Loaded;
 pub use resume::Moment;
 pub use settings::Settings;
 pub use together::{ExecutedTogether, Step, StepDone, TogetherRefusal, step};
+pub use walk::{Kind, Walk};
 
 use std::sync::Arc;
 

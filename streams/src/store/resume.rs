@@ -25,7 +25,7 @@ pub enum Moment {
 }
 
 impl Moment {
-    fn has_seen(self, event: &RecordedEvent) -> bool {
+    pub(super) fn has_seen(self, event: &RecordedEvent) -> bool {
         match self {
             Self::Position(sequence) => event.position.sequence <= sequence,
             Self::Time(time) => event.recorded_at <= time,
@@ -40,8 +40,6 @@ struct Resumed<A> {
     at: RecordedEvent,
     /// Those after it that came along.
     rest: Vec<RecordedEvent>,
-    /// There are more.
-    more: bool,
 }
 
 impl Streams {
@@ -87,7 +85,8 @@ impl Streams {
         let recent_max = self.inner.settings.recent_commands_max;
         let mut known = Known::new();
         let mut events = Vec::new();
-        if let Some(resumed) = self.resume::<A>(address).await?
+        let snapshot = self.snapshot::<A>(address).await;
+        if let Some(resumed) = self.prove(address, snapshot, None).await?
             && moment.has_seen(&resumed.at)
         {
             known = resumed.known;
@@ -118,23 +117,35 @@ impl Streams {
         known: &mut Known<A>,
     ) -> Result<(), ReadError> {
         let recent_max = self.inner.settings.recent_commands_max;
-        let mut more = true;
-        if known.position == 0
-            && let Some(resumed) = self.resume::<A>(address).await?
-        {
-            *known = resumed.known;
-            more = resumed.more;
-            for event in &resumed.rest {
-                known.read(event, recent_max)?;
+        // The version that is read to; what comes after it meanwhile is another load's.
+        let mut until = u64::MAX;
+        if known.position == 0 {
+            let log = &self.inner.log;
+            let (snapshot, last) = tokio::join!(
+                self.snapshot::<A>(address),
+                log.last_event(&address.stream, &address.subject),
+            );
+            let Some(last) = last? else {
+                return Ok(());
+            };
+            until = last.version;
+            if let Some(resumed) = self.prove(address, snapshot, Some(&last)).await? {
+                *known = resumed.known;
+                for event in &resumed.rest {
+                    known.read(event, recent_max)?;
+                }
             }
         }
         let read_from = known.version;
-        while more {
-            let page = self.page(address, known.position).await?;
+        while known.version < until {
+            let count = until - known.version;
+            let page = self.page_of(address, known.position, count).await?;
             for event in &page.events {
                 known.read(event, recent_max)?;
             }
-            more = page.more;
+            if !page.more {
+                break;
+            }
         }
         // A long way without a snapshot that was of use: the next load shall have one.
         self.keep_snapshot(address, read_from, known);
@@ -168,35 +179,54 @@ impl Streams {
         });
     }
 
-    /// The aggregate from its snapshot on, if there is one and the log confirms it.
-    async fn resume<A: Decider>(&self, address: &Address) -> Result<Option<Resumed<A>>, ReadError> {
+    /// The aggregate's snapshot, if there is one of this code.
+    async fn snapshot<A: Decider>(&self, address: &Address) -> Option<(Box<Snapshot>, A)> {
         if self.inner.settings.snapshots == Snapshots::Off {
-            return Ok(None);
+            return None;
         }
         let keeper = &self.inner.keeper;
-        let Some(bytes) = keeper.read(&subject_of_snapshot(&address.subject)).await else {
-            return Ok(None);
-        };
-        let (snapshot, state) = match Snapshot::read::<A>(&bytes) {
-            Reading::Fits(snapshot, state) => (snapshot, state),
+        let bytes = keeper.read(&subject_of_snapshot(&address.subject)).await?;
+        match Snapshot::read::<A>(&bytes) {
+            Reading::Fits(snapshot, state) => Some((snapshot, state)),
             Reading::OtherSchema => {
                 keeper.count(Fate::OtherSchema);
-                return Ok(None);
+                None
             }
             Reading::Damaged => {
                 keeper.count(Fate::Damaged);
-                return Ok(None);
+                None
             }
+        }
+    }
+
+    /// The aggregate from its snapshot on, if there is one and the log confirms it; `last` = the
+    /// aggregate's last event, if that is known.
+    async fn prove<A: Decider>(
+        &self,
+        address: &Address,
+        snapshot: Option<(Box<Snapshot>, A)>,
+        last: Option<&RecordedEvent>,
+    ) -> Result<Option<Resumed<A>>, ReadError> {
+        let Some((snapshot, state)) = snapshot else {
+            return Ok(None);
         };
-        let page = self
-            .page(address, snapshot.position.saturating_sub(1))
-            .await?;
-        let mut events = page.events.into_iter();
-        let at = events.next().filter(|event| {
+        let proof = |event: &RecordedEvent| {
             event.position.sequence == snapshot.position
                 && event.id == snapshot.event_id
                 && event.version == snapshot.version
-        });
+        };
+        let (at, rest) = if let Some(last) = last.filter(|last| proof(last)) {
+            (Some(last.clone()), Vec::new())
+        } else {
+            let since = |last: &RecordedEvent| last.version.saturating_sub(snapshot.version) + 1;
+            let before = snapshot.position.saturating_sub(1);
+            let page = self
+                .page_of(address, before, last.map_or(u64::MAX, since))
+                .await?;
+            let mut events = page.events.into_iter();
+            (events.next().filter(proof), events.collect())
+        };
+        let keeper = &self.inner.keeper;
         let Some(at) = at else {
             keeper.count(Fate::OtherHistory);
             return Ok(None);
@@ -211,8 +241,7 @@ impl Streams {
                 recent: Recent::from_entries(snapshot.commands()),
             },
             at,
-            rest: events.collect(),
-            more: page.more,
+            rest,
         }))
     }
 }

@@ -121,13 +121,15 @@ impl OrderedSubscription {
     /// The log is damaged (a gap, an end before our position) or an event can't be read. A gap and
     /// a log that is too short are reported again by the next call; behind an unreadable event the
     /// next call goes on, so a reader that must not skip it stops here.
-    pub fn next(&mut self) -> BoxFuture<'_, Result<RecordedEvent, SubscriptionError>> {
-        Box::pin(async move {
-            if let Some(first) = self.waiting.pop_front() {
-                return first;
-            }
-            self.receive().await
-        })
+    pub async fn next(&mut self) -> Result<RecordedEvent, SubscriptionError> {
+        match self.waiting.pop_front() {
+            Some(first) => first,
+            None => self.receive_boxed().await,
+        }
+    }
+
+    fn receive_boxed(&mut self) -> BoxFuture<'_, Result<RecordedEvent, SubscriptionError>> {
+        Box::pin(self.receive())
     }
 
     /// Waits for one event, then takes what is there, up to `max`. While the server has said that

@@ -39,6 +39,8 @@ pub enum Kind {
     AheadOfLog,
     /// A read model has stopped at an event that it can't take in.
     ViewStopped,
+    /// Events wait for a read model, and it doesn't move.
+    ViewStalled,
 }
 
 /// One thing that is wrong.

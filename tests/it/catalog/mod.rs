@@ -92,3 +92,50 @@ async fn a_price_history_shows_everybody_what_was_offered() {
     assert!(shown["prices"][1]["until"].is_string(), "{shown}");
     assert_eq!(shown["prices"][1].get("offered"), None, "{shown}");
 }
+
+#[tokio::test]
+async fn products_are_found_by_their_words() {
+    let app = shared().await;
+    let (operator, word) = (app.operator(), format!("w{}", Uuid::new_v4().simple()));
+    let mut skus = Vec::new();
+    for (title, description) in [("Green tea", "In bags."), ("Green mug", "Holds tea.")] {
+        let sku = app.product(0).await;
+        let path = format!("/v1/products/{sku}/details");
+        let title = format!("{title} {word}");
+        let body = json!({ "title": title, "description": description, "category": "Mill shop" });
+        let told = operator
+            .post(&path, &body)
+            .await
+            .unwrap()
+            .success()
+            .unwrap();
+        skus.push((sku, told.header("Consistency-Token").unwrap().to_owned()));
+    }
+    let found = async |words: &str| {
+        let path = format!("/v1/products?q={words}");
+        let list = app
+            .shop()
+            .get_after(&path, &skus[1].1)
+            .await
+            .unwrap()
+            .success()
+            .unwrap();
+        let items = list.body["items"].as_array().unwrap();
+        let found = |sku: &String| items.iter().any(|item| item["sku"] == sku.as_str());
+        (found(&skus[0].0), found(&skus[1].0))
+    };
+    assert_eq!(found(&format!("{word}+GREEN")).await, (true, true));
+    assert_eq!(found(&format!("{word}+tea+-mug")).await, (true, false));
+    assert_eq!(
+        found(&format!("{word}+%22holds+tea%22")).await,
+        (false, true)
+    );
+    assert_eq!(found(&format!("{word}+coffee")).await, (false, false));
+    assert_eq!(found(&skus[1].0).await, (false, true));
+    // Nothing that somebody types is an error of ours.
+    assert_eq!(found("'%22%26|!():*<->%5C").await, (false, false));
+    let past = operator.get("/v1/products?q=tea&as_of=1").await.unwrap();
+    assert_eq!(past.status, 400, "{}", past.body);
+    let empty = operator.get("/v1/products?q=%00").await.unwrap();
+    assert_eq!(empty.status, 400, "{}", empty.body);
+}

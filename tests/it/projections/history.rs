@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::join_all;
+use millrace::client::Shop;
 use projections::projector::{Settings, Stepped};
 use projections::{Access, Projector, ViewSpec};
 use serde_json::{Value, json};
@@ -17,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Client;
 
 use super::{Rows, login};
-use crate::app::{App, PATIENCE, folder};
+use crate::app::{App, Customer, PATIENCE, folder};
 use crate::servers::{Servers, sql};
 
 /// Between two looks at a position.
@@ -69,8 +70,8 @@ impl History {
     }
 }
 
-/// Mails of all of the below, with the one that welcomes the customer.
-const MAILS: usize = 9;
+/// Mails of all of the below at least, with the one that welcomes the customer.
+const MAILS: usize = 10;
 
 /// Something in every view, and orders of every kind, until nothing is on its way any more.
 async fn happen(app: &App) {
@@ -113,9 +114,11 @@ async fn happen(app: &App) {
         let ended = operator.wait_for(status, &path, PATIENCE, is).await;
         ended.unwrap();
     }
+    comes_back(app, &customer, &shipped, &sku).await;
     let sent = |list: &Value| {
         let items = list["items"].as_array().unwrap();
-        items.iter().filter(|item| item["status"] == "sent").count() == MAILS
+        let sent = items.iter().filter(|item| item["status"] == "sent").count();
+        sent >= MAILS && sent == items.len()
     };
     let mails = operator.wait_for("mails", "/v1/notifications?limit=100", PATIENCE, sent);
     mails.await.unwrap();
@@ -128,6 +131,38 @@ async fn happen(app: &App) {
         .wait_for("views", "/readyz", PATIENCE, up_to_date)
         .await;
     readable.unwrap();
+}
+
+/// Goods of an order come back, and their money goes back.
+async fn comes_back(app: &App, customer: &Customer, order: &str, sku: &str) {
+    let operator = app.operator();
+    let done = async |shop: &Shop, act: String, body: Value| {
+        let path = format!("/v1/orders/{order}/{act}");
+        shop.post(&path, &body)
+            .await
+            .unwrap()
+            .success()
+            .unwrap()
+            .body
+    };
+    done(&operator, "deliver".into(), json!({})).await;
+    let lines = json!([{ "sku": sku, "quantity": 1 }]);
+    let asked = json!({ "lines": lines, "reason": "too blue" });
+    let asked = done(&customer.shop, "returns".into(), asked).await;
+    let id = asked["id"].as_str().unwrap();
+    done(&operator, format!("returns/{id}/approve"), json!({})).await;
+    done(&operator, format!("returns/{id}/receive"), json!({})).await;
+    for kind in ["returns", "refunds"] {
+        let path = format!("/v1/checkouts/{kind}?order_id={order}");
+        let ended = |list: &Value| {
+            let items = list["items"].as_array().unwrap();
+            items.first().is_some_and(|saga| saga["status"] == "ended")
+        };
+        operator
+            .wait_for(kind, &path, PATIENCE, ended)
+            .await
+            .unwrap();
+    }
 }
 
 /// One context's database once more, empty at first.

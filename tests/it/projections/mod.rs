@@ -2,6 +2,7 @@
 //! on the way the rows are the fold of their events.
 
 mod history;
+mod lag;
 mod outages;
 
 use futures::future::join_all;
@@ -53,7 +54,7 @@ impl Rows {
 }
 
 /// The login of a context's role in a running stack.
-fn login(app: &App, context: &str, access: Access) -> Login {
+pub(crate) fn login(app: &App, context: &str, access: Access) -> Login {
     let secrets = devstack::Secrets::load_or_create(&app.data).unwrap();
     let password = secrets.get(&access.password_variable(context)).unwrap();
     Login::context(&app.endpoints.postgres, context, access, password).unwrap()

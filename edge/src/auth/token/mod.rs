@@ -10,6 +10,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use kernel::UserId;
 use moka::sync::Cache;
 use ring::digest::{SHA256, digest};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
@@ -37,6 +38,9 @@ const TOKEN_BYTES_MAX: usize = 4096;
 /// Most verified tokens that are remembered.
 const VERIFIED_MAX: u64 = 10_000;
 
+/// Most people whose tokens were withdrawn in the time that a token lives.
+const WITHDRAWN_MAX: u64 = 100_000;
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
     iss: String,
@@ -51,7 +55,7 @@ struct Claims {
 }
 
 /// A token that was just made.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Token {
     /// The token itself.
     pub access_token: String,
@@ -130,6 +134,9 @@ pub enum TokenError {
     /// For another audience, or from another issuer.
     #[error("it was made for something else")]
     Misdirected,
+    /// Made before its person was barred.
+    #[error("it was withdrawn: sign in again")]
+    Withdrawn,
 }
 
 impl TokenError {
@@ -140,16 +147,30 @@ impl TokenError {
             Self::Forged => "forged",
             Self::Expired => "expired",
             Self::Misdirected => "misdirected",
+            Self::Withdrawn => "withdrawn",
         }
     }
 }
 
-/// Checks tokens. Cheap to clone; what was verified is remembered (as a hash) until it expires.
+/// Checks tokens. Cheap to clone; what was verified is remembered (as a hash) until it expires, by
+/// all clones together.
 #[derive(Clone)]
 pub struct Verifier {
     keys: Arc<HashMap<String, DecodingKey>>,
     validation: Arc<Validation>,
-    verified: Cache<[u8; 32], (Principal, i64)>,
+    verified: Cache<[u8; 32], Verified>,
+    /// Whose tokens count no longer when they were made up to this second.
+    barred: Cache<UserId, i64>,
+    /// Whose tokens give no role any more when they were made up to this second.
+    stripped: Cache<UserId, i64>,
+}
+
+/// What a good token says. Times are in seconds since 1970.
+#[derive(Clone)]
+struct Verified {
+    principal: Principal,
+    made: i64,
+    expires: i64,
 }
 
 impl Verifier {
@@ -170,11 +191,20 @@ impl Verifier {
         Self {
             keys: Arc::new(keys),
             validation: Arc::new(validation),
-            verified: Cache::builder()
-                .max_capacity(VERIFIED_MAX)
-                .time_to_live(Duration::from_secs(ACCESS_TOKEN_TIME_S.unsigned_abs()))
-                .build(),
+            verified: as_long_as_a_token(VERIFIED_MAX),
+            barred: as_long_as_a_token(WITHDRAWN_MAX),
+            stripped: as_long_as_a_token(WITHDRAWN_MAX),
         }
+    }
+
+    /// `person` was barred at `second` (since 1970): what they got before counts no longer.
+    pub fn bar(&self, person: UserId, second: i64) {
+        later(&self.barred, person, second);
+    }
+
+    /// `person` lost a role at `second`: what they got before gives no role any more.
+    pub fn strip(&self, person: UserId, second: i64) {
+        later(&self.stripped, person, second);
     }
 
     /// Whose token it is.
@@ -186,20 +216,43 @@ impl Verifier {
             return Err(TokenError::Malformed);
         }
         let known = hash(token);
-        if let Some((principal, expires)) = self.verified.get(&known) {
-            return if Utc::now().timestamp() < expires {
-                Ok(principal)
-            } else {
-                self.verified.invalidate(&known);
-                Err(TokenError::Expired)
-            };
+        if let Some(verified) = self.verified.get(&known) {
+            if Utc::now().timestamp() < verified.expires {
+                return self.as_of_now(verified);
+            }
+            self.verified.invalidate(&known);
+            return Err(TokenError::Expired);
         }
         let claims = self.check(token)?;
-        let principal = Principal {
-            user_id: claims.sub,
-            roles: claims.roles,
+        let verified = Verified {
+            principal: Principal {
+                user_id: claims.sub,
+                roles: claims.roles,
+            },
+            made: claims.iat,
+            expires: claims.exp,
         };
-        self.verified.insert(known, (principal.clone(), claims.exp));
+        self.verified.insert(known, verified.clone());
+        self.as_of_now(verified)
+    }
+
+    /// What is left of it after all that was withdrawn.
+    fn as_of_now(&self, verified: Verified) -> Result<Principal, TokenError> {
+        let Verified {
+            mut principal,
+            made,
+            ..
+        } = verified;
+        let counts_no_longer = |withdrawn: &Cache<UserId, i64>| {
+            let until = withdrawn.get(&principal.user_id);
+            until.is_some_and(|until| made <= until)
+        };
+        if counts_no_longer(&self.barred) {
+            return Err(TokenError::Withdrawn);
+        }
+        if counts_no_longer(&self.stripped) {
+            principal.roles.clear();
+        }
         Ok(principal)
     }
 
@@ -214,6 +267,24 @@ impl Verifier {
             .map(|data| data.claims)
             .map_err(|error| refused(error.kind()))
     }
+}
+
+/// Forgets what is older than any token that still counts.
+fn as_long_as_a_token<K, V>(capacity: u64) -> Cache<K, V>
+where
+    K: std::hash::Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    let life = ACCESS_TOKEN_TIME_S.unsigned_abs() + LEEWAY_S;
+    Cache::builder()
+        .max_capacity(capacity)
+        .time_to_live(Duration::from_secs(life))
+        .build()
+}
+
+fn later(withdrawn: &Cache<UserId, i64>, person: UserId, second: i64) {
+    let before = withdrawn.get(&person).unwrap_or(second);
+    withdrawn.insert(person, before.max(second));
 }
 
 #[expect(

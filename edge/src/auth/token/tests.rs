@@ -76,9 +76,14 @@ fn a_cached_token_expires_all_the_same() {
     let api = api();
     let token = api.signer.sign(&principal()).unwrap().access_token;
     let past = Utc::now().timestamp() - 1;
-    api.verifier
-        .verified
-        .insert(hash(&token), (principal(), past));
+    api.verifier.verified.insert(
+        hash(&token),
+        Verified {
+            principal: principal(),
+            made: past,
+            expires: past,
+        },
+    );
     assert_eq!(api.verifier.verify(&token), Err(TokenError::Expired));
 }
 
@@ -172,5 +177,33 @@ fn nonsense_is_no_token() {
             Err(TokenError::Malformed),
             "{bad:.10}"
         );
+    }
+}
+
+#[test]
+fn what_was_withdrawn_counts_no_longer_and_what_came_later_does() {
+    let api = api();
+    let sign = |roles: &[&str]| {
+        let roles = roles.iter().map(ToString::to_string).collect();
+        let principal = Principal {
+            roles,
+            ..principal()
+        };
+        api.signer.sign(&principal).unwrap().access_token
+    };
+    let (plain, operator) = (sign(&[]), sign(&["operator"]));
+    let now = Utc::now().timestamp();
+    assert!(api.verifier.verify(&operator).unwrap().is_operator());
+    let other = UserId(uuid::Uuid::from_u128(99));
+    api.verifier.bar(other, now);
+    api.verifier.strip(principal().user_id, now - 60);
+    assert!(api.verifier.verify(&operator).unwrap().is_operator());
+    // Also what is remembered, and what is seen for the first time.
+    api.verifier.strip(principal().user_id, now);
+    assert!(!api.verifier.verify(&operator).unwrap().is_operator());
+    api.verifier.bar(principal().user_id, now);
+    api.verifier.bar(principal().user_id, now - 60);
+    for token in [&plain, &operator] {
+        assert_eq!(api.verifier.verify(token), Err(TokenError::Withdrawn));
     }
 }

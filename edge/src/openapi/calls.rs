@@ -1,0 +1,205 @@
+//! Routes that say what they are.
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::routing::{MethodRouter, get, post};
+use serde_json::Value;
+
+use super::{Answer, Call, Document, Part};
+use crate::Problem;
+
+/// What a call's types don't tell.
+pub struct About {
+    pub(super) summary: &'static str,
+    pub(super) more: Option<&'static str>,
+    pub(super) refusals: Vec<Problem>,
+    pub(super) example: Option<Value>,
+}
+
+/// A call under this name; of all calls no other has it.
+pub fn about(summary: &'static str) -> About {
+    About {
+        summary,
+        more: None,
+        refusals: Vec::new(),
+        example: None,
+    }
+}
+
+impl About {
+    /// In more words.
+    #[must_use]
+    pub fn more(self, more: &'static str) -> Self {
+        Self {
+            more: Some(more),
+            ..self
+        }
+    }
+
+    /// What the business may say.
+    #[must_use]
+    pub fn refuses(mut self, refusals: impl IntoIterator<Item = Problem>) -> Self {
+        self.refusals.extend(refusals);
+        self
+    }
+
+    /// A body that does it.
+    #[must_use]
+    pub fn example(self, body: Value) -> Self {
+        Self {
+            example: Some(body),
+            ..self
+        }
+    }
+}
+
+/// A handler whose parts and answer can be described.
+pub trait Described<M, S>: Handler<M, S> {
+    /// Lets each of them.
+    fn describe(call: &mut Call<'_>);
+}
+
+macro_rules! described {
+    ($($part:ident)*) => {
+        impl<F, Fut, R, M, S, $($part,)*> Described<(M, $($part,)*), S> for F
+        where
+            F: Handler<(M, $($part,)*), S> + FnOnce($($part,)*) -> Fut,
+            Fut: Future<Output = R>,
+            R: Answer,
+            $($part: Part,)*
+        {
+            fn describe(call: &mut Call<'_>) {
+                $($part::describe(call);)*
+                R::describe(call);
+            }
+        }
+    };
+}
+
+described!(A);
+described!(A B);
+described!(A B C);
+described!(A B C D);
+described!(A B C D E);
+described!(A B C D E G);
+described!(A B C D E G H);
+
+/// A call that is yet to be written down.
+struct Told {
+    method: Method,
+    path: &'static str,
+    about: About,
+    describe: fn(&mut Call<'_>),
+}
+
+/// How a call is made.
+#[derive(Debug, Clone, Copy)]
+enum Method {
+    Get,
+    Post,
+}
+
+impl Method {
+    /// As in a document.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Post => "post",
+        }
+    }
+}
+
+/// Routes, and what is to be said of them.
+pub struct Calls<S> {
+    router: Router<S>,
+    told: Vec<Told>,
+}
+
+impl<S: Clone + Send + Sync + 'static> Default for Calls<S> {
+    fn default() -> Self {
+        Self {
+            router: Router::new(),
+            told: Vec::new(),
+        }
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Calls<S> {
+    /// A call that changes something.
+    #[must_use]
+    pub fn post<H, M>(self, path: &'static str, about: About, handler: H) -> Self
+    where
+        H: Described<M, S>,
+        M: 'static,
+    {
+        self.call::<H, M>(Method::Post, path, about, post(handler))
+    }
+
+    /// A call that reads something.
+    #[must_use]
+    pub fn get<H, M>(self, path: &'static str, about: About, handler: H) -> Self
+    where
+        H: Described<M, S>,
+        M: 'static,
+    {
+        self.call::<H, M>(Method::Get, path, about, get(handler))
+    }
+
+    fn call<H: Described<M, S>, M: 'static>(
+        mut self,
+        method: Method,
+        path: &'static str,
+        about: About,
+        route: MethodRouter<S>,
+    ) -> Self {
+        self.told.push(Told {
+            method,
+            path,
+            about,
+            describe: H::describe,
+        });
+        Self {
+            router: self.router.route(path, route),
+            ..self
+        }
+    }
+
+    /// These and those.
+    #[must_use]
+    pub fn merge(mut self, other: Self) -> Self {
+        self.told.extend(other.told);
+        Self {
+            router: self.router.merge(other.router),
+            ..self
+        }
+    }
+
+    /// The same routes, each answered by `handler` instead.
+    pub fn all_by<H, M>(&self, handler: &H) -> Router<S>
+    where
+        H: Handler<M, S>,
+        M: 'static,
+    {
+        self.told.iter().fold(Router::new(), |router, told| {
+            let route = match told.method {
+                Method::Get => get(handler.clone()),
+                Method::Post => post(handler.clone()),
+            };
+            router.route(told.path, route)
+        })
+    }
+
+    /// The routes alone.
+    pub fn into_router(self) -> Router<S> {
+        self.router
+    }
+
+    /// The description alone.
+    pub fn document(&self) -> Document {
+        let mut document = Document::begin();
+        for told in &self.told {
+            document.add((told.method.name(), told.path), &told.about, told.describe);
+        }
+        document.end()
+    }
+}

@@ -1,0 +1,221 @@
+//! The document as a whole.
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+use thiserror::Error;
+
+use super::{About, Call, Schemas};
+use crate::Problem;
+use crate::problem::{MEDIA_TYPE, Wire};
+
+/// What holds for every call.
+const CONVENTIONS: &str = "\
+Commands are POSTed, read models are read with GET; bodies are JSON in UTF-8, names are snake_case, \
+times are RFC 3339 in UTC, amounts are in minor units. Unknown fields and parameters are refused.
+
+- **Errors** are `application/problem+json` (RFC 9457): `code` is what a program decides by, `type` \
+leads to a page that explains it, `errors` points at fields, `retryable` says whether the same \
+request may succeed later, `trace_id` finds it in the log.
+- **`Idempotency-Key`** on a POST makes sending it again safe: after a success the same key and body \
+are answered as the first time, with `Idempotency-Replayed: true`; another body is refused. \
+Each of the calls that create orders, returns, refunds and imports needs one.
+- **`ETag`** is the version of what was changed or read; sent back as `If-Match` a command is done only \
+to that version, as `If-None-Match` a read is answered 304 when nothing has changed.
+- **`Consistency-Token`** of a write, sent along with a read, has the read wait for that write.
+- **`Prefer: wait=n`** waits up to n seconds (at most 30) for an order's outcome or for a view.
+- **Limits**: a body of 1 MiB, a head of 16 KiB and 100 fields (431 beyond), 30 seconds. A request \
+that is too much at that moment is answered 503 at once, with `Retry-After`.";
+
+/// An OpenAPI 3.1 document.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Document(Value);
+
+/// An answer that the document doesn't know.
+#[derive(Debug, Error)]
+#[error("{method} {path} answered {answer}, which its description does not know")]
+pub struct Unlike {
+    method: String,
+    path: String,
+    answer: String,
+}
+
+/// A document in the making.
+pub(super) struct Draft {
+    document: Value,
+    schemas: Schemas,
+    /// What many calls answer, by name.
+    answers: Map<String, Value>,
+}
+
+impl Document {
+    pub(super) fn begin() -> Draft {
+        let mut schemas = Schemas::default();
+        schemas.told::<Wire<'static>>();
+        let document = json!({
+            "openapi": "3.1.0",
+            "info": {
+                "title": "Millrace",
+                "version": env!("CARGO_PKG_VERSION"),
+                "description": CONVENTIONS,
+                "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+            },
+            "servers": [{ "url": "/" }],
+            "paths": {},
+            "components": {
+                "securitySchemes": { "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "bearerFormat": "JWT",
+                    "description": "An access token of POST /v1/sessions: EdDSA, 15 minutes. \
+                                    Its keys are at /.well-known/jwks.json.",
+                } },
+            },
+        });
+        Draft {
+            document,
+            schemas,
+            answers: Map::new(),
+        }
+    }
+
+    /// The document as JSON.
+    pub fn json(&self) -> &Value {
+        &self.0
+    }
+
+    /// The document as it is committed: one member a line, in order.
+    pub fn text(&self) -> String {
+        // A Value can always be written.
+        let mut text = serde_json::to_string_pretty(&self.0).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// Both, as one. What is the same in both stands in it once.
+    #[must_use]
+    pub fn with(mut self, other: &Self) -> Self {
+        unite(&mut self.0["paths"], &other.0["paths"]);
+        unite(&mut self.0["components"], &other.0["components"]);
+        self
+    }
+
+    /// Does the call know such an answer? `path` is a request's, `code` a problem's. What is no call
+    /// of the document is not asked about.
+    ///
+    /// # Errors
+    /// It doesn't.
+    pub fn must_know(
+        &self,
+        (method, path): (&str, &str),
+        status: StatusCode,
+        code: Option<&str>,
+    ) -> Result<(), Unlike> {
+        let Some(call) = self.call(method, path) else {
+            return Ok(());
+        };
+        let mut answer = &call["responses"][status.as_str()];
+        if let Some(place) = answer["$ref"].as_str() {
+            let pointer = place.trim_start_matches('#');
+            answer = self.0.pointer(pointer).unwrap_or(&Value::Null);
+        }
+        let schema = &answer["content"][MEDIA_TYPE]["schema"];
+        let codes = schema["allOf"][1]["properties"]["code"]["enum"].as_array();
+        let known = match code {
+            None => answer.is_object(),
+            Some(code) => codes.is_some_and(|all| all.iter().any(|it| it == code)),
+        };
+        if known {
+            return Ok(());
+        }
+        Err(Unlike {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            answer: format!("{} {}", status.as_u16(), code.unwrap_or_default()),
+        })
+    }
+
+    /// The call that takes requests to `path`: of several the one with the fewest names in it.
+    fn call(&self, method: &str, path: &str) -> Option<&Value> {
+        let paths = self.0["paths"].as_object()?.iter();
+        let fitting = paths.filter(|(route, _)| fits(route, path));
+        let (_, calls) = fitting.min_by_key(|(route, _)| route.matches('{').count())?;
+        calls.get(method)
+    }
+}
+
+fn fits(route: &str, path: &str) -> bool {
+    let (mut names, mut parts) = (route.split('/'), path.split('/'));
+    loop {
+        match (names.next(), parts.next()) {
+            (None, None) => return true,
+            (Some(name), Some(part)) if name.starts_with('{') || name == part => {}
+            _ => return false,
+        }
+    }
+}
+
+impl Draft {
+    pub(super) fn add(
+        &mut self,
+        (method, path): (&str, &str),
+        about: &About,
+        describe: fn(&mut Call<'_>),
+    ) {
+        let mut call = Call::new(path, &mut self.schemas);
+        guarded(&mut call);
+        describe(&mut call);
+        for refusal in &about.refusals {
+            call.problem(refusal.clone());
+        }
+        let mut operation = call.operation(about.example.as_ref(), &mut self.answers);
+        let mut say = |name: &str, value: Value| operation.insert(name.to_owned(), value);
+        say("operationId", name_of(about.summary).into());
+        say("summary", about.summary.into());
+        if let Some(more) = about.more {
+            say("description", more.into());
+        }
+        let tag = path.split('/').nth(2).unwrap_or_default();
+        say("tags", json!([tag]));
+        self.document["paths"][path][method] = Value::Object(operation);
+    }
+
+    pub(super) fn end(mut self) -> Document {
+        let (named, twice) = self.schemas.named();
+        if !twice.is_empty() {
+            // Two types under one name: the second hides the first. The document's test finds it.
+            self.document["x-named-twice"] = json!(twice);
+        }
+        self.document["components"]["schemas"] = Value::Object(named);
+        self.document["components"]["responses"] = Value::Object(self.answers);
+        Document(self.document)
+    }
+}
+
+/// What stands around every handler may answer as well.
+fn guarded(call: &mut Call<'_>) {
+    call.problem(Problem::internal());
+    call.problem(Problem::overloaded());
+    call.problem(Problem::timeout());
+}
+
+/// "Cancel an order" → `cancel_an_order`.
+fn name_of(summary: &str) -> String {
+    let lower = summary.to_lowercase();
+    let words = lower.split(|c: char| !c.is_ascii_alphanumeric());
+    words
+        .filter(|word| !word.is_empty())
+        .collect::<Vec<_>>()
+        .join("_")
+}
+
+fn unite(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (name, value) in from {
+                unite(into.entry(name.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into @ Value::Null, from) => *into = from.clone(),
+        (_, _) => {}
+    }
+}

@@ -1,0 +1,385 @@
+//! Answers that everybody may see, kept as long as HTTP allows (RFC 9111) and the catalogue has not
+//! changed, and fetched once however many ask at the same time.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use axum::body::{Body, Bytes};
+use axum::http::header::{AUTHORIZATION, ETAG, IF_NONE_MATCH};
+use axum::http::request::Parts;
+use axum::http::response;
+use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode};
+use edge::Problem;
+use edge::consistency::{CONSISTENCY_TOKEN, PROJECTION_POSITION};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use http_body_util::{BodyExt, Limited};
+use http_cache_semantics::{BeforeRequest, CacheOptions, CachePolicy};
+use moka::sync::Cache as Kept;
+
+/// Largest answer that is kept, in bytes, and that those who ask at once share.
+const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// What an entry takes besides its body, roughly, in bytes.
+const ENTRY_BYTES: usize = 1024;
+
+/// The only path whose answers everybody may see, and what is below it.
+const CATALOGUE: &str = "/v1/products";
+
+/// The stream that changes them.
+pub(crate) const STREAM: &str = "PRODUCT";
+
+/// Said of every answer that could have come from here: `hit`, `miss` or `shared`.
+const CACHE: HeaderName = HeaderName::from_static("cache-status");
+
+/// Nothing is as new as that: nothing is kept.
+const UNHEARD: u64 = u64::MAX;
+
+/// An answer as it came.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    parts: response::Parts,
+    body: Bytes,
+    /// How it may be used again, and how new it is; `None` = not at all.
+    policy: Option<(CachePolicy, u64)>,
+}
+
+/// Why there is none to share.
+#[derive(Debug, Clone)]
+pub(crate) enum Missing {
+    /// The service is not there.
+    Failed(Problem),
+    /// It is too large: each has to fetch it alone.
+    TooLarge,
+}
+
+type Fetch = Shared<BoxFuture<'static, Result<Arc<Answer>, Missing>>>;
+
+/// The cache.
+pub(crate) struct Cache {
+    kept: Kept<String, Arc<Answer>>,
+    fetching: Mutex<HashMap<String, Fetch>>,
+    /// How new an answer must be: the last position at which the catalogue has changed.
+    newest: AtomicU64,
+    enabled: bool,
+}
+
+impl Cache {
+    pub(crate) fn new(bytes_max: u64) -> Self {
+        let weigh = |path: &String, answer: &Arc<Answer>| {
+            let bytes = path.len() + answer.body.len() + ENTRY_BYTES;
+            u32::try_from(bytes).unwrap_or(u32::MAX)
+        };
+        Self {
+            kept: Kept::builder()
+                .max_capacity(bytes_max)
+                .weigher(weigh)
+                .build(),
+            fetching: Mutex::default(),
+            newest: AtomicU64::new(UNHEARD),
+            enabled: bytes_max > 0,
+        }
+    }
+
+    /// The catalogue has changed at `position`: what is older is not used again. It is compared with
+    /// the position that each answer tells, so that an answer from before the change that comes in
+    /// after it is not taken for a new one.
+    pub(crate) fn changed(&self, position: u64) {
+        self.newest.store(position, Ordering::Release);
+    }
+
+    /// Changes are not heard: nothing is kept until they are.
+    pub(crate) fn unheard(&self) {
+        self.newest.store(UNHEARD, Ordering::Release);
+    }
+
+    /// Is this a read that everybody is answered alike? Who asks for a certain freshness is not.
+    pub(crate) fn covers(&self, parts: &Parts) -> bool {
+        let path = parts.uri.path();
+        let below = path.strip_prefix(CATALOGUE);
+        let catalogue = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let own = [
+            AUTHORIZATION,
+            CONSISTENCY_TOKEN,
+            HeaderName::from_static(edge::prefer::PREFER),
+        ];
+        let plain = !own.iter().any(|name| parts.headers.contains_key(name));
+        self.enabled && parts.method == Method::GET && catalogue && plain
+    }
+
+    /// The kept answer to this request, if it may still be used.
+    pub(crate) fn kept(&self, key: &str, parts: &Parts) -> Option<Response<Body>> {
+        let answer = self.kept.get(key)?;
+        let (policy, position) = answer.policy.as_ref()?;
+        let newest = self.newest.load(Ordering::Acquire);
+        let fresh = match policy.before_request(parts, SystemTime::now()) {
+            BeforeRequest::Fresh(fresh) if *position >= newest => fresh,
+            BeforeRequest::Fresh(_) | BeforeRequest::Stale { .. } => return None,
+        };
+        Some(answer.to(parts, fresh.headers, "hit"))
+    }
+
+    /// The answer to this request, fetched by `fetch` unless somebody is fetching it right now.
+    ///
+    /// A fetch goes on when whoever began it goes away, for others wait for it.
+    pub(crate) async fn fetched(
+        self: &Arc<Self>,
+        key: String,
+        fetch: BoxFuture<'static, Result<Response<Body>, Problem>>,
+    ) -> Result<(Arc<Answer>, bool), Missing> {
+        let (fetching, first) = {
+            let mut all = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(running) = all.get(&key) {
+                (running.clone(), false)
+            } else {
+                let (cache, key_again) = (Arc::clone(self), key.clone());
+                let task = tokio::spawn(async move {
+                    let outcome = cache.fetch(&key_again, fetch).await;
+                    let mut all = cache
+                        .fetching
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner);
+                    all.remove(&key_again);
+                    outcome
+                });
+                let ended = task.map(|ended| {
+                    ended.unwrap_or_else(|_panicked| Err(Missing::Failed(Problem::internal())))
+                });
+                let fetching = ended.boxed().shared();
+                all.insert(key, fetching.clone());
+                (fetching, true)
+            }
+        };
+        fetching.await.map(|answer| (answer, first))
+    }
+
+    async fn fetch(
+        &self,
+        key: &str,
+        fetch: BoxFuture<'static, Result<Response<Body>, Problem>>,
+    ) -> Result<Arc<Answer>, Missing> {
+        let (parts, body) = fetch.await.map_err(Missing::Failed)?.into_parts();
+        let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+        let body = body.map_err(|error| {
+            if error.is::<http_body_util::LengthLimitError>() {
+                Missing::TooLarge
+            } else {
+                Missing::Failed(crate::problems::lost("query-api"))
+            }
+        })?;
+        let policy = policy(key, &parts);
+        let answer = Arc::new(Answer {
+            parts,
+            body: body.to_bytes(),
+            policy,
+        });
+        if answer.policy.is_some() {
+            self.kept.insert(key.to_owned(), Arc::clone(&answer));
+        }
+        Ok(answer)
+    }
+}
+
+/// How the answer may be used again. One that doesn't say how new it is can't be kept, for no change
+/// would be known to be later.
+fn policy(key: &str, parts: &response::Parts) -> Option<(CachePolicy, u64)> {
+    let position = parts.headers.get(PROJECTION_POSITION)?.to_str().ok()?;
+    let (stream, sequence) = position.split_once(':')?;
+    let sequence = sequence.parse().ok().filter(|_| stream == STREAM)?;
+    let request = axum::http::Request::get(key).body(()).ok()?;
+    let answer = Response::from_parts(parts.clone(), ());
+    let options = CacheOptions::default();
+    let policy = CachePolicy::new_options(&request, &answer, SystemTime::now(), options);
+    let usable = policy.is_storable() && !policy.time_to_live(SystemTime::now()).is_zero();
+    usable.then_some((policy, sequence))
+}
+
+impl Answer {
+    /// This answer for one who shares the fetch, or began it.
+    pub(crate) fn shared(&self, parts: &Parts, first: bool) -> Response<Body> {
+        let how = if first { "miss" } else { "shared" };
+        self.to(parts, self.parts.headers.clone(), how)
+    }
+
+    /// 304 when the client has it already.
+    fn to(
+        &self,
+        parts: &Parts,
+        headers: axum::http::HeaderMap,
+        how: &'static str,
+    ) -> Response<Body> {
+        let known = self.parts.status == StatusCode::OK && self.is_known(parts);
+        let mut response = Response::new(Body::empty());
+        *response.headers_mut() = headers;
+        if known {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+                .headers_mut()
+                .remove(axum::http::header::CONTENT_LENGTH);
+        } else {
+            *response.status_mut() = self.parts.status;
+            *response.body_mut() = Body::from(self.body.clone());
+        }
+        response
+            .headers_mut()
+            .insert(CACHE, HeaderValue::from_static(how));
+        metrics::counter!("gateway_cache_total", "outcome" => how).increment(1);
+        edge::as_it_is(response)
+    }
+
+    /// Weak comparison (RFC 9110 §13.1.2).
+    fn is_known(&self, parts: &Parts) -> bool {
+        let strong = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
+        let Some(own) = self
+            .parts
+            .headers
+            .get(ETAG)
+            .and_then(|tag| tag.to_str().ok())
+        else {
+            return false;
+        };
+        let own = strong(own);
+        let asked = parts.headers.get_all(IF_NONE_MATCH).iter();
+        let mut asked = asked
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|text| text.split(','));
+        asked.any(|tag| tag.trim() == "*" || strong(tag) == own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use axum::http::Request;
+
+    use super::*;
+
+    const KEY: &str = "/v1/products/MUG";
+
+    fn asked(headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::get(KEY);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn answer(position: u64, cache_control: &str) -> Response<Body> {
+        Response::builder()
+            .header(ETAG, "\"3\"")
+            .header(PROJECTION_POSITION, format!("PRODUCT:{position}"))
+            .header("cache-control", cache_control)
+            .body(Body::from("{}"))
+            .unwrap()
+    }
+
+    const SHARED: &str = "public, max-age=0, s-maxage=10";
+
+    async fn fetch(cache: &Arc<Cache>, answer: Response<Body>) {
+        let fetch = async move { Ok(answer) }.boxed();
+        cache.fetched(KEY.to_owned(), fetch).await.unwrap();
+    }
+
+    fn cache() -> Arc<Cache> {
+        let cache = Arc::new(Cache::new(1 << 20));
+        cache.changed(10);
+        cache
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_kept_until_the_catalogue_changes() {
+        let cache = cache();
+        fetch(&cache, answer(10, SHARED)).await;
+        let hit = cache.kept(KEY, &asked(&[])).unwrap();
+        assert_eq!(
+            (hit.status(), &hit.headers()[CACHE]),
+            (StatusCode::OK, &HeaderValue::from_static("hit"))
+        );
+        assert!(hit.headers().contains_key("age"));
+        let known = cache
+            .kept(KEY, &asked(&[("if-none-match", "W/\"3\"")]))
+            .unwrap();
+        assert_eq!(known.status(), StatusCode::NOT_MODIFIED);
+        cache.changed(11);
+        assert!(cache.kept(KEY, &asked(&[])).is_none());
+        // The view has not seen the change yet: what it says is not for keeping.
+        fetch(&cache, answer(10, SHARED)).await;
+        assert!(cache.kept(KEY, &asked(&[])).is_none());
+        fetch(&cache, answer(11, SHARED)).await;
+        assert!(cache.kept(KEY, &asked(&[])).is_some());
+        cache.unheard();
+        assert!(cache.kept(KEY, &asked(&[])).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_private_or_says_no_position_is_not_kept() {
+        let cache = cache();
+        for (position, control) in [
+            ("PRODUCT:10", "private, no-cache"),
+            ("ORDER:10", SHARED),
+            ("x", SHARED),
+        ] {
+            let mut answer = answer(10, control);
+            answer
+                .headers_mut()
+                .insert(PROJECTION_POSITION, position.parse().unwrap());
+            fetch(&cache, answer).await;
+            assert!(
+                cache.kept(KEY, &asked(&[])).is_none(),
+                "{position} {control}"
+            );
+        }
+        let mut failed = answer(10, SHARED);
+        *failed.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        fetch(&cache, failed).await;
+        assert!(cache.kept(KEY, &asked(&[])).is_none());
+    }
+
+    #[test]
+    fn who_asks_as_somebody_or_for_freshness_is_not_covered() {
+        let cache = Cache::new(1);
+        assert!(cache.covers(&asked(&[])));
+        for own in [
+            ("authorization", "Bearer x"),
+            ("consistency-token", "PRODUCT:1"),
+            ("prefer", "wait=1"),
+        ] {
+            assert!(!cache.covers(&asked(&[own])), "{own:?}");
+        }
+        let (orders, ()) = Request::get("/v1/productsx").body(()).unwrap().into_parts();
+        assert!(!cache.covers(&orders));
+        assert!(!Cache::new(0).covers(&asked(&[])));
+    }
+
+    #[tokio::test]
+    async fn identical_reads_are_one_also_when_the_first_goes_away() {
+        let cache = cache();
+        let fetches = Arc::new(AtomicUsize::new(0));
+        let one = || {
+            let (cache, fetches) = (Arc::clone(&cache), Arc::clone(&fetches));
+            async move {
+                let fetch = async move {
+                    fetches.fetch_add(1, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    Ok(answer(10, "private"))
+                };
+                cache
+                    .fetched(KEY.to_owned(), fetch.boxed())
+                    .await
+                    .unwrap()
+                    .1
+            }
+        };
+        let gone = tokio::time::timeout(Duration::from_millis(5), one()).await;
+        assert!(gone.is_err());
+        let shared = futures::future::join_all((0..10).map(|_| one())).await;
+        assert!(shared.iter().all(|first| !first));
+        assert_eq!(fetches.load(Ordering::Relaxed), 1);
+        assert!(one().await, "and the next one is a new one");
+        assert_eq!(fetches.load(Ordering::Relaxed), 2);
+    }
+}

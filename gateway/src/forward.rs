@@ -1,0 +1,210 @@
+//! One request to one replica, and to another where that is safe.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::request::Parts;
+use axum::http::uri::{PathAndQuery, Scheme};
+use axum::http::{Method, Request, Response, Uri, Version};
+use edge::{Deadline, Problem};
+use futures::future::BoxFuture;
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tower::retry::budget::{Budget, TpsBudget};
+
+use crate::headers;
+use crate::pool::{Picked, Pool};
+use crate::problems::{down, lost};
+
+/// Largest body that is kept to be sent again, in bytes; a larger one flows through and is sent once.
+pub(crate) const KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// Most replicas that one request is sent to.
+const TRIES_MAX: usize = 3;
+
+/// Pause before a second try, and so much more before a third: a replica that restarts is back by
+/// then, or has withdrawn.
+const TRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Longest time to connect to a replica.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// How long an idle connection to a replica is kept: shorter than the replica keeps it.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Over how long the budget of repetitions is counted.
+const BUDGET_WINDOW: Duration = Duration::from_secs(10);
+
+/// Repetitions per second that are always allowed.
+const BUDGET_FLOOR: u32 = 10;
+
+/// Repetitions per request: above it a struggling service would be buried in them.
+const BUDGET_SHARE: f32 = 0.2;
+
+/// Which context a resource belongs to.
+const RESOURCES: [(&str, &str); 8] = [
+    ("users", "user"),
+    ("sessions", "user"),
+    ("products", "product"),
+    ("inventory", "inventory"),
+    ("orders", "order"),
+    ("payments", "payment"),
+    ("notifications", "notification"),
+    ("suppressions", "notification"),
+];
+
+/// A request's body.
+pub(crate) enum Outgoing {
+    /// All of it is here.
+    Whole(Bytes),
+    /// It flows through.
+    Flowing(Body),
+}
+
+/// The client of all replicas.
+pub(crate) struct Forward {
+    client: Client<HttpConnector, Body>,
+    budget: TpsBudget,
+}
+
+impl Forward {
+    pub(crate) fn new() -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIME_MAX));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(IDLE_TIME_MAX)
+            .pool_timer(TokioTimer::new())
+            .build(connector);
+        Self {
+            client,
+            budget: TpsBudget::new(BUDGET_WINDOW, BUDGET_FLOOR, BUDGET_SHARE),
+        }
+    }
+
+    /// Sends the request to a replica of `pool` and answers as soon as the answer's head is there; its
+    /// body flows through.
+    ///
+    /// It is sent again only if nothing was sent the first time, or it does no harm twice: reads, and
+    /// writes that carry an Idempotency-Key.
+    ///
+    /// # Errors
+    /// No replica could be reached, or one was and went away.
+    pub(crate) fn send<'a>(
+        &'a self,
+        pool: &'a Pool,
+        parts: &'a Parts,
+        mut body: Outgoing,
+    ) -> BoxFuture<'a, Result<Response<Body>, Problem>> {
+        Box::pin(async move {
+            self.budget.deposit();
+            let context = context_of(parts.uri.path());
+            let mut tried = Vec::new();
+            loop {
+                let replica = pool.pick(context, &tried).ok_or_else(|| down(pool.role))?;
+                let (now, again) = match body {
+                    Outgoing::Whole(bytes) => (Body::from(bytes.clone()), Some(bytes)),
+                    Outgoing::Flowing(body) => (body, None),
+                };
+                let sent = self.client.request(request(parts, &replica, now)).await;
+                let error = match sent {
+                    Ok(answer) => return Ok(received(answer, replica)),
+                    Err(error) => error,
+                };
+                replica.failed();
+                let unsent = error.is_connect();
+                tracing::info!(replica = %replica.authority, %error, unsent, "no answer");
+                let failure = || {
+                    if unsent {
+                        down(pool.role)
+                    } else {
+                        lost(pool.role)
+                    }
+                };
+                let may = (unsent || is_repeatable(parts)) && tried.len() + 1 < TRIES_MAX;
+                let again = again.filter(|_| may && self.budget.withdraw());
+                body = Outgoing::Whole(again.ok_or_else(failure)?);
+                metrics::counter!("gateway_repetitions_total", "role" => pool.role).increment(1);
+                tried.push(replica.authority.clone());
+                let factor = u32::try_from(tried.len()).unwrap_or(1);
+                tokio::time::sleep(TRY_PAUSE * factor).await;
+            }
+        })
+    }
+}
+
+/// The context whose commands a path is about; `None` = whoever is there answers it.
+fn context_of(path: &str) -> Option<&'static str> {
+    let resource = path.strip_prefix("/v1/")?.split('/').next()?;
+    let found = RESOURCES.iter().find(|(name, _)| *name == resource);
+    found.map(|(_, context)| *context)
+}
+
+/// Does it do no harm to ask for this twice?
+fn is_repeatable(parts: &Parts) -> bool {
+    matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS)
+        || parts
+            .headers
+            .contains_key(edge::idempotency::IDEMPOTENCY_KEY)
+}
+
+fn request(parts: &Parts, replica: &Picked, body: Body) -> Request<Body> {
+    let mut request = Request::new(body);
+    let path = parts.uri.path_and_query().cloned();
+    let mut target = axum::http::uri::Parts::default();
+    target.scheme = Some(Scheme::HTTP);
+    target.authority = Some(replica.authority.clone());
+    target.path_and_query = Some(path.unwrap_or(PathAndQuery::from_static("/")));
+    // With all three there is always an address; the default would be answered 404.
+    *request.uri_mut() = Uri::from_parts(target).unwrap_or_default();
+    *request.method_mut() = parts.method.clone();
+    *request.version_mut() = Version::HTTP_11;
+    request.headers_mut().clone_from(&parts.headers);
+    request
+}
+
+fn received(answer: Response<hyper::body::Incoming>, replica: Picked) -> Response<Body> {
+    if answer.status().as_u16() == 500 {
+        replica.failed();
+    } else {
+        replica.answered();
+    }
+    let (mut parts, body) = answer.into_parts();
+    headers::outward(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    // It is as the service made it, also when it is an error.
+    parts.extensions = axum::http::Extensions::new();
+    // The replica is busy with it until its last byte, or until the client has gone.
+    let body = Body::new(body.map_frame(move |frame| {
+        let _busy = &replica;
+        frame
+    }));
+    edge::as_it_is(Response::from_parts(parts, body))
+}
+
+/// The body, kept when it is small enough for a second try, else flowing through; what still comes in
+/// gives the request more time.
+///
+/// # Errors
+/// The client did not send what it had announced.
+pub(crate) async fn outgoing(parts: &Parts, body: Body) -> Result<Outgoing, Problem> {
+    use hyper::body::Body as _;
+
+    let size = body.size_hint().exact();
+    let kept = size.is_some_and(|size| size <= KEPT_BYTES_MAX as u64);
+    if kept {
+        let bytes = axum::body::to_bytes(body, KEPT_BYTES_MAX).await;
+        let cut = |_| Problem::malformed("the body ended before its announced length");
+        return bytes.map(Outgoing::Whole).map_err(cut);
+    }
+    let deadline = parts.extensions.get::<Deadline>().cloned();
+    let body = body.map_frame(move |frame| {
+        if let Some(deadline) = &deadline {
+            deadline.extend();
+        }
+        frame
+    });
+    Ok(Outgoing::Flowing(Body::new(body)))
+}

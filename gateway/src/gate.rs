@@ -1,0 +1,236 @@
+//! The way of a request through the gateway.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRef, FromRequestParts, Request, State};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use edge::auth::Verifier;
+use edge::{Principal, Problem, Trace};
+use futures::FutureExt;
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+
+use crate::cache::{Cache, Missing};
+use crate::check::{Hosts, check};
+use crate::forward::{Forward, Outgoing, outgoing};
+use crate::limits::{Client, Left, Limiter};
+use crate::pool::Pool;
+use crate::{Config, headers, overview};
+
+/// Calls that need no token, and must not fail over an old one that is still sent.
+const OPEN: [&str; 3] = ["/v1/sessions", "/v1/users", "/v1/payments/webhook"];
+
+/// Everything that a request may need.
+#[derive(Clone)]
+pub(crate) struct Gate(Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) commands: Pool,
+    pub(crate) queries: Arc<Pool>,
+    pub(crate) limiter: Limiter,
+    pub(crate) cache: Arc<Cache>,
+    forward: Arc<Forward>,
+    hosts: Hosts,
+    trusted: Vec<IpAddr>,
+    verifier: Verifier,
+}
+
+impl std::ops::Deref for Gate {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl FromRef<Gate> for Verifier {
+    fn from_ref(gate: &Gate) -> Self {
+        gate.verifier.clone()
+    }
+}
+
+impl Gate {
+    pub(crate) fn new(config: &Config, verifier: Verifier) -> Self {
+        Self(Arc::new(Inner {
+            commands: Pool::new("command-api", &config.command_apis),
+            queries: Arc::new(Pool::new("query-api", &config.query_apis)),
+            limiter: Limiter::new(config.rates),
+            cache: Arc::new(Cache::new(config.cache_bytes_max)),
+            forward: Arc::new(Forward::new()),
+            hosts: Hosts::new(&config.hosts),
+            trusted: config.trusted_proxies.clone(),
+            verifier,
+        }))
+    }
+}
+
+/// Every path, behind the guard.
+pub(crate) fn router(gate: Gate, config: &Config) -> Router {
+    let everything = Router::new()
+        .route("/", any(enter))
+        .route("/{*path}", any(enter));
+    let router = everything.with_state(gate);
+    let router = router.layer(CompressionLayer::new());
+    let router = if config.cors_origins.is_empty() {
+        router
+    } else {
+        router.layer(cors(&config.cors_origins))
+    };
+    edge::guarded(router, &config.limits)
+}
+
+/// Pages of these origins may call, with a token in a header and never with a cookie: there is none.
+fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+        .allow_methods([
+            Method::GET,
+            Method::HEAD,
+            Method::POST,
+            Method::PUT,
+            Method::DELETE,
+        ])
+        .allow_headers(Any)
+        .expose_headers(Any)
+}
+
+async fn enter(State(gate): State<Gate>, trace: Trace, request: Request) -> Response {
+    let request_id = headers::request_id(request.headers(), &trace);
+    let named = request.headers().contains_key(AUTHORIZATION);
+    let mut left = None;
+    let answer = handle(&gate, &trace, request, &mut left).await;
+    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+    if let Some(left) = left {
+        left.tell(response.headers_mut());
+    }
+    headers::dress(response.headers_mut(), request_id);
+    if named {
+        // What somebody was answered is nobody else's, whatever the service says.
+        let private = HeaderValue::from_static("private, no-cache");
+        response
+            .headers_mut()
+            .entry(CACHE_CONTROL)
+            .or_insert(private);
+    }
+    response
+}
+
+async fn handle(
+    gate: &Gate,
+    trace: &Trace,
+    request: Request,
+    left: &mut Option<Left>,
+) -> Result<Response, Problem> {
+    let (mut parts, body) = request.into_parts();
+    check(&parts, &gate.hosts)?;
+    let client = headers::client(&parts, &gate.trusted);
+    let user = user(gate, &mut parts).await;
+    limit(gate, &parts, client, user.as_ref().ok(), left)?;
+    // After the limit, so that guessing tokens is limited too.
+    user?;
+    headers::inward(&mut parts, client, trace);
+    if let Some(id) = overview::order_id(&parts) {
+        return overview::overview(&gate.forward, &gate.queries, &parts, id).await;
+    }
+    if gate.cache.covers(&parts) {
+        return cached(gate, parts).await;
+    }
+    let pool = if is_read(&parts) {
+        &*gate.queries
+    } else {
+        &gate.commands
+    };
+    let body = outgoing(&parts, body).await?;
+    gate.forward.send(pool, &parts, body).await
+}
+
+/// Reads are GET, HEAD and their preflight; what only the command side answers is not.
+fn is_read(parts: &Parts) -> bool {
+    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&parts.method);
+    let path = parts.uri.path();
+    reads && !path.starts_with("/.well-known/")
+}
+
+/// Whose token it is; `None` = none was sent, or none is needed.
+async fn user(gate: &Gate, parts: &mut Parts) -> Result<Option<Principal>, Problem> {
+    let open = parts.method == Method::POST && OPEN.contains(&parts.uri.path());
+    if open || !parts.headers.contains_key(AUTHORIZATION) {
+        return Ok(None);
+    }
+    Principal::from_request_parts(parts, gate).await.map(Some)
+}
+
+/// Counts the request. Without a token, or with a bad one, the address is counted.
+fn limit(
+    gate: &Gate,
+    parts: &Parts,
+    address: Option<IpAddr>,
+    user: Option<&Option<Principal>>,
+    left: &mut Option<Left>,
+) -> Result<(), Problem> {
+    let user = user.and_then(Option::as_ref).map(|user| user.user_id);
+    let who = user
+        .map(Client::User)
+        .or_else(|| address.map(Client::address));
+    let key = parts.headers.get(edge::idempotency::IDEMPOTENCY_KEY);
+    let key = key.map(|key| {
+        let mut hasher = DefaultHasher::new();
+        (user, address.filter(|_| user.is_none()), key.as_bytes()).hash(&mut hasher);
+        Client::Key(hasher.finish())
+    });
+    // The narrower limit is told where both hold.
+    for client in who.into_iter().chain(key) {
+        match gate.limiter.take(&client) {
+            Ok(state) => *left = left.take().or(state),
+            Err(refused) => {
+                let (problem, state) = *refused;
+                *left = Some(state);
+                return Err(problem);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A read of the public catalogue: kept, or fetched together with others who want the same.
+async fn cached(gate: &Gate, parts: Parts) -> Result<Response, Problem> {
+    let key = parts
+        .uri
+        .path_and_query()
+        .map_or("/", |whole| whole.as_str())
+        .to_owned();
+    if let Some(kept) = gate.cache.kept(&key, &parts) {
+        return Ok(kept);
+    }
+    let fetch = {
+        let (forward, queries) = (Arc::clone(&gate.forward), Arc::clone(&gate.queries));
+        // For everybody, so without what one of them has already.
+        let mut asked = parts.clone();
+        for name in [
+            axum::http::header::IF_NONE_MATCH,
+            axum::http::header::ACCEPT_ENCODING,
+        ] {
+            asked.headers.remove(name);
+        }
+        async move {
+            let nothing = Outgoing::Whole(bytes::Bytes::new());
+            forward.send(&queries, &asked, nothing).await
+        }
+    };
+    match gate.cache.fetched(key, fetch.boxed()).await {
+        Ok((answer, first)) => Ok(answer.shared(&parts, first)),
+        Err(Missing::Failed(problem)) => Err(problem),
+        Err(Missing::TooLarge) => {
+            let nothing = Outgoing::Flowing(Body::empty());
+            gate.forward.send(&gate.queries, &parts, nothing).await
+        }
+    }
+}

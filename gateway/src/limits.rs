@@ -1,0 +1,256 @@
+//! How much one client may ask for: a token bucket each (GCRA), per user, address and idempotency key.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use edge::Problem;
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use kernel::UserId;
+use moka::sync::Cache;
+
+use crate::config::{BURST_S, Rates};
+
+/// Most clients that are remembered; beyond it the least active are forgotten.
+const CLIENTS_MAX: u64 = 100_000;
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const REMAINING: HeaderName = HeaderName::from_static("ratelimit");
+
+/// Who is counted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Client {
+    /// Somebody with a token.
+    User(UserId),
+    /// Somebody without.
+    Address(IpAddr),
+    /// A write that is repeated, by the hash of whose and which it is.
+    Key(u64),
+}
+
+impl Client {
+    /// An address as it is counted: of IPv6 the /64, for whoever has one address has them all.
+    pub(crate) fn address(address: IpAddr) -> Self {
+        let address = match address {
+            IpAddr::V4(_) => address,
+            IpAddr::V6(six) => IpAddr::from((u128::from(six) >> 64 << 64).to_be_bytes()),
+        };
+        Self::Address(address)
+    }
+
+    fn class(&self) -> usize {
+        match self {
+            Self::User(_) => 0,
+            Self::Address(_) => 1,
+            Self::Key(_) => 2,
+        }
+    }
+}
+
+/// What each class is called in the headers.
+const CLASSES: [&str; 3] = ["user", "address", "key"];
+
+type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
+
+/// What a client may still ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Left {
+    class: &'static str,
+    burst: u32,
+    remaining: u32,
+    /// Until the bucket is full again, in seconds.
+    full_in_s: u64,
+}
+
+impl Left {
+    /// Says it in the headers of draft-ietf-httpapi-ratelimit-headers.
+    pub(crate) fn tell(self, headers: &mut HeaderMap) {
+        let Self {
+            class,
+            burst,
+            remaining,
+            full_in_s,
+        } = self;
+        let policy = format!("\"{class}\";q={burst};w={BURST_S}");
+        let left = format!("\"{class}\";r={remaining};t={full_in_s}");
+        for (name, text) in [(POLICY, policy), (REMAINING, left)] {
+            if let Ok(value) = HeaderValue::try_from(text) {
+                headers.insert(name, value);
+            }
+        }
+    }
+}
+
+/// The buckets of all clients.
+///
+/// Gateways share a limit by each taking its part: with n of them, found by discovery, each allows
+/// 1/n. That holds as far as whoever is in front of them spreads requests evenly, costs no round trip
+/// and needs no shared store. When their number changes, all buckets begin anew.
+pub(crate) struct Limiter {
+    rates: Rates,
+    gateways: AtomicU32,
+    buckets: RwLock<[Option<Buckets>; 3]>,
+    clock: DefaultClock,
+}
+
+#[derive(Clone)]
+struct Buckets {
+    quota: Quota,
+    of: Cache<Client, Arc<Bucket>>,
+}
+
+impl Limiter {
+    pub(crate) fn new(rates: Rates) -> Self {
+        Self {
+            rates,
+            gateways: AtomicU32::new(1),
+            buckets: RwLock::new(buckets(rates, 1)),
+            clock: DefaultClock::default(),
+        }
+    }
+
+    /// So many gateways share the limits from now on.
+    pub(crate) fn share(&self, gateways: usize) {
+        let gateways = u32::try_from(gateways).unwrap_or(u32::MAX).max(1);
+        if self.gateways.swap(gateways, Ordering::Relaxed) == gateways {
+            return;
+        }
+        tracing::info!(gateways, "the limits are shared anew");
+        let mut current = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
+        *current = buckets(self.rates, gateways);
+    }
+
+    /// Takes one request out of the bucket of `client`; `None` = it has no limit.
+    ///
+    /// # Errors
+    /// 429: it is empty. What is left, which is nothing, goes on the refusal as well.
+    pub(crate) fn take(&self, client: &Client) -> Result<Option<Left>, Box<(Problem, Left)>> {
+        let current = {
+            let buckets = self.buckets.read().unwrap_or_else(PoisonError::into_inner);
+            buckets.get(client.class()).cloned().flatten()
+        };
+        let Some(Buckets { quota, of }) = current else {
+            return Ok(None);
+        };
+        let new = || {
+            let bucket = RateLimiter::direct_with_clock(quota, self.clock.clone());
+            Arc::new(bucket.with_middleware::<StateInformationMiddleware>())
+        };
+        let bucket = of.get_with(client.clone(), new);
+        let class = CLASSES.get(client.class()).copied().unwrap_or_default();
+        let burst = quota.burst_size().get();
+        let left = |remaining: u32| {
+            let missing = burst.saturating_sub(remaining);
+            let full_in_s = (quota.replenish_interval() * missing).as_secs_f32().ceil();
+            Left {
+                class,
+                burst,
+                remaining,
+                full_in_s: Duration::from_secs_f32(full_in_s).as_secs(),
+            }
+        };
+        match bucket.check() {
+            Ok(state) => Ok(Some(left(state.remaining_burst_capacity()))),
+            Err(until) => {
+                metrics::counter!("gateway_rate_limited_total", "class" => class).increment(1);
+                let wait = until.wait_time_from(self.clock.now());
+                let detail = format!("too many requests of this {class}");
+                let status = StatusCode::TOO_MANY_REQUESTS;
+                let problem = Problem::new(status, "rate_limited", detail);
+                let whole = Duration::from_secs(wait.as_secs() + 1);
+                Err(Box::new((problem.retry(whole), left(0))))
+            }
+        }
+    }
+}
+
+fn buckets(rates: Rates, gateways: u32) -> [Option<Buckets>; 3] {
+    [rates.user_rate, rates.address_rate, rates.key_rate].map(|rate| {
+        let burst = rate.saturating_mul(BURST_S);
+        // A share below one request would be none.
+        let burst = NonZeroU32::new((burst / gateways).max(1)).filter(|_| rate > 0)?;
+        let window = Duration::from_secs(BURST_S.into());
+        let quota = Quota::with_period(window / burst.get())?.allow_burst(burst);
+        // A bucket that is full again holds nothing to remember.
+        let of = Cache::builder()
+            .max_capacity(CLIENTS_MAX)
+            .time_to_idle(window)
+            .build();
+        Some(Buckets { quota, of })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATES: Rates = Rates {
+        user_rate: 1,
+        address_rate: 2,
+        key_rate: 0,
+    };
+
+    fn allowed(limiter: &Limiter, client: &Client) -> usize {
+        (0..100)
+            .take_while(|_| limiter.take(client).is_ok())
+            .count()
+    }
+
+    #[test]
+    fn each_client_has_its_own_burst_and_then_waits() {
+        let limiter = Limiter::new(RATES);
+        let ann = Client::address("198.51.100.1".parse().unwrap());
+        let ben = Client::address("198.51.100.2".parse().unwrap());
+        assert_eq!(allowed(&limiter, &ann), 20);
+        let (problem, left) = *limiter.take(&ann).unwrap_err();
+        assert_eq!(
+            (problem.status.as_u16(), &*problem.code),
+            (429, "rate_limited")
+        );
+        assert_eq!(problem.retry_after, Some(Duration::from_secs(1)));
+        let mut headers = HeaderMap::new();
+        left.tell(&mut headers);
+        assert_eq!(headers[POLICY], "\"address\";q=20;w=10");
+        assert_eq!(headers[REMAINING], "\"address\";r=0;t=10");
+        assert_eq!(allowed(&limiter, &ben), 20);
+        assert_eq!(allowed(&limiter, &Client::User(UserId(uuid(1)))), 10);
+        assert_eq!(allowed(&limiter, &Client::Key(1)), 100, "0 = any");
+    }
+
+    #[test]
+    fn gateways_share_a_limit() {
+        let limiter = Limiter::new(RATES);
+        limiter.share(4);
+        assert_eq!(
+            allowed(&limiter, &Client::address("::1".parse().unwrap())),
+            5
+        );
+        limiter.share(4);
+        assert_eq!(
+            allowed(&limiter, &Client::address("::1".parse().unwrap())),
+            0
+        );
+        limiter.share(1_000);
+        assert_eq!(
+            allowed(&limiter, &Client::address("::1".parse().unwrap())),
+            1
+        );
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client() {
+        let of = |text: &str| Client::address(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:2"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+    }
+
+    fn uuid(number: u128) -> uuid::Uuid {
+        uuid::Uuid::from_u128(number)
+    }
+}

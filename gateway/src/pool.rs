@@ -1,0 +1,315 @@
+//! The replicas of one role, and which of them is asked.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use axum::http::uri::Authority;
+
+use crate::config::Member;
+
+/// Failures in a row after which a replica is left alone for a while.
+const FAILURES_MAX: u32 = 3;
+
+/// How long it is left alone the first time; each time in a row, that much longer.
+const EJECTION: Duration = Duration::from_secs(2);
+
+/// Longest that it is left alone.
+const EJECTION_MAX: Duration = Duration::from_secs(30);
+
+/// One process that serves a role.
+#[derive(Debug)]
+pub(crate) struct Replica {
+    pub(crate) authority: Authority,
+    /// None named = all.
+    contexts: Vec<String>,
+    /// Requests that it has not finished.
+    outstanding: AtomicUsize,
+    /// Says itself that it may be asked.
+    ready: AtomicBool,
+    /// In a row.
+    failures: AtomicU32,
+    ejected_until: Mutex<Option<Instant>>,
+}
+
+impl Replica {
+    fn new(member: Member) -> Self {
+        Self {
+            authority: member.authority,
+            contexts: member.contexts,
+            outstanding: AtomicUsize::new(0),
+            // Until the first check nobody knows, and somebody must be asked.
+            ready: AtomicBool::new(true),
+            failures: AtomicU32::new(0),
+            ejected_until: Mutex::new(None),
+        }
+    }
+
+    fn serves(&self, context: Option<&str>) -> bool {
+        let named = |context| self.contexts.iter().any(|name| name == context);
+        self.contexts.is_empty() || context.is_none_or(named)
+    }
+
+    /// What `/readyz` said.
+    pub(crate) fn is_ready(&self, ready: bool) {
+        if self.ready.swap(ready, Ordering::Relaxed) != ready {
+            tracing::info!(replica = %self.authority, ready, "a replica has changed");
+        }
+    }
+
+    /// It has answered.
+    pub(crate) fn answered(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+    }
+
+    /// It has not, or it said that the fault was its own.
+    pub(crate) fn failed(&self) {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        let Some(beyond) = failures.checked_sub(FAILURES_MAX) else {
+            return;
+        };
+        let pause = (EJECTION * (beyond + 1)).min(EJECTION_MAX);
+        tracing::warn!(replica = %self.authority, failures, ?pause, "a replica is left alone");
+        metrics::counter!("gateway_ejections_total").increment(1);
+        let mut until = self
+            .ejected_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *until = Some(Instant::now() + pause);
+    }
+
+    fn is_ejected(&self, now: Instant) -> bool {
+        let until = self
+            .ejected_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| now < until)
+    }
+}
+
+/// A replica that was picked; counts as asked until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Picked(Arc<Replica>);
+
+impl std::ops::Deref for Picked {
+    type Target = Replica;
+
+    fn deref(&self) -> &Replica {
+        &self.0
+    }
+}
+
+impl Drop for Picked {
+    fn drop(&mut self) {
+        self.0.outstanding.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// All replicas of one role.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    /// The role, as problems name it.
+    pub(crate) role: &'static str,
+    /// From the configuration: they stay.
+    fixed: Vec<Member>,
+    replicas: RwLock<Vec<Arc<Replica>>>,
+    turn: AtomicUsize,
+}
+
+impl Pool {
+    pub(crate) fn new(role: &'static str, fixed: &[Member]) -> Self {
+        let pool = Self {
+            role,
+            fixed: fixed.to_vec(),
+            replicas: RwLock::default(),
+            turn: AtomicUsize::new(0),
+        };
+        pool.found(Vec::new());
+        pool
+    }
+
+    /// Takes over who was found besides the fixed ones; who was known before keeps what is known.
+    pub(crate) fn found(&self, found: Vec<Member>) {
+        let mut wanted = found;
+        // What a replica says of itself counts.
+        for fixed in &self.fixed {
+            if !wanted
+                .iter()
+                .any(|member| member.authority == fixed.authority)
+            {
+                wanted.push(fixed.clone());
+            }
+        }
+        let mut replicas = self
+            .replicas
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let next = wanted.into_iter().map(|member| {
+            let same = |known: &&Arc<Replica>| {
+                known.authority == member.authority && known.contexts == member.contexts
+            };
+            let known = replicas.iter().find(same).cloned();
+            known.unwrap_or_else(|| Arc::new(Replica::new(member)))
+        });
+        *replicas = next.collect();
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<Arc<Replica>> {
+        let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
+        replicas.clone()
+    }
+
+    /// Is there one that is ready?
+    pub(crate) fn is_ready(&self) -> bool {
+        self.all()
+            .iter()
+            .any(|replica| replica.ready.load(Ordering::Relaxed))
+    }
+
+    /// The replica that serves `context` with the least to do, of equal ones each in turn, that was
+    /// not `tried` yet.
+    ///
+    /// All of this chooses between replicas and never leaves none: one that does not serve a context
+    /// carries the command to who does, and a role whose replicas are all unready (its database is
+    /// down) still answers what it can, and says itself what it can't.
+    pub(crate) fn pick(&self, context: Option<&str>, tried: &[Authority]) -> Option<Picked> {
+        let now = Instant::now();
+        let all = self.all();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let count = all.len();
+        let rank = |(index, replica): &(usize, &Arc<Replica>)| {
+            (
+                tried.contains(&replica.authority),
+                !replica.serves(context),
+                replica.is_ejected(now),
+                !replica.ready.load(Ordering::Relaxed),
+                replica.outstanding.load(Ordering::Relaxed),
+                (index + turn) % count,
+            )
+        };
+        let (_, best) = all.iter().enumerate().min_by_key(rank)?;
+        best.outstanding.fetch_add(1, Ordering::Relaxed);
+        Some(Picked(Arc::clone(best)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(name: &str) -> Member {
+        Member {
+            authority: name.parse().unwrap(),
+            contexts: Vec::new(),
+        }
+    }
+
+    fn pool(names: &[&str]) -> Pool {
+        let fixed: Vec<Member> = names.iter().map(|name| member(name)).collect();
+        Pool::new("command-api", &fixed)
+    }
+
+    #[test]
+    fn a_context_is_asked_of_who_serves_it() {
+        let pool = pool(&["a:1"]);
+        let some = Member {
+            contexts: vec!["user".to_owned()],
+            ..member("b:1")
+        };
+        pool.found(vec![
+            some.clone(),
+            Member {
+                contexts: vec!["order".to_owned()],
+                ..member("a:1")
+            },
+        ]);
+        for _ in 0..4 {
+            assert_eq!(name(&pool.pick(Some("user"), &[]).unwrap()), "b:1");
+            assert_eq!(name(&pool.pick(Some("order"), &[]).unwrap()), "a:1");
+        }
+        assert!(pool.pick(Some("payment"), &[]).is_some(), "it is carried");
+        assert!(pool.pick(None, &[]).is_some());
+        pool.found(vec![some]);
+        assert_eq!(
+            name(&pool.pick(Some("payment"), &[]).unwrap()),
+            "a:1",
+            "as configured"
+        );
+    }
+
+    fn name(picked: &Picked) -> String {
+        picked.authority.to_string()
+    }
+
+    #[test]
+    fn who_has_the_least_to_do_is_asked() {
+        let pool = pool(&["a:1", "b:1"]);
+        let first = pool.pick(None, &[]).unwrap();
+        let second = pool.pick(None, &[]).unwrap();
+        assert_ne!(name(&first), name(&second));
+        let (busy, idle) = (name(&first), name(&second));
+        drop(second);
+        for _ in 0..4 {
+            assert_eq!(name(&pool.pick(None, &[]).unwrap()), idle, "not {busy}");
+        }
+    }
+
+    #[test]
+    fn equals_are_asked_in_turn() {
+        let pool = pool(&["a:1", "b:1"]);
+        let asked: Vec<String> = (0..4)
+            .map(|_| name(&pool.pick(None, &[]).unwrap()))
+            .collect();
+        assert_ne!(asked[0], asked[1]);
+        assert_eq!(asked[0], asked[2]);
+    }
+
+    #[test]
+    fn the_unready_the_failing_and_the_tried_come_last_but_come() {
+        let pool = pool(&["a:1", "b:1"]);
+        let [a, b] = &pool.all()[..] else { panic!() };
+        a.is_ready(false);
+        assert_eq!(name(&pool.pick(None, &[]).unwrap()), "b:1");
+        for _ in 0..FAILURES_MAX {
+            b.failed();
+        }
+        assert_eq!(
+            name(&pool.pick(None, &[]).unwrap()),
+            "a:1",
+            "rather unready than failing"
+        );
+        let tried = [a.authority.clone()];
+        assert_eq!(name(&pool.pick(None, &tried).unwrap()), "b:1");
+        let tried = [a.authority.clone(), b.authority.clone()];
+        assert!(
+            pool.pick(None, &tried).is_some(),
+            "rather again than nobody"
+        );
+    }
+
+    #[test]
+    fn one_failure_is_none() {
+        let pool = pool(&["a:1"]);
+        let a = Arc::clone(&pool.all()[0]);
+        for _ in 0..10 {
+            a.failed();
+            a.failed();
+            a.answered();
+        }
+        assert!(!a.is_ejected(Instant::now()));
+    }
+
+    #[test]
+    fn who_is_found_again_is_still_known() {
+        let pool = pool(&["a:1"]);
+        pool.found(vec![member("b:1")]);
+        pool.all()[0].is_ready(false);
+        pool.found(vec![member("b:1"), member("c:1")]);
+        assert_eq!(pool.all().len(), 3);
+        assert!(!pool.all()[0].ready.load(Ordering::Relaxed));
+        pool.found(Vec::new());
+        assert_eq!(pool.all().len(), 1, "the fixed one stays");
+        assert!(super::Pool::new("query-api", &[]).pick(None, &[]).is_none());
+    }
+}

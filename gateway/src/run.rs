@@ -1,0 +1,123 @@
+//! The role as a whole.
+
+use std::io;
+
+use axum::Router;
+use edge::auth::{KeySet, Verifier};
+use edge::health::Health;
+use futures::future::BoxFuture;
+use streams::{Connection, DiscoveryError};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::Config;
+use crate::gate::{Gate, router};
+use crate::watch;
+
+/// The role's name, under which gateways find each other.
+pub const ROLE: &str = "gateway";
+
+/// Why the role ended, or did not begin.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// It can't be announced.
+    #[error("the gateway can't be found by the others")]
+    Announce(#[from] DiscoveryError),
+    /// The HTTP server ended.
+    #[error("the HTTP server failed")]
+    Http(#[source] io::Error),
+}
+
+/// The gateway, put together.
+pub struct Service {
+    config: Config,
+    gate: Gate,
+    nats: Option<Connection>,
+    router: Router,
+}
+
+impl Service {
+    /// Puts it together. Without `nats` it knows the replicas of its configuration alone, keeps
+    /// nothing, and takes itself for the only gateway.
+    pub fn new(config: Config, nats: Option<Connection>, keys: &KeySet) -> Self {
+        let gate = Gate::new(&config, Verifier::new(keys));
+        // The probes stand outside the guard: they are never shed, and open under any host name.
+        let router = router(gate.clone(), &config);
+        let router = Router::new()
+            .merge(health(&gate).router())
+            .fallback_service(router);
+        Self {
+            config,
+            gate,
+            nats,
+            router,
+        }
+    }
+
+    /// With more routes of the process, outside the gateway's guard.
+    #[must_use]
+    pub fn with(self, routes: Router) -> Self {
+        Self {
+            router: routes.fallback_service(self.router),
+            ..self
+        }
+    }
+
+    /// Serves HTTP on `listener` until `shutdown`, announced to other gateways as `address`.
+    ///
+    /// # Errors
+    /// The socket failed, or NATS does not take the announcement.
+    pub fn run(
+        self,
+        listener: TcpListener,
+        address: String,
+        shutdown: CancellationToken,
+    ) -> BoxFuture<'static, Result<(), Error>> {
+        Box::pin(async move {
+            let Self {
+                config,
+                gate,
+                nats,
+                router,
+            } = self;
+            // One part that ends with an error ends the others.
+            let stop = shutdown.child_token();
+            let http = edge::serve(listener, router, config.limits, stop.clone());
+            let http = async {
+                http.await
+                    .map_err(Error::Http)
+                    .inspect_err(|_| stop.cancel())
+            };
+            let replicas = watch::replicas(gate.clone(), nats.clone(), stop.clone());
+            let others = async {
+                let Some(nats) = nats else { return Ok(()) };
+                let catalogue = watch::catalogue(gate, nats.clone(), stop.clone());
+                let announced = nats.announce(ROLE, &address, &[], stop.clone());
+                let announced = async { announced.await.inspect_err(|_| stop.cancel()) };
+                let (announced, ()) = tokio::join!(announced, catalogue);
+                announced.map_err(Error::Announce)
+            };
+            let (http, (), others) = tokio::join!(http, replicas, others);
+            http.and(others)
+        })
+    }
+}
+
+/// Ready = there is somebody to ask on each side.
+fn health(gate: &Gate) -> Health {
+    let commands = gate.clone();
+    let queries = gate.clone();
+    let word = |ready: bool| {
+        ready
+            .then_some(())
+            .ok_or_else(|| "no replica is ready".to_owned())
+    };
+    Health::new()
+        .check("command-api", move || {
+            std::future::ready(word(commands.commands.is_ready()))
+        })
+        .check("query-api", move || {
+            std::future::ready(word(queries.queries.is_ready()))
+        })
+}

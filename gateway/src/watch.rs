@@ -1,0 +1,127 @@
+//! What the gateway hears of the others: which replicas there are and are ready, how many gateways
+//! share the limits, what changes in the catalogue.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use futures::future::join_all;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use streams::Connection;
+use tokio_util::sync::CancellationToken;
+
+use crate::cache::STREAM;
+use crate::config::{Member, authority};
+use crate::gate::Gate;
+use crate::pool::{Pool, Replica};
+use crate::run::ROLE;
+
+/// How often replicas are looked for and asked whether they are ready.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// Longest that a replica may take to say so. A slow one is still asked when there is no other.
+const READY_TIME_MAX: Duration = Duration::from_millis(900);
+
+/// Looks in a row that may find no replica of a role before that is believed: discovery may be down
+/// while the replicas are not.
+const EMPTY_LOOKS_MAX: u32 = 10;
+
+/// Pause before changes are listened to again after a failure.
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+
+type Prober = Client<HttpConnector, Body>;
+
+/// Keeps both pools and the number of gateways up to date, until `shutdown`.
+pub(crate) async fn replicas(gate: Gate, nats: Option<Connection>, shutdown: CancellationToken) {
+    let prober = Client::builder(TokioExecutor::new()).build_http();
+    let mut empty = [0; 2];
+    while !shutdown.is_cancelled() {
+        look(&gate, nats.as_ref(), &prober, &mut empty).await;
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_PAUSE) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+}
+
+async fn look(gate: &Gate, nats: Option<&Connection>, prober: &Prober, empty: &mut [u32; 2]) {
+    let pools: [&Pool; 2] = [&gate.commands, &gate.queries];
+    if let Some(nats) = nats.filter(|nats| nats.is_connected()) {
+        let asked = pools.map(|pool| found(nats, pool.role));
+        let (found_of, gateways) = tokio::join!(join_all(asked), found(nats, ROLE));
+        for ((pool, found), empty) in pools.into_iter().zip(found_of).zip(empty) {
+            *empty = if found.is_empty() { *empty + 1 } else { 0 };
+            if !found.is_empty() || *empty > EMPTY_LOOKS_MAX {
+                pool.found(found);
+            }
+        }
+        gate.limiter.share(gateways.len());
+    }
+    let all = pools.into_iter().flat_map(Pool::all);
+    join_all(all.map(|replica| async move {
+        replica.is_ready(is_ready(prober, &replica).await);
+    }))
+    .await;
+}
+
+async fn found(nats: &Connection, role: &str) -> Vec<Member> {
+    match nats.replicas(role).await {
+        Ok(found) => found
+            .into_iter()
+            .filter_map(|(address, contexts)| {
+                let authority = authority(&address).ok()?;
+                Some(Member {
+                    authority,
+                    contexts,
+                })
+            })
+            .collect(),
+        Err(error) => {
+            tracing::warn!(%error, "replicas can't be looked for");
+            Vec::new()
+        }
+    }
+}
+
+async fn is_ready(prober: &Prober, replica: &Replica) -> bool {
+    let address = format!("http://{}/readyz", replica.authority);
+    let Ok(request) = Request::get(address).body(Body::empty()) else {
+        return false;
+    };
+    let answer = tokio::time::timeout(READY_TIME_MAX, prober.request(request)).await;
+    answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status().is_success()))
+}
+
+/// Tells the cache what changes in the catalogue, until `shutdown`.
+pub(crate) async fn catalogue(gate: Gate, nats: Connection, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let failed = tokio::select! {
+            () = shutdown.cancelled() => return,
+            failed = hear(&gate, &nats) => failed,
+        };
+        gate.cache.unheard();
+        tracing::warn!(%failed, "changes of the catalogue are not heard: nothing is cached");
+        tokio::time::sleep(FAILURE_PAUSE).await;
+    }
+}
+
+/// Follows from now on; returns why it could not go on.
+async fn hear(gate: &Gate, nats: &Connection) -> Box<dyn std::error::Error + Send + Sync> {
+    let end = match streams::verify::ends(nats, STREAM).await {
+        Ok(ends) => ends.last,
+        Err(error) => return error.into(),
+    };
+    let mut events = nats.ordered(STREAM, end);
+    if let Err(error) = events.start().await {
+        return error.into();
+    }
+    gate.cache.changed(end);
+    loop {
+        match events.next().await {
+            Ok(event) => gate.cache.changed(event.position.sequence),
+            Err(error) => return error.into(),
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! What happens now, as server-sent events: one order for who bought it, everything for operators.
+//!
+//! Each event's `id:` is its position. Who comes back with it as `Last-Event-ID` goes on right behind
+//! it: nothing is left out and nothing comes twice. A stream that the server ends says why in an event
+//! `end`, and may be opened again at once.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use edge::{Id, Principal, Problem};
+use futures::stream;
+use kernel::AggregateId;
+use projections::{Replay, ViewSpec};
+use serde::Deserialize;
+use streams::feed::{FeedEnd, Follower, Poke};
+use streams::{LoadError, Moment, RecordedEvent, Walk, subject};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use crate::asked::{Caller, NoParams, Params};
+use crate::failure::{internal, nothing, of_feed, of_load, parameter};
+use crate::resource::Resource;
+use crate::resources::ORDERS;
+use crate::{Api, history, past};
+
+/// How long a client that lost its stream should wait, in milliseconds.
+const RETRY: Duration = Duration::from_millis(500);
+
+pub(crate) fn routes() -> Router<Api> {
+    Router::new()
+        .route("/v1/orders/{id}/live", get(order))
+        .route("/v1/events", get(everything))
+}
+
+/// The position behind which a client wants to go on.
+struct LastEventId(Option<String>);
+
+impl FromRequestParts<Api> for LastEventId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Self::Rejection> {
+        let Some(value) = parts.headers.get("last-event-id") else {
+            return Ok(Self(None));
+        };
+        let text = value.to_str().map(str::to_owned);
+        let text = text.map_err(|_| Problem::malformed("the header Last-Event-ID is not ASCII"))?;
+        Ok(Self(Some(text).filter(|text| !text.is_empty())))
+    }
+}
+
+impl LastEventId {
+    /// The sequence that it names in `view`'s stream.
+    async fn sequence(self, api: &Api, view: &ViewSpec) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.0 else { return Ok(None) };
+        match past::moment(api, view, "Last-Event-ID", &text).await?.at {
+            Moment::Position(sequence) => Ok(Some(sequence)),
+            Moment::Time(_) => Err(parameter("Last-Event-ID must be a position")),
+        }
+    }
+}
+
+/// Where the events of a stream to a client come from.
+trait Source: Send + 'static {
+    /// The next one, whenever it comes; or why there is none any more.
+    fn next(&mut self) -> impl Future<Output = Result<Event, &'static str>> + Send;
+}
+
+async fn order(
+    State(api): State<Api>,
+    caller: Caller,
+    Id(id): Id<String>,
+    last: LastEventId,
+    _: Params<NoParams>,
+) -> Result<Response, Problem> {
+    let resource = &ORDERS;
+    let id = resource.may_ask(&caller, &id)?;
+    let slot = api.live.slot()?;
+    let last = last.sequence(&api, resource.view).await?;
+    let kind = resource.view.kind;
+    // First listen, then look: what happens in between is heard of.
+    let subject = subject::subject(kind.context, kind.kind, &id);
+    let poke = api.live.feeds.poke(&resource.view.stream(), &subject).await;
+    let poke = poke.map_err(|error| of_feed(&error))?;
+    let now = Moment::Position(u64::MAX);
+    let was = resource.was(&api, &caller, &id, now).await?;
+    let there = was.ok_or_else(|| nothing(resource.what))?.position.sequence;
+    let walk = api.streams.walk(kind, &id, None).await;
+    let one = One {
+        walk: walk.map_err(|error| of_load(&error))?,
+        api: api.clone(),
+        resource,
+        id,
+        poke,
+        replay: resource.view.replay(),
+        read: 0,
+        // Who comes for the first time is told how it stands.
+        told: last.unwrap_or(there.saturating_sub(1)),
+    };
+    Ok(serve(&api, slot, one))
+}
+
+/// One aggregate: each event with the resource as it is after it.
+struct One {
+    api: Api,
+    resource: &'static Resource,
+    id: AggregateId,
+    poke: Poke,
+    walk: Walk,
+    replay: Replay,
+    /// The last event that was folded.
+    read: u64,
+    /// The last event that the client knows.
+    told: u64,
+}
+
+impl Source for One {
+    async fn next(&mut self) -> Result<Event, &'static str> {
+        loop {
+            if let Some(event) = self
+                .walk
+                .next()
+                .await
+                .map_err(|error| end_of_load(&error))?
+            {
+                self.replay.take(&event).map_err(broken)?;
+                self.read = event.position.sequence;
+                if self.read > self.told {
+                    return self.show(&event).await;
+                }
+                continue;
+            }
+            self.poke.changed().await;
+            let walk = self
+                .api
+                .streams
+                .walk(self.resource.view.kind, &self.id, None);
+            self.walk = walk
+                .await
+                .map_err(|error| end_of_load(&error))?
+                .behind(self.read);
+        }
+    }
+}
+
+impl One {
+    async fn show(&self, event: &RecordedEvent) -> Result<Event, &'static str> {
+        let row = self.replay.row().map_err(broken)?.ok_or("internal_error")?;
+        let body = self.resource.open_one(&self.api, row.payload).await;
+        let body = body.map_err(|_problem| "unavailable")?;
+        Ok(sent(event, body))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FeedParams {
+    context: String,
+    after: Option<String>,
+}
+
+async fn everything(
+    State(api): State<Api>,
+    principal: Principal,
+    last: LastEventId,
+    Params(params): Params<FeedParams>,
+) -> Result<Response, Problem> {
+    principal.require_operator()?;
+    let views = projections::views_of(&params.context);
+    let view = views.first().ok_or_else(|| {
+        let known = projections::contexts().join(", ");
+        parameter(format!("context must be one of: {known}"))
+    })?;
+    let slot = api.live.slot()?;
+    let after = LastEventId(last.0.or(params.after));
+    let after = after.sequence(&api, view).await?;
+    let follower = api.live.feeds.follow(&view.stream(), after).await;
+    let follower = follower.map_err(|error| of_feed(&error))?;
+    Ok(serve(&api, slot, follower))
+}
+
+impl Source for Follower {
+    async fn next(&mut self) -> Result<Event, &'static str> {
+        let event = Self::next(self).await.map_err(|error| match error {
+            FeedEnd::TooSlow => "too_slow",
+            FeedEnd::LogChanged => "log_changed",
+            FeedEnd::Unavailable(_) => "unavailable",
+        })?;
+        let entry = history::entry(&event).map_err(broken)?;
+        Ok(sent(&event, serde_json::to_string(&entry).map_err(broken)?))
+    }
+}
+
+fn sent(event: &RecordedEvent, body: String) -> Event {
+    Event::default()
+        .id(event.position.to_string())
+        .event(&event.event_type)
+        .data(body)
+}
+
+fn end_of_load(error: &LoadError) -> &'static str {
+    // The log has the particulars.
+    let _problem = of_load(error);
+    "unavailable"
+}
+
+fn broken(error: impl std::error::Error) -> &'static str {
+    // As above.
+    let _problem = internal(&error);
+    "internal_error"
+}
+
+/// Sends what comes, until there is no more, the time is over, or the role ends.
+fn serve(api: &Api, slot: OwnedSemaphorePermit, source: impl Source) -> Response {
+    let live = api.live.clone();
+    let until = Instant::now() + live.time_max;
+    let heartbeat = live.heartbeat;
+    let begin = stream::iter([Ok::<_, Infallible>(Event::default().retry(RETRY))]);
+    let events = stream::unfold(Some((source, slot)), move |state| {
+        let closing = live.closing.clone();
+        async move {
+            let (mut source, slot) = state?;
+            let next = tokio::select! {
+                biased;
+                () = closing.cancelled() => Err("shutdown"),
+                () = tokio::time::sleep_until(until) => Err("time_is_up"),
+                next = source.next() => next,
+            };
+            Some(match next {
+                Ok(event) => (Ok(event), Some((source, slot))),
+                Err(code) => (Ok(end(code)), None),
+            })
+        }
+    });
+    let stream = futures::StreamExt::chain(begin, events);
+    Sse::new(stream)
+        .keep_alive(KeepAlive::new().interval(heartbeat))
+        .into_response()
+}
+
+/// The last event: why there are no more.
+fn end(code: &'static str) -> Event {
+    metrics::counter!("live_ended_total", "code" => code).increment(1);
+    Event::default()
+        .event("end")
+        .data(format!("{{\"code\":\"{code}\"}}"))
+}
+
+/// What all live streams share.
+#[derive(Clone)]
+pub(crate) struct Live {
+    pub(crate) feeds: streams::feed::Feeds,
+    slots: std::sync::Arc<tokio::sync::Semaphore>,
+    /// The role ends.
+    closing: tokio_util::sync::CancellationToken,
+    time_max: Duration,
+    heartbeat: Duration,
+}
+
+impl Live {
+    pub(crate) fn new(
+        config: &crate::Config,
+        connection: &streams::Connection,
+        closing: tokio_util::sync::CancellationToken,
+    ) -> Self {
+        let contexts = projections::contexts().into_iter();
+        let streams = contexts.map(subject::stream_name);
+        Self {
+            feeds: streams::feed::Feeds::new(connection, streams),
+            slots: std::sync::Arc::new(tokio::sync::Semaphore::new(config.live_clients_max)),
+            closing,
+            time_max: Duration::from_secs(config.live_time_max_s),
+            heartbeat: Duration::from_secs(config.live_heartbeat_s.max(1)),
+        }
+    }
+
+    fn slot(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let slot = std::sync::Arc::clone(&self.slots).try_acquire_owned();
+        slot.map_err(|_| Problem::unavailable("overloaded", "too many live streams are open"))
+    }
+}

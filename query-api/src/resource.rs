@@ -1,0 +1,352 @@
+//! What every resource is made of: one row by its id, as it is or as it was; a list; the events; the
+//! difference between two moments. A resource is a table entry, and everything else is here.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::Uri;
+use axum::response::Response;
+use axum::routing::get;
+use edge::{Id, Problem};
+use kernel::AggregateId;
+use projections::{Sort, ViewSpec};
+use serde::Deserialize;
+
+use crate::asked::{Asked, Caller, Freshness, Params};
+use crate::failure::nothing;
+use crate::list::{Place, Wanted};
+use crate::past::{self, Was};
+use crate::unseal::{self, Field};
+use crate::{Api, answer, diff, history, owner};
+
+/// A resource: what is shown, to whom, and how its list may be narrowed.
+pub(crate) struct Resource {
+    /// What one of them is called in an answer.
+    pub(crate) what: &'static str,
+    /// Where they are.
+    pub(crate) path: &'static str,
+    /// Its rows.
+    pub(crate) view: &'static ViewSpec,
+    /// Who sees them.
+    pub(crate) audience: Audience,
+    /// Reads the id in a path.
+    pub(crate) id: fn(&str) -> Option<AggregateId>,
+    /// What its list can be narrowed by; none = there is no list.
+    pub(crate) filters: Option<&'static [Narrow]>,
+    /// What is sealed in a row.
+    pub(crate) sealed: &'static [Field],
+    /// The status to show when a person's key was destroyed.
+    pub(crate) erased: Option<&'static str>,
+}
+
+/// Who sees a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Operators.
+    Operators,
+    /// The person whom the row names, and operators.
+    Owner,
+    /// The person whose id the row has, and operators.
+    Person,
+    /// Everybody sees what is published; operators see all of it and its past.
+    Public,
+}
+
+/// A parameter that narrows a list.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Narrow {
+    /// The parameter, and the column of the view.
+    pub(crate) name: &'static str,
+    /// What it may be.
+    pub(crate) takes: Takes,
+}
+
+/// What a parameter may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Takes {
+    /// Any text.
+    Text,
+    /// `true` or `false`.
+    Flag,
+    /// An id; reads it.
+    Id(fn(&str) -> Option<AggregateId>),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Words to search for.
+    Search,
+    /// A time: from then on.
+    From,
+    /// A time: before then.
+    Before,
+}
+
+/// What every list that is in the order of time can be narrowed by besides.
+const OF_TIME: [Narrow; 2] = [
+    Narrow {
+        name: "from",
+        takes: Takes::From,
+    },
+    Narrow {
+        name: "before",
+        takes: Takes::Before,
+    },
+];
+
+/// The id of type `I` that `text` is.
+pub(crate) fn id_of<I: std::str::FromStr + Into<AggregateId>>(text: &str) -> Option<AggregateId> {
+    text.parse::<I>().ok().map(Into::into)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OneParams {
+    as_of: Option<String>,
+}
+
+/// The routes of a resource.
+pub(crate) fn routes(resource: &'static Resource) -> Router<Api> {
+    let path = resource.path;
+    let one = move |api, caller, asked, id, params| one(resource, api, (caller, asked), id, params);
+    let events = move |State(api): State<Api>, caller, asked, Id(id): Id<String>, params| async move {
+        let id = resource.past_of(&api, &caller, &asked, &id).await?;
+        let Params(page) = params;
+        history::page(&api, resource.view.kind, &id, page).await
+    };
+    let diff = move |State(api): State<Api>, caller, asked, Id(id): Id<String>, params| async move {
+        let id = resource.past_of(&api, &caller, &asked, &id).await?;
+        let Params(between) = params;
+        diff::between(resource, &api, &caller, &id, between).await
+    };
+    let routes = Router::new()
+        .route(&format!("{path}/{{id}}"), get(one))
+        .route(&format!("{path}/{{id}}/events"), get(events))
+        .route(&format!("{path}/{{id}}/diff"), get(diff));
+    if resource.filters.is_none() {
+        return routes;
+    }
+    let list =
+        move |api, caller, asked, params, uri| list(resource, api, (caller, asked), params, uri);
+    routes.route(path, get(list))
+}
+
+async fn one(
+    resource: &'static Resource,
+    State(api): State<Api>,
+    (caller, asked): (Caller, Asked),
+    Id(id): Id<String>,
+    Params(params): Params<OneParams>,
+) -> Result<Response, Problem> {
+    let Some(text) = params.as_of else {
+        let id = resource.may_ask(&caller, &id)?;
+        let (row, freshness) = resource.live(&api, &caller, &asked, &id).await?;
+        let body = resource.open_one(&api, row.payload).await?;
+        let answer = answer::versioned(body, row.version, &asked, &freshness);
+        return Ok(resource.share(&caller, answer));
+    };
+    let id = resource.past_of(&api, &caller, &asked, &id).await?;
+    let moment = past::moment(&api, resource.view, "as_of", &text).await?.at;
+    let was = resource.was(&api, &caller, &id, moment).await?;
+    let Was { row, position } = was.ok_or_else(|| nothing(resource.what))?;
+    let body = resource.open_one(&api, row.payload).await?;
+    let freshness = Freshness::of(&position);
+    Ok(answer::versioned(body, row.version, &asked, &freshness))
+}
+
+async fn list(
+    resource: &'static Resource,
+    State(api): State<Api>,
+    (caller, asked): (Caller, Asked),
+    Params(given): Params<Vec<(String, String)>>,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    resource.may_list(&caller)?;
+    let mut given = Given::read(resource, given)?;
+    let as_of = given.take("as_of");
+    if as_of.is_some() && resource.audience == Audience::Public {
+        caller.principal()?.require_operator()?;
+    }
+    let place = Place {
+        limit: given.limit()?,
+        cursor: given.take("cursor"),
+    };
+    let mut wanted = Wanted::new(resource.view, place)?;
+    wanted = wanted.order(given.take("sort").as_deref())?;
+    for narrow in resource.narrows() {
+        let value = given.take(narrow.name);
+        let value = resource.held_to(&caller, narrow, value)?;
+        wanted = wanted.narrow(narrow, value)?;
+    }
+    let (page, freshness) = match as_of {
+        None => wanted.read(&api, &asked).await?,
+        Some(text) => wanted.read_past(&api, &asked, &text).await?,
+    };
+    let rows = page.rows.iter().map(|row| row.payload.clone()).collect();
+    let items = resource.open(&api, rows).await?;
+    let answer = wanted.answer((&page, &freshness), &items, &uri);
+    Ok(resource.share(&caller, answer))
+}
+
+impl Resource {
+    /// 401, 403 or 404 before anything is read; else the id.
+    pub(crate) fn may_ask(&self, caller: &Caller, id: &str) -> Result<AggregateId, Problem> {
+        self.may_list(caller)?;
+        let id = (self.id)(id).ok_or_else(|| nothing(self.what))?;
+        if self.audience == Audience::Person {
+            let principal = caller.principal()?;
+            let theirs = AggregateId::from(principal.user_id) == id;
+            if !theirs && !principal.is_operator() {
+                return Err(nothing(self.what));
+            }
+        }
+        Ok(id)
+    }
+
+    /// What its list can be narrowed by.
+    fn narrows(&self) -> impl Iterator<Item = &'static Narrow> {
+        let of_time: &[Narrow] = match self.view.sort {
+            Sort::Latest(_) => &OF_TIME,
+            Sort::Id => &[],
+        };
+        self.filters.unwrap_or_default().iter().chain(of_time)
+    }
+
+    fn may_list(&self, caller: &Caller) -> Result<(), Problem> {
+        match self.audience {
+            Audience::Public => Ok(()),
+            Audience::Operators => caller.principal()?.require_operator(),
+            Audience::Owner | Audience::Person => caller.principal().map(|_| ()),
+        }
+    }
+
+    /// Who may see the past may see the present, and the past of what is published is an operator's.
+    async fn past_of(
+        &self,
+        api: &Api,
+        caller: &Caller,
+        asked: &Asked,
+        id: &str,
+    ) -> Result<AggregateId, Problem> {
+        let id = self.may_ask(caller, id)?;
+        match self.audience {
+            Audience::Public => caller.principal()?.require_operator()?,
+            Audience::Owner => {
+                self.live(api, caller, asked, &id).await?;
+            }
+            Audience::Operators | Audience::Person => {}
+        }
+        Ok(id)
+    }
+
+    /// The row as it is, if this caller may see it.
+    pub(crate) async fn live(
+        &self,
+        api: &Api,
+        caller: &Caller,
+        asked: &Asked,
+        id: &AggregateId,
+    ) -> Result<(projections::read::Row, Freshness), Problem> {
+        let (found, freshness) = asked.get(api, self.view, id.as_str()).await?;
+        let row = found.row.ok_or_else(|| nothing(self.what))?;
+        self.may_see(caller, &row.payload)?;
+        Ok((row, freshness))
+    }
+
+    /// The row as it was, if there was one and this caller may see it.
+    pub(crate) async fn was(
+        &self,
+        api: &Api,
+        caller: &Caller,
+        id: &AggregateId,
+        moment: streams::Moment,
+    ) -> Result<Option<Was>, Problem> {
+        let was = past::row(api, self.view, id, moment).await?;
+        if let Some(was) = &was {
+            self.may_see(caller, &was.row.payload)?;
+        }
+        Ok(was)
+    }
+
+    fn may_see(&self, caller: &Caller, row: &str) -> Result<(), Problem> {
+        match self.audience {
+            Audience::Operators | Audience::Person => Ok(()),
+            Audience::Owner => owner::must_see(caller.principal()?, row, self.what),
+            Audience::Public if caller.is_operator() || owner::is_published(row) => Ok(()),
+            Audience::Public => Err(nothing(self.what)),
+        }
+    }
+
+    /// The answer, marked as one that everybody gets, if that is so.
+    fn share(&self, caller: &Caller, answer: Response) -> Response {
+        match self.audience {
+            Audience::Public => caller.share(answer),
+            Audience::Owner | Audience::Person | Audience::Operators => answer,
+        }
+    }
+
+    /// What a caller's list is narrowed to whatever they ask for.
+    fn held_to(
+        &self,
+        caller: &Caller,
+        narrow: &Narrow,
+        value: Option<String>,
+    ) -> Result<Option<String>, Problem> {
+        match (self.audience, narrow.name) {
+            (Audience::Owner, "user_id") => owner::only_own(caller.principal()?, value),
+            (Audience::Public, "status") => owner::only_published(caller, value),
+            _ => Ok(value),
+        }
+    }
+
+    async fn open(&self, api: &Api, rows: Vec<String>) -> Result<Vec<String>, Problem> {
+        if self.sealed.is_empty() {
+            return Ok(rows);
+        }
+        let opened = unseal::open(&api.keys, self.sealed, rows).await?;
+        let shown = opened.into_iter().map(|row| match self.erased {
+            Some(status) if row.erased => unseal::with_status(&row.body, status),
+            _ => Ok(row.body),
+        });
+        shown.collect()
+    }
+
+    /// A row as it is to be shown.
+    pub(crate) async fn open_one(&self, api: &Api, row: String) -> Result<String, Problem> {
+        let opened = self.open(api, vec![row]).await?;
+        // One row in, one row out.
+        opened.into_iter().next().ok_or_else(Problem::internal)
+    }
+}
+
+/// The parameters of a list, each known and said once.
+struct Given(Vec<(String, String)>);
+
+/// What every list takes besides its filters.
+const OF_EVERY_LIST: [&str; 4] = ["limit", "cursor", "as_of", "sort"];
+
+impl Given {
+    fn read(resource: &Resource, given: Vec<(String, String)>) -> Result<Self, Problem> {
+        let filters = resource.narrows();
+        let mut known: Vec<&str> = filters.map(|narrow| narrow.name).collect();
+        known.extend(OF_EVERY_LIST);
+        for (index, (name, _)) in given.iter().enumerate() {
+            if !known.contains(&name.as_str()) {
+                let detail = format!("there is no {name}; there are: {}", known.join(", "));
+                return Err(crate::failure::parameter(detail));
+            }
+            if given.iter().skip(index + 1).any(|(other, _)| other == name) {
+                return Err(crate::failure::parameter(format!("{name} is there twice")));
+            }
+        }
+        Ok(Self(given))
+    }
+
+    fn take(&mut self, name: &str) -> Option<String> {
+        let place = self.0.iter().position(|(other, _)| other == name)?;
+        Some(self.0.swap_remove(place).1)
+    }
+
+    fn limit(&mut self) -> Result<Option<u32>, Problem> {
+        let limit = self.take("limit").map(|limit| limit.parse());
+        let parsed = limit.transpose();
+        parsed.map_err(|_| crate::failure::parameter("limit must be a number"))
+    }
+}

@@ -1,0 +1,247 @@
+//! Every resource, on one page.
+
+use kernel::{
+    AggregateId, EmailClaimId, ImportId, NotificationId, OrderId, PaymentId, RefundId, ReturnId,
+    Sku, UserId, purpose,
+};
+use projections::{
+    AftermathStage, CHECKOUT_TIMELINE, CardStatus, CheckoutStage, Delivery, IMPORT_REPORT,
+    ImportStage, NOTIFICATION_ENTRY, ORDER_SUMMARY, PAYMENT_SUMMARY, PRODUCT_CARD, PaymentStage,
+    REFUND_HANDLING, RETURN_HANDLING, STOCK_LEVEL, SUPPRESSION_ENTRY, SummaryStatus,
+    SuppressionStatus, USER_ACCOUNT, ViewSpec,
+};
+use strum::VariantNames;
+
+use crate::resource::{Audience, Narrow, Resource, Takes, id_of};
+use crate::unseal::{Field, Plain};
+
+/// Whose it is.
+const USER_ID: Narrow = Narrow {
+    name: "user_id",
+    takes: Takes::Id(id_of::<UserId>),
+};
+
+/// Of which order.
+const ORDER_ID: Narrow = Narrow {
+    name: "order_id",
+    takes: Takes::Id(id_of::<OrderId>),
+};
+
+/// How far it has come.
+const fn status(words: &'static [&'static str]) -> Narrow {
+    Narrow {
+        name: "status",
+        takes: Takes::Word(words),
+    }
+}
+
+/// A SKU in a path.
+fn sku(text: &str) -> Option<AggregateId> {
+    text.parse::<Sku>().ok().map(|sku| (&sku).into())
+}
+
+/// What most resources are: rows that hold nothing sealed.
+const fn plain(
+    (what, path): (&'static str, &'static str),
+    view: &'static ViewSpec,
+    (audience, id): (Audience, fn(&str) -> Option<AggregateId>),
+    filters: &'static [Narrow],
+) -> Resource {
+    Resource {
+        what,
+        path,
+        view,
+        audience,
+        id,
+        filters: Some(filters),
+        sealed: &[],
+        erased: None,
+    }
+}
+
+/// What is sealed of an account.
+const ACCOUNT: [Field; 4] = [
+    field("name", purpose::USER_NAME, Plain::Text),
+    field("email", purpose::USER_EMAIL, Plain::Text),
+    field("phone", purpose::USER_PHONE, Plain::Text),
+    field(
+        "addresses",
+        purpose::USER_ADDRESS,
+        Plain::ObjectIn("address"),
+    ),
+];
+
+const fn field(name: &'static str, purpose: &'static str, plain: Plain) -> Field {
+    Field {
+        name,
+        purpose,
+        plain,
+        erased: "null",
+    }
+}
+
+/// The accounts, with their personal fields opened.
+pub(crate) static USERS: Resource = Resource {
+    what: "user",
+    path: "/v1/users",
+    view: &USER_ACCOUNT,
+    audience: Audience::Person,
+    id: id_of::<UserId>,
+    filters: None,
+    sealed: &ACCOUNT,
+    erased: Some("erased"),
+};
+
+/// What was bought.
+pub(crate) static ORDERS: Resource = Resource {
+    what: "order",
+    path: "/v1/orders",
+    view: &ORDER_SUMMARY,
+    audience: Audience::Owner,
+    id: id_of::<OrderId>,
+    filters: Some(&[USER_ID, status(SummaryStatus::VARIANTS)]),
+    sealed: &[Field {
+        name: "shipping_address",
+        purpose: purpose::ORDER_SHIPPING_ADDRESS,
+        plain: Plain::Object,
+        erased: "{\"erased\":true}",
+    }],
+    erased: None,
+};
+
+/// The catalogue.
+pub(crate) static PRODUCTS: Resource = plain(
+    ("product", "/v1/products"),
+    &PRODUCT_CARD,
+    (Audience::Public, sku),
+    &[
+        Narrow {
+            name: "category",
+            takes: Takes::Text,
+        },
+        status(CardStatus::VARIANTS),
+        Narrow {
+            name: "q",
+            takes: Takes::Search,
+        },
+    ],
+);
+
+/// How the bulk imports go.
+static IMPORTS: Resource = plain(
+    ("import", "/v1/products/imports"),
+    &IMPORT_REPORT,
+    (Audience::Operators, id_of::<ImportId>),
+    &[
+        Narrow {
+            name: "key",
+            takes: Takes::Text,
+        },
+        status(ImportStage::VARIANTS),
+    ],
+);
+
+/// Stock.
+static INVENTORY: Resource = plain(
+    ("stock item", "/v1/inventory"),
+    &STOCK_LEVEL,
+    (Audience::Operators, sku),
+    &[Narrow {
+        name: "low_stock",
+        takes: Takes::Flag,
+    }],
+);
+
+/// What was held, taken and given back.
+static PAYMENTS: Resource = plain(
+    ("payment", "/v1/payments"),
+    &PAYMENT_SUMMARY,
+    (Audience::Owner, id_of::<PaymentId>),
+    &[ORDER_ID, USER_ID, status(PaymentStage::VARIANTS)],
+);
+
+/// Who was told what.
+static NOTIFICATIONS: Resource = plain(
+    ("notification", "/v1/notifications"),
+    &NOTIFICATION_ENTRY,
+    (Audience::Owner, id_of::<NotificationId>),
+    &[ORDER_ID, USER_ID, status(Delivery::VARIANTS)],
+);
+
+/// The addresses that nothing is sent to, as their keyed hashes.
+static SUPPRESSIONS: Resource = plain(
+    ("suppression", "/v1/suppressions"),
+    &SUPPRESSION_ENTRY,
+    (Audience::Operators, id_of::<EmailClaimId>),
+    &[status(SuppressionStatus::VARIANTS)],
+);
+
+/// How an order went through every service, step by step.
+static CHECKOUTS: Resource = plain(
+    ("checkout", "/v1/checkouts"),
+    &CHECKOUT_TIMELINE,
+    (Audience::Owner, id_of::<OrderId>),
+    &[USER_ID, status(CheckoutStage::VARIANTS)],
+);
+
+/// The sagas of goods that come back.
+static RETURN_SAGAS: Resource = plain(
+    ("saga", "/v1/checkouts/returns"),
+    &RETURN_HANDLING,
+    (Audience::Operators, id_of::<ReturnId>),
+    &[ORDER_ID, status(AftermathStage::VARIANTS)],
+);
+
+/// The sagas of money that goes back.
+static REFUND_SAGAS: Resource = plain(
+    ("saga", "/v1/checkouts/refunds"),
+    &REFUND_HANDLING,
+    (Audience::Operators, id_of::<RefundId>),
+    &[ORDER_ID, status(AftermathStage::VARIANTS)],
+);
+
+/// All of them.
+pub(crate) static ALL: [&Resource; 11] = [
+    &USERS,
+    &PRODUCTS,
+    &IMPORTS,
+    &INVENTORY,
+    &ORDERS,
+    &PAYMENTS,
+    &NOTIFICATIONS,
+    &SUPPRESSIONS,
+    &CHECKOUTS,
+    &RETURN_SAGAS,
+    &REFUND_SAGAS,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_parameter_is_a_column_of_its_view() {
+        for resource in ALL {
+            for narrow in resource.filters.unwrap_or_default() {
+                let view = resource.view;
+                let there = match narrow.takes {
+                    Takes::Search => view.words.is_some(),
+                    Takes::Text
+                    | Takes::Flag
+                    | Takes::Id(_)
+                    | Takes::Word(_)
+                    | Takes::From
+                    | Takes::Before => view.filters.contains(&narrow.name),
+                };
+                assert!(there, "{view:?} {narrow:?}");
+            }
+            assert!(
+                resource
+                    .view
+                    .fixed
+                    .iter()
+                    .all(|fixed| resource.view.filters.contains(fixed))
+            );
+        }
+    }
+}

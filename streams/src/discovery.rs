@@ -1,0 +1,127 @@
+//! Which role listens where: each replica that serves HTTP is a NATS micro service (ADR-32) without
+//! endpoints, whose metadata says its address. `nats micro ls` lists them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use async_nats::service::ServiceExt;
+use futures::StreamExt;
+use serde::Deserialize;
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Connection;
+use crate::log::BoxError;
+
+/// The key of the metadata under which the address stands.
+const ADDRESS: &str = "address";
+
+/// The key of the contexts that it serves, with commas between them; missing = all of them.
+const CONTEXTS: &str = "contexts";
+
+/// How long answers are waited for. A replica that is slower is found the next time.
+const ANSWER_WINDOW: Duration = Duration::from_millis(300);
+
+/// Most replicas of one role that are taken notice of.
+const REPLICAS_MAX: usize = 64;
+
+/// Replicas could not be announced or asked for.
+#[derive(Debug, Error)]
+#[error("the replicas of {role} can't be {what}")]
+pub struct DiscoveryError {
+    role: String,
+    what: &'static str,
+    #[source]
+    source: BoxError,
+}
+
+fn failed<E: Into<BoxError>>(role: &str, what: &'static str) -> impl FnOnce(E) -> DiscoveryError {
+    let role = role.to_owned();
+    move |source| DiscoveryError {
+        role,
+        what,
+        source: source.into(),
+    }
+}
+
+#[derive(Deserialize)]
+struct Info {
+    #[serde(default)]
+    metadata: HashMap<String, String>,
+}
+
+impl Connection {
+    /// Announces that a replica of `role` can be reached at `address` (`http://host:port`), and serves
+    /// `contexts` (none named = all), until `shutdown`.
+    ///
+    /// # Errors
+    /// `role` is no name for a service, or the connection is closed.
+    pub async fn announce(
+        &self,
+        role: &str,
+        address: &str,
+        contexts: &[String],
+        shutdown: CancellationToken,
+    ) -> Result<(), DiscoveryError> {
+        let mut metadata = HashMap::from([(ADDRESS.to_owned(), address.to_owned())]);
+        if !contexts.is_empty() {
+            metadata.insert(CONTEXTS.to_owned(), contexts.join(","));
+        }
+        let service = self
+            .client()
+            .service_builder()
+            .description(format!("{role} at {address}"))
+            .metadata(metadata)
+            .start(service_name(role), env!("CARGO_PKG_VERSION"))
+            .await
+            .map_err(failed(role, "announced"))?;
+        shutdown.cancelled().await;
+        service.stop().await.map_err(failed(role, "withdrawn"))
+    }
+
+    /// The replicas of `role` that answer now, at most 64: their addresses, and which contexts each
+    /// serves (none named = all).
+    ///
+    /// # Errors
+    /// The connection is closed, or the server didn't take the question.
+    pub async fn replicas(
+        &self,
+        role: &str,
+    ) -> Result<BTreeMap<String, Vec<String>>, DiscoveryError> {
+        let client = self.client();
+        let inbox = client.new_inbox();
+        let answers = client.subscribe(inbox.clone()).await;
+        let mut answers = answers.map_err(failed(role, "asked for"))?;
+        let question = format!("$SRV.INFO.{}", service_name(role));
+        client
+            .publish_with_reply(question, inbox, "".into())
+            .await
+            .map_err(failed(role, "asked for"))?;
+        let mut found = BTreeMap::new();
+        let collecting = async {
+            while let Some(answer) = answers.next().await {
+                // With a status there is no answer: nobody is there.
+                if answer.status.is_some() || found.len() >= REPLICAS_MAX {
+                    break;
+                }
+                let info: Option<Info> = serde_json::from_slice(&answer.payload).ok();
+                found.extend(info.and_then(replica));
+            }
+        };
+        // Its end is the usual end: nobody knows how many there are.
+        let _elapsed = tokio::time::timeout(ANSWER_WINDOW, collecting).await;
+        Ok(found)
+    }
+}
+
+fn replica(info: Info) -> Option<(String, Vec<String>)> {
+    let Info { mut metadata } = info;
+    let contexts = metadata.remove(CONTEXTS).unwrap_or_default();
+    let contexts = contexts.split(',').filter(|name| !name.is_empty());
+    let contexts = contexts.map(str::to_owned).collect();
+    Some((metadata.remove(ADDRESS)?, contexts))
+}
+
+fn service_name(role: &str) -> String {
+    format!("millrace-{role}")
+}

@@ -1,0 +1,413 @@
+//! The one entry: what it refuses, limits, keeps, puts together and survives.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use devstack::launch::{Child, Signal};
+use futures::future::join_all;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use millrace::client::Shop;
+use reqwest::Method;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::app::{App, PASSWORD, PATIENCE, folder, shared};
+
+/// Longest that an answer on a raw connection is waited for.
+const RAW_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Requests that go on while replicas come and go, at once.
+const CLIENTS: usize = 4;
+
+fn address(entry: &str) -> &str {
+    entry.trim_start_matches("http://")
+}
+
+/// Sends bytes as they are and reads until the connection ends, or for as long as answers come.
+async fn raw(entry: &str, bytes: &str) -> String {
+    let mut stream = TcpStream::connect(address(entry)).await.unwrap();
+    stream.write_all(bytes.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let reading = async {
+        let mut chunk = [0; 4096];
+        while let Ok(read @ 1..) = stream.read(&mut chunk).await {
+            answer.extend_from_slice(&chunk[..read]);
+            let wait = Duration::from_millis(500);
+            let mut peek = [0; 1];
+            match tokio::time::timeout(wait, stream.peek(&mut peek)).await {
+                Ok(Ok(1..)) => {}
+                _ => break,
+            }
+        }
+    };
+    let _silent = tokio::time::timeout(RAW_PATIENCE, reading).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn answers(text: &str) -> Vec<&str> {
+    text.match_indices("HTTP/1.1 ")
+        .map(|(at, _)| &text[at + 9..at + 12])
+        .collect()
+}
+
+/// A gateway of its own in front of the stack's APIs, once it is ready.
+async fn gateway(app: &App, args: &[&str]) -> (String, Child) {
+    let port = devstack::Reserved::choose(0).unwrap().address().port();
+    let listen = format!("127.0.0.1:{port}");
+    let args = [&["gateway", "--listen", &listen], args].concat();
+    let child = app.role(&args, &format!("gateway-{port}.log")).await;
+    let entry = format!("http://{listen}");
+    let shop = Shop::new(&entry).unwrap();
+    let ready = shop.wait_for("a gateway", "/readyz", PATIENCE, |_| true);
+    ready.await.unwrap();
+    (entry, child)
+}
+
+#[tokio::test]
+async fn what_could_be_understood_in_two_ways_is_refused_at_the_entry() {
+    let app = shared().await;
+    let entry = &app.endpoints.entry;
+    let host = address(entry);
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n");
+    let many: Vec<String> = (0..150).map(|n| format!("x-{n}: 1\r\n")).collect();
+    let many = many.concat();
+    let large = "a".repeat(40_000);
+    for (what, request, status) in [
+        ("a plain one", get("/v1/products"), "200"),
+        ("an empty segment", get("//v1/products"), "400"),
+        ("a way up", get("/v1/../metrics"), "400"),
+        ("an encoded way up", get("/v1/%2e%2e/metrics"), "400"),
+        ("an encoded slash", get("/v1/products%2fMUG"), "400"),
+        ("a backslash", get("/v1/products%5cMUG"), "400"),
+        (
+            "a long address",
+            get(&format!("/v1/products?x={}", "a".repeat(6_000))),
+            "414",
+        ),
+        (
+            "no host",
+            "GET /v1/products HTTP/1.1\r\n\r\n".to_owned(),
+            "400",
+        ),
+        (
+            "a stranger's name",
+            "GET /v1/products HTTP/1.1\r\nhost: evil.example\r\n\r\n".to_owned(),
+            "421",
+        ),
+        (
+            "two names",
+            format!("GET /v1/products HTTP/1.1\r\nhost: {host}\r\nhost: evil.example\r\n\r\n"),
+            "400",
+        ),
+        (
+            "an address of somebody else",
+            format!("GET http://evil.example/v1/products HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+            "400",
+        ),
+        (
+            "TRACE",
+            format!("TRACE / HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+            "405",
+        ),
+        (
+            "many headers",
+            format!("GET /v1/products HTTP/1.1\r\nhost: {host}\r\n{many}\r\n"),
+            "431",
+        ),
+        (
+            "large headers",
+            format!("GET /v1/products HTTP/1.1\r\nhost: {host}\r\nx: {large}\r\n\r\n"),
+            "431",
+        ),
+    ] {
+        let answer = raw(entry, &request).await;
+        assert_eq!(answers(&answer), [status], "{what}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn no_request_is_smuggled_in_the_body_of_another() {
+    let app = shared().await;
+    let entry = &app.endpoints.entry;
+    let host = address(entry);
+    let inner = format!("GET /v1/products HTTP/1.1\r\nhost: {host}\r\n\r\n");
+    let head =
+        format!("POST /v1/sessions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n");
+    let chunked = "transfer-encoding: chunked\r\n";
+    let length = |length: usize| format!("content-length: {length}\r\n");
+    let whole = 5 + inner.len();
+    for (what, request) in [
+        (
+            "CL.TE",
+            format!("{head}{}{chunked}\r\n0\r\n\r\n{inner}", length(whole)),
+        ),
+        (
+            "TE.CL",
+            format!("{head}{chunked}{}\r\n0\r\n\r\n{inner}", length(whole)),
+        ),
+        (
+            "CL.CL",
+            format!("{head}{}{}\r\n0\r\n\r\n{inner}", length(5), length(whole)),
+        ),
+        (
+            "TE.TE",
+            format!("{head}transfer-encoding: x, chunked, x\r\n\r\n0\r\n\r\n{inner}"),
+        ),
+        (
+            "CL+",
+            format!("{head}content-length: +5\r\n\r\n0\r\n\r\n{inner}"),
+        ),
+    ] {
+        let answer = raw(entry, &request).await;
+        // Refused, or taken by its chunks alone and the connection closed behind it (RFC 9112 §6.1).
+        let found = answers(&answer);
+        assert!(found.len() <= 1, "{what}: {answer}");
+        assert!(!found.contains(&"200"), "{what}: {answer}");
+        let refused = found.first().is_none_or(|status| *status == "400");
+        let closed = answer.contains("connection: close");
+        assert!(refused || closed, "{what}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn who_asks_too_much_waits_whatever_he_pretends() {
+    let app = shared().await;
+    let (entry, child) = gateway(app, &["--address-rate", "1", "--user-rate", "1"]).await;
+    let shop = Shop::new(&entry).unwrap();
+    let mut refused = None;
+    for n in 0..40 {
+        let pretended = format!("198.51.100.{n}");
+        let headers = [
+            ("X-Forwarded-For", pretended.as_str()),
+            ("Forwarded", "for=1.1.1.1"),
+        ];
+        let answer = shop
+            .call(Method::GET, "/v1/products", &headers, None)
+            .await
+            .unwrap();
+        if answer.status.as_u16() == 429 {
+            refused = Some((n, answer));
+            break;
+        }
+        assert_eq!(
+            answer.header("RateLimit-Policy"),
+            Some("\"address\";q=10;w=10")
+        );
+    }
+    let (after, refused) = refused.expect("nobody was refused");
+    assert!((10..40).contains(&after), "{after}");
+    assert_eq!(refused.text("/code"), "rate_limited");
+    assert!(refused.header("Retry-After").is_some());
+    assert!(refused.header("RateLimit").unwrap().contains("r=0"));
+    // Somebody with a token is counted by themselves.
+    let token = millrace::token::operator(&app.data).unwrap();
+    let operator = shop.with_token(&token).get("/v1/products").await.unwrap();
+    assert_eq!(operator.status.as_u16(), 200, "{}", operator.body);
+    let page = explained(&app.endpoints.entry).await;
+    assert!(page.contains("Retry-After"), "{page}");
+    drop(child);
+}
+
+async fn explained(entry: &str) -> String {
+    let host = address(entry);
+    raw(
+        entry,
+        &format!("GET /problems/rate_limited HTTP/1.1\r\nhost: {host}\r\n\r\n"),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_body_that_never_ends_is_given_up() {
+    let app = shared().await;
+    let (entry, child) = gateway(app, &["--request-time-max-s", "1"]).await;
+    let host = address(&entry);
+    let started = std::time::Instant::now();
+    let stalled = format!(
+        "POST /v1/sessions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
+         content-length: 500\r\n\r\n{{\"email\":"
+    );
+    let answer = raw(&entry, &stalled).await;
+    assert_eq!(answers(&answer), ["503"], "{answer}");
+    assert!(answer.contains("request_timeout"), "{answer}");
+    assert!(started.elapsed() < Duration::from_secs(15));
+    drop(child);
+}
+
+#[tokio::test]
+async fn the_catalogue_is_kept_until_it_changes() {
+    let app = shared().await;
+    let sku = app.product(1).await;
+    let path = format!("/v1/products/{sku}");
+    let shop = app.shop();
+    let published = shop.wait_for("the product", &path, PATIENCE, |_| true);
+    published.await.unwrap();
+    // Others change other products meanwhile, which empties it as well.
+    let mut hit = None;
+    for _ in 0..200 {
+        let answer = shop.get(&path).await.unwrap();
+        if answer.header("Cache-Status") == Some("hit") {
+            hit = Some(answer);
+            break;
+        }
+    }
+    let hit = hit.expect("nothing is ever kept");
+    assert!(hit.header("Age").is_some());
+    let tag = hit.header("ETag").unwrap().to_owned();
+    let known = [("If-None-Match", tag.as_str())];
+    let unchanged = shop.call(Method::GET, &path, &known, None).await.unwrap();
+    assert_eq!(unchanged.status.as_u16(), 304);
+    // Who says who they are is answered by the service itself.
+    let own = app.operator().get(&path).await.unwrap();
+    assert_eq!(own.header("Cache-Status"), None);
+    assert_eq!(own.header("Cache-Control"), Some("private, no-cache"));
+    let price = json!({ "price": { "amount": 777, "currency": "EUR" } });
+    let changed = app
+        .operator()
+        .post(&format!("{path}/price"), &price)
+        .await
+        .unwrap();
+    let changed = changed.success().unwrap();
+    let token = changed.header("Consistency-Token").unwrap();
+    let fresh = shop
+        .get_after(&path, token)
+        .await
+        .unwrap()
+        .success()
+        .unwrap();
+    assert_eq!(fresh.body["price"]["amount"], 777, "{}", fresh.body);
+    let seen = shop.wait_for("the new price", &path, PATIENCE, |product| {
+        product["price"]["amount"] == 777
+    });
+    seen.await.unwrap();
+    for _ in 0..20 {
+        let answer = shop.get(&path).await.unwrap();
+        assert_eq!(
+            answer.body["price"]["amount"], 777,
+            "an old answer came back"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_order_is_seen_as_a_whole_by_its_owner_alone() {
+    let app = shared().await;
+    let customer = app.customer().await;
+    let sku = app.product(5).await;
+    let order = customer.orders(&sku, 1, "pm_card_visa").await;
+    app.order_is(&order, "confirmed").await;
+    app.told(&order, 1).await;
+    let path = format!("/v1/orders/{order}/overview");
+    let whole = customer
+        .shop
+        .wait_for("the overview", &path, PATIENCE, |whole| {
+            whole["complete"] == true && whole["checkout"]["order_id"].is_string()
+                || whole["checkout"]["id"].is_string()
+        });
+    let whole = whole.await.unwrap().body;
+    assert_eq!(whole["order"]["id"], order.as_str(), "{whole}");
+    assert_eq!(whole["missing"], json!([]), "{whole}");
+    assert_eq!(whole["payments"].as_array().unwrap().len(), 1, "{whole}");
+    assert!(
+        !whole["notifications"].as_array().unwrap().is_empty(),
+        "{whole}"
+    );
+    let stranger = app.customer().await.shop.get(&path).await.unwrap();
+    assert_eq!(stranger.status.as_u16(), 404, "{}", stranger.body);
+    assert_eq!(
+        stranger.header("Content-Type"),
+        Some("application/problem+json")
+    );
+    let nobody = app.shop().get(&path).await.unwrap();
+    assert_eq!(nobody.status.as_u16(), 401, "{}", nobody.body);
+}
+
+#[tokio::test]
+async fn the_entry_speaks_http_2_as_well() {
+    let app = shared().await;
+    let client = Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build_http::<Body>();
+    let address = format!("{}/v1/products", app.endpoints.entry);
+    let request = axum::http::Request::get(&address)
+        .body(Body::empty())
+        .unwrap();
+    let answer = client.request(request).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.version(), axum::http::Version::HTTP_2);
+    assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+    let asked = axum::http::Request::get(&address).header("x-request-id", "mine-1");
+    let answer = client
+        .request(asked.body(Body::empty()).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(answer.headers()["x-request-id"], "mine-1");
+}
+
+#[tokio::test]
+async fn a_bad_token_ends_at_the_entry_but_not_a_new_session() {
+    let app = shared().await;
+    let customer = app.customer().await;
+    let old = app.shop().with_token("eyJhbGciOiJub25lIn0.e30.");
+    let refused = old.get("/v1/products").await.unwrap();
+    assert_eq!(refused.text("/code"), "token_invalid");
+    let credentials = json!({ "email": customer.email, "password": PASSWORD });
+    let session = old.post("/v1/sessions", &credentials).await.unwrap();
+    assert_eq!(session.status.as_u16(), 200, "{}", session.body);
+}
+
+/// A gateway that was told of nobody finds the APIs; while one of two is replaced, again and again,
+/// no request fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_are_replaced_without_a_failed_request() {
+    let app = App::start(&folder("replicas")).await;
+    let (entry, child) = gateway(&app, &["--address-rate", "0", "--user-rate", "0"]).await;
+    let shop = Shop::new(&entry).unwrap();
+    let token = millrace::token::operator(&app.data).unwrap();
+    let operator = shop.with_token(&token);
+    let sku = app.product(1).await;
+    let enough = CancellationToken::new();
+    let clients = join_all((0..CLIENTS).map(|_| async {
+        let mut done = 0;
+        while !enough.is_cancelled() {
+            let quantity = json!({ "quantity": 1 });
+            let path = format!("/v1/inventory/{sku}/receive");
+            let key = Uuid::new_v4().to_string();
+            let written = operator
+                .post_with_key(&path, &key, &quantity)
+                .await
+                .unwrap();
+            assert!(
+                written.status.is_success(),
+                "{} {}",
+                written.status,
+                written.body
+            );
+            let read = operator.get(&format!("/v1/inventory/{sku}")).await.unwrap();
+            assert!(read.status.is_success(), "{} {}", read.status, read.body);
+            done += 1;
+        }
+        done
+    }));
+    let replacing = async {
+        for signal in [Signal::TERM, Signal::KILL] {
+            let (_, second) = app.command_api(&[]).await;
+            // Long enough to be found and asked.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            second.signaller().send(signal).unwrap();
+            second.wait().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        enough.cancel();
+    };
+    let (done, ()) = tokio::join!(clients, replacing);
+    let written: u64 = done.iter().sum();
+    assert!(written > 0);
+    app.stock_is(&sku, [1 + written, 0, 0]).await;
+    drop(child);
+    app.stop().await;
+}

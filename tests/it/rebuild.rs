@@ -1,0 +1,252 @@
+//! A view built anew beside the live one, under traffic, killed in between, compared, switched, and
+//! put back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use projections::Access;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
+
+use crate::app::{App, PATIENCE, folder, program};
+use crate::servers::sql;
+
+const VIEW: &str = "stock_level";
+
+/// `millrace rebuild`, its exit code and its report.
+async fn rebuild(app: &App, view: &str, args: &[&str]) -> (i32, Value) {
+    let mut command = tokio::process::Command::new(program());
+    command
+        .arg("rebuild")
+        .arg(view)
+        .arg("--data")
+        .arg(&app.data)
+        .arg("--json")
+        .args(args);
+    let done = command.output().await.unwrap();
+    let printed = String::from_utf8(done.stdout).unwrap();
+    let told = String::from_utf8_lossy(&done.stderr).into_owned();
+    let report = serde_json::from_str(&printed).unwrap_or(Value::String(told));
+    (done.status.code().unwrap_or(-1), report)
+}
+
+async fn admin(app: &App, context: &str) -> Client {
+    let secrets = devstack::Secrets::load_or_create(&app.data).unwrap();
+    let name = millrace::settings::POSTGRES_ADMIN_PASSWORD;
+    let password = secrets.get(name).unwrap();
+    let user = millrace::settings::POSTGRES_ADMIN;
+    let login = projections::Login::admin(&app.endpoints.postgres, user, password).unwrap();
+    sql(&login.to_database(&format!("millrace_{context}"))).await
+}
+
+/// What is received of `sku` until told to stop: one piece each, and each can be read at once.
+async fn traffic(app: &App, sku: &str, stop: &AtomicBool) -> u64 {
+    let operator = app.operator();
+    let mut received = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let path = format!("/v1/inventory/{sku}");
+        let body = json!({ "quantity": 1 });
+        let written = operator
+            .post(&format!("{path}/receive"), &body)
+            .await
+            .unwrap();
+        let written = written.success().unwrap();
+        received += 1;
+        let token = written.header("Consistency-Token").unwrap();
+        let read = operator
+            .get_after(&path, token)
+            .await
+            .unwrap()
+            .success()
+            .unwrap();
+        assert_eq!(read.body["on_hand"], received + 1, "{}", read.body);
+    }
+    received
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_traffic_a_rebuild_is_the_live_view_and_takes_its_place() {
+    let app = App::start(&folder("rebuild")).await;
+    let (customer, sku) = (app.customer().await, app.product(9).await);
+    let order = customer.orders(&sku, 1, "pm_card_visa").await;
+    app.delivers(&order).await;
+    app.told(&order, 1).await;
+    let (mails, ledger) = (app.mails(&customer.email).await, app.ledger(&order).await);
+    let (stop, busy) = (AtomicBool::new(false), app.product(1).await);
+    let rebuilds = async {
+        for view in projections::VIEWS {
+            let (code, report) = rebuild(&app, view.name, &["--ci", "--switch"]).await;
+            assert_eq!(code, 0, "{report}");
+            assert!(report["switched"].as_u64().is_some(), "{report}");
+            let rows = &report["difference"]["live_rows"];
+            assert_eq!(rows, &report["difference"]["rebuilt_rows"]);
+        }
+        // What is live now is as good as what was live before.
+        let (code, report) = rebuild(&app, VIEW, &["--ci", "--switch"]).await;
+        assert_eq!(code, 0, "{report}");
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (received, ()) = tokio::join!(traffic(&app, &busy, &stop), rebuilds);
+    assert!(received > 10, "{received}");
+    app.stock_is(&busy, [received + 1, 0, 0]).await;
+    // No mail was sent and no money moved.
+    assert_eq!(app.mails(&customer.email).await, mails);
+    assert_eq!(app.ledger(&order).await, ledger);
+    // Indexes are called what they were called, and the roles may do what they might.
+    let database = admin(&app, "order").await;
+    let index = "select schemaname from pg_indexes where indexname = 'order_summary_by_user' \
+                 order by schemaname";
+    let schemas = database.query(index, &[]).await.unwrap();
+    let schemas: Vec<String> = schemas.iter().map(|row| row.get(0)).collect();
+    assert_eq!(schemas, ["previous", "public"]);
+    customer.orders(&sku, 1, "pm_card_visa").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_went_wrong_is_shown_healed_and_brought_back() {
+    let app = App::start(&folder("heal")).await;
+    let sku = app.product(7).await;
+    says(&app, &sku, 7, 0).await;
+    let database = admin(&app, "inventory").await;
+    let corrupt = "update stock_level set payload = replace(payload::text, \
+                   '\"threshold\":0', '\"threshold\":70')::json where view_id = $1";
+    assert_eq!(database.execute(corrupt, &[&sku]).await.unwrap(), 1);
+    says(&app, &sku, 7, 70).await;
+
+    let (code, report) = rebuild(&app, VIEW, &["--ci", "--switch"]).await;
+    assert_eq!((code, report.get("switched")), (1, None), "{report}");
+    let difference = &report["difference"];
+    let counts = [
+        &difference["changed"],
+        &difference["added"],
+        &difference["removed"],
+    ];
+    assert_eq!(counts, [1, 0, 0], "{report}");
+    assert_eq!(difference["fields"], json!({ "threshold": 1 }));
+    let example = &difference["examples"][0];
+    assert_eq!(example["id"], sku.as_str());
+    assert_eq!(example["live"], json!({ "threshold": 70 }));
+    assert_eq!(example["rebuilt"], json!({ "threshold": 0 }));
+    says(&app, &sku, 7, 70).await;
+
+    let (code, report) = rebuild(&app, VIEW, &["--diff", "--switch"]).await;
+    assert_eq!(code, 0, "{report}");
+    says(&app, &sku, 7, 0).await;
+    receive(&app, &sku).await;
+    says(&app, &sku, 8, 0).await;
+
+    // Back, up to date; and the projector, which has the healed row in its memory, follows the table
+    // that is there.
+    let (code, report) = rebuild(&app, VIEW, &["--rollback"]).await;
+    assert_eq!(code, 0, "{report}");
+    says(&app, &sku, 8, 70).await;
+    receive(&app, &sku).await;
+    says(&app, &sku, 9, 70).await;
+    let (code, report) = rebuild(&app, VIEW, &["--rollback"]).await;
+    assert_eq!(code, 0, "{report}");
+    says(&app, &sku, 9, 0).await;
+    let (code, report) = rebuild(&app, "order_summary", &["--rollback"]).await;
+    assert!(
+        code != 0 && report.as_str().unwrap().contains("never switched"),
+        "{report}"
+    );
+    let (code, report) = rebuild(&app, "order_sumary", &[]).await;
+    assert!(
+        code != 0 && report.as_str().unwrap().contains("order_summary"),
+        "{report}"
+    );
+}
+
+/// One more piece.
+async fn receive(app: &App, sku: &str) {
+    let path = format!("/v1/inventory/{sku}/receive");
+    let received = app.operator().post(&path, &json!({ "quantity": 1 })).await;
+    received.unwrap().success().unwrap();
+}
+
+/// Waits until the stock's row says so.
+async fn says(app: &App, sku: &str, on_hand: u64, threshold: u64) {
+    let path = format!("/v1/inventory/{sku}");
+    let what = format!("{on_hand} on hand, threshold {threshold}");
+    let is = |stock: &Value| stock["on_hand"] == on_hand && stock["threshold"] == threshold;
+    let operator = app.operator();
+    operator.wait_for(&what, &path, PATIENCE, is).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_that_was_killed_goes_on_where_it_stood() {
+    let app = App::start(&folder("killed")).await;
+    let sku = app.product(1).await;
+    let shop = app.operator();
+    let path = format!("/v1/inventory/{sku}");
+    for _ in 0..20 {
+        let body = json!({ "quantity": 1 });
+        shop.post(&format!("{path}/receive"), &body)
+            .await
+            .unwrap()
+            .success()
+            .unwrap();
+    }
+    app.stock_is(&sku, [21, 0, 0]).await;
+    let (code, _) = rebuild(&app, VIEW, &[]).await;
+    assert_eq!(code, 0);
+    let database = admin(&app, "inventory").await;
+    // As a kill between two batches leaves it: an older row and its position, or neither.
+    let half = "update rebuild.view_position set position = 0, event_id = null; \
+                delete from rebuild.stock_level";
+    database.batch_execute(half).await.unwrap();
+    // The table is locked, so this one hangs in the middle of its first batch when it is killed.
+    database
+        .batch_execute("begin; lock table rebuild.stock_level")
+        .await
+        .unwrap();
+    let mut command = tokio::process::Command::new(program());
+    command.args(["rebuild", VIEW, "--data"]).arg(&app.data);
+    let mut killed = command.spawn().unwrap();
+    let looking = admin(&app, "inventory").await;
+    let hangs = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+                 and application_name in ('millrace projector', 'millrace rebuild')";
+    let started = Instant::now();
+    while looking
+        .query_one(hangs, &[])
+        .await
+        .unwrap()
+        .get::<_, i64>(0)
+        == 0
+    {
+        assert!(started.elapsed() < PATIENCE);
+        sleep(Duration::from_millis(20)).await;
+    }
+    // While one is at it, nobody else is.
+    let (code, report) = rebuild(&app, VIEW, &[]).await;
+    assert!(
+        code != 0 && report.as_str().unwrap().contains("somebody else"),
+        "{report}"
+    );
+    killed.kill().await.unwrap();
+    database.batch_execute("commit").await.unwrap();
+    let started = Instant::now();
+    let report = loop {
+        let (code, report) = rebuild(&app, VIEW, &["--ci", "--switch"]).await;
+        if code == 0 {
+            break report;
+        }
+        // Postgres takes a moment to see that the killed one is gone.
+        assert!(
+            report
+                .as_str()
+                .is_some_and(|told| told.contains("somebody else")),
+            "{report}"
+        );
+        assert!(started.elapsed() < PATIENCE);
+    };
+    assert!(report["switched"].as_u64().unwrap() >= 22, "{report}");
+    app.stock_is(&sku, [21, 0, 0]).await;
+    let writer = super::projections::login(&app, "inventory", Access::Writer);
+    let refused = sql(&writer)
+        .await
+        .batch_execute("create table rebuild.x ()")
+        .await;
+    assert!(refused.is_err(), "the projector's own role makes no tables");
+}
