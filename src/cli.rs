@@ -67,6 +67,8 @@ pub enum Command {
     Schema(schema::SchemaArgs),
     /// Play the shop by the thousand, with everything going wrong, and check that it adds up.
     Simulate(simulate::SimulateArgs),
+    /// Print the sagas as tables and state machines, as they stand in docs/sagas.md.
+    Sagas(simulate::SagasArgs),
     /// Print an access token for the local stack.
     Token(token::TokenArgs),
     /// Run the development mail sink (SMTP in, HTTP out).
@@ -202,6 +204,7 @@ pub fn run(mut cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
             Command::Verify(args) => verify::run(args).await,
             Command::Schema(args) => schema::run(args).await,
             Command::Simulate(args) => simulate::run(&args),
+            Command::Sagas(args) => done(simulate::draw(&args)),
             Command::Token(args) => done(token::run(&args)),
             Command::MailSink(args) => {
                 done(args.run(roles::until_told()).await.map_err(Into::into))
@@ -234,6 +237,7 @@ fn quiet(command: &Command) -> Option<&'static str> {
         | Command::Projector(_)
         | Command::Saga(_)
         | Command::Reactor(_)
+        | Command::Sagas(_)
         | Command::Token(_)
         | Command::MailSink(_)
         | Command::PaymentSimulator(_) => None,

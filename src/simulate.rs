@@ -6,8 +6,9 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::bail;
+use checkout::picture::Picture;
 use clap::Args;
-use simulator::{Bug, Failure, Options, Report};
+use simulator::{Bug, Failure, Options, Report, Transition};
 
 /// Settings of `millrace simulate`.
 #[derive(Debug, Args)]
@@ -26,6 +27,9 @@ pub struct SimulateArgs {
     /// drop-late-success, no-sweep, ring-without-end, record-mail-first, new-message-id.
     #[arg(long)]
     pub bug: Option<Bug>,
+    /// List every transition of the sagas, and how often it was taken: those that never were first.
+    #[arg(long)]
+    pub coverage: bool,
     /// Print the report as JSON: the same for the same seeds, byte for byte.
     #[arg(long)]
     pub json: bool,
@@ -56,6 +60,9 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         tell(&report, begun);
+        if args.coverage {
+            tell_coverage(&report);
+        }
         if let Some(failure) = &report.failure {
             tell_failure(failure, args.bug);
         }
@@ -92,6 +99,17 @@ fn tell(report: &Report, begun: Instant) {
     }
 }
 
+fn tell_coverage(report: &Report) {
+    let missed = report.transitions_missed().map(|taken| (taken, 0));
+    let taken = report.taken.iter().map(|(taken, times)| (*taken, *times));
+    let mut all: Vec<_> = missed.chain(taken).collect();
+    all.sort_by_key(|(taken, times)| (*times, *taken));
+    println!("\nTransitions, and how often they were taken:");
+    for ((saga, Transition { from, event, to }), times) in all {
+        println!("{times:>9}  {saga:<9}  {from} ── {event} ─► {to}");
+    }
+}
+
 fn tell_failure(failure: &Failure, bug: Option<Bug>) {
     let Failure {
         seed, rule, what, ..
@@ -110,4 +128,27 @@ fn tell_failure(failure: &Failure, bug: Option<Bug>) {
     }
     let bug = bug.map_or_else(String::new, |bug| format!(" --bug {}", <&str>::from(bug)));
     println!("\nRepeat it: millrace simulate --seed {seed} --runs 1{bug}");
+}
+
+/// Settings of `millrace sagas`.
+#[derive(Debug, Args)]
+pub struct SagasArgs {
+    /// Only the diagram of this one (checkout, returning, refunding), for Mermaid.
+    pub saga: Option<String>,
+}
+
+/// Prints `docs/sagas.md`, or one diagram of it.
+///
+/// # Errors
+/// There is no such saga.
+pub fn draw(args: &SagasArgs) -> anyhow::Result<()> {
+    let Some(name) = &args.saga else {
+        print!("{}", checkout::picture::page());
+        return Ok(());
+    };
+    match Picture::of(name) {
+        Some(picture) => print!("{}", picture.mermaid()),
+        None => bail!("there is no saga {name}: checkout, returning or refunding"),
+    }
+    Ok(())
 }

@@ -70,9 +70,8 @@ pub(crate) struct Till {
     /// Pending or done.
     refunds: BTreeMap<RefundId, i64>,
     pub(crate) done: BTreeMap<RefundId, i64>,
-    pub(crate) ever_done: BTreeSet<RefundId>,
-    /// A refund was done, and the bank sent it back.
-    pub(crate) came_back: bool,
+    /// Done, and then sent back by the bank.
+    pub(crate) came_back: BTreeSet<RefundId>,
 }
 
 /// Goods that are back.
@@ -327,11 +326,12 @@ impl Till {
             }
             PaymentEvent::PaymentRefunded { refund_id, amount } => {
                 self.done.insert(*refund_id, amount.amount);
-                self.ever_done.insert(*refund_id);
             }
             PaymentEvent::RefundFailed { refund_id, .. } => {
                 self.refunds.remove(refund_id);
-                self.came_back |= self.done.remove(refund_id).is_some();
+                if self.done.remove(refund_id).is_some() {
+                    self.came_back.insert(*refund_id);
+                }
             }
             PaymentEvent::ProviderIntentCreated { .. }
             | PaymentEvent::PaymentActionRequired { .. }

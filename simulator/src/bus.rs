@@ -5,6 +5,7 @@ use kernel::{AggregateId, Decider, NotificationId, Sku};
 use notification::Notification;
 use order::Order;
 use payment::Payment;
+use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -14,6 +15,7 @@ use crate::bug::Bug;
 use crate::chance::{Site, mix};
 use crate::fault::Fault;
 use crate::plan::Target;
+use crate::saga::Fact;
 use crate::shop::{Answer, Executed, Meta, none};
 use crate::task::{At, Input};
 use crate::told::Told;
@@ -167,8 +169,14 @@ impl World {
     }
 
     /// A saga takes a fact in. At most one event may follow.
-    pub(crate) fn take_in(&mut self, fact: &crate::saga::Fact, meta: Meta) -> Executed {
-        use crate::saga::Fact;
+    pub(crate) fn take_in(&mut self, fact: &Fact, meta: Meta) -> Executed {
+        let from = self.stage(fact.saga());
+        let executed = self.saga_executes(fact, meta);
+        self.note_transition(from, fact.saga(), &executed.1);
+        executed
+    }
+
+    fn saga_executes(&mut self, fact: &Fact, meta: Meta) -> Executed {
         let shop = &mut self.shop;
         let with = (meta, &mut shop.log);
         match fact {
@@ -235,7 +243,7 @@ fn is_tombstone(event: &InventoryEvent) -> bool {
 
 /// The command, as its context reads it off the bus.
 fn read<A: Decider>(asked: &Asked) -> Result<A::Command, Executed> {
-    serde_json::from_value(asked.command.clone())
+    A::Command::deserialize(&asked.command)
         .map_err(|error| unreadable(&format!("{}: {error}", asked.label)))
 }
 

@@ -1,42 +1,65 @@
-//! Which of the checkout's transitions are taken.
+//! Which of the sagas' transitions are taken, and whether all that are taken are drawn.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use checkout::picture::{NOT_STARTED, PICTURES, Picture, Transition};
+
+use crate::audit::Finding;
 use crate::saga::SagaId;
 use crate::world::World;
 
-/// A saga's stage, its event, and the stage after it.
-pub type Transition = (&'static str, &'static str, &'static str);
+/// A saga's name, and one of its transitions.
+pub type Taken = (&'static str, Transition);
 
 /// How often each was taken.
-pub type Transitions = BTreeMap<Transition, u64>;
+pub type Transitions = BTreeMap<Taken, u64>;
 
-/// Before the first event.
-const NOT_STARTED: &str = "not_started";
+/// Every transition that is drawn.
+pub(crate) fn drawn() -> BTreeSet<Taken> {
+    let all = PICTURES.iter().flat_map(|picture| {
+        let transitions = (picture.transitions)().into_iter();
+        transitions.map(move |transition| (picture.saga, transition))
+    });
+    all.collect()
+}
+
+fn is_drawn((saga, transition): Taken) -> bool {
+    let picture = Picture::of(saga);
+    picture.is_some_and(|picture| (picture.transitions)().contains(&transition))
+}
 
 impl World {
-    pub(crate) fn stage(&self, saga: SagaId) -> Option<&'static str> {
-        let SagaId::Checkout(order) = saga else {
-            return None;
+    /// Where a saga is, in the word of its picture.
+    pub(crate) fn stage(&self, saga: SagaId) -> &'static str {
+        let stage = match saga {
+            SagaId::Checkout(order) => self
+                .shop
+                .file(order)
+                .and_then(|file| file.checkout.state.stage())
+                .map(Into::into),
+            SagaId::Returning(id) => self.shop.returning.get(&id).map(|kept| kept.state.stage()),
+            SagaId::Refunding(id) => self.shop.refunding.get(&id).map(|kept| kept.state.stage()),
         };
-        let stage = self.shop.file(order)?.checkout.state.stage();
-        Some(stage.map_or(NOT_STARTED, Into::into))
+        stage.unwrap_or(NOT_STARTED)
     }
 
     /// Notes what a fact has led to.
-    pub(crate) fn note_transition(
-        &mut self,
-        before: Option<&'static str>,
-        saga: SagaId,
-        new: &Range<usize>,
-    ) {
-        let (Some(before), Some(after)) = (before, self.stage(saga)) else {
+    pub(crate) fn note_transition(&mut self, from: &'static str, saga: SagaId, new: &Range<usize>) {
+        let Some(recorded) = self.shop.log.get(new.start).filter(|_| !new.is_empty()) else {
             return;
         };
-        if let Some(recorded) = self.shop.log.get(new.start).filter(|_| !new.is_empty()) {
-            let taken = (before, recorded.told.name(), after);
-            *self.taken.entry(taken).or_default() += 1;
+        let transition = Transition {
+            from,
+            event: recorded.told.name(),
+            to: self.stage(saga),
+        };
+        let taken = (saga.name(), transition);
+        let times = self.taken.entry(taken).or_default();
+        *times += 1;
+        if *times == 1 && !is_drawn(taken) {
+            let finding = Finding::new("every transition is drawn", format!("{taken:?}"));
+            self.finding.get_or_insert(finding);
         }
     }
 }

@@ -77,7 +77,7 @@ fn card(draw: &mut Draw) -> Card {
         6 => Card::Slow(later),
         7 => Card::CaptureFails,
         8 | 9 => Card::RefundsFail(draw.of([1, 2, 12])),
-        10 => Card::RefundComesBack(later),
+        10 => Card::RefundsComeBack(later, draw.of([1, 1, 12])),
         11 => Card::HoldLapses(later),
         _ => Card::Good,
     }
@@ -122,8 +122,8 @@ fn life(draw: &mut Draw) -> Vec<(When, What)> {
         let at = draw.of([SECOND, 31 * MINUTE, 50 * MINUTE]);
         acts.push((When::At(at), What::ExpireHolds));
     }
-    if draw.percent(5) {
-        let within = draw.of([200, 5 * SECOND, 16 * MINUTE]);
+    if draw.percent(8) {
+        let within = draw.of([200, SECOND, 5 * SECOND, 16 * MINUTE]);
         acts.push((When::At(number(draw, within)), What::CaptureByHand));
     }
     acts
@@ -163,8 +163,9 @@ fn outages(draw: &mut Draw) -> Vec<Outage> {
         Target::MailServer,
     ] {
         if draw.percent(7) {
-            let from = soon(draw);
-            let lasts = draw.of([SECOND, MINUTE, 25 * MINUTE]);
+            let early = soon(draw);
+            let from = draw.of([early, 3 * SECOND, 10 * MINUTE]);
+            let lasts = draw.of([SECOND, MINUTE, 25 * MINUTE, 60 * MINUTE]);
             outages.push(Outage {
                 of,
                 from,

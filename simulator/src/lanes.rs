@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use checkout::{CheckoutEvent, RefundingEvent, ReturningEvent};
+
 use crate::agenda::{MINUTE, SECOND, Time};
 use crate::chance::{Site, mix, of_id};
 use crate::fault::Fault;
@@ -118,9 +120,12 @@ impl World {
             Told::Inventory(..) => &[Durable::CheckoutInventory],
             Told::Payment(_) => &[Durable::CheckoutPayment, Durable::PaymentReactor],
             Told::Notification(..) => &[Durable::Mailer],
-            Told::Checkout(_) | Told::Returning(..) | Told::Refunding(..) => {
+            Told::Checkout(CheckoutEvent::CheckoutResumed { .. })
+            | Told::Returning(_, ReturningEvent::ReturningResumed { .. })
+            | Told::Refunding(_, RefundingEvent::RefundingResumed { .. }) => {
                 &[Durable::CheckoutResumed]
             }
+            Told::Checkout(_) | Told::Returning(..) | Told::Refunding(..) => &[],
         };
         for durable in listeners {
             let message = Message::Event(index);

@@ -76,7 +76,8 @@ use story::Story;
 use world::{Played, World};
 
 pub use bug::Bug;
-pub use coverage::{Transition, Transitions};
+pub use checkout::picture::Transition;
+pub use coverage::{Taken, Transitions};
 pub use fault::Fault;
 
 /// Most lines of a failing run's story.
@@ -114,7 +115,7 @@ pub struct Report {
     pub faults: BTreeMap<&'static str, u64>,
     /// The first run that failed.
     pub failure: Option<Failure>,
-    /// Transitions of the checkout that were taken.
+    /// Transitions of the sagas that were taken, and how often.
     #[serde(skip)]
     pub taken: Transitions,
 }
@@ -244,6 +245,12 @@ impl Report {
         for (transition, times) in part.taken {
             *self.taken.entry(transition).or_default() += times;
         }
+    }
+
+    /// Transitions that are drawn and were not taken.
+    pub fn transitions_missed(&self) -> impl Iterator<Item = Taken> {
+        let drawn = coverage::drawn().into_iter();
+        drawn.filter(|taken| !self.taken.contains_key(taken))
     }
 
     /// Faults that never struck.

@@ -53,8 +53,8 @@ pub(crate) enum Card {
     CaptureFails,
     /// So many refunds fail before one succeeds.
     RefundsFail(u32),
-    /// The bank sends the first refund back so much later.
-    RefundComesBack(Time),
+    /// The bank sends refunds back, each so much later, and so many.
+    RefundsComeBack(Time, u32),
     /// The provider lets go of the money by itself so much later.
     HoldLapses(Time),
 }

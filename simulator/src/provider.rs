@@ -222,7 +222,7 @@ impl Intent {
         }
         let later = |turn, wait| Some((wait, index, turn));
         let (status, turn) = match self.card {
-            Card::Good | Card::CaptureFails | Card::RefundsFail(_) | Card::RefundComesBack(_) => {
+            Card::Good | Card::CaptureFails | Card::RefundsFail(_) | Card::RefundsComeBack(..) => {
                 (Status::Held, None)
             }
             Card::HoldLapses(wait) => (Status::Held, later(Turn::Lapse, wait)),
@@ -294,7 +294,9 @@ impl Intent {
         };
         self.refunds.insert(key.to_owned(), refund);
         follows.claims.push((index, Claim::Refunded(None)));
-        if let (Card::RefundComesBack(wait), 0) = (self.card, before) {
+        if let Card::RefundsComeBack(wait, times) = self.card
+            && before < times
+        {
             let turn = Turn::ComeBack(key.to_owned());
             follows.turns.push((wait, index, turn));
         }

@@ -138,7 +138,7 @@ impl Advance {
 }
 
 impl Fact {
-    fn saga(&self) -> SagaId {
+    pub(crate) fn saga(&self) -> SagaId {
         match self {
             Self::Checkout(order, _) => SagaId::Checkout(*order),
             Self::Returning(id, _) => SagaId::Returning(*id),
@@ -148,7 +148,7 @@ impl Fact {
 }
 
 impl SagaId {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Checkout(_) => Checkout::NAME,
             Self::Returning(_) => Returning::NAME,
@@ -243,14 +243,12 @@ impl World {
             order: Some(order),
             at: self.agenda.now(),
         };
-        let before = self.stage(fact.saga());
         let (answer, new) = self.take_in(fact, meta);
         if new.len() > 1 {
             let what = format!("{} events follow from {fact:?}", new.len());
             let finding = crate::audit::Finding::new("one event a fact", what);
             self.finding.get_or_insert(finding);
         }
-        self.note_transition(before, fact.saga(), &new);
         self.record(new);
         !matches!(answer, Answer::Refused { .. })
     }

@@ -3,19 +3,13 @@
 use kernel::{Reason, Sku};
 
 use crate::state::{Fate, Flow, Funds, Hold, Line, Notice, Suspension, Tries};
-use crate::{Cause, CheckoutEvent, Each, Outcome, Stage, Step, row};
+use crate::{Cause, CheckoutEvent, Each, Outcome, PAYMENT_TIMED_OUT, Stage, Step, row};
 
 /// The order's reason when a hold lapsed before it was made firm.
 pub const RESERVATION_EXPIRED: &str = "reservation_expired";
 
 /// The order's reason when the authorization was let go by somebody else.
 pub const PAYMENT_VOIDED: &str = "payment_voided";
-
-/// The order's reason when stock was not set aside in time.
-pub const RESERVATION_TIMED_OUT: &str = "reservation_timed_out";
-
-/// The order's reason when the payment was not authorized in time.
-pub const PAYMENT_TIMED_OUT: &str = "payment_timed_out";
 
 impl Flow {
     /// The state after the first event; any other event is no start.
@@ -67,13 +61,9 @@ impl Flow {
                 self.refuse(step);
                 self.reject_for(code);
             }
-            CheckoutEvent::StepTimedOut { step } => {
-                let stock = step.sku().is_some();
-                self.reject_for(if stock {
-                    RESERVATION_TIMED_OUT
-                } else {
-                    PAYMENT_TIMED_OUT
-                });
+            CheckoutEvent::StepTimedOut { .. } => {
+                let why = row(self.stage).and_then(|row| row.timeout);
+                self.reject_for(why.unwrap_or(PAYMENT_TIMED_OUT));
             }
             CheckoutEvent::UndoStarted { cause } => self.turn_back(cause),
             CheckoutEvent::UndoSucceeded { step, moot } => self.undo(step, *moot),

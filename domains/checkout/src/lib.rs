@@ -36,6 +36,7 @@
 //!
 //! ```text
 //!   steps      STEPS, Step                         the saga on one page: read this first
+//!   picture    transitions, page                   what follows from the table, drawn
 //!   fact       CheckoutFact, from_order, …         what it takes in
 //!   event      CheckoutEvent, Cause, Outcome       what it remembers, as it stands on the wire
 //!   aggregate  Checkout: react, a table of contents over stock, money, order, answer
@@ -61,6 +62,7 @@ mod id;
 mod money;
 mod order;
 mod pending;
+pub mod picture;
 pub mod refunding;
 mod refusal;
 pub mod resuming;
@@ -74,7 +76,7 @@ pub use aggregate::{Checkout, REVISION, Started};
 pub use answer::{UNDO_FAILURES_MAX, UNDO_WAIT_FIRST_SECONDS, UNDO_WAIT_MAX_SECONDS};
 pub use ask::{Ask, Due};
 pub use event::{Cause, CheckoutEvent, Item, Outcome};
-pub use evolve::{PAYMENT_TIMED_OUT, PAYMENT_VOIDED, RESERVATION_EXPIRED, RESERVATION_TIMED_OUT};
+pub use evolve::{PAYMENT_VOIDED, RESERVATION_EXPIRED};
 pub use fact::{CheckoutFact, HOLD, PATIENCE, from_inventory, from_order, from_payment};
 pub use id::{
     RETURN_ATTEMPTS_MAX, ask_id, refund_id, refund_id_of, refund_id_of_return, returns_of,
@@ -84,4 +86,4 @@ pub use refusal::{CheckoutRefusal, NoRefusal};
 pub use returning::{Returning, ReturningEvent, ReturningFact};
 pub use saga::Saga;
 pub use state::{Stage, Status};
-pub use steps::{Each, Row, STEPS, Step, row};
+pub use steps::{Each, PAYMENT_TIMED_OUT, RESERVATION_TIMED_OUT, Refused, Row, STEPS, Step, row};

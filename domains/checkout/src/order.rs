@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 use kernel::{Reason, Tracking};
 
-use crate::state::{Fate, Flow, Hold};
-use crate::{Cause, CheckoutEvent, Outcome, Stage, Step};
+use crate::state::{Fate, Flow};
+use crate::{Cause, CheckoutEvent, Outcome, Stage, row};
 
 impl Flow {
     pub(crate) fn confirmed(&self) -> Option<CheckoutEvent> {
@@ -61,29 +61,9 @@ impl Flow {
     /// Only the waits for stock and for the authorization have an end: from there on the money is
     /// held, and every step is retried until it is answered.
     pub(crate) fn timed_out(&self, at: DateTime<Utc>) -> Option<CheckoutEvent> {
-        if at < self.deadline {
-            return None;
-        }
-        let step = match self.stage {
-            Stage::Reserving => {
-                let open = self
-                    .lines
-                    .iter()
-                    .find(|line| line.hold == Hold::Reserving)?;
-                Step::ReserveStock {
-                    sku: open.sku.clone(),
-                }
-            }
-            Stage::Authorizing => Step::AuthorizePayment,
-            Stage::Committing
-            | Stage::Capturing
-            | Stage::Confirming
-            | Stage::Completed
-            | Stage::Shipping
-            | Stage::Undoing
-            | Stage::Undone
-            | Stage::Ended => return None,
-        };
+        row(self.stage)?.timeout?;
+        let late = at >= self.deadline;
+        let step = self.open_steps().into_iter().next().filter(|_| late)?;
         Some(CheckoutEvent::StepTimedOut { step })
     }
 

@@ -32,21 +32,11 @@ impl Checkout {
     /// When the checkout wants to be woken. `None` = it waits for facts only.
     pub fn deadline(&self) -> Option<DateTime<Utc>> {
         let flow = self.flow()?;
-        match flow.stage {
-            Stage::Reserving | Stage::Authorizing => Some(flow.deadline),
-            Stage::Committing
-            | Stage::Capturing
-            | Stage::Confirming
-            | Stage::Completed
-            | Stage::Shipping
-            | Stage::Undoing
-            | Stage::Undone
-            | Stage::Ended => flow
-                .asks()
-                .iter()
-                .filter_map(|ask| flow.retry_at(ask))
-                .min(),
+        if row(flow.stage).is_some_and(|row| row.timeout.is_some()) {
+            return Some(flow.deadline);
         }
+        let asks = flow.asks().into_iter();
+        asks.filter_map(|ask| flow.retry_at(&ask)).min()
     }
 }
 
@@ -64,12 +54,18 @@ impl Flow {
     }
 
     fn steps(&self) -> Vec<Ask> {
-        let Some(row) = row(self.stage) else {
-            return Vec::new();
-        };
-        let step = |step: Step| Ask::Step {
+        let steps = self.open_steps().into_iter();
+        let ask = |step: Step| Ask::Step {
             attempt: self.tries(&step).map_or(1, |tries| tries.attempt),
             step,
+        };
+        steps.map(ask).collect()
+    }
+
+    /// The steps of the table's line at which the checkout is, that are not done.
+    pub(crate) fn open_steps(&self) -> Vec<Step> {
+        let Some(row) = row(self.stage) else {
+            return Vec::new();
         };
         match &row.step {
             Each::Line(of) => {
@@ -83,9 +79,9 @@ impl Flow {
                     | Hold::Refused
                     | Hold::Free => false,
                 });
-                open.map(|line| step(of(line.sku.clone()))).collect()
+                open.map(|line| of(line.sku.clone())).collect()
             }
-            Each::Order(own) => vec![step(own.clone())],
+            Each::Order(own) => vec![own.clone()],
         }
     }
 

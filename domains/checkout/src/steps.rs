@@ -7,6 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::Stage;
 
+/// The order's reason when stock was not set aside in time.
+pub const RESERVATION_TIMED_OUT: &str = "reservation_timed_out";
+
+/// The order's reason when the payment was not authorized in time.
+pub const PAYMENT_TIMED_OUT: &str = "payment_timed_out";
+
 /// A step forward.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "snake_case")]
@@ -70,6 +76,15 @@ pub enum Each {
     Order(Step),
 }
 
+/// What a business "no" to a step leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// What was done is undone, newest first, and the order is rejected with the refusal's code.
+    Undo,
+    /// A person sees to it: what it follows from can't be undone.
+    Suspend,
+}
+
 /// One line of the table.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -83,22 +98,27 @@ pub struct Row {
     pub command: &'static str,
     /// What says that it is done.
     pub success: &'static str,
+    /// What a business "no" leads to.
+    pub refusal: Refused,
+    /// Why the order is rejected when the step is not done by the checkout's deadline. `None` = the
+    /// step is asked until it is answered: money is held by then.
+    pub timeout: Option<&'static str>,
     /// What asks to undo it, and what says that this is done.
     pub undo: Option<(&'static str, &'static str)>,
     /// Where the checkout goes when the step is done (for every line).
     pub then: Stage,
 }
 
-/// The checkout. `pending` walks down this table; the undo goes up, newest first. One release gives
+/// The checkout; [`crate::picture`] draws it. `pending` walks down this table; the undo goes up, newest first. One release gives
 /// back a loose and a firm hold alike, and one void or refund undoes all that was done with money.
 #[rustfmt::skip]
 pub static STEPS: [Row; 6] = [
-    Row { stage: Stage::Reserving,   step: Each::Line(|sku| Step::ReserveStock { sku }), context: "inventory", command: "reserve_stock",      success: "stock_reserved",        undo: Some(("release_reservation", "reservation_released")), then: Stage::Authorizing },
-    Row { stage: Stage::Authorizing, step: Each::Order(Step::AuthorizePayment),          context: "payment",   command: "request_payment",    success: "payment_authorized",    undo: Some(("void_payment", "payment_voided")),              then: Stage::Committing },
-    Row { stage: Stage::Committing,  step: Each::Line(|sku| Step::CommitStock { sku }),  context: "inventory", command: "commit_reservation", success: "reservation_committed", undo: Some(("release_reservation", "reservation_released")), then: Stage::Capturing },
-    Row { stage: Stage::Capturing,   step: Each::Order(Step::CapturePayment),            context: "payment",   command: "capture_payment",    success: "payment_captured",      undo: Some(("refund_payment", "payment_refunded")),          then: Stage::Confirming },
-    Row { stage: Stage::Confirming,  step: Each::Order(Step::ConfirmOrder),              context: "order",     command: "confirm_order",      success: "order_confirmed",       undo: None,                                                  then: Stage::Completed },
-    Row { stage: Stage::Shipping,    step: Each::Line(|sku| Step::ShipStock { sku }),    context: "inventory", command: "ship_reservation",   success: "stock_shipped",         undo: None,                                                  then: Stage::Ended },
+    Row { stage: Stage::Reserving,   step: Each::Line(|sku| Step::ReserveStock { sku }), context: "inventory", command: "reserve_stock",      success: "stock_reserved",        refusal: Refused::Undo,    timeout: Some(RESERVATION_TIMED_OUT), undo: Some(("release_reservation", "reservation_released")), then: Stage::Authorizing },
+    Row { stage: Stage::Authorizing, step: Each::Order(Step::AuthorizePayment),          context: "payment",   command: "request_payment",    success: "payment_authorized",    refusal: Refused::Undo,    timeout: Some(PAYMENT_TIMED_OUT),     undo: Some(("void_payment", "payment_voided")),              then: Stage::Committing },
+    Row { stage: Stage::Committing,  step: Each::Line(|sku| Step::CommitStock { sku }),  context: "inventory", command: "commit_reservation", success: "reservation_committed", refusal: Refused::Undo,    timeout: None,                        undo: Some(("release_reservation", "reservation_released")), then: Stage::Capturing },
+    Row { stage: Stage::Capturing,   step: Each::Order(Step::CapturePayment),            context: "payment",   command: "capture_payment",    success: "payment_captured",      refusal: Refused::Undo,    timeout: None,                        undo: Some(("refund_payment", "payment_refunded")),          then: Stage::Confirming },
+    Row { stage: Stage::Confirming,  step: Each::Order(Step::ConfirmOrder),              context: "order",     command: "confirm_order",      success: "order_confirmed",       refusal: Refused::Undo,    timeout: None,                        undo: None,                                                  then: Stage::Completed },
+    Row { stage: Stage::Shipping,    step: Each::Line(|sku| Step::ShipStock { sku }),    context: "inventory", command: "ship_reservation",   success: "stock_shipped",         refusal: Refused::Suspend, timeout: None,                        undo: None,                                                  then: Stage::Ended },
 ];
 
 /// The table's line of a stage; `None` where no step is due.

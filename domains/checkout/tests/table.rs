@@ -120,3 +120,31 @@ fn every_stage_with_a_step_has_its_row_and_no_other() {
         assert!(checkout::row(stage).is_none());
     }
 }
+
+#[test]
+fn the_page_of_the_sagas_is_what_follows_from_the_tables() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sagas.md");
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    let page = checkout::picture::page();
+    assert!(
+        committed == page,
+        "docs/sagas.md is stale: millrace sagas > docs/sagas.md"
+    );
+}
+
+#[test]
+fn no_transition_is_drawn_twice_and_every_stage_is_reached() {
+    for picture in checkout::picture::PICTURES {
+        let all = (picture.transitions)();
+        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len(), "{}", picture.saga);
+        for transition in &all {
+            let from = transition.from;
+            let reached = from == checkout::picture::NOT_STARTED
+                || all
+                    .iter()
+                    .any(|other| other.to == from && other.from != from);
+            assert!(reached, "{}: nothing leads to {from}", picture.saga);
+        }
+    }
+}

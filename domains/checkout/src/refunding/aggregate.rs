@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{RefundingEvent, RefundingFact};
 use crate::addressed::Addressed;
 use crate::id::ask_id_of;
+use crate::picture::NOT_STARTED;
 use crate::{Due, NoRefusal, Saga};
 
 /// What is told of one refund.
@@ -118,6 +119,16 @@ impl Refunding {
             }
             // Late or repeated: ignore.
             _ => None,
+        }
+    }
+
+    /// Where it is, in a word: the stage of its picture.
+    pub fn stage(&self) -> &'static str {
+        match self {
+            Self::NotStarted => NOT_STARTED,
+            Self::Recording(_) => "recording",
+            Self::Suspended { .. } => "suspended",
+            Self::Ended(_) => "ended",
         }
     }
 

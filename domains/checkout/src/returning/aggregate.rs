@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{ReturnStep, ReturningEvent, ReturningFact};
 use crate::addressed::Addressed;
 use crate::id::ask_id_of;
+use crate::picture::NOT_STARTED;
 use crate::{Due, Item, NoRefusal, RETURN_ATTEMPTS_MAX, Saga, refund_id_of_return};
 
 /// How long the inventory is asked to put goods on the shelf: longer than any outage that nobody
@@ -71,6 +72,20 @@ impl Returning {
         match self {
             Self::NotStarted => start(fact),
             Self::Started(progress) => progress.react(fact),
+        }
+    }
+
+    /// Where it is, in a word: the stage of its picture.
+    pub fn stage(&self) -> &'static str {
+        let Self::Started(progress) = self else {
+            return NOT_STARTED;
+        };
+        if progress.tasks.iter().any(Task::is_stuck) {
+            "suspended"
+        } else if progress.tasks.iter().any(|task| task.stage != Stage::Done) {
+            "running"
+        } else {
+            "ended"
         }
     }
 

@@ -1,0 +1,272 @@
+//! The state machines of the sagas, drawn from their tables: the transitions that there are, the
+//! Mermaid diagram, and the page `docs/sagas.md`.
+//!
+//! The simulator holds them against what happens: a transition that is not here fails its run, and
+//! one that no run takes is reported (`millrace simulate --coverage`).
+
+use std::fmt::Write as _;
+
+use crate::{Each, Refused, Row, STEPS, Stage};
+
+/// Before the first event.
+pub const NOT_STARTED: &str = "not_started";
+
+/// One event in one stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Transition {
+    /// The stage before.
+    pub from: &'static str,
+    /// The event, as it stands on the wire.
+    pub event: &'static str,
+    /// The stage after.
+    pub to: &'static str,
+}
+
+/// A saga as it is drawn.
+#[derive(Debug, Clone, Copy)]
+pub struct Picture {
+    /// Its name.
+    pub saga: &'static str,
+    /// What it is about, in a line.
+    pub about: &'static str,
+    /// Every transition.
+    pub transitions: fn() -> Vec<Transition>,
+}
+
+/// All sagas.
+pub const PICTURES: [Picture; 3] = [
+    Picture {
+        saga: "checkout",
+        about: "From an order placed to an order confirmed and shipped, or undone.",
+        transitions: of_checkout,
+    },
+    Picture {
+        saga: "returning",
+        about: "Goods that came back are put on the shelf, and their money goes back.",
+        transitions: of_returning,
+    },
+    Picture {
+        saga: "refunding",
+        about: "Money went back that the checkout did not ask for: order and customer are told.",
+        transitions: of_refunding,
+    },
+];
+
+fn arrow(
+    from: impl Into<&'static str>,
+    event: &'static str,
+    to: impl Into<&'static str>,
+) -> Transition {
+    Transition {
+        from: from.into(),
+        event,
+        to: to.into(),
+    }
+}
+
+/// What follows from [`STEPS`], and then what undoing adds to it.
+fn of_checkout() -> Vec<Transition> {
+    let mut all = vec![arrow(NOT_STARTED, "checkout_started", Stage::Reserving)];
+    all.extend(STEPS.iter().flat_map(of_row));
+    all.extend(UNDOING);
+    all
+}
+
+fn of_row(row: &Row) -> Vec<Transition> {
+    let here = row.stage;
+    let mut all = Vec::new();
+    if let Each::Line(_) = row.step {
+        // Not the last line yet.
+        all.push(arrow(here, "step_succeeded", here));
+    }
+    all.push(arrow(here, row.done(), row.then));
+    match row.refusal {
+        Refused::Undo => {
+            all.push(arrow(here, "step_refused", Stage::Undoing));
+            all.push(arrow(here, "undo_started", Stage::Undoing));
+        }
+        Refused::Suspend => {
+            all.push(arrow(here, "checkout_suspended", here));
+            all.push(arrow(here, "checkout_resumed", here));
+        }
+    }
+    if row.timeout.is_some() {
+        all.push(arrow(here, "step_timed_out", Stage::Undoing));
+    }
+    all
+}
+
+impl Row {
+    /// The event of the last success: at most one event follows from a fact, so what ends a part of
+    /// the flow is said in the step's place.
+    fn done(&self) -> &'static str {
+        match self.then {
+            Stage::Completed => "checkout_completed",
+            Stage::Ended => "checkout_ended",
+            Stage::Reserving
+            | Stage::Authorizing
+            | Stage::Committing
+            | Stage::Capturing
+            | Stage::Confirming
+            | Stage::Shipping
+            | Stage::Undoing
+            | Stage::Undone => "step_succeeded",
+        }
+    }
+}
+
+const fn fixed(from: &'static str, event: &'static str, to: &'static str) -> Transition {
+    Transition { from, event, to }
+}
+
+/// What is in no line of the table: shortcuts, and the way back.
+const UNDOING: [Transition; 26] = [
+    // With nothing to undo.
+    fixed("reserving", "step_refused", "undone"),
+    // Somebody took the money by hand before it was asked for.
+    fixed("committing", "step_succeeded", "confirming"),
+    fixed("confirming", "shipping_started", "shipping"),
+    fixed("completed", "shipping_started", "shipping"),
+    fixed("completed", "undo_started", "undoing"),
+    fixed("undoing", "undo_started", "undoing"),
+    fixed("undoing", "undo_succeeded", "undoing"),
+    fixed("undoing", "undo_failed", "undoing"),
+    fixed("undoing", "step_succeeded", "undoing"),
+    fixed("undoing", "checkout_suspended", "undoing"),
+    fixed("undoing", "checkout_resumed", "undoing"),
+    fixed("undoing", "checkout_undone", "undone"),
+    fixed("undoing", "checkout_ended", "ended"),
+    fixed("undone", "undo_started", "undone"),
+    fixed("undone", "undo_succeeded", "undone"),
+    fixed("undone", "undo_failed", "undone"),
+    fixed("undone", "step_succeeded", "undone"),
+    fixed("undone", "checkout_suspended", "undone"),
+    fixed("undone", "checkout_resumed", "undone"),
+    fixed("undone", "checkout_ended", "ended"),
+    fixed("ended", "undo_started", "ended"),
+    fixed("ended", "undo_succeeded", "ended"),
+    fixed("ended", "undo_failed", "ended"),
+    fixed("ended", "step_succeeded", "ended"),
+    fixed("ended", "checkout_suspended", "ended"),
+    fixed("ended", "checkout_resumed", "ended"),
+];
+
+fn of_returning() -> Vec<Transition> {
+    vec![
+        fixed(NOT_STARTED, "returning_started", "running"),
+        fixed("running", "returning_step_succeeded", "running"),
+        fixed("running", "returning_suspended", "suspended"),
+        fixed("running", "returning_ended", "ended"),
+        fixed("suspended", "returning_step_succeeded", "suspended"),
+        fixed("suspended", "returning_step_succeeded", "running"),
+        fixed("suspended", "returning_suspended", "suspended"),
+        fixed("suspended", "returning_resumed", "running"),
+        fixed("suspended", "returning_resumed", "suspended"),
+        fixed("suspended", "returning_ended", "ended"),
+        fixed("ended", "returning_suspended", "suspended"),
+    ]
+}
+
+fn of_refunding() -> Vec<Transition> {
+    vec![
+        fixed(NOT_STARTED, "refunding_started", "recording"),
+        fixed("recording", "refunding_ended", "ended"),
+        fixed("recording", "refunding_suspended", "suspended"),
+        fixed("ended", "refunding_suspended", "suspended"),
+        fixed("suspended", "refunding_ended", "ended"),
+        fixed("suspended", "refunding_resumed", "recording"),
+        fixed("suspended", "refunding_resumed", "ended"),
+    ]
+}
+
+impl Picture {
+    /// The picture of this saga.
+    pub fn of(saga: &str) -> Option<&'static Self> {
+        const { &PICTURES }
+            .iter()
+            .find(|picture| picture.saga == saga)
+    }
+
+    /// The state machine, as Mermaid draws it: one arrow between two stages, with all its events.
+    pub fn mermaid(&self) -> String {
+        let all = (self.transitions)();
+        let mut drawn: Vec<(&str, &str)> = Vec::new();
+        let mut text = "stateDiagram-v2\n".to_owned();
+        for Transition { from, to, .. } in &all {
+            if drawn.contains(&(from, to)) {
+                continue;
+            }
+            drawn.push((from, to));
+            let between = all
+                .iter()
+                .filter(|other| (other.from, other.to) == (*from, *to));
+            let events: Vec<_> = between.map(|other| other.event).collect();
+            let from = if *from == NOT_STARTED { "[*]" } else { from };
+            line(
+                &mut text,
+                &format!("    {from} --> {to}: {}", events.join(", ")),
+            );
+        }
+        text
+    }
+}
+
+/// `docs/sagas.md`: every saga, drawn, and the checkout's table.
+pub fn page() -> String {
+    let mut text = "# The sagas\n\nWritten by `millrace sagas` from \
+                    [`domains/checkout`](../domains/checkout/src/steps.rs); a test compares.\n"
+        .to_owned();
+    for picture in &PICTURES {
+        line(
+            &mut text,
+            &format!("\n## {}\n\n{}", picture.saga, picture.about),
+        );
+        if picture.saga == "checkout" {
+            line(&mut text, "");
+            table(&mut text);
+        }
+        line(
+            &mut text,
+            &format!("\n```mermaid\n{}```", picture.mermaid()),
+        );
+    }
+    text
+}
+
+fn table(text: &mut String) {
+    line(
+        text,
+        "| stage | asks | of | done when | refused | too late | undo | then |",
+    );
+    line(text, "|---|---|---|---|---|---|---|---|");
+    for row in &STEPS {
+        let each = match row.step {
+            Each::Line(_) => ", each line",
+            Each::Order(_) => "",
+        };
+        let refused = match row.refusal {
+            Refused::Undo => "undo",
+            Refused::Suspend => "a person sees to it",
+        };
+        let late = row.timeout.unwrap_or("asked until answered");
+        let undo = row.undo.map_or("–".to_owned(), |(ask, done)| {
+            format!("`{ask}` → `{done}`")
+        });
+        let cells = [
+            row.stage.to_string(),
+            format!("`{}`{each}", row.command),
+            row.context.to_owned(),
+            format!("`{}`", row.success),
+            refused.to_owned(),
+            late.to_owned(),
+            undo,
+            row.then.to_string(),
+        ];
+        line(text, &format!("| {} |", cells.join(" | ")));
+    }
+}
+
+fn line(text: &mut String, line: &str) {
+    // Writing to a String can't fail.
+    let _ = writeln!(text, "{line}");
+}
