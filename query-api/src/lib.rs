@@ -8,6 +8,7 @@
 //!
 //!   resources  every resource on one page           resource  what all of them are made of
 //!   order, product, erasure                         what some of them have besides
+//!   reports    what was sold, taken and moved, for operators
 //!   asked      what every read may say: Consistency-Token, Prefer, If-None-Match, its parameters
 //!   answer     what every read is answered with
 //!   list       pages; cursor   where a page begins
@@ -38,6 +39,7 @@ mod order;
 mod owner;
 mod past;
 mod product;
+mod reports;
 mod resource;
 mod resources;
 mod run;

@@ -77,6 +77,10 @@ pub(crate) enum Takes {
     From,
     /// A time: before then.
     Before,
+    /// A day: from then on.
+    FromDay,
+    /// A day: up to its end.
+    ToDay,
 }
 
 /// What every list that is in the order of time can be narrowed by besides.
@@ -159,7 +163,7 @@ async fn list(
     uri: Uri,
 ) -> Result<Response, Problem> {
     resource.may_list(&caller)?;
-    let mut given = Given::read(resource, given)?;
+    let mut given = Given::read(resource.parameters(), given)?;
     let as_of = given.take("as_of");
     if as_of.is_some() && resource.audience == Audience::Public {
         caller.principal()?.require_operator()?;
@@ -207,6 +211,12 @@ impl Resource {
             Sort::Id => &[],
         };
         self.filters.unwrap_or_default().iter().chain(of_time)
+    }
+
+    /// The names of all parameters of its list.
+    fn parameters(&self) -> Vec<&'static str> {
+        let filters = self.narrows().map(|narrow| narrow.name);
+        filters.chain(OF_EVERY_LIST).collect()
     }
 
     fn may_list(&self, caller: &Caller) -> Result<(), Problem> {
@@ -317,16 +327,14 @@ impl Resource {
 }
 
 /// The parameters of a list, each known and said once.
-struct Given(Vec<(String, String)>);
+pub(crate) struct Given(Vec<(String, String)>);
 
 /// What every list takes besides its filters.
 const OF_EVERY_LIST: [&str; 4] = ["limit", "cursor", "as_of", "sort"];
 
 impl Given {
-    fn read(resource: &Resource, given: Vec<(String, String)>) -> Result<Self, Problem> {
-        let filters = resource.narrows();
-        let mut known: Vec<&str> = filters.map(|narrow| narrow.name).collect();
-        known.extend(OF_EVERY_LIST);
+    /// Only parameters that are `known` are taken.
+    pub(crate) fn read(known: Vec<&str>, given: Vec<(String, String)>) -> Result<Self, Problem> {
         for (index, (name, _)) in given.iter().enumerate() {
             if !known.contains(&name.as_str()) {
                 let detail = format!("there is no {name}; there are: {}", known.join(", "));
@@ -339,12 +347,12 @@ impl Given {
         Ok(Self(given))
     }
 
-    fn take(&mut self, name: &str) -> Option<String> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<String> {
         let place = self.0.iter().position(|(other, _)| other == name)?;
         Some(self.0.swap_remove(place).1)
     }
 
-    fn limit(&mut self) -> Result<Option<u32>, Problem> {
+    pub(crate) fn limit(&mut self) -> Result<Option<u32>, Problem> {
         let limit = self.take("limit").map(|limit| limit.parse());
         let parsed = limit.transpose();
         parsed.map_err(|_| crate::failure::parameter("limit must be a number"))

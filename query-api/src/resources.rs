@@ -36,7 +36,7 @@ const fn status(words: &'static [&'static str]) -> Narrow {
 }
 
 /// A SKU in a path.
-fn sku(text: &str) -> Option<AggregateId> {
+pub(crate) fn sku(text: &str) -> Option<AggregateId> {
     text.parse::<Sku>().ok().map(|sku| (&sku).into())
 }
 
@@ -231,7 +231,9 @@ mod tests {
                     | Takes::Id(_)
                     | Takes::Word(_)
                     | Takes::From
-                    | Takes::Before => view.filters.contains(&narrow.name),
+                    | Takes::Before
+                    | Takes::FromDay
+                    | Takes::ToDay => view.filters.contains(&narrow.name),
                 };
                 assert!(there, "{view:?} {narrow:?}");
             }

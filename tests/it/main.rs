@@ -33,6 +33,7 @@ mod permissions;
 mod projections;
 mod rebuild;
 mod reconcile;
+mod reports;
 mod returns;
 mod rotation;
 mod server;
