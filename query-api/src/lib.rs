@@ -14,6 +14,7 @@
 //!   list       pages; cursor   where a page begins
 //!   history    the events of one aggregate, from its stream
 //!   past       rows as they were;  diff   what changed between two moments
+//!   graphql    all of it as one graph
 //!   live       what happens now, as server-sent events
 //!   unseal     personal data, opened on the way out
 //!   owner      whose a row is
@@ -31,6 +32,7 @@ mod cursor;
 mod diff;
 mod erasure;
 mod failure;
+mod graphql;
 mod health;
 mod history;
 mod list;

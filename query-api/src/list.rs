@@ -180,6 +180,12 @@ impl Wanted {
         filters.chain(as_of).chain(turned).collect()
     }
 
+    /// Where the page after this one begins.
+    pub(crate) fn next(&self, page: &Page) -> Option<String> {
+        let after = page.next.as_ref();
+        after.map(|after| cursor::write(self.view, &self.bound(), after))
+    }
+
     /// Answers it; `items` are the rows as they are to be shown.
     pub(crate) fn answer(
         &self,
@@ -187,8 +193,7 @@ impl Wanted {
         items: &[String],
         uri: &Uri,
     ) -> Response {
-        let after = page.next.as_ref();
-        let next = after.map(|after| cursor::write(self.view, &self.bound(), after));
+        let next = self.next(page);
         let length: usize = items.iter().map(|item| item.len() + 1).sum();
         let mut body = String::with_capacity(length + 64);
         body.push_str("{\"items\":[");

@@ -8,6 +8,7 @@ use axum::response::Response;
 use axum::routing::get;
 use edge::{Id, Problem};
 use kernel::AggregateId;
+use projections::read::Page;
 use projections::{Sort, ViewSpec};
 use serde::Deserialize;
 
@@ -162,34 +163,72 @@ async fn list(
     Params(given): Params<Vec<(String, String)>>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    resource.may_list(&caller)?;
-    let mut given = Given::read(resource.parameters(), given)?;
-    let as_of = given.take("as_of");
-    if as_of.is_some() && resource.audience == Audience::Public {
-        caller.principal()?.require_operator()?;
-    }
-    let place = Place {
-        limit: given.limit()?,
-        cursor: given.take("cursor"),
-    };
-    let mut wanted = Wanted::new(resource.view, place)?;
-    wanted = wanted.order(given.take("sort").as_deref())?;
-    for narrow in resource.narrows() {
-        let value = given.take(narrow.name);
-        let value = resource.held_to(&caller, narrow, value)?;
-        wanted = wanted.narrow(narrow, value)?;
-    }
-    let (page, freshness) = match as_of {
-        None => wanted.read(&api, &asked).await?,
-        Some(text) => wanted.read_past(&api, &asked, &text).await?,
-    };
-    let rows = page.rows.iter().map(|row| row.payload.clone()).collect();
-    let items = resource.open(&api, rows).await?;
-    let answer = wanted.answer((&page, &freshness), &items, &uri);
+    let listed = resource.listed(&api, (&caller, &asked), given).await?;
+    let Listed {
+        wanted,
+        page,
+        freshness,
+        items,
+    } = &listed;
+    let answer = wanted.answer((page, freshness), items, &uri);
     Ok(resource.share(&caller, answer))
 }
 
+/// A page of a list, as it is to be shown.
+pub(crate) struct Listed {
+    wanted: Wanted,
+    page: Page,
+    freshness: Freshness,
+    /// The rows, opened.
+    pub(crate) items: Vec<String>,
+}
+
+impl Listed {
+    /// The cursor of the next page.
+    pub(crate) fn next(&self) -> Option<String> {
+        self.wanted.next(&self.page)
+    }
+}
+
 impl Resource {
+    /// A page of the list that these parameters ask for, as far as this caller may see it.
+    pub(crate) async fn listed(
+        &self,
+        api: &Api,
+        (caller, asked): (&Caller, &Asked),
+        given: Vec<(String, String)>,
+    ) -> Result<Listed, Problem> {
+        self.may_list(caller)?;
+        let mut given = Given::read(self.parameters(), given)?;
+        let as_of = given.take("as_of");
+        if as_of.is_some() && self.audience == Audience::Public {
+            caller.principal()?.require_operator()?;
+        }
+        let place = Place {
+            limit: given.limit()?,
+            cursor: given.take("cursor"),
+        };
+        let mut wanted = Wanted::new(self.view, place)?;
+        wanted = wanted.order(given.take("sort").as_deref())?;
+        for narrow in self.narrows() {
+            let value = given.take(narrow.name);
+            let value = self.held_to(caller, narrow, value)?;
+            wanted = wanted.narrow(narrow, value)?;
+        }
+        let (page, freshness) = match as_of {
+            None => wanted.read(api, asked).await?,
+            Some(text) => wanted.read_past(api, asked, &text).await?,
+        };
+        let rows = page.rows.iter().map(|row| row.payload.clone()).collect();
+        let items = self.open(api, rows).await?;
+        Ok(Listed {
+            wanted,
+            page,
+            freshness,
+            items,
+        })
+    }
+
     /// 401, 403 or 404 before anything is read; else the id.
     pub(crate) fn may_ask(&self, caller: &Caller, id: &str) -> Result<AggregateId, Problem> {
         self.may_list(caller)?;
@@ -275,7 +314,7 @@ impl Resource {
         Ok(was)
     }
 
-    fn may_see(&self, caller: &Caller, row: &str) -> Result<(), Problem> {
+    pub(crate) fn may_see(&self, caller: &Caller, row: &str) -> Result<(), Problem> {
         match self.audience {
             Audience::Operators | Audience::Person => Ok(()),
             Audience::Owner => owner::must_see(caller.principal()?, row, self.what),
@@ -306,7 +345,8 @@ impl Resource {
         }
     }
 
-    async fn open(&self, api: &Api, rows: Vec<String>) -> Result<Vec<String>, Problem> {
+    /// Rows as they are to be shown.
+    pub(crate) async fn open(&self, api: &Api, rows: Vec<String>) -> Result<Vec<String>, Problem> {
         if self.sealed.is_empty() {
             return Ok(rows);
         }

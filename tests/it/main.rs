@@ -24,6 +24,7 @@ mod erasure;
 mod event_stores;
 mod faults;
 mod gateway;
+mod graphql;
 mod kill;
 mod live;
 mod mails;
