@@ -16,6 +16,7 @@ mod load;
 mod memory;
 mod note;
 mod orders;
+mod reads;
 mod reference;
 mod report;
 mod server;
@@ -65,6 +66,9 @@ enum Bench {
     Commands,
     /// Whole order flows: orders a second, time from POST to confirmed.
     Orders,
+    /// GET /v1/products/{sku} beside a minimal axum handler with one select; and how long a read waits
+    /// for the write before it.
+    Query,
     /// Commands through the store alone, beside a raw publish.
     Append,
     /// Many callers on one aggregate, beside one raw publish after another.
@@ -172,13 +176,16 @@ async fn measure_store(args: &Args) -> anyhow::Result<Vec<Row>> {
 /// What needs the whole shop.
 async fn measure_shop(args: &Args) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    if args.any(&[Bench::Commands, Bench::Orders]) {
+    if args.any(&[Bench::Commands, Bench::Orders, Bench::Query]) {
         let stack = shop::Stack::start(&args.sync).await?;
         if args.any(&[Bench::Commands]) {
             rows.extend(commands::run(&stack, args).await?);
         }
         if args.any(&[Bench::Orders]) {
             rows.extend(orders::run(&stack, args).await?);
+        }
+        if args.any(&[Bench::Query]) {
+            rows.extend(reads::run(&stack, args).await?);
         }
         stack.stop().await?;
     }
