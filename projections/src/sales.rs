@@ -114,7 +114,7 @@ impl TableView for SalesReport {
             OrderEvent::OrderCanceled { .. } => Meaning::Canceled,
             OrderEvent::ReturnReceived { lines, .. } => {
                 let back = lines.iter().map(|line| (line.sku.as_str(), line.quantity));
-                return come_back(event, rows, back.collect());
+                return come_back(event, rows, &back.collect());
             }
             OrderEvent::OrderShipped { .. }
             | OrderEvent::OrderDelivered {}
@@ -243,7 +243,7 @@ impl ProductDay {
 fn come_back(
     event: &EventEnvelope<Order>,
     rows: &mut Rows<SalesReport>,
-    back: BTreeMap<&str, u32>,
+    back: &BTreeMap<&str, u32>,
 ) {
     let Some(order) = remembered(rows, &memory(event)).cloned() else {
         return;

@@ -104,7 +104,8 @@ async fn page(
 ) -> Result<Response, Problem> {
     principal.require_operator()?;
     let own = report.narrows.iter().map(|narrow| narrow.name);
-    let mut given = Given::read(own.chain(OF_EVERY_REPORT).collect(), given)?;
+    let known: Vec<_> = own.chain(OF_EVERY_REPORT).collect();
+    let mut given = Given::read(&known, given)?;
     let place = Place {
         limit: given.limit()?,
         cursor: given.take("cursor"),

@@ -199,7 +199,7 @@ impl Resource {
         given: Vec<(String, String)>,
     ) -> Result<Listed, Problem> {
         self.may_list(caller)?;
-        let mut given = Given::read(self.parameters(), given)?;
+        let mut given = Given::read(&self.parameters(), given)?;
         let as_of = given.take("as_of");
         if as_of.is_some() && self.audience == Audience::Public {
             caller.principal()?.require_operator()?;
@@ -374,7 +374,7 @@ const OF_EVERY_LIST: [&str; 4] = ["limit", "cursor", "as_of", "sort"];
 
 impl Given {
     /// Only parameters that are `known` are taken.
-    pub(crate) fn read(known: Vec<&str>, given: Vec<(String, String)>) -> Result<Self, Problem> {
+    pub(crate) fn read(known: &[&str], given: Vec<(String, String)>) -> Result<Self, Problem> {
         for (index, (name, _)) in given.iter().enumerate() {
             if !known.contains(&name.as_str()) {
                 let detail = format!("there is no {name}; there are: {}", known.join(", "));

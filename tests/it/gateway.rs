@@ -205,8 +205,19 @@ async fn who_asks_too_much_waits_whatever_he_pretends() {
     assert!(refused.header("RateLimit").unwrap().contains("r=0"));
     // Somebody with a token is counted by themselves.
     let token = millrace::token::operator(&app.data).unwrap();
-    let operator = shop.with_token(&token).get("/v1/products").await.unwrap();
-    assert_eq!(operator.status.as_u16(), 200, "{}", operator.body);
+    let operator = shop.with_token(&token);
+    let read = operator.get("/v1/products").await.unwrap();
+    assert_eq!(read.status.as_u16(), 200, "{}", read.body);
+    // A question in GraphQL counts like any other request.
+    let question = json!({ "query": "{ products { next } }" });
+    let graph = operator.post("/graphql", &question).await.unwrap();
+    assert_eq!(graph.status.as_u16(), 200, "{}", graph.body);
+    assert!(
+        graph
+            .header("RateLimit")
+            .unwrap()
+            .starts_with("\"user\";r=")
+    );
     let page = explained(&app.endpoints.entry).await;
     assert!(page.contains("Retry-After"), "{page}");
     drop(child);

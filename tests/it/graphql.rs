@@ -111,7 +111,7 @@ async fn many_orders_take_as_many_statements_as_one() {
         last = customer.orders(&sku, 1, "pm_card_visa").await;
     }
     app.order_is(&last, "confirmed").await;
-    let list = |first: u32| {
+    let many = |first: u32| {
         format!(
             "{{ orders(first: {first}) {{ items {{ id lines {{ product {{ sku }} }} payments {{ id }} \
              checkout {{ id }} notifications {{ id }} user {{ id }} }} next }} }}"
@@ -121,7 +121,7 @@ async fn many_orders_take_as_many_statements_as_one() {
     let eight = |body: &Value| body["items"].as_array().is_some_and(|it| it.len() == 8);
     let there = operator.wait_for("eight payments", "/v1/payments", PATIENCE, eight);
     there.await.unwrap();
-    let answer = ask(&operator, &list(8), json!({})).await;
+    let answer = ask(&operator, &many(8), json!({})).await;
     let items = answer["data"]["orders"]["items"].as_array().unwrap();
     assert_eq!(items.len(), 8, "{answer}");
     for item in items {
@@ -137,7 +137,7 @@ async fn many_orders_take_as_many_statements_as_one() {
         "user_account",
     ];
     assert_eq!(batches(&app).await, one_each.map(once));
-    let first = ask(&operator, &list(5), json!({})).await;
+    let first = ask(&operator, &many(5), json!({})).await;
     let next = first["data"]["orders"]["next"].as_str().unwrap();
     let rest = format!("{{ orders(first: 5, after: \"{next}\") {{ items {{ id }} next }} }}");
     let rest = ask(&operator, &rest, json!({})).await;
@@ -158,8 +158,8 @@ async fn an_operation_beyond_the_limits_is_refused_and_told_why() {
     let deep = format!("{{ me {{ {deep} }} }}");
     let wide =
         "{ orders(first: 50) { items { user { orders { id status version } } } } }".to_owned();
-    let renamed: String = (0..21).map(|n| format!("a{n}: me {{ id }} ")).collect();
-    let renamed = format!("{{ {renamed} }}");
+    let renamed: Vec<_> = (0..21).map(|n| format!("a{n}: me {{ id }}")).collect();
+    let renamed = format!("{{ {} }}", renamed.join(" "));
     for (query, expected) in [
         (&deep, "too_deep"),
         (&wide, "too_complex"),

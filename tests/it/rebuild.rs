@@ -196,7 +196,21 @@ async fn a_rebuild_that_was_killed_goes_on_where_it_stood() {
     let half = "update rebuild.view_position set position = 0, event_id = null; \
                 delete from rebuild.stock_level";
     database.batch_execute(half).await.unwrap();
-    // The table is locked, so this one hangs in the middle of its first batch when it is killed.
+    killed_in_the_middle(&app, &database).await;
+    let (code, report) = unhindered(&app, &["--ci", "--switch"]).await;
+    assert_eq!(code, 0, "{report}");
+    assert!(report["switched"].as_u64().unwrap() >= 22, "{report}");
+    app.stock_is(&sku, [21, 0, 0]).await;
+    let writer = super::projections::login(&app, "inventory", Access::Writer);
+    let refused = sql(&writer)
+        .await
+        .batch_execute("create table rebuild.x ()")
+        .await;
+    assert!(refused.is_err(), "the projector's own role makes no tables");
+}
+
+/// Begins to rebuild, and kills that while it writes a batch: its table is locked.
+async fn killed_in_the_middle(app: &App, database: &Client) {
     database
         .batch_execute("begin; lock table rebuild.stock_level")
         .await
@@ -204,7 +218,7 @@ async fn a_rebuild_that_was_killed_goes_on_where_it_stood() {
     let mut command = tokio::process::Command::new(program());
     command.args(["rebuild", VIEW, "--data"]).arg(&app.data);
     let mut killed = command.spawn().unwrap();
-    let looking = admin(&app, "inventory").await;
+    let looking = admin(app, "inventory").await;
     let hangs = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
                  and application_name in ('millrace projector', 'millrace rebuild')";
     let started = Instant::now();
@@ -219,34 +233,55 @@ async fn a_rebuild_that_was_killed_goes_on_where_it_stood() {
         sleep(Duration::from_millis(20)).await;
     }
     // While one is at it, nobody else is.
-    let (code, report) = rebuild(&app, VIEW, &[]).await;
+    let (code, report) = rebuild(app, VIEW, &[]).await;
     assert!(
         code != 0 && report.as_str().unwrap().contains("somebody else"),
         "{report}"
     );
     killed.kill().await.unwrap();
     database.batch_execute("commit").await.unwrap();
+}
+
+/// Rebuilds once Postgres has seen that a killed one is gone.
+async fn unhindered(app: &App, args: &[&str]) -> (i32, Value) {
     let started = Instant::now();
-    let report = loop {
-        let (code, report) = rebuild(&app, VIEW, &["--ci", "--switch"]).await;
-        if code == 0 {
-            break report;
+    loop {
+        let (code, report) = rebuild(app, VIEW, args).await;
+        let busy = report
+            .as_str()
+            .is_some_and(|told| told.contains("somebody else"));
+        if !busy {
+            return (code, report);
         }
-        // Postgres takes a moment to see that the killed one is gone.
-        assert!(
-            report
-                .as_str()
-                .is_some_and(|told| told.contains("somebody else")),
-            "{report}"
-        );
         assert!(started.elapsed() < PATIENCE);
-    };
-    assert!(report["switched"].as_u64().unwrap() >= 22, "{report}");
-    app.stock_is(&sku, [21, 0, 0]).await;
-    let writer = super::projections::login(&app, "inventory", Access::Writer);
-    let refused = sql(&writer)
-        .await
-        .batch_execute("create table rebuild.x ()")
-        .await;
-    assert!(refused.is_err(), "the projector's own role makes no tables");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_built_before_a_kill_is_not_built_again() {
+    let app = App::start(&folder("half")).await;
+    let (built, growing) = (app.product(3).await, app.product(1).await);
+    says(&app, &growing, 1, 0).await;
+    let (code, report) = rebuild(&app, VIEW, &[]).await;
+    assert_eq!(code, 0, "{report}");
+    // A mark in what is built by now: it would be gone if that began anew.
+    let database = admin(&app, "inventory").await;
+    let mark = "update rebuild.stock_level set payload = replace(payload::text, \
+                '\"threshold\":0', '\"threshold\":70')::json where view_id = $1";
+    assert_eq!(database.execute(mark, &[&built]).await.unwrap(), 1);
+    for _ in 0..5 {
+        receive(&app, &growing).await;
+    }
+    says(&app, &growing, 6, 0).await;
+    killed_in_the_middle(&app, &database).await;
+
+    let (code, report) = unhindered(&app, &["--ci"]).await;
+    assert_ne!(code, 0, "{report}");
+    let difference = &report["difference"];
+    assert_eq!(difference["changed"], 1, "{report}");
+    assert_eq!(difference["examples"][0]["id"], built.as_str());
+    assert_eq!(difference["fields"], json!({ "threshold": 1 }));
+    let (code, report) = unhindered(&app, &["--anew", "--ci", "--switch"]).await;
+    assert_eq!(code, 0, "{report}");
+    says(&app, &growing, 6, 0).await;
 }

@@ -1,5 +1,10 @@
 //! Where a question begins.
 
+#![expect(
+    clippy::too_many_arguments,
+    reason = "a field of the graph has as many arguments as its list has filters"
+)]
+
 use std::sync::Arc;
 
 use async_graphql::{Context, Object, Result, SimpleObject};

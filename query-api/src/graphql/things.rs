@@ -117,7 +117,7 @@ pub(super) struct Checkout {
     id: String,
     status: String,
     outcome: Option<Outcome>,
-    steps: Vec<Step>,
+    steps: Vec<TimelineEntry>,
     started_at: Option<String>,
     updated_at: Option<String>,
     version: u64,
@@ -132,7 +132,7 @@ pub(super) struct Outcome {
 
 /// A step of a checkout.
 #[derive(SimpleObject, Deserialize)]
-pub(super) struct StepName {
+pub(super) struct Step {
     name: String,
     /// Of which product, if it is about one.
     sku: Option<String>,
@@ -140,10 +140,10 @@ pub(super) struct StepName {
 
 /// Something that happened in a checkout.
 #[derive(SimpleObject, Deserialize)]
-pub(super) struct Step {
+pub(super) struct TimelineEntry {
     event: String,
     at: Option<String>,
-    step: Option<StepName>,
+    step: Option<Step>,
     /// The refusal's code.
     code: Option<String>,
     message: Option<String>,
