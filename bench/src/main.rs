@@ -16,6 +16,7 @@ mod load;
 mod memory;
 mod note;
 mod orders;
+mod plain;
 mod reads;
 mod reference;
 mod report;
@@ -62,7 +63,8 @@ struct Args {
 /// A benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Bench {
-    /// POST /v1/orders beside a raw publish and a minimal axum handler that publishes.
+    /// POST /v1/orders beside a raw publish, a minimal axum handler that publishes, and a plain app on
+    /// cqrs-es and postgres-es; and commands on one product from many clients.
     Commands,
     /// Whole order flows: orders a second, time from POST to confirmed.
     Orders,
