@@ -12,6 +12,7 @@ mod commands;
 mod decide;
 mod history;
 mod hot;
+mod idle;
 mod load;
 mod memory;
 mod note;
@@ -71,6 +72,8 @@ enum Bench {
     /// GET /v1/products/{sku} beside a minimal axum handler with one select; and how long a read waits
     /// for the write before it.
     Query,
+    /// Memory of clients that are connected to the command API and ask nothing.
+    Idle,
     /// Commands through the store alone, beside a raw publish.
     Append,
     /// Many callers on one aggregate, beside one raw publish after another.
@@ -178,8 +181,12 @@ async fn measure_store(args: &Args) -> anyhow::Result<Vec<Row>> {
 /// What needs the whole shop.
 async fn measure_shop(args: &Args) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    if args.any(&[Bench::Commands, Bench::Orders, Bench::Query]) {
+    if args.any(&[Bench::Commands, Bench::Orders, Bench::Query, Bench::Idle]) {
         let stack = shop::Stack::start(&args.sync).await?;
+        if args.any(&[Bench::Idle]) {
+            // First, while this process is still small.
+            rows.extend(idle::run(&stack).await?);
+        }
         if args.any(&[Bench::Commands]) {
             rows.extend(commands::run(&stack, args).await?);
         }
