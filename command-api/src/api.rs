@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{FromRef, Request, State};
+use edge::Problem;
 use edge::auth::{KeySet, Signer, Verifier, jwks};
 use edge::idempotency::canonical_json;
 use edge::openapi::{self, Calls, Document};
@@ -147,10 +148,10 @@ fn calls() -> [(&'static str, Calls<Api>); 6] {
 }
 
 /// What the API says about itself: the calls of every context, wherever it is hosted.
-pub fn document() -> Document {
+pub fn document(before: &[Problem]) -> Document {
     let all = calls().into_iter();
     let all = all.fold(checkout::calls(), |all, (_, calls)| all.merge(calls));
-    all.merge(importing::calls()).document()
+    all.merge(importing::calls()).document(before)
 }
 
 /// Every route, without the guard around them. What `config` doesn't host is carried to who does.
@@ -178,6 +179,6 @@ pub fn router(api: Api, config: &Config) -> Router {
     routes
         .merge(jwks(&api.token_keys))
         .merge(edge::problem::pages(&[PAGES]))
-        .merge(openapi::routes(&document()))
+        .merge(openapi::routes(&document(&[])))
         .with_state(api)
 }
