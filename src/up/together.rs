@@ -1,7 +1,7 @@
 //! `up`: every role in this one process.
 
 use std::future::Future;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Context;
 use axum::Router;
@@ -63,7 +63,7 @@ impl Together<'_> {
         let config = command_api::Config {
             contexts: self.args.contexts.clone(),
             // The gateway.
-            proxies: vec![Ipv4Addr::LOCALHOST.into()],
+            proxies: vec![IpAddr::from(Ipv4Addr::LOCALHOST).into()],
             ..roles::defaults()
         };
         let keys = self.keys.clone();
