@@ -35,6 +35,7 @@ mod rebuild;
 mod reconcile;
 mod returns;
 mod rotation;
+mod separate;
 mod server;
 mod servers;
 mod stale;
