@@ -37,6 +37,7 @@ mod returns;
 mod rotation;
 mod server;
 mod servers;
+mod settling;
 mod stale;
 mod store;
 mod stories;
