@@ -76,6 +76,20 @@ impl Stack {
         Ok(Login::context(address, context, access, password)?)
     }
 
+    /// Postgres, as somebody who may make databases.
+    pub(crate) fn administrator(&self, user: &str, variable: &str) -> anyhow::Result<Login> {
+        let secrets = devstack::Secrets::load_or_create(self.data.path())?;
+        let password = secrets.get(variable);
+        let password = password.context("the stack has no such password")?;
+        let address = &self.running.endpoints().postgres;
+        Ok(Login::admin(address, user, password)?)
+    }
+
+    /// An operator's access token.
+    pub(crate) fn token(&self) -> anyhow::Result<String> {
+        millrace::token::operator(self.data.path())
+    }
+
     /// A connection that may make the references' stream.
     pub(crate) async fn jetstream(&self) -> anyhow::Result<jetstream::Context> {
         let connection = up::admin_connection(self.data.path(), self.running.endpoints()).await?;

@@ -1,6 +1,5 @@
 //! What every call needs, and the page of all routes.
 
-use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use edge::Problem;
 use edge::auth::{KeySet, Signer, Verifier, jwks};
 use edge::idempotency::canonical_json;
 use edge::openapi::{self, Calls, Document};
-use edge::{Client, Trace};
+use edge::{Client, Network, Trace};
 use serde::Serialize;
 use streams::keys::DigestKey;
 use streams::{CommandMeta, Streams};
@@ -48,7 +47,7 @@ pub struct Deps {
     /// Who does calls of contexts that are not hosted here.
     pub elsewhere: Arc<dyn Elsewhere>,
     /// Whom to believe for whom they ask (`X-Forwarded-For`).
-    pub proxies: Vec<IpAddr>,
+    pub proxies: Vec<Network>,
 }
 
 /// The state of every route. Cheap to clone.
@@ -69,7 +68,7 @@ pub struct Parts {
     pub(crate) outcomes: Outcomes,
     pub(crate) webhook: Webhook,
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
-    pub(crate) proxies: Vec<IpAddr>,
+    pub(crate) proxies: Vec<Network>,
     /// One for each import that may run.
     pub(crate) imports: Arc<Semaphore>,
 }
