@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Api, Config, PAGES};
-use crate::{erasure, health, live, order, product, resource, resources};
+use crate::{erasure, health, live, order, product, resource, resources, stuck};
 
 /// The query API could not be served.
 #[derive(Debug, Error)]
@@ -29,6 +29,7 @@ pub fn router(api: Api, config: &Config) -> Router {
         .merge(erasure::routes())
         .merge(order::routes())
         .merge(health::routes())
+        .merge(stuck::routes())
         .merge(live::routes())
         .merge(problem::pages(&[PAGES]))
         .with_state(api.clone());

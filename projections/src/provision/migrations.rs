@@ -14,7 +14,7 @@ macro_rules! file {
 }
 
 /// Applied in this order; one that was applied never changes again.
-const MIGRATIONS: [Entry; 14] = [
+const MIGRATIONS: [Entry; 16] = [
     (
         "user",
         1,
@@ -63,6 +63,7 @@ const MIGRATIONS: [Entry; 14] = [
         "low stock",
         file!("inventory/0002_low_stock.sql"),
     ),
+    ("inventory", 3, "held", file!("inventory/0003_held.sql")),
     (
         "order",
         1,
@@ -74,6 +75,12 @@ const MIGRATIONS: [Entry; 14] = [
         1,
         "payment summary",
         file!("payment/0001_payment_summary.sql"),
+    ),
+    (
+        "payment",
+        2,
+        "mismatched",
+        file!("payment/0002_mismatched.sql"),
     ),
     (
         "notification",
