@@ -15,5 +15,5 @@ pub fn routes(limits: &Limits) -> Router {
 
 /// The whole API.
 pub fn document() -> Document {
-    command_api::document()
+    command_api::document(&gateway::refusals())
 }

@@ -1,15 +1,15 @@
 //! What every call needs, and the page of all routes.
 
-use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{FromRef, Request, State};
+use edge::Problem;
 use edge::auth::{KeySet, Signer, Verifier, jwks};
 use edge::idempotency::canonical_json;
 use edge::openapi::{self, Calls, Document};
-use edge::{Client, Trace};
+use edge::{Client, Network, Trace};
 use serde::Serialize;
 use streams::keys::DigestKey;
 use streams::{CommandMeta, Streams};
@@ -47,7 +47,7 @@ pub struct Deps {
     /// Who does calls of contexts that are not hosted here.
     pub elsewhere: Arc<dyn Elsewhere>,
     /// Whom to believe for whom they ask (`X-Forwarded-For`).
-    pub proxies: Vec<IpAddr>,
+    pub proxies: Vec<Network>,
 }
 
 /// The state of every route. Cheap to clone.
@@ -68,7 +68,7 @@ pub struct Parts {
     pub(crate) outcomes: Outcomes,
     pub(crate) webhook: Webhook,
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
-    pub(crate) proxies: Vec<IpAddr>,
+    pub(crate) proxies: Vec<Network>,
     /// One for each import that may run.
     pub(crate) imports: Arc<Semaphore>,
 }
@@ -147,10 +147,10 @@ fn calls() -> [(&'static str, Calls<Api>); 6] {
 }
 
 /// What the API says about itself: the calls of every context, wherever it is hosted.
-pub fn document() -> Document {
+pub fn document(before: &[Problem]) -> Document {
     let all = calls().into_iter();
     let all = all.fold(checkout::calls(), |all, (_, calls)| all.merge(calls));
-    all.merge(importing::calls()).document()
+    all.merge(importing::calls()).document(before)
 }
 
 /// Every route, without the guard around them. What `config` doesn't host is carried to who does.
@@ -178,6 +178,6 @@ pub fn router(api: Api, config: &Config) -> Router {
     routes
         .merge(jwks(&api.token_keys))
         .merge(edge::problem::pages(&[PAGES]))
-        .merge(openapi::routes(&document()))
+        .merge(openapi::routes(&document(&[])))
         .with_state(api)
 }

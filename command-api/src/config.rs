@@ -1,11 +1,10 @@
 //! What the role can be told.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use edge::Limits;
+use edge::{Limits, Network};
 
 /// How old a webhook's signature may be, in seconds: what the provider's own libraries take.
 const WEBHOOK_TOLERANCE_S: u64 = 300;
@@ -26,10 +25,10 @@ pub struct Config {
     /// How old the signature of a payment webhook may be, in seconds.
     #[arg(long, env = "MILLRACE_WEBHOOK_TOLERANCE_S", default_value_t = WEBHOOK_TOLERANCE_S)]
     pub webhook_tolerance_s: u64,
-    /// The addresses of the proxies in front of this process: what they say in `X-Forwarded-For` is
+    /// The proxies in front of this process, as addresses or networks (`10.0.0.0/8`): what they say in `X-Forwarded-For` is
     /// believed, what others say is not.
     #[arg(long, env = "MILLRACE_PROXIES", value_delimiter = ',')]
-    pub proxies: Vec<IpAddr>,
+    pub proxies: Vec<Network>,
     /// The server's bounds.
     #[command(flatten)]
     pub limits: Limits,

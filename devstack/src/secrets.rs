@@ -200,7 +200,9 @@ mod tests {
         let first = Secrets::load_or_create(data.path()).unwrap();
         let second = Secrets::load_or_create(data.path()).unwrap();
         assert!(first.iter().eq(second.iter()));
-        assert_eq!(first.iter().count(), 7 + 14 + 5);
+        let of_nats = NATS_ROLES.len();
+        let writers_and_readers = 2 * CONTEXTS.len();
+        assert_eq!(first.iter().count(), of_nats + writers_and_readers + 5);
         let mode = fs::metadata(data.path().join(FILE)).unwrap().permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
     }

@@ -243,26 +243,31 @@ struct Start<'a> {
 
 impl Start<'_> {
     async fn all(&self, chosen: Chosen) -> Result<(Vec<(Service, Server)>, Vec<Notice>), Error> {
-        let Chosen {
-            nats,
-            nats_monitor,
-            postgres,
-            smtp,
-            mail,
-            payments,
-        } = chosen;
+        let plans = self.plans(&chosen).await?;
+        // All at once, and while no program is being started: between fork and exec a child holds
+        // our sockets too, and a server that wants one of the ports would find it taken.
+        drop(chosen);
+        let (plans, notices): (Vec<_>, Vec<_>) = plans.into_iter().unzip();
+        let starts = plans.into_iter().map(|plan| async {
+            let service = plan.service;
+            Ok::<_, Error>((service, self.run(plan).await?))
+        });
+        let servers = futures::future::try_join_all(starts).await?;
+        Ok((servers, notices.concat()))
+    }
+
+    async fn plans(&self, chosen: &Chosen) -> Result<Vec<(Plan, Vec<Notice>)>, Error> {
         let (nats, postgres, mail, payments) = tokio::try_join!(
             self.when(Service::Nats, async {
                 let program = fetch::nats_server(self.sources).await?;
                 let settings = nats::Settings {
-                    port: nats.address().port(),
-                    http_port: nats_monitor.address().port(),
+                    port: chosen.nats.address().port(),
+                    http_port: chosen.nats_monitor.address().port(),
                     store: self.data.join("nats"),
                     sync: self.options.sync.clone(),
                 };
                 let plan = nats::plan(program, self.data, self.secrets, &settings)?;
-                drop((nats, nats_monitor));
-                Ok((self.run(plan).await?, Vec::new()))
+                Ok((plan, Vec::new()))
             }),
             self.when(Service::Postgres, async {
                 let ground = Ground {
@@ -272,47 +277,37 @@ impl Start<'_> {
                     sources: self.sources,
                     hold: self.hold.clone(),
                 };
-                let (plan, notices) = postgres::plan(&ground, postgres.address().port()).await?;
-                drop(postgres);
-                Ok((self.run(plan).await?, notices))
+                postgres::plan(&ground, chosen.postgres.address().port()).await
             }),
             self.when(Service::Mail, async {
-                let (smtp_at, http_at) = (smtp.address(), mail.address());
-                let plan = sinks::mail_plan(&self.host.launcher, self.data, smtp_at, http_at);
-                drop((smtp, mail));
-                Ok((self.run(plan).await?, Vec::new()))
+                let (smtp, http) = (chosen.smtp.address(), chosen.mail.address());
+                let plan = sinks::mail_plan(&self.host.launcher, self.data, smtp, http);
+                Ok((plan, Vec::new()))
             }),
             self.when(Service::Payments, async {
                 let plan = sinks::payments_plan(
                     &self.host.launcher,
                     self.data,
                     self.secrets,
-                    payments.address(),
+                    chosen.payments.address(),
                     self.options.webhook.as_deref(),
                 );
-                drop(payments);
-                Ok((self.run(plan).await?, Vec::new()))
+                Ok((plan, Vec::new()))
             }),
         )?;
-        let mut servers = Vec::new();
-        let mut notices = Vec::new();
-        for (service, server, noted) in [nats, postgres, mail, payments].into_iter().flatten() {
-            servers.push((service, server));
-            notices.extend(noted);
-        }
-        Ok((servers, notices))
+        let all = [nats, postgres, mail, payments];
+        Ok(all.into_iter().flatten().collect())
     }
 
     async fn when(
         &self,
         service: Service,
-        start: impl Future<Output = Result<(Server, Vec<Notice>), Error>>,
-    ) -> Result<Option<(Service, Server, Vec<Notice>)>, Error> {
+        plan: impl Future<Output = Result<(Plan, Vec<Notice>), Error>>,
+    ) -> Result<Option<(Plan, Vec<Notice>)>, Error> {
         if !self.options.services.contains(service) {
             return Ok(None);
         }
-        let (server, notices) = start.await?;
-        Ok(Some((service, server, notices)))
+        plan.await.map(Some)
     }
 
     async fn run(&self, mut plan: Plan) -> Result<Server, Error> {

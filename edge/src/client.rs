@@ -1,10 +1,13 @@
 //! From where a request comes.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use ipnet::IpNet;
 
 /// The header in which a proxy says for whom it asks.
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -12,6 +15,42 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// Who holds the other end of the connection: [`crate::serve`] puts it into each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer(pub IpAddr);
+
+/// Addresses that belong together: one (`10.0.0.1`), or all that begin alike (`10.0.0.0/8`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network(IpNet);
+
+impl Network {
+    /// Is this one of them?
+    pub fn contains(&self, address: &IpAddr) -> bool {
+        self.0.contains(address)
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let one = text.parse().map(|address: IpAddr| IpNet::from(address));
+        let net = one.or_else(|_| text.parse()).map_err(|_| {
+            format!("{text:?} is neither an address nor a network such as 10.0.0.0/8")
+        })?;
+        Ok(Self(net))
+    }
+}
+
+impl From<IpAddr> for Network {
+    fn from(address: IpAddr) -> Self {
+        Self(address.into())
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// From where a request comes: the connection's other end, and what it says for whom it asks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,9 +63,9 @@ pub struct Client {
 impl Client {
     /// The client's address. What a peer says of others counts only if it is one of `proxies`.
     /// `None` = the request came over no socket.
-    pub fn address(&self, proxies: &[IpAddr]) -> Option<IpAddr> {
+    pub fn address(&self, proxies: &[Network]) -> Option<IpAddr> {
         let peer = self.peer?;
-        if proxies.contains(&peer) {
+        if proxies.iter().any(|proxy| proxy.contains(&peer)) {
             return self.forwarded_for.or(Some(peer));
         }
         Some(peer)
@@ -99,5 +138,13 @@ mod tests {
             Some("10.0.0.1")
         );
         assert_eq!(address(None, &said).await, None);
+        let networks = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let within = client(Some("10.9.8.7"), &said).await;
+        assert_eq!(within.address(&networks), "4.4.4.4".parse().ok());
+        let beside = client(Some("11.0.0.1"), &said).await;
+        assert_eq!(beside.address(&networks), "11.0.0.1".parse().ok());
+        for bad in ["10.0.0.0/33", "gateway", ""] {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
@@ -127,8 +127,9 @@ fn as_problem(mut response: Response, instance: &str, trace: &Trace) -> Response
     let fresh = problem.render(Some(instance), Some(trace.id()));
     let (parts, body) = fresh.into_parts();
     // Headers of the first answer stay (Allow, Retry-After, …); those about the body are replaced.
-    response.headers_mut().remove(CONTENT_LENGTH);
-    response.headers_mut().remove(CONTENT_TYPE);
+    for name in [CONTENT_LENGTH, CONTENT_TYPE, CONTENT_ENCODING] {
+        response.headers_mut().remove(name);
+    }
     for (name, value) in parts.headers {
         if let Some(name) = name {
             response.headers_mut().insert(name, value);
@@ -202,6 +203,27 @@ mod tests {
         assert_eq!(code(&method), (405, "method_not_allowed"));
         let panic = ask(&limits, Request::get("/v1/panic"), "").await;
         assert_eq!(code(&panic), (500, "internal_error"));
+    }
+
+    /// What is said of a body that is replaced does not hold of the new one.
+    #[tokio::test]
+    async fn a_replaced_body_is_not_called_encoded() {
+        let encoded = || async {
+            (
+                StatusCode::CONFLICT,
+                [("content-encoding", "gzip"), ("allow", "GET")],
+                "packed",
+            )
+        };
+        let routes = Router::new().route("/v1/packed", get(encoded));
+        let request = Request::get("/v1/packed").body(Body::empty()).unwrap();
+        let response = guarded(routes, &Limits::default())
+            .oneshot(request)
+            .await
+            .unwrap();
+        assert_eq!(response.status(), 409);
+        assert!(!response.headers().contains_key(CONTENT_ENCODING));
+        assert_eq!(response.headers()["allow"], "GET");
     }
 
     #[tokio::test]

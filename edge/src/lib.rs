@@ -40,7 +40,7 @@ mod serve;
 pub mod trace;
 
 pub use auth::Principal;
-pub use client::{Client, Peer};
+pub use client::{Client, Network, Peer};
 pub use consistency::ConsistencyHeader;
 pub use deadline::Deadline;
 pub use etag::{IfMatch, IfNoneMatch};

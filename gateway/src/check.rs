@@ -6,6 +6,8 @@ use axum::http::uri::Authority;
 use axum::http::{Method, StatusCode, Version};
 use edge::Problem;
 
+use crate::problems;
+
 /// Longest path with its query, in bytes.
 const URI_BYTES_MAX: usize = 4096;
 
@@ -42,19 +44,11 @@ pub(crate) fn check(parts: &Parts, hosts: &Hosts) -> Result<(), Problem> {
         .map_or("", |whole| whole.as_str());
     if target.len() > URI_BYTES_MAX {
         let detail = format!("path and query are longer than {URI_BYTES_MAX} bytes");
-        return Err(Problem::new(
-            StatusCode::URI_TOO_LONG,
-            "uri_too_long",
-            detail,
-        ));
+        return Err(problems::too_long(detail));
     }
     if !is_plain(parts.uri.path()) {
         let detail = "the path has empty segments, dots, backslashes or escapes of those";
-        return Err(Problem::new(
-            StatusCode::BAD_REQUEST,
-            "path_refused",
-            detail,
-        ));
+        return Err(problems::ambiguous(detail));
     }
     once(parts)?;
     known(parts, hosts)
@@ -108,9 +102,7 @@ fn known(parts: &Parts, hosts: &Hosts) -> Result<(), Problem> {
         (None, _) => return Err(malformed()),
     };
     if host.as_str().contains('@') || !hosts.has(host.host()) {
-        let detail = "this entry goes by another name";
-        let status = StatusCode::MISDIRECTED_REQUEST;
-        return Err(Problem::new(status, "host_unknown", detail));
+        return Err(problems::unknown_host());
     }
     Ok(())
 }

@@ -1,11 +1,9 @@
 //! What can be set.
 
-use std::net::IpAddr;
-
 use axum::http::uri::Authority;
 use axum::http::{HeaderValue, Uri};
 use clap::Args;
-use edge::Limits;
+use edge::{Limits, Network};
 
 /// The names under which a gateway answers when nobody says otherwise: those of this machine. A page
 /// of a stranger that has its name point here (DNS rebinding) is refused by them.
@@ -39,9 +37,9 @@ pub struct Config {
     /// The names of this entry, as they stand in the header Host, without a port; `*` = any.
     #[arg(long, env = "MILLRACE_HOSTS", value_delimiter = ',', default_values = HOSTS)]
     pub hosts: Vec<String>,
-    /// Proxies in front whose X-Forwarded-For is believed; everybody else's is dropped.
+    /// Proxies in front, as addresses or networks (`10.0.0.0/8`), whose X-Forwarded-For is believed; everybody else's is dropped.
     #[arg(long, env = "MILLRACE_TRUSTED_PROXIES", value_delimiter = ',')]
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: Vec<Network>,
     /// Origins of pages that may call this entry from a browser (`https://shop.example`).
     #[arg(long, env = "MILLRACE_CORS_ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<HeaderValue>,

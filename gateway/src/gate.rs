@@ -7,19 +7,22 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRef, FromRequestParts, Request, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL};
+use axum::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Version};
+use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use edge::auth::Verifier;
-use edge::{Principal, Problem, Trace};
+use edge::{Network, Principal, Problem, Trace};
 use futures::FutureExt;
-use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate};
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use crate::cache::{Cache, Missing};
 use crate::check::{Hosts, check};
-use crate::forward::{Forward, Outgoing, outgoing};
+use crate::forward::{Forward, Outgoing, is_graphql, outgoing};
 use crate::limits::{Client, Left, Limiter};
 use crate::pool::Pool;
 use crate::{Config, headers, overview};
@@ -38,7 +41,7 @@ pub(crate) struct Inner {
     pub(crate) cache: Arc<Cache>,
     forward: Arc<Forward>,
     hosts: Hosts,
-    trusted: Vec<IpAddr>,
+    trusted: Vec<Network>,
     verifier: Verifier,
 }
 
@@ -82,7 +85,28 @@ pub(crate) fn router(gate: Gate, config: &Config) -> Router {
     } else {
         router.layer(cors(&config.cors_origins))
     };
-    edge::guarded(router, &config.limits)
+    packed(edge::guarded(router, &config.limits))
+}
+
+/// Compresses what `router` answers. Outside the guard, which may still put a problem in the place of
+/// a body.
+pub(crate) fn packed(router: Router) -> Router {
+    router
+        .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(has_body)))
+        .layer(map_request(plain_head))
+}
+
+/// Is there a body to compress at all? Behind these there is none, whatever their headers say.
+fn has_body(status: StatusCode, _: Version, _: &HeaderMap, _: &Extensions) -> bool {
+    ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status)
+}
+
+/// HEAD has no body either; it tells the length of the plain one.
+async fn plain_head(mut request: Request) -> Request {
+    if request.method() == Method::HEAD {
+        request.headers_mut().remove(ACCEPT_ENCODING);
+    }
+    request
 }
 
 /// Pages of these origins may call, with a token in a header and never with a cookie: there is none.
@@ -96,7 +120,8 @@ fn cors(origins: &[HeaderValue]) -> CorsLayer {
             Method::PUT,
             Method::DELETE,
         ])
-        .allow_headers(Any)
+        // `*` would not cover Authorization (Fetch §4.9), so what is asked for is named.
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(Any)
 }
 
@@ -150,11 +175,12 @@ async fn handle(
     gate.forward.send(pool, &parts, body).await
 }
 
-/// Reads are GET, HEAD and their preflight; what only the command side answers is not.
+/// Reads are GET, HEAD and their preflight, and whatever is asked in GraphQL; what only the command
+/// side answers is not.
 fn is_read(parts: &Parts) -> bool {
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&parts.method);
     let path = parts.uri.path();
-    reads && !path.starts_with("/.well-known/")
+    is_graphql(parts) || (reads && !path.starts_with("/.well-known/"))
 }
 
 /// Whose token it is; `None` = none was sent, or none is needed.

@@ -10,7 +10,7 @@ use axum::http::header::{
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use edge::trace::TRACEPARENT;
-use edge::{Peer, Trace};
+use edge::{Network, Peer, Trace};
 
 /// Which request an answer belongs to, as its client called it, or else its trace.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -58,9 +58,10 @@ const SECURITY: [(HeaderName, &str); 4] = [
 /// Where a request comes from: the other end, or what the proxies in front that are `trusted` say.
 /// Each proxy adds the address that it saw at the end, so the last one that is no proxy counts, and
 /// what a client wrote before it does not.
-pub(crate) fn client(parts: &Parts, trusted: &[IpAddr]) -> Option<IpAddr> {
+pub(crate) fn client(parts: &Parts, trusted: &[Network]) -> Option<IpAddr> {
     let peer = parts.extensions.get::<Peer>()?.0.to_canonical();
-    if !trusted.contains(&peer) {
+    let is_trusted = |address: &IpAddr| trusted.iter().any(|proxy| proxy.contains(address));
+    if !is_trusted(&peer) {
         return Some(peer);
     }
     let mut client = peer;
@@ -73,7 +74,7 @@ pub(crate) fn client(parts: &Parts, trusted: &[IpAddr]) -> Option<IpAddr> {
             break;
         };
         client = address.to_canonical();
-        if !trusted.contains(&client) {
+        if !is_trusted(&client) {
             break;
         }
     }
@@ -161,7 +162,7 @@ mod tests {
     }
 
     fn client_of(peer: &str, forwarded: &[&str]) -> String {
-        let trusted = [PROXY.parse().unwrap(), "10.0.0.2".parse().unwrap()];
+        let trusted = [PROXY.parse().unwrap(), "10.0.0.2/31".parse().unwrap()];
         client(&parts(peer, forwarded), &trusted)
             .unwrap()
             .to_string()

@@ -34,5 +34,5 @@ mod run;
 mod watch;
 
 pub use config::{Config, Member, Rates, authority};
-pub use problems::PAGES;
+pub use problems::{PAGES, refusals};
 pub use run::{Error, ROLE, Service};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use edge::Problem;
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
@@ -16,6 +16,7 @@ use kernel::UserId;
 use moka::sync::Cache;
 
 use crate::config::{BURST_S, Rates};
+use crate::problems::too_many;
 
 /// Most clients that are remembered; beyond it the least active are forgotten.
 const CLIENTS_MAX: u64 = 100_000;
@@ -160,11 +161,8 @@ impl Limiter {
             Err(until) => {
                 metrics::counter!("gateway_rate_limited_total", "class" => class).increment(1);
                 let wait = until.wait_time_from(self.clock.now());
-                let detail = format!("too many requests of this {class}");
-                let status = StatusCode::TOO_MANY_REQUESTS;
-                let problem = Problem::new(status, "rate_limited", detail);
                 let whole = Duration::from_secs(wait.as_secs() + 1);
-                Err(Box::new((problem.retry(whole), left(0))))
+                Err(Box::new((too_many(class, whole), left(0))))
             }
         }
     }

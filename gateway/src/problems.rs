@@ -1,5 +1,7 @@
 //! What only the gateway refuses, explained.
 
+use std::time::Duration;
+
 use axum::http::StatusCode;
 use edge::Problem;
 use edge::problem::Page;
@@ -37,6 +39,41 @@ pub const PAGES: &[Page] = &[
         cure: "What was asked for may have happened: send the same request again, under the same Idempotency-Key.",
     },
 ];
+
+/// What the gateway may answer to any call instead of who stands behind it.
+pub fn refusals() -> Vec<Problem> {
+    vec![
+        Problem::malformed(""),
+        ambiguous(""),
+        unknown_host(),
+        too_long(String::new()),
+        too_many("", edge::problem::RETRY_AFTER_DEFAULT),
+        down(""),
+        lost(""),
+    ]
+}
+
+/// 400: two readers could understand the path differently.
+pub(crate) fn ambiguous(detail: &str) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "path_refused", detail)
+}
+
+/// 421: the entry has other names.
+pub(crate) fn unknown_host() -> Problem {
+    let detail = "this entry goes by another name";
+    Problem::new(StatusCode::MISDIRECTED_REQUEST, "host_unknown", detail)
+}
+
+/// 414: the path with its query.
+pub(crate) fn too_long(detail: String) -> Problem {
+    Problem::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail)
+}
+
+/// 429: this user, address or key asked more than its share.
+pub(crate) fn too_many(class: &str, after: Duration) -> Problem {
+    let detail = format!("too many requests of this {class}");
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry(after)
+}
 
 /// 503: no replica of `role` took the request.
 pub(crate) fn down(role: &str) -> Problem {

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
-use crate::gate::{Gate, router};
+use crate::gate::{Gate, packed, router};
 use crate::watch;
 
 /// The role's name, under which gateways find each other.
@@ -59,7 +59,7 @@ impl Service {
     #[must_use]
     pub fn with(self, routes: Router) -> Self {
         Self {
-            router: routes.fallback_service(self.router),
+            router: packed(routes).fallback_service(self.router),
             ..self
         }
     }

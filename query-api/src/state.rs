@@ -29,6 +29,7 @@ pub struct Api {
     /// Everything that waits for a human or is late.
     pub(crate) radar: Radar,
     pub(crate) live: Live,
+    pub(crate) graph: crate::graphql::Schema,
     read_wait: Duration,
     /// Lives as long as the API.
     _watch: Arc<Watch>,
@@ -59,6 +60,7 @@ impl Api {
         Self {
             _watch: Arc::new(watch),
             radar: Radar::new(reader.clone(), log.clone()),
+            graph: crate::graphql::schema(),
             live: Live::new(config, log, closing),
             reader,
             streams,

@@ -38,6 +38,10 @@ pub struct UpArgs {
     /// Choose any free port for every server, instead of the usual ones.
     #[arg(long)]
     pub free_ports: bool,
+    /// Run every role as a process of its own. One that dies is started again; one that is told to
+    /// end (SIGTERM) stays down.
+    #[arg(long)]
+    pub separate: bool,
     /// Workers not to start, separated by commas: run them on their own beside this, in a
     /// debugger or several at a time (`millrace saga`).
     #[arg(long, value_delimiter = ',', value_name = "WORKER")]
@@ -98,6 +102,7 @@ impl UpArgs {
             json: true,
             sync: "always".to_owned(),
             free_ports: false,
+            separate: false,
             without: Vec::new(),
             contexts: domains::NAMES.map(str::to_owned).to_vec(),
             payment_timeout_ms: OUTSIDE_TIMEOUT_MS,

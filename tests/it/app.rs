@@ -218,6 +218,11 @@ impl App {
         self.child.wait().await;
     }
 
+    /// Waits until it ends by itself.
+    pub(crate) async fn ends(&self) -> devstack::launch::Exit {
+        self.child.wait().await
+    }
+
     /// Starts again on the same data, after [`App::kill`].
     pub(crate) async fn restart(&mut self) {
         let log = self.data.with_extension("log");

@@ -1,21 +1,26 @@
 //! The one entry: what it refuses, limits, keeps, puts together and survives.
 
+use std::io::Read;
 use std::time::Duration;
 
 use axum::body::Body;
 use devstack::launch::{Child, Signal};
+use flate2::read::GzDecoder;
 use futures::future::join_all;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use millrace::client::Shop;
+use millrace::settings::{POSTGRES_ADMIN, POSTGRES_ADMIN_PASSWORD};
+use projections::Login;
 use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::app::{App, PASSWORD, PATIENCE, folder, shared};
+use crate::servers::sql;
 
 /// Longest that an answer on a raw connection is waited for.
 const RAW_PATIENCE: Duration = Duration::from_secs(20);
@@ -373,6 +378,7 @@ async fn replicas_are_replaced_without_a_failed_request() {
     // Each on a product of its own: two processes on one may tell a client of their conflict.
     let clients = join_all((0..CLIENTS).map(|_| async {
         let sku = app.product(1).await;
+        app.stock_is(&sku, [1, 0, 0]).await;
         let mut done = 0;
         while !enough.is_cancelled() {
             let quantity = json!({ "quantity": 1 });
@@ -411,5 +417,250 @@ async fn replicas_are_replaced_without_a_failed_request() {
         app.stock_is(&sku, [1 + written, 0, 0]).await;
     }
     drop(child);
+    app.stop().await;
+}
+
+/// The body as it came, unpacked when the answer says that it is packed.
+async fn unpacked(answer: reqwest::Response) -> (bool, String) {
+    let packed = answer.headers().get("content-encoding").cloned();
+    let body = answer.bytes().await.unwrap();
+    match packed {
+        Some(how) => {
+            assert_eq!(how, "gzip");
+            let mut text = String::new();
+            GzDecoder::new(&body[..]).read_to_string(&mut text).unwrap();
+            (true, text)
+        }
+        None => (false, String::from_utf8(body.to_vec()).unwrap()),
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_packed_can_be_unpacked() {
+    let app = shared().await;
+    let sku = app.product(1).await;
+    let path = format!("/v1/products/{sku}");
+    let found = app
+        .shop()
+        .wait_for("the product", &path, PATIENCE, |_| true)
+        .await;
+    let tag = found.unwrap().header("ETag").unwrap().to_owned();
+    let http = reqwest::Client::new();
+    let entry = &app.endpoints.entry;
+    let ask = async |method: Method, path: &str, headers: &[(&str, &str)]| {
+        let mut request = http.request(method, format!("{entry}{path}"));
+        for (name, value) in [&[("accept-encoding", "gzip")], headers].concat() {
+            request = request.header(name, value);
+        }
+        request.send().await.unwrap()
+    };
+    // Kept or fetched, as somebody or as nobody, small enough to be a problem or large.
+    let bearer = format!("Bearer {}", millrace::token::operator(&app.data).unwrap());
+    let own = [("authorization", bearer.as_str())];
+    for (path, headers, status, packed) in [
+        (path.as_str(), &[][..], 200, true),
+        (path.as_str(), &[][..], 200, true),
+        (path.as_str(), &own[..], 200, true),
+        ("/openapi.json", &[][..], 200, true),
+        ("/v1/nothing", &[][..], 404, true),
+        ("/v1/orders", &[][..], 401, true),
+        (
+            "/v1/orders",
+            &[("authorization", "Bearer x")][..],
+            401,
+            true,
+        ),
+        ("/v1/../x", &[][..], 404, true),
+        ("/livez", &[][..], 200, false),
+    ] {
+        let answer = ask(Method::GET, path, headers).await;
+        assert_eq!(answer.status(), status, "{path}");
+        let is_json = answer.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .contains("json");
+        let (was_packed, body) = unpacked(answer).await;
+        assert!(
+            !is_json || serde_json::from_str::<serde_json::Value>(&body).is_ok(),
+            "{path}: {body}"
+        );
+        assert_eq!(was_packed, packed, "{path}: {body}");
+    }
+    let head = ask(Method::HEAD, &path, &own).await;
+    assert_eq!(head.headers().get("content-encoding"), None);
+    for headers in [
+        &[("if-none-match", tag.as_str())][..],
+        &[own[0], ("if-none-match", tag.as_str())][..],
+    ] {
+        let unchanged = ask(Method::GET, &path, headers).await;
+        assert_eq!(unchanged.status(), 304);
+        assert_eq!(unchanged.headers().get("content-encoding"), None);
+    }
+    let live = ask(Method::GET, "/v1/events?context=order", &own).await;
+    assert_eq!(live.status(), 200);
+    assert_eq!(
+        live.headers().get("content-encoding"),
+        None,
+        "it would come late"
+    );
+}
+
+#[tokio::test]
+async fn only_pages_that_are_named_may_call_from_a_browser() {
+    let app = shared().await;
+    let (entry, child) = gateway(app, &["--cors-origins", "https://shop.example"]).await;
+    let http = reqwest::Client::new();
+    let preflight = async |origin: &str| {
+        let request = http.request(Method::OPTIONS, format!("{entry}/v1/orders"));
+        let request = request
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header(
+                "access-control-request-headers",
+                "authorization,idempotency-key",
+            );
+        request.send().await.unwrap()
+    };
+    let allowed = |answer: &reqwest::Response, name: &str| {
+        let value = answer.headers().get(format!("access-control-{name}"));
+        value.map(|value| value.to_str().unwrap().to_owned())
+    };
+    let ours = preflight("https://shop.example").await;
+    assert_eq!(ours.status(), 200);
+    assert_eq!(
+        allowed(&ours, "allow-origin").as_deref(),
+        Some("https://shop.example")
+    );
+    assert!(allowed(&ours, "allow-methods").unwrap().contains("POST"));
+    let headers = allowed(&ours, "allow-headers").unwrap();
+    for name in ["authorization", "idempotency-key"] {
+        // `*` does not cover Authorization (Fetch §4.9): it must be named.
+        assert!(headers.to_ascii_lowercase().contains(name), "{headers}");
+    }
+    assert_eq!(
+        allowed(&ours, "allow-credentials"),
+        None,
+        "there are no cookies"
+    );
+    let theirs = preflight("https://evil.example").await;
+    assert_eq!(allowed(&theirs, "allow-origin"), None);
+    let read = http
+        .get(format!("{entry}/v1/products"))
+        .header("origin", "https://shop.example");
+    let read = read.send().await.unwrap();
+    assert_eq!(read.status(), 200);
+    assert_eq!(
+        allowed(&read, "allow-origin").as_deref(),
+        Some("https://shop.example")
+    );
+    let mut vary = read.headers().get_all("vary").iter();
+    assert!(vary.any(|value| value.to_str().unwrap().contains("origin")));
+    let refused = http
+        .get(format!("{entry}/v1/orders"))
+        .header("origin", "https://shop.example");
+    let refused = refused.send().await.unwrap();
+    assert_eq!(refused.status(), 401);
+    assert!(
+        allowed(&refused, "allow-origin").is_some(),
+        "a page may read why"
+    );
+    let without = http
+        .get(format!("{}/v1/products", app.endpoints.entry))
+        .header("origin", "https://shop.example");
+    let without = without.send().await.unwrap();
+    assert_eq!(
+        allowed(&without, "allow-origin"),
+        None,
+        "nobody was named there"
+    );
+    drop(child);
+}
+
+/// The metric's value on the gateway's page, over all labels.
+async fn metric(entry: &str, name: &str) -> u64 {
+    let page = reqwest::get(format!("{entry}/metrics")).await.unwrap();
+    let page = page.text().await.unwrap();
+    let values = page.lines().filter(|line| line.starts_with(name));
+    values
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+/// Says that it is ready, and hangs up on every other request.
+async fn hangs_up() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = [0; 4096];
+                while let Ok(read @ 1..) = stream.read(&mut head).await {
+                    if !head[..read].starts_with(b"GET /readyz ") {
+                        return;
+                    }
+                    let ready = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                    stream.write_all(ready).await.unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_hangs_up_is_left_alone_and_nobody_notices() {
+    let app = shared().await;
+    let apis = format!("http://{},{}", hangs_up().await, app.endpoints.query_api);
+    let (entry, child) = gateway(app, &["--query-apis", &apis, "--address-rate", "0"]).await;
+    let shop = Shop::new(&entry).unwrap();
+    for n in 0..60 {
+        let answer = shop
+            .get(&format!("/v1/products?q=nothing{n}"))
+            .await
+            .unwrap();
+        assert_eq!(answer.status, 200, "{n}: {}", answer.body);
+    }
+    let asked = metric(&entry, "gateway_repetitions_total").await;
+    assert!(metric(&entry, "gateway_ejections_total").await >= 1);
+    assert!(asked < 30, "it was asked {asked} times of 60");
+    drop(child);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_not_be_had_is_marked_in_the_overview() {
+    let app = App::start(&folder("partial")).await;
+    let (customer, sku) = (app.customer().await, app.product(5).await);
+    let order = customer.orders(&sku, 1, "pm_card_visa").await;
+    app.order_is(&order, "confirmed").await;
+    let path = format!("/v1/orders/{order}/overview");
+    let whole = |whole: &serde_json::Value| whole["complete"] == true;
+    let shop = &customer.shop;
+    shop.wait_for("all of it", &path, PATIENCE, whole)
+        .await
+        .unwrap();
+    // The payments' database turns its reader away.
+    let secrets = devstack::Secrets::load_or_create(&app.data).unwrap();
+    let password = secrets.get(POSTGRES_ADMIN_PASSWORD).unwrap();
+    let admin = Login::admin(&app.endpoints.postgres, POSTGRES_ADMIN, password).unwrap();
+    let admin = sql(&admin).await;
+    let close = "ALTER ROLE millrace_payment_reader NOLOGIN; \
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'millrace_payment_reader'";
+    admin.batch_execute(close).await.unwrap();
+    let partial = shop.wait_for("a part", &path, PATIENCE, |whole| {
+        whole["complete"] == false
+    });
+    let partial = partial.await.unwrap().body;
+    assert_eq!(partial["order"]["id"], order.as_str(), "{partial}");
+    assert_eq!(partial["payments"], json!(null), "{partial}");
+    assert_eq!(partial["missing"][0]["part"], "payments", "{partial}");
+    assert_eq!(partial["missing"][0]["status"], 503, "{partial}");
+    assert_eq!(partial["missing"].as_array().unwrap().len(), 1, "{partial}");
+    admin
+        .batch_execute("ALTER ROLE millrace_payment_reader LOGIN")
+        .await
+        .unwrap();
+    shop.wait_for("all of it again", &path, PATIENCE, whole)
+        .await
+        .unwrap();
     app.stop().await;
 }

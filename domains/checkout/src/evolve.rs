@@ -3,7 +3,9 @@
 use kernel::{Reason, Sku};
 
 use crate::state::{Fate, Flow, Funds, Hold, Line, Notice, Suspension, Tries};
-use crate::{Cause, CheckoutEvent, Each, Outcome, PAYMENT_TIMED_OUT, Stage, Step, row};
+use crate::{
+    Cause, CheckoutEvent, Each, Outcome, PAYMENT_TIMED_OUT, RESERVATION_TIMED_OUT, Stage, Step, row,
+};
 
 /// The order's reason when a hold lapsed before it was made firm.
 pub const RESERVATION_EXPIRED: &str = "reservation_expired";
@@ -61,9 +63,13 @@ impl Flow {
                 self.refuse(step);
                 self.reject_for(code);
             }
-            CheckoutEvent::StepTimedOut { .. } => {
-                let why = row(self.stage).and_then(|row| row.timeout);
-                self.reject_for(why.unwrap_or(PAYMENT_TIMED_OUT));
+            CheckoutEvent::StepTimedOut { step } => {
+                let stock = step.sku().is_some();
+                self.reject_for(if stock {
+                    RESERVATION_TIMED_OUT
+                } else {
+                    PAYMENT_TIMED_OUT
+                });
             }
             CheckoutEvent::UndoStarted { cause } => self.turn_back(cause),
             CheckoutEvent::UndoSucceeded { step, moot } => self.undo(step, *moot),

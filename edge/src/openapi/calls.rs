@@ -194,9 +194,9 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
         self.router
     }
 
-    /// The description alone.
-    pub fn document(&self) -> Document {
-        let mut document = Document::begin();
+    /// The description alone. `before` is what whoever stands before the routes may answer instead.
+    pub fn document(&self, before: &[Problem]) -> Document {
+        let mut document = Document::begin(before);
         for told in &self.told {
             document.add((told.method.name(), told.path), &told.about, told.describe);
         }

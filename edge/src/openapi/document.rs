@@ -45,10 +45,12 @@ pub(super) struct Draft {
     schemas: Schemas,
     /// What many calls answer, by name.
     answers: Map<String, Value>,
+    /// What any call may be answered with by who stands before it.
+    before: Vec<Problem>,
 }
 
 impl Document {
-    pub(super) fn begin() -> Draft {
+    pub(super) fn begin(before: &[Problem]) -> Draft {
         let mut schemas = Schemas::default();
         schemas.told::<Wire<'static>>();
         let document = json!({
@@ -75,6 +77,7 @@ impl Document {
             document,
             schemas,
             answers: Map::new(),
+            before: before.to_vec(),
         }
     }
 
@@ -164,7 +167,7 @@ impl Draft {
         let mut call = Call::new(path, &mut self.schemas);
         guarded(&mut call);
         describe(&mut call);
-        for refusal in &about.refusals {
+        for refusal in self.before.iter().chain(&about.refusals) {
             call.problem(refusal.clone());
         }
         let mut operation = call.operation(about.example.as_ref(), &mut self.answers);

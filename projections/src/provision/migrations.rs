@@ -14,7 +14,7 @@ macro_rules! file {
 }
 
 /// Applied in this order; one that was applied never changes again.
-const MIGRATIONS: [Entry; 16] = [
+const MIGRATIONS: [Entry; 19] = [
     (
         "user",
         1,
@@ -63,7 +63,13 @@ const MIGRATIONS: [Entry; 16] = [
         "low stock",
         file!("inventory/0002_low_stock.sql"),
     ),
-    ("inventory", 3, "held", file!("inventory/0003_held.sql")),
+    (
+        "inventory",
+        3,
+        "stock movement",
+        file!("inventory/0003_stock_movement.sql"),
+    ),
+    ("inventory", 4, "held", file!("inventory/0004_held.sql")),
     (
         "order",
         1,
@@ -71,16 +77,23 @@ const MIGRATIONS: [Entry; 16] = [
         file!("order/0001_order_summary.sql"),
     ),
     (
+        "order",
+        2,
+        "sales report",
+        file!("order/0002_sales_report.sql"),
+    ),
+    (
         "payment",
         1,
         "payment summary",
         file!("payment/0001_payment_summary.sql"),
     ),
+    ("payment", 2, "takings", file!("payment/0002_takings.sql")),
     (
         "payment",
-        2,
+        3,
         "mismatched",
-        file!("payment/0002_mismatched.sql"),
+        file!("payment/0003_mismatched.sql"),
     ),
     (
         "notification",

@@ -29,7 +29,7 @@ const PRICE: i64 = 1_299;
 const STOCK: u32 = 5;
 
 /// More strikes than any test waits for.
-const MANY: u32 = 1_000;
+pub(crate) const MANY: u32 = 1_000;
 
 /// Between two looks at a level.
 const LOOK: Duration = Duration::from_millis(25);
@@ -176,7 +176,7 @@ impl<'a> Purchase<'a> {
     }
 }
 
-async fn order_fault(server: &str, fault: &Value) {
+pub(crate) async fn order_fault(server: &str, fault: &Value) {
     let http = reqwest::Client::new();
     let taken = http.post(format!("{server}/faults")).json(fault).send();
     let taken = taken.await.unwrap();
@@ -195,14 +195,14 @@ async fn open_faults(server: &str) -> Vec<Value> {
 }
 
 /// Takes every fault of a server back.
-async fn heal(server: &str) {
+pub(crate) async fn heal(server: &str) {
     let http = reqwest::Client::new();
     let healed = http.delete(format!("{server}/faults")).send().await;
     assert!(healed.unwrap().status().is_success());
 }
 
 /// Waits until each of the open faults, ordered for [`MANY`] times, has struck `times`.
-async fn each_has_struck(server: &str, times: u64) {
+pub(crate) async fn each_has_struck(server: &str, times: u64) {
     let started = Instant::now();
     loop {
         let open = open_faults(server).await;

@@ -1,0 +1,196 @@
+//! `up --separate`: every role is a process of its own, which ends with this one. One that dies is
+//! reported and started again; one that is told to end (SIGTERM) stays down, to see what still works.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use devstack::Data;
+use devstack::launch::{Child, Exit, Launcher, Signal, Spawner, Spec};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{Endpoints, JWT_KEYS, Roles, UpArgs, Worker};
+use crate::client::Shop;
+use crate::settings::{Source, secrets_of};
+
+/// How long an API may take until it is ready.
+const READY_LIMIT: Duration = Duration::from_mins(2);
+
+/// How long a role may take to finish what it has accepted.
+const STOP_LIMIT: Duration = Duration::from_secs(40);
+
+/// Pause before a role that died is started again.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// Who lives shorter than that has not got to work.
+const SHORT_LIFE: Duration = Duration::from_secs(10);
+
+/// After so many short lives in a row the whole ends: it would not get better.
+const SHORT_LIVES_MAX: u32 = 5;
+
+/// Each role's process.
+pub(super) type Processes = BTreeMap<String, u32>;
+
+/// What the processes are started with.
+pub(super) struct Separate<'a> {
+    pub(super) args: &'a UpArgs,
+    pub(super) endpoints: &'a Endpoints,
+    pub(super) source: Source<'a>,
+    pub(super) data: &'a Data,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl Separate<'_> {
+    /// Starts every role; the APIs are ready then, and the gateway has found them.
+    pub(super) async fn start(&self, roles: &mut Roles) -> anyhow::Result<Processes> {
+        let (launcher, spawner) = (Launcher::current()?, Spawner::start()?);
+        let workers = self.args.workers().map(Worker::role);
+        let apis = [
+            ("command-api", &self.endpoints.command_api),
+            ("query-api", &self.endpoints.query_api),
+            (gateway::ROLE, &self.endpoints.entry),
+        ];
+        let mut processes = Processes::new();
+        for role in apis.iter().map(|(role, _)| *role).chain(workers) {
+            let life = Life {
+                role,
+                spec: self.spec(role, launcher.program())?,
+                launcher: launcher.clone(),
+                spawner: spawner.clone(),
+            };
+            let child = life.begin().await?;
+            processes.insert(role.to_owned(), child.pid());
+            let stop = self.shutdown.clone();
+            roles.spawn(async move { life.watch(child, stop).await });
+        }
+        for (role, address) in apis {
+            let shop = Shop::new(address)?;
+            let ready = shop.wait_for(role, "/readyz", READY_LIMIT, |_| true);
+            tokio::select! {
+                ready = ready => { ready?; }
+                Some(ended) = roles.join_next() => {
+                    ended??;
+                    bail!("a role ended while {role} was waited for");
+                }
+            }
+        }
+        Ok(processes)
+    }
+
+    /// How a role is run: with its own secrets and no others.
+    fn spec(&self, role: &str, program: &Path) -> anyhow::Result<Spec> {
+        let keys = std::path::absolute(self.data.join(JWT_KEYS))?;
+        let mut spec = Spec::new(program)
+            .args([role])
+            .args(self.flags(role))
+            .env("MILLRACE_NATS", &self.endpoints.nats)
+            .env("MILLRACE_POSTGRES", &self.endpoints.postgres)
+            .env("MILLRACE_JWT_KEYS", keys);
+        let provider = devstack::secrets::PAYMENT_SECRET_KEY.to_owned();
+        let more = (role == Worker::Reactor.role()).then_some(provider);
+        for name in secrets_of(role).into_iter().chain(more) {
+            spec = spec.env(&name, self.source.get(&name)?);
+        }
+        spec.log = Some(std::path::absolute(self.data.log(role))?);
+        Ok(spec)
+    }
+
+    fn flags(&self, role: &str) -> Vec<String> {
+        let args = self.args;
+        let listen = |address: &str| address.trim_start_matches("http://").to_owned();
+        let contexts = || args.contexts.join(",");
+        let flags: Vec<(&str, String)> = match role {
+            "command-api" => vec![
+                ("listen", listen(&self.endpoints.command_api)),
+                ("contexts", contexts()),
+                // The gateway.
+                ("proxies", "127.0.0.1".to_owned()),
+            ],
+            "query-api" => vec![("listen", listen(&self.endpoints.query_api))],
+            gateway::ROLE => {
+                let commands = &self.endpoints.command_api;
+                vec![
+                    ("listen", listen(&self.endpoints.entry)),
+                    (
+                        "command-apis",
+                        format!("{}={commands}", args.contexts.join("+")),
+                    ),
+                    ("query-apis", self.endpoints.query_api.clone()),
+                    // Whoever works on a laptop is one address and often one user.
+                    ("user-rate", "0".to_owned()),
+                    ("address-rate", "0".to_owned()),
+                    ("key-rate", "0".to_owned()),
+                ]
+            }
+            "reactor" => vec![
+                ("payments", self.endpoints.payments.clone()),
+                ("payment-timeout-ms", args.payment_timeout_ms.to_string()),
+                ("smtp", self.endpoints.smtp.clone()),
+                ("mail-timeout-ms", args.mail_timeout_ms.to_string()),
+                ("mail-pause-max-ms", args.mail_pause_max_ms.to_string()),
+                ("erasure-grace-ms", args.erasure_grace_ms.to_string()),
+            ],
+            _ => Vec::new(),
+        };
+        let flag = |(name, value): (&str, String)| [format!("--{name}"), value];
+        flags.into_iter().flat_map(flag).collect()
+    }
+}
+
+/// One role, over all its processes.
+struct Life {
+    role: &'static str,
+    spec: Spec,
+    launcher: Launcher,
+    spawner: Spawner,
+}
+
+impl Life {
+    async fn begin(&self) -> anyhow::Result<Child> {
+        let child = self.spawner.spawn(&self.launcher, &self.spec).await;
+        child.context(self.role)
+    }
+
+    /// Keeps it running until `stop`.
+    async fn watch(self, mut child: Child, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut short_lives = 0;
+        loop {
+            let begun = Instant::now();
+            let exit = tokio::select! {
+                () = stop.cancelled() => {
+                    child.stop(Signal::TERM, STOP_LIMIT).await?;
+                    return Ok(());
+                }
+                exit = child.wait() => exit,
+            };
+            if exit.success() {
+                eprintln!(
+                    "{} was told to end, and stays down until `up` is started again",
+                    self.role
+                );
+                stop.cancelled().await;
+                return Ok(());
+            }
+            let short = begun.elapsed() < SHORT_LIFE;
+            short_lives = if short { short_lives + 1 } else { 0 };
+            if short_lives >= SHORT_LIVES_MAX {
+                bail!(self.hopeless(exit));
+            }
+            sleep(RESTART_PAUSE).await;
+            child = self.begin().await?;
+            eprintln!(
+                "{} ended ({exit}) and is started again as process {}",
+                self.role,
+                child.pid()
+            );
+        }
+    }
+
+    fn hopeless(&self, exit: Exit) -> String {
+        let log = self.spec.log.as_deref().unwrap_or(Path::new("its log"));
+        let (role, log) = (self.role, log.display());
+        format!("{role} ended {SHORT_LIVES_MAX} times in a row ({exit}); {log} says why")
+    }
+}
