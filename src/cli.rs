@@ -10,7 +10,7 @@ use telemetry::{LogArgs, NatsArgs, PostgresArgs};
 
 use crate::{
     demo, import, inbox, keys, parked, provision, rebuild, reconcile, roles, schema, simulate,
-    token, up, verify,
+    stuck, token, up, verify,
 };
 
 /// An event-sourced CQRS commerce backend on NATS JetStream.
@@ -53,6 +53,8 @@ pub enum Command {
     Parked(parked::ParkedArgs),
     /// List what foreign systems told that nobody could match yet.
     Inbox(inbox::InboxArgs),
+    /// List everything that waits for a human or is late, and what may be done about it.
+    Stuck(stuck::StuckArgs),
     /// Rotate the master key that wraps the keys of people.
     Keys(keys::KeysArgs),
     /// Hold our payments against the payment provider's list.
@@ -198,6 +200,7 @@ pub fn run(mut cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
             Command::Parked(args) => parked::run(args).await,
             Command::Inbox(args) => inbox::run(args).await,
             Command::Keys(args) => keys::run(args).await,
+            Command::Stuck(args) => stuck::run(args).await,
             Command::Reconcile(args) => reconcile::run(args).await,
             Command::Import(args) => import::run(args).await,
             Command::Rebuild(args) => rebuild::run(args).await,
@@ -222,6 +225,7 @@ fn quiet(command: &Command) -> Option<&'static str> {
         Command::Demo(_)
         | Command::Parked(_)
         | Command::Inbox(_)
+        | Command::Stuck(_)
         | Command::Keys(_)
         | Command::Reconcile(_)
         | Command::Import(_)

@@ -8,6 +8,7 @@
 //!   parked     what could not be handled, and what is to become of it
 //!   import     a file of products, sent and followed
 //!   inbox      what foreign systems told that nobody could match yet
+//!   stuck      everything that waits for a human or is late
 //!   keys       rotation of the master key
 //!   reconcile  our payments held against the provider's list
 //!   rebuild    a read model built anew beside the live one
@@ -36,6 +37,7 @@ pub mod roles;
 pub mod schema;
 pub mod settings;
 pub mod simulate;
+pub mod stuck;
 pub mod token;
 pub mod up;
 pub mod verify;

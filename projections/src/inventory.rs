@@ -37,7 +37,7 @@ pub struct StockLevel {
 
 impl EntityView<StockItem> for StockLevel {
     const NAME: &'static str = "stock_level";
-    const FILTERS: &'static [&'static str] = &["low_stock"];
+    const FILTERS: &'static [&'static str] = &["low_stock", "held"];
     const SORT: Sort = Sort::Id;
 }
 

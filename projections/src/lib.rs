@@ -11,6 +11,7 @@
 //!   projector   the worker of one context        read        get, list, wait
 //!   rebuild     a view built anew beside the live one
 //!   replay      one row folded again               lag         how far they are behind
+//!   stuck       the radar: everything that waits for a human or is late
 //! ```
 //!
 //! A new read model is one file here, one migration under `migrations/<context>/`, and one line in
@@ -37,6 +38,7 @@ pub mod read;
 pub mod rebuild;
 mod replay;
 mod sales;
+pub mod stuck;
 mod suppression;
 mod table;
 mod takings;

@@ -128,7 +128,7 @@ pub struct PaymentSummary {
 
 impl EntityView<Payment> for PaymentSummary {
     const NAME: &'static str = "payment_summary";
-    const FILTERS: &'static [&'static str] = &["order_id", "user_id", "status"];
+    const FILTERS: &'static [&'static str] = &["order_id", "user_id", "status", "mismatched"];
     const FIXED: &'static [&'static str] = &["order_id", "user_id"];
     const SORT: Sort = Sort::Latest("requested_at");
 }

@@ -20,6 +20,7 @@
 //!   owner      whose a row is
 //!   failure    what went wrong, as a problem
 //!   health     /livez, /readyz with the lag of every view
+//!   stuck      everything that waits for a human or is late
 //! ```
 //!
 //! A row's payload passes through as text: nothing is parsed but what has to be unsealed, and the
@@ -46,6 +47,7 @@ mod resource;
 mod resources;
 mod run;
 mod state;
+mod stuck;
 mod unseal;
 
 pub use config::Config;

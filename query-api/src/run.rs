@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Api, Config, PAGES};
-use crate::{erasure, graphql, health, live, order, product, reports, resource, resources};
+use crate::{erasure, graphql, health, live, order, product, reports, resource, resources, stuck};
 
 /// The query API could not be served.
 #[derive(Debug, Error)]
@@ -31,6 +31,7 @@ pub fn router(api: Api, config: &Config) -> Router {
         .merge(order::routes())
         .merge(reports::routes())
         .merge(health::routes())
+        .merge(stuck::routes())
         .merge(live::routes())
         .merge(problem::pages(&[PAGES]))
         .with_state(api.clone());

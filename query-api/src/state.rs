@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::FromRef;
 use edge::auth::Verifier;
 use projections::Reader;
+use projections::stuck::Radar;
 use streams::keys::Keys;
 use streams::{Connection, Settings, Streams};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +26,8 @@ pub struct Api {
     pub keys: Keys,
     /// Who is asking.
     pub verifier: Verifier,
+    /// Everything that waits for a human or is late.
+    pub(crate) radar: Radar,
     pub(crate) live: Live,
     pub(crate) graph: crate::graphql::Schema,
     read_wait: Duration,
@@ -56,6 +59,7 @@ impl Api {
         let watch = Watch::start(reader.clone(), streams.clone());
         Self {
             _watch: Arc::new(watch),
+            radar: Radar::new(reader.clone(), log.clone()),
             graph: crate::graphql::schema(),
             live: Live::new(config, log, closing),
             reader,

@@ -203,6 +203,19 @@ impl Inbox {
         Ok(ids)
     }
 
+    /// As [`Self::waiting`], and when the oldest of all letters came.
+    ///
+    /// # Errors
+    /// The server did not answer.
+    pub async fn overview(&self) -> Result<(Vec<LetterId>, Option<DateTime<Utc>>), InboxError> {
+        let letters = self.waiting().await?;
+        let stream = self.stream().await?;
+        let info = stream.get_info().await.map_err(unavailable)?;
+        let oldest = time_from_nats(info.state.first_timestamp);
+        let oldest = (!letters.is_empty()).then_some(oldest);
+        Ok((letters, oldest))
+    }
+
     async fn stream(&self) -> Result<Stream<()>, InboxError> {
         let stream = self.jetstream.get_stream_no_info(INBOX_STREAM).await;
         stream.map_err(unavailable)

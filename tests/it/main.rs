@@ -44,5 +44,6 @@ mod settling;
 mod stale;
 mod store;
 mod stories;
+mod stuck;
 mod timers;
 mod verify;

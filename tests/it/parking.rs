@@ -29,7 +29,7 @@ fn parked(app: &App, args: &[&str]) -> Vec<Value> {
 }
 
 /// Puts an event of a type that nobody knows into the flow of an order, with admin rights.
-async fn poison(app: &App, order: &str) {
+pub(crate) async fn poison(app: &App, order: &str) {
     let admin = millrace::up::admin_connection(&app.data, &app.endpoints)
         .await
         .unwrap();

@@ -14,7 +14,7 @@ macro_rules! file {
 }
 
 /// Applied in this order; one that was applied never changes again.
-const MIGRATIONS: [Entry; 17] = [
+const MIGRATIONS: [Entry; 19] = [
     (
         "user",
         1,
@@ -69,6 +69,7 @@ const MIGRATIONS: [Entry; 17] = [
         "stock movement",
         file!("inventory/0003_stock_movement.sql"),
     ),
+    ("inventory", 4, "held", file!("inventory/0004_held.sql")),
     (
         "order",
         1,
@@ -88,6 +89,12 @@ const MIGRATIONS: [Entry; 17] = [
         file!("payment/0001_payment_summary.sql"),
     ),
     ("payment", 2, "takings", file!("payment/0002_takings.sql")),
+    (
+        "payment",
+        3,
+        "mismatched",
+        file!("payment/0003_mismatched.sql"),
+    ),
     (
         "notification",
         1,

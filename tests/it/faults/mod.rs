@@ -8,7 +8,7 @@ mod contexts;
 mod mail;
 mod payment;
 mod rolling;
-mod webhooks;
+pub(crate) mod webhooks;
 
 use std::time::Duration;
 

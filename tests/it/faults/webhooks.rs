@@ -64,6 +64,15 @@ async fn tells(app: &App, body: &str) {
     );
 }
 
+/// Sends a genuine event about nobody's payment; answers what the provider calls it.
+pub(crate) async fn tells_of_nobody(app: &App) -> String {
+    let id = format!("evt_{}", Uuid::new_v4().simple());
+    let intent = format!("pi_{}", Uuid::new_v4().simple());
+    let payment = Uuid::new_v4().to_string();
+    tells(app, &event(&id, &intent, &payment)).await;
+    id
+}
+
 async fn waits(app: &App, letter: &str) -> bool {
     let operator = millrace::up::operator_connection(&app.data, &app.endpoints);
     let waiting = Inbox::new(&operator.await.unwrap()).waiting().await;

@@ -1,0 +1,95 @@
+//! What stands in the streams: parked messages, orphan webhooks, and views that are behind.
+
+use futures::future::join_all;
+use streams::inbox::Inbox;
+use streams::parking;
+
+use super::{Action, Away, Found, Item, Kind, REASON, Radar};
+use crate::lag::{self, Lag};
+
+impl Radar {
+    pub(super) async fn parked(&self, limit: usize) -> Found {
+        let parked = parking::parked(&self.connection).await?;
+        let more = parked.len() > limit;
+        let items = parked.iter().take(limit).map(|(subscription, key, state)| {
+            let first = state.waiting.front();
+            let count = state.waiting.len();
+            let cause = first.map_or("nothing waits", |first| &first.cause);
+            let id = format!("{subscription}/{key}");
+            let retry = format!("millrace parked retry {subscription} {key}");
+            let skip = format!("millrace parked skip {subscription} {key} --reason {REASON}");
+            Item::new(Kind::ParkedMessage, id, format!("{count} waiting: {cause}"))
+                .since(first.map(|first| first.since))
+                .events(first.map(|first| first.position.to_string()))
+                .actions([
+                    Action::command("retry", retry),
+                    Action::command("skip", skip),
+                ])
+        });
+        Ok((items.collect(), more))
+    }
+
+    /// What they say is nobody's to read here, so not even when each came: at the earliest, when the
+    /// oldest of all did.
+    pub(super) async fn letters(&self, limit: usize) -> Found {
+        let (letters, oldest) = Inbox::new(&self.connection).overview().await?;
+        let more = letters.len() > limit;
+        let items = letters.iter().take(limit).map(|letter| {
+            let cause = format!(
+                "{} told of {}, which belongs to nothing yet; it is matched again by itself",
+                letter.source, letter.key
+            );
+            Item::new(Kind::OrphanWebhook, letter.id.to_string(), cause)
+                .since(oldest)
+                .actions([Action::command(
+                    "compare with the provider",
+                    "millrace reconcile".to_owned(),
+                )])
+        });
+        Ok((items.collect(), more))
+    }
+
+    /// A context of which nothing can be said is away, and is itself a reason why its view is stuck.
+    pub(super) async fn views(&self, limit: usize) -> Found {
+        let contexts = self.reader.contexts();
+        let looks = contexts.map(|context| lag::look(&self.reader, &self.streams, context));
+        let mut items = Vec::new();
+        let mut away = Vec::new();
+        for looked in join_all(looks).await {
+            match looked.views {
+                Some(views) => items.extend(views.iter().filter_map(view)),
+                None => away.push(looked.context),
+            }
+        }
+        if items.is_empty() && !away.is_empty() {
+            return Err(Away(format!("no answer from {}", away.join(", "))));
+        }
+        let missing = away.iter().map(|context| {
+            let cause = format!("the database of {context} does not answer");
+            Item::new(Kind::StalledView, *context, cause)
+        });
+        items.extend(missing);
+        let more = items.len() > limit;
+        items.truncate(limit);
+        Ok((items, more))
+    }
+}
+
+fn view(lag: &Lag) -> Option<Item> {
+    let name = &lag.view;
+    let cause = match (lag.stopped_at, lag.stalled) {
+        (Some(at), _) => format!(
+            "it has stopped at {}:{at}, which it can't take in",
+            lag.stream
+        ),
+        (None, true) => "it does not move while events wait: is its projector alive?".to_owned(),
+        (None, false) => return None,
+    };
+    let next = lag.stopped_at.unwrap_or(lag.position.saturating_add(1));
+    let rebuild = format!("millrace rebuild {name} --diff --switch");
+    let item = Item::new(Kind::StalledView, name, cause)
+        .since(Some(lag.updated_at))
+        .events([format!("{}:{next}", lag.stream)])
+        .actions([Action::command("rebuild", rebuild)]);
+    Some(item)
+}

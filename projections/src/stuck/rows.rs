@@ -1,0 +1,95 @@
+//! Mails that are late, payments that differ from the provider's record, and holds that are over.
+
+use chrono::{SecondsFormat, TimeDelta, Utc};
+use inventory::StockItem;
+use kernel::Sku;
+use serde_json::{Value, json};
+
+use super::{Action, Found, Item, Kind, REASON, Radar, text, time};
+use crate::read::{Filter, How};
+use crate::{NOTIFICATION_ENTRY, PAYMENT_SUMMARY, STOCK_LEVEL};
+
+/// A mail that was asked for so long ago and has not been taken is late.
+const MAIL_LATE_AFTER: TimeDelta = TimeDelta::minutes(2);
+
+impl Radar {
+    /// Late ones first; then those that the mail server will never take.
+    pub(super) async fn mails(&self, limit: usize) -> Found {
+        let late = (Utc::now() - MAIL_LATE_AFTER).to_rfc3339_opts(SecondsFormat::Millis, true);
+        let late = [
+            Filter::new("status", "requested"),
+            Filter::new_how("requested_at", How::Before, late),
+        ];
+        let failed = [Filter::new("status", "failed")];
+        let (mut rows, mut more) = self.rows(&NOTIFICATION_ENTRY, &late, limit).await?;
+        let (failed, more_failed) = self.rows(&NOTIFICATION_ENTRY, &failed, limit).await?;
+        rows.extend(failed);
+        more |= more_failed || rows.len() > limit;
+        rows.truncate(limit);
+        Ok((rows.iter().map(mail).collect(), more))
+    }
+
+    pub(super) async fn mismatches(&self, limit: usize) -> Found {
+        let mismatched = [Filter::new("mismatched", "true")];
+        let (rows, more) = self.rows(&PAYMENT_SUMMARY, &mismatched, limit).await?;
+        let items = rows.iter().map(|row| {
+            let id = text(row, "/id");
+            let differs = format!("the provider's record differs: {}", row["mismatch"]);
+            let path = format!("/v1/payments/{id}");
+            let accept = format!("{path}/reconciliation");
+            Item::new(Kind::PaymentMismatch, id, differs)
+                .since(time(row, "/requested_at"))
+                .events([format!("{path}/events")])
+                .actions([
+                    Action::call("accept", accept, json!({ "reason": REASON })),
+                    Action::command("look again", "millrace reconcile".to_owned()),
+                ])
+        });
+        Ok((items.collect(), more))
+    }
+
+    /// The views count what is set aside; until when, the stock item itself knows.
+    pub(super) async fn holds(&self, limit: usize) -> Found {
+        let held = [Filter::new("held", "true")];
+        let (rows, mut more) = self.rows(&STOCK_LEVEL, &held, limit).await?;
+        let (mut items, now) = (Vec::new(), Utc::now());
+        for row in &rows {
+            let sku: Sku = text(row, "/sku").parse()?;
+            let loaded = self.streams.load::<StockItem>(&(&sku).into()).await?;
+            let holds = loaded
+                .state
+                .kept()
+                .into_iter()
+                .flat_map(|kept| kept.holds.iter());
+            for (reservation, hold) in holds.filter(|(_, hold)| hold.lapsed(now)) {
+                let (order, units) = (reservation.order_id, hold.quantity);
+                let cause =
+                    format!("{units} of {sku} are set aside for an order whose time is over");
+                let cancel = format!("/v1/orders/{order}/cancel");
+                let item = Item::new(Kind::ExpiredHold, format!("{sku}/{order}"), cause)
+                    .since(Some(hold.expires_at))
+                    .events([
+                        format!("/v1/inventory/{sku}/events"),
+                        format!("/v1/checkouts/{order}/events"),
+                    ])
+                    .actions([Action::call("cancel", cancel, json!({ "reason": REASON }))]);
+                items.push(item);
+            }
+        }
+        more |= items.len() > limit;
+        items.truncate(limit);
+        Ok((items, more))
+    }
+}
+
+fn mail(row: &Value) -> Item {
+    let id = text(row, "/id");
+    let template = text(row, "/template");
+    let cause = match text(row, "/reason") {
+        "" => format!("{template} has not been taken by the mail server yet"),
+        reason => format!("{template} will never be taken: {reason}"),
+    };
+    Item::new(Kind::UnsentMail, id, cause)
+        .since(time(row, "/requested_at"))
+        .events([format!("/v1/notifications/{id}/events")])
+}

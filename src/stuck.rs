@@ -1,0 +1,115 @@
+//! `millrace stuck`: everything that waits for a human or is late.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use projections::stuck::{Action, Item, Part, Radar, Stuck};
+
+use crate::reach::ReachArgs;
+
+/// How long something may be away before that is told.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pause before another look.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Settings of `millrace stuck`.
+#[derive(Debug, Args)]
+pub struct StuckArgs {
+    /// Which stack.
+    #[command(flatten)]
+    pub reach: ReachArgs,
+    /// Most items of each kind.
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+    /// Print JSON, as `GET /v1/system/stuck` answers.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Tells what is stuck. The exit code is 0 only when nothing is, and everything could be asked.
+///
+/// # Errors
+/// NATS can't be reached.
+pub async fn run(args: StuckArgs) -> anyhow::Result<ExitCode> {
+    let radar = Radar::new(args.reach.views()?, args.reach.log().await?);
+    let stuck = look(&radar, args.limit).await;
+    if args.json {
+        println!("{}", serde_json::to_string(&stuck)?);
+    } else {
+        tell(&stuck);
+    }
+    let away = stuck.parts.iter().any(|part| part.away.is_some());
+    Ok(if stuck.items.is_empty() && !away {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Looks again while something can't be asked: the first connections may still be on their way.
+async fn look(radar: &Radar, limit: usize) -> Stuck {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let stuck = radar.look(limit).await;
+        let away = stuck.parts.iter().any(|part| part.away.is_some());
+        if !away || Instant::now() >= deadline {
+            return stuck;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn tell(stuck: &Stuck) {
+    for item in &stuck.items {
+        tell_item(item);
+    }
+    for Part {
+        kind, more, away, ..
+    } in &stuck.parts
+    {
+        if let Some(why) = away {
+            println!("{kind}: could not be asked: {why}");
+        }
+        if *more {
+            println!("{kind}: there are more");
+        }
+    }
+    if stuck.items.is_empty() {
+        println!("Nothing is known to be stuck.");
+    }
+}
+
+fn tell_item(item: &Item) {
+    let Item {
+        kind, id, cause, ..
+    } = item;
+    let since = item
+        .since
+        .map(|since| since.format(" since %Y-%m-%d %H:%M:%S UTC"));
+    let since = since.map(|since| since.to_string()).unwrap_or_default();
+    println!("{kind} {id}{since}: {cause}");
+    for events in &item.events {
+        println!("    see {events}");
+    }
+    for action in &item.actions {
+        println!("    {}", line(action));
+    }
+}
+
+fn line(action: &Action) -> String {
+    let Action {
+        name,
+        call,
+        body,
+        command,
+    } = action;
+    let how = call.as_ref().or(command.as_ref());
+    let body = body.as_ref().map(|body| format!(" {body}"));
+    format!(
+        "{name}: {}{}",
+        how.map_or("", String::as_str),
+        body.unwrap_or_default()
+    )
+}

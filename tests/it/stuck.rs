@@ -1,0 +1,173 @@
+//! The radar of stuck work: what waits for a human is there, with what may be done about it.
+
+use std::process::Command;
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::app::{App, PATIENCE, folder, program};
+use crate::faults::webhooks::tells_of_nobody;
+use crate::parking::poison;
+use crate::settling::stuck_in_shipping;
+
+/// How long a hold lasts that nobody needs, in milliseconds.
+const SHORT: i64 = 500;
+
+async fn radar(app: &App) -> Value {
+    let stuck = app
+        .operator()
+        .get("/v1/system/stuck?limit=200")
+        .await
+        .unwrap();
+    stuck.success().unwrap().body
+}
+
+fn item<'a>(radar: &'a Value, kind: &str, id: &str) -> Option<&'a Value> {
+    let items = radar["items"].as_array().unwrap();
+    items.iter().find(|item| {
+        let named = item["id"].as_str().unwrap();
+        item["kind"] == kind && named.starts_with(id)
+    })
+}
+
+/// Waits until the radar shows something.
+async fn shows(app: &App, kind: &str, id: &str) -> Value {
+    let started = Instant::now();
+    loop {
+        let radar = radar(app).await;
+        if let Some(item) = item(&radar, kind, id) {
+            return item.clone();
+        }
+        assert!(started.elapsed() < PATIENCE, "{kind} {id}: {radar}");
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+}
+
+/// Sets stock aside for an order that there is none of, for a moment.
+async fn sets_aside(app: &App, sku: &str) {
+    let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
+    let streams = admin.await.unwrap().streams(streams::Settings::default());
+    let now = chrono::Utc::now();
+    let reserve = inventory::InventoryCommand::ReserveStock {
+        reservation: kernel::ReservationId {
+            order_id: kernel::OrderId(Uuid::new_v4()),
+            attempt: 1,
+        },
+        quantity: 2,
+        expires_at: now + TimeDelta::milliseconds(SHORT),
+        at: now,
+    };
+    let meta = streams::CommandMeta::new(Uuid::new_v4(), now, "system");
+    let sku: kernel::Sku = sku.parse().unwrap();
+    let id = (&sku).into();
+    let reserved = streams.execute::<inventory::StockItem>(&id, reserve, &meta);
+    reserved.await.unwrap();
+}
+
+/// What may be done, by name.
+fn action<'a>(item: &'a Value, name: &str) -> &'a Value {
+    let actions = item["actions"].as_array().unwrap();
+    let found = actions.iter().find(|action| action["name"] == name);
+    found.unwrap_or_else(|| panic!("{name}: {item}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_that_waits_for_a_human_is_on_one_page_with_what_may_be_done() {
+    let app = App::start(&folder("stuck")).await;
+    let quiet = radar(&app).await;
+    assert_eq!(quiet["items"], json!([]), "{quiet}");
+    let parts = quiet["parts"].as_array().unwrap();
+    assert_eq!(parts.len(), 9, "{quiet}");
+    assert!(parts.iter().all(|part| part["away"].is_null()), "{quiet}");
+
+    // A saga, a webhook about nobody, a hold whose time is over.
+    let (order, sku) = stuck_in_shipping(&app).await;
+    let letter = tells_of_nobody(&app).await;
+    let held = app.product(5).await;
+    sets_aside(&app, &held).await;
+    let saga = shows(&app, "suspended_checkout", &order).await;
+    let step = format!("ship_stock-{sku}");
+    assert!(saga["cause"].as_str().unwrap().starts_with(&step), "{saga}");
+    assert!(saga["age_s"].is_u64(), "{saga}");
+    shows(&app, "orphan_webhook", &letter).await;
+    let hold = shows(&app, "expired_hold", &held).await;
+    assert!(
+        hold["cause"].as_str().unwrap().starts_with("2 of"),
+        "{hold}"
+    );
+
+    // What it says may be done can be done as it stands there.
+    let skip = action(&saga, "skip");
+    let path = skip["call"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("POST ")
+        .unwrap();
+    let mut body = skip["body"].clone();
+    body["reason"] = json!("counted out by hand");
+    let done = app.operator().post(path, &body).await.unwrap();
+    done.success().unwrap();
+    for events in saga["events"].as_array().unwrap() {
+        let told = app.operator().get(events.as_str().unwrap()).await.unwrap();
+        told.success().unwrap();
+    }
+    let started = Instant::now();
+    while item(&radar(&app).await, "suspended_checkout", &order).is_some() {
+        assert!(started.elapsed() < PATIENCE, "it is still on the radar");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+
+    // A poisoned event: its order is parked, and the payments' view has stopped.
+    poison(&app, &order).await;
+    let parked = shows(&app, "parked_message", &format!("payment-reactor/{order}")).await;
+    let retry = action(&parked, "retry")["command"].as_str().unwrap();
+    assert_eq!(
+        retry,
+        format!("millrace parked retry payment-reactor {order}")
+    );
+    let view = shows(&app, "stalled_view", "payment_summary").await;
+    assert!(
+        view["cause"].as_str().unwrap().contains("stopped"),
+        "{view}"
+    );
+
+    // Operators only; bounded; the command line says the same.
+    let customer = app.customer().await.shop;
+    let foreign = customer.get("/v1/system/stuck").await.unwrap();
+    assert_eq!(foreign.status.as_u16(), 403, "{}", foreign.body);
+    for bad in ["limit=0", "limit=201", "limit=x", "cursor=1"] {
+        let bad = app.operator().get(&format!("/v1/system/stuck?{bad}")).await;
+        assert_eq!(bad.unwrap().status.as_u16(), 400);
+    }
+    let told = app
+        .operator()
+        .get("/v1/system/stuck?limit=1")
+        .await
+        .unwrap()
+        .body;
+    let of = |kind: &str| {
+        let parts = told["parts"].as_array().unwrap();
+        parts
+            .iter()
+            .find(|part| part["kind"] == kind)
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(of("parked_message")["told"], 1, "{told}");
+    assert_eq!(of("parked_message")["more"], true, "{told}");
+    let printed = Command::new(program())
+        .args(["stuck", "--json", "--data"])
+        .arg(&app.data)
+        .output()
+        .unwrap();
+    assert_eq!(printed.status.code(), Some(1), "something is stuck");
+    let printed: Value = serde_json::from_slice(&printed.stdout).unwrap();
+    assert!(
+        item(&printed, "orphan_webhook", &letter).is_some(),
+        "{printed}"
+    );
+    assert!(item(&printed, "expired_hold", &held).is_some(), "{printed}");
+    app.stop().await;
+}
