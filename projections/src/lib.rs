@@ -37,6 +37,7 @@ mod replay;
 mod suppression;
 #[cfg(test)]
 mod testkit;
+mod tls;
 mod user;
 mod view;
 
@@ -58,6 +59,7 @@ pub use read::Reader;
 pub use rebuild::Rebuild;
 pub use replay::Replay;
 pub use suppression::{SuppressionEntry, SuppressionStatus};
+pub use tls::TlsError;
 pub use user::{AccountStatus, SavedAddress, UserAccount};
 pub use view::{EntityView, Sort, ViewSpec, repository};
 

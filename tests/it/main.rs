@@ -42,4 +42,5 @@ mod stale;
 mod store;
 mod stories;
 mod timers;
+mod tls;
 mod verify;
