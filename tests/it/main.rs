@@ -25,6 +25,7 @@ mod event_stores;
 mod faults;
 mod gateway;
 mod kill;
+mod kubernetes;
 mod live;
 mod mails;
 mod parking;
