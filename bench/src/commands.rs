@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::Args;
 use crate::load::{Run, Take, closed_loop, in_turn};
+use crate::plain;
 use crate::reference::{self, Publisher, Shape};
 use crate::report::{Row, rows};
 use crate::shop::{Stack, progress};
@@ -19,6 +20,14 @@ const IN_FLIGHT: [usize; 4] = [1, 16, 64, 256];
 
 /// performance.md: ours over the minimal handler.
 const TARGET: f64 = 0.8;
+
+/// performance.md: ours over the plain cqrs-es app, when a commit waits for the disk and when not.
+const OVER_PLAIN_DURABLE: f64 = 2.0;
+const OVER_PLAIN_RELAXED: f64 = 10.0;
+
+/// Clients of the one product, and performance.md's target over one publish after another.
+const HOT_CLIENTS: usize = 64;
+const HOT_TARGET: f64 = 0.8;
 
 /// How many product there are: none is there to sell.
 const PRODUCTS: u32 = 0;
@@ -37,25 +46,49 @@ pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> 
         ..ours.clone()
     };
     let duration = Duration::from_secs(args.seconds);
-    let bar = progress("commands", IN_FLIGHT.len() * args.rounds * 3);
+    let durable = args.sync == "always";
+    let plain = Posts {
+        url: format!("http://{}/", plain::serve(stack, durable).await?),
+        ..minimal.clone()
+    };
+    let over_plain = if durable {
+        OVER_PLAIN_DURABLE
+    } else {
+        OVER_PLAIN_RELAXED
+    };
+    let bar = progress("commands", (IN_FLIGHT.len() * 4 + 2) * args.rounds);
 
     let mut all = Vec::new();
     for in_flight in IN_FLIGHT {
         let takes = [
             raw.take("raw publish, expectation", in_flight, duration),
             minimal.take("minimal axum + publish", in_flight, duration),
+            plain.take("cqrs-es + postgres-es app", in_flight, duration),
             ours.take("POST /v1/orders ÷ minimal axum", in_flight, duration),
         ];
         let runs = in_turn(&takes, args.rounds, &bar).await?;
         let mut figures = rows("commands", in_flight, &takes, &runs);
-        if let [raw, minimal, ours] = figures.as_mut_slice() {
+        if let [raw, minimal, plain, ours] = figures.as_mut_slice() {
             let over_raw = ours.clone().called("POST /v1/orders ÷ raw publish");
             let over_raw = over_raw.beside(raw.ours, None);
+            let beside = ours.clone().called("POST /v1/orders ÷ cqrs-es app");
+            let beside = beside.beside(plain.ours, Some(over_plain));
             *ours = ours.clone().beside(minimal.ours, Some(TARGET));
-            figures.push(over_raw);
+            figures.extend([over_raw, beside]);
         }
         all.extend(figures);
     }
+    let hot = receipts(stack, &ours).await?;
+    let takes = [
+        raw.take("raw publish, one after another", 1, duration),
+        hot.take("POST …/receive, one product", HOT_CLIENTS, duration),
+    ];
+    let runs = in_turn(&takes, args.rounds, &bar).await?;
+    let mut figures = rows("commands", HOT_CLIENTS, &takes, &runs);
+    if let [raw, hot] = figures.as_mut_slice() {
+        *hot = hot.clone().beside(raw.ours, Some(HOT_TARGET));
+    }
+    all.extend(figures);
     bar.finish_and_clear();
     Ok(all)
 }
@@ -74,6 +107,18 @@ async fn orders(stack: &Stack) -> anyhow::Result<Posts> {
         url: format!("{}/v1/orders", stack.command_api()),
         tokens: Arc::new(tokens),
         body: body.into(),
+    })
+}
+
+/// Stock of one product comes in, told by many clients at once.
+async fn receipts(stack: &Stack, like: &Posts) -> anyhow::Result<Posts> {
+    let sku = stack.product(1).await?;
+    let operator = stack.token()?;
+    Ok(Posts {
+        http: like.http.clone(),
+        url: format!("{}/v1/inventory/{sku}/receive", stack.command_api()),
+        tokens: Arc::new(vec![operator; HOT_CLIENTS]),
+        body: Bytes::from_static(br#"{"quantity":1}"#),
     })
 }
 
@@ -116,7 +161,7 @@ impl Posts {
         let status = answer.status();
         let body = answer.bytes().await?;
         ensure!(
-            status.as_u16() == 201,
+            status.is_success(),
             "{status}: {}",
             String::from_utf8_lossy(&body)
         );

@@ -28,6 +28,21 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// A run that was timed by hand.
+    pub(crate) fn of(latency: Histogram<u64>, took: Duration, before: &Usages) -> Self {
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "counts of a run are exact in 53 bits"
+        )]
+        let done = latency.len() as f64;
+        Self {
+            per_second: done / took.as_secs_f64(),
+            latency,
+            failures: 0,
+            usages: usage::since(before),
+        }
+    }
+
     /// The latency that so many per cent stay below, in milliseconds.
     pub(crate) fn percentile_ms(&self, percentile: f64) -> f64 {
         #[allow(
@@ -85,16 +100,9 @@ where
         latency.add(of_caller)?;
         failures += failed;
     }
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "counts of a run are exact in 53 bits"
-    )]
-    let done = latency.len() as f64;
     Ok(Run {
-        per_second: done / started.elapsed().as_secs_f64(),
-        latency,
         failures,
-        usages: usage::since(&before),
+        ..Run::of(latency, started.elapsed(), &before)
     })
 }
 

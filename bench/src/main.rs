@@ -12,10 +12,13 @@ mod commands;
 mod decide;
 mod history;
 mod hot;
+mod idle;
 mod load;
 mod memory;
 mod note;
 mod orders;
+mod plain;
+mod reads;
 mod reference;
 mod report;
 mod server;
@@ -61,10 +64,16 @@ struct Args {
 /// A benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Bench {
-    /// POST /v1/orders beside a raw publish and a minimal axum handler that publishes.
+    /// POST /v1/orders beside a raw publish, a minimal axum handler that publishes, and a plain app on
+    /// cqrs-es and postgres-es; and commands on one product from many clients.
     Commands,
     /// Whole order flows: orders a second, time from POST to confirmed.
     Orders,
+    /// GET /v1/products/{sku} beside a minimal axum handler with one select; and how long a read waits
+    /// for the write before it.
+    Query,
+    /// Memory of clients that are connected to the command API and ask nothing.
+    Idle,
     /// Commands through the store alone, beside a raw publish.
     Append,
     /// Many callers on one aggregate, beside one raw publish after another.
@@ -172,13 +181,20 @@ async fn measure_store(args: &Args) -> anyhow::Result<Vec<Row>> {
 /// What needs the whole shop.
 async fn measure_shop(args: &Args) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    if args.any(&[Bench::Commands, Bench::Orders]) {
+    if args.any(&[Bench::Commands, Bench::Orders, Bench::Query, Bench::Idle]) {
         let stack = shop::Stack::start(&args.sync).await?;
+        if args.any(&[Bench::Idle]) {
+            // First, while this process is still small.
+            rows.extend(idle::run(&stack).await?);
+        }
         if args.any(&[Bench::Commands]) {
             rows.extend(commands::run(&stack, args).await?);
         }
         if args.any(&[Bench::Orders]) {
             rows.extend(orders::run(&stack, args).await?);
+        }
+        if args.any(&[Bench::Query]) {
+            rows.extend(reads::run(&stack, args).await?);
         }
         stack.stop().await?;
     }

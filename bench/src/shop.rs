@@ -2,10 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use anyhow::Context as _;
 use async_nats::jetstream;
 use indicatif::{ProgressBar, ProgressStyle};
 use millrace::client::Shop;
 use millrace::up::{self, Running, UpArgs};
+use projections::{Access, Login};
 use uuid::Uuid;
 
 /// Long enough for the API, and never used outside a benchmark.
@@ -53,6 +55,39 @@ impl Stack {
     /// Where commands go, without the entry in front.
     pub(crate) fn command_api(&self) -> &str {
         &self.running.endpoints().command_api
+    }
+
+    /// Where reads go, without the entry in front.
+    pub(crate) fn query_api(&self) -> &str {
+        &self.running.endpoints().query_api
+    }
+
+    /// Who may do anything.
+    pub(crate) fn operator(&self) -> &Shop {
+        &self.operator
+    }
+
+    /// The database of `context`.
+    pub(crate) fn login(&self, context: &str, access: Access) -> anyhow::Result<Login> {
+        let secrets = devstack::Secrets::load_or_create(self.data.path())?;
+        let password = secrets.get(&access.password_variable(context));
+        let password = password.context("the stack has no such password")?;
+        let address = &self.running.endpoints().postgres;
+        Ok(Login::context(address, context, access, password)?)
+    }
+
+    /// Postgres, as somebody who may make databases.
+    pub(crate) fn administrator(&self, user: &str, variable: &str) -> anyhow::Result<Login> {
+        let secrets = devstack::Secrets::load_or_create(self.data.path())?;
+        let password = secrets.get(variable);
+        let password = password.context("the stack has no such password")?;
+        let address = &self.running.endpoints().postgres;
+        Ok(Login::admin(address, user, password)?)
+    }
+
+    /// An operator's access token.
+    pub(crate) fn token(&self) -> anyhow::Result<String> {
+        millrace::token::operator(self.data.path())
     }
 
     /// A connection that may make the references' stream.

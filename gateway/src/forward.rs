@@ -145,9 +145,15 @@ fn context_of(path: &str) -> Option<&'static str> {
 /// Does it do no harm to ask for this twice?
 fn is_repeatable(parts: &Parts) -> bool {
     matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS)
+        || is_graphql(parts)
         || parts
             .headers
             .contains_key(edge::idempotency::IDEMPOTENCY_KEY)
+}
+
+/// A question in GraphQL: a POST that changes nothing.
+pub(crate) fn is_graphql(parts: &Parts) -> bool {
+    parts.uri.path() == "/graphql"
 }
 
 fn request(parts: &Parts, replica: &Picked, body: Body) -> Request<Body> {

@@ -22,7 +22,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use crate::cache::{Cache, Missing};
 use crate::check::{Hosts, check};
-use crate::forward::{Forward, Outgoing, outgoing};
+use crate::forward::{Forward, Outgoing, is_graphql, outgoing};
 use crate::limits::{Client, Left, Limiter};
 use crate::pool::Pool;
 use crate::{Config, headers, overview};
@@ -175,11 +175,12 @@ async fn handle(
     gate.forward.send(pool, &parts, body).await
 }
 
-/// Reads are GET, HEAD and their preflight; what only the command side answers is not.
+/// Reads are GET, HEAD and their preflight, and whatever is asked in GraphQL; what only the command
+/// side answers is not.
 fn is_read(parts: &Parts) -> bool {
     let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&parts.method);
     let path = parts.uri.path();
-    reads && !path.starts_with("/.well-known/")
+    is_graphql(parts) || (reads && !path.starts_with("/.well-known/"))
 }
 
 /// Whose token it is; `None` = none was sent, or none is needed.

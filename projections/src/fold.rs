@@ -10,14 +10,14 @@ use thiserror::Error;
 use crate::view::EntityView;
 
 /// Most rows kept in memory between two batches. Above it all are dropped and loaded again.
-const ROW_CACHE_MAX: usize = 20_000;
+pub(crate) const ROW_CACHE_MAX: usize = 20_000;
 
 /// A row as the table holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredRow {
-    /// The aggregate's id.
+    /// The aggregate's id; of a table projection the row's own.
     pub(crate) view_id: String,
-    /// The aggregate's version that the payload is the fold up to.
+    /// The aggregate's version that the payload is the fold up to; of a table projection the position.
     pub(crate) version: i64,
     /// JSON.
     pub(crate) payload: String,
@@ -56,11 +56,12 @@ pub enum FoldError {
 ///
 /// ```text
 ///   missing(batch) ─► load those rows ─► put ─► apply each event ─► changed ─► commit ─► settle
-///                                                                        anything else: dropped whole
+///          ▲              what they lead to │                              anything else: dropped whole
+///          └────────────────────────────────┘
 /// ```
 pub(crate) trait Fold: Send + Sync {
-    /// The ids of the rows that `event` needs and that aren't in memory.
-    fn missing(&self, event: &RecordedEvent) -> Option<String>;
+    /// The ids of the rows that `event` needs and that aren't in memory, as far as it can be told.
+    fn missing(&self, event: &RecordedEvent) -> Vec<String>;
     /// Takes a row in that was loaded.
     fn put(&mut self, row: &StoredRow) -> Result<(), FoldError>;
     /// Remembers that there is no such row.
@@ -96,14 +97,15 @@ impl<A, V> Default for EntityFold<A, V> {
 }
 
 /// Is the event one of aggregate `A`? Events of the context's other kinds don't concern the view.
-fn concerns<A: Decider>(event: &RecordedEvent) -> bool {
+pub(crate) fn concerns<A: Decider>(event: &RecordedEvent) -> bool {
     event.context == A::CONTEXT && event.kind.as_deref() == A::KIND
 }
 
 impl<A: Decider, V: EntityView<A>> Fold for EntityFold<A, V> {
-    fn missing(&self, event: &RecordedEvent) -> Option<String> {
+    fn missing(&self, event: &RecordedEvent) -> Vec<String> {
         let id = event.aggregate_id.as_str();
-        (concerns::<A>(event) && !self.rows.contains_key(id)).then(|| id.to_owned())
+        let missing = concerns::<A>(event) && !self.rows.contains_key(id);
+        missing.then(|| id.to_owned()).into_iter().collect()
     }
 
     fn put(&mut self, row: &StoredRow) -> Result<(), FoldError> {
@@ -258,9 +260,9 @@ mod tests {
             let stored = rows(&before.iter().collect::<Vec<_>>());
             let mut cards = Cards::default();
             let missing = cards.missing(&after[0]);
-            assert_eq!(missing.as_deref(), Some("TEA-1"));
+            assert_eq!(missing, ["TEA-1"]);
             cards.put(&stored[0]).unwrap();
-            assert_eq!(cards.missing(&after[0]), None);
+            assert!(cards.missing(&after[0]).is_empty());
             for event in after {
                 cards.apply(event).unwrap();
             }
@@ -307,7 +309,7 @@ mod tests {
         let mut foreign = story().remove(0);
         foreign.kind = Some("label".into());
         let mut cards = Cards::default();
-        assert_eq!(cards.missing(&foreign), None);
+        assert!(cards.missing(&foreign).is_empty());
         cards.apply(&foreign).unwrap();
         assert_eq!(cards.changed().unwrap(), []);
     }

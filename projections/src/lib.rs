@@ -7,6 +7,7 @@
 //!
 //!   view        what a read model is             login       which database, as which role
 //!   fold        events in, rows out, no server   provision   databases, roles, migrations
+//!   table       the same for rows that are no aggregates: reports
 //!   projector   the worker of one context        read        get, list, wait
 //!   rebuild     a view built anew beside the live one
 //!   replay      one row folded again               lag         how far they are behind
@@ -24,6 +25,7 @@ mod inventory;
 pub mod lag;
 mod login;
 mod moment;
+mod movement;
 mod notification;
 mod order;
 mod payment;
@@ -34,7 +36,10 @@ pub mod provision;
 pub mod read;
 pub mod rebuild;
 mod replay;
+mod sales;
 mod suppression;
+mod table;
+mod takings;
 #[cfg(test)]
 mod testkit;
 mod tls;
@@ -48,6 +53,7 @@ pub use import::{ImportReport, ImportStage};
 pub use inventory::StockLevel;
 pub use login::{Access, Login, LoginError};
 pub use moment::Moment;
+pub use movement::{Movement, StockMovement};
 pub use notification::{Delivery, NotificationEntry};
 pub use order::{OrderSummary, ReturnEntry, SummaryStatus};
 pub use payment::{PaymentStage, PaymentSummary, RefundEntry, RefundStage};
@@ -58,7 +64,10 @@ pub use provision::{Passwords, provision};
 pub use read::Reader;
 pub use rebuild::Rebuild;
 pub use replay::Replay;
+pub use sales::{ProductDay, SalesReport};
 pub use suppression::{SuppressionEntry, SuppressionStatus};
+pub use table::{Rows, TableView};
+pub use takings::Takings;
 pub use tls::TlsError;
 pub use user::{AccountStatus, SavedAddress, UserAccount};
 pub use view::{EntityView, Sort, ViewSpec, repository};
@@ -73,10 +82,16 @@ pub static PRICE_HISTORY: ViewSpec = ViewSpec::entity::<::product::Product, Pric
 pub static IMPORT_REPORT: ViewSpec = ViewSpec::entity::<::product::Import, ImportReport>();
 /// How much there is.
 pub static STOCK_LEVEL: ViewSpec = ViewSpec::entity::<::inventory::StockItem, StockLevel>();
+/// How it became that.
+pub static STOCK_MOVEMENT: ViewSpec = ViewSpec::table::<StockMovement>();
 /// What was bought.
 pub static ORDER_SUMMARY: ViewSpec = ViewSpec::entity::<::order::Order, OrderSummary>();
+/// What was sold of each product, each day.
+pub static SALES_REPORT: ViewSpec = ViewSpec::table::<SalesReport>();
 /// What was paid.
 pub static PAYMENT_SUMMARY: ViewSpec = ViewSpec::entity::<::payment::Payment, PaymentSummary>();
+/// What was taken and given back, each day.
+pub static TAKINGS: ViewSpec = ViewSpec::table::<Takings>();
 /// Who was told what.
 pub static NOTIFICATION_ENTRY: ViewSpec =
     ViewSpec::entity::<::notification::Notification, NotificationEntry>();
@@ -93,14 +108,17 @@ pub static RETURN_HANDLING: ViewSpec = ViewSpec::entity::<::checkout::Returning,
 pub static REFUND_HANDLING: ViewSpec = ViewSpec::entity::<::checkout::Refunding, RefundHandling>();
 
 /// Every read model.
-pub static VIEWS: [&ViewSpec; 12] = [
+pub static VIEWS: [&ViewSpec; 15] = [
     &USER_ACCOUNT,
     &PRODUCT_CARD,
     &PRICE_HISTORY,
     &IMPORT_REPORT,
     &STOCK_LEVEL,
+    &STOCK_MOVEMENT,
     &ORDER_SUMMARY,
+    &SALES_REPORT,
     &PAYMENT_SUMMARY,
+    &TAKINGS,
     &NOTIFICATION_ENTRY,
     &SUPPRESSION_ENTRY,
     &CHECKOUT_TIMELINE,

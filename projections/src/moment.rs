@@ -4,13 +4,14 @@ use std::fmt;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use cqrs_es::{Aggregate, EventEnvelope};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A moment in UTC, to the microsecond.
 ///
 /// Lists are sorted by it in SQL as text, which is only right when every text is equally long;
 /// chrono's own form drops trailing zeros.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
 pub struct Moment(pub DateTime<Utc>);
 
 impl Moment {
@@ -19,6 +20,12 @@ impl Moment {
         let text = event.metadata.get("time")?;
         let time = DateTime::parse_from_rfc3339(text).ok()?;
         Some(Self(time.with_timezone(&Utc)))
+    }
+
+    /// The day on which the event happened, in UTC: `2026-01-31`. Every event that was appended says.
+    pub(crate) fn day_of<A: Aggregate>(event: &EventEnvelope<A>) -> String {
+        let time = Self::of(event).map_or(DateTime::UNIX_EPOCH, |moment| moment.0);
+        time.date_naive().to_string()
     }
 }
 

@@ -4,9 +4,12 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use cqrs_es::EventEnvelope;
-use kernel::{Decider, Money};
+use kernel::{Decider, Money, Position};
+use streams::RecordedEvent;
+use uuid::Uuid;
 
-use crate::view::EntityView;
+use crate::fold::{Fold, StoredRow};
+use crate::view::{EntityView, ViewSpec};
 
 /// When every story begins; each event comes a second after the one before.
 pub(crate) fn start() -> DateTime<Utc> {
@@ -37,4 +40,82 @@ pub(crate) fn fold<A: Decider, V: EntityView<A> + PartialEq>(id: &str, events: V
         );
     }
     row
+}
+
+/// An event as its stream would hold it, at this position and version, `position` hours after the start.
+pub(crate) fn recorded<A: Decider>(
+    id: &str,
+    (position, version): (u64, u64),
+    event: &A::Event,
+) -> RecordedEvent {
+    let tagged = serde_json::to_value(event).unwrap();
+    let time = start() + TimeDelta::hours(i64::try_from(position).unwrap());
+    RecordedEvent {
+        position: Position::new(A::CONTEXT.to_ascii_uppercase(), position),
+        subject: format!("event.{}.{id}", A::CONTEXT),
+        context: A::CONTEXT.into(),
+        kind: A::KIND.map(Into::into),
+        aggregate_id: id.parse().unwrap(),
+        id: Uuid::from_u128(u128::from(position)),
+        event_type: tagged["type"].as_str().unwrap().to_owned(),
+        schema_version: 1,
+        version,
+        time,
+        recorded_at: time,
+        command_id: Uuid::nil(),
+        correlation_id: None,
+        causation_id: None,
+        request_digest: None,
+        actor: "operator:x".into(),
+        traceparent: None,
+        data: tagged["data"].to_string().into(),
+    }
+}
+
+/// The rows of a table projection after these batches, each stored before the next begins with nothing
+/// in memory, as after a crash.
+pub(crate) fn table(view: &ViewSpec, batches: &[&[RecordedEvent]]) -> Vec<StoredRow> {
+    let mut table: HashMap<String, StoredRow> = HashMap::new();
+    for batch in batches {
+        let mut fold = view.fold();
+        loop {
+            let missing: Vec<_> = batch.iter().flat_map(|e| fold.missing(e)).collect();
+            if missing.is_empty() {
+                break;
+            }
+            for id in missing {
+                match table.get(&id) {
+                    Some(row) => fold.put(row).unwrap(),
+                    None => fold.put_absent(&id),
+                }
+            }
+        }
+        for event in *batch {
+            fold.apply(event).unwrap();
+        }
+        for row in fold.changed().unwrap() {
+            table.insert(row.view_id.clone(), row);
+        }
+    }
+    let mut rows: Vec<_> = table.into_values().collect();
+    rows.sort_by(|one, other| one.view_id.cmp(&other.view_id));
+    rows
+}
+
+/// However the events are cut into batches, and if all of them come twice, the rows are the same.
+pub(crate) fn same_rows_however_they_come(
+    view: &ViewSpec,
+    events: &[RecordedEvent],
+) -> Vec<StoredRow> {
+    let whole = table(view, &[events]);
+    for cut in 0..events.len() {
+        let (before, after) = events.split_at(cut);
+        assert_eq!(table(view, &[before, after]), whole, "cut at {cut}");
+        assert_eq!(table(view, &[before, events]), whole, "again from {cut}");
+    }
+    let each: Vec<_> = events.iter().flat_map(|e| [e.clone(), e.clone()]).collect();
+    assert_eq!(table(view, &[&each]), whole, "each twice");
+    let singly: Vec<_> = events.chunks(1).collect();
+    assert_eq!(table(view, &singly), whole, "one by one");
+    whole
 }

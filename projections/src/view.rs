@@ -10,6 +10,7 @@ use streams::Kind;
 
 use crate::fold::{EntityFold, Fold};
 use crate::replay::Replay;
+use crate::table::{TableFold, TableView};
 
 /// The order of a list. Every order ends with the row's id, so that it is total and a cursor can
 /// name a place in it.
@@ -52,7 +53,7 @@ pub struct ViewSpec {
     pub words: Option<&'static str>,
     /// The order of a list.
     pub sort: Sort,
-    /// Whose rows they are: of which kind of aggregate.
+    /// Whose rows they are, of which kind of aggregate; of a table projection, whose events.
     pub kind: Kind,
     fold: fn() -> Box<dyn Fold>,
 }
@@ -69,6 +70,20 @@ impl ViewSpec {
             sort: V::SORT,
             kind: Kind::of::<A>(),
             fold: || Box::new(EntityFold::<A, V>::default()),
+        }
+    }
+
+    /// The description of a table projection.
+    pub const fn table<T: TableView>() -> Self {
+        Self {
+            name: T::NAME,
+            context: T::Of::CONTEXT,
+            filters: T::FILTERS,
+            fixed: &[],
+            words: None,
+            sort: T::SORT,
+            kind: Kind::of::<T::Of>(),
+            fold: || Box::new(TableFold::<T>::default()),
         }
     }
 

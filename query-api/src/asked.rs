@@ -10,7 +10,7 @@ use edge::auth::Verifier;
 use edge::{ConsistencyHeader, IfNoneMatch, Prefer, Principal, Problem};
 use kernel::{ConsistencyToken, Position};
 use projections::ViewSpec;
-use projections::read::{Filter, Found, Page, Part};
+use projections::read::{Filter, Found, Page, Part, Row};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -101,7 +101,26 @@ impl Asked {
         Ok((listed, freshness))
     }
 
-    /// The same, and the view must have taken in event `sequence` of its stream.
+    /// The rows that belong to these keys, from a snapshot that is new enough.
+    pub(crate) async fn belonging(
+        &self,
+        api: &Api,
+        view: &'static ViewSpec,
+        (column, keys): (&'static str, &[String]),
+        each: usize,
+    ) -> Result<Vec<(String, Row)>, Problem> {
+        let sequence = self.sequence(view);
+        if sequence > 0 {
+            let waited = api.reader.wait_for(view, sequence, self.wait(api)).await;
+            waited.map_err(|error| of_read(&error))?;
+        }
+        let found = api.reader.belonging(view, (column, keys), each).await;
+        let found = found.map_err(|error| of_read(&error))?;
+        self.freshness(view, found.position, sequence)?;
+        Ok(found.rows)
+    }
+
+    /// The same asked of a view that must have taken in event `sequence` of its stream besides.
     pub(crate) fn at_least(&self, view: &ViewSpec, sequence: u64) -> Self {
         let mut asked = self.clone();
         asked.floor = sequence.max(self.sequence(view));
@@ -176,7 +195,7 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Params<T> {
 pub(crate) struct NoParams {}
 
 /// Who is asking, where nobody has to say so. A token that is sent must be good, though.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Caller(pub(crate) Option<Principal>);
 
 impl Caller {

@@ -8,11 +8,13 @@
 //!
 //!   resources  every resource on one page           resource  what all of them are made of
 //!   order, product, erasure                         what some of them have besides
+//!   reports    what was sold, taken and moved, for operators
 //!   asked      what every read may say: Consistency-Token, Prefer, If-None-Match, its parameters
 //!   answer     what every read is answered with
 //!   list       pages; cursor   where a page begins
 //!   history    the events of one aggregate, from its stream
 //!   past       rows as they were;  diff   what changed between two moments
+//!   graphql    all of it as one graph
 //!   live       what happens now, as server-sent events
 //!   unseal     personal data, opened on the way out
 //!   owner      whose a row is
@@ -30,6 +32,7 @@ mod cursor;
 mod diff;
 mod erasure;
 mod failure;
+mod graphql;
 mod health;
 mod history;
 mod list;
@@ -38,6 +41,7 @@ mod order;
 mod owner;
 mod past;
 mod product;
+mod reports;
 mod resource;
 mod resources;
 mod run;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use axum::http::header::LINK;
 use axum::http::{HeaderValue, Uri};
 use axum::response::Response;
-use chrono::DateTime;
+use chrono::{DateTime, NaiveDate};
 use edge::Problem;
 use projections::read::{After, Filter, How, Page, Part};
 use projections::{Moment, Sort, ViewSpec};
@@ -23,6 +23,9 @@ pub const LIMIT_MAX: usize = 200;
 
 /// Longest value of a filter, in characters.
 const FILTER_LENGTH_MAX: usize = 200;
+
+/// How long a day is, as in `2026-01-31`.
+const DAY_LENGTH: usize = 10;
 
 /// A page of a list that is to be read.
 #[derive(Debug)]
@@ -88,11 +91,15 @@ impl Wanted {
                 Ok(time) => Moment(time.to_utc()).to_string(),
                 Err(_) => return wrong("a time (2026-01-31T12:00:00Z)"),
             },
+            Takes::FromDay | Takes::ToDay => match day(&value, by.takes) {
+                Some(day) => day,
+                None => return wrong("a day (2026-01-31)"),
+            },
         };
         let (column, how) = match by.takes {
             Takes::Search => (self.view.words.unwrap_or(name), How::Holds),
-            Takes::From => (self.column_of_time(name), How::From),
-            Takes::Before => (self.column_of_time(name), How::Before),
+            Takes::From | Takes::FromDay => (self.column_of_time(name), How::From),
+            Takes::Before | Takes::ToDay => (self.column_of_time(name), How::Before),
             Takes::Text | Takes::Flag | Takes::Word(_) | Takes::Id(_) => (name, How::Is),
         };
         self.filters.push(Filter::new_how(column, how, value));
@@ -173,6 +180,12 @@ impl Wanted {
         filters.chain(as_of).chain(turned).collect()
     }
 
+    /// Where the page after this one begins.
+    pub(crate) fn next(&self, page: &Page) -> Option<String> {
+        let after = page.next.as_ref();
+        after.map(|after| cursor::write(self.view, &self.bound(), after))
+    }
+
     /// Answers it; `items` are the rows as they are to be shown.
     pub(crate) fn answer(
         &self,
@@ -180,8 +193,7 @@ impl Wanted {
         items: &[String],
         uri: &Uri,
     ) -> Response {
-        let after = page.next.as_ref();
-        let next = after.map(|after| cursor::write(self.view, &self.bound(), after));
+        let next = self.next(page);
         let length: usize = items.iter().map(|item| item.len() + 1).sum();
         let mut body = String::with_capacity(length + 64);
         body.push_str("{\"items\":[");
@@ -202,6 +214,24 @@ impl Wanted {
         }
         response
     }
+}
+
+/// The day; where a list ends with it, the day after, before which it ends. As rows hold days and times:
+/// text order is time order.
+fn day(text: &str, takes: Takes) -> Option<String> {
+    let day: NaiveDate = text.parse().ok().filter(|_| text.len() == DAY_LENGTH)?;
+    let day = match takes {
+        Takes::ToDay => day.succ_opt()?,
+        Takes::FromDay
+        | Takes::Text
+        | Takes::Flag
+        | Takes::Id(_)
+        | Takes::Word(_)
+        | Takes::Search
+        | Takes::From
+        | Takes::Before => day,
+    };
+    Some(day.to_string())
 }
 
 /// The same URL with the next cursor in it.
@@ -298,6 +328,18 @@ mod tests {
                 "{bad}"
             );
         }
+        for bad in [
+            "2026-2-1",
+            "2026-02-30",
+            "yesterday",
+            "2026-02-01T00:00:00Z",
+            "+999999-01",
+        ] {
+            let refused = narrow(Takes::FromDay, bad).unwrap_err();
+            assert_eq!(refused.status.as_u16(), 400, "{bad}");
+        }
+        let until = narrow(Takes::ToDay, "2026-12-31").unwrap();
+        assert_eq!(until.filters[0].value, "2027-01-01");
         let upper = "00000000-0000-0000-0000-00000000000A";
         let wanted = narrow(id, upper).unwrap();
         assert_eq!(wanted.filters[0].value, upper.to_lowercase());

@@ -8,6 +8,7 @@ use axum::response::Response;
 use axum::routing::get;
 use edge::{Id, Problem};
 use kernel::AggregateId;
+use projections::read::Page;
 use projections::{Sort, ViewSpec};
 use serde::Deserialize;
 
@@ -77,6 +78,10 @@ pub(crate) enum Takes {
     From,
     /// A time: before then.
     Before,
+    /// A day: from then on.
+    FromDay,
+    /// A day: up to its end.
+    ToDay,
 }
 
 /// What every list that is in the order of time can be narrowed by besides.
@@ -158,34 +163,72 @@ async fn list(
     Params(given): Params<Vec<(String, String)>>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    resource.may_list(&caller)?;
-    let mut given = Given::read(resource, given)?;
-    let as_of = given.take("as_of");
-    if as_of.is_some() && resource.audience == Audience::Public {
-        caller.principal()?.require_operator()?;
-    }
-    let place = Place {
-        limit: given.limit()?,
-        cursor: given.take("cursor"),
-    };
-    let mut wanted = Wanted::new(resource.view, place)?;
-    wanted = wanted.order(given.take("sort").as_deref())?;
-    for narrow in resource.narrows() {
-        let value = given.take(narrow.name);
-        let value = resource.held_to(&caller, narrow, value)?;
-        wanted = wanted.narrow(narrow, value)?;
-    }
-    let (page, freshness) = match as_of {
-        None => wanted.read(&api, &asked).await?,
-        Some(text) => wanted.read_past(&api, &asked, &text).await?,
-    };
-    let rows = page.rows.iter().map(|row| row.payload.clone()).collect();
-    let items = resource.open(&api, rows).await?;
-    let answer = wanted.answer((&page, &freshness), &items, &uri);
+    let listed = resource.listed(&api, (&caller, &asked), given).await?;
+    let Listed {
+        wanted,
+        page,
+        freshness,
+        items,
+    } = &listed;
+    let answer = wanted.answer((page, freshness), items, &uri);
     Ok(resource.share(&caller, answer))
 }
 
+/// A page of a list, as it is to be shown.
+pub(crate) struct Listed {
+    wanted: Wanted,
+    page: Page,
+    freshness: Freshness,
+    /// The rows, opened.
+    pub(crate) items: Vec<String>,
+}
+
+impl Listed {
+    /// The cursor of the next page.
+    pub(crate) fn next(&self) -> Option<String> {
+        self.wanted.next(&self.page)
+    }
+}
+
 impl Resource {
+    /// A page of the list that these parameters ask for, as far as this caller may see it.
+    pub(crate) async fn listed(
+        &self,
+        api: &Api,
+        (caller, asked): (&Caller, &Asked),
+        given: Vec<(String, String)>,
+    ) -> Result<Listed, Problem> {
+        self.may_list(caller)?;
+        let mut given = Given::read(self.parameters(), given)?;
+        let as_of = given.take("as_of");
+        if as_of.is_some() && self.audience == Audience::Public {
+            caller.principal()?.require_operator()?;
+        }
+        let place = Place {
+            limit: given.limit()?,
+            cursor: given.take("cursor"),
+        };
+        let mut wanted = Wanted::new(self.view, place)?;
+        wanted = wanted.order(given.take("sort").as_deref())?;
+        for narrow in self.narrows() {
+            let value = given.take(narrow.name);
+            let value = self.held_to(caller, narrow, value)?;
+            wanted = wanted.narrow(narrow, value)?;
+        }
+        let (page, freshness) = match as_of {
+            None => wanted.read(api, asked).await?,
+            Some(text) => wanted.read_past(api, asked, &text).await?,
+        };
+        let rows = page.rows.iter().map(|row| row.payload.clone()).collect();
+        let items = self.open(api, rows).await?;
+        Ok(Listed {
+            wanted,
+            page,
+            freshness,
+            items,
+        })
+    }
+
     /// 401, 403 or 404 before anything is read; else the id.
     pub(crate) fn may_ask(&self, caller: &Caller, id: &str) -> Result<AggregateId, Problem> {
         self.may_list(caller)?;
@@ -207,6 +250,12 @@ impl Resource {
             Sort::Id => &[],
         };
         self.filters.unwrap_or_default().iter().chain(of_time)
+    }
+
+    /// The names of all parameters of its list.
+    fn parameters(&self) -> Vec<&'static str> {
+        let filters = self.narrows().map(|narrow| narrow.name);
+        filters.chain(OF_EVERY_LIST).collect()
     }
 
     fn may_list(&self, caller: &Caller) -> Result<(), Problem> {
@@ -265,7 +314,7 @@ impl Resource {
         Ok(was)
     }
 
-    fn may_see(&self, caller: &Caller, row: &str) -> Result<(), Problem> {
+    pub(crate) fn may_see(&self, caller: &Caller, row: &str) -> Result<(), Problem> {
         match self.audience {
             Audience::Operators | Audience::Person => Ok(()),
             Audience::Owner => owner::must_see(caller.principal()?, row, self.what),
@@ -296,7 +345,8 @@ impl Resource {
         }
     }
 
-    async fn open(&self, api: &Api, rows: Vec<String>) -> Result<Vec<String>, Problem> {
+    /// Rows as they are to be shown.
+    pub(crate) async fn open(&self, api: &Api, rows: Vec<String>) -> Result<Vec<String>, Problem> {
         if self.sealed.is_empty() {
             return Ok(rows);
         }
@@ -317,16 +367,14 @@ impl Resource {
 }
 
 /// The parameters of a list, each known and said once.
-struct Given(Vec<(String, String)>);
+pub(crate) struct Given(Vec<(String, String)>);
 
 /// What every list takes besides its filters.
 const OF_EVERY_LIST: [&str; 4] = ["limit", "cursor", "as_of", "sort"];
 
 impl Given {
-    fn read(resource: &Resource, given: Vec<(String, String)>) -> Result<Self, Problem> {
-        let filters = resource.narrows();
-        let mut known: Vec<&str> = filters.map(|narrow| narrow.name).collect();
-        known.extend(OF_EVERY_LIST);
+    /// Only parameters that are `known` are taken.
+    pub(crate) fn read(known: Vec<&str>, given: Vec<(String, String)>) -> Result<Self, Problem> {
         for (index, (name, _)) in given.iter().enumerate() {
             if !known.contains(&name.as_str()) {
                 let detail = format!("there is no {name}; there are: {}", known.join(", "));
@@ -339,12 +387,12 @@ impl Given {
         Ok(Self(given))
     }
 
-    fn take(&mut self, name: &str) -> Option<String> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<String> {
         let place = self.0.iter().position(|(other, _)| other == name)?;
         Some(self.0.swap_remove(place).1)
     }
 
-    fn limit(&mut self) -> Result<Option<u32>, Problem> {
+    pub(crate) fn limit(&mut self) -> Result<Option<u32>, Problem> {
         let limit = self.take("limit").map(|limit| limit.parse());
         let parsed = limit.transpose();
         parsed.map_err(|_| crate::failure::parameter("limit must be a number"))

@@ -36,7 +36,7 @@ const fn status(words: &'static [&'static str]) -> Narrow {
 }
 
 /// A SKU in a path.
-fn sku(text: &str) -> Option<AggregateId> {
+pub(crate) fn sku(text: &str) -> Option<AggregateId> {
     text.parse::<Sku>().ok().map(|sku| (&sku).into())
 }
 
@@ -153,7 +153,7 @@ static INVENTORY: Resource = plain(
 );
 
 /// What was held, taken and given back.
-static PAYMENTS: Resource = plain(
+pub(crate) static PAYMENTS: Resource = plain(
     ("payment", "/v1/payments"),
     &PAYMENT_SUMMARY,
     (Audience::Owner, id_of::<PaymentId>),
@@ -161,7 +161,7 @@ static PAYMENTS: Resource = plain(
 );
 
 /// Who was told what.
-static NOTIFICATIONS: Resource = plain(
+pub(crate) static NOTIFICATIONS: Resource = plain(
     ("notification", "/v1/notifications"),
     &NOTIFICATION_ENTRY,
     (Audience::Owner, id_of::<NotificationId>),
@@ -177,7 +177,7 @@ static SUPPRESSIONS: Resource = plain(
 );
 
 /// How an order went through every service, step by step.
-static CHECKOUTS: Resource = plain(
+pub(crate) static CHECKOUTS: Resource = plain(
     ("checkout", "/v1/checkouts"),
     &CHECKOUT_TIMELINE,
     (Audience::Owner, id_of::<OrderId>),
@@ -231,7 +231,9 @@ mod tests {
                     | Takes::Id(_)
                     | Takes::Word(_)
                     | Takes::From
-                    | Takes::Before => view.filters.contains(&narrow.name),
+                    | Takes::Before
+                    | Takes::FromDay
+                    | Takes::ToDay => view.filters.contains(&narrow.name),
                 };
                 assert!(there, "{view:?} {narrow:?}");
             }

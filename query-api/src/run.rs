@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Api, Config, PAGES};
-use crate::{erasure, health, live, order, product, resource, resources};
+use crate::{erasure, graphql, health, live, order, product, reports, resource, resources};
 
 /// The query API could not be served.
 #[derive(Debug, Error)]
@@ -27,7 +27,9 @@ pub fn router(api: Api, config: &Config) -> Router {
         .fold(Router::new(), Router::merge)
         .merge(product::routes())
         .merge(erasure::routes())
+        .merge(graphql::routes())
         .merge(order::routes())
+        .merge(reports::routes())
         .merge(health::routes())
         .merge(live::routes())
         .merge(problem::pages(&[PAGES]))

@@ -26,6 +26,7 @@ pub struct Api {
     /// Who is asking.
     pub verifier: Verifier,
     pub(crate) live: Live,
+    pub(crate) graph: crate::graphql::Schema,
     read_wait: Duration,
     /// Lives as long as the API.
     _watch: Arc<Watch>,
@@ -55,6 +56,7 @@ impl Api {
         let watch = Watch::start(reader.clone(), streams.clone());
         Self {
             _watch: Arc::new(watch),
+            graph: crate::graphql::schema(),
             live: Live::new(config, log, closing),
             reader,
             streams,

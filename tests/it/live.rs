@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use millrace::client::Shop;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use crate::app::{App, PATIENCE, folder, shared};
@@ -259,4 +260,77 @@ async fn live_streams_are_for_those_who_may_see() {
         .await
         .unwrap();
     assert_eq!(bad.status(), 400);
+}
+
+/// Products that are sold at once: more events than are kept for somebody who is behind, and than fit
+/// into what lies between.
+const PRODUCTS: usize = 3_500;
+
+/// A connection that takes little in, and its text so far.
+async fn narrow(app: &App, path: &str) -> tokio::net::TcpStream {
+    let address = app.endpoints.query_api.trim_start_matches("http://");
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
+    let token = millrace::token::operator(&app.data).unwrap();
+    let head =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_events_too_slowly_is_let_go_with_a_reason_and_finds_the_rest() {
+    let app = App::start(&folder("slow")).await;
+    let mut slow = narrow(&app, "/v1/events?context=product&after=0").await;
+    let mut text = String::new();
+    let mut chunk = vec![0; 16 * 1024];
+    let read = slow.read(&mut chunk).await.unwrap();
+    text.push_str(std::str::from_utf8(&chunk[..read]).unwrap());
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+
+    let lines: String = (0..PRODUCTS)
+        .map(|number| {
+            let product = json!({
+                "sku": format!("P-{number}"), "title": "Tea", "description": "x".repeat(1_500),
+                "category": "drinks", "price": { "amount": 500, "currency": "EUR" }, "publish": true,
+            });
+            format!("{product}\n")
+        })
+        .collect();
+    let done = app.operator().import("slow", lines).await.unwrap();
+    let done = done.success().unwrap();
+    let all = sequence(done.header("Consistency-Token").unwrap());
+
+    let mut bytes = Vec::new();
+    timeout(PATIENCE, async {
+        while !text.contains("too_slow") {
+            let read = slow.read(&mut chunk).await.unwrap();
+            assert!(
+                read > 0,
+                "{:?}",
+                text.lines().rev().take(9).collect::<Vec<_>>()
+            );
+            bytes.extend_from_slice(&chunk[..read]);
+            text = String::from_utf8_lossy(&bytes).into_owned();
+        }
+    })
+    .await
+    .expect("an end with a reason");
+    let end = text.split_once("event: end\n").expect("an end").1;
+    assert!(end.contains(r#"{"code":"too_slow"}"#), "{end}");
+    let ids = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("id: PRODUCT:"));
+    let ids: Vec<u64> = ids.map(|id| id.trim().parse().unwrap()).collect();
+    let taken = ids.len() as u64;
+    assert_eq!(ids, (1..=taken).collect::<Vec<_>>(), "none is left out");
+    assert!((1..all).contains(&taken), "{taken} events went through");
+
+    let last = format!("PRODUCT:{taken}");
+    let feed = "/v1/events?context=product";
+    let mut open = Open::at(&app.operator(), feed, Some(&last)).await;
+    let rest = open.take(usize::try_from(all - taken).unwrap()).await;
+    let rest: Vec<u64> = rest.iter().map(|sent| sequence(&sent.id)).collect();
+    assert_eq!(rest, (taken + 1..=all).collect::<Vec<_>>());
 }

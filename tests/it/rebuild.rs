@@ -15,7 +15,7 @@ use crate::servers::sql;
 const VIEW: &str = "stock_level";
 
 /// `millrace rebuild`, its exit code and its report.
-async fn rebuild(app: &App, view: &str, args: &[&str]) -> (i32, Value) {
+pub(crate) async fn rebuild(app: &App, view: &str, args: &[&str]) -> (i32, Value) {
     let mut command = tokio::process::Command::new(program());
     command
         .arg("rebuild")

@@ -11,6 +11,9 @@ use crate::chain::chain;
 use crate::fold::{Fold, FoldError, StoredRow};
 use crate::view::ViewSpec;
 
+/// How often rows are loaded for one batch: those that its events name, and those that these lead to.
+const LOADS_MAX: usize = 2;
+
 /// One view at work.
 pub(super) struct LiveView {
     pub(super) spec: &'static ViewSpec,
@@ -66,13 +69,8 @@ impl LiveView {
         if fresh.is_empty() {
             return Ok(Outcome::Went);
         }
-        let missing = self.missing(fresh);
-        let rows = if missing.is_empty() {
-            Vec::new()
-        } else {
-            store.load(&self.table, &missing).await?
-        };
-        let folded = self.fold_in(&missing, &rows, fresh);
+        let unreadable = self.load(store, fresh).await?;
+        let folded = self.fold_in(unreadable, fresh);
         let stopped = || folded.stop.map_or(Outcome::Went, Outcome::Stopped);
         let Some(last) = folded.last else {
             return Ok(stopped());
@@ -112,25 +110,39 @@ impl LiveView {
         })
     }
 
-    /// The ids of the rows that must be loaded.
-    fn missing(&self, events: &[RecordedEvent]) -> Vec<String> {
-        let missing: BTreeSet<_> = events.iter().filter_map(|e| self.fold.missing(e)).collect();
-        missing.into_iter().collect()
+    /// Loads the rows that the events need, and those that they lead to. Answers with the first that
+    /// can't be read.
+    async fn load(
+        &mut self,
+        store: &Store,
+        events: &[RecordedEvent],
+    ) -> Result<Option<FoldError>, tokio_postgres::Error> {
+        for _ in 0..LOADS_MAX {
+            let missing: BTreeSet<_> = events.iter().flat_map(|e| self.fold.missing(e)).collect();
+            if missing.is_empty() {
+                break;
+            }
+            let missing: Vec<_> = missing.into_iter().collect();
+            let rows = store.load(&self.table, &missing).await?;
+            for id in &missing {
+                self.fold.put_absent(id);
+            }
+            let unreadable = rows.iter().find_map(|row| self.fold.put(row).err());
+            if unreadable.is_some() {
+                return Ok(unreadable);
+            }
+        }
+        Ok(None)
     }
 
     /// Folds until the first event that can't be taken in.
     fn fold_in<'a>(
         &mut self,
-        missing: &[String],
-        rows: &[StoredRow],
+        mut unreadable: Option<FoldError>,
         events: &'a [RecordedEvent],
     ) -> Folded<'a> {
-        for id in missing {
-            self.fold.put_absent(id);
-        }
         let mut last = None;
         let mut stop = None;
-        let mut unreadable = rows.iter().find_map(|row| self.fold.put(row).err());
         for event in events {
             let taken = unreadable
                 .take()

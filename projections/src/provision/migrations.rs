@@ -14,7 +14,7 @@ macro_rules! file {
 }
 
 /// Applied in this order; one that was applied never changes again.
-const MIGRATIONS: [Entry; 14] = [
+const MIGRATIONS: [Entry; 17] = [
     (
         "user",
         1,
@@ -64,10 +64,22 @@ const MIGRATIONS: [Entry; 14] = [
         file!("inventory/0002_low_stock.sql"),
     ),
     (
+        "inventory",
+        3,
+        "stock movement",
+        file!("inventory/0003_stock_movement.sql"),
+    ),
+    (
         "order",
         1,
         "order summary",
         file!("order/0001_order_summary.sql"),
+    ),
+    (
+        "order",
+        2,
+        "sales report",
+        file!("order/0002_sales_report.sql"),
     ),
     (
         "payment",
@@ -75,6 +87,7 @@ const MIGRATIONS: [Entry; 14] = [
         "payment summary",
         file!("payment/0001_payment_summary.sql"),
     ),
+    ("payment", 2, "takings", file!("payment/0002_takings.sql")),
     (
         "notification",
         1,

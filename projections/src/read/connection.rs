@@ -15,6 +15,7 @@ use tokio_postgres::{Client, Statement};
 use super::config::Settings;
 use super::error::ReadError;
 use super::list::{Page, Query};
+use super::many::Belonging;
 use super::row::{Found, JsonText, ListedRow, Row, ViewStatus, unsigned};
 use crate::chain::chain;
 use crate::login::Login;
@@ -137,6 +138,40 @@ impl Connections {
             });
         }
         Ok(Page::of(unsigned(position), listed, query.limit))
+    }
+
+    pub(super) async fn belonging(
+        &self,
+        view: &'static ViewSpec,
+        sql: &str,
+        keys: &[String],
+    ) -> Result<Belonging, ReadError> {
+        let rows = self
+            .ask(|prepared| async move {
+                let statement = prepared.list(sql).await?;
+                prepared.client.query(&statement, &[&keys]).await
+            })
+            .await?;
+        let refused = |source| self.refused(source);
+        let first = rows
+            .first()
+            .ok_or(ReadError::NotProvisioned { view: view.name })?;
+        let position: i64 = first.try_get(0).map_err(refused)?;
+        let mut belonging = Vec::with_capacity(rows.len());
+        for row in &rows {
+            // As in a list.
+            let Some(key) = row.try_get(1).map_err(refused)? else {
+                continue;
+            };
+            let payload: JsonText = row.try_get(3).map_err(refused)?;
+            let version = unsigned(row.try_get(2).map_err(refused)?);
+            let payload = payload.0;
+            belonging.push((key, Row { version, payload }));
+        }
+        Ok(Belonging {
+            position: unsigned(position),
+            rows: belonging,
+        })
     }
 
     pub(super) async fn statuses(&self) -> Result<Vec<ViewStatus>, ReadError> {

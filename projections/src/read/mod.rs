@@ -1,7 +1,8 @@
 //! Rows out: by id, as lists, and not before they have come far enough.
 //!
 //! ```text
-//!   get, list      position and rows from one SQL snapshot       connection   a few, pipelined
+//!   get, list,
+//!   belonging      position and rows from one SQL snapshot       connection   a few, pipelined
 //!   wait_for       LISTEN, then read the position, then wait     listen       one for positions
 //! ```
 //!
@@ -13,6 +14,7 @@ mod connection;
 mod error;
 mod list;
 mod listen;
+mod many;
 mod row;
 
 use std::collections::BTreeMap;
@@ -24,6 +26,7 @@ use tokio::time::Instant;
 pub use config::{CONNECTIONS, Settings};
 pub use error::ReadError;
 pub use list::{After, Filter, How, Page, Part};
+pub use many::Belonging;
 pub use row::{Found, ListedRow, Row, ViewStatus};
 
 use crate::login::Login;
@@ -96,6 +99,22 @@ impl Reader {
     ) -> Result<Page, ReadError> {
         let query = list::Query::new(view, filters, part)?;
         self.database(view)?.connections.list(view, &query).await
+    }
+
+    /// The rows of `view` whose `column` is one of `keys`, at most `each` for one of them: one statement
+    /// for all.
+    ///
+    /// # Errors
+    /// The database is away; or the column is none of the view's.
+    pub async fn belonging(
+        &self,
+        view: &'static ViewSpec,
+        (column, keys): (&'static str, &[String]),
+        each: usize,
+    ) -> Result<Belonging, ReadError> {
+        let sql = many::sql(view, column, each)?;
+        let connections = &self.database(view)?.connections;
+        connections.belonging(view, &sql, keys).await
     }
 
     /// How far `view` has come.
