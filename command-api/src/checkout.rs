@@ -1,11 +1,11 @@
-//! `/v1/checkouts`: an operator lets a saga go on that waits for a person.
+//! `/v1/checkouts`: an operator settles a saga that waits for a person.
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use checkout::resuming::{Resumed, SagaId};
+use checkout::settling::{SagaId, Settled, Wish};
 use edge::openapi::{Calls, about};
 use edge::{Body, Id, Problem};
-use kernel::{OrderId, RefundId, ReturnId};
+use kernel::{OrderId, Reason, RefundId, ReturnId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -14,10 +14,17 @@ use crate::api::Api;
 use crate::call::{Call, Operators};
 use crate::error::{key_reused, of_question};
 use crate::problems::problem;
-use crate::questions::AskResume;
+use crate::questions::AskSettle;
 use crate::write::{Done, Written};
 
 pub(crate) fn calls() -> Calls<Api> {
+    Calls::default()
+        .merge(resume())
+        .merge(skip())
+        .merge(resolve())
+}
+
+fn resume() -> Calls<Api> {
     let about = |summary| {
         about(summary)
             .refuses([not_suspended("it")])
@@ -27,18 +34,81 @@ pub(crate) fn calls() -> Calls<Api> {
         .post(
             "/v1/checkouts/{id}/resume",
             about("Let a checkout go on that waits for a person"),
-            checkout,
+            checkout::<ResumeSaga>,
         )
         .post(
             "/v1/checkouts/returns/{id}/resume",
             about("Let a return's saga go on that waits for a person"),
-            returning,
+            returning::<ResumeSaga>,
         )
         .post(
             "/v1/checkouts/refunds/{id}/resume",
             about("Let a refund's saga go on that waits for a person"),
-            refunding,
+            refunding::<ResumeSaga>,
         )
+}
+
+fn skip() -> Calls<Api> {
+    let about = |summary, step| {
+        let by_hand = json!({ "step": step, "reason": "done by hand on the provider's page" });
+        about(summary)
+            .refuses([not_suspended("it")])
+            .example(by_hand)
+    };
+    Calls::default()
+        .post(
+            "/v1/checkouts/{id}/skip",
+            about(
+                "Have a checkout go on behind a step or an undo that was dealt with by hand",
+                "capture_payment",
+            ),
+            checkout::<SkipStep>,
+        )
+        .post(
+            "/v1/checkouts/returns/{id}/skip",
+            about(
+                "Have a return's saga go on behind a step that was dealt with by hand",
+                "refund_payment",
+            ),
+            returning::<SkipStep>,
+        )
+        .post(
+            "/v1/checkouts/refunds/{id}/skip",
+            about(
+                "Have a refund's saga go on behind a step that was dealt with by hand",
+                "record_refund",
+            ),
+            refunding::<SkipStep>,
+        )
+}
+
+fn resolve() -> Calls<Api> {
+    let about = |summary| {
+        about(summary)
+            .refuses([not_suspended("it")])
+            .example(json!({ "reason": "settled with the customer on the phone" }))
+    };
+    Calls::default()
+        .post(
+            "/v1/checkouts/{id}/resolve",
+            about("Close a checkout that was dealt with by hand"),
+            checkout::<ResolveSaga>,
+        )
+        .post(
+            "/v1/checkouts/returns/{id}/resolve",
+            about("Close a return's saga that was dealt with by hand"),
+            returning::<ResolveSaga>,
+        )
+        .post(
+            "/v1/checkouts/refunds/{id}/resolve",
+            about("Close a refund's saga that was dealt with by hand"),
+            refunding::<ResolveSaga>,
+        )
+}
+
+/// A body that says what an operator wishes.
+trait Wishes: Serialize {
+    fn wish(&self) -> Wish;
 }
 
 /// Nothing to say.
@@ -46,45 +116,88 @@ pub(crate) fn calls() -> Calls<Api> {
 #[serde(deny_unknown_fields)]
 struct ResumeSaga {}
 
-async fn checkout(
+impl Wishes for ResumeSaga {
+    fn wish(&self) -> Wish {
+        Wish::Resume
+    }
+}
+
+/// What was dealt with by hand, and why.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SkipStep {
+    /// The step that it is suspended for: `capture_payment`, `reserve_stock-<sku>`, ….
+    #[schemars(length(min = 1, max = 100))]
+    step: String,
+    /// In the operator's words.
+    reason: Reason,
+}
+
+impl Wishes for SkipStep {
+    fn wish(&self) -> Wish {
+        Wish::Skip {
+            step: self.step.clone(),
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+/// Why nothing more is to be done.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ResolveSaga {
+    /// In the operator's words.
+    reason: Reason,
+}
+
+impl Wishes for ResolveSaga {
+    fn wish(&self) -> Wish {
+        Wish::Resolve {
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+async fn checkout<W: Wishes>(
     State(api): State<Api>,
     Operators(call): Operators,
     Id(id): Id<OrderId>,
-    Body(body): Body<ResumeSaga>,
+    Body(body): Body<W>,
 ) -> Result<Done<SagaTold>, Problem> {
-    resume(&api, &call, SagaId::Checkout(id), &body).await
+    settle(&api, &call, SagaId::Checkout(id), &body).await
 }
 
-async fn returning(
+async fn returning<W: Wishes>(
     State(api): State<Api>,
     Operators(call): Operators,
     Id(id): Id<ReturnId>,
-    Body(body): Body<ResumeSaga>,
+    Body(body): Body<W>,
 ) -> Result<Done<SagaTold>, Problem> {
-    resume(&api, &call, SagaId::Returning(id), &body).await
+    settle(&api, &call, SagaId::Returning(id), &body).await
 }
 
-async fn refunding(
+async fn refunding<W: Wishes>(
     State(api): State<Api>,
     Operators(call): Operators,
     Id(id): Id<RefundId>,
-    Body(body): Body<ResumeSaga>,
+    Body(body): Body<W>,
 ) -> Result<Done<SagaTold>, Problem> {
-    resume(&api, &call, SagaId::Refunding(id), &body).await
+    settle(&api, &call, SagaId::Refunding(id), &body).await
 }
 
-async fn resume(
+async fn settle(
     api: &Api,
     call: &Call,
     saga: SagaId,
-    body: &ResumeSaga,
+    body: &impl Wishes,
 ) -> Result<Done<SagaTold>, Problem> {
-    let ask = AskResume {
+    let ask = AskSettle {
         saga,
+        wish: body.wish(),
         meta: call.meta(api, body),
     };
-    match api.questions.resume(&ask).await.map_err(of_question)? {
-        Resumed::GoesOn {
+    match api.questions.settle(&ask).await.map_err(of_question)? {
+        Settled::Recorded {
             version,
             position,
             replayed,
@@ -96,14 +209,14 @@ async fn resume(
             };
             Ok(written.done(SagaTold { saga, version }))
         }
-        Resumed::NotSuspended => Err(not_suspended(&saga.to_string())),
-        Resumed::Unknown => Err(Problem::not_found(format!("there is no {saga}"))),
-        Resumed::KeyReused => Err(key_reused()),
+        Settled::NotSuspended => Err(not_suspended(&saga.to_string())),
+        Settled::Unknown => Err(Problem::not_found(format!("there is no {saga}"))),
+        Settled::KeyReused => Err(key_reused()),
     }
 }
 
 fn not_suspended(saga: &str) -> Problem {
-    let detail = format!("{saga} waits for nobody, or was tried too often");
+    let detail = format!("{saga} waits for nobody, or not for this, or was tried too often");
     problem(StatusCode::CONFLICT, "not_suspended", detail)
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use checkout::resuming::{Resumed, SagaId};
+use checkout::settling::{SagaId, Settled, Wish};
 use futures::{StreamExt, TryStreamExt, stream};
 use kernel::{Sku, UserId};
 use product::{Offer, Product};
@@ -57,8 +57,8 @@ pub trait Questions: Send + Sync + 'static {
     /// What is offered under these SKUs; an unknown one is absent.
     async fn offers(&self, skus: &[Sku]) -> Result<BTreeMap<Sku, Offer>, NoAnswer>;
 
-    /// Has a suspended saga go on. Only the role that runs the sagas can.
-    async fn resume(&self, ask: &AskResume) -> Result<Resumed, NoAnswer> {
+    /// Has a suspended saga do what an operator wishes. Only the role that runs the sagas can.
+    async fn settle(&self, ask: &AskSettle) -> Result<Settled, NoAnswer> {
         Err(NoAnswer::of(
             "checkout",
             format!("{} is not run here", ask.saga),
@@ -120,11 +120,13 @@ pub(crate) struct OffersAnswer {
     pub(crate) offers: BTreeMap<Sku, Offer>,
 }
 
-/// `question.checkout.resume`, answered with [`Resumed`].
+/// `question.checkout.settle`, answered with [`Settled`].
 #[derive(Debug, Serialize)]
-pub struct AskResume {
+pub struct AskSettle {
     /// Which saga.
     pub saga: SagaId,
+    /// What it is to do.
+    pub wish: Wish,
     /// Who wants it, and under which command id.
     pub meta: CommandMeta,
 }
@@ -161,8 +163,8 @@ impl Questions for OverBus {
         Ok(answer.offers)
     }
 
-    async fn resume(&self, ask: &AskResume) -> Result<Resumed, NoAnswer> {
-        self.ask("checkout", "resume", ask).await
+    async fn settle(&self, ask: &AskSettle) -> Result<Settled, NoAnswer> {
+        self.ask("checkout", "settle", ask).await
     }
 }
 
@@ -237,9 +239,9 @@ impl Cached {
         Ok(found)
     }
 
-    /// Has a suspended saga go on.
-    pub(crate) async fn resume(&self, ask: &AskResume) -> Result<Resumed, NoAnswer> {
-        self.inner.resume(ask).await
+    /// Has a suspended saga do what an operator wishes.
+    pub(crate) async fn settle(&self, ask: &AskSettle) -> Result<Settled, NoAnswer> {
+        self.inner.settle(ask).await
     }
 
     /// This process has just changed the user.

@@ -3,7 +3,7 @@
 use checkout::returning::ReturnStep;
 use checkout::{Refunding, RefundingEvent, Returning, ReturningEvent};
 use cqrs_es::{EventEnvelope, View};
-use kernel::{Fact, Money, OrderId, UserId};
+use kernel::{Fact, Money, OrderId, Reason, UserId};
 use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
@@ -22,6 +22,8 @@ pub enum AftermathStage {
     Suspended,
     /// Everything is done.
     Ended,
+    /// An operator has dealt with all of it by hand.
+    Resolved,
 }
 
 /// One line of its timeline.
@@ -37,9 +39,21 @@ pub struct AftermathEntry {
     /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub why: Option<String>,
-    /// Who let it go on.
+    /// The operator who settled it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub by: Option<String>,
+    /// Why, in the operator's words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<Reason>,
+}
+
+/// A step that goes no further by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stuck {
+    /// Which.
+    pub step: ReturnStep,
+    /// What is wrong.
+    pub why: String,
 }
 
 /// How one return's goods are put on the shelf and paid back.
@@ -55,6 +69,9 @@ pub struct ReturnHandling {
     /// Why it waits for an operator, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended: Option<String>,
+    /// What is stuck, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stuck: Vec<Stuck>,
     /// What goes back for the goods.
     pub amount: Option<Money>,
     /// Every step, oldest first.
@@ -127,24 +144,64 @@ impl View<Returning> for ReturnHandling {
                 self.amount = Some(*amount);
                 self.started_at = at;
             }
-            ReturningEvent::ReturningStepSucceeded { step } => entry.step = Some(step.clone()),
+            ReturningEvent::ReturningStepSucceeded { step } => {
+                self.unstick(step);
+                entry.step = Some(step.clone());
+            }
             ReturningEvent::ReturningSuspended { step, why } => {
-                self.status = AftermathStage::Suspended;
-                self.suspended = Some(format!("{step}: {why}"));
+                let (step, why) = (step.clone(), why.clone());
                 (entry.step, entry.why) = (Some(step.clone()), Some(why.clone()));
+                self.stuck.push(Stuck { step, why });
+                self.look();
             }
             ReturningEvent::ReturningResumed { by } => {
-                self.status = AftermathStage::Running;
-                self.suspended = None;
+                self.stuck.clear();
+                self.look();
                 entry.by = Some(by.clone());
             }
-            ReturningEvent::ReturningEnded { step } => {
-                self.status = AftermathStage::Ended;
+            ReturningEvent::ReturningStepSkipped {
+                step,
+                by,
+                reason,
+                last,
+            } => {
+                self.unstick(step);
+                if *last {
+                    self.status = AftermathStage::Ended;
+                }
+                entry.step = Some(step.clone());
+                (entry.by, entry.reason) = (Some(by.clone()), Some(reason.clone()));
+            }
+            ReturningEvent::ReturningResolved { by, reason } => {
+                self.stuck.clear();
                 self.suspended = None;
+                self.status = AftermathStage::Resolved;
+                (entry.by, entry.reason) = (Some(by.clone()), Some(reason.clone()));
+            }
+            ReturningEvent::ReturningEnded { step } => {
+                self.unstick(step);
+                self.status = AftermathStage::Ended;
                 entry.step = Some(step.clone());
             }
         }
         self.steps.push(entry);
+    }
+}
+
+impl ReturnHandling {
+    fn unstick(&mut self, step: &ReturnStep) {
+        self.stuck.retain(|stuck| stuck.step != *step);
+        self.look();
+    }
+
+    /// One step that is stuck is enough to wait.
+    fn look(&mut self) {
+        let stuck = self.stuck.last();
+        self.suspended = stuck.map(|Stuck { step, why }| format!("{step}: {why}"));
+        self.status = match stuck {
+            Some(_) => AftermathStage::Suspended,
+            None => AftermathStage::Running,
+        };
     }
 }
 
@@ -180,6 +237,16 @@ impl View<Refunding> for RefundHandling {
                 self.status = AftermathStage::Running;
                 self.suspended = None;
                 entry.by = Some(by.clone());
+            }
+            RefundingEvent::RefundingSkipped { by, reason } => {
+                self.status = AftermathStage::Ended;
+                self.suspended = None;
+                (entry.by, entry.reason) = (Some(by.clone()), Some(reason.clone()));
+            }
+            RefundingEvent::RefundingResolved { by, reason } => {
+                self.status = AftermathStage::Resolved;
+                self.suspended = None;
+                (entry.by, entry.reason) = (Some(by.clone()), Some(reason.clone()));
             }
             RefundingEvent::RefundingEnded {} => {
                 self.status = AftermathStage::Ended;

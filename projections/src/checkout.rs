@@ -1,8 +1,8 @@
 //! The checkout's timeline: every step of one order's saga with its time.
 
-use checkout::{Cause, Checkout, CheckoutEvent, Outcome, Step};
+use checkout::{Cause, Checkout, CheckoutEvent, Outcome, Stage, Step};
 use cqrs_es::{EventEnvelope, View};
-use kernel::{Fact, Money, OrderId, Tracking, UserId};
+use kernel::{Fact, Money, OrderId, Reason, Tracking, UserId};
 use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
@@ -29,6 +29,8 @@ pub enum CheckoutStage {
     Suspended,
     /// Nothing more will be asked.
     Ended,
+    /// An operator has dealt with all of it by hand.
+    Resolved,
 }
 
 /// Why a checkout waits for an operator.
@@ -69,9 +71,12 @@ pub struct TimelineEntry {
     /// When a failed undo is tried again at the earliest.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub retry_at: Option<Moment>,
-    /// Who let it go on.
+    /// The operator who settled it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub by: Option<String>,
+    /// Why, in the operator's words.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<Reason>,
     /// The carrier's number.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tracking: Option<Tracking>,
@@ -178,10 +183,39 @@ impl CheckoutTimeline {
                     self.status = suspension.from;
                 }
             }
+            CheckoutEvent::StepSkipped { stage, outcome, .. } => {
+                self.suspended = None;
+                self.status = (*stage).into();
+                if outcome.is_some() {
+                    self.outcome.clone_from(outcome);
+                }
+            }
+            CheckoutEvent::CheckoutResolved { .. } => {
+                self.suspended = None;
+                self.status = CheckoutStage::Resolved;
+            }
             CheckoutEvent::CheckoutEnded { outcome, .. } => {
                 self.status = CheckoutStage::Ended;
                 self.outcome = Some(outcome.clone());
             }
+        }
+    }
+}
+
+impl From<Stage> for CheckoutStage {
+    fn from(stage: Stage) -> Self {
+        match stage {
+            Stage::Reserving
+            | Stage::Authorizing
+            | Stage::Committing
+            | Stage::Capturing
+            | Stage::Confirming => Self::Running,
+            Stage::Completed => Self::Completed,
+            Stage::Shipping => Self::Shipping,
+            Stage::Undoing => Self::Undoing,
+            Stage::Undone => Self::Undone,
+            Stage::Ended => Self::Ended,
+            Stage::Resolved => Self::Resolved,
         }
     }
 }
@@ -227,6 +261,20 @@ fn entry(event: &CheckoutEvent, at: Option<Moment>) -> TimelineEntry {
             entry.message = Some(why.clone());
         }
         CheckoutEvent::CheckoutResumed { by } => entry.by = Some(by.clone()),
+        CheckoutEvent::StepSkipped {
+            step,
+            by,
+            reason,
+            outcome,
+            stage: _,
+        } => {
+            entry.step = Some(step.clone());
+            (entry.by, entry.reason) = (Some(by.clone()), Some(reason.clone()));
+            entry.outcome.clone_from(outcome);
+        }
+        CheckoutEvent::CheckoutResolved { by, reason } => {
+            (entry.by, entry.reason) = (Some(by.clone()), Some(reason.clone()));
+        }
         CheckoutEvent::CheckoutEnded { outcome, step, .. } => {
             entry.outcome = Some(outcome.clone());
             entry.step.clone_from(step);
@@ -312,5 +360,32 @@ mod tests {
         events.push(CheckoutEvent::CheckoutResumed { by: "op".into() });
         let row: CheckoutTimeline = fold::<Checkout, _>("o-1", events);
         assert_eq!((row.status, row.suspended), (CheckoutStage::Undoing, None));
+    }
+
+    #[test]
+    fn what_an_operator_settles_no_longer_waits_and_says_who_and_why() {
+        let suspended = CheckoutEvent::CheckoutSuspended {
+            step: Step::CapturePayment,
+            attempt: 9,
+            why: "refund failed".into(),
+        };
+        let (by, reason) = ("operator:ada".to_owned(), "done by hand".parse().unwrap());
+        let skipped = CheckoutEvent::StepSkipped {
+            step: Step::CapturePayment,
+            by: by.clone(),
+            reason,
+            stage: Stage::Undone,
+            outcome: None,
+        };
+        let events = vec![started(), suspended.clone(), skipped];
+        let row: CheckoutTimeline = fold::<Checkout, _>("o-1", events);
+        assert_eq!((row.status, row.suspended), (CheckoutStage::Undone, None));
+        assert_eq!(row.steps[2].by, Some(by.clone()));
+        let reason = row.steps[2].reason.clone().unwrap();
+        assert_eq!(reason.as_str(), "done by hand");
+        let resolved = CheckoutEvent::CheckoutResolved { by, reason };
+        let events = vec![started(), suspended, resolved];
+        let row: CheckoutTimeline = fold::<Checkout, _>("o-1", events);
+        assert_eq!((row.status, row.suspended), (CheckoutStage::Resolved, None));
     }
 }

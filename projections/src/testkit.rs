@@ -8,7 +8,7 @@ use kernel::{Decider, Money, Position};
 use streams::RecordedEvent;
 use uuid::Uuid;
 
-use crate::fold::{Fold, StoredRow};
+use crate::fold::StoredRow;
 use crate::view::{EntityView, ViewSpec};
 
 /// When every story begins; each event comes a second after the one before.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use checkout::resuming::SagaId;
+use checkout::settling::SagaId;
 use checkout::{
     Checkout, CheckoutFact, Refunding, Returning, fact, refunding, returning, returns_of,
 };

@@ -16,8 +16,8 @@
 
 mod config;
 mod intake;
-mod resuming;
 mod runner;
+mod settling;
 mod sweep;
 
 use std::sync::Arc;
@@ -111,7 +111,7 @@ pub fn run(
         let timers = Timers::new(&connection);
         let streams = connection.streams(Settings::default());
         let sagas = sagas(&config, &connection, &streams, &timers);
-        let hosts = resuming::hosts(&streams);
+        let hosts = settling::hosts(&streams);
         let serving = hosts.start(&connection).await?;
         let limits = DurableLimits::default();
         let mut tasks = JoinSet::new();

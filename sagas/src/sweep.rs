@@ -5,14 +5,14 @@
 //! wake that checkout. So every worker follows CHECKOUT, remembers which checkouts are under way,
 //! and sets the timer of each that has a deadline and no timer.
 //!
-//! And a saga that an operator lets go on has no delivery at all. Every worker sees that in
+//! And a saga that an operator lets go on, with or without the step that failed, has no delivery at all. Every worker sees that in
 //! CHECKOUT and has it ask what is due, until it has; asking twice is harmless.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use checkout::resuming::SagaId;
+use checkout::settling::SagaId;
 use checkout::{Checkout, CheckoutEvent, Refunding, RefundingEvent, Returning, ReturningEvent};
 use kernel::{Decider, OrderId};
 use streams::subscription::{OrderedSubscription, SubscriptionError};
@@ -172,14 +172,16 @@ fn read(event: &RecordedEvent) -> Option<(SagaId, Told)> {
         kind if kind == Returning::KIND => {
             let resumed = matches!(
                 event.decode::<Returning>(),
-                Ok(ReturningEvent::ReturningResumed { .. })
+                Ok(ReturningEvent::ReturningResumed { .. }
+                    | ReturningEvent::ReturningStepSkipped { .. })
             );
             Some((SagaId::Returning(id.parse().ok()?), told_if(resumed)))
         }
         kind if kind == Refunding::KIND => {
             let resumed = matches!(
                 event.decode::<Refunding>(),
-                Ok(RefundingEvent::RefundingResumed { .. })
+                Ok(RefundingEvent::RefundingResumed { .. }
+                    | RefundingEvent::RefundingSkipped { .. })
             );
             Some((SagaId::Refunding(id.parse().ok()?), told_if(resumed)))
         }
@@ -190,13 +192,21 @@ fn read(event: &RecordedEvent) -> Option<(SagaId, Told)> {
 fn of_checkout(event: &RecordedEvent) -> Told {
     let event = event.decode::<Checkout>();
     let is = |wanted: fn(&CheckoutEvent) -> bool| event.as_ref().is_ok_and(wanted);
-    if is(|event| matches!(event, CheckoutEvent::CheckoutResumed { .. })) {
+    let resumed = is(|event| {
+        matches!(
+            event,
+            CheckoutEvent::CheckoutResumed { .. } | CheckoutEvent::StepSkipped { .. }
+        )
+    });
+    if resumed {
         return Told::Resumed;
     }
     let over = is(|event| {
         matches!(
             event,
-            CheckoutEvent::CheckoutCompleted {} | CheckoutEvent::CheckoutEnded { .. }
+            CheckoutEvent::CheckoutCompleted {}
+                | CheckoutEvent::CheckoutEnded { .. }
+                | CheckoutEvent::CheckoutResolved { .. }
         )
     });
     if over { Told::Over } else { Told::UnderWay }

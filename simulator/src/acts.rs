@@ -1,7 +1,9 @@
 //! What customers and operators do: their requests, as the HTTP API lets them through.
 
+use checkout::refunding::RefundAsk;
 use checkout::{
-    CheckoutEvent, CheckoutFact, RefundingEvent, RefundingFact, ReturningEvent, ReturningFact, Saga,
+    CheckoutEvent, CheckoutFact, RefundingEvent, RefundingFact, Returning, ReturningEvent,
+    ReturningFact, Saga, Step,
 };
 use inventory::InventoryCommand;
 use kernel::{Money, Reason, RefundId, ReservationId, ReturnId, Sealed, Sku, UserId};
@@ -9,7 +11,7 @@ use order::{Line, OrderCommand, OrderEvent, OrderStatus, ReturnLine};
 use payment::PaymentCommand;
 
 use crate::agenda::Time;
-use crate::plan::{Action, GOODS, Moment, PlannedOrder, What, When};
+use crate::plan::{Action, GOODS, Moment, PlannedOrder, Settling, What, When};
 use crate::saga::Fact;
 use crate::shop::{Answer, Executed, Meta, none};
 use crate::told::Told;
@@ -157,7 +159,7 @@ impl World {
             | What::RefuseReturn(_)
             | What::ReceiveReturn(_)
             | What::Refund { .. }
-            | What::Resume
+            | What::Settle(_)
             | What::ReceiveStock { .. }
             | What::ExpireHolds
             | What::CaptureByHand => "operator",
@@ -183,7 +185,7 @@ impl World {
                     self.payment_moves(order, &command, step);
                 }
             }
-            What::Resume => self.resume(order, step),
+            What::Settle(how) => self.settle_what_waits(order, how, step),
             What::ReceiveStock { goods, quantity } => {
                 self.stock_moves(goods, &InventoryCommand::ReceiveStock { quantity }, step);
             }
@@ -240,7 +242,7 @@ impl World {
                 return_id: return_id(number),
             },
             What::Refund { .. }
-            | What::Resume
+            | What::Settle(_)
             | What::ReceiveStock { .. }
             | What::ExpireHolds
             | What::CaptureByHand => return None,
@@ -252,26 +254,24 @@ impl World {
         new_id([self.plan.seed, order * 256 + u64::from(number), what])
     }
 
-    fn resume(&mut self, order: usize, step: (u64, u64)) {
-        let by = || OPERATOR.to_owned();
+    /// An operator settles everything of the order that waits for one.
+    fn settle_what_waits(&mut self, order: usize, how: Settling, step: (u64, u64)) {
         let Some(file) = self.shop.file(order) else {
             return;
         };
         let id = file.id;
         let mut facts = Vec::new();
-        if file.checkout.state.suspended().is_some() {
-            facts.push(Fact::Checkout(order, CheckoutFact::Resumed { by: by() }));
+        if let Some((stuck, _)) = file.checkout.state.suspended() {
+            facts.push(Fact::Checkout(order, of_checkout(how, stuck)));
         }
         let returning = self.shop.returning.iter();
         let returning = returning.filter(|(_, kept)| waits(&kept.state, id));
         facts.extend(
-            returning.map(|(id, _)| Fact::Returning(*id, ReturningFact::Resumed { by: by() })),
+            returning.map(|(id, kept)| Fact::Returning(*id, of_returning(how, &kept.state))),
         );
         let refunding = self.shop.refunding.iter();
         let refunding = refunding.filter(|(_, kept)| waits(&kept.state, id));
-        facts.extend(
-            refunding.map(|(id, _)| Fact::Refunding(*id, RefundingFact::Resumed { by: by() })),
-        );
+        facts.extend(refunding.map(|(id, _)| Fact::Refunding(*id, of_refunding(how))));
         for fact in facts {
             let meta = self.meta(Some(order), step);
             let (_, new) = self.take_in(&fact, meta);
@@ -374,6 +374,47 @@ fn basket(planned: &PlannedOrder) -> String {
     format!("{lines} (card: {:?})", planned.card)
 }
 
+/// What an operator's settling is to a checkout.
+fn of_checkout(how: Settling, stuck: &Step) -> CheckoutFact {
+    let (by, reason) = (OPERATOR.to_owned(), by_hand());
+    match how {
+        Settling::Skip => CheckoutFact::Skipped {
+            step: stuck.to_string(),
+            by,
+            reason,
+        },
+        Settling::Resolve => CheckoutFact::Resolved { by, reason },
+        Settling::Resume => CheckoutFact::Resumed { by },
+    }
+}
+
+/// What it is to a return: of several steps that are stuck, the first is skipped.
+fn of_returning(how: Settling, saga: &Returning) -> ReturningFact {
+    let (by, reason) = (OPERATOR.to_owned(), by_hand());
+    let stuck = saga.suspended().unwrap_or_default();
+    let step = stuck.split(": ").next().unwrap_or_default().to_owned();
+    match how {
+        Settling::Skip => ReturningFact::Skipped { step, by, reason },
+        Settling::Resolve => ReturningFact::Resolved { by, reason },
+        Settling::Resume => ReturningFact::Resumed { by },
+    }
+}
+
+/// What it is to a refund.
+fn of_refunding(how: Settling) -> RefundingFact {
+    let (by, reason) = (OPERATOR.to_owned(), by_hand());
+    let step = RefundAsk::RecordRefund.to_string();
+    match how {
+        Settling::Skip => RefundingFact::Skipped { step, by, reason },
+        Settling::Resolve => RefundingFact::Resolved { by, reason },
+        Settling::Resume => RefundingFact::Resumed { by },
+    }
+}
+
+fn by_hand() -> Reason {
+    known("done by hand")
+}
+
 impl What {
     fn text(self) -> String {
         match self {
@@ -392,7 +433,13 @@ impl What {
             Self::RefuseReturn(number) => format!("refuses return {number}"),
             Self::ReceiveReturn(number) => format!("receives return {number}"),
             Self::Refund { cents, .. } => format!("gives {cents} cents back"),
-            Self::Resume => "lets go on what waits for a person".to_owned(),
+            Self::Settle(Settling::Resume) => "lets go on what waits for a person".to_owned(),
+            Self::Settle(Settling::Skip) => {
+                "has done by hand the step that waits for a person".to_owned()
+            }
+            Self::Settle(Settling::Resolve) => {
+                "has done by hand all that waits for a person".to_owned()
+            }
             Self::ReceiveStock { goods, quantity } => format!("receives {quantity} {}", sku(goods)),
             Self::ExpireHolds => "has lapsed holds swept".to_owned(),
             Self::CaptureByHand => "takes the money on the provider's own page".to_owned(),

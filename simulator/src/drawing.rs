@@ -3,7 +3,9 @@
 use crate::agenda::{MINUTE, SECOND, Time};
 use crate::chance::Draw;
 use crate::fault::Faults;
-use crate::plan::{Action, Card, GOODS, Moment, Outage, Plan, PlannedOrder, Target, What, When};
+use crate::plan::{
+    Action, Card, GOODS, Moment, Outage, Plan, PlannedOrder, Settling, Target, What, When,
+};
 
 impl Plan {
     /// The run of this seed: the same always.
@@ -111,7 +113,13 @@ fn life(draw: &mut Draw) -> Vec<(When, What)> {
     }
     for _ in 0..draw.of([0, 1, 3]) {
         let wait = draw.of([SECOND, 10 * MINUTE]);
-        acts.push((When::After(Moment::Suspended, wait), What::Resume));
+        let how = draw.of([
+            Settling::Resume,
+            Settling::Resume,
+            Settling::Skip,
+            Settling::Resolve,
+        ]);
+        acts.push((When::After(Moment::Suspended, wait), What::Settle(how)));
     }
     if draw.percent(15) {
         let (goods, quantity) = (draw.of([0, 1, 2]), draw.of([1, 5]));

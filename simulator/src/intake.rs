@@ -48,13 +48,22 @@ impl World {
                     jobs.push(Job::Paid(event.clone(), recorded.at));
                 }
             }
-            Told::Checkout(CheckoutEvent::CheckoutResumed { .. }) => {
+            Told::Checkout(
+                CheckoutEvent::CheckoutResumed { .. } | CheckoutEvent::StepSkipped { .. },
+            ) => {
                 jobs.push(Job::Wake(SagaId::Checkout(order)));
             }
-            Told::Returning(id, ReturningEvent::ReturningResumed { .. }) => {
+            Told::Returning(
+                id,
+                ReturningEvent::ReturningResumed { .. }
+                | ReturningEvent::ReturningStepSkipped { .. },
+            ) => {
                 jobs.push(Job::Wake(SagaId::Returning(*id)));
             }
-            Told::Refunding(id, RefundingEvent::RefundingResumed { .. }) => {
+            Told::Refunding(
+                id,
+                RefundingEvent::RefundingResumed { .. } | RefundingEvent::RefundingSkipped { .. },
+            ) => {
                 jobs.push(Job::Wake(SagaId::Refunding(*id)));
             }
             Told::Checkout(_)

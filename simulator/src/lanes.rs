@@ -120,11 +120,18 @@ impl World {
             Told::Inventory(..) => &[Durable::CheckoutInventory],
             Told::Payment(_) => &[Durable::CheckoutPayment, Durable::PaymentReactor],
             Told::Notification(..) => &[Durable::Mailer],
-            Told::Checkout(CheckoutEvent::CheckoutResumed { .. })
-            | Told::Returning(_, ReturningEvent::ReturningResumed { .. })
-            | Told::Refunding(_, RefundingEvent::RefundingResumed { .. }) => {
-                &[Durable::CheckoutResumed]
-            }
+            Told::Checkout(
+                CheckoutEvent::CheckoutResumed { .. } | CheckoutEvent::StepSkipped { .. },
+            )
+            | Told::Returning(
+                _,
+                ReturningEvent::ReturningResumed { .. }
+                | ReturningEvent::ReturningStepSkipped { .. },
+            )
+            | Told::Refunding(
+                _,
+                RefundingEvent::RefundingResumed { .. } | RefundingEvent::RefundingSkipped { .. },
+            ) => &[Durable::CheckoutResumed],
             Told::Checkout(_) | Told::Returning(..) | Told::Refunding(..) => &[],
         };
         for durable in listeners {

@@ -87,6 +87,17 @@ pub(crate) enum Moment {
     Suspended,
 }
 
+/// How an operator settles what waits for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Settling {
+    /// It is tried again.
+    Resume,
+    /// The step that failed was dealt with by hand.
+    Skip,
+    /// All of it was dealt with by hand.
+    Resolve,
+}
+
 /// What is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum What {
@@ -108,8 +119,8 @@ pub(crate) enum What {
         number: u8,
         cents: i64,
     },
-    /// An operator lets everything go on that waits for one.
-    Resume,
+    /// An operator settles everything that waits for one.
+    Settle(Settling),
     /// So many units of one of [`GOODS`] come in.
     ReceiveStock {
         goods: usize,

@@ -18,8 +18,9 @@ impl World {
     /// Is everything as it should be, now that nothing more will happen?
     pub(crate) fn at_rest(&self) -> Result<(), Finding> {
         for (order, slip) in &self.audit.slips {
-            let waits = self.waits_for_a_person(slip.id);
-            if !waits {
+            // What was done by hand, only that person knows.
+            let theirs = self.waits_for_a_person(slip.id) || self.done_by_hand(*order);
+            if !theirs {
                 self.order_rests(*order, slip)?;
             }
         }
@@ -31,7 +32,16 @@ impl World {
         if self.waits_for_a_person(slip.id) {
             return format!("{}, waits for a person", slip.status);
         }
+        let file = self.shop.file_of(slip.id);
+        if file.is_some_and(|order| self.done_by_hand(order)) {
+            return format!("{}, done by hand", slip.status);
+        }
         slip.status.to_string()
+    }
+
+    fn done_by_hand(&self, order: usize) -> bool {
+        let mut log = self.shop.log.iter();
+        log.any(|recorded| recorded.order == Some(order) && recorded.told.is_by_hand())
     }
 
     fn waits_for_a_person(&self, id: OrderId) -> bool {

@@ -50,6 +50,23 @@ impl Told {
         }
     }
 
+    /// Does an operator say that they have done something outside the log?
+    pub(crate) fn is_by_hand(&self) -> bool {
+        matches!(
+            self,
+            Self::Checkout(
+                CheckoutEvent::StepSkipped { .. } | CheckoutEvent::CheckoutResolved { .. },
+            ) | Self::Returning(
+                _,
+                ReturningEvent::ReturningStepSkipped { .. }
+                    | ReturningEvent::ReturningResolved { .. },
+            ) | Self::Refunding(
+                _,
+                RefundingEvent::RefundingSkipped { .. } | RefundingEvent::RefundingResolved { .. },
+            )
+        )
+    }
+
     /// The event's name and what matters of it.
     pub(crate) fn text(&self) -> String {
         let written = match self {

@@ -41,6 +41,7 @@ mod rotation;
 mod separate;
 mod server;
 mod servers;
+mod settling;
 mod stale;
 mod store;
 mod stories;

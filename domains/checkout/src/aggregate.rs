@@ -85,6 +85,7 @@ impl Checkout {
             Stage::Undoing => Status::Undoing,
             Stage::Undone => Status::Undone,
             Stage::Ended => Status::Ended,
+            Stage::Resolved => Status::Resolved,
         }
     }
 
@@ -142,6 +143,10 @@ impl Flow {
     /// A table of contents: what each fact means is said in `stock.rs`, `money.rs`, `order.rs` and
     /// `answer.rs`. Whatever they don't name is late or repeated, and ignored.
     fn react(&self, fact: &CheckoutFact) -> Option<CheckoutEvent> {
+        if self.stage == Stage::Resolved {
+            // A person has it in hand.
+            return None;
+        }
         match fact {
             CheckoutFact::OrderPlaced { .. } => None,
             CheckoutFact::OrderConfirmed {} => self.confirmed(),
@@ -173,6 +178,8 @@ impl Flow {
             CheckoutFact::NothingToUndo { ask } => self.nothing_to_undo(ask),
             CheckoutFact::DeadlineReached { at } => self.timed_out(*at),
             CheckoutFact::Resumed { by } => self.resumed(by),
+            CheckoutFact::Skipped { step, by, reason } => self.skipped(step, by, reason),
+            CheckoutFact::Resolved { by, reason } => self.resolved(by, reason),
         }
     }
 }

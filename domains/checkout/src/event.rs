@@ -5,7 +5,7 @@ use kernel::{Money, OrderId, PaymentMethod, Reason, Sku, Tracking, UserId};
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
-use crate::Step;
+use crate::{Stage, Step};
 
 /// One line of the order: all that the saga needs of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +156,28 @@ pub enum CheckoutEvent {
     CheckoutResumed {
         /// Who.
         by: String,
+    },
+    /// An operator has dealt by hand with what could not be done or undone; it goes on with the next.
+    StepSkipped {
+        /// Which. For [`Step::ConfirmOrder`]: rejecting the order.
+        step: Step,
+        /// Who.
+        by: String,
+        /// In their words.
+        reason: Reason,
+        /// Where the checkout is then.
+        stage: Stage,
+        /// How it ended, if there was nothing left to do.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        outcome: Option<Outcome>,
+    },
+    /// An operator has dealt with all of it by hand: nothing more is asked, and nothing that comes
+    /// later changes that.
+    CheckoutResolved {
+        /// Who.
+        by: String,
+        /// In their words.
+        reason: Reason,
     },
     /// The order is closed. Nothing more will be asked, except to undo a late success.
     CheckoutEnded {

@@ -101,6 +101,11 @@ impl Flow {
                 self.suspend(step, *attempt, why);
             }
             CheckoutEvent::CheckoutResumed { .. } => self.suspension = None,
+            CheckoutEvent::StepSkipped { step, .. } => self.skip(step),
+            CheckoutEvent::CheckoutResolved { .. } => {
+                self.suspension = None;
+                self.enter(Stage::Resolved);
+            }
             CheckoutEvent::CheckoutEnded {
                 outcome,
                 step,
@@ -167,7 +172,8 @@ impl Flow {
             | Stage::Confirming
             | Stage::Undoing
             | Stage::Undone
-            | Stage::Ended => {}
+            | Stage::Ended
+            | Stage::Resolved => {}
         }
         self.stage = stage;
     }
@@ -265,6 +271,84 @@ impl Flow {
         match outcome {
             Outcome::Shipped {} => self.succeed(step),
             Outcome::Rejected { .. } | Outcome::Canceled { .. } => self.undo(step, moot),
+        }
+    }
+
+    /// A person has done what the step or its undo should have, and it goes on behind it. When the
+    /// facts have overtaken that (the money could not be let go, and was taken), only the wait ends.
+    pub(crate) fn skip(&mut self, step: &Step) {
+        self.suspension = None;
+        if self.is_open(step) {
+            match step {
+                Step::ShipStock { .. } => self.succeed(step),
+                Step::ReserveStock { .. }
+                | Step::CommitStock { .. }
+                | Step::AuthorizePayment
+                | Step::CapturePayment
+                | Step::ConfirmOrder => self.undo(step, false),
+            }
+        }
+        let clean = self.is_clean();
+        match self.stage {
+            Stage::Undoing if clean => match &self.fate {
+                Fate::Canceled { reason } => {
+                    let reason = reason.clone();
+                    self.end(&Outcome::Canceled { reason });
+                }
+                Fate::Open | Fate::Rejecting { .. } | Fate::Rejected { .. } | Fate::Shipped => {
+                    self.enter(Stage::Undone);
+                }
+            },
+            Stage::Undone if *step == Step::ConfirmOrder => {
+                if let Fate::Rejecting { reason } = &self.fate {
+                    let reason = reason.clone();
+                    self.end(&Outcome::Rejected { reason });
+                }
+            }
+            Stage::Shipping if self.stock_is_clean() => self.end(&Outcome::Shipped {}),
+            Stage::Reserving
+            | Stage::Authorizing
+            | Stage::Committing
+            | Stage::Capturing
+            | Stage::Confirming
+            | Stage::Completed
+            | Stage::Shipping
+            | Stage::Undoing
+            | Stage::Undone
+            | Stage::Ended
+            | Stage::Resolved => {}
+        }
+    }
+
+    /// Is what it was suspended for still to be done?
+    fn is_open(&self, step: &Step) -> bool {
+        match step {
+            Step::ReserveStock { sku } | Step::CommitStock { sku } | Step::ShipStock { sku } => {
+                self.line(sku).is_some_and(|line| !line.is_clean())
+            }
+            Step::AuthorizePayment => match self.funds {
+                Funds::Requested | Funds::Authorized | Funds::Capturing => true,
+                Funds::Untouched
+                | Funds::Captured
+                | Funds::Declined
+                | Funds::Voided
+                | Funds::Refunded => false,
+            },
+            Step::CapturePayment => self.funds == Funds::Captured,
+            Step::ConfirmOrder => self.stage == Stage::Undone,
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        match self.fate.clone() {
+            _ if self.stage != Stage::Ended => None,
+            Fate::Shipped => Some(Outcome::Shipped {}),
+            Fate::Rejecting { reason } | Fate::Rejected { reason } => {
+                Some(Outcome::Rejected { reason })
+            }
+            Fate::Canceled { reason } => Some(Outcome::Canceled { reason }),
+            Fate::Open => None,
         }
     }
 

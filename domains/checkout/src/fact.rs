@@ -152,6 +152,22 @@ pub enum CheckoutFact {
         /// Who.
         by: String,
     },
+    /// An operator has dealt by hand with what it is suspended for.
+    Skipped {
+        /// With what, as [`Step`](crate::Step) is displayed.
+        step: String,
+        /// Who.
+        by: String,
+        /// In their words.
+        reason: Reason,
+    },
+    /// An operator has dealt by hand with all of it.
+    Resolved {
+        /// Who.
+        by: String,
+        /// In their words.
+        reason: Reason,
+    },
 }
 
 /// What an order's event is to its checkout; `at` is the event's time, and `patience` how long it

@@ -12,7 +12,8 @@
 //!                                       Undoing ──all undone──► Undone ──OrderRejected─────────────┤
 //!                                          │                                                       │
 //!                                          └──all undone, and the order was canceled───────────────┘
-//!   Suspended: an undo has failed too often; the stage stays, an operator lets it go on.
+//!   Suspended: an undo has failed too often; the stage stays, an operator lets it go on, has
+//!   done the step by hand and skips it, or has done all of it: Resolved.
 //! ```
 //!
 //! Pure: [`Checkout::react`] takes a [`CheckoutFact`] in and answers one [`CheckoutEvent`] or none;
@@ -46,6 +47,7 @@
 //!   addressed  whom an ask goes to, and its command
 //!   id         ask_id, refund_id                   what follows from what
 //!   state      Stage, Status                       what is known of stock and money outside
+//!   settling   SagaId, Wish                      what a person may have a saga do
 //!   saga       Saga                                what a runner must know of a saga
 //!   returning  Returning                           goods that came back: restock, refund
 //!   refunding  Refunding                           money that went back: order and customer are told
@@ -65,9 +67,9 @@ mod pending;
 pub mod picture;
 pub mod refunding;
 mod refusal;
-pub mod resuming;
 pub mod returning;
 mod saga;
+pub mod settling;
 mod state;
 mod steps;
 mod stock;

@@ -72,4 +72,30 @@ impl Flow {
             .is_some()
             .then(|| CheckoutEvent::CheckoutResumed { by: by.to_owned() })
     }
+
+    /// Only what it is suspended for: an operator settles what they have looked at.
+    pub(crate) fn skipped(&self, step: &str, by: &str, reason: &Reason) -> Option<CheckoutEvent> {
+        let suspended = &self.suspension.as_ref()?.step;
+        if suspended.to_string() != step {
+            return None;
+        }
+        let mut next = self.clone();
+        next.skip(suspended);
+        Some(CheckoutEvent::StepSkipped {
+            step: suspended.clone(),
+            by: by.to_owned(),
+            reason: reason.clone(),
+            stage: next.stage,
+            outcome: next.outcome().filter(|_| next.stage != self.stage),
+        })
+    }
+
+    pub(crate) fn resolved(&self, by: &str, reason: &Reason) -> Option<CheckoutEvent> {
+        self.suspension
+            .is_some()
+            .then(|| CheckoutEvent::CheckoutResolved {
+                by: by.to_owned(),
+                reason: reason.clone(),
+            })
+    }
 }

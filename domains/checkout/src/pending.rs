@@ -44,7 +44,7 @@ impl Flow {
     /// What is due, waits aside.
     pub(crate) fn asks(&self) -> Vec<Ask> {
         let mut asks = Vec::new();
-        if self.suspension.is_none() {
+        if self.suspension.is_none() && self.stage != Stage::Resolved {
             asks.extend(self.steps());
             asks.extend(self.undos());
             asks.extend(self.closing());

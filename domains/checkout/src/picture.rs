@@ -88,6 +88,9 @@ fn of_row(row: &Row) -> Vec<Transition> {
         Refused::Suspend => {
             all.push(arrow(here, "checkout_suspended", here));
             all.push(arrow(here, "checkout_resumed", here));
+            all.push(arrow(here, "step_skipped", here));
+            all.push(arrow(here, "step_skipped", row.then));
+            all.push(arrow(here, "checkout_resolved", Stage::Resolved));
         }
     }
     if row.timeout.is_some() {
@@ -110,7 +113,8 @@ impl Row {
             | Stage::Confirming
             | Stage::Shipping
             | Stage::Undoing
-            | Stage::Undone => "step_succeeded",
+            | Stage::Undone
+            | Stage::Resolved => "step_succeeded",
         }
     }
 }
@@ -120,7 +124,7 @@ const fn fixed(from: &'static str, event: &'static str, to: &'static str) -> Tra
 }
 
 /// What is in no line of the table: shortcuts, and the way back.
-const UNDOING: [Transition; 26] = [
+const UNDOING: [Transition; 35] = [
     // With nothing to undo.
     fixed("reserving", "step_refused", "undone"),
     // Somebody took the money by hand before it was asked for.
@@ -134,6 +138,10 @@ const UNDOING: [Transition; 26] = [
     fixed("undoing", "step_succeeded", "undoing"),
     fixed("undoing", "checkout_suspended", "undoing"),
     fixed("undoing", "checkout_resumed", "undoing"),
+    fixed("undoing", "step_skipped", "undoing"),
+    fixed("undoing", "step_skipped", "undone"),
+    fixed("undoing", "step_skipped", "ended"),
+    fixed("undoing", "checkout_resolved", "resolved"),
     fixed("undoing", "checkout_undone", "undone"),
     fixed("undoing", "checkout_ended", "ended"),
     fixed("undone", "undo_started", "undone"),
@@ -142,6 +150,9 @@ const UNDOING: [Transition; 26] = [
     fixed("undone", "step_succeeded", "undone"),
     fixed("undone", "checkout_suspended", "undone"),
     fixed("undone", "checkout_resumed", "undone"),
+    fixed("undone", "step_skipped", "undone"),
+    fixed("undone", "step_skipped", "ended"),
+    fixed("undone", "checkout_resolved", "resolved"),
     fixed("undone", "checkout_ended", "ended"),
     fixed("ended", "undo_started", "ended"),
     fixed("ended", "undo_succeeded", "ended"),
@@ -149,6 +160,8 @@ const UNDOING: [Transition; 26] = [
     fixed("ended", "step_succeeded", "ended"),
     fixed("ended", "checkout_suspended", "ended"),
     fixed("ended", "checkout_resumed", "ended"),
+    fixed("ended", "step_skipped", "ended"),
+    fixed("ended", "checkout_resolved", "resolved"),
 ];
 
 fn of_returning() -> Vec<Transition> {
@@ -162,6 +175,10 @@ fn of_returning() -> Vec<Transition> {
         fixed("suspended", "returning_suspended", "suspended"),
         fixed("suspended", "returning_resumed", "running"),
         fixed("suspended", "returning_resumed", "suspended"),
+        fixed("suspended", "returning_step_skipped", "suspended"),
+        fixed("suspended", "returning_step_skipped", "running"),
+        fixed("suspended", "returning_step_skipped", "ended"),
+        fixed("suspended", "returning_resolved", "resolved"),
         fixed("suspended", "returning_ended", "ended"),
         fixed("ended", "returning_suspended", "suspended"),
     ]
@@ -176,6 +193,8 @@ fn of_refunding() -> Vec<Transition> {
         fixed("suspended", "refunding_ended", "ended"),
         fixed("suspended", "refunding_resumed", "recording"),
         fixed("suspended", "refunding_resumed", "ended"),
+        fixed("suspended", "refunding_skipped", "ended"),
+        fixed("suspended", "refunding_resolved", "resolved"),
     ]
 }
 

@@ -38,6 +38,8 @@ pub enum Stage {
     Undone,
     /// The order is closed.
     Ended,
+    /// An operator has dealt with all of it by hand: nothing is asked any more, but for mails.
+    Resolved,
 }
 
 impl Stage {
@@ -49,7 +51,12 @@ impl Stage {
             | Self::Committing
             | Self::Capturing
             | Self::Confirming => true,
-            Self::Completed | Self::Shipping | Self::Undoing | Self::Undone | Self::Ended => false,
+            Self::Completed
+            | Self::Shipping
+            | Self::Undoing
+            | Self::Undone
+            | Self::Ended
+            | Self::Resolved => false,
         }
     }
 }
@@ -77,6 +84,8 @@ pub enum Status {
     Suspended,
     /// It is over.
     Ended,
+    /// An operator has dealt with it by hand.
+    Resolved,
 }
 
 /// What is known of one line's hold on stock.

@@ -169,6 +169,52 @@ fn a_person_has_the_order_told_again_or_closes_what_is_over() {
     assert_eq!(asks(&came_back), [RefundAsk::Notify], "as before");
 }
 
+fn skipped(step: &str) -> RefundingFact {
+    RefundingFact::Skipped {
+        step: step.to_owned(),
+        by: "operator:ada".to_owned(),
+        reason: "noted by hand".parse().unwrap(),
+    }
+}
+
+fn resolved() -> RefundingFact {
+    RefundingFact::Resolved {
+        by: "operator:ada".to_owned(),
+        reason: "settled on the phone".parse().unwrap(),
+    }
+}
+
+#[test]
+fn an_order_that_a_person_has_told_is_told_no_more_and_the_mail_stays_due() {
+    let mut saga = after(&[refunded(), refused(RefundAsk::RecordRefund)]);
+    assert_eq!(saga.react(&skipped("notify")), None, "not stuck");
+    saga.evolve(&saga.react(&skipped("record_refund")).unwrap());
+    assert_eq!(
+        (saga.stage(), asks(&saga)),
+        ("ended", vec![RefundAsk::Notify])
+    );
+    assert_eq!(saga.react(&skipped("record_refund")), None, "once");
+}
+
+#[test]
+fn what_a_person_resolved_asks_for_nothing_more() {
+    assert_eq!(after(&[refunded()]).react(&resolved()), None);
+    let mut saga = after(&[refunded(), refused(RefundAsk::RecordRefund)]);
+    saga.evolve(&saga.react(&resolved()).unwrap());
+    assert_eq!((saga.stage(), asks(&saga)), ("resolved", vec![]));
+    assert_eq!(saga.suspended(), None);
+    let ended = RefundingFact::OrderRefunded {};
+    for late in [
+        resolved(),
+        skipped("record_refund"),
+        ended,
+        failed(),
+        refunded(),
+    ] {
+        assert_eq!(saga.react(&late), None);
+    }
+}
+
 #[test]
 fn a_refund_that_never_was_done_is_told_nobody() {
     for fact in [

@@ -219,6 +219,81 @@ fn a_person_has_what_is_stuck_asked_again_under_other_ids() {
     assert_eq!(again.react(&resumed), None, "nothing is stuck any more");
 }
 
+fn skipped(step: &str) -> ReturningFact {
+    ReturningFact::Skipped {
+        step: step.to_owned(),
+        by: "operator:ada".to_owned(),
+        reason: "done by hand".parse().unwrap(),
+    }
+}
+
+fn resolved() -> ReturningFact {
+    ReturningFact::Resolved {
+        by: "operator:ada".to_owned(),
+        reason: "settled on the phone".parse().unwrap(),
+    }
+}
+
+#[test]
+fn a_refund_made_by_hand_is_skipped_and_the_rest_goes_on() {
+    let mut saga = after(&[received(), restocked("TEE"), failed()]);
+    assert_eq!(
+        saga.react(&skipped("restock_return-MUG")),
+        None,
+        "not stuck"
+    );
+    let event = saga.react(&skipped("refund_payment")).unwrap();
+    assert!(matches!(
+        event,
+        ReturningEvent::ReturningStepSkipped { last: false, .. }
+    ));
+    saga.evolve(&event);
+    assert_eq!(saga.suspended(), None);
+    assert_eq!(asks(&saga), [restock("MUG")]);
+    assert_eq!(saga.react(&skipped("refund_payment")), None, "once");
+    assert_eq!(saga.react(&failed()), None, "a person has seen to it");
+    assert_eq!(saga.react(&refunded()), None);
+    let ended = saga.react(&restocked("MUG")).unwrap();
+    assert!(matches!(ended, ReturningEvent::ReturningEnded { .. }));
+}
+
+#[test]
+fn the_last_step_skipped_ends_it() {
+    let all_back = [received(), restocked("TEE"), restocked("MUG"), failed()];
+    let mut saga = after(&all_back);
+    let event = saga.react(&skipped("refund_payment")).unwrap();
+    assert!(matches!(
+        event,
+        ReturningEvent::ReturningStepSkipped { last: true, .. }
+    ));
+    saga.evolve(&event);
+    assert_eq!(saga.stage(), "ended");
+}
+
+#[test]
+fn what_a_person_resolved_asks_for_nothing_more() {
+    let running = after(&[received()]);
+    assert_eq!(running.react(&resolved()), None, "nothing is stuck");
+    let mut saga = after(&[received(), failed()]);
+    saga.evolve(&saga.react(&resolved()).unwrap());
+    assert_eq!((saga.stage(), asks(&saga)), ("resolved", vec![]));
+    assert_eq!(saga.suspended(), None);
+    let resumed = ReturningFact::Resumed {
+        by: "operator:ada".to_owned(),
+    };
+    for late in [
+        resolved(),
+        resumed,
+        skipped("refund_payment"),
+        restocked("MUG"),
+        refunded(),
+        failed(),
+        received(),
+    ] {
+        assert_eq!(saga.react(&late), None);
+    }
+}
+
 #[test]
 fn nobody_tries_for_ever() {
     let resumed = ReturningFact::Resumed {

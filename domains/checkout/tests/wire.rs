@@ -13,7 +13,7 @@ use std::path::Path;
 use checkout::returning::ReturnStep;
 use checkout::{
     Cause, Checkout, CheckoutEvent, CheckoutFact, Outcome, Refunding, RefundingEvent, Returning,
-    ReturningEvent, Step,
+    ReturningEvent, Stage, Step,
 };
 use kernel::{RefundId, ReturnId, golden};
 use strum::VariantNames;
@@ -77,6 +77,19 @@ fn examples() -> Vec<CheckoutEvent> {
         CheckoutEvent::CheckoutResumed {
             by: "operator:ada".to_owned(),
         },
+        CheckoutEvent::StepSkipped {
+            step: kit::commit("TEE"),
+            by: "operator:ada".to_owned(),
+            reason: "counted and booked by hand".parse().unwrap(),
+            stage: Stage::Ended,
+            outcome: Some(Outcome::Canceled {
+                reason: "changed my mind".parse().unwrap(),
+            }),
+        },
+        CheckoutEvent::CheckoutResolved {
+            by: "operator:ada".to_owned(),
+            reason: "settled on the phone".parse().unwrap(),
+        },
         CheckoutEvent::CheckoutEnded {
             outcome: Outcome::Rejected {
                 reason: "card_declined".parse().unwrap(),
@@ -108,6 +121,16 @@ fn returning_examples() -> Vec<ReturningEvent> {
         ReturningEvent::ReturningResumed {
             by: "operator:ada".to_owned(),
         },
+        ReturningEvent::ReturningStepSkipped {
+            step: ReturnStep::RefundPayment,
+            by: "operator:ada".to_owned(),
+            reason: "paid back by bank transfer".parse().unwrap(),
+            last: true,
+        },
+        ReturningEvent::ReturningResolved {
+            by: "operator:ada".to_owned(),
+            reason: "settled on the phone".parse().unwrap(),
+        },
         ReturningEvent::ReturningEnded {
             step: ReturnStep::RefundPayment,
         },
@@ -129,6 +152,14 @@ fn refunding_examples() -> Vec<RefundingEvent> {
         },
         RefundingEvent::RefundingResumed {
             by: "operator:ada".to_owned(),
+        },
+        RefundingEvent::RefundingSkipped {
+            by: "operator:ada".to_owned(),
+            reason: "noted on the order by hand".parse().unwrap(),
+        },
+        RefundingEvent::RefundingResolved {
+            by: "operator:ada".to_owned(),
+            reason: "settled on the phone".parse().unwrap(),
         },
         RefundingEvent::RefundingEnded {},
     ]
@@ -215,6 +246,8 @@ fn facts_travel_as_well() {
             ask: kit::undo(kit::reserve("MUG")),
         },
         kit::resumed(),
+        kit::skipped("capture_payment"),
+        kit::resolved(),
     ];
     for fact in facts {
         let json = serde_json::to_string(&fact).unwrap();

@@ -34,6 +34,8 @@ pub enum Refunding {
     },
     /// The order knows.
     Ended(Refund),
+    /// A person has dealt with all of it.
+    Resolved(Refund),
 }
 
 /// Money that went back.
@@ -117,6 +119,21 @@ impl Refunding {
             (Self::Suspended { .. }, RefundingFact::Resumed { by }) => {
                 Some(RefundingEvent::RefundingResumed { by: by.clone() })
             }
+            // Only what is stuck: an operator settles what they have looked at.
+            (Self::Suspended { .. }, RefundingFact::Skipped { step, by, reason })
+                if *step == RefundAsk::RecordRefund.to_string() =>
+            {
+                Some(RefundingEvent::RefundingSkipped {
+                    by: by.clone(),
+                    reason: reason.clone(),
+                })
+            }
+            (Self::Suspended { .. }, RefundingFact::Resolved { by, reason }) => {
+                Some(RefundingEvent::RefundingResolved {
+                    by: by.clone(),
+                    reason: reason.clone(),
+                })
+            }
             // Late or repeated: ignore.
             _ => None,
         }
@@ -129,15 +146,17 @@ impl Refunding {
             Self::Recording(_) => "recording",
             Self::Suspended { .. } => "suspended",
             Self::Ended(_) => "ended",
+            Self::Resolved(_) => "resolved",
         }
     }
 
     fn refund(&self) -> Option<&Refund> {
         match self {
             Self::NotStarted => None,
-            Self::Recording(refund) | Self::Suspended { refund, .. } | Self::Ended(refund) => {
-                Some(refund)
-            }
+            Self::Recording(refund)
+            | Self::Suspended { refund, .. }
+            | Self::Ended(refund)
+            | Self::Resolved(refund) => Some(refund),
         }
     }
 
@@ -201,7 +220,7 @@ impl Saga for Refunding {
     /// A mail stays due for good: a repeat is harmless, a loss is not.
     fn pending(&self, _now: DateTime<Utc>) -> Vec<Due<RefundAsk>> {
         match self {
-            Self::NotStarted => Vec::new(),
+            Self::NotStarted | Self::Resolved(_) => Vec::new(),
             Self::Recording(refund) => vec![refund.due(RefundAsk::RecordRefund)],
             // Of money that did not go back after all nobody is told.
             Self::Suspended { refund, .. } | Self::Ended(refund) => {
@@ -220,7 +239,7 @@ impl Saga for Refunding {
     fn suspended(&self) -> Option<String> {
         match self {
             Self::Suspended { why, .. } => Some(why.clone()),
-            Self::NotStarted | Self::Recording(_) | Self::Ended(_) => None,
+            Self::NotStarted | Self::Recording(_) | Self::Ended(_) | Self::Resolved(_) => None,
         }
     }
 
@@ -278,6 +297,8 @@ impl Decider for Refunding {
                 });
             }
             RefundingEvent::RefundingResumed { by: _ } => self.move_to(Refund::resume),
+            RefundingEvent::RefundingSkipped { .. } => self.move_to(Self::Ended),
+            RefundingEvent::RefundingResolved { .. } => self.move_to(Self::Resolved),
             RefundingEvent::RefundingEnded {} => self.move_to(|refund| {
                 Self::Ended(Refund {
                     recorded: true,

@@ -1,7 +1,7 @@
 //! What has happened to the telling of one refund, as it stands on the wire.
 
 use chrono::{DateTime, Utc};
-use kernel::{Money, OrderId, RefundId, UserId};
+use kernel::{Money, OrderId, Reason, RefundId, UserId};
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
@@ -35,6 +35,21 @@ pub enum RefundingEvent {
     RefundingResumed {
         /// Who.
         by: String,
+    },
+    /// A person has told the order, or whoever else was to be told. The mail stays due.
+    RefundingSkipped {
+        /// Who.
+        by: String,
+        /// In their words.
+        reason: Reason,
+    },
+    /// A person has dealt with all of it: nothing more is asked, and nothing that comes later
+    /// changes that.
+    RefundingResolved {
+        /// Who.
+        by: String,
+        /// In their words.
+        reason: Reason,
     },
     /// The order knows. The mail stays due, under one id.
     RefundingEnded {},

@@ -2,7 +2,7 @@
 
 use ::order::OrderEvent;
 use chrono::{DateTime, Utc};
-use kernel::{Money, OrderId, RefundId, UserId};
+use kernel::{Money, OrderId, Reason, RefundId, UserId};
 use payment::PaymentEvent;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,22 @@ pub enum RefundingFact {
     Resumed {
         /// Who.
         by: String,
+    },
+    /// An operator has dealt by hand with what is stuck.
+    Skipped {
+        /// With what, as [`RefundAsk`] is displayed.
+        step: String,
+        /// Who.
+        by: String,
+        /// In their words.
+        reason: Reason,
+    },
+    /// An operator has dealt by hand with all of it.
+    Resolved {
+        /// Who.
+        by: String,
+        /// In their words.
+        reason: Reason,
     },
 }
 

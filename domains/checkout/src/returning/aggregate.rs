@@ -30,6 +30,8 @@ pub enum Returning {
     NotStarted,
     /// Goods came back.
     Started(Progress),
+    /// A person has dealt with all of it.
+    Resolved(Progress),
 }
 
 /// A return on its way.
@@ -63,6 +65,8 @@ enum Stage {
         why: String,
     },
     Done,
+    /// A person has done it.
+    Skipped,
 }
 
 impl Returning {
@@ -72,17 +76,20 @@ impl Returning {
         match self {
             Self::NotStarted => start(fact),
             Self::Started(progress) => progress.react(fact),
+            Self::Resolved(_) => None,
         }
     }
 
     /// Where it is, in a word: the stage of its picture.
     pub fn stage(&self) -> &'static str {
-        let Self::Started(progress) = self else {
-            return NOT_STARTED;
+        let progress = match self {
+            Self::NotStarted => return NOT_STARTED,
+            Self::Started(progress) => progress,
+            Self::Resolved(_) => return "resolved",
         };
         if progress.tasks.iter().any(Task::is_stuck) {
             "suspended"
-        } else if progress.tasks.iter().any(|task| task.stage != Stage::Done) {
+        } else if progress.tasks.iter().any(Task::is_open) {
             "running"
         } else {
             "ended"
@@ -93,7 +100,9 @@ impl Returning {
     pub fn asked_for(&self, refund_id: RefundId) -> bool {
         match self {
             Self::NotStarted => false,
-            Self::Started(progress) => progress.refund_id() == Some(refund_id),
+            Self::Started(progress) | Self::Resolved(progress) => {
+                progress.refund_id() == Some(refund_id)
+            }
         }
     }
 }
@@ -134,7 +143,7 @@ impl Progress {
             ReturningFact::RefundFailed { refund_id, code } => {
                 let task = self.task(&ReturnStep::RefundPayment)?;
                 let current = self.refund_id() == Some(*refund_id);
-                (current && !task.is_stuck()).then(|| ReturningEvent::ReturningSuspended {
+                (current && task.takes_failure()).then(|| ReturningEvent::ReturningSuspended {
                     step: ReturnStep::RefundPayment,
                     why: format!("the refund failed: {code}"),
                 })
@@ -155,11 +164,32 @@ impl Progress {
                 let again = stuck.any(|task| task.attempt < RETURN_ATTEMPTS_MAX);
                 again.then(|| ReturningEvent::ReturningResumed { by: by.clone() })
             }
+            ReturningFact::Skipped { step, by, reason } => self.skipped(step, by, reason),
+            ReturningFact::Resolved { by, reason } => {
+                let stuck = self.tasks.iter().any(Task::is_stuck);
+                stuck.then(|| ReturningEvent::ReturningResolved {
+                    by: by.clone(),
+                    reason: reason.clone(),
+                })
+            }
         }
     }
 
+    /// Only what is stuck: an operator settles what they have looked at.
+    fn skipped(&self, step: &str, by: &str, reason: &Reason) -> Option<ReturningEvent> {
+        let mut stuck = self.tasks.iter().filter(|task| task.is_stuck());
+        let task = stuck.find(|task| task.step.to_string() == step)?;
+        let open = self.tasks.iter().filter(|task| task.is_open());
+        Some(ReturningEvent::ReturningStepSkipped {
+            step: task.step.clone(),
+            by: by.to_owned(),
+            reason: reason.clone(),
+            last: open.count() == 1,
+        })
+    }
+
     fn done(&self, step: ReturnStep) -> Option<ReturningEvent> {
-        let open = |task: &&Task| task.stage != Stage::Done;
+        let open = |task: &&Task| task.is_open();
         self.task(&step).filter(open)?;
         Some(if self.tasks.iter().filter(open).count() == 1 {
             ReturningEvent::ReturningEnded { step }
@@ -224,6 +254,21 @@ impl Task {
         matches!(self.stage, Stage::Stuck { .. })
     }
 
+    fn is_open(&self) -> bool {
+        match self.stage {
+            Stage::Due | Stage::Stuck { .. } => true,
+            Stage::Done | Stage::Skipped => false,
+        }
+    }
+
+    /// Money that came back is news, unless a person waits for it or has seen to it.
+    fn takes_failure(&self) -> bool {
+        match self.stage {
+            Stage::Due | Stage::Done => true,
+            Stage::Stuck { .. } | Stage::Skipped => false,
+        }
+    }
+
     fn resume(&mut self) {
         if self.is_stuck() && self.attempt < RETURN_ATTEMPTS_MAX {
             self.attempt += 1;
@@ -240,7 +285,7 @@ impl Saga for Returning {
     fn order_id(&self) -> Option<OrderId> {
         match self {
             Self::NotStarted => None,
-            Self::Started(progress) => Some(progress.order_id),
+            Self::Started(progress) | Self::Resolved(progress) => Some(progress.order_id),
         }
     }
 
@@ -266,7 +311,7 @@ impl Saga for Returning {
         };
         let mut stuck = progress.tasks.iter().filter_map(|task| match &task.stage {
             Stage::Stuck { why } => Some(format!("{}: {why}", task.step)),
-            Stage::Due | Stage::Done => None,
+            Stage::Due | Stage::Done | Stage::Skipped => None,
         });
         stuck.next()
     }
@@ -321,7 +366,8 @@ impl Decider for Returning {
                 });
             }
             // A fact about a return that never was, or a second start, changes nothing.
-            (Self::NotStarted, _) | (_, ReturningEvent::ReturningStarted { .. }) => {}
+            (Self::NotStarted | Self::Resolved(_), _)
+            | (_, ReturningEvent::ReturningStarted { .. }) => {}
             (
                 Self::Started(progress),
                 ReturningEvent::ReturningStepSucceeded { step }
@@ -329,6 +375,14 @@ impl Decider for Returning {
             ) => progress.move_to(step, Stage::Done),
             (Self::Started(progress), ReturningEvent::ReturningSuspended { step, why }) => {
                 progress.move_to(step, Stage::Stuck { why: why.clone() });
+            }
+            (Self::Started(progress), ReturningEvent::ReturningStepSkipped { step, .. }) => {
+                progress.move_to(step, Stage::Skipped);
+            }
+            (known @ Self::Started(_), ReturningEvent::ReturningResolved { .. }) => {
+                if let Self::Started(progress) = std::mem::take(known) {
+                    *known = Self::Resolved(progress);
+                }
             }
             (Self::Started(progress), ReturningEvent::ReturningResumed { by: _ }) => {
                 progress.tasks.iter_mut().for_each(Task::resume);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use kernel::{Money, OrderId, ReturnId, Sku};
+use kernel::{Money, OrderId, Reason, ReturnId, Sku};
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
@@ -68,6 +68,26 @@ pub enum ReturningEvent {
     ReturningResumed {
         /// Who.
         by: String,
+    },
+    /// A person has done what was stuck; the rest goes on.
+    ReturningStepSkipped {
+        /// Which.
+        step: ReturnStep,
+        /// Who.
+        by: String,
+        /// In their words.
+        reason: Reason,
+        /// Nothing is left to do.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        last: bool,
+    },
+    /// A person has dealt with all of it: nothing more is asked, and nothing that comes later
+    /// changes that.
+    ReturningResolved {
+        /// Who.
+        by: String,
+        /// In their words.
+        reason: Reason,
     },
     /// Everything is done.
     ReturningEnded {

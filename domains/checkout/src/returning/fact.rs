@@ -3,7 +3,7 @@
 use ::order::OrderEvent;
 use chrono::{DateTime, Utc};
 use inventory::InventoryEvent;
-use kernel::{Money, OrderId, RefundId, ReturnId, Sku};
+use kernel::{Money, OrderId, Reason, RefundId, ReturnId, Sku};
 use payment::PaymentEvent;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,22 @@ pub enum ReturningFact {
     Resumed {
         /// Who.
         by: String,
+    },
+    /// An operator has dealt by hand with what is stuck.
+    Skipped {
+        /// With what, as [`ReturnStep`] is displayed.
+        step: String,
+        /// Who.
+        by: String,
+        /// In their words.
+        reason: Reason,
+    },
+    /// An operator has dealt by hand with all of it.
+    Resolved {
+        /// Who.
+        by: String,
+        /// In their words.
+        reason: Reason,
     },
 }
 

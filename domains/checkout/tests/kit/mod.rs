@@ -163,6 +163,21 @@ pub(crate) fn resumed() -> CheckoutFact {
     }
 }
 
+pub(crate) fn skipped(step: &str) -> CheckoutFact {
+    CheckoutFact::Skipped {
+        step: step.to_owned(),
+        by: "operator:ada".to_owned(),
+        reason: "done by hand".parse().unwrap(),
+    }
+}
+
+pub(crate) fn resolved() -> CheckoutFact {
+    CheckoutFact::Resolved {
+        by: "operator:ada".to_owned(),
+        reason: "settled on the phone".parse().unwrap(),
+    }
+}
+
 pub(crate) fn refused(ask: Ask, code: &str) -> CheckoutFact {
     refused_at(ask, code, 0)
 }

@@ -1,8 +1,9 @@
-//! What a person may have a saga do: go on. The words in which that is asked and answered.
+//! What a person may have a suspended saga do: go on, leave a step out, or be over. The words in
+//! which that is asked and answered.
 
 use std::fmt;
 
-use kernel::{OrderId, Position, RefundId, ReturnId};
+use kernel::{OrderId, Position, Reason, RefundId, ReturnId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,12 +29,32 @@ impl fmt::Display for SagaId {
     }
 }
 
-/// What became of an operator's wish that a saga goes on.
+/// What an operator wishes of a suspended saga.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "wish", rename_all = "snake_case")]
+pub enum Wish {
+    /// That it tries again what it is suspended for.
+    Resume,
+    /// That it goes on behind a step (or an undo) that was dealt with by hand.
+    Skip {
+        /// The step that it is suspended for, as it is displayed (`capture_payment`).
+        step: String,
+        /// Why.
+        reason: Reason,
+    },
+    /// That it is over: all of it was dealt with by hand.
+    Resolve {
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// What became of an operator's wish.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
-pub enum Resumed {
-    /// It goes on.
-    GoesOn {
+pub enum Settled {
+    /// It is on record.
+    Recorded {
         /// How many events it had then.
         version: u64,
         /// Where the event stands that says so.
@@ -41,7 +62,7 @@ pub enum Resumed {
         /// It was asked for before, under the same command id.
         replayed: bool,
     },
-    /// It doesn't wait for anybody, or was tried too often.
+    /// It doesn't wait for that, or was tried too often.
     NotSuspended,
     /// There is no such saga.
     Unknown,

@@ -1,0 +1,178 @@
+//! An operator settles a suspended checkout: a step is skipped, or all of it is resolved.
+
+mod kit;
+
+use checkout::{Ask, CheckoutEvent, Outcome, Stage, Status, Step, UNDO_FAILURES_MAX};
+use kit::{
+    Case, authorized, canceled, captured, commit, committed, confirmed, declined, refund_failed,
+    refunded, refused, released, reserve, reserved, resolved, resumed, ship, shipped, skipped,
+    step, stock_shipped, undo, undo_again, voided,
+};
+use notification::Template;
+
+/// Canceled, and the provider won't give the money back.
+fn refund_stuck() -> Case {
+    let mut case = Case::placed().given([
+        reserved("MUG"),
+        authorized(),
+        committed("MUG"),
+        captured(),
+        confirmed(),
+        canceled(),
+    ]);
+    for attempt in 1..=UNDO_FAILURES_MAX + 1 {
+        case.when(&refund_failed(attempt, 0));
+    }
+    assert_eq!(case.state.status(), Status::Suspended);
+    case
+}
+
+/// Declined, and a hold can't be given back.
+fn release_stuck(mut case: Case) -> Case {
+    for attempt in 1..=UNDO_FAILURES_MAX + 1 {
+        let ask = undo_again(reserve("MUG"), attempt);
+        case.when(&refused(ask, "reservation_shipped"));
+    }
+    assert_eq!(case.state.status(), Status::Suspended);
+    case
+}
+
+#[test]
+fn a_refund_made_by_hand_is_skipped_and_the_next_undo_is_due() {
+    let mut case = refund_stuck();
+    let event = case.when(&skipped("capture_payment"));
+    let Some(CheckoutEvent::StepSkipped {
+        step,
+        by,
+        stage,
+        outcome: None,
+        ..
+    }) = event
+    else {
+        panic!("{event:?}");
+    };
+    assert_eq!((step, stage), (Step::CapturePayment, Stage::Undoing));
+    assert_eq!(by, "operator:ada");
+    assert_eq!(case.works(), [undo(commit("MUG"))]);
+    case.when(&released("MUG"));
+    assert_eq!(case.state.status(), Status::Ended);
+    // The money is back: the order and the customer are told.
+    assert_eq!(case.works(), [Ask::RecordRefund]);
+}
+
+#[test]
+fn a_skip_sent_twice_is_one_and_what_is_not_stuck_is_not_skipped() {
+    let mut case = refund_stuck();
+    case.ignores(&skipped("authorize_payment"));
+    case.ignores(&skipped("commit_stock-MUG"));
+    case.when(&skipped("capture_payment"));
+    case.ignores(&skipped("capture_payment"));
+    case.ignores(&resolved());
+    case.ignores(&resumed());
+    // The refunds that failed before are told again.
+    case.ignores(&refund_failed(UNDO_FAILURES_MAX + 1, 0));
+    case.ignores(&refunded(1));
+}
+
+#[test]
+fn nothing_is_skipped_or_resolved_that_is_not_suspended() {
+    let mut case = Case::placed();
+    case.ignores(&skipped("reserve_stock-MUG"));
+    case.ignores(&resolved());
+}
+
+#[test]
+fn the_last_undo_skipped_has_the_order_rejected_or_ends_what_was_canceled() {
+    let declined = [reserved("MUG"), declined()];
+    let mut case = release_stuck(Case::placed().given(declined.clone()));
+    case.when(&skipped("reserve_stock-MUG"));
+    assert_eq!(case.state.status(), Status::Undone);
+    assert_eq!(case.works(), [Ask::RejectOrder { attempt: 1 }]);
+
+    let mut case = release_stuck(Case::placed().given(declined).given([canceled()]));
+    let event = case.when(&skipped("reserve_stock-MUG"));
+    assert!(matches!(
+        event,
+        Some(CheckoutEvent::StepSkipped {
+            stage: Stage::Ended,
+            outcome: Some(Outcome::Canceled { .. }),
+            ..
+        })
+    ));
+    assert_eq!(case.state.status(), Status::Ended);
+    let told = kit::notify(Template::OrderCanceled);
+    assert!(case.asks().contains(&told));
+}
+
+#[test]
+fn a_skipped_line_leaves_the_others_to_be_undone() {
+    let two = [reserved("MUG"), reserved("TEE"), declined()];
+    let mut case = release_stuck(Case::placed_two().given(two));
+    case.when(&skipped("reserve_stock-MUG"));
+    assert_eq!(case.state.status(), Status::Undoing);
+    assert_eq!(case.works(), [undo(reserve("TEE"))]);
+}
+
+#[test]
+fn an_order_that_can_not_be_rejected_is_deemed_so() {
+    let mut case = Case::placed().given([refused(step(reserve("MUG")), "out_of_stock")]);
+    for attempt in 1..=UNDO_FAILURES_MAX + 1 {
+        let ask = Ask::RejectOrder { attempt };
+        case.when(&refused(ask, "order_already_confirmed"));
+    }
+    case.when(&skipped("confirm_order"));
+    assert_eq!(case.state.status(), Status::Ended);
+    assert!(case.works().is_empty());
+}
+
+#[test]
+fn stock_booked_out_by_hand_ends_the_checkout() {
+    let paid = [reserved("MUG"), authorized(), committed("MUG"), captured()];
+    let mut case = Case::placed().given(paid).given([confirmed(), shipped()]);
+    case.when(&refused(step(ship("MUG")), "reservation_unknown"));
+    case.when(&skipped("ship_stock-MUG"));
+    assert_eq!(case.state.status(), Status::Ended);
+    case.ignores(&stock_shipped("MUG"));
+    assert!(case.works().is_empty());
+}
+
+#[test]
+fn a_skip_that_the_facts_have_overtaken_only_ends_the_wait() {
+    let mut case = Case::placed().given([reserved("MUG"), canceled()]);
+    for attempt in 1..=UNDO_FAILURES_MAX + 1 {
+        let ask = undo_again(Step::AuthorizePayment, attempt);
+        case.when(&refused(ask, "provider_says_no"));
+    }
+    assert_eq!(case.state.status(), Status::Suspended);
+    // Somebody took the money meanwhile: that the hold is gone would be no truth.
+    case.when(&captured());
+    case.when(&skipped("authorize_payment"));
+    assert_eq!(
+        case.works(),
+        [undo_again(Step::CapturePayment, UNDO_FAILURES_MAX + 2)]
+    );
+}
+
+#[test]
+fn what_is_resolved_asks_for_nothing_more_and_nothing_changes_it() {
+    let mut case = refund_stuck();
+    let mails = case.asks();
+    case.when(&resolved());
+    assert_eq!(case.state.status(), Status::Resolved);
+    assert_eq!(case.asks(), mails, "mails that were due stay due");
+    assert!(case.works().is_empty());
+    assert_eq!(case.state.deadline(), None);
+    for late in [
+        resolved(),
+        resumed(),
+        skipped("capture_payment"),
+        released("MUG"),
+        refunded(UNDO_FAILURES_MAX + 2),
+        refund_failed(UNDO_FAILURES_MAX + 2, 9),
+        voided(),
+        canceled(),
+        shipped(),
+    ] {
+        case.ignores(&late);
+    }
+}

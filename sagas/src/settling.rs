@@ -1,0 +1,113 @@
+//! An operator lets a suspended saga go on, has a step of it left out, or ends it.
+//!
+//! ```text
+//!   operator ─► command-api ─► question.checkout.settle ─► one event: by whom, why
+//!                                                               │
+//!                     every worker follows CHECKOUT ◄───────────┘ and asks what is due again
+//! ```
+//!
+//! The answer says that it is recorded. What is due then is asked by whoever follows the stream
+//! ([`crate::sweep`]), so a worker that dies in between leaves nothing undone.
+
+use checkout::settling::{SagaId, Settled, Wish};
+use checkout::{Checkout, CheckoutFact, Refunding, RefundingFact, Returning, ReturningFact, Saga};
+use serde::Deserialize;
+use serde_json::Value;
+use streams::bus::{Host, Hosts, QuestionError};
+use streams::{CommandMeta, ExecuteError, Outcome, Streams};
+
+/// The context that the sagas are of.
+const CONTEXT: &str = "checkout";
+
+/// `question.checkout.settle`.
+#[derive(Debug, Deserialize)]
+struct AskSettle {
+    saga: SagaId,
+    wish: Wish,
+    /// Who wants it, and under which command id.
+    meta: CommandMeta,
+}
+
+/// Answers for the sagas on the bus.
+pub(crate) fn hosts(streams: &Streams) -> Hosts {
+    let answering = streams.clone();
+    let host = Host::new(CONTEXT, streams.clone()).question("settle", move |payload| {
+        let streams = answering.clone();
+        async move { settle(&streams, payload).await }
+    });
+    Hosts::from_iter([host])
+}
+
+async fn settle(streams: &Streams, payload: Value) -> Result<Value, QuestionError> {
+    let AskSettle { saga, wish, meta } =
+        serde_json::from_value(payload).map_err(QuestionError::bad_request)?;
+    let by = meta.actor.clone();
+    let settled = match saga {
+        SagaId::Checkout(id) => {
+            let fact = of_checkout(wish.clone(), by.clone());
+            record::<Checkout>(streams, id, fact, meta).await?
+        }
+        SagaId::Returning(id) => {
+            let fact = of_returning(wish.clone(), by.clone());
+            record::<Returning>(streams, id, fact, meta).await?
+        }
+        SagaId::Refunding(id) => {
+            let fact = of_refunding(wish.clone(), by.clone());
+            record::<Refunding>(streams, id, fact, meta).await?
+        }
+    };
+    tracing::info!(%saga, ?wish, by, ?settled, "an operator settles it");
+    serde_json::to_value(settled).map_err(QuestionError::bad_request)
+}
+
+fn of_checkout(wish: Wish, by: String) -> CheckoutFact {
+    match wish {
+        Wish::Resume => CheckoutFact::Resumed { by },
+        Wish::Skip { step, reason } => CheckoutFact::Skipped { step, by, reason },
+        Wish::Resolve { reason } => CheckoutFact::Resolved { by, reason },
+    }
+}
+
+fn of_returning(wish: Wish, by: String) -> ReturningFact {
+    match wish {
+        Wish::Resume => ReturningFact::Resumed { by },
+        Wish::Skip { step, reason } => ReturningFact::Skipped { step, by, reason },
+        Wish::Resolve { reason } => ReturningFact::Resolved { by, reason },
+    }
+}
+
+fn of_refunding(wish: Wish, by: String) -> RefundingFact {
+    match wish {
+        Wish::Resume => RefundingFact::Resumed { by },
+        Wish::Skip { step, reason } => RefundingFact::Skipped { step, by, reason },
+        Wish::Resolve { reason } => RefundingFact::Resolved { by, reason },
+    }
+}
+
+async fn record<S: Saga>(
+    streams: &Streams,
+    id: S::Id,
+    fact: S::Command,
+    meta: CommandMeta,
+) -> Result<Settled, QuestionError> {
+    let id = id.into();
+    let known = streams.load_current::<S>(&id).await;
+    let known = known.map_err(QuestionError::unavailable)?;
+    let Some(order_id) = known.state.order_id() else {
+        return Ok(Settled::Unknown);
+    };
+    let meta = meta.with_correlation(order_id.to_string());
+    let executed = match streams.execute::<S>(&id, fact, &meta).await {
+        Ok(executed) => executed,
+        Err(ExecuteError::KeyReused) => return Ok(Settled::KeyReused),
+        Err(error) => return Err(QuestionError::unavailable(error)),
+    };
+    Ok(match executed.outcome {
+        Outcome::AlreadyTrue => Settled::NotSuspended,
+        Outcome::Appended | Outcome::Replayed => Settled::Recorded {
+            version: executed.version,
+            position: executed.position,
+            replayed: executed.outcome == Outcome::Replayed,
+        },
+    })
+}

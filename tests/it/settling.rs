@@ -1,0 +1,122 @@
+//! An operator settles by hand what waits for a person: a step is skipped, or a saga is resolved.
+
+use inventory::{InventoryCommand, StockItem};
+use kernel::{OrderId, ReservationId, Sku};
+use serde_json::{Value, json};
+use streams::{CommandMeta, Settings};
+use uuid::Uuid;
+
+use crate::app::{App, PATIENCE, shared};
+
+/// Gives the hold of a confirmed order back behind everybody's back, with admin rights.
+pub(crate) async fn release_behind_its_back(app: &App, order: &str, sku: &str) {
+    let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
+    let streams = admin.await.unwrap().streams(Settings::default());
+    let order_id: OrderId = order.parse().unwrap();
+    let now = chrono::Utc::now();
+    let release = InventoryCommand::ReleaseReservation {
+        reservation: ReservationId {
+            order_id,
+            attempt: 1,
+        },
+        reason: "a slip of the hand".parse().unwrap(),
+        expires_at: now + chrono::TimeDelta::hours(1),
+        at: now,
+    };
+    let meta = CommandMeta::new(Uuid::new_v4(), now, "system").with_correlation(order.to_owned());
+    let sku: Sku = sku.parse().unwrap();
+    let id = (&sku).into();
+    let released = streams.execute::<StockItem>(&id, release, &meta);
+    released.await.unwrap();
+}
+
+/// An order that was shipped, and whose stock can't be booked out; its checkout waits.
+pub(crate) async fn stuck_in_shipping(app: &App) -> (String, String) {
+    let (customer, sku) = (app.customer().await, app.product(5).await);
+    let order = customer.orders(&sku, 1, "pm_card_visa").await;
+    // Until its saga knows that the order is confirmed, a lost hold undoes it.
+    saga_is(app, &format!("/v1/checkouts/{order}"), "completed").await;
+    release_behind_its_back(app, &order, &sku).await;
+    let ship = format!("/v1/orders/{order}/ship");
+    let tracking = json!({ "tracking": "1Z 999" });
+    let shipped = app.operator().post(&ship, &tracking).await.unwrap();
+    shipped.success().unwrap();
+    saga_is(app, &format!("/v1/checkouts/{order}"), "suspended").await;
+    (order, sku)
+}
+
+/// Waits until a saga stands as said, and answers it.
+async fn saga_is(app: &App, path: &str, status: &str) -> Value {
+    let operator = app.operator();
+    let what = format!("{path} {status}");
+    let saga = operator.wait_for(&what, path, PATIENCE, |saga| saga["status"] == status);
+    saga.await.unwrap().body
+}
+
+/// The last thing that happened to a saga.
+fn last(saga: &Value) -> &Value {
+    saga["steps"].as_array().unwrap().last().unwrap()
+}
+
+#[tokio::test]
+async fn a_step_done_by_hand_is_skipped_with_a_name_and_a_reason() {
+    let app = shared().await;
+    let (order, sku) = stuck_in_shipping(app).await;
+    let (path, step) = (
+        format!("/v1/checkouts/{order}"),
+        format!("ship_stock-{sku}"),
+    );
+    let body = json!({ "step": step, "reason": "counted out by hand" });
+    let skip = format!("{path}/skip");
+    let customer = app.customer().await.shop.post(&skip, &body).await.unwrap();
+    assert_eq!(customer.status.as_u16(), 403, "{}", customer.body);
+    let operator = app.operator();
+    let other = json!({ "step": "capture_payment", "reason": "a mistake" });
+    let other = operator.post(&skip, &other).await.unwrap();
+    assert_eq!(other.status.as_u16(), 409, "{}", other.body);
+    assert_eq!(other.body["code"], "not_suspended");
+    let why = json!({ "step": step });
+    let why = operator.post(&skip, &why).await.unwrap();
+    assert_eq!(why.status.as_u16(), 422, "{}", why.body);
+
+    let key = Uuid::new_v4().to_string();
+    for replayed in [None, Some("true")] {
+        let done = operator.post_with_key(&skip, &key, &body).await.unwrap();
+        assert_eq!(done.status.as_u16(), 200, "{}", done.body);
+        assert_eq!(done.header("Idempotency-Replayed"), replayed);
+    }
+    let saga = saga_is(app, &path, "ended").await;
+    assert_eq!(saga["outcome"]["name"], "shipped", "{saga}");
+    let skipped = last(&saga);
+    assert_eq!(skipped["event"], "step_skipped", "{saga}");
+    assert_eq!(skipped["reason"], "counted out by hand");
+    assert!(
+        skipped["by"].as_str().unwrap().starts_with("operator"),
+        "{saga}"
+    );
+    let late = operator.post(&skip, &body).await.unwrap();
+    assert_eq!(late.status.as_u16(), 409, "{}", late.body);
+    // The customer is told of what they see: it is confirmed, and on its way.
+    app.told(&order, 2).await;
+}
+
+#[tokio::test]
+async fn what_is_resolved_by_hand_waits_for_nobody() {
+    let app = shared().await;
+    let (order, _) = stuck_in_shipping(app).await;
+    let path = format!("/v1/checkouts/{order}");
+    let resolve = format!("{path}/resolve");
+    let body = json!({ "reason": "settled on the phone" });
+    let done = app.operator().post(&resolve, &body).await.unwrap();
+    let token = done.success().unwrap();
+    let token = token.header("Consistency-Token").unwrap().to_owned();
+    let saga = app.operator().get_after(&path, &token).await.unwrap().body;
+    assert_eq!(saga["status"], "resolved", "{saga}");
+    assert_eq!(last(&saga)["reason"], "settled on the phone", "{saga}");
+    assert!(saga["suspended"].is_null(), "{saga}");
+    let again = app.operator().post(&resolve, &body).await.unwrap();
+    assert_eq!(again.status.as_u16(), 409, "{}", again.body);
+    let nobody = format!("/v1/checkouts/{}/resolve", Uuid::new_v4());
+    let nobody = app.operator().post(&nobody, &body).await.unwrap();
+    assert_eq!(nobody.status.as_u16(), 404, "{}", nobody.body);
+}
