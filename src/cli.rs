@@ -8,6 +8,7 @@ use devstack::sinks::{MailSink, PaymentSimulator};
 use futures::future::LocalBoxFuture;
 use telemetry::{LogArgs, NatsArgs, PostgresArgs};
 
+use crate::production::{self, LOCAL_KEYS, Mode};
 use crate::{
     demo, import, inbox, keys, parked, provision, rebuild, reconcile, roles, schema, simulate,
     stuck, token, up, verify,
@@ -23,6 +24,15 @@ pub struct Cli {
     /// What is logged.
     #[command(flatten)]
     pub log: LogArgs,
+    /// In production, secrets that everybody knows are refused.
+    #[arg(
+        long,
+        env = "MILLRACE_MODE",
+        value_enum,
+        default_value_t,
+        global = true
+    )]
+    pub mode: Mode,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -93,7 +103,7 @@ pub struct CommandApiArgs {
     #[arg(long, env = "MILLRACE_ADVERTISE")]
     pub advertise: Option<String>,
     /// Folder with the keys that access tokens are signed and verified with.
-    #[arg(long, env = "MILLRACE_JWT_KEYS", default_value = ".millrace/keys/jwt")]
+    #[arg(long, env = "MILLRACE_JWT_KEYS", default_value = LOCAL_KEYS)]
     pub jwt_keys: PathBuf,
     /// The role.
     #[command(flatten)]
@@ -117,7 +127,7 @@ pub struct QueryApiArgs {
     #[arg(long, env = "MILLRACE_ADVERTISE")]
     pub advertise: Option<String>,
     /// Folder with the keys that access tokens are signed and verified with.
-    #[arg(long, env = "MILLRACE_JWT_KEYS", default_value = ".millrace/keys/jwt")]
+    #[arg(long, env = "MILLRACE_JWT_KEYS", default_value = LOCAL_KEYS)]
     pub jwt_keys: PathBuf,
     /// The role.
     #[command(flatten)]
@@ -133,8 +143,12 @@ pub struct GatewayArgs {
     /// Where it listens: host:port.
     #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: String,
+    /// Where this gateway itself is reached, http://host:port: the gateways count each other by it.
+    /// Where it listens, unless that is every address: then the machine's name stands for it.
+    #[arg(long, env = "MILLRACE_ADVERTISE")]
+    pub advertise: Option<String>,
     /// Folder with the keys that access tokens are verified with.
-    #[arg(long, env = "MILLRACE_JWT_KEYS", default_value = ".millrace/keys/jwt")]
+    #[arg(long, env = "MILLRACE_JWT_KEYS", default_value = LOCAL_KEYS)]
     pub jwt_keys: PathBuf,
     /// The role.
     #[command(flatten)]
@@ -187,6 +201,9 @@ pub fn run(mut cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
             cli.log.log = quiet(&cli.command).map(str::to_owned);
         }
         telemetry::init(&cli.log)?;
+        if cli.mode == Mode::Production {
+            production::check(&cli.command)?;
+        }
         match cli.command {
             Command::Up(args) => up::run(args).await,
             Command::Demo(args) => demo::run(args).await,

@@ -160,6 +160,11 @@ impl Shop {
         }
     }
 
+    /// The bearer's token.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     /// Calls `path` with `headers` and, if there is one, a JSON body.
     ///
     /// # Errors

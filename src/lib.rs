@@ -29,6 +29,7 @@ pub mod import;
 pub mod inbox;
 pub mod keys;
 pub mod parked;
+pub mod production;
 pub mod provision;
 pub mod reach;
 pub mod rebuild;

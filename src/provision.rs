@@ -7,7 +7,7 @@ use clap::Args;
 use edge::auth::KeySet;
 use projections::{Access, Login, Passwords};
 use streams::topology::{self, DurableSpec, Topology};
-use telemetry::{NatsArgs, PostgresArgs};
+use telemetry::{NatsArgs, PostgresArgs, Server};
 
 use crate::settings::{POSTGRES_ADMIN, POSTGRES_ADMIN_PASSWORD, Source};
 
@@ -44,8 +44,8 @@ pub fn topology() -> Topology {
 pub async fn run(args: ProvisionArgs) -> anyhow::Result<()> {
     provision(
         &Source::Environment,
-        &args.nats.nats,
-        &args.postgres.postgres,
+        &args.nats,
+        &args.postgres,
         args.replicas,
     )
     .await?;
@@ -62,10 +62,11 @@ pub async fn run(args: ProvisionArgs) -> anyhow::Result<()> {
 /// As [`run`].
 pub async fn provision(
     secrets: &Source<'_>,
-    nats: &str,
-    postgres: &str,
+    nats: impl Into<Server<'_>>,
+    postgres: impl Into<Server<'_>>,
     replicas: usize,
 ) -> anyhow::Result<()> {
+    let (nats, postgres) = (nats.into(), postgres.into());
     let streams = async {
         let connection = secrets.connect(nats, "provision").await?;
         topology::provision(&connection, &topology(), replicas)
@@ -81,7 +82,8 @@ pub async fn provision(
             }
         }
         let admin_password = secrets.get(POSTGRES_ADMIN_PASSWORD)?;
-        let admin = Login::admin(postgres, POSTGRES_ADMIN, &admin_password)?;
+        let admin = Login::admin(postgres.address, POSTGRES_ADMIN, &admin_password)?;
+        let admin = admin.trusting(postgres.ca)?;
         projections::provision(&admin, &passwords)
             .await
             .context("can't provision the databases")

@@ -46,7 +46,7 @@ impl ReachArgs {
     /// As [`Self::log`].
     pub async fn as_role(&self, role: &str) -> anyhow::Result<Connection> {
         match self.stack()? {
-            None => Source::Environment.connect(&self.nats.nats, role).await,
+            None => Source::Environment.connect(&self.nats, role).await,
             Some((secrets, endpoints)) => {
                 let source = Source::Stack(&secrets);
                 source.connect(&endpoints.nats, role).await
@@ -71,7 +71,7 @@ impl ReachArgs {
     /// No stack runs on the data folder, or a secret is missing.
     pub fn views(&self) -> anyhow::Result<Reader> {
         let logins = match self.stack()? {
-            None => Source::Environment.logins(&self.postgres.postgres, Access::Reader)?,
+            None => Source::Environment.logins(&self.postgres, Access::Reader)?,
             Some((secrets, endpoints)) => {
                 Source::Stack(&secrets).logins(&endpoints.postgres, Access::Reader)?
             }
@@ -97,7 +97,12 @@ impl ReachArgs {
                 (endpoints.postgres, password)
             }
         };
-        Ok(Login::admin(&address, POSTGRES_ADMIN, &password)?)
+        let ca = self
+            .data
+            .is_none()
+            .then_some(self.postgres.postgres_ca.as_deref());
+        let login = Login::admin(&address, POSTGRES_ADMIN, &password)?;
+        Ok(login.trusting(ca.flatten())?)
     }
 
     /// The local stack's payment provider and its secret key; `None` without a data folder.

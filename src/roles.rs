@@ -9,14 +9,14 @@ use edge::auth::{KeySet, Verifier};
 use projections::{Access, Reader};
 use streams::keys::{Erasures, Keys};
 use streams::{Connection, Settings};
-use telemetry::Metrics;
+use telemetry::{Metrics, Server};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{CommandApiArgs, GatewayArgs, ProjectorArgs, QueryApiArgs, ReactorArgs, SagaArgs};
 use crate::settings::Source;
-use crate::{entry, withdrawing};
+use crate::{entry, production, withdrawing};
 
 /// A configuration with every setting at its documented default, whatever the environment says.
 pub fn defaults<A: Args + FromArgMatches>() -> A {
@@ -62,7 +62,7 @@ pub async fn query_router(
     secrets: &Source<'_>,
     connection: &Connection,
     verifier: Verifier,
-    (postgres, closing): (&str, CancellationToken),
+    (postgres, closing): (Server<'_>, CancellationToken),
 ) -> anyhow::Result<(Router, Erasures)> {
     let databases = secrets.logins(postgres, Access::Reader)?;
     let keys = Keys::new(connection, secrets.master_keys()?);
@@ -87,9 +87,7 @@ pub async fn query_router(
 /// A server can't be reached, or a secret is missing.
 pub async fn command_api(args: CommandApiArgs) -> anyhow::Result<()> {
     let secrets = Source::Environment;
-    let connection = secrets
-        .connect_to_work(&args.nats.nats, "command-api")
-        .await?;
+    let connection = secrets.connect_to_work(&args.nats, "command-api").await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let contexts = args.config.contexts.clone();
     let service = command_service(args.config, &secrets, connection.clone(), keys).await?;
@@ -118,15 +116,25 @@ pub async fn command_api(args: CommandApiArgs) -> anyhow::Result<()> {
 /// NATS can't be reached, or a secret is missing.
 pub async fn gateway(args: GatewayArgs) -> anyhow::Result<()> {
     // No check of the streams: it works on none.
-    let connection = Source::Environment.connect(&args.nats.nats, gateway::ROLE);
+    let connection = Source::Environment.connect(&args.nats, gateway::ROLE);
     let connection = connection.await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let limits = args.config.limits;
     let service = gateway::Service::new(args.config, Some(connection), &keys);
     let listener = listen(&args.listen).await?;
-    let address = format!("http://{}", listener.local_addr()?);
+    let port = listener.local_addr()?.port();
+    let address = advertised(args.advertise, &listener)?;
+    // No two gateways may have the same: they would take themselves for one.
+    let address = address.unwrap_or_else(|| format!("http://{}:{port}", machine()));
     let service = service.with(entry::routes(&limits).merge(metrics()?));
     Ok(service.run(listener, address, until_told()).await?)
+}
+
+/// The name of this machine or container, or one that nobody else has.
+fn machine() -> String {
+    let name = std::env::var("HOSTNAME").ok();
+    let name = name.filter(|name| !name.is_empty());
+    name.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
 }
 
 /// Where a replica says that it can be reached; `None` = it can't say.
@@ -170,15 +178,13 @@ pub async fn announce(
 /// A server can't be reached, or a secret is missing.
 pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
     let secrets = Source::Environment;
-    let connection = secrets
-        .connect_to_work(&args.nats.nats, "query-api")
-        .await?;
+    let connection = secrets.connect_to_work(&args.nats, "query-api").await?;
     let keys = KeySet::load(&args.jwt_keys)?;
-    let postgres = &args.postgres.postgres;
+    let postgres = &args.postgres;
     let verifier = Verifier::new(&keys);
     let withdrawn = verifier.clone();
     let stop = until_told();
-    let reach = (postgres.as_str(), stop.clone());
+    let reach = (postgres.into(), stop.clone());
     let (router, erasures) =
         query_router(&args.config, &secrets, &connection, verifier, reach).await?;
     let router = router.merge(metrics()?);
@@ -213,10 +219,8 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
 /// A server can't be reached, a secret is missing, or every view has stopped.
 pub async fn projector(args: ProjectorArgs) -> anyhow::Result<()> {
     let secrets = Source::Environment;
-    let connection = secrets
-        .connect_to_work(&args.nats.nats, "projector")
-        .await?;
-    let databases = secrets.logins(&args.postgres.postgres, Access::Writer)?;
+    let connection = secrets.connect_to_work(&args.nats, "projector").await?;
+    let databases = secrets.logins(&args.postgres, Access::Writer)?;
     Ok(projections::projector::run(args.config, connection, databases, until_told()).await?)
 }
 
@@ -226,7 +230,7 @@ pub async fn projector(args: ProjectorArgs) -> anyhow::Result<()> {
 /// A server can't be reached, or a secret is missing.
 pub async fn saga(args: SagaArgs) -> anyhow::Result<()> {
     let connection = Source::Environment
-        .connect_to_work(&args.nats.nats, "saga")
+        .connect_to_work(&args.nats, "saga")
         .await?;
     Ok(sagas::run(args.config, connection, until_told()).await?)
 }
@@ -235,9 +239,13 @@ pub async fn saga(args: SagaArgs) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// A server can't be reached, or a secret is missing.
-pub async fn reactor(args: ReactorArgs) -> anyhow::Result<()> {
+pub async fn reactor(mut args: ReactorArgs) -> anyhow::Result<()> {
     let secrets = Source::Environment;
-    let connection = secrets.connect_to_work(&args.nats.nats, "reactor").await?;
+    // Without one the provider says so, which is told then.
+    if let Ok(key) = production::provider_key(&args.config.provider.secret_key) {
+        args.config.provider.secret_key = key;
+    }
+    let connection = secrets.connect_to_work(&args.nats, "reactor").await?;
     let keys = Keys::new(&connection, secrets.master_keys()?);
     Ok(reactors::run(args.config, connection, keys, until_told()).await?)
 }

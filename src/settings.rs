@@ -1,13 +1,15 @@
 //! Secrets: which role reads which, and from where.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use command_api::WebhookSecrets;
 use projections::{Access, Login};
 use streams::keys::{DigestKey, MasterKeys};
 use streams::topology::{self, TopologyError};
 use streams::{ConnectOptions, Connection};
+use telemetry::Server;
 
 use crate::provision;
 
@@ -35,6 +37,9 @@ pub const PAYMENT_WEBHOOK_SECRET: &str = "MILLRACE_PAYMENT_WEBHOOK_SECRET";
 
 /// The password of Postgres's superuser, of whom only `provision` knows.
 pub const POSTGRES_ADMIN_PASSWORD: &str = "MILLRACE_POSTGRES_ADMIN_PASSWORD";
+
+/// What a variable's name ends with that says in which file the secret is.
+pub const FILE_SUFFIX: &str = "_FILE";
 
 /// The superuser's name.
 pub const POSTGRES_ADMIN: &str = "millrace_admin";
@@ -79,10 +84,26 @@ pub fn secrets_of(role: &str) -> Vec<String> {
     names
 }
 
+/// A secret's variable, or the file that `<name>_FILE` names, without the end of its last line.
+fn from_environment(name: &str) -> anyhow::Result<Option<String>> {
+    let (value, file) = (std::env::var(name).ok(), format!("{name}{FILE_SUFFIX}"));
+    let Some(path) = std::env::var_os(&file) else {
+        return Ok(value);
+    };
+    ensure!(
+        value.is_none(),
+        "{name} and {file} are both set: which one counts?"
+    );
+    let path = Path::new(&path);
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("{file} names {}, which can't be read", path.display()))?;
+    Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
 /// Where secrets come from.
 #[derive(Debug, Clone, Copy)]
 pub enum Source<'a> {
-    /// The environment of this process: a role on its own.
+    /// The environment of this process, or files that it names: a role on its own.
     Environment,
     /// The data folder of the local stack.
     Stack(&'a devstack::Secrets),
@@ -95,13 +116,15 @@ impl Source<'_> {
     /// It is not set; the error says where it was looked for.
     pub fn get(&self, name: &str) -> anyhow::Result<String> {
         let found = match self {
-            Self::Environment => std::env::var(name).ok(),
+            Self::Environment => from_environment(name)?,
             Self::Stack(secrets) => secrets.get(name).map(str::to_owned),
         };
         found
             .filter(|value| !value.is_empty())
             .with_context(|| match self {
-                Self::Environment => format!("set {name} in the environment"),
+                Self::Environment => {
+                    format!("set {name}, or {name}_FILE to the file that holds it")
+                }
                 Self::Stack(_) => format!("secrets.env of the data folder lacks {name}"),
             })
     }
@@ -136,9 +159,15 @@ impl Source<'_> {
     ///
     /// # Errors
     /// The password is not set, or NATS can't be reached.
-    pub async fn connect(&self, url: &str, role: &str) -> anyhow::Result<Connection> {
+    pub async fn connect(
+        &self,
+        nats: impl Into<Server<'_>>,
+        role: &str,
+    ) -> anyhow::Result<Connection> {
+        let nats = nats.into();
         let options = ConnectOptions {
-            url: url.to_owned(),
+            url: nats.address.to_owned(),
+            ca: nats.ca.map(Path::to_owned),
             user: role.to_owned(),
             password: self.get(&nats_password_variable(role))?,
             name: format!("millrace {role}"),
@@ -151,8 +180,12 @@ impl Source<'_> {
     /// # Errors
     /// As [`Source::connect`]; a stream or durable is missing or not as declared, the error names
     /// the field.
-    pub async fn connect_to_work(&self, url: &str, role: &str) -> anyhow::Result<Connection> {
-        let connection = self.connect(url, role).await?;
+    pub async fn connect_to_work(
+        &self,
+        nats: impl Into<Server<'_>>,
+        role: &str,
+    ) -> anyhow::Result<Connection> {
+        let connection = self.connect(nats, role).await?;
         let mut tries = 1;
         loop {
             match topology::check(&connection, &provision::topology()).await {
@@ -168,14 +201,19 @@ impl Source<'_> {
     /// Logins to every context's database.
     ///
     /// # Errors
-    /// A password is not set, or `address` is none.
-    pub fn logins(&self, address: &str, access: Access) -> anyhow::Result<BTreeMap<String, Login>> {
+    /// A password is not set, the address is none, or the certificates can't be read.
+    pub fn logins<'s>(
+        &self,
+        postgres: impl Into<Server<'s>>,
+        access: Access,
+    ) -> anyhow::Result<BTreeMap<String, Login>> {
+        let postgres = postgres.into();
         domains::NAMES
             .iter()
             .map(|context| {
                 let password = self.get(&access.password_variable(context))?;
-                let login = Login::context(address, context, access, &password)?;
-                Ok(((*context).to_owned(), login))
+                let login = Login::context(postgres.address, context, access, &password)?;
+                Ok(((*context).to_owned(), login.trusting(postgres.ca)?))
             })
             .collect()
     }

@@ -55,6 +55,7 @@ impl Server {
             user: USER.to_owned(),
             password: USER.to_owned(),
             name: "bench".to_owned(),
+            ca: None,
         };
         Ok(Connection::open(&options).await?)
     }

@@ -37,6 +37,7 @@ pub mod openapi;
 pub mod prefer;
 pub mod problem;
 mod serve;
+mod tls;
 pub mod trace;
 
 pub use auth::Principal;
@@ -51,5 +52,6 @@ pub use json::Body;
 pub use limits::Limits;
 pub use prefer::Prefer;
 pub use problem::{FieldError, Problem};
-pub use serve::serve;
+pub use serve::{serve, serve_tls};
+pub use tls::{TlsArgs, TlsError};
 pub use trace::Trace;

@@ -1,4 +1,4 @@
-//! One HTTP server, 1.1 and 2 without TLS: bounded heads, bounded connections, and a shutdown that
+//! One HTTP server, 1.1 and 2, with or without TLS: bounded heads, bounded connections, and a shutdown that
 //! finishes what was accepted.
 
 use std::io;
@@ -16,11 +16,15 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::Peer;
 use crate::limits::{HEAD_BYTES_MAX, Limits};
+use crate::tls::H2;
 
 /// Pause after a failed accept (out of file descriptors, most likely): trying at once would spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -48,6 +52,19 @@ pub fn serve(
     limits: Limits,
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, io::Result<()>> {
+    serve_tls(listener, router, limits, (None, shutdown))
+}
+
+/// As [`serve`], over TLS if there is an acceptor.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_tls(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    (tls, shutdown): (Option<TlsAcceptor>, CancellationToken),
+) -> BoxFuture<'static, io::Result<()>> {
     Box::pin(async move {
         let graceful = GracefulShutdown::new();
         let slots = Arc::new(Semaphore::new(limits.connections_max));
@@ -55,15 +72,15 @@ pub fn serve(
         while let Some((stream, peer, slot)) = accept(&listener, &slots, &shutdown).await {
             let router = router.clone();
             let watcher = graceful.watcher();
-            let shutdown = shutdown.clone();
+            let (tls, shutdown) = (tls.clone(), shutdown.clone());
             tokio::spawn(async move {
                 let begun = tokio::select! {
-                    begun = tokio::time::timeout(limits.head_time(), is_http2(&stream)) => begun,
+                    begun = tokio::time::timeout(limits.head_time(), begin(stream, tls)) => begun,
                     // Nothing was asked yet, so nothing is cut.
                     () = shutdown.cancelled() => return,
                 };
                 // A client that says nothing, or goes away, is its own business: nothing to report.
-                if let Ok(Ok(is_http2)) = begun {
+                if let Ok(Ok((stream, is_http2))) = begun {
                     talk((stream, peer), router, limits, watcher, is_http2).await;
                 }
                 drop(slot);
@@ -78,6 +95,20 @@ pub fn serve(
         }
         Ok(())
     })
+}
+
+/// A connection, encrypted or not.
+type Stream = Either<TcpStream, TlsStream<TcpStream>>;
+
+/// Shakes hands, if there is TLS, and tells whether it is HTTP/2.
+async fn begin(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<(Stream, bool)> {
+    let Some(tls) = tls else {
+        let is_http2 = is_http2(&stream).await?;
+        return Ok((Either::Left(stream), is_http2));
+    };
+    let stream = tls.accept(stream).await?;
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
+    Ok((Either::Right(stream), is_http2))
 }
 
 /// Does the client begin with HTTP/2? Waits for its first bytes, and leaves them where they are.
@@ -98,7 +129,7 @@ async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
 
 /// Serves one connection to its end.
 async fn talk(
-    (stream, peer): (TcpStream, SocketAddr),
+    (stream, peer): (Stream, SocketAddr),
     router: Router,
     limits: Limits,
     watcher: Watcher,

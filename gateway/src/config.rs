@@ -3,7 +3,7 @@
 use axum::http::uri::Authority;
 use axum::http::{HeaderValue, Uri};
 use clap::Args;
-use edge::{Limits, Network};
+use edge::{Limits, Network, TlsArgs};
 
 /// The names under which a gateway answers when nobody says otherwise: those of this machine. A page
 /// of a stranger that has its name point here (DNS rebinding) is refused by them.
@@ -49,6 +49,9 @@ pub struct Config {
     /// How much one client may ask for.
     #[command(flatten)]
     pub rates: Rates,
+    /// What it shows of itself.
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// The bounds of the server.
     #[command(flatten)]
     pub limits: Limits,

@@ -24,6 +24,9 @@ pub enum Error {
     /// It can't be announced.
     #[error("the gateway can't be found by the others")]
     Announce(#[from] DiscoveryError),
+    /// It has no certificate to show.
+    #[error("no TLS for clients")]
+    Tls(#[from] edge::TlsError),
     /// The HTTP server ended.
     #[error("the HTTP server failed")]
     Http(#[source] io::Error),
@@ -67,7 +70,7 @@ impl Service {
     /// Serves HTTP on `listener` until `shutdown`, announced to other gateways as `address`.
     ///
     /// # Errors
-    /// The socket failed, or NATS does not take the announcement.
+    /// The certificate can't be used, the socket failed, or NATS does not take the announcement.
     pub fn run(
         self,
         listener: TcpListener,
@@ -83,7 +86,8 @@ impl Service {
             } = self;
             // One part that ends with an error ends the others.
             let stop = shutdown.child_token();
-            let http = edge::serve(listener, router, config.limits, stop.clone());
+            let serving = (config.tls.acceptor()?, stop.clone());
+            let http = edge::serve_tls(listener, router, config.limits, serving);
             let http = async {
                 http.await
                     .map_err(Error::Http)

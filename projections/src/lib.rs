@@ -44,6 +44,7 @@ mod table;
 mod takings;
 #[cfg(test)]
 mod testkit;
+mod tls;
 mod user;
 mod view;
 
@@ -69,6 +70,7 @@ pub use sales::{ProductDay, SalesReport};
 pub use suppression::{SuppressionEntry, SuppressionStatus};
 pub use table::{Rows, TableView};
 pub use takings::Takings;
+pub use tls::TlsError;
 pub use user::{AccountStatus, SavedAddress, UserAccount};
 pub use view::{EntityView, Sort, ViewSpec, repository};
 

@@ -1,11 +1,16 @@
 //! Which database, as which role.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use thiserror::Error;
+use tokio_postgres::Client;
+use tokio_postgres::config::SslMode;
+
+use crate::tls::{Connection, Tls, TlsError};
 
 /// Bound of one attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,19 +59,26 @@ pub(crate) fn database(context: &str) -> String {
     format!("millrace_{context}")
 }
 
-/// An address that is none.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0:?} is no Postgres address: host:port is wanted, as in 127.0.0.1:5432")]
-pub struct LoginError(String);
+/// No login.
+#[derive(Debug, Error)]
+pub enum LoginError {
+    /// An address that is none.
+    #[error("{0:?} is no Postgres address: host:port is wanted, as in 127.0.0.1:5432")]
+    Address(String),
+    /// Who vouches for the server can't be told.
+    #[error("no TLS to Postgres")]
+    Tls(#[from] TlsError),
+}
 
-/// One database of one server, as one role. Plain TCP: TLS is the network's business.
-#[derive(Clone, PartialEq, Eq)]
+/// One database of one server, as one role; over TLS when it is said who vouches for the server.
+#[derive(Clone)]
 pub struct Login {
     host: String,
     port: u16,
     database: String,
     user: String,
     password: String,
+    tls: Tls,
 }
 
 impl Login {
@@ -93,7 +105,7 @@ impl Login {
             .rsplit_once(':')
             .and_then(|(host, port)| Some((host, u16::from_str(port).ok()?)))
             .filter(|(host, _)| !host.is_empty())
-            .ok_or_else(|| LoginError(address.to_owned()))?;
+            .ok_or_else(|| LoginError::Address(address.to_owned()))?;
         Ok(Self {
             // An IPv6 address stands in brackets in front of a port.
             host: host.trim_matches(['[', ']']).to_owned(),
@@ -101,6 +113,7 @@ impl Login {
             database: "postgres".to_owned(),
             user: user.to_owned(),
             password: password.to_owned(),
+            tls: Tls::load(None)?,
         })
     }
 
@@ -113,12 +126,36 @@ impl Login {
         }
     }
 
+    /// The same, but only over TLS, to a server for whose name one of the certificates in `ca` (PEM)
+    /// vouches. `None` = without TLS.
+    ///
+    /// # Errors
+    /// `ca` can't be read, or has no certificate.
+    pub fn trusting(self, ca: Option<&Path>) -> Result<Self, LoginError> {
+        Ok(Self {
+            tls: Tls::load(ca)?,
+            ..self
+        })
+    }
+
+    /// Connects as `config` says: with TLS if a login is to have it.
+    pub(crate) async fn open(
+        &self,
+        config: &tokio_postgres::Config,
+    ) -> Result<(Client, Connection), tokio_postgres::Error> {
+        self.tls.open(config).await
+    }
+
     /// For tokio-postgres; `name` is shown in `pg_stat_activity`.
     pub fn config(&self, name: &str) -> tokio_postgres::Config {
         let mut config = tokio_postgres::Config::new();
         config
             .host(&self.host)
             .port(self.port)
+            .ssl_mode(match self.tls.ca() {
+                Some(_) => SslMode::Require,
+                None => SslMode::Disable,
+            })
             .dbname(&self.database)
             .user(&self.user)
             .password(&self.password)
@@ -132,7 +169,12 @@ impl Login {
 
     /// For sqlx.
     pub fn options(&self) -> PgConnectOptions {
-        PgConnectOptions::new_without_pgpass()
+        let options = PgConnectOptions::new_without_pgpass();
+        let options = match self.tls.ca() {
+            Some(ca) => options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(ca),
+            None => options.ssl_mode(PgSslMode::Disable),
+        };
+        options
             .host(&self.host)
             .port(self.port)
             .database(&self.database)
@@ -156,6 +198,7 @@ impl fmt::Display for Login {
             database,
             user,
             password: _,
+            tls: _,
         } = self;
         write!(f, "{user}@{host}:{port}/{database}")
     }

@@ -18,6 +18,10 @@ const MAIL_PAUSE_MAX_MS: u64 = 60_000;
 
 /// Settings of `millrace up`.
 #[derive(Debug, Clone, Args)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own on the command line"
+)]
 pub struct UpArgs {
     /// Where everything is kept; made when missing.
     #[arg(long, env = "MILLRACE_DATA", default_value = ".millrace")]

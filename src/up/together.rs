@@ -75,7 +75,7 @@ impl Together<'_> {
         let verifier = Verifier::new(&self.keys);
         let withdrawn = withdrawing::follow(&connection, verifier.clone(), self.shutdown.clone());
         roles.spawn(withdrawn.map(Ok));
-        let reach = (self.endpoints.postgres.as_str(), self.shutdown.clone());
+        let reach = ((&self.endpoints.postgres).into(), self.shutdown.clone());
         let (router, erasures) =
             roles::query_router(&config, &self.source, &connection, verifier, reach).await?;
         // A program that starts two stacks has one recorder: the second shows no metrics.

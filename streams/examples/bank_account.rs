@@ -170,5 +170,6 @@ fn options() -> ConnectOptions {
         user: or_empty("NATS_USER"),
         password: or_empty("NATS_PASSWORD"),
         name: "bank account".to_owned(),
+        ca: None,
     }
 }

@@ -17,6 +17,7 @@ async fn main() {
         user: "contract".to_owned(),
         password: String::new(),
         name: "store contract".to_owned(),
+        ca: None,
     };
     let rig = OnServer::open(options, replicas.unwrap_or(1)).await;
     let started = Instant::now();

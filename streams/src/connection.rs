@@ -1,6 +1,7 @@
 //! One connection of one role to NATS.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::client::Client;
@@ -45,6 +46,8 @@ pub struct ConnectOptions {
     pub password: String,
     /// How the connection is called in the server's lists.
     pub name: String,
+    /// File with the certificates (PEM) of those who vouch for the server; `None` = no TLS.
+    pub ca: Option<PathBuf>,
 }
 
 impl fmt::Debug for ConnectOptions {
@@ -174,7 +177,13 @@ impl Connection {
 
 async fn connect(options: &ConnectOptions) -> Result<Client, async_nats::ConnectError> {
     let addresses: Vec<&str> = options.url.split(',').map(str::trim).collect();
-    async_nats::ConnectOptions::new()
+    let mut connecting = async_nats::ConnectOptions::new();
+    if let Some(ca) = &options.ca {
+        connecting = connecting
+            .require_tls(true)
+            .add_root_certificates(ca.clone());
+    }
+    connecting
         .name(&options.name)
         .user_and_password(options.user.clone(), options.password.clone())
         .custom_inbox_prefix(inbox_prefix(&options.user))

@@ -1,6 +1,8 @@
 //! Arguments that several roles share. Each is a flag and an environment variable, and says its
 //! default; passwords come from the environment alone, so that no process list shows them.
 
+use std::path::{Path, PathBuf};
+
 use clap::{Args, ValueEnum};
 
 /// Where NATS is when nothing else is said.
@@ -15,6 +17,49 @@ pub struct NatsArgs {
     /// Where NATS is: one or more nats://host:port, separated by commas.
     #[arg(long, env = "MILLRACE_NATS", default_value = NATS_DEFAULT)]
     pub nats: String,
+    /// File with the certificates (PEM) of those who vouch for NATS; with it, TLS is required.
+    #[arg(long, env = "MILLRACE_NATS_CA")]
+    pub nats_ca: Option<PathBuf>,
+}
+
+/// A server: where it is, and the file with the certificates of those who vouch for it (`None` = it
+/// is talked to without TLS).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Server<'a> {
+    /// Its address.
+    pub address: &'a str,
+    /// PEM.
+    pub ca: Option<&'a Path>,
+}
+
+impl<'a> From<&'a str> for Server<'a> {
+    fn from(address: &'a str) -> Self {
+        Self { address, ca: None }
+    }
+}
+
+impl<'a> From<&'a String> for Server<'a> {
+    fn from(address: &'a String) -> Self {
+        address.as_str().into()
+    }
+}
+
+impl<'a> From<&'a NatsArgs> for Server<'a> {
+    fn from(args: &'a NatsArgs) -> Self {
+        Self {
+            address: &args.nats,
+            ca: args.nats_ca.as_deref(),
+        }
+    }
+}
+
+impl<'a> From<&'a PostgresArgs> for Server<'a> {
+    fn from(args: &'a PostgresArgs) -> Self {
+        Self {
+            address: &args.postgres,
+            ca: args.postgres_ca.as_deref(),
+        }
+    }
 }
 
 /// Where Postgres is.
@@ -23,6 +68,9 @@ pub struct PostgresArgs {
     /// Where Postgres is: host:port.
     #[arg(long, env = "MILLRACE_POSTGRES", default_value = POSTGRES_DEFAULT)]
     pub postgres: String,
+    /// File with the certificates (PEM) of those who vouch for Postgres; with it, TLS is required.
+    #[arg(long, env = "MILLRACE_POSTGRES_CA")]
+    pub postgres_ca: Option<PathBuf>,
 }
 
 /// How the log is written.

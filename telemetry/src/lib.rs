@@ -10,6 +10,6 @@ pub mod config;
 mod log;
 mod metrics;
 
-pub use config::{Format, LogArgs, NatsArgs, PostgresArgs};
+pub use config::{Format, LogArgs, NatsArgs, PostgresArgs, Server};
 pub use log::{InitError, init};
 pub use metrics::{Metrics, MetricsError};

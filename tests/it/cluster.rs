@@ -77,6 +77,7 @@ impl Cluster {
             user: USER.to_owned(),
             password: USER.to_owned(),
             name: "contract".to_owned(),
+            ca: None,
         }
     }
 
@@ -136,4 +137,74 @@ async fn a_store_on_three_replicas_keeps_the_contract() {
     let rig = OnServer::open(cluster.options(), NODES).await;
     contract::on_replicas(&rig).await;
     races::writers_lose_nothing_during(&rig, async || cluster.kill_leader("ACCOUNT").await).await;
+}
+
+/// nats-cluster.conf on three servers, in the way docker-compose.yml starts them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cluster_file_of_the_repository_keeps_three_copies_of_every_stream() {
+    let folder = folder("cluster-file");
+    std::fs::create_dir_all(&folder).unwrap();
+    let secrets = devstack::Secrets::load_or_create(&folder).unwrap();
+    let nats = fetch::nats_server(&Sources::from_environment())
+        .await
+        .unwrap();
+    let reserved: Vec<Reserved> = (0..3 * NODES)
+        .map(|_| Reserved::choose(0).unwrap())
+        .collect();
+    let ports: Vec<u16> = reserved.iter().map(|r| r.address().port()).collect();
+    drop(reserved);
+    let (clients, rest) = ports.split_at(NODES);
+    let (monitors, routes) = rest.split_at(NODES);
+    let route = |port: &u16| format!("\"nats-route://node:letmein@127.0.0.1:{port}\"");
+    let all = routes.iter().map(route).collect::<Vec<_>>().join(", ");
+    let spawner = Spawner::start().unwrap();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut nodes = Vec::new();
+    for n in 0..NODES {
+        let settings = devstack::nats::Settings {
+            port: clients[n],
+            http_port: monitors[n],
+            store: folder.join(node_name(n)),
+            sync: devstack::Sync::Always,
+        };
+        let mut spec = Spec::new(&nats)
+            .args(["-c"])
+            .args([root.join("nats-cluster.conf")])
+            .env("MILLRACE_NATS_NAME", node_name(n))
+            .env(
+                "MILLRACE_NATS_CLUSTER",
+                format!("\"127.0.0.1:{}\"", routes[n]),
+            )
+            .env("MILLRACE_NATS_CLUSTER_PASSWORD", "letmein")
+            .env("MILLRACE_NATS_ROUTES", format!("[{all}]"));
+        for (name, value) in settings.environment(&secrets) {
+            spec = spec.env(name, value);
+        }
+        spec.log = Some(folder.join(format!("{}.log", node_name(n))));
+        nodes.push(
+            spawner
+                .spawn(&Launcher::new(program()), &spec)
+                .await
+                .unwrap(),
+        );
+    }
+    let urls: Vec<String> = clients
+        .iter()
+        .map(|port| format!("nats://127.0.0.1:{port}"))
+        .collect();
+    let source = millrace::settings::Source::Stack(&secrets);
+    let admin = source.connect(&urls.join(","), "provision").await.unwrap();
+    let topology = millrace::provision::topology();
+    let started = Instant::now();
+    while let Err(error) = streams::topology::provision(&admin, &topology, NODES).await {
+        assert!(started.elapsed() < PATIENCE, "no cluster: {error:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let mut order = admin.jetstream().get_stream("ORDER").await.unwrap();
+    let info = order.info().await.unwrap();
+    assert_eq!(info.config.num_replicas, NODES);
+    assert_eq!(info.cluster.as_ref().unwrap().replicas.len(), NODES - 1);
+    // Who does not know the password is not let in as a node.
+    let log = std::fs::read_to_string(folder.join("n0.log")).unwrap();
+    assert!(!log.contains("letmein"), "{log}");
 }

@@ -1,4 +1,4 @@
-//! nats.conf, docker-compose.yml and .env.example name what the binary has, and nothing else.
+//! nats.conf, nats-cluster.conf, docker-compose.yml and .env.example name what the binary has, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,6 +18,16 @@ const NATS_VARIABLES: [&str; 4] = [
     "MILLRACE_NATS_STORE",
     "MILLRACE_NATS_SYNC",
 ];
+
+/// What nats-cluster.conf reads besides those.
+const CLUSTER_VARIABLES: [&str; 3] = [
+    "MILLRACE_NATS_NAME",
+    "MILLRACE_NATS_CLUSTER",
+    "MILLRACE_NATS_ROUTES",
+];
+
+/// The nodes of the event store.
+const NODES: [&str; 3] = ["nats-1", "nats-2", "nats-3"];
 
 #[derive(Deserialize)]
 struct Compose {
@@ -40,7 +50,7 @@ struct Service {
     depends_on: BTreeMap<String, serde_json::Value>,
 }
 
-fn file(name: &str) -> String {
+pub(crate) fn file(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
@@ -48,8 +58,8 @@ fn compose() -> Compose {
     serde_saphyr::from_str(&file("docker-compose.yml")).unwrap()
 }
 
-/// Every environment variable that a flag of `role` names, from clap itself.
-fn variables(role: &str) -> BTreeSet<String> {
+/// Every environment variable that a flag of `role` names, from clap itself, and its secrets.
+pub(crate) fn variables(role: &str) -> BTreeSet<String> {
     let cli = Cli::command();
     let command = cli
         .find_subcommand(role)
@@ -108,10 +118,11 @@ fn every_service_of_ours_is_a_role_and_every_variable_of_it_exists() {
             );
         }
     }
-    for name in ["nats", "postgres"] {
+    let read = file("nats.conf") + &file("nats-cluster.conf");
+    for name in NODES.into_iter().chain(["postgres"]) {
         for variable in compose.services[name].environment.keys() {
-            let known = FOREIGN_VARIABLES.contains(&variable.as_str())
-                || file("nats.conf").contains(variable.as_str());
+            let known =
+                FOREIGN_VARIABLES.contains(&variable.as_str()) || read.contains(variable.as_str());
             assert!(known, "{name}: {variable}");
         }
     }
@@ -138,6 +149,7 @@ fn every_role_of_the_binary_is_a_service() {
         "keys",
         "rebuild",
         "simulate",
+        "sagas",
         "reconcile",
         "verify",
         "schema",
@@ -193,7 +205,7 @@ fn the_example_environment_has_every_secret_and_nothing_else() {
 
 #[test]
 fn nats_conf_reads_only_what_it_is_given() {
-    let text = file("nats.conf");
+    let text = file("nats.conf") + &file("nats-cluster.conf");
     for line in text
         .lines()
         .map(|line| line.split('#').next().unwrap_or_default())
@@ -207,6 +219,7 @@ fn nats_conf_reads_only_what_it_is_given() {
                 continue;
             }
             let given = NATS_VARIABLES.contains(&name.as_str())
+                || CLUSTER_VARIABLES.contains(&name.as_str())
                 || (name.starts_with("MILLRACE_NATS_") && name.ends_with("_PASSWORD"));
             assert!(given, "nats.conf reads {name}");
         }

@@ -5,15 +5,22 @@ use std::process::Command;
 
 use millrace::schema::check_api;
 
-use crate::app::{program, shared};
+use crate::app::{App, folder, program, shared};
 
-fn readme() -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+fn document(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-/// The lines of all fenced `sh` blocks.
+fn readme() -> String {
+    document("README.md")
+}
+
+/// The lines of all fenced `sh` blocks of the README.
 fn commands() -> Vec<String> {
-    let text = readme();
+    commands_of(&readme())
+}
+
+fn commands_of(text: &str) -> Vec<String> {
     let blocks = text.split("```sh\n").skip(1);
     blocks
         .filter_map(|block| block.split("```").next())
@@ -150,6 +157,104 @@ fn the_committed_document_is_what_the_code_says() {
     assert!(differs.contains("/paths/~1v1~1orders/post/"), "{differs}");
     assert_eq!(check_api(&other, true).unwrap(), None);
     assert_eq!(std::fs::read_to_string(&other).unwrap(), text);
+}
+
+/// Every Rust file of the workspace.
+fn sources(folder: &Path, found: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        let name = entry.file_name();
+        if path.is_dir() && name != "target" && !name.to_string_lossy().starts_with('.') {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+/// The last column of SECURITY.md names tests.
+#[test]
+fn every_test_that_the_threat_model_names_exists() {
+    let text = document("SECURITY.md");
+    let mut all = String::new();
+    sources(Path::new(env!("CARGO_MANIFEST_DIR")), &mut all);
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let cells = rows.filter_map(|row| row.trim_end_matches(" |").rsplit(" | ").next());
+    let names: Vec<&str> = cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
+    for name in &names {
+        let is_there = all.contains(&format!("fn {name}("));
+        assert!(is_there, "SECURITY.md names {name}, which is no test");
+    }
+    assert!(names.len() > 30, "only {} tests are named", names.len());
+}
+
+/// An alarm is about a metric that exists.
+#[test]
+fn every_metric_that_rings_exists() {
+    let mut all = String::new();
+    sources(Path::new(env!("CARGO_MANIFEST_DIR")), &mut all);
+    let text = document("docs/operate.md");
+    let alarms = text.split("| alarm |").nth(1).unwrap();
+    let rows = alarms.lines().filter_map(|line| line.strip_prefix("| `"));
+    let names: Vec<&str> = rows.filter_map(|row| row.split('`').next()).collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names.iter().filter(|name| !name.starts_with('/')) {
+        assert!(all.contains(&format!("\"{name}\"")), "no metric {name}");
+    }
+}
+
+/// The commands of docs/operate.md, in their order, on a stack of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_operators_are_told_to_type_works() {
+    let app = App::start(&folder("operate")).await;
+    let (customer, sku) = (app.customer().await, app.product(1).await);
+    let order = customer.orders(&sku, 1, "pm_card_visa").await;
+    app.order_is(&order, "confirmed").await;
+    let sources = devstack::fetch::Sources::from_environment();
+    let nats = devstack::fetch::nats_cli(&sources).await.unwrap();
+    let secrets = devstack::Secrets::load_or_create(&app.data).unwrap();
+    let password = secrets.get("MILLRACE_NATS_PROVISION_PASSWORD").unwrap();
+    let typed = commands_of(&document("docs/operate.md"));
+    assert!(typed.len() > 15, "{typed:?}");
+    for line in typed {
+        let words: Vec<String> = line
+            .split(' ')
+            .map(|word| match word {
+                ".millrace" => app.data.display().to_string(),
+                word => word.to_owned(),
+            })
+            .collect();
+        let mut command = match words[0].as_str() {
+            "millrace" => Command::new(program()),
+            "nats" => {
+                let mut nats = Command::new(&nats);
+                nats.args([
+                    "--server",
+                    &app.endpoints.nats,
+                    "--user",
+                    "provision",
+                    "--password",
+                    password,
+                ]);
+                nats
+            }
+            other => panic!("{other} can't be run here"),
+        };
+        let output = command
+            .args(&words[1..])
+            .current_dir(&app.data)
+            .output()
+            .unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(
+            output.status.success(),
+            "{line}: {}",
+            String::from_utf8_lossy(&said)
+        );
+    }
+    app.stop().await;
 }
 
 /// Behind the one entry both sides are one API.

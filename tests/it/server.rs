@@ -56,6 +56,7 @@ impl Server {
             user: USER.to_owned(),
             password: PASSWORD.to_owned(),
             name: "contract".to_owned(),
+            ca: None,
         }
     }
 

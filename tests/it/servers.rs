@@ -44,7 +44,7 @@ impl Servers {
         servers
     }
 
-    async fn bare(name: &str, services: impl IntoIterator<Item = Service>) -> Self {
+    pub(crate) async fn bare(name: &str, services: impl IntoIterator<Item = Service>) -> Self {
         let data = folder(name);
         std::fs::create_dir_all(data.parent().unwrap()).unwrap();
         let mut options = Options::new(&data, Launcher::new(program()));
@@ -124,6 +124,12 @@ impl Servers {
         ready.unwrap();
         let token = millrace::token::operator(&self.data).unwrap();
         (shop.with_token(&token), child)
+    }
+
+    /// Any other process, which ends with this one.
+    pub(crate) async fn spawn(&self, spec: &Spec) -> Child {
+        let launcher = Launcher::new(program());
+        self.spawner.spawn(&launcher, spec).await.unwrap()
     }
 
     fn postgres(&self) -> String {

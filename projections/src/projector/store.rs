@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
 use super::config::{Scope, Settings};
@@ -83,7 +83,7 @@ impl Store {
              -c search_path={}",
             scope.schema
         ));
-        let (client, connection) = config.connect(NoTls).await?;
+        let (client, connection) = login.open(&config).await?;
         let driver = tokio::spawn(async move {
             // Whoever uses the client next is told the same error.
             let _ = connection.await;

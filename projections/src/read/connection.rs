@@ -10,7 +10,7 @@ use tokio::sync::{RwLock, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, NoTls, Statement};
+use tokio_postgres::{Client, Statement};
 
 use super::config::Settings;
 use super::error::ReadError;
@@ -302,7 +302,7 @@ async fn connect(
     config.options(format!(
         "-c statement_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on"
     ));
-    let (client, connection) = config.connect(NoTls).await?;
+    let (client, connection) = login.open(&config).await?;
     let driver = Driver(tokio::spawn(async move {
         // Whoever uses the client next is told the same error.
         let _ = connection.await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_postgres::{AsyncMessage, NoTls};
+use tokio_postgres::AsyncMessage;
 
 use super::{CHANNEL, Waited};
 use crate::chain::chain;
@@ -83,7 +83,7 @@ async fn listen(
     pause: &mut Duration,
 ) -> Result<(), tokio_postgres::Error> {
     let config = login.config("millrace query-api positions");
-    let (client, mut connection) = config.connect(NoTls).await?;
+    let (client, mut connection) = login.open(&config).await?;
     let mut messages = stream::poll_fn(move |cx| connection.poll_message(cx));
     let begin = async {
         // First listen, then look: what is committed in between is heard of, what was committed

@@ -14,7 +14,7 @@
 mod compare;
 mod error;
 
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use crate::ViewSpec;
 use crate::login::{Access, Login};
@@ -326,7 +326,7 @@ async fn position(client: &Client, schema: &str, view: &ViewSpec) -> Result<u64,
 /// A connection that ends with its client.
 async fn connect(login: &Login) -> Result<Client, RebuildError> {
     let config = login.config("millrace rebuild");
-    let (client, connection) = config.connect(NoTls).await?;
+    let (client, connection) = login.open(&config).await?;
     tokio::spawn(async move {
         // Whoever uses the client next is told the same error.
         let _ = connection.await;

@@ -1,0 +1,148 @@
+//! What production mode refuses: secrets that everybody knows, and what is only for a laptop.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{bail, ensure};
+use clap::ValueEnum;
+
+use crate::cli::Command;
+use crate::settings::{Source, secrets_of};
+
+/// Shortest secret in production, in bytes.
+const SECRET_BYTES_MIN: usize = 16;
+
+/// What stands in `.env.example`.
+const PLACEHOLDER: &str = "change-me";
+
+/// How the payment provider's keys begin that move no money.
+const TEST_KEY: &str = "sk_test_";
+
+/// Where the keys of a local stack are.
+pub const LOCAL_KEYS: &str = ".millrace/keys/jwt";
+
+/// What a process is trusted with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Nothing that matters: any secret will do.
+    #[default]
+    Development,
+    /// A shop: refuses placeholders, short and repeated secrets, the provider's test keys, and
+    /// commands that are only for a laptop.
+    Production,
+}
+
+/// Refuses what must not run in production.
+///
+/// # Errors
+/// Which secret is missing or none, or why the command is not for production.
+pub fn check(command: &Command) -> anyhow::Result<()> {
+    let (role, keys) = match command {
+        Command::CommandApi(args) => ("command-api", Some(&args.jwt_keys)),
+        Command::QueryApi(args) => ("query-api", Some(&args.jwt_keys)),
+        Command::Gateway(args) => ("gateway", Some(&args.jwt_keys)),
+        Command::Provision(args) => ("provision", args.jwt_keys.as_ref()),
+        Command::Projector(_) => ("projector", None),
+        Command::Saga(_) => ("saga", None),
+        Command::Reactor(args) => {
+            let key = provider_key(&args.config.provider.secret_key)?;
+            sound(&[(devstack::secrets::PAYMENT_SECRET_KEY.to_owned(), key)])?;
+            ("reactor", None)
+        }
+        Command::Up(_)
+        | Command::Demo(_)
+        | Command::Token(_)
+        | Command::MailSink(_)
+        | Command::PaymentSimulator(_) => bail!("this is only for a laptop, not for production"),
+        // What people type to look after a running system.
+        Command::Parked(_)
+        | Command::Inbox(_)
+        | Command::Keys(_)
+        | Command::Reconcile(_)
+        | Command::Import(_)
+        | Command::Rebuild(_)
+        | Command::Verify(_)
+        | Command::Schema(_)
+        | Command::Simulate(_)
+        | Command::Sagas(_) => return Ok(()),
+    };
+    let local = keys.is_some_and(|folder| folder == Path::new(LOCAL_KEYS));
+    ensure!(
+        !local,
+        "set MILLRACE_JWT_KEYS: production has keys of its own"
+    );
+    let secret = |name: String| Ok((name.clone(), Source::Environment.get(&name)?));
+    let secrets: Vec<_> = secrets_of(role)
+        .into_iter()
+        .map(secret)
+        .collect::<anyhow::Result<_>>()?;
+    sound(&secrets)
+}
+
+/// The provider's secret key: as given, else from the environment or a file.
+///
+/// # Errors
+/// It is not set.
+pub fn provider_key(given: &str) -> anyhow::Result<String> {
+    if given.is_empty() {
+        return Source::Environment.get(devstack::secrets::PAYMENT_SECRET_KEY);
+    }
+    Ok(given.to_owned())
+}
+
+/// Each is a secret, and no two are the same.
+fn sound(secrets: &[(String, String)]) -> anyhow::Result<()> {
+    let mut seen = BTreeMap::new();
+    for (name, value) in secrets {
+        let of_one_kind = value.bytes().all(|byte| value.bytes().next() == Some(byte));
+        let why = if value.contains(PLACEHOLDER) {
+            "it is the placeholder of .env.example"
+        } else if value.len() < SECRET_BYTES_MIN || of_one_kind {
+            "it can be guessed"
+        } else if value.starts_with(TEST_KEY) {
+            "it is a test key, which moves no money"
+        } else if let Some(other) = seen.insert(value, name) {
+            bail!("production refuses {name}: it is the same as {other}");
+        } else {
+            continue;
+        };
+        bail!("production refuses {name}: {why}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_secrets_are_taken() {
+        let refused = |values: &[&str]| {
+            let named = values.iter().enumerate();
+            let secrets: Vec<_> = named
+                .map(|(n, value)| (format!("S{n}"), (*value).to_owned()))
+                .collect();
+            sound(&secrets).err().map(|error| error.to_string())
+        };
+        assert_eq!(
+            refused(&["Zm9yIHJlYWwgc2VjcmV0", "YW5vdGhlciBvbmUgYXMgZ29vZA"]),
+            None
+        );
+        for bad in [
+            "change-me",
+            "whsec_change-me-please",
+            "short",
+            "aaaaaaaaaaaaaaaaaaaaaaaa",
+            "sk_test_51Habcdefghijklmn",
+        ] {
+            let said = refused(&[bad]).unwrap();
+            assert!(said.starts_with("production refuses S0"), "{said}");
+            assert!(!said.contains(bad), "a refusal does not tell the secret");
+        }
+        let twice = refused(&["Zm9yIHJlYWwgc2VjcmV0", "Zm9yIHJlYWwgc2VjcmV0"]);
+        assert_eq!(
+            twice.unwrap(),
+            "production refuses S1: it is the same as S0"
+        );
+    }
+}

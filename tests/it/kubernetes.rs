@@ -1,0 +1,207 @@
+//! deploy/kubernetes names what the binary has, and nothing else; every role is there, and guarded.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::deploy::{file, variables};
+
+const FOLDER: &str = "deploy/kubernetes";
+
+/// The roles of a shop in production; those of a laptop are in docker-compose.yml alone.
+const ROLES: [&str; 7] = [
+    "command-api",
+    "gateway",
+    "projector",
+    "provision",
+    "query-api",
+    "reactor",
+    "saga",
+];
+
+/// Which of them serve HTTP.
+const APIS: [&str; 3] = ["command-api", "gateway", "query-api"];
+
+/// What a pod is told of itself.
+const OF_THE_POD: &str = "POD_IP";
+
+/// Every object that `kubectl apply -k` would make.
+fn objects() -> Vec<Value> {
+    let kustomization: Value = parse(&file(&format!("{FOLDER}/kustomization.yaml")));
+    let listed = kustomization["resources"].as_array().unwrap().iter();
+    let listed: BTreeSet<&str> = listed.map(|name| name.as_str().unwrap()).collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDER);
+    let there: BTreeSet<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .filter(|name| name != "kustomization.yaml")
+        .collect();
+    assert_eq!(listed, there.iter().map(String::as_str).collect());
+    let texts = listed
+        .into_iter()
+        .map(|name| file(&format!("{FOLDER}/{name}")));
+    texts
+        .flat_map(|text| text.split("\n---\n").map(parse).collect::<Vec<_>>())
+        .collect()
+}
+
+fn parse(text: &str) -> Value {
+    serde_saphyr::from_str(text).unwrap()
+}
+
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> Vec<(&'a str, &'a Value)> {
+    let same = objects.iter().filter(|object| object["kind"] == kind);
+    same.map(|object| (object["metadata"]["name"].as_str().unwrap(), object))
+        .collect()
+}
+
+/// Each role, and its pod.
+fn pods(objects: &[Value]) -> Vec<(&str, &Value)> {
+    let pods = of_kind(objects, "Deployment")
+        .into_iter()
+        .chain(of_kind(objects, "Job"));
+    pods.map(|(name, object)| (name, &object["spec"]["template"]["spec"]))
+        .collect()
+}
+
+#[test]
+fn every_role_and_every_variable_of_it_exists_and_every_secret_is_given() {
+    let objects = objects();
+    let pods = pods(&objects);
+    let mut roles: Vec<&str> = pods.iter().map(|(role, _)| *role).collect();
+    roles.sort_unstable();
+    assert_eq!(roles, ROLES);
+    let example = file(".env.example");
+    let settings = &of_kind(&objects, "ConfigMap")[0].1["data"];
+    let mut used = BTreeSet::new();
+    for (role, pod) in pods {
+        let container = &pod["containers"][0];
+        assert_eq!(container["args"][0], role);
+        let known = variables(role);
+        let mut given = BTreeSet::new();
+        for variable in container["env"].as_array().unwrap() {
+            let name = variable["name"].as_str().unwrap();
+            assert!(
+                known.contains(name) || name == OF_THE_POD,
+                "{role} does not read {name}"
+            );
+            given.insert(name.to_owned());
+            let from = &variable["valueFrom"];
+            if from["secretKeyRef"].is_object() {
+                assert_eq!(from["secretKeyRef"]["name"], "millrace", "{name}");
+                assert_eq!(from["secretKeyRef"]["key"], name);
+                assert!(example.contains(&format!("{name}=")), "{name}");
+            } else if from["configMapKeyRef"].is_object() {
+                assert!(settings[name].is_string(), "the settings lack {name}");
+                used.insert(name.to_owned());
+            }
+        }
+        for secret in millrace::settings::secrets_of(role) {
+            assert!(given.contains(&secret), "{role} is not given {secret}");
+        }
+    }
+    let set: BTreeSet<String> = settings.as_object().unwrap().keys().cloned().collect();
+    assert_eq!(set, used, "nobody reads the rest");
+}
+
+#[test]
+fn every_port_is_the_one_that_the_role_listens_on_and_is_asked_whether_it_is_ready() {
+    let objects = objects();
+    for (role, pod) in pods(&objects) {
+        let container = &pod["containers"][0];
+        let port = &container["ports"][0]["containerPort"];
+        assert_eq!(port.is_number(), APIS.contains(&role), "{role}");
+        if port.is_null() {
+            continue;
+        }
+        let variables = container["env"].as_array().unwrap().iter();
+        let listen = variables
+            .clone()
+            .find(|variable| variable["name"] == "MILLRACE_LISTEN");
+        assert_eq!(
+            listen.unwrap()["value"],
+            format!("0.0.0.0:{port}"),
+            "{role}"
+        );
+        let mut advertise = variables.filter(|variable| variable["name"] == "MILLRACE_ADVERTISE");
+        assert_eq!(
+            advertise.next().unwrap()["value"],
+            format!("http://$(POD_IP):{port}")
+        );
+        assert_eq!(
+            container["readinessProbe"]["httpGet"]["path"], "/readyz",
+            "{role}"
+        );
+        assert_eq!(
+            container["livenessProbe"]["httpGet"]["path"], "/livez",
+            "{role}"
+        );
+        let services = of_kind(&objects, "Service");
+        let service = services.iter().find(|(name, _)| *name == role).unwrap().1;
+        assert_eq!(service["spec"]["ports"][0]["port"], *port);
+        assert_eq!(service["spec"]["selector"]["role"], role);
+    }
+}
+
+#[test]
+fn every_pod_is_bounded_unprivileged_and_may_go_away_one_at_a_time() {
+    let objects = objects();
+    let names = |kind: &str| {
+        of_kind(&objects, kind)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect::<BTreeSet<_>>()
+    };
+    assert_eq!(
+        names("HorizontalPodAutoscaler"),
+        ["command-api", "query-api", "saga"].into()
+    );
+    assert_eq!(names("PodDisruptionBudget"), names("Deployment"));
+    for (role, pod) in pods(&objects) {
+        let container = &pod["containers"][0];
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{role}");
+        assert_eq!(
+            container["securityContext"]["readOnlyRootFilesystem"], true,
+            "{role}"
+        );
+        assert_eq!(
+            container["securityContext"]["allowPrivilegeEscalation"], false,
+            "{role}"
+        );
+        for bound in ["/requests/cpu", "/requests/memory", "/limits/memory"] {
+            assert!(
+                container["resources"].pointer(bound).is_some(),
+                "{role}: {bound}"
+            );
+        }
+    }
+    let policies = of_kind(&objects, "NetworkPolicy");
+    let nobody = policies
+        .iter()
+        .find(|(name, _)| *name == "nobody")
+        .unwrap()
+        .1;
+    assert_eq!(nobody["spec"]["podSelector"], serde_json::json!({}));
+    assert_eq!(
+        nobody["spec"]["policyTypes"],
+        serde_json::json!(["Ingress", "Egress"])
+    );
+    // Each API is let in at its own port, and nobody at a port that none has.
+    for (name, policy) in policies.iter().filter(|(name, _)| name.starts_with("to-")) {
+        let role = name.trim_start_matches("to-");
+        if APIS.contains(&role) {
+            let listens = pods(&objects)
+                .into_iter()
+                .find(|(name, _)| *name == role)
+                .unwrap()
+                .1;
+            let port = &listens["containers"][0]["ports"][0]["containerPort"];
+            assert_eq!(
+                policy["spec"]["ingress"][0]["ports"][0]["port"], *port,
+                "{name}"
+            );
+        }
+    }
+}
