@@ -56,6 +56,7 @@ pub fn check(command: &Command) -> anyhow::Result<()> {
         | Command::PaymentSimulator(_) => bail!("this is only for a laptop, not for production"),
         // What people type to look after a running system.
         Command::Parked(_)
+        | Command::Stuck(_)
         | Command::Inbox(_)
         | Command::Keys(_)
         | Command::Reconcile(_)

@@ -23,6 +23,31 @@ use uuid::{Uuid, uuid};
 const BACK: Uuid = uuid!("0198c1d2-9c6d-8e53-9b7f-4d8eafb0213c");
 
 fn examples() -> Vec<CheckoutEvent> {
+    [by_itself(), by_hand()].concat()
+}
+
+fn by_hand() -> Vec<CheckoutEvent> {
+    vec![
+        CheckoutEvent::CheckoutResumed {
+            by: "operator:ada".to_owned(),
+        },
+        CheckoutEvent::StepSkipped {
+            step: kit::commit("TEE"),
+            by: "operator:ada".to_owned(),
+            reason: "counted and booked by hand".parse().unwrap(),
+            stage: Stage::Ended,
+            outcome: Some(Outcome::Canceled {
+                reason: "changed my mind".parse().unwrap(),
+            }),
+        },
+        CheckoutEvent::CheckoutResolved {
+            by: "operator:ada".to_owned(),
+            reason: "settled on the phone".parse().unwrap(),
+        },
+    ]
+}
+
+fn by_itself() -> Vec<CheckoutEvent> {
     vec![
         CheckoutEvent::CheckoutStarted {
             order_id: kit::order_id(),
@@ -73,22 +98,6 @@ fn examples() -> Vec<CheckoutEvent> {
             step: Step::CapturePayment,
             attempt: 9,
             why: "charge_disputed".to_owned(),
-        },
-        CheckoutEvent::CheckoutResumed {
-            by: "operator:ada".to_owned(),
-        },
-        CheckoutEvent::StepSkipped {
-            step: kit::commit("TEE"),
-            by: "operator:ada".to_owned(),
-            reason: "counted and booked by hand".parse().unwrap(),
-            stage: Stage::Ended,
-            outcome: Some(Outcome::Canceled {
-                reason: "changed my mind".parse().unwrap(),
-            }),
-        },
-        CheckoutEvent::CheckoutResolved {
-            by: "operator:ada".to_owned(),
-            reason: "settled on the phone".parse().unwrap(),
         },
         CheckoutEvent::CheckoutEnded {
             outcome: Outcome::Rejected {

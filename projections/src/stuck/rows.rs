@@ -34,7 +34,10 @@ impl Radar {
         let (rows, more) = self.rows(&PAYMENT_SUMMARY, &mismatched, limit).await?;
         let items = rows.iter().map(|row| {
             let id = text(row, "/id");
-            let differs = format!("the provider's record differs: {}", row["mismatch"]);
+            let differs = format!(
+                "the provider's record differs: {}",
+                row.get("mismatch").unwrap_or(&Value::Null)
+            );
             let path = format!("/v1/payments/{id}");
             let accept = format!("{path}/reconciliation");
             Item::new(Kind::PaymentMismatch, id, differs)

@@ -1,6 +1,7 @@
 //! Sagas that wait for an operator, and what they may be told.
 
 use checkout::Step;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Action, Away, Found, Item, Kind, REASON, Radar, text, time};
@@ -11,7 +12,8 @@ impl Radar {
     pub(super) async fn checkouts(&self, limit: usize) -> Found {
         let (rows, more) = self.rows(&CHECKOUT_TIMELINE, &suspended(), limit).await?;
         let item = |row: &Value| {
-            let step: Step = serde_json::from_value(row["suspended"]["step"].clone())?;
+            let step = row.pointer("/suspended/step").unwrap_or(&Value::Null);
+            let step = Step::deserialize(step)?;
             let id = text(row, "/id");
             let why = text(row, "/suspended/why");
             let path = format!("/v1/checkouts/{id}");
