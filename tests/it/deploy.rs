@@ -150,6 +150,7 @@ fn every_role_of_the_binary_is_a_service() {
         "rebuild",
         "simulate",
         "sagas",
+        "stuck",
         "reconcile",
         "verify",
         "schema",

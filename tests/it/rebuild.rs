@@ -71,7 +71,7 @@ async fn under_traffic_a_rebuild_is_the_live_view_and_takes_its_place() {
     let (customer, sku) = (app.customer().await, app.product(9).await);
     let order = customer.orders(&sku, 1, "pm_card_visa").await;
     app.delivers(&order).await;
-    app.told(&order, 1).await;
+    app.told(&order, 2).await;
     let (mails, ledger) = (app.mails(&customer.email).await, app.ledger(&order).await);
     let (stop, busy) = (AtomicBool::new(false), app.product(1).await);
     let rebuilds = async {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{RwLock, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
@@ -39,6 +40,17 @@ const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Where the views of a database stand.
 const STATUSES: &str = "select view, stream, position, updated_at, failed_position, last_error \
                         from view_position order by view";
+
+/// Is the connection gone, or about to go: the server was told to end it (SQLSTATE 57P01 and its
+/// like)?
+fn is_lost(error: &tokio_postgres::Error) -> bool {
+    let ended = [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+    ];
+    error.is_closed() || error.code().is_some_and(|code| ended.contains(code))
+}
 
 /// The connections to the database of one context.
 pub(super) struct Connections {
@@ -202,7 +214,7 @@ impl Connections {
             let prepared = self.connection().await?;
             match timeout(QUERY_TIMEOUT, question(Arc::clone(&prepared))).await {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) if prepared.client.is_closed() || error.is_closed() => {}
+                Ok(Err(error)) if prepared.client.is_closed() || is_lost(&error) => {}
                 Ok(Err(error)) => return Err(self.refused(error)),
                 Err(_late) => break,
             }
