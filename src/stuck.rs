@@ -40,8 +40,7 @@ pub async fn run(args: StuckArgs) -> anyhow::Result<ExitCode> {
     } else {
         tell(&stuck);
     }
-    let away = stuck.parts.iter().any(|part| part.away.is_some());
-    Ok(if stuck.items.is_empty() && !away {
+    Ok(if stuck.items.is_empty() && stuck.is_whole() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -53,8 +52,7 @@ async fn look(radar: &Radar, limit: usize) -> Stuck {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let stuck = radar.look(limit).await;
-        let away = stuck.parts.iter().any(|part| part.away.is_some());
-        if !away || Instant::now() >= deadline {
+        if stuck.is_whole() || Instant::now() >= deadline {
             return stuck;
         }
         tokio::time::sleep(PAUSE).await;

@@ -23,16 +23,7 @@ use crate::shop::Stack;
 const DATABASE: &str = "bench_plain";
 
 /// As postgres-es asks for it.
-const TABLE: &str = "create table events (
-    aggregate_type text not null,
-    aggregate_id text not null,
-    sequence bigint not null check (sequence >= 0),
-    event_type text not null,
-    event_version text not null,
-    payload json not null,
-    metadata json not null,
-    primary key (aggregate_type, aggregate_id, sequence)
-)";
+const TABLE: &str = include_str!("../../tests/it/postgres_es.sql");
 
 /// Connections of its pool: on two cores more made it slower.
 const CONNECTIONS: u32 = 16;

@@ -69,20 +69,24 @@ impl Stack {
 
     /// The database of `context`.
     pub(crate) fn login(&self, context: &str, access: Access) -> anyhow::Result<Login> {
-        let secrets = devstack::Secrets::load_or_create(self.data.path())?;
-        let password = secrets.get(&access.password_variable(context));
-        let password = password.context("the stack has no such password")?;
+        let password = self.secret(&access.password_variable(context))?;
         let address = &self.running.endpoints().postgres;
-        Ok(Login::context(address, context, access, password)?)
+        Ok(Login::context(address, context, access, &password)?)
     }
 
     /// Postgres, as somebody who may make databases.
     pub(crate) fn administrator(&self, user: &str, variable: &str) -> anyhow::Result<Login> {
-        let secrets = devstack::Secrets::load_or_create(self.data.path())?;
-        let password = secrets.get(variable);
-        let password = password.context("the stack has no such password")?;
+        let password = self.secret(variable)?;
         let address = &self.running.endpoints().postgres;
-        Ok(Login::admin(address, user, password)?)
+        Ok(Login::admin(address, user, &password)?)
+    }
+
+    fn secret(&self, variable: &str) -> anyhow::Result<String> {
+        let secrets = devstack::Secrets::load_or_create(self.data.path())?;
+        let secret = secrets.get(variable);
+        secret
+            .map(str::to_owned)
+            .context("the stack has no such password")
     }
 
     /// An operator's access token.

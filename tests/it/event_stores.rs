@@ -16,16 +16,7 @@ use crate::app::shared;
 const DATABASE: &str = "contract";
 
 /// As postgres-es asks for it.
-const TABLE: &str = "create table events (
-    aggregate_type text not null,
-    aggregate_id text not null,
-    sequence bigint not null check (sequence >= 0),
-    event_type text not null,
-    event_version text not null,
-    payload json not null,
-    metadata json not null,
-    primary key (aggregate_type, aggregate_id, sequence)
-)";
+const TABLE: &str = include_str!("postgres_es.sql");
 
 #[tokio::test]
 async fn the_store_of_postgres_es_keeps_what_cqrs_es_asks_for() {

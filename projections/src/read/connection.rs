@@ -131,10 +131,7 @@ impl Connections {
             })
             .await?;
         let refused = |source| self.refused(source);
-        let first = rows
-            .first()
-            .ok_or(ReadError::NotProvisioned { view: view.name })?;
-        let position: i64 = first.try_get(0).map_err(refused)?;
+        let position = self.position(view, &rows)?;
         let mut listed = Vec::with_capacity(rows.len());
         for row in &rows {
             // No row at all comes as one row of nulls beside the position.
@@ -149,7 +146,7 @@ impl Connections {
                 payload: payload.0,
             });
         }
-        Ok(Page::of(unsigned(position), listed, query.limit))
+        Ok(Page::of(position, listed, query.limit))
     }
 
     pub(super) async fn belonging(
@@ -165,10 +162,7 @@ impl Connections {
             })
             .await?;
         let refused = |source| self.refused(source);
-        let first = rows
-            .first()
-            .ok_or(ReadError::NotProvisioned { view: view.name })?;
-        let position: i64 = first.try_get(0).map_err(refused)?;
+        let position = self.position(view, &rows)?;
         let mut belonging = Vec::with_capacity(rows.len());
         for row in &rows {
             // As in a list.
@@ -181,9 +175,21 @@ impl Connections {
             belonging.push((key, Row { version, payload }));
         }
         Ok(Belonging {
-            position: unsigned(position),
+            position,
             rows: belonging,
         })
+    }
+
+    /// How far the view has come: it stands beside every row, and beside nulls where there is none.
+    fn position(
+        &self,
+        view: &'static ViewSpec,
+        rows: &[tokio_postgres::Row],
+    ) -> Result<u64, ReadError> {
+        let first = rows.first();
+        let first = first.ok_or(ReadError::NotProvisioned { view: view.name })?;
+        let position: i64 = first.try_get(0).map_err(|source| self.refused(source))?;
+        Ok(unsigned(position))
     }
 
     pub(super) async fn statuses(&self) -> Result<Vec<ViewStatus>, ReadError> {

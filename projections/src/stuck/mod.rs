@@ -223,6 +223,11 @@ impl Radar {
 }
 
 impl Stuck {
+    /// Could everything be asked?
+    pub fn is_whole(&self) -> bool {
+        self.parts.iter().all(|part| part.away.is_none())
+    }
+
     fn take_in(&mut self, kind: Kind, found: Found) {
         let part = match found {
             Ok((items, more)) => {
