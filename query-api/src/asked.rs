@@ -106,15 +106,13 @@ impl Asked {
         &self,
         api: &Api,
         view: &'static ViewSpec,
-        (column, keys): (&'static str, &[String]),
+        of: (&'static str, &[String]),
         each: usize,
     ) -> Result<Vec<(String, Row)>, Problem> {
+        let wait = self.wait(api);
         let sequence = self.sequence(view);
-        if sequence > 0 {
-            let waited = api.reader.wait_for(view, sequence, self.wait(api)).await;
-            waited.map_err(|error| of_read(&error))?;
-        }
-        let found = api.reader.belonging(view, (column, keys), each).await;
+        let new_enough = (sequence, wait);
+        let found = api.reader.belonging_at(view, of, each, new_enough).await;
         let found = found.map_err(|error| of_read(&error))?;
         self.freshness(view, found.position, sequence)?;
         Ok(found.rows)

@@ -174,16 +174,9 @@ impl Reader {
         id: &str,
         (sequence, timeout): (u64, Duration),
     ) -> Result<Found, ReadError> {
-        let deadline = Instant::now() + timeout;
-        loop {
-            let found = self.get(view, id).await?;
-            if self
-                .enough(view, (found.position, sequence), deadline)
-                .await?
-            {
-                return Ok(found);
-            }
-        }
+        let read = || self.get(view, id);
+        self.at(view, (sequence, timeout), read, |found| found.position)
+            .await
     }
 
     /// As [`Reader::list`], from a snapshot that holds event `sequence`; what is there, if the view
@@ -198,14 +191,45 @@ impl Reader {
         part: Part<'_>,
         (sequence, timeout): (u64, Duration),
     ) -> Result<Page, ReadError> {
+        let read = || self.list(view, filters, part);
+        self.at(view, (sequence, timeout), read, |page| page.position)
+            .await
+    }
+
+    /// As [`Reader::belonging`], from a snapshot that holds event `sequence`; what is there, if the view
+    /// hasn't come that far in time. [`Belonging::position`] tells.
+    ///
+    /// # Errors
+    /// As [`Reader::belonging`].
+    pub async fn belonging_at(
+        &self,
+        view: &'static ViewSpec,
+        of: (&'static str, &[String]),
+        each: usize,
+        (sequence, timeout): (u64, Duration),
+    ) -> Result<Belonging, ReadError> {
+        let read = || self.belonging(view, of, each);
+        self.at(view, (sequence, timeout), read, |found| found.position)
+            .await
+    }
+
+    /// Reads until the snapshot is new enough, or the time is up.
+    async fn at<T, F>(
+        &self,
+        view: &'static ViewSpec,
+        (sequence, timeout): (u64, Duration),
+        read: impl Fn() -> F,
+        position: impl Fn(&T) -> u64,
+    ) -> Result<T, ReadError>
+    where
+        F: Future<Output = Result<T, ReadError>>,
+    {
         let deadline = Instant::now() + timeout;
         loop {
-            let page = self.list(view, filters, part).await?;
-            if self
-                .enough(view, (page.position, sequence), deadline)
-                .await?
-            {
-                return Ok(page);
+            let found = read().await?;
+            let position = position(&found);
+            if self.enough(view, (position, sequence), deadline).await? {
+                return Ok(found);
             }
         }
     }
