@@ -654,9 +654,13 @@ async fn what_can_not_be_had_is_marked_in_the_overview() {
     let password = secrets.get(POSTGRES_ADMIN_PASSWORD).unwrap();
     let admin = Login::admin(&app.endpoints.postgres, POSTGRES_ADMIN, password).unwrap();
     let admin = sql(&admin).await;
-    let close = "ALTER ROLE millrace_payment_reader NOLOGIN; \
-        SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'millrace_payment_reader'";
-    admin.batch_execute(close).await.unwrap();
+    // One after the other: in one transaction, who is turned out could come back before it commits.
+    for close in [
+        "ALTER ROLE millrace_payment_reader NOLOGIN",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'millrace_payment_reader'",
+    ] {
+        admin.batch_execute(close).await.unwrap();
+    }
     let partial = shop.wait_for("a part", &path, PATIENCE, |whole| {
         whole["complete"] == false
     });

@@ -157,6 +157,15 @@ async fn a_list_can_be_seen_as_it_was() {
                 .unwrap();
         }
     }
+    // Nothing may happen any more while the model is read.
+    for order in [&orders[0], &orders[3]] {
+        let path = format!("/v1/orders/{order}");
+        let settled = |order: &Value| order["payment_status"] == "refunded";
+        let shop = &customer.shop;
+        shop.wait_for("the money back", &path, PATIENCE, settled)
+            .await
+            .unwrap();
+    }
     // Each order's states are the model of the list.
     let mut model = Vec::new();
     for order in &orders {
