@@ -93,8 +93,6 @@ pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> 
     Ok(all)
 }
 
-/// The saga follows every order: measured is the command alone, so the stock is one that is never
-/// there and the flow ends at its first refusal.
 async fn orders(stack: &Stack) -> anyhow::Result<Posts> {
     let mut tokens = Vec::new();
     for _ in 0..IN_FLIGHT.into_iter().max().unwrap_or(1) {

@@ -32,6 +32,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 
 use crate::report::Row;
+use crate::shop::{Flow, Stack};
 use crate::store::Store;
 
 /// NATS's own default.
@@ -181,8 +182,8 @@ async fn measure_store(args: &Args) -> anyhow::Result<Vec<Row>> {
 /// What needs the whole shop.
 async fn measure_shop(args: &Args) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    if args.any(&[Bench::Commands, Bench::Orders, Bench::Query, Bench::Idle]) {
-        let stack = shop::Stack::start(&args.sync).await?;
+    if args.any(&[Bench::Commands, Bench::Idle]) {
+        let stack = Stack::start(&args.sync, Flow::Left).await?;
         if args.any(&[Bench::Idle]) {
             // First, while this process is still small.
             rows.extend(idle::run(&stack).await?);
@@ -190,6 +191,10 @@ async fn measure_shop(args: &Args) -> anyhow::Result<Vec<Row>> {
         if args.any(&[Bench::Commands]) {
             rows.extend(commands::run(&stack, args).await?);
         }
+        stack.stop().await?;
+    }
+    if args.any(&[Bench::Orders, Bench::Query]) {
+        let stack = Stack::start(&args.sync, Flow::Followed).await?;
         if args.any(&[Bench::Orders]) {
             rows.extend(orders::run(&stack, args).await?);
         }

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
 use async_nats::jetstream;
+use clap::ValueEnum as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use millrace::client::Shop;
-use millrace::up::{self, Running, UpArgs};
+use millrace::up::{self, Running, UpArgs, Worker};
 use projections::{Access, Login};
 use uuid::Uuid;
 
@@ -27,6 +28,15 @@ pub(crate) fn progress(name: &'static str, steps: usize) -> ProgressBar {
         .with_prefix(name)
 }
 
+/// Who works on what a command began.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Flow {
+    /// Projectors, sagas and reactors, as in a shop.
+    Followed,
+    /// Nobody: what is measured is the answer to a command, which waits for none of them.
+    Left,
+}
+
 /// A running stack in a temporary folder.
 pub(crate) struct Stack {
     running: Running,
@@ -36,11 +46,15 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Starts everything; NATS syncs as `sync` says.
-    pub(crate) async fn start(sync: &str) -> anyhow::Result<Self> {
+    /// Starts the servers, the APIs and whoever follows the flow; NATS syncs as `sync` says.
+    pub(crate) async fn start(sync: &str, flow: Flow) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
         let mut args = UpArgs::quiet(data.path().to_owned()).on_free_ports();
         sync.clone_into(&mut args.sync);
+        args.without = match flow {
+            Flow::Followed => Vec::new(),
+            Flow::Left => Worker::value_variants().to_vec(),
+        };
         let running = up::start(&args).await?;
         let token = millrace::token::operator(data.path())?;
         let operator = Shop::new(&running.endpoints().command_api)?.with_token(&token);

@@ -256,6 +256,7 @@ fn of_bus(error: &BusError) -> Problem {
             Problem::unavailable("outcome_unknown", detail)
         }
         BusError::Unavailable { .. }
+        | BusError::Busy { .. }
         | BusError::Unsent { .. }
         | BusError::Failed {
             retryable: true, ..

@@ -8,7 +8,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use ring::digest::{Context, SHA256};
 use serde::Serialize;
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::Problem;
@@ -112,31 +111,15 @@ fn uuid_of(digest: &[u8]) -> Uuid {
 ///
 /// `None` for what serde can't write as JSON.
 pub fn canonical_json<T: Serialize>(body: &T) -> Option<String> {
-    serde_json::to_value(body).ok().as_ref().map(canonical)
-}
-
-/// JSON with the members of every object in order, whatever order `serde_json`'s map keeps.
-fn canonical(value: &Value) -> String {
-    match value {
-        Value::Object(members) => {
-            let mut members: Vec<_> = members.iter().collect();
-            members.sort_by_key(|(name, _)| *name);
-            let members: Vec<_> = members
-                .into_iter()
-                .map(|(name, value)| format!("{}:{}", Value::from(name.as_str()), canonical(value)))
-                .collect();
-            format!("{{{}}}", members.join(","))
-        }
-        Value::Array(items) => {
-            let items: Vec<_> = items.iter().map(canonical).collect();
-            format!("[{}]", items.join(","))
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
-    }
+    let mut value = serde_json::to_value(body).ok()?;
+    value.sort_all_objects();
+    Some(value.to_string())
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn key(text: &str) -> IdempotencyKey {

@@ -1,6 +1,7 @@
 //! The asking side.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
@@ -10,17 +11,17 @@ use chrono::Utc;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use rand::Rng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use super::desk::Failure;
+use super::desk::{Desk, Failure};
 use super::hosts::Hosts;
 use super::message::{
-    Answer, Ask, CODE_BROKEN, DEADLINE_HEADER, TRACEPARENT_HEADER, command_subject,
+    Answer, Ask, CODE_BROKEN, CODE_BUSY, DEADLINE_HEADER, TRACEPARENT_HEADER, command_subject,
     question_subject, write_deadline,
 };
 use crate::connection::Connection;
@@ -31,6 +32,12 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// Most times that one request is sent.
 const SENDS_MAX: usize = 3;
+
+/// Pause before a busy host is asked again; doubles up to [`BUSY_PAUSE_MAX`], with jitter.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+/// Longest pause before a busy host is asked again.
+const BUSY_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// Asks other contexts. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -46,6 +53,12 @@ pub enum BusError {
     /// Nobody hosts this context now. Nothing happened.
     #[error("nobody answers on {subject} now")]
     Unavailable {
+        /// Which subject.
+        subject: String,
+    },
+    /// All hosts had their hands full until the time was up. Nothing happened.
+    #[error("whoever answers on {subject} is busy")]
+    Busy {
         /// Which subject.
         subject: String,
     },
@@ -89,7 +102,7 @@ impl BusError {
     /// May the same request succeed later?
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unavailable { .. } | Self::Timeout { .. } => true,
+            Self::Unavailable { .. } | Self::Busy { .. } | Self::Timeout { .. } => true,
             Self::Failed { retryable, .. } => *retryable,
             Self::Unreadable { .. } | Self::Unsent { .. } => false,
         }
@@ -135,14 +148,9 @@ impl Bus {
         Box::pin(async move {
             let subject = command_subject(&ask.context);
             let answer = if let Some(desk) = self.here.of(&ask.context) {
-                let (place, ask) = (desk.admit(), ask.clone());
-                here(
-                    &subject,
-                    place,
-                    within,
-                    async move { desk.command(ask).await },
-                )
-                .await
+                let ask = ask.clone();
+                let work = |desk: Arc<Desk>| async move { desk.command(ask).await };
+                here(&subject, desk, within, work).await
             } else {
                 let traceparent = ask.meta.traceparent.as_deref();
                 self.request(&subject, ask, within, traceparent).await
@@ -170,11 +178,9 @@ impl Bus {
         Box::pin(async move {
             let subject = question_subject(context, name);
             if let Some(desk) = self.here.of(context) {
-                let (place, name, payload) = (desk.admit(), name.to_owned(), payload.clone());
-                return here(&subject, place, within, async move {
-                    desk.question(&name, payload).await
-                })
-                .await;
+                let (name, payload) = (name.to_owned(), payload.clone());
+                let work = |desk: Arc<Desk>| async move { desk.question(&name, payload).await };
+                return here(&subject, desk, within, work).await;
             }
             self.request(&subject, payload, within, None).await
         })
@@ -224,8 +230,9 @@ impl Bus {
     }
 }
 
-/// The first reply to a request, which is sent again after [`ASK_AGAIN_AFTER`] of silence. That
-/// one sending met nobody, or a busy host, is no answer as long as another may be worked on.
+/// The first reply to a request, which is sent again after [`ASK_AGAIN_AFTER`] of silence, and
+/// soon after a host was busy. That one sending met nobody, or a busy host, is no answer as long as
+/// another may be worked on.
 async fn first_reply<F: Future<Output = Result<Message, BusError>>>(
     send: impl Fn(Duration) -> F,
     within: Duration,
@@ -234,11 +241,18 @@ async fn first_reply<F: Future<Output = Result<Message, BusError>>>(
     let left = || deadline.saturating_duration_since(Instant::now());
     let mut asked = FuturesUnordered::from_iter([send(within)]);
     let mut sends = 1;
+    let mut pause = BUSY_PAUSE;
     loop {
         let silence = sleep(ASK_AGAIN_AFTER);
         tokio::select! {
             Some(answer) = asked.next() => match answer {
                 Err(error) if error.is_retryable() && !asked.is_empty() => sends = SENDS_MAX,
+                Err(BusError::Busy { .. }) if pause < left() => {
+                    let jitter = rand::rng().random_range(0.5..=1.0);
+                    sleep(pause.mul_f64(jitter)).await;
+                    pause = BUSY_PAUSE_MAX.min(pause * 2);
+                    asked.push(send(left()));
+                }
                 answer => return answer,
             },
             () = silence, if sends < SENDS_MAX => {
@@ -251,24 +265,30 @@ async fn first_reply<F: Future<Output = Result<Message, BusError>>>(
 
 /// Has the work done in this process. It goes on when the time is up, as it would elsewhere: an
 /// append that is given up halfway helps nobody.
-async fn here<T: Send + 'static>(
+async fn here<T, F>(
     subject: &str,
-    place: Result<OwnedSemaphorePermit, Failure>,
+    desk: Arc<Desk>,
     within: Duration,
-    work: impl Future<Output = Result<T, Failure>> + Send + 'static,
-) -> Result<T, BusError> {
-    let failed = |failure: Failure| BusError::Failed {
+    work: impl FnOnce(Arc<Desk>) -> F,
+) -> Result<T, BusError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Failure>> + Send + 'static,
+{
+    let deadline = Instant::now() + within;
+    let failed = |failure| of_failure(subject, failure);
+    let busy = |_elapsed| BusError::Busy {
         subject: subject.to_owned(),
-        retryable: failure.is_retryable(),
-        message: failure.message,
     };
+    let place = timeout_at(deadline, desk.wait()).await.map_err(busy)?;
     let place = place.map_err(failed)?;
+    let work = work(desk);
     let working = tokio::spawn(async move {
         let answer = work.await;
         drop(place);
         answer
     });
-    match timeout(within, working).await {
+    match timeout_at(deadline, working).await {
         Ok(Ok(answer)) => answer.map_err(failed),
         Ok(Err(ended)) => Err(failed(Failure::new(CODE_BROKEN, ended.to_string()))),
         Err(_elapsed) => Err(BusError::Timeout {
@@ -298,9 +318,17 @@ fn service_error(subject: &str, reply: &Message) -> Option<BusError> {
     let code = headers.get(NATS_SERVICE_ERROR_CODE);
     let code = code.and_then(|code| code.as_str().parse().ok());
     let failure = Failure::new(code.unwrap_or(CODE_BROKEN), message);
-    Some(BusError::Failed {
-        subject: subject.to_owned(),
+    Some(of_failure(subject, failure))
+}
+
+fn of_failure(subject: &str, failure: Failure) -> BusError {
+    let subject = subject.to_owned();
+    if failure.code == CODE_BUSY {
+        return BusError::Busy { subject };
+    }
+    BusError::Failed {
+        subject,
         retryable: failure.is_retryable(),
         message: failure.message,
-    })
+    }
 }

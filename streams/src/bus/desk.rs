@@ -10,11 +10,12 @@ use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::host::{Execute, Host, Reply};
-use super::message::{Answer, Ask, CODE_BAD_REQUEST, CODE_BROKEN, CODE_UNAVAILABLE};
+use super::message::{Answer, Ask, CODE_BAD_REQUEST, CODE_BROKEN, CODE_BUSY, CODE_UNAVAILABLE};
 
-/// Requests that one host works on at once, commands and questions together; beyond it the
-/// answer is "busy" at once, so that the asker's backoff works instead of a hidden queue.
-const CONCURRENCY_MAX: usize = 128;
+/// Requests that one host works on at once, commands and questions together. Beyond it, who asks
+/// over the network hears at once that it is busy, and goes to another host or comes again; who asks
+/// within this process waits in line, as long as there is time.
+pub(crate) const CONCURRENCY_MAX: usize = 128;
 
 /// A request without an answer of the business.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +45,7 @@ impl Failure {
 
     /// May the same request succeed later?
     pub(super) fn is_retryable(&self) -> bool {
-        self.code == CODE_UNAVAILABLE
+        matches!(self.code, CODE_UNAVAILABLE | CODE_BUSY)
     }
 }
 
@@ -74,10 +75,16 @@ impl Desk {
         self.questions.keys().map(String::as_str)
     }
 
-    /// A place to work at, to be kept until the answer is given.
+    /// A place to work at, to be kept until the answer is given; none if all are taken.
     pub(super) fn admit(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let place = Arc::clone(&self.places).try_acquire_owned();
-        place.map_err(|_| Failure::new(CODE_UNAVAILABLE, "busy"))
+        place.map_err(|_| Failure::new(CODE_BUSY, "busy"))
+    }
+
+    /// The next free place, in the order of asking.
+    pub(super) async fn wait(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        place.map_err(|closed| Failure::new(CODE_BROKEN, closed.to_string()))
     }
 
     pub(super) async fn command(&self, ask: Ask) -> Result<Answer, Failure> {

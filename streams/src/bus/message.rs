@@ -12,6 +12,8 @@ pub(super) const DEADLINE_HEADER: &str = "Millrace-Deadline";
 pub(super) const TRACEPARENT_HEADER: &str = "traceparent";
 /// Error code of a failure that is worth another try (as in HTTP).
 pub(super) const CODE_UNAVAILABLE: usize = 503;
+/// Error code of a host that has its hands full: nothing was begun (as in HTTP).
+pub(super) const CODE_BUSY: usize = 429;
 /// Error code of a request that can't be read, or that nothing here answers.
 pub(super) const CODE_BAD_REQUEST: usize = 400;
 /// Error code of a host that can't do it however often it is asked.

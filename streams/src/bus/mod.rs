@@ -20,6 +20,7 @@ mod message;
 mod serve;
 
 pub use client::{Bus, BusError};
+pub(crate) use desk::CONCURRENCY_MAX;
 pub use host::{Host, QuestionError};
 pub use hosts::{HostError, Hosts};
 pub use message::{Answer, Ask};

@@ -18,13 +18,18 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::bench::within;
-use crate::bus::{Answer, Ask, Bus, BusError, Host, Hosts, QUEUE_GROUP, QuestionError};
+use crate::bus::{
+    Answer, Ask, Bus, BusError, CONCURRENCY_MAX, Host, Hosts, QUEUE_GROUP, QuestionError,
+};
 use crate::connection::Connection;
 use crate::envelope::CommandMeta;
 use crate::store::Streams;
 
 /// Enough for an answer on loopback.
 const SOON: Duration = Duration::from_secs(5);
+
+/// More than a host works on at once.
+const CROWD: usize = CONCURRENCY_MAX + 72;
 
 /// A lamp that can be on or off.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -186,7 +191,7 @@ pub async fn keeps_the_contract(way: Way<'_>) {
     questions_are_answered(way).await;
     what_is_old_or_reused_is_not_done(way).await;
     a_panic_is_an_answer(way).await;
-    a_crowd_is_told_to_come_back(way).await;
+    a_crowd_is_served_in_turn(way).await;
     an_ask_that_nobody_waits_for_is_finished(way).await;
 }
 
@@ -273,29 +278,39 @@ async fn a_panic_is_an_answer(way: Way<'_>) {
     running.stop().await;
 }
 
-/// Of more requests than a host works on at once, the rest hear at once that it is busy.
-async fn a_crowd_is_told_to_come_back(way: Way<'_>) {
+/// More requests than a host works on at once are all answered, in turn; whose time is up before
+/// learns that nothing was begun.
+async fn a_crowd_is_served_in_turn(way: Way<'_>) {
     let context = context();
     let gate = Arc::new(Semaphore::new(0));
     let opens = Arc::clone(&gate);
+    let (enters, mut entered) = tokio::sync::mpsc::channel(CROWD);
     let host = Host::new(&context, Streams::in_memory()).question("gate", move |_| {
-        let gate = Arc::clone(&gate);
+        let (gate, enters) = (Arc::clone(&gate), enters.clone());
         async move {
+            enters.send(()).await.map_err(QuestionError::unavailable)?;
             let _passed = gate.acquire().await.map_err(QuestionError::unavailable)?;
             Ok(Value::Null)
         }
     });
     let running = Running::start(host, way).await;
-    let ask = || running.bus.question(&context, "gate", &Value::Null, SOON);
-    let mut asked: FuturesUnordered<_> = (0..200).map(|_| ask()).collect();
-    for _ in 0..72 {
-        let busy = asked.next().await.unwrap().unwrap_err();
-        assert!(busy.is_retryable(), "{busy}");
-        assert!(busy.to_string().contains("busy"), "{busy}");
-    }
-    opens.add_permits(1);
-    let let_in: Vec<_> = asked.collect().await;
-    assert_eq!(let_in.iter().filter(|answer| answer.is_ok()).count(), 128);
+    let ask = |within| {
+        let bus = &running.bus;
+        bus.question(&context, "gate", &Value::Null, within)
+    };
+    let asked: FuturesUnordered<_> = (0..CROWD).map(|_| ask(SOON)).collect();
+    let crowd = asked.collect::<Vec<_>>();
+    let late = async {
+        for _ in 0..CONCURRENCY_MAX {
+            within("all places taken", entered.recv()).await.unwrap();
+        }
+        let busy = ask(Duration::from_millis(200)).await.unwrap_err();
+        assert!(matches!(busy, BusError::Busy { .. }), "{busy}");
+        assert!(busy.is_retryable());
+        opens.add_permits(1);
+    };
+    let (crowd, ()) = tokio::join!(crowd, late);
+    assert_eq!(crowd.iter().filter(|answer| answer.is_ok()).count(), CROWD);
     running.stop().await;
 }
 
