@@ -1,11 +1,11 @@
 //! Works what the payment provider tells by itself: stream INBOX, letter by letter.
 //!
 //! ```text
-//!   letter ──► whose payment? ──► on record already? ──yes──► echo: erase the letter
+//!   letter ──► whose payment? ──► on record already? ──yes──► echo: remove the letter
 //!                  │                      no
 //!                  │                      ▼
 //!                  │              ask the provider how it stands ──► record what is new, or that
-//!                  │                                                 it was ignored, and erase
+//!                  │                                                 it was ignored, and remove
 //!                  └─ nobody's yet: it waits, and is worked again at its timer, ever more rarely,
 //!                     until it expires
 //! ```
@@ -85,7 +85,7 @@ impl Letters {
         }
     }
 
-    /// Works a letter, and erases it unless it must wait.
+    /// Works a letter, and removes it unless it must wait.
     async fn work(&self, letter: &Letter) -> Result<(), HandleError> {
         let heard = match Notice::read(&letter.body) {
             Some(notice) => self.hear(&notice).await?,

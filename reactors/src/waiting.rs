@@ -28,6 +28,9 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(15);
 /// How often the timers of all letters are looked at, after the first time.
 const ARM_INTERVAL: Duration = Duration::from_mins(10);
 
+/// How often what is left on disk of removed letters is thrown away.
+const SCRUB_INTERVAL: Duration = Duration::from_mins(10);
+
 /// Wakes letters, and counts them.
 pub(crate) struct Waiting {
     connection: Connection,
@@ -55,16 +58,18 @@ impl Waiting {
         self.timers.set(&timer(&letter.id.id), due).await
     }
 
-    /// Counts the letters, and sets the timers of those that have none: at once, and now and then,
-    /// until `shutdown`.
+    /// Counts the letters, sets the timers of those that have none, and has the worked ones off the
+    /// disk: at once, and now and then, until `shutdown`.
     pub(crate) async fn tend(&self, shutdown: CancellationToken) {
         let mut counted = tokio::time::interval(COUNT_INTERVAL);
         let mut armed = tokio::time::interval(ARM_INTERVAL);
+        let mut scrubbed = tokio::time::interval(SCRUB_INTERVAL);
         let tending = async {
             loop {
                 tokio::select! {
                     _ = counted.tick() => self.count().await,
                     _ = armed.tick() => self.arm_all().await,
+                    _ = scrubbed.tick() => self.scrub().await,
                 }
             }
         };
@@ -79,6 +84,13 @@ impl Waiting {
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
             Ok(ends) => metrics::gauge!("inbox_letters").set(ends.messages as f64),
             Err(error) => tracing::debug!(%error, "the letters are counted again later"),
+        }
+    }
+
+    async fn scrub(&self) {
+        if let Err(error) = self.inbox.scrub().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "removed letters are thrown away later");
         }
     }
 

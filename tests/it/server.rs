@@ -64,6 +64,21 @@ impl Server {
         Connection::open(&self.options()).await.unwrap()
     }
 
+    /// Does a file of its streams hold `text`?
+    pub(crate) fn is_on_disk(&self, text: &str) -> bool {
+        let mut folders = vec![self.folder.join("store")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(entry.path());
+                } else if holds(&entry.path(), text) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
     /// Ends it the hard way and starts it again on the same data.
     pub(crate) async fn kill_and_restart(&self) {
         let mut child = self.child.lock().await;
@@ -77,6 +92,16 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// A message block, not the server's index of subjects; one that is gone holds nothing.
+fn holds(file: &std::path::Path, text: &str) -> bool {
+    let is_block = file.extension().is_some_and(|extension| extension == "blk");
+    let bytes = std::fs::read(file).unwrap_or_default();
+    is_block
+        && bytes
+            .windows(text.len())
+            .any(|part| part == text.as_bytes())
 }
 
 async fn spawn(spawner: &Spawner, nats: &std::path::Path, folder: &std::path::Path) -> Child {

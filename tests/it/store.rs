@@ -95,4 +95,5 @@ async fn letters_are_stored_once_and_wait_until_they_are_removed() {
     inbox::a_letter_is_stored_once(&connection).await;
     inbox::a_letter_waits_until_it_is_removed(&connection).await;
     inbox::a_durable_hands_letters_out(&connection).await;
+    inbox::a_removed_letter_leaves_the_disk(&connection, |text| server.is_on_disk(text)).await;
 }

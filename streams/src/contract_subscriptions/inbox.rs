@@ -1,5 +1,7 @@
 //! Letters of foreign systems.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use kernel::AggregateId;
 use uuid::Uuid;
@@ -55,6 +57,40 @@ pub async fn a_letter_waits_until_it_is_removed(connection: &Connection) {
     assert_eq!(again.unwrap(), Put::Duplicate);
     let never: AggregateId = "evt_never".parse().unwrap();
     assert_eq!(inbox.read(&letter.source, &never).await.unwrap(), None);
+}
+
+/// What was removed leaves the disk as soon as no letter is there; one that is there stays.
+/// `is_on_disk` tells whether the server's files hold a text.
+pub async fn a_removed_letter_leaves_the_disk(
+    connection: &Connection,
+    is_on_disk: impl Fn(&str) -> bool,
+) {
+    let inbox = Inbox::new(connection);
+    let (worked, waits) = (letter("pi_4"), letter("pi_5"));
+    for letter in [&worked, &waits] {
+        let body = Bytes::from(letter.source.clone());
+        assert_eq!(inbox.put(letter, body).await.unwrap(), Put::Stored);
+        within("on disk", until(|| is_on_disk(&letter.source))).await;
+    }
+    for letter in [&worked, &waits] {
+        assert!(!inbox.scrub().await.unwrap());
+        let found = inbox.read(&letter.source, &letter.id).await.unwrap();
+        inbox.remove(&found.unwrap()).await.unwrap();
+    }
+    assert!(inbox.scrub().await.unwrap());
+    for letter in [&worked, &waits] {
+        within("off the disk", until(|| !is_on_disk(&letter.source))).await;
+        assert_eq!(
+            inbox.put(letter, Bytes::new()).await.unwrap(),
+            Put::Duplicate
+        );
+    }
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    while !holds() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// A durable hands letters out with what they are about as their lane.
