@@ -118,7 +118,7 @@ impl Recipient {
     }
 }
 
-async fn order_fault(app: &App, fault: &Value) {
+pub(crate) async fn order_fault(app: &App, fault: &Value) {
     let url = format!("{}/faults", app.endpoints.mail);
     let taken = reqwest::Client::new().post(url).json(fault).send().await;
     assert!(taken.unwrap().status().is_success(), "{fault}");

@@ -13,6 +13,7 @@ use streams::{CommandMeta, Settings, Streams};
 use uuid::Uuid;
 
 use crate::app::{App, PATIENCE, folder, program};
+use crate::stuck::shows;
 
 /// Of every injected payment.
 const AMOUNT: i64 = 2_500;
@@ -183,6 +184,10 @@ async fn a_clean_shop_is_silent_and_every_kind_of_mismatch_is_found() {
     mismatch_is(&app, &payment, &json!(["refunded"])).await;
     let gone = payment_id(gone).to_string();
     mismatch_is(&app, &gone, &json!(["missing_at_provider"])).await;
+
+    let stuck = shows(&app, "payment_mismatch", &gone).await;
+    let cause = stuck["cause"].as_str().unwrap();
+    assert!(cause.contains("missing_at_provider"), "{stuck}");
 
     somebody_explains(&app, &gone).await;
     reactor

@@ -9,7 +9,7 @@ use crate::app::{App, Customer, PATIENCE, folder, shared};
 use crate::kill::{WATCH_LIMIT, seen};
 
 /// What one unit costs.
-const PRICE: i64 = 1_299;
+pub(crate) const PRICE: i64 = 1_299;
 
 /// The subject of the mail about money that went back.
 const MONEY_BACK: &str = "Your money is on its way back";
@@ -56,7 +56,7 @@ async fn comes_back(app: &App, order: &str, back: &str) {
 }
 
 /// Waits until an order's three statuses are as said.
-async fn order_says(app: &App, order: &str, payment: &str, returned: &str) -> Value {
+pub(crate) async fn order_says(app: &App, order: &str, payment: &str, returned: &str) -> Value {
     let path = format!("/v1/orders/{order}");
     let what = format!("order {order}: {payment}, {returned}");
     let operator = app.operator();
@@ -419,24 +419,53 @@ async fn saga_is(app: &App, back: &str, status: &str) -> Value {
     saga.await.unwrap().body
 }
 
+/// How much more of a product can be in stock, when three are.
+const ROOM: u64 = inventory::ON_HAND_MAX - 3;
+
+/// Somebody counts so many more, or fewer.
+async fn counts(app: &App, sku: &str, delta: i64) {
+    let adjust = format!("/v1/inventory/{sku}/adjust");
+    let body = json!({ "delta": delta, "reason": "counted" });
+    let counted = app.operator().post(&adjust, &body).await.unwrap();
+    counted.success().unwrap();
+}
+
+/// A return of one unit that can't be booked in: the stock says that it is full.
+pub(crate) struct StuckReturn {
+    customer: Customer,
+    pub(crate) order: String,
+    pub(crate) back: String,
+    pub(crate) sku: String,
+}
+
+impl StuckReturn {
+    pub(crate) async fn new(app: &App) -> Self {
+        let (customer, sku) = (app.customer().await, app.product(5).await);
+        let order = customer.has(app, &[(&sku, 2)]).await;
+        app.stock_is(&sku, [3, 0, 0]).await;
+        counts(app, &sku, ROOM.cast_signed()).await;
+        let asked = customer.returns(&order, &lines(&[(&sku, 1)])).await;
+        let back = asked.text("/id").to_owned();
+        comes_back(app, &order, &back).await;
+        saga_is(app, &back, "suspended").await;
+        Self {
+            customer,
+            order,
+            back,
+            sku,
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_return_that_waits_for_a_person_goes_on_once_the_person_has_seen_to_it() {
     let app = shared().await;
-    let (customer, sku) = (app.customer().await, app.product(5).await);
-    let order = customer.has(app, &[(&sku, 2)]).await;
-    app.stock_is(&sku, [3, 0, 0]).await;
-    let full = i64::try_from(inventory::ON_HAND_MAX).unwrap() - 3;
-    let adjust = format!("/v1/inventory/{sku}/adjust");
-    let count = async |delta: i64| {
-        let body = json!({ "delta": delta, "reason": "counted" });
-        let counted = app.operator().post(&adjust, &body).await.unwrap();
-        counted.success().unwrap()
-    };
-    count(full).await;
-
-    let asked = customer.returns(&order, &lines(&[(&sku, 1)])).await;
-    let back = asked.text("/id").to_owned();
-    comes_back(app, &order, &back).await;
+    let StuckReturn {
+        customer,
+        order,
+        back,
+        sku,
+    } = StuckReturn::new(app).await;
     let saga = saga_is(app, &back, "suspended").await;
     let why = saga["suspended"].as_str().unwrap();
     assert!(why.starts_with("restock_return-"), "{saga}");
@@ -467,7 +496,7 @@ async fn a_return_that_waits_for_a_person_goes_on_once_the_person_has_seen_to_it
     });
     twice.await.unwrap();
 
-    count(-full).await;
+    counts(app, &sku, -ROOM.cast_signed()).await;
     let key = Uuid::new_v4().to_string();
     let operator = app.operator();
     let [first, repeated] = [

@@ -1,17 +1,24 @@
 //! An operator settles by hand what waits for a person: a step is skipped, or a saga is resolved.
 
 use inventory::{InventoryCommand, StockItem};
-use kernel::{OrderId, ReservationId, Sku};
+use kernel::{AggregateId, OrderId, ReservationId, Sku};
+use payment::{Payment, PaymentCommand, payment_id};
 use serde_json::{Value, json};
-use streams::{CommandMeta, Settings};
+use streams::{CommandMeta, Settings, Streams};
 use uuid::Uuid;
 
 use crate::app::{App, PATIENCE, shared};
+use crate::returns::{PRICE, StuckReturn, order_says};
+
+/// The streams, with admin rights.
+async fn streams(app: &App) -> Streams {
+    let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
+    admin.await.unwrap().streams(Settings::default())
+}
 
 /// Gives the hold of a confirmed order back behind everybody's back, with admin rights.
 pub(crate) async fn release_behind_its_back(app: &App, order: &str, sku: &str) {
-    let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
-    let streams = admin.await.unwrap().streams(Settings::default());
+    let streams = streams(app).await;
     let order_id: OrderId = order.parse().unwrap();
     let now = chrono::Utc::now();
     let release = InventoryCommand::ReleaseReservation {
@@ -119,4 +126,134 @@ async fn what_is_resolved_by_hand_waits_for_nobody() {
     let nobody = format!("/v1/checkouts/{}/resolve", Uuid::new_v4());
     let nobody = app.operator().post(&nobody, &body).await.unwrap();
     assert_eq!(nobody.status.as_u16(), 404, "{}", nobody.body);
+}
+
+/// The events of a kind in a saga's history.
+fn those<'a>(saga: &'a Value, event: &str) -> Vec<&'a Value> {
+    let steps = saga["steps"].as_array().unwrap().iter();
+    steps.filter(|step| step["event"] == event).collect()
+}
+
+#[tokio::test]
+async fn goods_booked_in_by_hand_end_a_return() {
+    let app = shared().await;
+    let stuck = StuckReturn::new(app).await;
+    let path = format!("/v1/checkouts/returns/{}", stuck.back);
+    let skip = format!("{path}/skip");
+    let step = format!("restock_return-{}", stuck.sku);
+    let operator = app.operator();
+    // That is done, or on its way.
+    let other = json!({ "step": "refund_payment", "reason": "a mistake" });
+    let other = operator.post(&skip, &other).await.unwrap();
+    assert_eq!(other.status.as_u16(), 409, "{}", other.body);
+    let body = json!({ "step": step, "reason": "it went straight to the sale" });
+    let key = Uuid::new_v4().to_string();
+    for replayed in [None, Some("true")] {
+        let done = operator.post_with_key(&skip, &key, &body).await.unwrap();
+        assert_eq!(done.status.as_u16(), 200, "{}", done.body);
+        assert_eq!(done.header("Idempotency-Replayed"), replayed);
+    }
+    let saga = saga_is(app, &path, "ended").await;
+    let skipped = those(&saga, "returning_step_skipped");
+    assert_eq!(skipped.len(), 1, "{saga}");
+    assert_eq!(skipped[0]["reason"], "it went straight to the sale");
+    let by = skipped[0]["by"].as_str().unwrap();
+    assert!(by.starts_with("operator"), "{saga}");
+    order_says(
+        app,
+        &stuck.order,
+        "partially_refunded",
+        "partially_returned",
+    )
+    .await;
+    assert_eq!(app.ledger(&stuck.order).await[0]["refunded"], PRICE);
+    app.stock_is(&stuck.sku, [inventory::ON_HAND_MAX, 0, 0])
+        .await;
+}
+
+#[tokio::test]
+async fn a_return_resolved_by_hand_moves_no_goods() {
+    let app = shared().await;
+    let stuck = StuckReturn::new(app).await;
+    let path = format!("/v1/checkouts/returns/{}", stuck.back);
+    let body = json!({ "reason": "a voucher was sent" });
+    let resolve = format!("{path}/resolve");
+    let done = app.operator().post(&resolve, &body).await.unwrap();
+    let done = done.success().unwrap();
+    let token = done.header("Consistency-Token").unwrap();
+    let saga = app.operator().get_after(&path, token).await.unwrap().body;
+    assert_eq!(saga["status"], "resolved", "{saga}");
+    assert_eq!(last(&saga)["reason"], "a voucher was sent", "{saga}");
+    assert!(saga["suspended"].is_null(), "{saga}");
+    // The money does not wait for the goods.
+    order_says(
+        app,
+        &stuck.order,
+        "partially_refunded",
+        "partially_returned",
+    )
+    .await;
+    app.stock_is(&stuck.sku, [inventory::ON_HAND_MAX, 0, 0])
+        .await;
+    let resume = format!("{path}/resume");
+    let over = app.operator().post(&resume, &json!({})).await.unwrap();
+    assert_eq!(over.status.as_u16(), 409, "{}", over.body);
+}
+
+/// Money that went back, and then came back from the bank: its refund's saga waits.
+pub(crate) async fn stuck_in_refunding(app: &App) -> String {
+    let (customer, sku) = (app.customer().await, app.product(1).await);
+    let order = customer.orders(&sku, 1, "pm_card_visa").await;
+    app.delivers(&order).await;
+    let order_id: OrderId = order.parse().unwrap();
+    let id: AggregateId = payment_id(order_id).into();
+    let refund = json!({
+        "amount": { "amount": PRICE, "currency": "EUR" }, "reason": "a scratch",
+    });
+    let path = format!("/v1/payments/{id}/refunds");
+    let refund = app.operator().post(&path, &refund).await.unwrap();
+    let refund = refund.success().unwrap().text("/id").to_owned();
+    saga_is(app, &refund_path(&refund), "ended").await;
+    let failure = PaymentCommand::RecordRefundFailure {
+        refund_id: refund.parse().unwrap(),
+        code: "lost_or_stolen_card".to_owned(),
+    };
+    let meta =
+        CommandMeta::new(Uuid::new_v4(), chrono::Utc::now(), "system").with_correlation(order);
+    let streams = streams(app).await;
+    let failed = streams.execute::<Payment>(&id, failure, &meta).await;
+    failed.unwrap();
+    saga_is(app, &refund_path(&refund), "suspended").await;
+    refund
+}
+
+fn refund_path(refund: &str) -> String {
+    format!("/v1/checkouts/refunds/{refund}")
+}
+
+#[tokio::test]
+async fn a_refund_paid_by_hand_is_skipped_and_one_that_nobody_needs_is_resolved() {
+    let app = shared().await;
+    let operator = app.operator();
+    let path = refund_path(&stuck_in_refunding(app).await);
+    let skip = format!("{path}/skip");
+    let other = json!({ "step": "notify", "reason": "a mistake" });
+    let other = operator.post(&skip, &other).await.unwrap();
+    assert_eq!(other.status.as_u16(), 409, "{}", other.body);
+    let body = json!({ "step": "record_refund", "reason": "paid out in cash" });
+    let done = operator.post(&skip, &body).await.unwrap();
+    done.success().unwrap();
+    let saga = saga_is(app, &path, "ended").await;
+    let skipped = those(&saga, "refunding_skipped");
+    assert_eq!(skipped[0]["reason"], "paid out in cash", "{saga}");
+
+    let path = refund_path(&stuck_in_refunding(app).await);
+    let resolve = format!("{path}/resolve");
+    let body = json!({ "reason": "it was a test" });
+    let done = operator.post(&resolve, &body).await.unwrap();
+    done.success().unwrap();
+    let saga = saga_is(app, &path, "resolved").await;
+    assert_eq!(last(&saga)["reason"], "it was a test", "{saga}");
+    let again = operator.post(&resolve, &body).await.unwrap();
+    assert_eq!(again.status.as_u16(), 409, "{}", again.body);
 }

@@ -7,10 +7,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::app::{App, PATIENCE, folder, program};
+use crate::app::{App, PATIENCE, folder, program, shared};
 use crate::faults::webhooks::tells_of_nobody;
+use crate::mails::order_fault;
 use crate::parking::poison;
-use crate::settling::stuck_in_shipping;
+use crate::returns::StuckReturn;
+use crate::settling::{stuck_in_refunding, stuck_in_shipping};
 
 /// How long a hold lasts that nobody needs, in milliseconds.
 const SHORT: i64 = 500;
@@ -33,7 +35,7 @@ fn item<'a>(radar: &'a Value, kind: &str, id: &str) -> Option<&'a Value> {
 }
 
 /// Waits until the radar shows something.
-async fn shows(app: &App, kind: &str, id: &str) -> Value {
+pub(crate) async fn shows(app: &App, kind: &str, id: &str) -> Value {
     let started = Instant::now();
     loop {
         let radar = radar(app).await;
@@ -163,6 +165,46 @@ async fn what_it_says_can_be_done(app: &App, saga: &Value, order: &str) {
         assert!(started.elapsed() < PATIENCE, "it is still on the radar");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
+}
+
+#[tokio::test]
+async fn returns_refunds_and_mails_are_there_too() {
+    let app = shared().await;
+    let back = StuckReturn::new(app).await;
+    let stuck = shows(app, "suspended_return", &back.back).await;
+    let step = format!("restock_return-{}", back.sku);
+    assert!(stuck["cause"].as_str().unwrap().starts_with(&step));
+    assert_eq!(action(&stuck, "skip")["body"]["step"], json!(step));
+
+    let refund = stuck_in_refunding(app).await;
+    let stuck = shows(app, "suspended_refund", &refund).await;
+    assert!(
+        stuck["cause"]
+            .as_str()
+            .unwrap()
+            .contains("lost_or_stolen_card")
+    );
+    assert_eq!(action(&stuck, "skip")["body"]["step"], "record_refund");
+
+    let (customer, sku) = (app.customer().await, app.product(1).await);
+    let refused = json!({
+        "stage": "data", "effect": "reject_5xx", "times": 1, "recipient": customer.email,
+    });
+    order_fault(app, &refused).await;
+    let order = customer.orders(&sku, 1, "pm_card_visa").await;
+    let path = format!("/v1/notifications?order_id={order}&status=failed");
+    let operator = app.operator();
+    let failed = operator.wait_for("a failed mail", &path, PATIENCE, |list| {
+        list["items"][0]["id"].is_string()
+    });
+    let mail = failed.await.unwrap().text("/items/0/id").to_owned();
+    let stuck = shows(app, "unsent_mail", &mail).await;
+    assert!(
+        stuck["cause"]
+            .as_str()
+            .unwrap()
+            .contains("will never be taken")
+    );
 }
 
 fn the_command_line_says_the_same(app: &App, letter: &str, held: &str) {
