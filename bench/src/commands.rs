@@ -35,7 +35,9 @@ const PRODUCTS: u32 = 0;
 pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> {
     let jetstream = stack.jetstream().await?;
     reference::prepare(&jetstream).await?;
-    let ours = orders(stack).await?;
+    let callers = IN_FLIGHT.into_iter().max().unwrap_or(1);
+    let sku = stack.product(PRODUCTS).await?;
+    let ours = Posts::of_orders(stack, sku, callers).await?;
     // One order to see how large its event is: the references publish as much.
     ours.post(0).await?;
     let shape = Shape::of_last(&jetstream, "ORDER").await?;
@@ -93,21 +95,6 @@ pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> 
     Ok(all)
 }
 
-async fn orders(stack: &Stack) -> anyhow::Result<Posts> {
-    let mut tokens = Vec::new();
-    for _ in 0..IN_FLIGHT.into_iter().max().unwrap_or(1) {
-        tokens.push(stack.customer().await?);
-    }
-    let sku = stack.product(PRODUCTS).await?;
-    let body = serde_json::to_vec(&cart(&[CartLine { sku, quantity: 1 }], "pm_card_visa"))?;
-    Ok(Posts {
-        http: reqwest::Client::new(),
-        url: format!("{}/v1/orders", stack.command_api()),
-        tokens: Arc::new(tokens),
-        body: body.into(),
-    })
-}
-
 /// Stock of one product comes in, told by many clients at once.
 async fn receipts(stack: &Stack, like: &Posts) -> anyhow::Result<Posts> {
     let sku = stack.product(1).await?;
@@ -122,7 +109,7 @@ async fn receipts(stack: &Stack, like: &Posts) -> anyhow::Result<Posts> {
 
 /// Requests with the same body, each with a key of its own.
 #[derive(Clone)]
-struct Posts {
+pub(crate) struct Posts {
     http: reqwest::Client,
     url: String,
     /// One for each caller; none where nobody asks.
@@ -131,6 +118,25 @@ struct Posts {
 }
 
 impl Posts {
+    /// Orders of one unit of `sku`, by so many customers.
+    pub(crate) async fn of_orders(
+        stack: &Stack,
+        sku: String,
+        callers: usize,
+    ) -> anyhow::Result<Self> {
+        let mut tokens = Vec::new();
+        for _ in 0..callers {
+            tokens.push(stack.customer().await?);
+        }
+        let body = serde_json::to_vec(&cart(&[CartLine { sku, quantity: 1 }], "pm_card_visa"))?;
+        Ok(Self {
+            http: reqwest::Client::new(),
+            url: format!("{}/v1/orders", stack.command_api()),
+            tokens: Arc::new(tokens),
+            body: body.into(),
+        })
+    }
+
     fn take<'a>(&self, what: &str, in_flight: usize, duration: Duration) -> Take<'a> {
         let posts = self.clone();
         Take::new(what, move || posts.clone().run(in_flight, duration))
@@ -145,7 +151,7 @@ impl Posts {
         closed_loop(in_flight, duration, work).await
     }
 
-    async fn post(&self, caller: usize) -> anyhow::Result<()> {
+    pub(crate) async fn post(&self, caller: usize) -> anyhow::Result<()> {
         let mut request = self
             .http
             .post(&self.url)

@@ -1,19 +1,36 @@
-//! A closed loop: so many callers, each doing one thing after another, for so long.
+//! How load is made.
+//!
+//! ```text
+//!   closed loop   so many callers, each doing one thing after another, for so long
+//!   open loop     things arrive at a rate, whether or not those before them are done
+//! ```
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hdrhistogram::Histogram;
 use indicatif::ProgressBar;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, timeout};
 
 use crate::usage::{self, Usages};
 
 /// Longest latency that is told apart, in microseconds.
 const LATENCY_MAX_US: u64 = 60_000_000;
+
+/// How often arrivals of an open loop are let go.
+const TICK: Duration = Duration::from_millis(1);
+
+/// Things of an open loop that are under way at most; one that would be more counts as failed.
+pub(crate) const WAITING_MAX: usize = 4_096;
+
+/// Nobody waits longer for a thing of an open loop.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What one run came to.
 pub(crate) struct Run {
@@ -104,6 +121,106 @@ where
         failures,
         ..Run::of(latency, started.elapsed(), &before)
     })
+}
+
+/// Has `work(number)` begun `rate` times a second for `duration`. The rate that comes out is of what
+/// was done before `duration` was over; the latencies are of all that was done.
+pub(crate) async fn open_loop<W, F>(rate: f64, duration: Duration, work: W) -> anyhow::Result<Run>
+where
+    W: Fn(u64) -> F + Send + Sync + 'static,
+    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+{
+    let before = usage::now();
+    let mut clock = tokio::time::interval(TICK);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let arrivals = Arc::new(Arrivals::new(duration)?);
+    let slots = Arc::new(Semaphore::new(WAITING_MAX));
+    let mut arrived = 0_u64;
+    loop {
+        clock.tick().await;
+        let passed = arrivals.started.elapsed();
+        if passed >= duration {
+            break;
+        }
+        let due = due(rate, passed);
+        for number in arrived..due {
+            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+                arrivals.failures.fetch_add(1, Ordering::Relaxed);
+                continue;
+            };
+            let (arrivals, thing) = (Arc::clone(&arrivals), work(number));
+            tokio::spawn(async move {
+                arrivals.see_to(thing).await;
+                drop(slot);
+            });
+        }
+        arrived = due;
+    }
+    let usages = usage::since(&before);
+    // What is under way is waited for: it counts, and must not disturb the next run.
+    let _all = slots.acquire_many(u32::try_from(WAITING_MAX)?).await?;
+    let latency = arrivals.latency.lock();
+    let latency = latency.unwrap_or_else(PoisonError::into_inner).clone();
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "counts of a run are exact in 53 bits"
+    )]
+    let in_time = arrivals.in_time.load(Ordering::Relaxed) as f64;
+    Ok(Run {
+        per_second: in_time / duration.as_secs_f64(),
+        latency,
+        failures: arrivals.failures.load(Ordering::Relaxed),
+        usages,
+    })
+}
+
+/// How many are due after so long.
+fn due(rate: f64, passed: Duration) -> u64 {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate is positive, and a run has fewer than 2^53 things"
+    )]
+    let whole = (rate * passed.as_secs_f64()) as u64;
+    whole
+}
+
+/// What all things of an open loop share.
+struct Arrivals {
+    started: Instant,
+    ends: Instant,
+    /// In microseconds.
+    latency: Mutex<Histogram<u64>>,
+    /// Done before the end.
+    in_time: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Arrivals {
+    fn new(duration: Duration) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        Ok(Self {
+            started,
+            ends: started + duration,
+            latency: Mutex::new(Histogram::new_with_bounds(1, LATENCY_MAX_US, 3)?),
+            in_time: AtomicU64::default(),
+            failures: AtomicU64::default(),
+        })
+    }
+
+    async fn see_to(&self, thing: impl Future<Output = anyhow::Result<()>>) {
+        let began = Instant::now();
+        if !matches!(timeout(PATIENCE, thing).await, Ok(Ok(()))) {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(LATENCY_MAX_US);
+        let mut latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
+        latency.saturating_record(micros.max(1));
+        if Instant::now() <= self.ends {
+            self.in_time.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// `work`, once: so many things in one go.

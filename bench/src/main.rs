@@ -19,10 +19,12 @@ mod note;
 mod orders;
 mod plain;
 mod reads;
+mod recovery;
 mod reference;
 mod report;
 mod server;
 mod shop;
+mod simulate;
 mod sku;
 mod store;
 mod usage;
@@ -57,6 +59,9 @@ struct Args {
     /// and how many aggregates `memory` sees.
     #[arg(long, default_value_t = 1_000_000)]
     events: u64,
+    /// How many sagas `recovery` has open.
+    #[arg(long, default_value_t = 10_000)]
+    sagas: u64,
     /// Print JSON instead of tables.
     #[arg(long)]
     json: bool,
@@ -90,6 +95,10 @@ enum Bench {
     Decide,
     /// A product that everybody buys: `--events` of its stock, beside one that was sold 100 times.
     Sku,
+    /// How soon the sagas go on after their role was killed with −9: with `--sagas` open, and with one.
+    Recovery,
+    /// Runs of the simulator.
+    Simulate,
     /// Every one.
     All,
 }
@@ -145,6 +154,9 @@ async fn measure_store(args: &Args) -> anyhow::Result<Vec<Row>> {
     if args.any(&[Bench::Decide]) {
         rows.extend(decide::run(args)?);
     }
+    if args.any(&[Bench::Simulate]) {
+        rows.extend(simulate::run(args)?);
+    }
     if args.any(&[Bench::Sku]) {
         rows.extend(sku::run(HISTORY_SYNC, args).await?);
     }
@@ -192,6 +204,9 @@ async fn measure_shop(args: &Args) -> anyhow::Result<Vec<Row>> {
             rows.extend(commands::run(&stack, args).await?);
         }
         stack.stop().await?;
+    }
+    if args.any(&[Bench::Recovery]) {
+        rows.extend(recovery::run(args).await?);
     }
     if args.any(&[Bench::Orders, Bench::Query]) {
         let stack = Stack::start(&args.sync, Flow::Followed).await?;

@@ -9,10 +9,13 @@ use reqwest::Method;
 use uuid::Uuid;
 
 use crate::Args;
-use crate::load::{Take, closed_loop, in_turn};
+use crate::load::{Take, WAITING_MAX, closed_loop, in_turn, open_loop};
 use crate::reference::{self, Publisher, Shape};
 use crate::report::{Row, rows};
 use crate::shop::{Stack, progress};
+
+/// What is measured.
+const FLOW: &str = "POST → confirmed";
 
 /// How many orders are under way at the same time.
 const IN_FLIGHT: [usize; 3] = [1, 16, 64];
@@ -28,6 +31,9 @@ const STOCK: u32 = 1_000_000;
 
 /// Events of a confirmed one-line order over all streams (domain.md), the intent's record included.
 const EVENTS_PER_ORDER: f64 = 17.0;
+
+/// Parts of the best rate at which the time from POST to confirmed is taken.
+const LOADS: [f64; 3] = [0.25, 0.5, 0.8];
 
 /// performance.md: orders a second times events an order, over the raw publish rate at 64 in flight.
 const TARGET: f64 = 0.3;
@@ -50,12 +56,10 @@ pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> 
     for in_flight in IN_FLIGHT {
         let takes = [
             raw.take("raw publish, expectation, 64", RAW_IN_FLIGHT, duration),
-            Take::new("POST → confirmed", || {
+            Take::new(FLOW, || {
                 let (shop, skus) = (shop.clone(), skus.clone());
                 closed_loop(in_flight, duration, move |caller, turn| {
-                    let shop = shop.clone();
-                    let pick = (caller + usize::try_from(turn).unwrap_or(0) * 7) % PRODUCTS;
-                    let sku = skus.get(pick).cloned().unwrap_or_default();
+                    let (shop, sku) = (shop.clone(), pick(&skus, caller as u64 + turn * 7));
                     async move { one_order(&shop, sku).await }
                 })
             }),
@@ -72,7 +76,44 @@ pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> 
         all.extend(figures);
     }
     bar.finish_and_clear();
+    let rates = all.iter().filter(|row| row.what == FLOW);
+    let best = rates.map(|row| row.ours.median).fold(0.0, f64::max);
+    all.extend(under_load(&shop, &skus, best, args).await?);
     Ok(all)
+}
+
+/// How long orders take that arrive at a part of the best rate.
+async fn under_load(
+    shop: &Shop,
+    skus: &Arc<Vec<String>>,
+    best: f64,
+    args: &Args,
+) -> anyhow::Result<Vec<Row>> {
+    ensure!(best > 0.0, "no order was confirmed");
+    let duration = Duration::from_secs(args.seconds);
+    let bar = progress("orders", LOADS.len() * args.rounds);
+    let takes = LOADS.map(|part| {
+        let (shop, skus) = (shop.clone(), skus.clone());
+        Take::new(
+            &format!("{FLOW}, {:.0} % of the best", part * 100.0),
+            move || {
+                let (shop, skus) = (shop.clone(), skus.clone());
+                open_loop(best * part, duration, move |number| {
+                    let (shop, sku) = (shop.clone(), pick(&skus, number));
+                    async move { one_order(&shop, sku).await }
+                })
+            },
+        )
+    });
+    let runs = in_turn(&takes, args.rounds, &bar).await?;
+    bar.finish_and_clear();
+    Ok(rows("orders", WAITING_MAX, &takes, &runs))
+}
+
+/// The product of the order with this number.
+fn pick(skus: &[String], number: u64) -> String {
+    let pick = usize::try_from(number).unwrap_or(0) % skus.len().max(1);
+    skus.get(pick).cloned().unwrap_or_default()
 }
 
 async fn one_order(shop: &Shop, sku: String) -> anyhow::Result<()> {

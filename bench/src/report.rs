@@ -102,6 +102,18 @@ impl Row {
         row
     }
 
+    /// How long something takes, in milliseconds.
+    pub(crate) fn milliseconds(
+        bench: &'static str,
+        what: String,
+        in_flight: usize,
+        ours: Spread,
+    ) -> Self {
+        let mut row = Self::new(bench, what, in_flight, &[]);
+        (row.unit, row.ours) = ("ms", ours);
+        row
+    }
+
     /// How large something is, in KiB.
     pub(crate) fn kibibytes(bench: &'static str, what: String, ours: Spread) -> Self {
         let mut row = Self::new(bench, what, 1, &[]);

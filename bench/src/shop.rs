@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context as _;
 use async_nats::jetstream;
 use clap::ValueEnum as _;
+use devstack::launch::{Child, Launcher, Spawner, Spec};
 use indicatif::{ProgressBar, ProgressStyle};
 use millrace::client::Shop;
 use millrace::up::{self, Running, UpArgs, Worker};
@@ -16,7 +17,7 @@ const PASSWORD: &str = "correct horse battery staple";
 
 /// Is this the name of a role that the stack starts as a child of this program?
 pub(crate) fn is_role(name: &str) -> bool {
-    matches!(name, "mail-sink" | "payment-simulator")
+    matches!(name, "mail-sink" | "payment-simulator" | "saga")
 }
 
 /// A bar for a benchmark of so many steps.
@@ -132,6 +133,19 @@ impl Stack {
             .stock_product(&sku, "Millstone mug", 1_299, quantity)
             .await?;
         Ok(sku)
+    }
+
+    /// Starts a worker as a process of its own, which ends with `spawner`.
+    pub(crate) async fn worker(&self, name: &str, spawner: &Spawner) -> anyhow::Result<Child> {
+        let secrets = devstack::Secrets::load_or_create(self.data.path())?;
+        let mut spec = Spec::new(std::env::current_exe()?)
+            .args([name])
+            .env("MILLRACE_NATS", &self.running.endpoints().nats);
+        for (name, value) in secrets.iter() {
+            spec = spec.env(name, value);
+        }
+        spec.log = Some(self.data.path().join(name).with_extension("log"));
+        Ok(spawner.spawn(&Launcher::current()?, &spec).await?)
     }
 
     /// Stops everything.
