@@ -241,13 +241,13 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
     }
 }
 
-/// Every path that a router takes, for tests that hold it against a document: axum tells them in its
-/// `Debug` alone.
+/// Every path below `/` that a router takes, for tests that hold it against a document: axum tells them
+/// in its `Debug` alone, with those of its fallback.
 pub fn paths_of<S>(router: &Router<S>) -> BTreeSet<String> {
     let told = format!("{router:?}");
     let texts = told.split('"').skip(1).step_by(2);
     texts
-        .filter(|text| text.starts_with('/'))
+        .filter(|text| text.starts_with('/') && *text != "/" && !text.contains("__private"))
         .map(str::to_owned)
         .collect()
 }
