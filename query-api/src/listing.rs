@@ -6,7 +6,7 @@ use edge::Problem;
 use edge::openapi::Call;
 use projections::ViewSpec;
 use projections::read::Page;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::Api;
 use crate::asked::{Asked, Freshness};
@@ -80,22 +80,22 @@ impl Listing {
         let limit = json!({
             "type": "integer", "minimum": 1, "maximum": LIMIT_MAX, "default": LIMIT_DEFAULT,
         });
-        call.parameter("limit", "Most rows of the page.", limit);
+        call.parameter("limit", "Most rows of the page.", &limit);
         let (own, turned) = words_of(self.view.sort);
         let sort = json!({ "type": "string", "enum": [own, turned], "default": own });
-        call.parameter("sort", "In which order.", sort);
+        call.parameter("sort", "In which order.", &sort);
         let cursor = json!({
             "type": "string",
             "pattern": format!("^[A-Za-z0-9_-]{{1,{CURSOR_LENGTH_MAX}}}$"),
         });
         let next = "Where the page begins: `next` of the page before, under the same filters.";
-        call.parameter("cursor", next, cursor);
+        call.parameter("cursor", next, &cursor);
         call.problem(cursor::invalid(""));
         if self.past {
             let as_of = "As it was at this moment: a position of its stream, or a time on the \
                          stream's clock.";
             let said = call.asked::<past::Said>();
-            call.parameter("as_of", as_of, said);
+            call.parameter("as_of", as_of, &said);
             past::describe(call);
         }
         let row = call.told(self.view.schema);
@@ -118,15 +118,14 @@ impl Listing {
 
 impl Narrow {
     fn describe(&self, call: &mut Call<'_>) {
-        let text = |more: Value| {
-            let mut schema = json!({
+        let text = |example: &str| {
+            json!({
                 "type": "string", "maxLength": FILTER_LENGTH_MAX, "pattern": "^[^\\u0000]*$",
-            });
-            schema["examples"] = more;
-            schema
+                "examples": [example],
+            })
         };
         let (description, schema) = match self.takes {
-            Takes::Text => ("Only those with this.", text(json!(["Kitchen"]))),
+            Takes::Text => ("Only those with this.", text("Kitchen")),
             Takes::Flag => (
                 "Only those of which it is so.",
                 json!({ "type": "boolean" }),
@@ -138,7 +137,7 @@ impl Narrow {
             ),
             Takes::Search => (
                 "Only those in which these words are: `green tea -bag \"first flush\"`.",
-                text(json!(["green tea -bag"])),
+                text("green tea -bag"),
             ),
             Takes::From => (
                 "From this time on.",
@@ -157,7 +156,7 @@ impl Narrow {
                 json!({ "type": "string", "format": "date" }),
             ),
         };
-        call.parameter(self.name, description, schema);
+        call.parameter(self.name, description, &schema);
     }
 }
 

@@ -106,7 +106,7 @@ impl<'a> Call<'a> {
 
     /// One parameter of the query, which may be left out. The schema's `examples` are values that the
     /// shop of the document's test has something for.
-    pub fn parameter(&mut self, name: &'static str, description: &str, schema: Value) {
+    pub fn parameter(&mut self, name: &'static str, description: &str, schema: &Value) {
         let parameter = json!({
             "in": "query", "name": name, "required": false,
             "description": description, "schema": schema,

@@ -249,8 +249,8 @@ fn named_twice(document: &Value) -> impl Iterator<Item = String> {
 fn differing(one: &Value, other: &Value) -> Vec<String> {
     let mut names = Vec::new();
     for kind in ["schemas", "responses"] {
-        let named = one["components"][kind].as_object().into_iter().flatten();
-        let there = named.filter_map(|(name, value)| {
+        let ours = one["components"][kind].as_object().into_iter().flatten();
+        let there = ours.filter_map(|(name, value)| {
             let same = other["components"][kind].get(name)?;
             (same != value).then(|| name.clone())
         });
