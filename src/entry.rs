@@ -15,5 +15,8 @@ pub fn routes(limits: &Limits) -> Router {
 
 /// The whole API.
 pub fn document() -> Document {
-    command_api::document(&gateway::refusals())
+    let before = gateway::refusals();
+    command_api::document(&before)
+        .with(&query_api::document(&before))
+        .with(&gateway::document())
 }

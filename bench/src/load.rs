@@ -21,7 +21,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use crate::usage::{self, Usages};
 
 /// Longest latency that is told apart, in microseconds.
-const LATENCY_MAX_US: u64 = 60_000_000;
+pub(crate) const LATENCY_MAX_US: u64 = 60_000_000;
 
 /// How often arrivals of an open loop are let go.
 const TICK: Duration = Duration::from_millis(1);

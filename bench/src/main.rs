@@ -7,17 +7,20 @@
 //! Everything of one run shares one machine and one set of servers, reference and ours in turn,
 //! so the ratios hold where the absolute figures don't.
 
+mod accounts;
 mod append;
 mod commands;
 mod decide;
 mod history;
 mod hot;
 mod idle;
+mod lag;
 mod load;
 mod memory;
 mod note;
 mod orders;
 mod plain;
+mod projection;
 mod reads;
 mod recovery;
 mod reference;
@@ -33,6 +36,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 
+use crate::accounts::Accounts;
 use crate::report::Row;
 use crate::shop::{Flow, Stack};
 use crate::store::Store;
@@ -55,8 +59,8 @@ struct Args {
     /// How NATS syncs: `always`, or an interval like `2m` (NATS's own default).
     #[arg(long, default_value = "always")]
     sync: String,
-    /// How long a history `load` and `replay` work on, in events, of a fifth as many aggregates;
-    /// and how many aggregates `memory` sees.
+    /// How long a history `load`, `replay`, `projection` and `rebuild` work on, in events, of a fifth as
+    /// many aggregates; and how many aggregates `memory` sees.
     #[arg(long, default_value_t = 1_000_000)]
     events: u64,
     /// How many sagas `recovery` has open.
@@ -89,6 +93,13 @@ enum Bench {
     Load,
     /// A long history through `evolve`, beside a raw pull consumer.
     Replay,
+    /// A stream into the rows of a read model, beside a plain fold that upserts a batch in one statement,
+    /// and beside postgres-es's own query.
+    Projection,
+    /// A read model built anew from `--events`: how long it takes, and memory at its peak.
+    Rebuild,
+    /// From an append's acknowledgement to its row, at 2,000 events a second.
+    Lag,
     /// Resident memory while a million aggregates pass through a store.
     Memory,
     /// Decisions of the domain alone.
@@ -128,6 +139,7 @@ async fn run() -> anyhow::Result<ExitCode> {
     }
     let args = Args::parse();
     let mut rows = measure_store(&args).await?;
+    rows.extend(measure_views(&args).await?);
     rows.extend(measure_shop(&args).await?);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
@@ -187,6 +199,30 @@ async fn measure_store(args: &Args) -> anyhow::Result<Vec<Row>> {
             rows.extend(history::replay(&store, args).await?);
         }
         store.stop().await?;
+    }
+    Ok(rows)
+}
+
+/// What needs a read model's stream and database.
+async fn measure_views(args: &Args) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    if args.any(&[Bench::Projection, Bench::Rebuild]) {
+        // Reads don't sync: the history is written the quick way.
+        let accounts = Accounts::start(HISTORY_SYNC).await?;
+        let events = accounts.write(args.events).await?;
+        if args.any(&[Bench::Rebuild]) {
+            // First, while this process is still small.
+            rows.extend(projection::rebuild(&accounts, events, args).await?);
+        }
+        if args.any(&[Bench::Projection]) {
+            rows.extend(projection::run(&accounts, events, args).await?);
+        }
+        accounts.stop().await?;
+    }
+    if args.any(&[Bench::Lag]) {
+        let accounts = Accounts::start(&args.sync).await?;
+        rows.extend(lag::run(&accounts, args).await?);
+        accounts.stop().await?;
     }
     Ok(rows)
 }

@@ -114,6 +114,13 @@ impl Row {
         row
     }
 
+    /// How long something takes, in seconds.
+    pub(crate) fn seconds(bench: &'static str, what: String, ours: Spread) -> Self {
+        let mut row = Self::new(bench, what, 1, &[]);
+        (row.unit, row.ours) = ("s", ours);
+        row
+    }
+
     /// How large something is, in KiB.
     pub(crate) fn kibibytes(bench: &'static str, what: String, ours: Spread) -> Self {
         let mut row = Self::new(bench, what, 1, &[]);
@@ -151,7 +158,7 @@ impl Row {
 /// Prints a table.
 pub(crate) fn print(rows: &[Row]) {
     println!(
-        "{:<9} {:<34} {:>4} {:>9} {:<3} {:>15} {:>7} {:>7} {:>6} {:>6}  cpu s / MiB",
+        "{:<10} {:<34} {:>4} {:>9} {:<3} {:>15} {:>7} {:>7} {:>6} {:>6}  cpu s / MiB",
         "bench", "what", "at", "median", "", "min–max", "p50 ms", "p99 ms", "ratio", "target"
     );
     for row in rows {
@@ -162,7 +169,7 @@ pub(crate) fn print(rows: &[Row]) {
             failures => format!("  {failures} failed"),
         };
         println!(
-            "{:<9} {:<34} {:>4} {:>9.0} {:<3} {:>15} {:>7} {:>7} {:>6} {:>6}  {}{failed}",
+            "{:<10} {:<34} {:>4} {:>9.0} {:<3} {:>15} {:>7} {:>7} {:>6} {:>6}  {}{failed}",
             row.bench,
             row.what,
             row.in_flight,

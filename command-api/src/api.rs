@@ -130,6 +130,12 @@ impl FromRef<Api> for Verifier {
     }
 }
 
+impl FromRef<Api> for KeySet {
+    fn from_ref(api: &Api) -> Self {
+        api.token_keys.clone()
+    }
+}
+
 /// The calls of each context.
 fn calls() -> [(&'static str, Calls<Api>); 6] {
     let user = user::calls()
@@ -150,7 +156,8 @@ fn calls() -> [(&'static str, Calls<Api>); 6] {
 pub fn document(before: &[Problem]) -> Document {
     let all = calls().into_iter();
     let all = all.fold(checkout::calls(), |all, (_, calls)| all.merge(calls));
-    all.merge(importing::calls()).document(before)
+    let all = all.merge(importing::calls()).merge(jwks());
+    all.document(before)
 }
 
 /// Every route, without the guard around them. What `config` doesn't host is carried to who does.
@@ -176,7 +183,7 @@ pub fn router(api: Api, config: &Config) -> Router {
         imports.all_by(&|| async { importing::not_here() })
     });
     routes
-        .merge(jwks(&api.token_keys))
+        .merge(jwks().into_router())
         .merge(edge::problem::pages(&[PAGES]))
         .merge(openapi::routes(&document(&[])))
         .with_state(api)

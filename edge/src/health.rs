@@ -8,10 +8,12 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Json, Router};
 use futures::future::{BoxFuture, join_all};
+use schemars::JsonSchema;
 use serde::Serialize;
+
+use crate::openapi::{self, Call, Calls, about};
 
 /// Longest that one check may take; then it has failed.
 const CHECK_TIME_MAX: Duration = Duration::from_secs(2);
@@ -46,29 +48,60 @@ impl Health {
 
     /// The two routes.
     pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
-        Router::new()
-            .route("/livez", get(|| async { Json(Answer::alive()) }))
-            .route("/readyz", get(ready).with_state(self))
+        calls().into_router().with_state(self)
     }
 }
 
-#[derive(Serialize)]
+/// The two calls, which stand outside every guard.
+pub fn calls() -> Calls<Health> {
+    Calls::default()
+        .get(
+            "/livez",
+            about("Ask whether it is alive").unguarded(),
+            alive,
+        )
+        .get(
+            "/readyz",
+            about("Ask whether it is ready")
+                .more("It names what must work before requests are sent here.")
+                .unguarded(),
+            ready,
+        )
+}
+
+/// How a role is.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Health")]
 struct Answer {
+    /// `alive`, `ready` or `not_ready`.
     status: &'static str,
+    /// Each dependency: `ok`, or what is wrong.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     checks: BTreeMap<&'static str, String>,
 }
 
-impl Answer {
-    fn alive() -> Self {
-        Self {
-            status: "alive",
-            checks: BTreeMap::new(),
-        }
+/// Alive, as long as it answers at all.
+struct Alive;
+
+async fn alive() -> Alive {
+    Alive
+}
+
+impl IntoResponse for Alive {
+    fn into_response(self) -> Response {
+        let status = "alive";
+        let checks = BTreeMap::new();
+        Json(Answer { status, checks }).into_response()
     }
 }
 
-async fn ready(State(health): State<Health>) -> Response {
+impl openapi::Answer for Alive {
+    fn describe(call: &mut Call<'_>) {
+        call.answer::<Answer>(StatusCode::OK, "It is");
+    }
+}
+
+async fn ready(State(health): State<Health>) -> Readiness {
     let results = join_all(health.checks.iter().map(|(name, check)| async {
         let outcome = tokio::time::timeout(CHECK_TIME_MAX, check()).await;
         let outcome = outcome.unwrap_or_else(|_elapsed| Err("no answer in time".to_owned()));
@@ -80,20 +113,31 @@ async fn ready(State(health): State<Health>) -> Response {
         .into_iter()
         .map(|(name, outcome)| (name, outcome.err().unwrap_or_else(|| "ok".to_owned())))
         .collect();
-    let answer = |status| Json(Answer { status, checks });
-    if ready {
-        answer("ready").into_response()
-    } else {
-        Unready(answer("not_ready")).into_response()
+    Readiness { ready, checks }
+}
+
+/// Ready, or 503, but not a problem: a probe wants to see every check.
+struct Readiness {
+    ready: bool,
+    checks: BTreeMap<&'static str, String>,
+}
+
+impl IntoResponse for Readiness {
+    fn into_response(self) -> Response {
+        let Self { ready, checks } = self;
+        let answer = |status| Json(Answer { status, checks });
+        if ready {
+            return answer("ready").into_response();
+        }
+        let not_ready = (StatusCode::SERVICE_UNAVAILABLE, answer("not_ready"));
+        crate::as_it_is(not_ready.into_response())
     }
 }
 
-/// 503, but not a problem: a probe wants to see every check.
-struct Unready(Json<Answer>);
-
-impl IntoResponse for Unready {
-    fn into_response(self) -> Response {
-        crate::as_it_is((StatusCode::SERVICE_UNAVAILABLE, self.0).into_response())
+impl openapi::Answer for Readiness {
+    fn describe(call: &mut Call<'_>) {
+        call.answer::<Answer>(StatusCode::OK, "It is");
+        call.answer::<Answer>(StatusCode::SERVICE_UNAVAILABLE, "It is not");
     }
 }
 

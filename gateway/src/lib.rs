@@ -34,5 +34,5 @@ mod run;
 mod watch;
 
 pub use config::{Config, Member, Rates, authority};
-pub use problems::{PAGES, refusals};
+pub use problems::{PAGES, document, refusals};
 pub use run::{Error, ROLE, Service};

@@ -8,15 +8,21 @@ use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use edge::Problem;
+use edge::openapi::{Calls, Part, about};
+use edge::{ConsistencyHeader, Id, Prefer, Principal, Problem};
 use futures::future::join_all;
 use http_body_util::{BodyExt, Limited};
+use kernel::OrderId;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::forward::{Forward, Outgoing};
 use crate::pool::Pool;
 use crate::problems::lost;
+
+/// Where it is.
+const PATH: &str = "/v1/orders/{id}/overview";
 
 /// Largest part, in bytes.
 const PART_BYTES_MAX: usize = 1024 * 1024;
@@ -30,18 +36,57 @@ const PARTS: [(&str, &str); 4] = [
 ];
 
 /// A part that isn't there.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "MissingPart")]
 struct Missing {
+    /// Which.
     part: &'static str,
+    /// The HTTP status that was answered instead.
     status: u16,
+    /// The problem's code.
     code: String,
+    /// Whether it may be had later.
     retryable: bool,
 }
 
-/// The id in `/v1/orders/{id}/overview`.
+/// What it says about itself. The parts are described by those who answer them.
+pub(crate) fn calls() -> Calls<()> {
+    let about = about("Read all about one order")
+        .more("With its payments, checkout and notifications; what can't be had right now is null and stands in `missing`.")
+        .with(|call| {
+            Principal::describe(call);
+            ConsistencyHeader::describe(call);
+            Prefer::describe(call);
+            Id::<OrderId>::describe(call);
+            let missing = call.told(SchemaGenerator::subschema_for::<Vec<Missing>>);
+            call.answer_of(StatusCode::OK, "What could be had", &body(&missing));
+        });
+    Calls::default().get_elsewhere(PATH, about)
+}
+
+fn body(missing: &Value) -> Value {
+    let of = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
+    let one = |name| json!({ "anyOf": [of(name), { "type": "null" }] });
+    let all = |name| json!({ "type": ["array", "null"], "items": of(name) });
+    json!({
+        "type": "object",
+        "required": ["order", "payments", "checkout", "notifications", "complete", "missing"],
+        "properties": {
+            "order": one("OrderSummary"),
+            "payments": all("PaymentSummary"),
+            "checkout": one("CheckoutTimeline"),
+            "notifications": all("NotificationEntry"),
+            "complete": { "type": "boolean", "description": "Nothing is missing." },
+            "missing": missing,
+        },
+    })
+}
+
+/// The id in a request to it.
 pub(crate) fn order_id(parts: &Parts) -> Option<&str> {
-    let id = parts.uri.path().strip_prefix("/v1/orders/")?;
-    let id = id.strip_suffix("/overview")?;
+    let (before, behind) = PATH.split_once("{id}")?;
+    let id = parts.uri.path().strip_prefix(before)?;
+    let id = id.strip_suffix(behind)?;
     (parts.method == Method::GET && !id.is_empty() && !id.contains('/')).then_some(id)
 }
 

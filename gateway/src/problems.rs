@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use edge::Problem;
+use edge::openapi::Document;
 use edge::problem::Page;
+
+use crate::overview;
 
 /// The pages of the gateway's own problems.
 pub const PAGES: &[Page] = &[
@@ -39,6 +42,12 @@ pub const PAGES: &[Page] = &[
         cure: "What was asked for may have happened: send the same request again, under the same Idempotency-Key.",
     },
 ];
+
+/// The calls that the gateway answers itself.
+pub fn document() -> Document {
+    let probes = edge::health::calls().document(&[]);
+    overview::calls().document(&refusals()).with(&probes)
+}
 
 /// What the gateway may answer to any call instead of who stands behind it.
 pub fn refusals() -> Vec<Problem> {

@@ -4,6 +4,7 @@ use checkout::returning::ReturnStep;
 use checkout::{Refunding, RefundingEvent, Returning, ReturningEvent};
 use cqrs_es::{EventEnvelope, View};
 use kernel::{Fact, Money, OrderId, Reason, UserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
@@ -11,7 +12,9 @@ use crate::moment::Moment;
 use crate::view::{EntityView, Sort};
 
 /// Where such a saga stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum AftermathStage {
@@ -27,7 +30,7 @@ pub enum AftermathStage {
 }
 
 /// One line of its timeline.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AftermathEntry {
     /// The event's name (`returning_suspended`).
     pub event: String,
@@ -48,7 +51,8 @@ pub struct AftermathEntry {
 }
 
 /// A step that goes no further by itself.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "StuckStep")]
 pub struct Stuck {
     /// Which.
     pub step: ReturnStep,
@@ -57,7 +61,7 @@ pub struct Stuck {
 }
 
 /// How one return's goods are put on the shelf and paid back.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ReturnHandling {
     /// The return's id.
@@ -85,7 +89,7 @@ pub struct ReturnHandling {
 }
 
 /// How the order and the customer are told of one refund.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RefundHandling {
     /// The refund's id.

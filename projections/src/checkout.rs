@@ -3,6 +3,7 @@
 use checkout::{Cause, Checkout, CheckoutEvent, Outcome, Stage, Step};
 use cqrs_es::{EventEnvelope, View};
 use kernel::{Fact, Money, OrderId, Reason, Tracking, UserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
@@ -10,7 +11,9 @@ use crate::moment::Moment;
 use crate::view::{EntityView, Sort};
 
 /// Where a checkout stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum CheckoutStage {
@@ -34,7 +37,7 @@ pub enum CheckoutStage {
 }
 
 /// Why a checkout waits for an operator.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Suspension {
     /// What is wrong.
     pub why: String,
@@ -47,7 +50,7 @@ pub struct Suspension {
 }
 
 /// One line of the timeline.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TimelineEntry {
     /// The event's name (`step_succeeded`).
     pub event: String,
@@ -86,7 +89,7 @@ pub struct TimelineEntry {
 }
 
 /// One checkout.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct CheckoutTimeline {
     /// The order's id.

@@ -3,6 +3,7 @@
 use cqrs_es::{EventEnvelope, View};
 use kernel::Reason;
 use product::{Import, ImportEvent, LineError, Tally};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
@@ -10,7 +11,9 @@ use crate::moment::Moment;
 use crate::view::{EntityView, Sort};
 
 /// Whether an import goes on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum ImportStage {
@@ -24,7 +27,7 @@ pub enum ImportStage {
 }
 
 /// One bulk import.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ImportReport {
     /// The import's id.

@@ -2,13 +2,14 @@
 
 use cqrs_es::{EventEnvelope, View};
 use inventory::{InventoryEvent, Stock, StockItem};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::moment::Moment;
 use crate::view::{EntityView, Sort};
 
 /// The counts of one SKU, in units.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct StockLevel {
     /// The SKU.

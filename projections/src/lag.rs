@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use kernel::Position;
+use schemars::JsonSchema;
 use serde::Serialize;
 use streams::Streams;
 use tokio::time::timeout;
@@ -18,7 +19,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 pub const STALLED_AFTER: Duration = Duration::from_secs(10);
 
 /// How far one view is behind.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Lag {
     /// Which view.
     pub view: String,

@@ -11,6 +11,7 @@
 //!   projector   the worker of one context        read        get, list, wait
 //!   rebuild     a view built anew beside the live one
 //!   replay      one row folded again               lag         how far they are behind
+//!   opened      what readers see of what is sealed
 //!   stuck       the radar: everything that waits for a human or is late
 //! ```
 //!
@@ -28,6 +29,7 @@ mod login;
 mod moment;
 mod movement;
 mod notification;
+mod opened;
 mod order;
 mod payment;
 mod price;
@@ -57,6 +59,7 @@ pub use login::{Access, Login, LoginError};
 pub use moment::Moment;
 pub use movement::{Movement, StockMovement};
 pub use notification::{Delivery, NotificationEntry};
+pub use opened::{PostalAddress, ShippingAddress};
 pub use order::{OrderSummary, ReturnEntry, SummaryStatus};
 pub use payment::{PaymentStage, PaymentSummary, RefundEntry, RefundStage};
 pub use price::{PriceEntry, PriceHistory};

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Lists are sorted by it in SQL as text, which is only right when every text is equally long;
 /// chrono's own form drops trailing zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+#[schemars(description = "A moment in UTC, to the microsecond.")]
 pub struct Moment(pub DateTime<Utc>);
 
 impl Moment {

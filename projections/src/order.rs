@@ -6,14 +6,18 @@
 use cqrs_es::{EventEnvelope, View};
 use kernel::{Money, PaymentId, Reason, ReturnId, Sealed, Tracking, UserId};
 use order::{Line, Order, OrderEvent, PaymentStatus, ReturnLine, ReturnStage, ReturnStatus};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
 use crate::moment::Moment;
+use crate::opened::ShippingAddress;
 use crate::view::{EntityView, Sort};
 
 /// How far an order has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum SummaryStatus {
@@ -33,7 +37,7 @@ pub enum SummaryStatus {
 }
 
 /// Goods of the order that come back together.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ReturnEntry {
     /// The return's id.
     pub id: ReturnId,
@@ -62,7 +66,7 @@ pub struct ReturnEntry {
 }
 
 /// One order.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct OrderSummary {
     /// The order's id.
@@ -89,6 +93,7 @@ pub struct OrderSummary {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub returns: Vec<ReturnEntry>,
     /// Where to, sealed.
+    #[schemars(with = "Option<ShippingAddress>", description = "Where to.")]
     pub shipping_address: Option<Sealed>,
     /// The payment that was captured.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,7 @@
 use cqrs_es::{EventEnvelope, View};
 use kernel::{Money, OrderId, PaymentMethod, Reason, RefundId, UserId};
 use payment::{Difference, Payment, PaymentEvent};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
@@ -10,7 +11,9 @@ use crate::moment::Moment;
 use crate::view::{EntityView, Sort};
 
 /// How far a payment has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum PaymentStage {
@@ -36,7 +39,7 @@ pub enum PaymentStage {
 }
 
 /// How far a refund has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundStage {
     /// Asked of the provider.
@@ -48,7 +51,7 @@ pub enum RefundStage {
 }
 
 /// One refund of a payment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RefundEntry {
     /// The refund's id.
     pub id: RefundId,
@@ -67,7 +70,7 @@ pub struct RefundEntry {
 }
 
 /// One payment.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PaymentSummary {
     /// The payment's id.

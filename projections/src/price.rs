@@ -3,6 +3,7 @@
 use cqrs_es::{EventEnvelope, View};
 use kernel::Money;
 use product::{Product, ProductEvent};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::moment::Moment;
@@ -14,7 +15,7 @@ use crate::view::{EntityView, Sort};
 const PRICES_KEPT_MAX: usize = 500;
 
 /// What a product has cost.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PriceHistory {
     /// The SKU.
@@ -30,7 +31,7 @@ pub struct PriceHistory {
 }
 
 /// One price.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PriceEntry {
     /// For one unit.
     pub price: Money,

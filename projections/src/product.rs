@@ -3,6 +3,7 @@
 use cqrs_es::{EventEnvelope, View};
 use kernel::{Description, Money, Reason, Title};
 use product::{Product, ProductEvent};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
@@ -10,7 +11,9 @@ use crate::moment::Moment;
 use crate::view::{EntityView, Sort};
 
 /// Whether a product is on sale.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum CardStatus {
@@ -26,7 +29,7 @@ pub enum CardStatus {
 }
 
 /// One product.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ProductCard {
     /// The SKU.

@@ -14,12 +14,14 @@ use crate::table::{Rows, TableView};
 use crate::view::Sort;
 
 /// A row of the report's table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[schemars(description = "What was sold of one product on one day.")]
 pub enum SalesReport {
     /// What readers are shown.
     Day(ProductDay),
     /// What has to be known of an order once more is told of it.
+    #[schemars(skip)]
     Order(Remembered),
 }
 

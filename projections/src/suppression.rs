@@ -3,6 +3,7 @@
 use cqrs_es::{EventEnvelope, View};
 use kernel::Reason;
 use notification::{Suppression, SuppressionEvent};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::VariantNames;
 
@@ -10,7 +11,9 @@ use crate::moment::Moment;
 use crate::view::{EntityView, Sort};
 
 /// Whether an address is written to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum SuppressionStatus {
@@ -22,7 +25,7 @@ pub enum SuppressionStatus {
 }
 
 /// One address.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct SuppressionEntry {
     /// The keyed hash of the address: the address itself is stored nowhere in the clear.

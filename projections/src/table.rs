@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use cqrs_es::EventEnvelope;
 use kernel::Decider;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use streams::RecordedEvent;
@@ -16,7 +17,7 @@ use crate::fold::{Fold, FoldError, ROW_CACHE_MAX, StoredRow, concerns};
 use crate::view::Sort;
 
 /// A table projection of the events of [`TableView::Of`].
-pub trait TableView: Serialize + DeserializeOwned + Send + Sync + 'static {
+pub trait TableView: JsonSchema + Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Whose events it is made of.
     type Of: Decider;
     /// The table, and the view's name everywhere else.

@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 
 use cqrs_es::{EventEnvelope, View};
 use kernel::{AddressId, Reason, Sealed};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use user::{Role, Topic, User, UserEvent};
 
 use crate::moment::Moment;
+use crate::opened::PostalAddress;
 use crate::view::{EntityView, Sort};
 
 /// Where an account stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountStatus {
     /// In good standing.
@@ -26,29 +28,33 @@ pub enum AccountStatus {
 }
 
 /// An address of an address book.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SavedAddress {
     /// Its id.
     pub id: AddressId,
     /// The address, sealed.
+    #[schemars(with = "Option<PostalAddress>", description = "Where that is.")]
     pub address: Sealed,
     /// Is it the one that is proposed first?
     pub default: bool,
 }
 
 /// One user. The password hash is in the log and in no view.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct UserAccount {
     /// The user's id.
     pub id: String,
     /// How to address them, sealed.
+    #[schemars(with = "Option<String>", description = "How to address them.")]
     pub name: Option<Sealed>,
     /// Their mail address, sealed.
+    #[schemars(with = "Option<String>", description = "Their mail address.")]
     pub email: Option<Sealed>,
     /// Have mails to it reached them?
     pub email_verified: bool,
     /// Their phone number, sealed.
+    #[schemars(with = "Option<String>", description = "Their phone number.")]
     pub phone: Option<Sealed>,
     /// The address book, oldest first.
     pub addresses: Vec<SavedAddress>,

@@ -5,6 +5,7 @@ use std::fmt;
 use cqrs_es::View;
 use kernel::Decider;
 use postgres_es::PostgresViewRepository;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use streams::Kind;
 
@@ -26,7 +27,9 @@ pub enum Sort {
 ///
 /// The payload is the body that a reader is given, as it is: its field `id` is the aggregate's id
 /// and its field `version` the aggregate's version.
-pub trait EntityView<A: Decider>: View<A> + DeserializeOwned + Clone + 'static {
+pub trait EntityView<A: Decider>:
+    View<A> + JsonSchema + DeserializeOwned + Clone + 'static
+{
     /// The table, and the view's name everywhere else.
     const NAME: &'static str;
     /// The generated columns that a list can be filtered by.
@@ -55,6 +58,8 @@ pub struct ViewSpec {
     pub sort: Sort,
     /// Whose rows they are, of which kind of aggregate; of a table projection, whose events.
     pub kind: Kind,
+    /// What a row looks like to readers, with what is sealed in it opened.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
     fold: fn() -> Box<dyn Fold>,
 }
 
@@ -69,6 +74,7 @@ impl ViewSpec {
             words: V::WORDS,
             sort: V::SORT,
             kind: Kind::of::<A>(),
+            schema: SchemaGenerator::subschema_for::<V>,
             fold: || Box::new(EntityFold::<A, V>::default()),
         }
     }
@@ -83,6 +89,7 @@ impl ViewSpec {
             words: None,
             sort: T::SORT,
             kind: Kind::of::<T::Of>(),
+            schema: SchemaGenerator::subschema_for::<T>,
             fold: || Box::new(TableFold::<T>::default()),
         }
     }

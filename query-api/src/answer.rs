@@ -6,7 +6,10 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use edge::consistency::{CONSISTENCY_TOKEN_IGNORED, PROJECTION_POSITION};
 use edge::etag;
+use edge::openapi::Call;
 use edge::prefer::PREFERENCE_APPLIED;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::Value;
 
 use crate::asked::{Asked, Freshness};
 
@@ -54,6 +57,46 @@ pub(crate) fn versioned(
     debug_assert_eq!(name, ETAG);
     response.headers_mut().insert(name, tag);
     response
+}
+
+/// An answer with such a body, made by [`json`].
+pub(crate) fn describe(call: &mut Call<'_>, body: &Value) {
+    call.answer_of(StatusCode::OK, "What was asked for", body);
+    describe_dress(call, StatusCode::OK);
+}
+
+/// The same of a type.
+pub(crate) fn is<T: JsonSchema>(call: &mut Call<'_>) {
+    let body = call.told(SchemaGenerator::subschema_for::<T>);
+    describe(call, &body);
+}
+
+/// An answer with such a body, made by [`versioned`].
+pub(crate) fn describe_versioned(call: &mut Call<'_>, body: &Value) {
+    describe(call, body);
+    call.answer_as(StatusCode::NOT_MODIFIED, "You have it already", None);
+    describe_dress(call, StatusCode::NOT_MODIFIED);
+    for status in [StatusCode::OK, StatusCode::NOT_MODIFIED] {
+        call.tells(status, "ETag", true, "Its version.");
+    }
+}
+
+/// The same of a type.
+pub(crate) fn is_versioned<T: JsonSchema>(call: &mut Call<'_>) {
+    let body = call.told(SchemaGenerator::subschema_for::<T>);
+    describe_versioned(call, &body);
+}
+
+fn describe_dress(call: &mut Call<'_>, status: StatusCode) {
+    let position = "How far what was read had come, as in ORDER:1042.";
+    call.tells(status, "Projection-Position", true, position);
+    let stale =
+        "true = older than the Consistency-Token asked for; Prefer: handling=lenient takes that.";
+    call.tells(status, "Stale", false, stale);
+    let ignored = "The positions of the Consistency-Token that say nothing about what was read.";
+    call.tells(status, "Consistency-Token-Ignored", false, ignored);
+    let applied = "The preferences that were honored.";
+    call.tells(status, "Preference-Applied", false, applied);
 }
 
 /// The headers that every read has.

@@ -3,19 +3,20 @@
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Query};
-use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::response::Response;
-use edge::auth::Verifier;
-use edge::{ConsistencyHeader, IfNoneMatch, Prefer, Principal, Problem};
+use edge::openapi::{self, Call};
+use edge::prefer::WAIT_MAX_S;
+use edge::{ConsistencyHeader, IfNoneMatch, Prefer, Problem};
 use kernel::{ConsistencyToken, Position};
 use projections::ViewSpec;
 use projections::read::{Filter, Found, Page, Part, Row};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
+use crate::Api;
 use crate::failure::{behind, of_read, parameter};
-use crate::{Api, answer};
 
 /// How new an answer must be, and how it is to be given.
 #[derive(Debug, Clone, Default)]
@@ -38,6 +39,20 @@ impl FromRequestParts<Api> for Asked {
             known: IfNoneMatch::from_request_parts(parts, api).await?,
             floor: 0,
         })
+    }
+}
+
+impl openapi::Part for Asked {
+    fn describe(call: &mut Call<'_>) {
+        ConsistencyHeader::describe(call);
+        IfNoneMatch::describe(call);
+        let description = format!(
+            "wait=n: wait up to n seconds, at most {WAIT_MAX_S}, for what the Consistency-Token names; \
+             handling=lenient: take what is older then. What isn't understood is ignored."
+        );
+        call.header("Prefer", false, &description, &json!({ "type": "string" }));
+        call.problem(behind("", 0));
+        call.problem(Problem::unavailable("unavailable", ""));
     }
 }
 
@@ -187,51 +202,17 @@ impl<T: DeserializeOwned> FromRequestParts<Api> for Params<T> {
     }
 }
 
+impl<T: JsonSchema> openapi::Part for Params<T> {
+    fn describe(call: &mut Call<'_>) {
+        call.query::<T>();
+        call.problem(parameter(""));
+    }
+}
+
 /// No parameters at all.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NoParams {}
-
-/// Who is asking, where nobody has to say so. A token that is sent must be good, though.
-#[derive(Debug, Clone)]
-pub(crate) struct Caller(pub(crate) Option<Principal>);
-
-impl Caller {
-    /// Who it is, where somebody must say so: 401.
-    pub(crate) fn principal(&self) -> Result<&Principal, Problem> {
-        self.0.as_ref().ok_or_else(Principal::token_required)
-    }
-
-    pub(crate) fn is_operator(&self) -> bool {
-        self.0.as_ref().is_some_and(Principal::is_operator)
-    }
-
-    /// The answer, marked as everybody's when nobody in particular has asked.
-    pub(crate) fn share(&self, answer: Response) -> Response {
-        if self.0.is_none() {
-            answer::shared(answer)
-        } else {
-            answer
-        }
-    }
-}
-
-impl<S> FromRequestParts<S> for Caller
-where
-    S: Send + Sync,
-    Verifier: axum::extract::FromRef<S>,
-{
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        if !parts.headers.contains_key(AUTHORIZATION) {
-            return Ok(Self(None));
-        }
-        Principal::from_request_parts(parts, state)
-            .await
-            .map(|principal| Self(Some(principal)))
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,7 @@ use projections::read::{After, Filter, How};
 use serde::{Deserialize, Serialize};
 
 /// Longest cursor, in characters.
-const CURSOR_LENGTH_MAX: usize = 1024;
+pub(crate) const CURSOR_LENGTH_MAX: usize = 1024;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,7 +70,8 @@ fn named(filters: &[Filter]) -> Vec<(String, How, String)> {
     named
 }
 
-fn invalid(why: &str) -> Problem {
+/// A cursor that can't be used.
+pub(crate) fn invalid(why: &str) -> Problem {
     let detail = format!("the parameter cursor can't be used: {why}");
     Problem::new(StatusCode::BAD_REQUEST, "cursor_invalid", detail)
 }

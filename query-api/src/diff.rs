@@ -5,36 +5,45 @@ use axum::response::Response;
 use edge::Problem;
 use json_patch::Patch;
 use kernel::{AggregateId, Position};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use streams::Moment;
 
-use crate::asked::{Caller, Freshness};
+use crate::asked::Freshness;
+use crate::caller::Caller;
 use crate::failure::{internal, nothing, parameter};
 use crate::resource::Resource;
 use crate::{Api, answer, past};
 
 /// Between which moments.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Between {
+    /// The earlier moment: a position of its stream, or a time on the stream's clock.
+    #[schemars(with = "past::Said")]
     from: String,
     /// Now, if it isn't there.
+    #[schemars(with = "Option<past::Said>")]
     to: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Body {
+/// What changed between two moments.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Difference")]
+pub(crate) struct Body {
     from: Side,
     to: Side,
+    /// A JSON Patch (RFC 6902).
     patch: Patch,
 }
 
 /// One of the two moments.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Side {
     /// The last event that had happened; none = it did not exist yet, and is `null` to the patch.
     position: Option<Position>,
+    /// How many events it had.
     version: u64,
     #[serde(skip)]
     document: Value,

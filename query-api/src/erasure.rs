@@ -1,13 +1,13 @@
 //! `/v1/users/{id}/erasure`: how far the erasure of a person has come, and its receipt. Read from the
 //! log itself: no read model stands between a person and what was done for them.
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
 use chrono::{DateTime, Utc};
+use edge::openapi::{Calls, about};
 use edge::{Id, Principal, Problem};
 use kernel::{Position, UserId};
+use schemars::JsonSchema;
 use serde::Serialize;
 use streams::Loaded;
 use user::{Erasure, Receipt, User};
@@ -30,8 +30,9 @@ const REMAINS: [&str; 3] = [
 ];
 
 /// How far it has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "ErasureStatus")]
 enum Status {
     /// For the person's orders.
     Waiting,
@@ -41,8 +42,9 @@ enum Status {
     Completed,
 }
 
-/// The body of the answer.
-#[derive(Serialize)]
+/// How far an erasure has come, and its receipt.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ErasureProgress")]
 struct Progress<'a> {
     user_id: UserId,
     status: Status,
@@ -63,8 +65,14 @@ const DESTROYED: [&str; 2] = [
     "the account's row, and the claim on its email address: the address is free",
 ];
 
-pub(crate) fn routes() -> Router<Api> {
-    Router::new().route("/v1/users/{id}/erasure", get(one))
+pub(crate) fn calls() -> Calls<Api> {
+    Calls::default().get(
+        "/v1/users/{id}/erasure",
+        about("Read how far an erasure has come")
+            .more("And its receipt, once it is over. For the person and for operators.")
+            .with(answer::is_versioned::<Progress<'static>>),
+        one,
+    )
 }
 
 async fn one(

@@ -9,15 +9,18 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use edge::openapi::{Calls, about};
 use edge::{Principal, Problem};
 use futures::future::join_all;
 use projections::Reader;
 use projections::lag::{self, Lag, Looked};
+use schemars::JsonSchema;
 use serde::Serialize;
 use streams::Streams;
 use tokio::task::JoinHandle;
 
 use crate::Api;
+use crate::asked::{NoParams, Params};
 
 /// How often the metrics about the views are brought up to date.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -31,8 +34,12 @@ pub(crate) fn probes(api: Api) -> Router {
 }
 
 /// The same for people.
-pub(crate) fn routes() -> Router<Api> {
-    Router::new().route("/v1/system/lag", get(lags))
+pub(crate) fn calls() -> Calls<Api> {
+    Calls::default().get(
+        "/v1/system/lag",
+        about("Read how far the read models are behind").refuses([Problem::forbidden("")]),
+        lags,
+    )
 }
 
 #[derive(Serialize)]
@@ -48,7 +55,8 @@ struct Ready {
     views: Vec<Lag>,
 }
 
-#[derive(Serialize)]
+/// How far every view is behind the end of its stream.
+#[derive(Serialize, JsonSchema)]
 struct Lags {
     views: Vec<Lag>,
     /// What could not be asked.
@@ -77,7 +85,11 @@ async fn ready(State(api): State<Api>) -> Response {
     (code, Json(body)).into_response()
 }
 
-async fn lags(State(api): State<Api>, principal: Principal) -> Result<Json<Lags>, Problem> {
+async fn lags(
+    State(api): State<Api>,
+    principal: Principal,
+    _: Params<NoParams>,
+) -> Result<Json<Lags>, Problem> {
     principal.require_operator()?;
     let (checks, views) = look(&api.reader, &api.streams).await;
     let away = checks.into_iter().filter(|(_, there)| !there);

@@ -5,8 +5,10 @@
 use axum::response::Response;
 use edge::Problem;
 use kernel::AggregateId;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use streams::{Kind, RecordedEvent};
 
 use crate::asked::Freshness;
@@ -15,42 +17,61 @@ use crate::list::{LIMIT_DEFAULT, LIMIT_MAX};
 use crate::{Api, answer};
 
 /// Which part of a history.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PageParams {
     /// Only events behind this version.
     after: Option<u64>,
     /// Most events.
+    #[schemars(range(min = 1, max = LIMIT_MAX))]
     limit: Option<usize>,
 }
 
 /// One event.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Event")]
 pub(crate) struct Entry<'a> {
+    /// Where in its stream.
     position: String,
+    /// A kind of aggregate besides the context's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'a str>,
+    /// What it is about.
     aggregate_id: &'a str,
+    /// How many events that has with this one.
     version: u64,
+    /// The same wherever the event is told.
     event_id: uuid::Uuid,
+    /// Which event (`order_placed`).
     event_type: &'a str,
+    /// Which version of its data.
     schema_version: u32,
+    /// When it happened, as its command said.
     time: chrono::DateTime<chrono::Utc>,
+    /// When the stream took it.
     recorded_at: chrono::DateTime<chrono::Utc>,
+    /// Who did it.
     actor: &'a str,
+    /// With which command.
     command_id: uuid::Uuid,
+    /// The event that led to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     causation_id: Option<&'a str>,
+    /// The order whose flow it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<&'a str>,
+    /// The trace that it belongs to (W3C Trace Context).
     #[serde(skip_serializing_if = "Option::is_none")]
     traceparent: Option<&'a str>,
+    /// As the event's schema version has it.
+    #[schemars(with = "Map<String, Value>")]
     data: &'a RawValue,
 }
 
 /// A page of events; `next` is the version to go on after.
-#[derive(Serialize)]
-struct Body<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EventPage")]
+pub(crate) struct Body<'a> {
     items: Vec<Entry<'a>>,
     next: Option<u64>,
 }

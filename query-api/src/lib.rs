@@ -9,9 +9,11 @@
 //!   resources  every resource on one page           resource  what all of them are made of
 //!   order, product, erasure                         what some of them have besides
 //!   reports    what was sold, taken and moved, for operators
+//!   caller     who is asking
 //!   asked      what every read may say: Consistency-Token, Prefer, If-None-Match, its parameters
 //!   answer     what every read is answered with
-//!   list       pages; cursor   where a page begins
+//!   listing    what a list takes;  list   pages;  cursor   where a page begins
+//!   describe   what a resource's calls are called, for the document
 //!   history    the events of one aggregate, from its stream
 //!   past       rows as they were;  diff   what changed between two moments
 //!   graphql    all of it as one graph
@@ -28,8 +30,10 @@
 
 mod answer;
 mod asked;
+mod caller;
 mod config;
 mod cursor;
+mod describe;
 mod diff;
 mod erasure;
 mod failure;
@@ -37,6 +41,7 @@ mod graphql;
 mod health;
 mod history;
 mod list;
+mod listing;
 mod live;
 mod order;
 mod owner;
@@ -53,5 +58,5 @@ mod unseal;
 pub use config::Config;
 pub use failure::PAGES;
 pub use list::{LIMIT_DEFAULT, LIMIT_MAX};
-pub use run::{Error, router, run};
+pub use run::{Error, document, router, run};
 pub use state::{Api, Parts};

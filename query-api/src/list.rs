@@ -22,7 +22,7 @@ pub const LIMIT_DEFAULT: usize = 50;
 pub const LIMIT_MAX: usize = 200;
 
 /// Longest value of a filter, in characters.
-const FILTER_LENGTH_MAX: usize = 200;
+pub(crate) const FILTER_LENGTH_MAX: usize = 200;
 
 /// How long a day is, as in `2026-01-31`.
 const DAY_LENGTH: usize = 10;
@@ -82,7 +82,7 @@ impl Wanted {
                 return wrong(&format!("one of: {}", words.join(", ")));
             }
             Takes::Text | Takes::Search | Takes::Flag | Takes::Word(_) => value,
-            Takes::Id(read) => match read(&value) {
+            Takes::Id(id) => match (id.read)(&value) {
                 Some(id) => id.into(),
                 None => return wrong("an id"),
             },
@@ -115,10 +115,7 @@ impl Wanted {
 
     /// In the view's own order, or turned round.
     pub(crate) fn order(mut self, said: Option<&str>) -> Result<Self, Problem> {
-        let (own, turned) = match self.view.sort {
-            Sort::Latest(_) => ("latest", "oldest"),
-            Sort::Id => ("id", "-id"),
-        };
+        let (own, turned) = words_of(self.view.sort);
         self.reversed = match said {
             None => false,
             Some(word) if word == own => false,
@@ -213,6 +210,14 @@ impl Wanted {
             response.headers_mut().insert(LINK, link);
         }
         response
+    }
+}
+
+/// The words for a list's own order, and for that order turned round.
+pub(crate) fn words_of(sort: Sort) -> (&'static str, &'static str) {
+    match sort {
+        Sort::Latest(_) => ("latest", "oldest"),
+        Sort::Id => ("id", "-id"),
     }
 }
 
@@ -313,7 +318,7 @@ mod tests {
             wanted.narrow(&by, Some(value.to_owned()))
         };
         let words = Takes::Word(&["placed"]);
-        let id = Takes::Id(crate::resource::id_of::<kernel::OrderId>);
+        let id = Takes::Id(crate::resource::id_of::<kernel::OrderId>());
         let long = "x".repeat(201);
         for (takes, bad) in [
             (words, "palced"),

@@ -7,23 +7,26 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{FromRequestParts, State};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use edge::openapi::{Call, Calls, Part, about};
 use edge::{Id, Principal, Problem};
 use futures::stream;
-use kernel::AggregateId;
+use kernel::{AggregateId, OrderId};
 use projections::{Replay, ViewSpec};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+use serde_json::json;
 use streams::feed::{FeedEnd, Follower, Poke};
 use streams::{LoadError, Moment, RecordedEvent, Walk, subject};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::asked::{Caller, NoParams, Params};
+use crate::asked::{NoParams, Params};
+use crate::caller::Known;
 use crate::failure::{internal, nothing, of_feed, of_load, parameter};
 use crate::resource::Resource;
 use crate::resources::ORDERS;
@@ -32,10 +35,35 @@ use crate::{Api, history, past};
 /// How long a client that lost its stream should wait, in milliseconds.
 const RETRY: Duration = Duration::from_millis(500);
 
-pub(crate) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/v1/orders/{id}/live", get(order))
-        .route("/v1/events", get(everything))
+pub(crate) fn calls() -> Calls<Api> {
+    Calls::default()
+        .get(
+            "/v1/orders/{id}/live",
+            about("Follow an order")
+                .more("Each event with the order as it is after it. For who bought and for operators.")
+                .with(|call| {
+                    let schema = call.asked::<OrderId>();
+                    call.path_is(0, &schema);
+                })
+                .with(live),
+            order,
+        )
+        .get(
+            "/v1/events",
+            about("Follow a context")
+                .more("Everything that happens in it. For operators.")
+                .refuses([Problem::forbidden("")])
+                .with(live),
+            everything,
+        )
+}
+
+/// How a live stream answers, or doesn't begin.
+fn live(call: &mut Call<'_>) {
+    let events = "Server-sent events: the `id` of each is its position, its `event` the type. A stream \
+                  that the server ends says why in an event `end`.";
+    call.answer_with_events(StatusCode::OK, events);
+    call.problem(Problem::unavailable("unavailable", ""));
 }
 
 /// The position behind which a client wants to go on.
@@ -51,6 +79,15 @@ impl FromRequestParts<Api> for LastEventId {
         let text = value.to_str().map(str::to_owned);
         let text = text.map_err(|_| Problem::malformed("the header Last-Event-ID is not ASCII"))?;
         Ok(Self(Some(text).filter(|text| !text.is_empty())))
+    }
+}
+
+impl Part for LastEventId {
+    fn describe(call: &mut Call<'_>) {
+        let description = "The `id` of the last event that you know: it goes on right behind that.";
+        let schema = json!({ "type": "string", "pattern": "^(([A-Z]{1,32}:)?[0-9]{1,20})?$" });
+        call.header("Last-Event-ID", false, description, &schema);
+        call.problem(Problem::malformed(""));
     }
 }
 
@@ -73,7 +110,7 @@ trait Source: Send + 'static {
 
 async fn order(
     State(api): State<Api>,
-    caller: Caller,
+    Known(caller): Known,
     Id(id): Id<String>,
     last: LastEventId,
     _: Params<NoParams>,
@@ -157,11 +194,19 @@ impl One {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct FeedParams {
+    /// Which context.
+    #[schemars(schema_with = "contexts_schema")]
     context: String,
+    /// The position behind which to begin, where no Last-Event-ID says so; none = with what comes.
+    #[schemars(regex(pattern = "^(([A-Z]{1,32}:)?[0-9]{1,20})?$"))]
     after: Option<String>,
+}
+
+fn contexts_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": projections::contexts() })
 }
 
 async fn everything(

@@ -1,23 +1,32 @@
 //! `/v1/orders/{id}/returns`: the goods of an order that come back, a part of its row.
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
+use edge::openapi::{Calls, about};
 use edge::{Id, Ids, Problem};
 use kernel::{OrderId, ReturnId};
 use projections::ReturnEntry;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::asked::{Asked, Caller, Freshness, NoParams, Params};
+use crate::asked::{Asked, Freshness, NoParams, Params};
+use crate::caller::{Caller, Known};
 use crate::failure::{internal, nothing};
 use crate::resources::ORDERS;
 use crate::{Api, answer};
 
-pub(crate) fn routes() -> Router<Api> {
-    Router::new()
-        .route("/v1/orders/{id}/returns", get(returns))
-        .route("/v1/orders/{id}/returns/{return_id}", get(one_return))
+pub(crate) fn calls() -> Calls<Api> {
+    Calls::default()
+        .get(
+            "/v1/orders/{id}/returns",
+            about("List the returns of an order").with(answer::is_versioned::<ReturnPage>),
+            returns,
+        )
+        .get(
+            "/v1/orders/{id}/returns/{return_id}",
+            about("Read one return of an order").with(answer::is_versioned::<ReturnEntry>),
+            one_return,
+        )
 }
 
 /// The part of a row that tells what comes back.
@@ -28,15 +37,16 @@ struct Returns {
 }
 
 /// All returns of an order: few enough for one page.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ReturnPage {
     items: Vec<ReturnEntry>,
+    /// Always null.
     next: Option<String>,
 }
 
 async fn returns(
     State(api): State<Api>,
-    caller: Caller,
+    Known(caller): Known,
     asked: Asked,
     Id(id): Id<OrderId>,
     _: Params<NoParams>,
@@ -49,7 +59,7 @@ async fn returns(
 
 async fn one_return(
     State(api): State<Api>,
-    caller: Caller,
+    Known(caller): Known,
     asked: Asked,
     Ids(id, return_id): Ids<OrderId, ReturnId>,
     _: Params<NoParams>,
@@ -68,7 +78,6 @@ async fn returns_of(
     asked: &Asked,
     id: OrderId,
 ) -> Result<(Vec<ReturnEntry>, u64, Freshness), Problem> {
-    caller.principal()?;
     let (row, freshness) = ORDERS.live(api, caller, asked, &id.into()).await?;
     let row_returns = serde_json::from_str::<Returns>(&row.payload);
     let Returns { returns } = row_returns.map_err(|error| internal(&error))?;

@@ -4,7 +4,7 @@ use edge::{Principal, Problem};
 use kernel::UserId;
 use serde::Deserialize;
 
-use crate::asked::Caller;
+use crate::caller::Caller;
 use crate::failure::{internal, nothing};
 
 /// What everybody may see.

@@ -4,12 +4,16 @@
 //! its candidates from the live table, by what never changes (the order of the list and the fixed
 //! filters), folds each one anew, and compares the other filters with what it was.
 
+use std::borrow::Cow;
+
 use chrono::DateTime;
 use edge::Problem;
+use edge::openapi::Call;
 use futures::{StreamExt, stream};
 use kernel::{AggregateId, Position};
 use projections::read::{After, Filter, How, ListedRow, Page, Part, Row};
 use projections::{Replay, ViewSpec};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 use streams::Moment;
 
@@ -67,6 +71,34 @@ pub(crate) async fn moment(
         return Err(parameter(detail));
     }
     Ok(Been { at, sequence })
+}
+
+/// A moment, as it is said: a position of the stream that it is about, or a time on its clock.
+pub(crate) struct Said;
+
+impl JsonSchema for Said {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Said".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+        "anyOf": [
+            { "type": "string", "pattern": "^([A-Z]{1,32}:)?[0-9]{1,20}$" },
+            { "type": "string", "format": "date-time" },
+        ],
+        })
+    }
+}
+
+/// How a look at the past may fail.
+pub(crate) fn describe(call: &mut Call<'_>) {
+    call.problem(parameter(""));
+    call.problem(too_long(EVENTS_MAX));
 }
 
 fn parse(text: &str, stream: &str) -> Option<Moment> {

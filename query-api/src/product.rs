@@ -1,26 +1,45 @@
 //! `/v1/products/{sku}/prices`: what a product has cost. Everybody sees the prices at which they could
 //! have bought, operators see all of them.
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::get;
+use edge::openapi::{Calls, about};
 use edge::{Id, Problem};
 use kernel::{Money, Sku};
 use projections::{Moment, PRICE_HISTORY, PriceHistory};
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::asked::{Asked, Caller, NoParams, Params};
+use crate::asked::{Asked, NoParams, Params};
+use crate::caller::Caller;
 use crate::failure::{internal, nothing};
 use crate::resources::PRODUCTS;
 use crate::{Api, answer, owner};
 
-pub(crate) fn routes() -> Router<Api> {
-    Router::new().route("/v1/products/{id}/prices", get(prices))
+pub(crate) fn calls() -> Calls<Api> {
+    Calls::default().get(
+        "/v1/products/{sku}/prices",
+        about("Read what a product has cost")
+            .more("Everybody sees the prices at which they could have bought, operators see all of them.")
+            .with(answer::is_versioned::<Prices>),
+        prices,
+    )
+}
+
+/// What is answered, to operators and to everybody.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(
+    dead_code,
+    reason = "an operator's row passes through as text; this says what is in it"
+)]
+enum Prices {
+    All(PriceHistory),
+    Public(PublicPrices<'static>),
 }
 
 /// What everybody may know of a price: while nobody could buy at it, it is the shop's own business.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct PublicPrices<'a> {
     id: &'a str,
     sku: &'a str,
@@ -28,7 +47,8 @@ struct PublicPrices<'a> {
     version: u64,
 }
 
-#[derive(Serialize)]
+/// A price at which everybody could have bought.
+#[derive(Serialize, JsonSchema)]
 struct PublicPrice {
     price: Money,
     since: Option<Moment>,

@@ -1,23 +1,24 @@
 //! `/v1/reports/…`: what the shop has sold, taken and moved, for operators. Days are in UTC, and both
 //! the first and the last belong to what is asked for.
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
-use axum::routing::get;
+use edge::openapi::{Calls, about};
 use edge::{Principal, Problem};
 use projections::{Movement, SALES_REPORT, STOCK_MOVEMENT, TAKINGS, ViewSpec};
 use strum::VariantNames;
 
 use crate::Api;
 use crate::asked::{Asked, Params};
-use crate::list::{Place, Wanted};
-use crate::resource::{Given, Narrow, Takes};
-use crate::resources::sku;
+use crate::listing::Listing;
+use crate::resource::{Narrow, Takes};
+use crate::resources;
 
 /// A report: a table and what its rows can be narrowed by.
 pub(crate) struct Report {
+    /// What it is called.
+    title: &'static str,
     /// Where it is.
     pub(crate) path: &'static str,
     view: &'static ViewSpec,
@@ -38,7 +39,7 @@ const TO: Narrow = Narrow {
 
 const SKU: Narrow = Narrow {
     name: "sku",
-    takes: Takes::Id(sku),
+    takes: Takes::Id(resources::SKU),
 };
 
 const fn text(name: &'static str) -> Narrow {
@@ -50,6 +51,7 @@ const fn text(name: &'static str) -> Narrow {
 
 /// What was sold of each product, each day.
 pub(crate) static SALES: Report = Report {
+    title: "Report what was sold",
     path: "/v1/reports/sales",
     view: &SALES_REPORT,
     narrows: &[FROM, TO, SKU, text("currency")],
@@ -58,6 +60,7 @@ pub(crate) static SALES: Report = Report {
 
 /// What was taken and given back, each day.
 pub(crate) static TAKEN: Report = Report {
+    title: "Report what was taken",
     path: "/v1/reports/takings",
     view: &TAKINGS,
     narrows: &[FROM, TO, text("currency")],
@@ -66,6 +69,7 @@ pub(crate) static TAKEN: Report = Report {
 
 /// Each change of a count.
 pub(crate) static MOVEMENTS: Report = Report {
+    title: "Report how stock moved",
     path: "/v1/reports/stock-movements",
     view: &STOCK_MOVEMENT,
     narrows: &[
@@ -83,15 +87,27 @@ pub(crate) static MOVEMENTS: Report = Report {
 /// All of them.
 pub(crate) static ALL: [&Report; 3] = [&SALES, &TAKEN, &MOVEMENTS];
 
-/// What every report takes besides.
-const OF_EVERY_REPORT: [&str; 3] = ["limit", "cursor", "sort"];
+impl Report {
+    fn listing(&self) -> Listing {
+        Listing {
+            view: self.view,
+            narrows: self.narrows.to_vec(),
+            only: self.only,
+            past: false,
+        }
+    }
+}
 
-pub(crate) fn routes() -> Router<Api> {
-    ALL.into_iter().fold(Router::new(), |router, report| {
+pub(crate) fn calls() -> Calls<Api> {
+    ALL.into_iter().fold(Calls::default(), |calls, report| {
+        let about = about(report.title)
+            .more("For operators. Days are in UTC, and both `from` and `to` belong to it.")
+            .refuses([Problem::forbidden("")])
+            .with(|call| report.listing().describe(call));
         let page = move |api, principal, asked, params, uri| {
             page(report, api, (principal, asked), params, uri)
         };
-        router.route(report.path, get(page))
+        calls.get(report.path, about, page)
     })
 }
 
@@ -103,24 +119,9 @@ async fn page(
     uri: Uri,
 ) -> Result<Response, Problem> {
     principal.require_operator()?;
-    let own = report.narrows.iter().map(|narrow| narrow.name);
-    let known: Vec<_> = own.chain(OF_EVERY_REPORT).collect();
-    let mut given = Given::read(&known, given)?;
-    let place = Place {
-        limit: given.limit()?,
-        cursor: given.take("cursor"),
-    };
-    let wanted = Wanted::new(report.view, place)?;
-    let mut wanted = wanted.order(given.take("sort").as_deref())?;
-    if let Some((column, value)) = &report.only {
-        wanted = wanted.narrow(column, Some((*value).to_owned()))?;
-    }
-    for narrow in report.narrows {
-        wanted = wanted.narrow(narrow, given.take(narrow.name))?;
-    }
-    let (page, freshness) = wanted.read(&api, &asked).await?;
-    let items: Vec<_> = page.rows.iter().map(|row| row.payload.clone()).collect();
-    Ok(wanted.answer((&page, &freshness), &items, &uri))
+    let listing = report.listing();
+    let found = listing.read(&api, &asked, listing.given(given)?).await?;
+    Ok(found.answer(&found.rows(), &uri))
 }
 
 #[cfg(test)]

@@ -1,20 +1,23 @@
 //! What every resource is made of: one row by its id, as it is or as it was; a list; the events; the
 //! difference between two moments. A resource is a table entry, and everything else is here.
 
-use axum::Router;
+use std::str::FromStr;
+
 use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
-use axum::routing::get;
+use edge::openapi::{Call, Calls};
 use edge::{Id, Problem};
 use kernel::AggregateId;
-use projections::read::Page;
 use projections::{Sort, ViewSpec};
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::asked::{Asked, Caller, Freshness, Params};
+use crate::asked::{Asked, Freshness, Params};
+use crate::caller::{Asker, Caller, Known, Operator};
 use crate::failure::nothing;
-use crate::list::{Place, Wanted};
+use crate::listing::{Found, Listing};
 use crate::past::{self, Was};
 use crate::unseal::{self, Field};
 use crate::{Api, answer, diff, history, owner};
@@ -23,14 +26,16 @@ use crate::{Api, answer, diff, history, owner};
 pub(crate) struct Resource {
     /// What one of them is called in an answer.
     pub(crate) what: &'static str,
+    /// What several are called.
+    pub(crate) many: &'static str,
     /// Where they are.
     pub(crate) path: &'static str,
     /// Its rows.
     pub(crate) view: &'static ViewSpec,
     /// Who sees them.
     pub(crate) audience: Audience,
-    /// Reads the id in a path.
-    pub(crate) id: fn(&str) -> Option<AggregateId>,
+    /// What stands in a path.
+    pub(crate) id: IdOf,
     /// What its list can be narrowed by; none = there is no list.
     pub(crate) filters: Option<&'static [Narrow]>,
     /// What is sealed in a row.
@@ -68,8 +73,8 @@ pub(crate) enum Takes {
     Text,
     /// `true` or `false`.
     Flag,
-    /// An id; reads it.
-    Id(fn(&str) -> Option<AggregateId>),
+    /// An id.
+    Id(IdOf),
     /// One of these words.
     Word(&'static [&'static str]),
     /// Words to search for.
@@ -96,41 +101,82 @@ const OF_TIME: [Narrow; 2] = [
     },
 ];
 
-/// The id of type `I` that `text` is.
-pub(crate) fn id_of<I: std::str::FromStr + Into<AggregateId>>(text: &str) -> Option<AggregateId> {
-    text.parse::<I>().ok().map(Into::into)
+/// An id, as text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IdOf {
+    /// What it is called in a path.
+    pub(crate) name: &'static str,
+    /// Reads it.
+    pub(crate) read: fn(&str) -> Option<AggregateId>,
+    /// How the document describes it.
+    pub(crate) schema: fn(&mut Call<'_>) -> Value,
 }
 
-#[derive(Debug, Deserialize)]
+/// The ids of type `I`.
+pub(crate) const fn id_of<I: FromStr + Into<AggregateId> + JsonSchema>() -> IdOf {
+    IdOf {
+        name: "id",
+        read: |text| text.parse::<I>().ok().map(Into::into),
+        schema: |call| call.asked::<I>(),
+    }
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct OneParams {
+    /// As it was at this moment: a position of its stream, or a time on the stream's clock.
+    #[schemars(with = "Option<past::Said>")]
     as_of: Option<String>,
 }
 
-/// The routes of a resource.
-pub(crate) fn routes(resource: &'static Resource) -> Router<Api> {
+/// The calls of a resource.
+pub(crate) fn calls(resource: &'static Resource) -> Calls<Api> {
+    match resource.audience {
+        Audience::Public => calls_by::<Caller, Operator>(resource),
+        Audience::Operators => calls_by::<Operator, Operator>(resource),
+        Audience::Owner | Audience::Person => calls_by::<Known, Known>(resource),
+    }
+}
+
+/// `Now` may ask what is, and `Then` what has happened.
+fn calls_by<Now: Asker, Then: Asker>(resource: &'static Resource) -> Calls<Api> {
     let path = resource.path;
-    let one = move |api, caller, asked, id, params| one(resource, api, (caller, asked), id, params);
-    let events = move |State(api): State<Api>, caller, asked, Id(id): Id<String>, params| async move {
-        let id = resource.past_of(&api, &caller, &asked, &id).await?;
-        let Params(page) = params;
+    let one_path = format!("{path}/{{{}}}", resource.id.name);
+    let one = move |api, asker: Now, asked, id, params| {
+        one(resource, api, (asker.caller(), asked), id, params)
+    };
+    let events = move |State(api): State<Api>,
+                       asker: Then,
+                       asked: Asked,
+                       Id(id): Id<String>,
+                       Params(page)| async move {
+        let id = resource.past_of(&api, &asker.caller(), &asked, &id).await?;
         history::page(&api, resource.view.kind, &id, page).await
     };
-    let diff = move |State(api): State<Api>, caller, asked, Id(id): Id<String>, params| async move {
+    let diff = move |State(api): State<Api>,
+                     asker: Then,
+                     asked: Asked,
+                     Id(id): Id<String>,
+                     Params(between)| async move {
+        let caller = asker.caller();
         let id = resource.past_of(&api, &caller, &asked, &id).await?;
-        let Params(between) = params;
         diff::between(resource, &api, &caller, &id, between).await
     };
-    let routes = Router::new()
-        .route(&format!("{path}/{{id}}"), get(one))
-        .route(&format!("{path}/{{id}}/events"), get(events))
-        .route(&format!("{path}/{{id}}/diff"), get(diff));
+    let calls = Calls::default()
+        .get(one_path.clone(), resource.about_one(), one)
+        .get(
+            format!("{one_path}/events"),
+            resource.about_events(),
+            events,
+        )
+        .get(format!("{one_path}/diff"), resource.about_diff(), diff);
     if resource.filters.is_none() {
-        return routes;
+        return calls;
     }
-    let list =
-        move |api, caller, asked, params, uri| list(resource, api, (caller, asked), params, uri);
-    routes.route(path, get(list))
+    let list = move |api, asker: Now, asked, params, uri| {
+        list(resource, api, (asker.caller(), asked), params, uri)
+    };
+    calls.get(path, resource.about_list(), list)
 }
 
 async fn one(
@@ -164,21 +210,13 @@ async fn list(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let listed = resource.listed(&api, (&caller, &asked), given).await?;
-    let Listed {
-        wanted,
-        page,
-        freshness,
-        items,
-    } = &listed;
-    let answer = wanted.answer((page, freshness), items, &uri);
+    let answer = listed.found.answer(&listed.items, &uri);
     Ok(resource.share(&caller, answer))
 }
 
 /// A page of a list, as it is to be shown.
 pub(crate) struct Listed {
-    wanted: Wanted,
-    page: Page,
-    freshness: Freshness,
+    found: Found,
     /// The rows, opened.
     pub(crate) items: Vec<String>,
 }
@@ -186,11 +224,26 @@ pub(crate) struct Listed {
 impl Listed {
     /// The cursor of the next page.
     pub(crate) fn next(&self) -> Option<String> {
-        self.wanted.next(&self.page)
+        self.found.next()
     }
 }
 
 impl Resource {
+    /// Its list.
+    pub(crate) fn listing(&self) -> Listing {
+        let of_time: &[Narrow] = match self.view.sort {
+            Sort::Latest(_) => &OF_TIME,
+            Sort::Id => &[],
+        };
+        let narrows = self.filters.unwrap_or_default().iter().chain(of_time);
+        Listing {
+            view: self.view,
+            narrows: narrows.copied().collect(),
+            only: None,
+            past: true,
+        }
+    }
+
     /// A page of the list that these parameters ask for, as far as this caller may see it.
     pub(crate) async fn listed(
         &self,
@@ -199,40 +252,24 @@ impl Resource {
         given: Vec<(String, String)>,
     ) -> Result<Listed, Problem> {
         self.may_list(caller)?;
-        let mut given = Given::read(&self.parameters(), given)?;
-        let as_of = given.take("as_of");
-        if as_of.is_some() && self.audience == Audience::Public {
+        let listing = self.listing();
+        let mut given = listing.given(given)?;
+        if given.has("as_of") && self.audience == Audience::Public {
             caller.principal()?.require_operator()?;
         }
-        let place = Place {
-            limit: given.limit()?,
-            cursor: given.take("cursor"),
-        };
-        let mut wanted = Wanted::new(self.view, place)?;
-        wanted = wanted.order(given.take("sort").as_deref())?;
-        for narrow in self.narrows() {
-            let value = given.take(narrow.name);
-            let value = self.held_to(caller, narrow, value)?;
-            wanted = wanted.narrow(narrow, value)?;
+        for narrow in &listing.narrows {
+            let value = self.held_to(caller, narrow, given.take(narrow.name))?;
+            given.put(narrow.name, value);
         }
-        let (page, freshness) = match as_of {
-            None => wanted.read(api, asked).await?,
-            Some(text) => wanted.read_past(api, asked, &text).await?,
-        };
-        let rows = page.rows.iter().map(|row| row.payload.clone()).collect();
-        let items = self.open(api, rows).await?;
-        Ok(Listed {
-            wanted,
-            page,
-            freshness,
-            items,
-        })
+        let found = listing.read(api, asked, given).await?;
+        let items = self.open(api, found.rows()).await?;
+        Ok(Listed { found, items })
     }
 
     /// 401, 403 or 404 before anything is read; else the id.
     pub(crate) fn may_ask(&self, caller: &Caller, id: &str) -> Result<AggregateId, Problem> {
         self.may_list(caller)?;
-        let id = (self.id)(id).ok_or_else(|| nothing(self.what))?;
+        let id = (self.id.read)(id).ok_or_else(|| nothing(self.what))?;
         if self.audience == Audience::Person {
             let principal = caller.principal()?;
             let theirs = AggregateId::from(principal.user_id) == id;
@@ -241,21 +278,6 @@ impl Resource {
             }
         }
         Ok(id)
-    }
-
-    /// What its list can be narrowed by.
-    fn narrows(&self) -> impl Iterator<Item = &'static Narrow> {
-        let of_time: &[Narrow] = match self.view.sort {
-            Sort::Latest(_) => &OF_TIME,
-            Sort::Id => &[],
-        };
-        self.filters.unwrap_or_default().iter().chain(of_time)
-    }
-
-    /// The names of all parameters of its list.
-    fn parameters(&self) -> Vec<&'static str> {
-        let filters = self.narrows().map(|narrow| narrow.name);
-        filters.chain(OF_EVERY_LIST).collect()
     }
 
     fn may_list(&self, caller: &Caller) -> Result<(), Problem> {
@@ -363,38 +385,5 @@ impl Resource {
         let opened = self.open(api, vec![row]).await?;
         // One row in, one row out.
         opened.into_iter().next().ok_or_else(Problem::internal)
-    }
-}
-
-/// The parameters of a list, each known and said once.
-pub(crate) struct Given(Vec<(String, String)>);
-
-/// What every list takes besides its filters.
-const OF_EVERY_LIST: [&str; 4] = ["limit", "cursor", "as_of", "sort"];
-
-impl Given {
-    /// Only parameters that are `known` are taken.
-    pub(crate) fn read(known: &[&str], given: Vec<(String, String)>) -> Result<Self, Problem> {
-        for (index, (name, _)) in given.iter().enumerate() {
-            if !known.contains(&name.as_str()) {
-                let detail = format!("there is no {name}; there are: {}", known.join(", "));
-                return Err(crate::failure::parameter(detail));
-            }
-            if given.iter().skip(index + 1).any(|(other, _)| other == name) {
-                return Err(crate::failure::parameter(format!("{name} is there twice")));
-            }
-        }
-        Ok(Self(given))
-    }
-
-    pub(crate) fn take(&mut self, name: &str) -> Option<String> {
-        let place = self.0.iter().position(|(other, _)| other == name)?;
-        Some(self.0.swap_remove(place).1)
-    }
-
-    pub(crate) fn limit(&mut self) -> Result<Option<u32>, Problem> {
-        let limit = self.take("limit").map(|limit| limit.parse());
-        let parsed = limit.transpose();
-        parsed.map_err(|_| crate::failure::parameter("limit must be a number"))
     }
 }

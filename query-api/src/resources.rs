@@ -1,8 +1,8 @@
 //! Every resource, on one page.
 
 use kernel::{
-    AggregateId, EmailClaimId, ImportId, NotificationId, OrderId, PaymentId, RefundId, ReturnId,
-    Sku, UserId, purpose,
+    EmailClaimId, ImportId, NotificationId, OrderId, PaymentId, RefundId, ReturnId, Sku, UserId,
+    purpose,
 };
 use projections::{
     AftermathStage, CHECKOUT_TIMELINE, CardStatus, CheckoutStage, Delivery, IMPORT_REPORT,
@@ -12,19 +12,19 @@ use projections::{
 };
 use strum::VariantNames;
 
-use crate::resource::{Audience, Narrow, Resource, Takes, id_of};
+use crate::resource::{Audience, IdOf, Narrow, Resource, Takes, id_of};
 use crate::unseal::{Field, Plain};
 
 /// Whose it is.
 const USER_ID: Narrow = Narrow {
     name: "user_id",
-    takes: Takes::Id(id_of::<UserId>),
+    takes: Takes::Id(id_of::<UserId>()),
 };
 
 /// Of which order.
 const ORDER_ID: Narrow = Narrow {
     name: "order_id",
-    takes: Takes::Id(id_of::<OrderId>),
+    takes: Takes::Id(id_of::<OrderId>()),
 };
 
 /// How far it has come.
@@ -35,20 +35,23 @@ const fn status(words: &'static [&'static str]) -> Narrow {
     }
 }
 
-/// A SKU in a path.
-pub(crate) fn sku(text: &str) -> Option<AggregateId> {
-    text.parse::<Sku>().ok().map(|sku| (&sku).into())
-}
+/// A SKU.
+pub(crate) const SKU: IdOf = IdOf {
+    name: "sku",
+    read: |text| text.parse::<Sku>().ok().map(|sku| (&sku).into()),
+    schema: |call| call.asked::<Sku>(),
+};
 
 /// What most resources are: rows that hold nothing sealed.
 const fn plain(
-    (what, path): (&'static str, &'static str),
+    (what, many, path): (&'static str, &'static str, &'static str),
     view: &'static ViewSpec,
-    (audience, id): (Audience, fn(&str) -> Option<AggregateId>),
+    (audience, id): (Audience, IdOf),
     filters: &'static [Narrow],
 ) -> Resource {
     Resource {
         what,
+        many,
         path,
         view,
         audience,
@@ -83,10 +86,11 @@ const fn field(name: &'static str, purpose: &'static str, plain: Plain) -> Field
 /// The accounts, with their personal fields opened.
 pub(crate) static USERS: Resource = Resource {
     what: "user",
+    many: "users",
     path: "/v1/users",
     view: &USER_ACCOUNT,
     audience: Audience::Person,
-    id: id_of::<UserId>,
+    id: id_of::<UserId>(),
     filters: None,
     sealed: &ACCOUNT,
     erased: Some("erased"),
@@ -95,10 +99,11 @@ pub(crate) static USERS: Resource = Resource {
 /// What was bought.
 pub(crate) static ORDERS: Resource = Resource {
     what: "order",
+    many: "orders",
     path: "/v1/orders",
     view: &ORDER_SUMMARY,
     audience: Audience::Owner,
-    id: id_of::<OrderId>,
+    id: id_of::<OrderId>(),
     filters: Some(&[USER_ID, status(SummaryStatus::VARIANTS)]),
     sealed: &[Field {
         name: "shipping_address",
@@ -111,9 +116,9 @@ pub(crate) static ORDERS: Resource = Resource {
 
 /// The catalogue.
 pub(crate) static PRODUCTS: Resource = plain(
-    ("product", "/v1/products"),
+    ("product", "products", "/v1/products"),
     &PRODUCT_CARD,
-    (Audience::Public, sku),
+    (Audience::Public, SKU),
     &[
         Narrow {
             name: "category",
@@ -129,9 +134,13 @@ pub(crate) static PRODUCTS: Resource = plain(
 
 /// How the bulk imports go.
 static IMPORTS: Resource = plain(
-    ("import", "/v1/products/imports"),
+    (
+        "import of products",
+        "imports of products",
+        "/v1/products/imports",
+    ),
     &IMPORT_REPORT,
-    (Audience::Operators, id_of::<ImportId>),
+    (Audience::Operators, id_of::<ImportId>()),
     &[
         Narrow {
             name: "key",
@@ -143,9 +152,9 @@ static IMPORTS: Resource = plain(
 
 /// Stock.
 static INVENTORY: Resource = plain(
-    ("stock item", "/v1/inventory"),
+    ("stock item", "stock items", "/v1/inventory"),
     &STOCK_LEVEL,
-    (Audience::Operators, sku),
+    (Audience::Operators, SKU),
     &[Narrow {
         name: "low_stock",
         takes: Takes::Flag,
@@ -154,49 +163,57 @@ static INVENTORY: Resource = plain(
 
 /// What was held, taken and given back.
 pub(crate) static PAYMENTS: Resource = plain(
-    ("payment", "/v1/payments"),
+    ("payment", "payments", "/v1/payments"),
     &PAYMENT_SUMMARY,
-    (Audience::Owner, id_of::<PaymentId>),
+    (Audience::Owner, id_of::<PaymentId>()),
     &[ORDER_ID, USER_ID, status(PaymentStage::VARIANTS)],
 );
 
 /// Who was told what.
 pub(crate) static NOTIFICATIONS: Resource = plain(
-    ("notification", "/v1/notifications"),
+    ("notification", "notifications", "/v1/notifications"),
     &NOTIFICATION_ENTRY,
-    (Audience::Owner, id_of::<NotificationId>),
+    (Audience::Owner, id_of::<NotificationId>()),
     &[ORDER_ID, USER_ID, status(Delivery::VARIANTS)],
 );
 
 /// The addresses that nothing is sent to, as their keyed hashes.
 static SUPPRESSIONS: Resource = plain(
-    ("suppression", "/v1/suppressions"),
+    ("suppression", "suppressions", "/v1/suppressions"),
     &SUPPRESSION_ENTRY,
-    (Audience::Operators, id_of::<EmailClaimId>),
+    (Audience::Operators, id_of::<EmailClaimId>()),
     &[status(SuppressionStatus::VARIANTS)],
 );
 
 /// How an order went through every service, step by step.
 pub(crate) static CHECKOUTS: Resource = plain(
-    ("checkout", "/v1/checkouts"),
+    ("checkout", "checkouts", "/v1/checkouts"),
     &CHECKOUT_TIMELINE,
-    (Audience::Owner, id_of::<OrderId>),
+    (Audience::Owner, id_of::<OrderId>()),
     &[USER_ID, status(CheckoutStage::VARIANTS)],
 );
 
 /// The sagas of goods that come back.
 static RETURN_SAGAS: Resource = plain(
-    ("saga", "/v1/checkouts/returns"),
+    (
+        "saga of a return",
+        "sagas of returns",
+        "/v1/checkouts/returns",
+    ),
     &RETURN_HANDLING,
-    (Audience::Operators, id_of::<ReturnId>),
+    (Audience::Operators, id_of::<ReturnId>()),
     &[ORDER_ID, status(AftermathStage::VARIANTS)],
 );
 
 /// The sagas of money that goes back.
 static REFUND_SAGAS: Resource = plain(
-    ("saga", "/v1/checkouts/refunds"),
+    (
+        "saga of a refund",
+        "sagas of refunds",
+        "/v1/checkouts/refunds",
+    ),
     &REFUND_HANDLING,
-    (Audience::Operators, id_of::<RefundId>),
+    (Audience::Operators, id_of::<RefundId>()),
     &[ORDER_ID, status(AftermathStage::VARIANTS)],
 );
 

@@ -3,7 +3,8 @@
 use std::io;
 
 use axum::Router;
-use edge::problem;
+use edge::openapi::{self, Calls, Document};
+use edge::{Problem, problem};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -19,23 +20,38 @@ pub enum Error {
     Serve(#[source] io::Error),
 }
 
+/// Every call.
+fn calls() -> Calls<Api> {
+    let resources = resources::ALL.into_iter().map(resource::calls);
+    resources
+        .fold(Calls::default(), Calls::merge)
+        .merge(product::calls())
+        .merge(erasure::calls())
+        .merge(graphql::calls())
+        .merge(order::calls())
+        .merge(reports::calls())
+        .merge(health::calls())
+        .merge(stuck::calls())
+        .merge(live::calls())
+}
+
+/// What the API says about itself. `before` is what whoever stands before it may answer instead.
+pub fn document(before: &[Problem]) -> Document {
+    calls().document(before)
+}
+
+/// The calls, and the pages about them.
+fn routes() -> Router<Api> {
+    calls()
+        .into_router()
+        .merge(problem::pages(&[PAGES]))
+        .merge(openapi::routes(&document(&[])))
+}
+
 /// Every route. The probes stand outside the guard: they are never shed, and their 503 is an
 /// answer, not a problem.
 pub fn router(api: Api, config: &Config) -> Router {
-    let resources = resources::ALL.into_iter().map(resource::routes);
-    let routes = resources
-        .fold(Router::new(), Router::merge)
-        .merge(product::routes())
-        .merge(erasure::routes())
-        .merge(graphql::routes())
-        .merge(order::routes())
-        .merge(reports::routes())
-        .merge(health::routes())
-        .merge(stuck::routes())
-        .merge(live::routes())
-        .merge(problem::pages(&[PAGES]))
-        .with_state(api.clone());
-    edge::guarded(routes, &config.limits).merge(health::probes(api))
+    edge::guarded(routes().with_state(api.clone()), &config.limits).merge(health::probes(api))
 }
 
 /// Serves until `shutdown`, then lets open requests finish.
@@ -52,4 +68,17 @@ pub async fn run(
     edge::serve(listener, router, config.limits, shutdown)
         .await
         .map_err(Error::Serve)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_is_in_the_document_and_the_other_way_round() {
+        let pages = ["/problems/{code}", "/openapi.json", "/reference"];
+        let mut described = document(&[]).paths();
+        described.extend(pages.map(str::to_owned));
+        assert_eq!(openapi::paths_of(&routes()), described);
+    }
 }

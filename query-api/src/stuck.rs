@@ -1,40 +1,46 @@
 //! `/v1/system/stuck`: everything that waits for a human or is late, for operators.
 
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::Json;
+use axum::extract::State;
+use edge::openapi::{Calls, about};
 use edge::{Principal, Problem};
 use projections::stuck::{ITEMS_MAX, Stuck};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::Api;
+use crate::asked::Params;
+use crate::failure::parameter;
 use crate::list::LIMIT_DEFAULT;
 
-pub(crate) fn routes() -> Router<Api> {
-    Router::new().route("/v1/system/stuck", get(stuck))
+pub(crate) fn calls() -> Calls<Api> {
+    Calls::default().get(
+        "/v1/system/stuck",
+        about("Read what is stuck")
+            .more("Everything that waits for a human or is late, and what may be done about it.")
+            .refuses([Problem::forbidden("")]),
+        stuck,
+    )
 }
 
 /// What may be asked.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Asked {
+struct StuckParams {
     /// Most items of each kind.
+    #[schemars(range(min = 1, max = ITEMS_MAX))]
     limit: Option<usize>,
 }
 
 async fn stuck(
     State(api): State<Api>,
     principal: Principal,
-    asked: Result<Query<Asked>, QueryRejection>,
+    Params(asked): Params<StuckParams>,
 ) -> Result<Json<Stuck>, Problem> {
     principal.require_operator()?;
-    let Query(asked) = asked.map_err(|refused| Problem::malformed(refused.body_text()))?;
     let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=ITEMS_MAX).contains(&limit) {
-        return Err(Problem::malformed(format!(
-            "limit is a number from 1 to {ITEMS_MAX}"
-        )));
+        return Err(parameter(format!("limit must be 1 to {ITEMS_MAX}")));
     }
     Ok(Json(api.radar.look(limit).await))
 }

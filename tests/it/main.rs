@@ -19,6 +19,7 @@ mod catalog;
 mod cluster;
 mod contention;
 mod deploy;
+mod described;
 mod documents;
 mod erasure;
 mod event_stores;

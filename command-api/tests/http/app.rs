@@ -1,6 +1,6 @@
 //! The API under test, with verbs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
@@ -301,6 +301,11 @@ impl App {
             path: path.to_owned(),
             headers: Vec::new(),
         }
+    }
+
+    /// Every path that it takes.
+    pub(crate) fn paths(&self) -> BTreeSet<String> {
+        edge::openapi::paths_of(&self.router)
     }
 
     /// Where each stream ends: what was appended shows here.

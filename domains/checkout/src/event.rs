@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use kernel::{Money, OrderId, PaymentMethod, Reason, Sku, Tracking, UserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
@@ -17,7 +18,7 @@ pub struct Item {
 }
 
 /// What outside the steps makes a checkout undo.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum Cause {
     /// The order was canceled.
@@ -40,7 +41,7 @@ pub enum Cause {
 }
 
 /// How a checkout ends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum Outcome {
     /// The goods left the house.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use kernel::Sku;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Stage;
@@ -14,7 +15,9 @@ pub const RESERVATION_TIMED_OUT: &str = "reservation_timed_out";
 pub const PAYMENT_TIMED_OUT: &str = "payment_timed_out";
 
 /// A step forward.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum Step {
     /// Set stock aside. Undo: release it.

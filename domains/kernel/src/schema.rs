@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::money::CURRENCIES;
-use crate::{Currency, Description, PaymentMethod, Reason, Sku, Title, Tracking};
+use crate::{Currency, Description, PaymentMethod, Position, Reason, Sku, Title, Tracking};
 
 /// Something visible between nothing but characters that are no control characters.
 pub const TEXT_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
@@ -69,5 +69,19 @@ impl JsonSchema for Currency {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "enum": CURRENCIES })
+    }
+}
+
+impl JsonSchema for Position {
+    fn schema_name() -> Cow<'static, str> {
+        "Position".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A place in a stream, as in ORDER:1042.",
+            "pattern": "^[A-Z]{1,32}:[0-9]{1,20}$",
+        })
     }
 }

@@ -1,11 +1,12 @@
 //! What has happened in the notification context, as it stands on the wire.
 
 use kernel::{EmailClaimId, Money, OrderId, Reason, Tracking, UserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{Display, IntoStaticStr, VariantNames};
 
 /// What a notification is about; also the name of its template files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Template {
@@ -26,7 +27,7 @@ pub enum Template {
 }
 
 /// The way a notification takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Channel {
@@ -35,7 +36,7 @@ pub enum Channel {
 }
 
 /// What a template may show. Nothing personal: name and address are unsealed when it is sent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Details {
     /// The order that it is about.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -4,11 +4,12 @@ use kernel::{
     Money, PaymentId, PaymentMethod, Reason, RefundId, ReturnId, Sealed, Sku, Title, Tracking,
     UserId,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 /// What is bought: title and price as they were when the order was placed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Line {
     /// Which product.
     pub sku: Sku,
@@ -21,7 +22,8 @@ pub struct Line {
 }
 
 /// What is to come back of one line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "LineOfReturn")]
 pub struct ReturnLine {
     /// Which product.
     pub sku: Sku,

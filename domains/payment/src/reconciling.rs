@@ -4,6 +4,7 @@
 //! before it reports; see the reactor's `reconcile`.
 
 use kernel::{Money, Reason};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::aggregate::Decision;
@@ -25,7 +26,9 @@ pub struct ProviderRecord {
 }
 
 /// In what our record and the provider's differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Difference {
     /// The provider doesn't know the intent that our record names.

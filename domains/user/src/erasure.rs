@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, Position};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{ErasureCommand, ErasureEvent, ErasureRefusal};
@@ -31,7 +32,7 @@ pub enum Erasure {
 }
 
 /// What an erasure has looked through once the key was gone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Receipt {
     /// Every stream that may tell of people, up to where it went.
     pub scanned: Vec<Scanned>,
@@ -43,7 +44,7 @@ pub struct Receipt {
 }
 
 /// What was looked through of one stream.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Scanned {
     /// Up to which event.
     pub up_to: Position,

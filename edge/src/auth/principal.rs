@@ -40,7 +40,7 @@ impl Principal {
     }
 
     /// 401: a token that is not accepted.
-    pub(crate) fn token_invalid(detail: impl Into<String>) -> Problem {
+    pub fn token_invalid(detail: impl Into<String>) -> Problem {
         Problem::unauthorized("token_invalid", detail)
     }
 

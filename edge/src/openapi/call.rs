@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::Schemas;
@@ -65,13 +65,8 @@ impl<'a> Call<'a> {
 
     /// The name in the path at this place, from 0, stands for a `T`.
     pub fn in_path<T: JsonSchema>(&mut self, place: usize) {
-        if let Some(name) = self.names.get(place).cloned() {
-            let schema = self.schemas.asked::<T>();
-            let parameter = json!({
-                "in": "path", "name": name, "required": true, "schema": schema,
-            });
-            self.parameters.insert(("path", name), parameter);
-        }
+        let schema = self.schemas.asked::<T>();
+        self.path_is(place, &schema);
     }
 
     /// A header of the request. What several parts want is required if one of them requires it.
@@ -109,6 +104,27 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// One parameter of the query, which may be left out. The schema's `examples` are values that the
+    /// shop of the document's test has something for.
+    pub fn parameter(&mut self, name: &'static str, description: &str, schema: &Value) {
+        let parameter = json!({
+            "in": "query", "name": name, "required": false,
+            "description": description, "schema": schema,
+        });
+        self.parameters
+            .insert(("query", name.to_owned()), parameter);
+    }
+
+    /// The name in the path at this place stands for what `schema` says.
+    pub fn path_is(&mut self, place: usize, schema: &Value) {
+        if let Some(name) = self.names.get(place).cloned() {
+            let parameter = json!({
+                "in": "path", "name": name, "required": true, "schema": schema,
+            });
+            self.parameters.insert(("path", name), parameter);
+        }
+    }
+
     /// The body of the request, as JSON. One whose fields may all be left out may be left out.
     pub fn body<T: JsonSchema>(&mut self) {
         let schema = self.schemas.asked::<T>();
@@ -134,10 +150,42 @@ impl<'a> Call<'a> {
     /// An answer with a JSON body.
     pub fn answer<T: JsonSchema>(&mut self, status: StatusCode, description: &str) {
         let schema = self.schemas.told::<T>();
+        self.answer_of(status, description, &schema);
+    }
+
+    /// An answer whose JSON body is as `schema` says.
+    pub fn answer_of(&mut self, status: StatusCode, description: &str, schema: &Value) {
         let answer = json!({
             "description": description,
             "content": { "application/json": { "schema": schema } },
         });
+        self.answers.insert(status.as_u16(), answer);
+    }
+
+    /// The schema of something that an answer holds.
+    pub fn told(&mut self, schema: fn(&mut SchemaGenerator) -> Schema) -> Value {
+        self.schemas.told_by(schema)
+    }
+
+    /// The schema of something that a request holds.
+    pub fn asked<T: JsonSchema>(&mut self) -> Value {
+        self.schemas.asked::<T>()
+    }
+
+    /// An answer of server-sent events (WHATWG HTML); the schema is that of one of them.
+    pub fn answer_with_events(&mut self, status: StatusCode, description: &str) {
+        let event = json!({
+            "type": "object",
+            "required": ["data"],
+            "properties": {
+                "id": { "type": "string" },
+                "event": { "type": "string" },
+                "data": { "type": "string", "contentMediaType": "application/json" },
+                "retry": { "type": "integer", "minimum": 0 },
+            },
+        });
+        let content = json!({ "text/event-stream": { "schema": event } });
+        let answer = json!({ "description": description, "content": content });
         self.answers.insert(status.as_u16(), answer);
     }
 
@@ -263,19 +311,19 @@ fn refused(problems: &BTreeMap<String, Problem>) -> Value {
 
 /// A parameter that may be left out is never `null`.
 fn without_null(mut schema: Value) -> Value {
-    if let Some(types) = schema["type"].as_array_mut() {
+    if let Some(types) = schema.get_mut("type").and_then(Value::as_array_mut) {
         types.retain(|kind| kind != "null");
         if let [only] = types.as_slice() {
             schema["type"] = only.clone();
         }
     }
-    if let Some(choices) = schema["anyOf"].as_array_mut() {
+    if let Some(choices) = schema.get_mut("anyOf").and_then(Value::as_array_mut) {
         choices.retain(|choice| choice["type"] != "null");
         if let [only] = choices.as_slice() {
             return only.clone();
         }
     }
-    if let Some(words) = schema["enum"].as_array_mut() {
+    if let Some(words) = schema.get_mut("enum").and_then(Value::as_array_mut) {
         words.retain(|word| !word.is_null());
     }
     schema

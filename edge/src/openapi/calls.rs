@@ -1,5 +1,8 @@
 //! Routes that say what they are.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use axum::Router;
 use axum::handler::Handler;
 use axum::routing::{MethodRouter, get, post};
@@ -10,19 +13,26 @@ use crate::Problem;
 
 /// What a call's types don't tell.
 pub struct About {
-    pub(super) summary: &'static str,
+    pub(super) summary: Cow<'static, str>,
     pub(super) more: Option<&'static str>,
     pub(super) refusals: Vec<Problem>,
     pub(super) example: Option<Value>,
+    pub(super) with: Vec<Says>,
+    pub(super) guarded: bool,
 }
 
+/// Says something of a call.
+type Says = Box<dyn Fn(&mut Call<'_>) + Send + Sync>;
+
 /// A call under this name; of all calls no other has it.
-pub fn about(summary: &'static str) -> About {
+pub fn about(summary: impl Into<Cow<'static, str>>) -> About {
     About {
-        summary,
+        summary: summary.into(),
         more: None,
         refusals: Vec::new(),
         example: None,
+        with: Vec::new(),
+        guarded: true,
     }
 }
 
@@ -51,6 +61,22 @@ impl About {
             ..self
         }
     }
+
+    /// What no type tells: it follows from a value that the route was made of.
+    #[must_use]
+    pub fn with(mut self, says: impl Fn(&mut Call<'_>) + Send + Sync + 'static) -> Self {
+        self.with.push(Box::new(says));
+        self
+    }
+
+    /// It stands outside the guard: never shed, never given up, and its errors are no problems.
+    #[must_use]
+    pub fn unguarded(self) -> Self {
+        Self {
+            guarded: false,
+            ..self
+        }
+    }
 }
 
 /// A handler whose parts and answer can be described.
@@ -76,6 +102,7 @@ macro_rules! described {
     };
 }
 
+described!();
 described!(A);
 described!(A B);
 described!(A B C);
@@ -87,7 +114,7 @@ described!(A B C D E G H);
 /// A call that is yet to be written down.
 struct Told {
     method: Method,
-    path: &'static str,
+    path: Cow<'static, str>,
     about: About,
     describe: fn(&mut Call<'_>),
 }
@@ -127,41 +154,51 @@ impl<S: Clone + Send + Sync + 'static> Default for Calls<S> {
 impl<S: Clone + Send + Sync + 'static> Calls<S> {
     /// A call that changes something.
     #[must_use]
-    pub fn post<H, M>(self, path: &'static str, about: About, handler: H) -> Self
+    pub fn post<H, M>(self, path: impl Into<Cow<'static, str>>, about: About, handler: H) -> Self
     where
         H: Described<M, S>,
         M: 'static,
     {
-        self.call::<H, M>(Method::Post, path, about, post(handler))
+        self.call::<H, M>(Method::Post, path.into(), about, post(handler))
     }
 
     /// A call that reads something.
     #[must_use]
-    pub fn get<H, M>(self, path: &'static str, about: About, handler: H) -> Self
+    pub fn get<H, M>(self, path: impl Into<Cow<'static, str>>, about: About, handler: H) -> Self
     where
         H: Described<M, S>,
         M: 'static,
     {
-        self.call::<H, M>(Method::Get, path, about, get(handler))
+        self.call::<H, M>(Method::Get, path.into(), about, get(handler))
     }
 
     fn call<H: Described<M, S>, M: 'static>(
         mut self,
         method: Method,
-        path: &'static str,
+        path: Cow<'static, str>,
         about: About,
         route: MethodRouter<S>,
     ) -> Self {
+        let router = self.router.route(&path, route);
         self.told.push(Told {
             method,
             path,
             about,
             describe: H::describe,
         });
-        Self {
-            router: self.router.route(path, route),
-            ..self
-        }
+        Self { router, ..self }
+    }
+
+    /// A call that reads something and is answered before any route is looked for.
+    #[must_use]
+    pub fn get_elsewhere(mut self, path: &'static str, about: About) -> Self {
+        self.told.push(Told {
+            method: Method::Get,
+            path: path.into(),
+            about,
+            describe: |_| {},
+        });
+        self
     }
 
     /// These and those.
@@ -185,7 +222,7 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
                 Method::Get => get(handler.clone()),
                 Method::Post => post(handler.clone()),
             };
-            router.route(told.path, route)
+            router.route(&told.path, route)
         })
     }
 
@@ -198,8 +235,19 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
     pub fn document(&self, before: &[Problem]) -> Document {
         let mut document = Document::begin(before);
         for told in &self.told {
-            document.add((told.method.name(), told.path), &told.about, told.describe);
+            document.add((told.method.name(), &told.path), &told.about, told.describe);
         }
         document.end()
     }
+}
+
+/// Every path below `/` that a router takes, for tests that hold it against a document: axum tells them
+/// in its `Debug` alone, with those of its fallback.
+pub fn paths_of<S>(router: &Router<S>) -> BTreeSet<String> {
+    let told = format!("{router:?}");
+    let texts = told.split('"').skip(1).step_by(2);
+    texts
+        .filter(|text| text.starts_with('/') && *text != "/" && !text.contains("__private"))
+        .map(str::to_owned)
+        .collect()
 }

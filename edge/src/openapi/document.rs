@@ -1,5 +1,7 @@
 //! The document as a whole.
 
+use std::collections::BTreeSet;
+
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
@@ -25,6 +27,10 @@ to that version, as `If-None-Match` a read is answered 304 when nothing has chan
 - **`Prefer: wait=n`** waits up to n seconds (at most 30) for an order's outcome or for a view.
 - **Limits**: a body of 1 MiB, a head of 16 KiB and 100 fields (431 beyond), 30 seconds. A request \
 that is too much at that moment is answered 503 at once, with `Retry-After`.";
+
+/// Where a document tells of two types, or of two answers, under one name: the second would hide the
+/// first. The document's test finds it.
+const NAMED_TWICE: &str = "x-named-twice";
 
 /// An OpenAPI 3.1 document.
 #[derive(Debug, Clone, PartialEq)]
@@ -86,6 +92,12 @@ impl Document {
         &self.0
     }
 
+    /// The paths of all its calls.
+    pub fn paths(&self) -> BTreeSet<String> {
+        let paths = self.0["paths"].as_object().into_iter().flatten();
+        paths.map(|(path, _)| path.clone()).collect()
+    }
+
     /// The document as it is committed: one member a line, in order.
     pub fn text(&self) -> String {
         // A Value can always be written.
@@ -97,6 +109,13 @@ impl Document {
     /// Both, as one. What is the same in both stands in it once.
     #[must_use]
     pub fn with(mut self, other: &Self) -> Self {
+        let mut twice = named_twice(&self.0)
+            .chain(named_twice(&other.0))
+            .collect::<Vec<_>>();
+        twice.extend(differing(&self.0, &other.0));
+        if !twice.is_empty() {
+            self.0[NAMED_TWICE] = json!(twice);
+        }
         unite(&mut self.0["paths"], &other.0["paths"]);
         unite(&mut self.0["components"], &other.0["components"]);
         self
@@ -165,28 +184,32 @@ impl Draft {
         describe: fn(&mut Call<'_>),
     ) {
         let mut call = Call::new(path, &mut self.schemas);
-        guarded(&mut call);
         describe(&mut call);
-        for refusal in self.before.iter().chain(&about.refusals) {
+        about.with.iter().for_each(|says| says(&mut call));
+        for refusal in &about.refusals {
             call.problem(refusal.clone());
+        }
+        if about.guarded {
+            guarded(&mut call);
+            for refusal in &self.before {
+                call.problem(refusal.clone());
+            }
         }
         let mut operation = call.operation(about.example.as_ref(), &mut self.answers);
         let mut say = |name: &str, value: Value| operation.insert(name.to_owned(), value);
-        say("operationId", name_of(about.summary).into());
-        say("summary", about.summary.into());
+        say("operationId", name_of(&about.summary).into());
+        say("summary", about.summary.as_ref().into());
         if let Some(more) = about.more {
             say("description", more.into());
         }
-        let tag = path.split('/').nth(2).unwrap_or_default();
-        say("tags", json!([tag]));
+        say("tags", json!([tag_of(path)]));
         self.document["paths"][path][method] = Value::Object(operation);
     }
 
     pub(super) fn end(mut self) -> Document {
         let (named, twice) = self.schemas.named();
         if !twice.is_empty() {
-            // Two types under one name: the second hides the first. The document's test finds it.
-            self.document["x-named-twice"] = json!(twice);
+            self.document[NAMED_TWICE] = json!(twice);
         }
         self.document["components"]["schemas"] = Value::Object(named);
         self.document["components"]["responses"] = Value::Object(self.answers);
@@ -201,6 +224,12 @@ fn guarded(call: &mut Call<'_>) {
     call.problem(Problem::timeout());
 }
 
+/// What it is about: `/v1/orders/{id}` → `orders`, `/graphql` → `graphql`.
+fn tag_of(path: &str) -> &str {
+    let path = path.strip_prefix("/v1").unwrap_or(path);
+    path.split('/').nth(1).unwrap_or_default()
+}
+
 /// "Cancel an order" → `cancel_an_order`.
 fn name_of(summary: &str) -> String {
     let lower = summary.to_lowercase();
@@ -209,6 +238,25 @@ fn name_of(summary: &str) -> String {
         .filter(|word| !word.is_empty())
         .collect::<Vec<_>>()
         .join("_")
+}
+
+fn named_twice(document: &Value) -> impl Iterator<Item = String> {
+    let names = document[NAMED_TWICE].as_array().into_iter().flatten();
+    names.filter_map(Value::as_str).map(str::to_owned)
+}
+
+/// The names that stand for something else in each of two documents.
+fn differing(one: &Value, other: &Value) -> Vec<String> {
+    let mut names = Vec::new();
+    for kind in ["schemas", "responses"] {
+        let ours = one["components"][kind].as_object().into_iter().flatten();
+        let there = ours.filter_map(|(name, value)| {
+            let same = other["components"][kind].get(name)?;
+            (same != value).then(|| name.clone())
+        });
+        names.extend(there);
+    }
+    names
 }
 
 fn unite(into: &mut Value, from: &Value) {

@@ -26,7 +26,7 @@ mod reference;
 mod schemas;
 
 pub use call::{Answer, Call, Part};
-pub use calls::{About, Calls, Described, about};
+pub use calls::{About, Calls, Described, about, paths_of};
 pub use document::{Document, Unlike};
 pub(crate) use reference::render;
 pub use reference::routes;

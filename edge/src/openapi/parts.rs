@@ -1,11 +1,13 @@
 //! What the extractors of this crate stand for.
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
-use super::{Call, Part};
+use super::{Answer, Call, Part};
 use crate::etag::TAGS_MAX;
 use crate::idempotency::KEY_LENGTH_MAX;
 use crate::json::too_large;
@@ -29,6 +31,17 @@ silent!(HeaderMap, Uri, Deadline, Client);
 
 impl<S> Part for State<S> {
     fn describe(_: &mut Call<'_>) {}
+}
+
+/// What is in it is said at its route ([`super::About::with`]).
+impl Answer for Response {
+    fn describe(_: &mut Call<'_>) {}
+}
+
+impl<T: JsonSchema> Answer for Json<T> {
+    fn describe(call: &mut Call<'_>) {
+        call.answer::<T>(StatusCode::OK, "What was asked for");
+    }
 }
 
 impl<T: JsonSchema> Part for Body<T> {

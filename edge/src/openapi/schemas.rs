@@ -1,7 +1,8 @@
 //! What bodies look like, as JSON Schema (draft 2020-12, which OpenAPI 3.1 speaks).
 
 use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 
 /// Where a document keeps what is named.
@@ -23,9 +24,17 @@ impl Default for Schemas {
         };
         Self {
             asked: settings().for_deserialize().into_generator(),
-            told: settings().for_serialize().into_generator(),
+            told: settings()
+                .for_serialize()
+                .with_transform(RecursiveTransform(without_default))
+                .into_generator(),
         }
     }
+}
+
+/// What is left out of a request has a default; an answer says it.
+fn without_default(schema: &mut Schema) {
+    schema.remove("default");
 }
 
 impl Schemas {
@@ -36,7 +45,12 @@ impl Schemas {
 
     /// Of something that an answer holds.
     pub fn told<T: JsonSchema>(&mut self) -> Value {
-        self.told.subschema_for::<T>().to_value()
+        self.told_by(SchemaGenerator::subschema_for::<T>)
+    }
+
+    /// The same, of what `schema` describes.
+    pub fn told_by(&mut self, schema: fn(&mut SchemaGenerator) -> Schema) -> Value {
+        schema(&mut self.told).to_value()
     }
 
     /// All that have names; and the names that stand for two things.

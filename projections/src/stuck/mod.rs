@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::{BoxFuture, join_all};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use streams::{Connection, Settings, Streams};
@@ -35,9 +36,10 @@ pub const ITEMS_MAX: usize = 200;
 const PART_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// What is stuck.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Display, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Display, IntoStaticStr, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schemars(rename = "StuckKind")]
 pub enum Kind {
     /// A checkout waits for an operator.
     SuspendedCheckout,
@@ -60,7 +62,8 @@ pub enum Kind {
 }
 
 /// Something that may be done, with a call or a command that exists.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "StuckAction")]
 pub struct Action {
     /// In a word (`skip`).
     pub name: &'static str,
@@ -96,7 +99,8 @@ impl Action {
 }
 
 /// One thing that is stuck.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "StuckItem")]
 pub struct Item {
     /// What it is.
     pub kind: Kind,
@@ -115,7 +119,8 @@ pub struct Item {
 }
 
 /// How the look at one kind went.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "StuckPart")]
 pub struct Part {
     /// Of what.
     pub kind: Kind,
@@ -129,7 +134,7 @@ pub struct Part {
 }
 
 /// Everything that is stuck.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Stuck {
     /// Oldest first; what has no known age comes last.
     pub items: Vec<Item>,

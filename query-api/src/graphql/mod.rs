@@ -18,17 +18,21 @@ mod things;
 use std::sync::Arc;
 
 use async_graphql::{EmptyMutation, EmptySubscription, Request, Variables};
+use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderValue;
 use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
+use edge::openapi::{Calls, about};
 use edge::{Body, Problem};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use crate::Api;
-use crate::asked::{Asked, Caller};
+use crate::asked::Asked;
+use crate::caller::Caller;
+use crate::failure::parameter;
 
 /// The graph.
 pub(crate) type Schema = async_graphql::Schema<query::Query, EmptyMutation, EmptySubscription>;
@@ -47,21 +51,63 @@ pub(crate) fn schema() -> Schema {
         .finish()
 }
 
-pub(crate) fn routes() -> Router<Api> {
-    Router::new().route("/graphql", post(answer))
+pub(crate) fn calls() -> Calls<Api> {
+    let example = json!({
+        "query": "query ($first: Int!) { products(first: $first) { items { sku title price { amount } } next } }",
+        "variables": { "first": 5 },
+    });
+    Calls::default().post(
+        "/graphql",
+        about("Ask in GraphQL")
+            .more("The read models as one graph, with the same rights. What isn't yours is null. The schema answers introspection.")
+            .example(example)
+            .refuses([parameter("")])
+            .with(|call| call.answer::<Told>(StatusCode::OK, "What was asked for, as far as it can be had")),
+        answer,
+    )
 }
 
 /// One operation, as the GraphQL specification has it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(rename = "GraphQuestion")]
 struct Question {
+    /// The operation, or several of which `operationName` names one.
+    #[schemars(length(max = limits::QUERY_BYTES_MAX))]
     query: String,
+    /// Which.
     #[serde(default)]
     operation_name: Option<String>,
+    /// What stands for its variables.
     #[serde(default)]
-    variables: Option<serde_json::Map<String, serde_json::Value>>,
+    variables: Option<Map<String, Value>>,
+    /// Nothing is made of them.
     #[serde(default)]
-    extensions: Option<serde_json::Map<String, serde_json::Value>>,
+    extensions: Option<Map<String, Value>>,
+}
+
+/// An answer, as the GraphQL specification has it.
+#[derive(JsonSchema)]
+#[schemars(rename = "GraphAnswer")]
+#[expect(dead_code, reason = "the library writes it; this says what is in it")]
+struct Told {
+    /// What was asked for; null where nothing can be had.
+    data: Option<Map<String, Value>>,
+    /// Why fields have no answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Lack>,
+}
+
+/// Why a field has no answer.
+#[derive(JsonSchema)]
+#[schemars(rename = "GraphError")]
+#[expect(dead_code, reason = "the library writes it; this says what is in it")]
+struct Lack {
+    /// For people.
+    message: String,
+    /// For programs: `code`, `status` and `retryable`, as REST would say them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extensions: Option<Map<String, Value>>,
 }
 
 async fn answer(

@@ -4,13 +4,16 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use kernel::{Money, OrderId, Reason, ReturnId, Sku};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use crate::Item;
 
 /// One thing to be done about a return.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(tag = "name", rename_all = "snake_case")]
 pub enum ReturnStep {
     /// Put the goods of one line on the shelf.
