@@ -98,7 +98,7 @@ pub struct CommandApiArgs {
     /// Where it listens: host:port.
     #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:8081")]
     pub listen: String,
-    /// Where gateways reach it, http://host:port; where it listens, unless that is every address:
+    /// Where gateways reach it, http(s)://host:port; where it listens, unless that is every address:
     /// then it is not announced.
     #[arg(long, env = "MILLRACE_ADVERTISE")]
     pub advertise: Option<String>,
@@ -122,7 +122,7 @@ pub struct QueryApiArgs {
     /// Where it listens: host:port.
     #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:8082")]
     pub listen: String,
-    /// Where gateways reach it, http://host:port; where it listens, unless that is every address:
+    /// Where gateways reach it, http(s)://host:port; where it listens, unless that is every address:
     /// then it is not announced.
     #[arg(long, env = "MILLRACE_ADVERTISE")]
     pub advertise: Option<String>,
@@ -143,7 +143,7 @@ pub struct GatewayArgs {
     /// Where it listens: host:port.
     #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: String,
-    /// Where this gateway itself is reached, http://host:port: the gateways count each other by it.
+    /// Where this gateway itself is reached, http(s)://host:port: the gateways count each other by it.
     /// Where it listens, unless that is every address: then the machine's name stands for it.
     #[arg(long, env = "MILLRACE_ADVERTISE")]
     pub advertise: Option<String>,

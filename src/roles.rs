@@ -1,6 +1,6 @@
 //! One role alone, against given servers. `up` runs the same code, all in one process.
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use axum::Router;
 use axum::routing::get;
 use clap::{Args, Command, FromArgMatches};
@@ -90,10 +90,11 @@ pub async fn command_api(args: CommandApiArgs) -> anyhow::Result<()> {
     let connection = secrets.connect_to_work(&args.nats, "command-api").await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let contexts = args.config.contexts.clone();
+    let encrypted = args.config.tls.tls_cert.is_some();
     let service = command_service(args.config, &secrets, connection.clone(), keys).await?;
     let service = service.with(metrics()?);
     let listener = listen(&args.listen).await?;
-    let address = advertised(args.advertise, &listener)?;
+    let address = advertised(args.advertise, &listener, encrypted)?;
     let stop = until_told();
     let withdrawn = withdrawing::follow(&connection, service.verifier(), stop.clone());
     // Everything that it serves is one future: too large for a stack.
@@ -120,10 +121,11 @@ pub async fn gateway(args: GatewayArgs) -> anyhow::Result<()> {
     let connection = connection.await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let limits = args.config.limits;
-    let service = gateway::Service::new(args.config, Some(connection), &keys);
+    let encrypted = args.config.tls.tls_cert.is_some();
+    let service = gateway::Service::new(args.config, Some(connection), &keys)?;
     let listener = listen(&args.listen).await?;
     let port = listener.local_addr()?.port();
-    let address = advertised(args.advertise, &listener)?;
+    let address = advertised(args.advertise, &listener, encrypted)?;
     // No two gateways may have the same: they would take themselves for one.
     let address = address.unwrap_or_else(|| format!("http://{}:{port}", machine()));
     let service = service.with(entry::routes(&limits).merge(metrics()?));
@@ -137,15 +139,26 @@ fn machine() -> String {
     name.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
 }
 
-/// Where a replica says that it can be reached; `None` = it can't say.
-fn advertised(given: Option<String>, listener: &TcpListener) -> anyhow::Result<Option<String>> {
+/// Where a replica says that it can be reached, over TLS where it shows a certificate; `None` = it
+/// can't say.
+fn advertised(
+    given: Option<String>,
+    listener: &TcpListener,
+    encrypted: bool,
+) -> anyhow::Result<Option<String>> {
+    let scheme = if encrypted { "https" } else { "http" };
     if let Some(given) = given {
-        let known =
-            gateway::authority(&given).map_err(|error| anyhow!("MILLRACE_ADVERTISE: {error}"))?;
-        return Ok(Some(format!("http://{known}")));
+        let known: gateway::Address = given
+            .parse()
+            .map_err(|error| anyhow!("MILLRACE_ADVERTISE: {error}"))?;
+        ensure!(
+            known.is_encrypted() == encrypted,
+            "MILLRACE_ADVERTISE: what listens there talks {scheme}, not {given}"
+        );
+        return Ok(Some(known.to_string()));
     }
     let address = listener.local_addr()?;
-    Ok((!address.ip().is_unspecified()).then(|| format!("http://{address}")))
+    Ok((!address.ip().is_unspecified()).then(|| format!("{scheme}://{address}")))
 }
 
 /// Announces a replica, and which contexts it serves, to the gateways until `stop`.
@@ -189,9 +202,10 @@ pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
         query_router(&args.config, &secrets, &connection, verifier, reach).await?;
     let router = router.merge(metrics()?);
     let listener = listen(&args.listen).await?;
-    let address = advertised(args.advertise, &listener)?;
+    let tls = args.config.tls.acceptor()?;
+    let address = advertised(args.advertise, &listener, tls.is_some())?;
     let (served, (), (), announced) = tokio::join!(
-        edge::serve(listener, router, args.config.limits, stop.clone()),
+        edge::serve_tls(listener, router, args.config.limits, (tls, stop.clone())),
         erasures.follow(stop.clone()),
         withdrawing::follow(&connection, withdrawn, stop.clone()),
         announce(&connection, ("query-api", &[]), address, stop.clone()),

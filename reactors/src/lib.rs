@@ -50,7 +50,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{
-    Config, ERASURE_GRACE_MS, ProviderConfig, RECONCILE_DAYS, ReconcileConfig, SmtpConfig,
+    Config, ERASURE_GRACE_MS, ProviderConfig, RECONCILE_DAYS, ReconcileConfig, SmtpConfig, SmtpTls,
 };
 pub use listing::Refund;
 pub use provider::{Intent, IntentStatus, Provider, ProviderError};

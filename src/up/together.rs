@@ -128,13 +128,10 @@ impl Together<'_> {
         let connection = self.source.connect(&self.endpoints.nats, gateway::ROLE);
         let connection = connection.await?;
         let mut config: gateway::Config = roles::defaults();
-        let member = |api, contexts: &[String]| {
-            let authority = gateway::authority(api).map_err(anyhow::Error::msg)?;
+        let member = |api: &str, contexts: &[String]| {
+            let address = api.parse().map_err(anyhow::Error::msg)?;
             let contexts = contexts.to_vec();
-            anyhow::Ok(gateway::Member {
-                authority,
-                contexts,
-            })
+            anyhow::Ok(gateway::Member { address, contexts })
         };
         let commands = member(&self.endpoints.command_api, &self.args.contexts)?;
         config.command_apis.push(commands);
@@ -144,7 +141,7 @@ impl Together<'_> {
         // Whoever works on a laptop is one address and often one user.
         config.rates = UNLIMITED;
         let spoken = entry::routes(&config.limits).merge(metrics);
-        let service = gateway::Service::new(config, Some(connection), &self.keys).with(spoken);
+        let service = gateway::Service::new(config, Some(connection), &self.keys)?.with(spoken);
         let address = self.endpoints.entry.clone();
         let stop = self.shutdown.clone();
         spawn(roles, gateway::ROLE, service.run(listener, address, stop));

@@ -125,19 +125,26 @@ fn every_port_is_the_one_that_the_role_listens_on_and_is_asked_whether_it_is_rea
             format!("0.0.0.0:{port}"),
             "{role}"
         );
+        // The ingress brings TLS to the gateway.
+        let shows = |name| variables.clone().any(|variable| variable["name"] == name);
+        let encrypted = shows("MILLRACE_TLS_CERT") && shows("MILLRACE_TLS_KEY");
+        assert_eq!(encrypted, role != "gateway", "{role}");
+        let scheme = if encrypted { "https" } else { "http" };
         let mut advertise = variables.filter(|variable| variable["name"] == "MILLRACE_ADVERTISE");
         assert_eq!(
             advertise.next().unwrap()["value"],
-            format!("http://$(POD_IP):{port}")
+            format!("{scheme}://$(POD_IP):{port}")
         );
-        assert_eq!(
-            container["readinessProbe"]["httpGet"]["path"], "/readyz",
-            "{role}"
-        );
-        assert_eq!(
-            container["livenessProbe"]["httpGet"]["path"], "/livez",
-            "{role}"
-        );
+        for (probe, path) in [
+            ("startupProbe", "/livez"),
+            ("readinessProbe", "/readyz"),
+            ("livenessProbe", "/livez"),
+        ] {
+            let asked = &container[probe]["httpGet"];
+            assert_eq!(asked["path"], path, "{role}: {probe}");
+            let asked = asked["scheme"].as_str().unwrap_or("HTTP");
+            assert_eq!(asked.to_lowercase(), scheme, "{role}: {probe}");
+        }
         let services = of_kind(&objects, "Service");
         let service = services.iter().find(|(name, _)| *name == role).unwrap().1;
         assert_eq!(service["spec"]["ports"][0]["port"], *port);
