@@ -65,6 +65,7 @@ pub fn check(command: &Command) -> anyhow::Result<()> {
         | Command::Reconcile(_)
         | Command::Import(_)
         | Command::Rebuild(_)
+        | Command::Health(_)
         | Command::Verify(_)
         | Command::Schema(_)
         | Command::Simulate(_)

@@ -5,7 +5,10 @@ use axum::Router;
 use axum::routing::get;
 use clap::{Args, Command, FromArgMatches};
 use command_api::Connections;
+use edge::Limits;
 use edge::auth::{KeySet, Verifier};
+use edge::health::Health;
+use projections::projector::Standing;
 use projections::{Access, Reader};
 use streams::keys::{Erasures, Keys};
 use streams::{Connection, Settings};
@@ -17,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{CommandApiArgs, GatewayArgs, ProjectorArgs, QueryApiArgs, ReactorArgs, SagaArgs};
 use crate::settings::Source;
 use crate::{entry, production, withdrawing};
+
+/// Most connections at once of those who ask how a role is.
+const PROBES_MAX: usize = 32;
 
 /// A configuration with every setting at its documented default, whatever the environment says.
 pub fn defaults<A: Args + FromArgMatches>() -> A {
@@ -235,7 +241,13 @@ pub async fn projector(args: ProjectorArgs) -> anyhow::Result<()> {
     let secrets = Source::Environment;
     let connection = secrets.connect_to_work(&args.nats, "projector").await?;
     let databases = secrets.logins(&args.postgres, Access::Writer)?;
-    Ok(projections::projector::run(args.config, connection, databases, until_told()).await?)
+    let standing = Standing::default();
+    let asked = standing.clone();
+    let health =
+        command_api::health(&connection).check("views", move || std::future::ready(asked.check()));
+    let watched = (standing, until_told());
+    let run = projections::projector::run(args.config, connection, databases, watched);
+    beside(&args.health_listen, health, run).await
 }
 
 /// Runs the sagas until they are told to stop.
@@ -246,7 +258,9 @@ pub async fn saga(args: SagaArgs) -> anyhow::Result<()> {
     let connection = Source::Environment
         .connect_to_work(&args.nats, "saga")
         .await?;
-    Ok(sagas::run(args.config, connection, until_told()).await?)
+    let health = command_api::health(&connection);
+    let run = sagas::run(args.config, connection, until_told());
+    beside(&args.health_listen, health, run).await
 }
 
 /// Runs the reactors until they are told to stop.
@@ -261,7 +275,39 @@ pub async fn reactor(mut args: ReactorArgs) -> anyhow::Result<()> {
     }
     let connection = secrets.connect_to_work(&args.nats, "reactor").await?;
     let keys = Keys::new(&connection, secrets.master_keys()?);
-    Ok(reactors::run(args.config, connection, keys, until_told()).await?)
+    let health = command_api::health(&connection);
+    let run = reactors::run(args.config, connection, keys, until_told());
+    beside(&args.health_listen, health, run).await
+}
+
+/// Runs a role that serves no HTTP, and as long as it runs says at `address` how it is.
+///
+/// # Errors
+/// Nobody can listen there, or the role ended with one.
+async fn beside<E>(
+    address: &str,
+    health: Health,
+    role: impl Future<Output = Result<(), E>>,
+) -> anyhow::Result<()>
+where
+    anyhow::Error: From<E>,
+{
+    let listener = listen(address).await?;
+    let limits = Limits {
+        connections_max: PROBES_MAX,
+        ..Limits::default()
+    };
+    let routes = edge::guarded(health.router().merge(metrics()?), &limits);
+    let ended = CancellationToken::new();
+    let served = edge::serve(listener, routes, limits, ended.clone());
+    let role = async {
+        // Dropped however the role ends.
+        let _ended = ended.drop_guard();
+        role.await
+    };
+    let (role, served) = tokio::join!(role, served);
+    role?;
+    Ok(served?)
 }
 
 /// Canceled at Ctrl-C or SIGTERM.

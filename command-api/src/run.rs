@@ -189,7 +189,8 @@ impl Service {
     }
 }
 
-fn health(nats: &Connection) -> Health {
+/// What every role needs before it is ready: NATS, and what it must have read.
+pub fn health(nats: &Connection) -> Health {
     let (connection, barrier) = (nats.clone(), nats.barrier().clone());
     Health::new()
         .check("nats", move || {

@@ -8,6 +8,7 @@ use axum::Router;
 use edge::auth::{KeySet, Verifier};
 use futures::FutureExt;
 use projections::Access;
+use projections::projector::Standing;
 use streams::Connection;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -157,7 +158,12 @@ impl Together<'_> {
                 let postgres = &self.endpoints.postgres;
                 let logins = self.source.logins(postgres, Access::Writer)?;
                 let config: projections::projector::Config = roles::defaults();
-                let run = projections::projector::run(config, connection, logins, stop);
+                let run = projections::projector::run(
+                    config,
+                    connection,
+                    logins,
+                    (Standing::default(), stop),
+                );
                 spawn(roles, name, run);
             }
             Worker::Saga => {

@@ -56,6 +56,9 @@ fn remove_leftovers() {
     }
 }
 
+/// Where a role of a test says how it is: several run at once.
+pub(crate) const ANYWHERE: &str = "127.0.0.1:0";
+
 /// A running `millrace up`, a process of its own.
 pub(crate) struct App {
     pub(crate) data: PathBuf,
@@ -255,6 +258,7 @@ impl App {
         let secrets = devstack::Secrets::load_or_create(&self.data).unwrap();
         let mut spec = Spec::new(program())
             .args(args.iter().copied())
+            .env("MILLRACE_HEALTH_LISTEN", ANYWHERE)
             .env("MILLRACE_NATS", &self.endpoints.nats)
             .env("MILLRACE_POSTGRES", &self.endpoints.postgres)
             .env("MILLRACE_SMTP", &self.endpoints.smtp)

@@ -32,6 +32,7 @@ mod mails;
 mod parking;
 mod past;
 mod permissions;
+mod probes;
 mod projections;
 mod rebuild;
 mod reconcile;

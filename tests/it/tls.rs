@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{PATIENCE, program};
+use crate::app::{ANYWHERE, PATIENCE, program};
 use crate::servers::Servers;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -120,6 +120,7 @@ impl Production<'_> {
         let mut environment = vec![
             ("MILLRACE_MODE".to_owned(), "production".to_owned()),
             ("MILLRACE_LOG".to_owned(), "debug".to_owned()),
+            ("MILLRACE_HEALTH_LISTEN".to_owned(), ANYWHERE.to_owned()),
             ("MILLRACE_NATS".to_owned(), self.nats.clone()),
             ("MILLRACE_NATS_CA".to_owned(), text(ca)),
             (
