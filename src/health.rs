@@ -11,7 +11,7 @@ use crate::client::Shop;
 #[derive(Debug, Args)]
 pub struct HealthArgs {
     /// Where the role says how it is: http://host:port, of an API where it listens, of the others their
-    /// MILLRACE_HEALTH_LISTEN.
+    /// `MILLRACE_HEALTH_LISTEN`.
     pub role: String,
 }
 

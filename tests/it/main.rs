@@ -37,6 +37,7 @@ mod projections;
 mod rebuild;
 mod reconcile;
 mod reports;
+mod restore;
 mod returns;
 mod rotation;
 mod separate;

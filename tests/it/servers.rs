@@ -133,6 +133,11 @@ impl Servers {
         self.spawner.spawn(&launcher, spec).await.unwrap()
     }
 
+    /// Ends both in order.
+    pub(crate) async fn stop(self) {
+        self.stack.stop().await.unwrap();
+    }
+
     fn postgres(&self) -> String {
         self.stack.endpoints().postgres.to_string()
     }
