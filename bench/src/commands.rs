@@ -95,7 +95,7 @@ pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> 
 
 /// The saga follows every order: measured is the command alone, so the stock is one that is never
 /// there and the flow ends at its first refusal.
-async fn orders(stack: &Stack) -> anyhow::Result<Posts> {
+pub(crate) async fn orders(stack: &Stack) -> anyhow::Result<Posts> {
     let mut tokens = Vec::new();
     for _ in 0..IN_FLIGHT.into_iter().max().unwrap_or(1) {
         tokens.push(stack.customer().await?);
@@ -124,7 +124,7 @@ async fn receipts(stack: &Stack, like: &Posts) -> anyhow::Result<Posts> {
 
 /// Requests with the same body, each with a key of its own.
 #[derive(Clone)]
-struct Posts {
+pub(crate) struct Posts {
     http: reqwest::Client,
     url: String,
     /// One for each caller; none where nobody asks.
@@ -133,7 +133,12 @@ struct Posts {
 }
 
 impl Posts {
-    fn take<'a>(&self, what: &str, in_flight: usize, duration: Duration) -> Take<'a> {
+    /// How many people ask: each caller below that is one.
+    pub(crate) fn customers(&self) -> usize {
+        self.tokens.len()
+    }
+
+    pub(crate) fn take<'a>(&self, what: &str, in_flight: usize, duration: Duration) -> Take<'a> {
         let posts = self.clone();
         Take::new(what, move || posts.clone().run(in_flight, duration))
     }
@@ -147,7 +152,7 @@ impl Posts {
         closed_loop(in_flight, duration, work).await
     }
 
-    async fn post(&self, caller: usize) -> anyhow::Result<()> {
+    pub(crate) async fn post(&self, caller: usize) -> anyhow::Result<()> {
         let mut request = self
             .http
             .post(&self.url)

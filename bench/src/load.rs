@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use crate::usage::{self, Usages};
 
 /// Longest latency that is told apart, in microseconds.
-const LATENCY_MAX_US: u64 = 60_000_000;
+pub(crate) const LATENCY_MAX_US: u64 = 60_000_000;
 
 /// What one run came to.
 pub(crate) struct Run {
