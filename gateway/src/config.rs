@@ -25,7 +25,7 @@ pub(crate) const ADDRESS_RATE: u32 = 100;
 /// Writes per second under one idempotency key, when kept up: who is faster repeats in a storm.
 pub(crate) const KEY_RATE: u32 = 5;
 
-/// A year, in seconds: what browsers keep of it at most differs, and none keeps less.
+/// A year, in seconds: the least that the lists which browsers ship with ask for.
 const HSTS_S: u64 = 31_536_000;
 
 /// How many seconds' worth of requests may come at once.
