@@ -10,8 +10,8 @@ use telemetry::{LogArgs, NatsArgs, PostgresArgs};
 
 use crate::production::{self, LOCAL_KEYS, Mode};
 use crate::{
-    demo, import, inbox, keys, parked, provision, rebuild, reconcile, roles, schema, simulate,
-    stuck, token, up, verify,
+    demo, health, import, inbox, keys, parked, provision, rebuild, reconcile, roles, schema,
+    simulate, stuck, token, up, verify,
 };
 
 /// An event-sourced CQRS commerce backend on NATS JetStream.
@@ -81,6 +81,8 @@ pub enum Command {
     Simulate(simulate::SimulateArgs),
     /// Print the sagas as tables and state machines, as they stand in docs/sagas.md.
     Sagas(simulate::SagasArgs),
+    /// Ask a role how it is; exits with 0 if it is ready.
+    Health(health::HealthArgs),
     /// Print an access token for the local stack.
     Token(token::TokenArgs),
     /// Run the development mail sink (SMTP in, HTTP out).
@@ -98,7 +100,7 @@ pub struct CommandApiArgs {
     /// Where it listens: host:port.
     #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:8081")]
     pub listen: String,
-    /// Where gateways reach it, http://host:port; where it listens, unless that is every address:
+    /// Where gateways reach it, http(s)://host:port; where it listens, unless that is every address:
     /// then it is not announced.
     #[arg(long, env = "MILLRACE_ADVERTISE")]
     pub advertise: Option<String>,
@@ -122,7 +124,7 @@ pub struct QueryApiArgs {
     /// Where it listens: host:port.
     #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:8082")]
     pub listen: String,
-    /// Where gateways reach it, http://host:port; where it listens, unless that is every address:
+    /// Where gateways reach it, http(s)://host:port; where it listens, unless that is every address:
     /// then it is not announced.
     #[arg(long, env = "MILLRACE_ADVERTISE")]
     pub advertise: Option<String>,
@@ -143,7 +145,7 @@ pub struct GatewayArgs {
     /// Where it listens: host:port.
     #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: String,
-    /// Where this gateway itself is reached, http://host:port: the gateways count each other by it.
+    /// Where this gateway itself is reached, http(s)://host:port: the gateways count each other by it.
     /// Where it listens, unless that is every address: then the machine's name stands for it.
     #[arg(long, env = "MILLRACE_ADVERTISE")]
     pub advertise: Option<String>,
@@ -164,6 +166,9 @@ pub struct ProjectorArgs {
     /// Postgres.
     #[command(flatten)]
     pub postgres: PostgresArgs,
+    /// Where it says how it is (/livez, /readyz, /metrics): host:port.
+    #[arg(long, env = "MILLRACE_HEALTH_LISTEN", default_value = "127.0.0.1:8083")]
+    pub health_listen: String,
     /// The role.
     #[command(flatten)]
     pub config: projections::projector::Config,
@@ -175,6 +180,9 @@ pub struct SagaArgs {
     /// NATS.
     #[command(flatten)]
     pub nats: NatsArgs,
+    /// Where it says how it is (/livez, /readyz, /metrics): host:port.
+    #[arg(long, env = "MILLRACE_HEALTH_LISTEN", default_value = "127.0.0.1:8084")]
+    pub health_listen: String,
     /// The role.
     #[command(flatten)]
     pub config: sagas::Config,
@@ -186,6 +194,9 @@ pub struct ReactorArgs {
     /// NATS.
     #[command(flatten)]
     pub nats: NatsArgs,
+    /// Where it says how it is (/livez, /readyz, /metrics): host:port.
+    #[arg(long, env = "MILLRACE_HEALTH_LISTEN", default_value = "127.0.0.1:8085")]
+    pub health_listen: String,
     /// The role.
     #[command(flatten)]
     pub config: reactors::Config,
@@ -225,6 +236,7 @@ pub fn run(mut cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
             Command::Schema(args) => schema::run(args).await,
             Command::Simulate(args) => simulate::run(&args),
             Command::Sagas(args) => done(simulate::draw(&args)),
+            Command::Health(args) => health::run(args).await,
             Command::Token(args) => done(token::run(&args)),
             Command::MailSink(args) => {
                 done(args.run(roles::until_told()).await.map_err(Into::into))
@@ -247,6 +259,7 @@ fn quiet(command: &Command) -> Option<&'static str> {
         | Command::Reconcile(_)
         | Command::Import(_)
         | Command::Rebuild(_)
+        | Command::Health(_)
         | Command::Verify(_)
         | Command::Schema(_)
         | Command::Simulate(_) => Some("error"),

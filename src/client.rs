@@ -151,6 +151,22 @@ impl Shop {
         })
     }
 
+    /// The same shop, if one of those whose certificates (PEM) are in `authorities` vouches for it.
+    ///
+    /// # Errors
+    /// They can't be read.
+    pub fn trusting(&self, authorities: &str) -> Result<Self, reqwest::Error> {
+        let trusted = reqwest::Certificate::from_pem_bundle(authorities.as_bytes())?;
+        let http = reqwest::Client::builder()
+            .timeout(REQUEST_TIMEOUT)
+            .tls_certs_only(trusted)
+            .build()?;
+        Ok(Self {
+            http,
+            ..self.clone()
+        })
+    }
+
     /// The same shop, seen by the bearer of `token`.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {

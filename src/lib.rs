@@ -14,6 +14,7 @@
 //!   rebuild    a read model built anew beside the live one
 //!   verify     is the log what it should be?
 //!   schema     event schemas: in the code, committed, and alive in the log
+//!   health     how a role is
 //!   withdrawing  whose tokens count no longer
 //!   reach      where a tool that looks at the log finds it
 //!   simulate   the shop by the thousand, with everything going wrong
@@ -25,6 +26,7 @@ pub mod cli;
 pub mod client;
 pub mod demo;
 pub mod entry;
+pub mod health;
 pub mod import;
 pub mod inbox;
 pub mod keys;

@@ -1,10 +1,12 @@
 //! What production mode refuses: secrets that everybody knows, and what is only for a laptop.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{bail, ensure};
 use clap::ValueEnum;
+use reactors::SmtpConfig;
 
 use crate::cli::Command;
 use crate::settings::{Source, secrets_of};
@@ -47,6 +49,7 @@ pub fn check(command: &Command) -> anyhow::Result<()> {
         Command::Reactor(args) => {
             let key = provider_key(&args.config.provider.secret_key)?;
             sound(&[(devstack::secrets::PAYMENT_SECRET_KEY.to_owned(), key)])?;
+            mail_server(&args.config.smtp)?;
             ("reactor", None)
         }
         Command::Up(_)
@@ -62,6 +65,7 @@ pub fn check(command: &Command) -> anyhow::Result<()> {
         | Command::Reconcile(_)
         | Command::Import(_)
         | Command::Rebuild(_)
+        | Command::Health(_)
         | Command::Verify(_)
         | Command::Schema(_)
         | Command::Simulate(_)
@@ -89,6 +93,20 @@ pub fn provider_key(given: &str) -> anyhow::Result<String> {
         return Source::Environment.get(devstack::secrets::PAYMENT_SECRET_KEY);
     }
     Ok(given.to_owned())
+}
+
+/// Names, addresses and what people buy go there in the clear only if somebody has said so.
+fn mail_server(config: &SmtpConfig) -> anyhow::Result<()> {
+    let (server, _port) = config.smtp.rsplit_once(':').unwrap_or((&config.smtp, ""));
+    let bare = server.trim_start_matches('[').trim_end_matches(']');
+    let address = bare.parse::<IpAddr>();
+    let is_here = server == "localhost" || address.is_ok_and(|address| address.is_loopback());
+    ensure!(
+        is_here || config.smtp_tls.is_some(),
+        "production refuses to talk to {server} without TLS: set MILLRACE_SMTP_TLS to starttls or \
+         implicit, or to none where the network is trusted"
+    );
+    Ok(())
 }
 
 /// Each is a secret, and no two are the same.

@@ -1,11 +1,14 @@
 //! One role alone, against given servers. `up` runs the same code, all in one process.
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use axum::Router;
 use axum::routing::get;
 use clap::{Args, Command, FromArgMatches};
 use command_api::Connections;
+use edge::Limits;
 use edge::auth::{KeySet, Verifier};
+use edge::health::Health;
+use projections::projector::Standing;
 use projections::{Access, Reader};
 use streams::keys::{Erasures, Keys};
 use streams::{Connection, Settings};
@@ -17,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{CommandApiArgs, GatewayArgs, ProjectorArgs, QueryApiArgs, ReactorArgs, SagaArgs};
 use crate::settings::Source;
 use crate::{entry, production, withdrawing};
+
+/// Most connections at once of those who ask how a role is.
+const PROBES_MAX: usize = 32;
 
 /// A configuration with every setting at its documented default, whatever the environment says.
 pub fn defaults<A: Args + FromArgMatches>() -> A {
@@ -90,10 +96,11 @@ pub async fn command_api(args: CommandApiArgs) -> anyhow::Result<()> {
     let connection = secrets.connect_to_work(&args.nats, "command-api").await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let contexts = args.config.contexts.clone();
+    let encrypted = args.config.tls.tls_cert.is_some();
     let service = command_service(args.config, &secrets, connection.clone(), keys).await?;
     let service = service.with(metrics()?);
     let listener = listen(&args.listen).await?;
-    let address = advertised(args.advertise, &listener)?;
+    let address = advertised(args.advertise, &listener, encrypted)?;
     let stop = until_told();
     let withdrawn = withdrawing::follow(&connection, service.verifier(), stop.clone());
     // Everything that it serves is one future: too large for a stack.
@@ -120,10 +127,11 @@ pub async fn gateway(args: GatewayArgs) -> anyhow::Result<()> {
     let connection = connection.await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let limits = args.config.limits;
-    let service = gateway::Service::new(args.config, Some(connection), &keys);
+    let encrypted = args.config.tls.tls_cert.is_some();
+    let service = gateway::Service::new(args.config, Some(connection), &keys)?;
     let listener = listen(&args.listen).await?;
     let port = listener.local_addr()?.port();
-    let address = advertised(args.advertise, &listener)?;
+    let address = advertised(args.advertise, &listener, encrypted)?;
     // No two gateways may have the same: they would take themselves for one.
     let address = address.unwrap_or_else(|| format!("http://{}:{port}", machine()));
     let service = service.with(entry::routes(&limits).merge(metrics()?));
@@ -137,15 +145,26 @@ fn machine() -> String {
     name.unwrap_or_else(|| uuid::Uuid::new_v4().to_string())
 }
 
-/// Where a replica says that it can be reached; `None` = it can't say.
-fn advertised(given: Option<String>, listener: &TcpListener) -> anyhow::Result<Option<String>> {
+/// Where a replica says that it can be reached, over TLS where it shows a certificate; `None` = it
+/// can't say.
+fn advertised(
+    given: Option<String>,
+    listener: &TcpListener,
+    encrypted: bool,
+) -> anyhow::Result<Option<String>> {
+    let scheme = if encrypted { "https" } else { "http" };
     if let Some(given) = given {
-        let known =
-            gateway::authority(&given).map_err(|error| anyhow!("MILLRACE_ADVERTISE: {error}"))?;
-        return Ok(Some(format!("http://{known}")));
+        let known: gateway::Address = given
+            .parse()
+            .map_err(|error| anyhow!("MILLRACE_ADVERTISE: {error}"))?;
+        ensure!(
+            known.is_encrypted() == encrypted,
+            "MILLRACE_ADVERTISE: what listens there talks {scheme}, not {given}"
+        );
+        return Ok(Some(known.to_string()));
     }
     let address = listener.local_addr()?;
-    Ok((!address.ip().is_unspecified()).then(|| format!("http://{address}")))
+    Ok((!address.ip().is_unspecified()).then(|| format!("{scheme}://{address}")))
 }
 
 /// Announces a replica, and which contexts it serves, to the gateways until `stop`.
@@ -189,9 +208,10 @@ pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
         query_router(&args.config, &secrets, &connection, verifier, reach).await?;
     let router = router.merge(metrics()?);
     let listener = listen(&args.listen).await?;
-    let address = advertised(args.advertise, &listener)?;
+    let tls = args.config.tls.acceptor()?;
+    let address = advertised(args.advertise, &listener, tls.is_some())?;
     let (served, (), (), announced) = tokio::join!(
-        edge::serve(listener, router, args.config.limits, stop.clone()),
+        edge::serve_tls(listener, router, args.config.limits, (tls, stop.clone())),
         erasures.follow(stop.clone()),
         withdrawing::follow(&connection, withdrawn, stop.clone()),
         announce(&connection, ("query-api", &[]), address, stop.clone()),
@@ -221,7 +241,13 @@ pub async fn projector(args: ProjectorArgs) -> anyhow::Result<()> {
     let secrets = Source::Environment;
     let connection = secrets.connect_to_work(&args.nats, "projector").await?;
     let databases = secrets.logins(&args.postgres, Access::Writer)?;
-    Ok(projections::projector::run(args.config, connection, databases, until_told()).await?)
+    let standing = Standing::default();
+    let asked = standing.clone();
+    let health =
+        command_api::health(&connection).check("views", move || std::future::ready(asked.check()));
+    let watched = (standing, until_told());
+    let run = projections::projector::run(args.config, connection, databases, watched);
+    beside(&args.health_listen, health, run).await
 }
 
 /// Runs the sagas until they are told to stop.
@@ -232,7 +258,9 @@ pub async fn saga(args: SagaArgs) -> anyhow::Result<()> {
     let connection = Source::Environment
         .connect_to_work(&args.nats, "saga")
         .await?;
-    Ok(sagas::run(args.config, connection, until_told()).await?)
+    let health = command_api::health(&connection);
+    let run = sagas::run(args.config, connection, until_told());
+    beside(&args.health_listen, health, run).await
 }
 
 /// Runs the reactors until they are told to stop.
@@ -247,7 +275,39 @@ pub async fn reactor(mut args: ReactorArgs) -> anyhow::Result<()> {
     }
     let connection = secrets.connect_to_work(&args.nats, "reactor").await?;
     let keys = Keys::new(&connection, secrets.master_keys()?);
-    Ok(reactors::run(args.config, connection, keys, until_told()).await?)
+    let health = command_api::health(&connection);
+    let run = reactors::run(args.config, connection, keys, until_told());
+    beside(&args.health_listen, health, run).await
+}
+
+/// Runs a role that serves no HTTP, and as long as it runs says at `address` how it is.
+///
+/// # Errors
+/// Nobody can listen there, or the role ended with one.
+async fn beside<E>(
+    address: &str,
+    health: Health,
+    role: impl Future<Output = Result<(), E>>,
+) -> anyhow::Result<()>
+where
+    anyhow::Error: From<E>,
+{
+    let listener = listen(address).await?;
+    let limits = Limits {
+        connections_max: PROBES_MAX,
+        ..Limits::default()
+    };
+    let routes = edge::guarded(health.router().merge(metrics()?), &limits);
+    let ended = CancellationToken::new();
+    let served = edge::serve(listener, routes, limits, ended.clone());
+    let role = async {
+        // Dropped however the role ends.
+        let _ended = ended.drop_guard();
+        role.await
+    };
+    let (role, served) = tokio::join!(role, served);
+    role?;
+    Ok(served?)
 }
 
 /// Canceled at Ctrl-C or SIGTERM.

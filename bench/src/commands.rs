@@ -137,7 +137,7 @@ impl Posts {
         })
     }
 
-    fn take<'a>(&self, what: &str, in_flight: usize, duration: Duration) -> Take<'a> {
+    pub(crate) fn take<'a>(&self, what: &str, in_flight: usize, duration: Duration) -> Take<'a> {
         let posts = self.clone();
         Take::new(what, move || posts.clone().run(in_flight, duration))
     }

@@ -11,6 +11,7 @@ mod accounts;
 mod append;
 mod commands;
 mod decide;
+mod gateway;
 mod history;
 mod hot;
 mod idle;
@@ -19,6 +20,7 @@ mod load;
 mod memory;
 mod note;
 mod orders;
+mod overload;
 mod plain;
 mod projection;
 mod reads;
@@ -29,6 +31,7 @@ mod server;
 mod shop;
 mod simulate;
 mod sku;
+mod startup;
 mod store;
 mod usage;
 
@@ -82,6 +85,14 @@ enum Bench {
     /// GET /v1/products/{sku} beside a minimal axum handler with one select; and how long a read waits
     /// for the write before it.
     Query,
+    /// GET /v1/products/{sku} through the gateway, beside the same call to the query API and through nginx;
+    /// every role a process of its own.
+    Gateway,
+    /// How long `up` and one role take until they are ready, what each role holds in memory, idle and
+    /// busy, and how large the program is.
+    Startup,
+    /// POST /v1/orders when ten times as many arrive as can be done.
+    Overload,
     /// Memory of clients that are connected to the command API and ask nothing.
     Idle,
     /// Commands through the store alone, beside a raw publish.
@@ -131,10 +142,7 @@ fn main() -> ExitCode {
 async fn run() -> anyhow::Result<ExitCode> {
     // Some other part of this process may have been first; either way one is installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    if std::env::args()
-        .nth(1)
-        .is_some_and(|first| shop::is_role(&first))
-    {
+    if shop::is_role(&std::env::args().skip(1).collect::<Vec<_>>()) {
         return millrace::cli::run(millrace::cli::Cli::parse()).await;
     }
     let args = Args::parse();
@@ -230,7 +238,15 @@ async fn measure_views(args: &Args) -> anyhow::Result<Vec<Row>> {
 /// What needs the whole shop.
 async fn measure_shop(args: &Args) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    if args.any(&[Bench::Commands, Bench::Idle]) {
+    if args.any(&[Bench::Startup]) {
+        rows.extend(startup::run(args).await?);
+    }
+    if args.any(&[Bench::Gateway]) {
+        let stack = Stack::start(&args.sync, Flow::Apart).await?;
+        rows.extend(gateway::run(&stack, args).await?);
+        stack.stop().await?;
+    }
+    if args.any(&[Bench::Commands, Bench::Idle, Bench::Overload]) {
         let stack = Stack::start(&args.sync, Flow::Left).await?;
         if args.any(&[Bench::Idle]) {
             // First, while this process is still small.
@@ -238,6 +254,10 @@ async fn measure_shop(args: &Args) -> anyhow::Result<Vec<Row>> {
         }
         if args.any(&[Bench::Commands]) {
             rows.extend(commands::run(&stack, args).await?);
+        }
+        if args.any(&[Bench::Overload]) {
+            // Last: what nobody waits for any more may still be under way.
+            rows.extend(overload::run(&stack, args).await?);
         }
         stack.stop().await?;
     }

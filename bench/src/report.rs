@@ -95,11 +95,20 @@ impl Row {
         }
     }
 
-    /// Resident memory of this process, in MiB.
+    /// A figure that is no rate.
+    pub(crate) fn plain(
+        bench: &'static str,
+        what: String,
+        unit: &'static str,
+        ours: Spread,
+    ) -> Self {
+        let row = Self::new(bench, what, 1, &[]);
+        Self { unit, ours, ..row }
+    }
+
+    /// Resident memory of a process, in MiB.
     pub(crate) fn resident(bench: &'static str, what: String, ours: Spread) -> Self {
-        let mut row = Self::new(bench, what, 1, &[]);
-        (row.unit, row.ours) = ("MiB", ours);
-        row
+        Self::plain(bench, what, "MiB", ours)
     }
 
     /// How long something takes, in milliseconds.
@@ -123,9 +132,7 @@ impl Row {
 
     /// How large something is, in KiB.
     pub(crate) fn kibibytes(bench: &'static str, what: String, ours: Spread) -> Self {
-        let mut row = Self::new(bench, what, 1, &[]);
-        (row.unit, row.ours) = ("KiB", ours);
-        row
+        Self::plain(bench, what, "KiB", ours)
     }
 
     /// Sets the reference of what should be small, and the target of reference ÷ ours.

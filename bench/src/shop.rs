@@ -1,5 +1,6 @@
 //! The shop under test: a whole stack of this process, on servers of its own.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context as _;
@@ -15,9 +16,27 @@ use uuid::Uuid;
 /// Long enough for the API, and never used outside a benchmark.
 const PASSWORD: &str = "correct horse battery staple";
 
-/// Is this the name of a role that the stack starts as a child of this program?
-pub(crate) fn is_role(name: &str) -> bool {
-    matches!(name, "mail-sink" | "payment-simulator" | "saga")
+/// What the stack starts as children of this program: always the first two, the others when each role is a
+/// process of its own.
+const ROLES: [&str; 8] = [
+    "mail-sink",
+    "payment-simulator",
+    "command-api",
+    "query-api",
+    "gateway",
+    "projector",
+    "saga",
+    "reactor",
+];
+
+/// Is this a role that the stack starts as a child of this program? There is a benchmark called `gateway`,
+/// too; only the role is told where to listen.
+pub(crate) fn is_role(args: &[String]) -> bool {
+    let Some(name) = args.first() else {
+        return false;
+    };
+    let is_bench = name == "gateway" && !args.iter().any(|arg| arg == "--listen");
+    ROLES.contains(&name.as_str()) && !is_bench
 }
 
 /// A bar for a benchmark of so many steps.
@@ -34,6 +53,8 @@ pub(crate) fn progress(name: &'static str, steps: usize) -> ProgressBar {
 pub(crate) enum Flow {
     /// Projectors, sagas and reactors, as in a shop.
     Followed,
+    /// The same, and every role is a process of its own.
+    Apart,
     /// Nobody: what is measured is the answer to a command, which waits for none of them.
     Left,
 }
@@ -52,10 +73,11 @@ impl Stack {
         let data = tempfile::tempdir()?;
         let mut args = UpArgs::quiet(data.path().to_owned()).on_free_ports();
         sync.clone_into(&mut args.sync);
-        args.without = match flow {
-            Flow::Followed => Vec::new(),
-            Flow::Left => Worker::value_variants().to_vec(),
-        };
+        match flow {
+            Flow::Followed => {}
+            Flow::Apart => args.separate = true,
+            Flow::Left => args.without = Worker::value_variants().to_vec(),
+        }
         let running = up::start(&args).await?;
         let token = millrace::token::operator(data.path())?;
         let operator = Shop::new(&running.endpoints().command_api)?.with_token(&token);
@@ -65,6 +87,31 @@ impl Stack {
             operator,
             products: AtomicU64::new(0),
         })
+    }
+
+    /// The one entry.
+    pub(crate) fn entry(&self) -> &str {
+        &self.running.endpoints().entry
+    }
+
+    /// Each role's process, if each has one.
+    pub(crate) fn processes(&self) -> &BTreeMap<String, u32> {
+        self.running.processes()
+    }
+
+    /// What one more role of this stack is told.
+    pub(crate) fn environment(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let endpoints = self.running.endpoints();
+        let keys = self.data.path().join(up::JWT_KEYS);
+        let mut environment = vec![
+            ("MILLRACE_NATS".to_owned(), endpoints.nats.clone()),
+            ("MILLRACE_POSTGRES".to_owned(), endpoints.postgres.clone()),
+            ("MILLRACE_JWT_KEYS".to_owned(), keys.display().to_string()),
+        ];
+        let secrets = devstack::Secrets::load_or_create(self.data.path())?;
+        let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        environment.extend(secrets.iter().map(own));
+        Ok(environment)
     }
 
     /// Where commands go, without the entry in front.

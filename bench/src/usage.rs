@@ -42,7 +42,12 @@ pub(crate) fn now() -> Usages {
 
 /// Resident memory of this process, in MiB; 0 where there is no `/proc`.
 pub(crate) fn own_resident_mib() -> f64 {
-    Process::read(std::process::id()).map_or(0.0, |own| own.resident_kib / 1_024.0)
+    resident_mib(std::process::id())
+}
+
+/// Resident memory of a process, in MiB; 0 if it has ended, or there is no `/proc`.
+pub(crate) fn resident_mib(process: u32) -> f64 {
+    Process::read(process).map_or(0.0, |process| process.resident_kib / 1_024.0)
 }
 
 /// CPU time since `before`, memory as it is now. Who used none is left out.

@@ -68,6 +68,6 @@ pub use outcomes::Outcomes;
 pub use personal::{Personal, PersonalError};
 pub use problems::PAGES;
 pub use questions::{Local, NoAnswer, OverBus, Questions};
-pub use run::{Connections, Error, Service};
+pub use run::{Connections, Error, Service, health};
 pub use signature::{NoSecret, WebhookSecrets};
 pub use webhook::{Letters, Webhook};

@@ -51,6 +51,9 @@ pub enum Error {
     /// Keys of people who were erased may still be there.
     #[error("the erasures can't be replayed against the keys")]
     Erasures(#[source] KeysError),
+    /// It has no certificate to show.
+    #[error("no TLS for clients")]
+    Tls(#[from] edge::TlsError),
     /// The HTTP server ended.
     #[error("the HTTP server failed")]
     Http(#[source] io::Error),
@@ -148,7 +151,7 @@ impl Service {
     /// Serves HTTP on `listener` and the contexts' bus until `shutdown`.
     ///
     /// # Errors
-    /// The socket failed, or a context can't be hosted on the bus.
+    /// The certificate can't be used, the socket failed, or a context can't be hosted on the bus.
     pub fn run(
         self,
         listener: TcpListener,
@@ -158,8 +161,9 @@ impl Service {
             // One part that ends with an error ends the others.
             let stop = shutdown.child_token();
             let limits = self.config.limits;
+            let serving = (self.config.tls.acceptor()?, stop.clone());
             let http = async {
-                let served = edge::serve(listener, self.router, limits, stop.clone()).await;
+                let served = edge::serve_tls(listener, self.router, limits, serving).await;
                 served.map_err(Error::Http)
             };
             let bus = async {
@@ -185,7 +189,8 @@ impl Service {
     }
 }
 
-fn health(nats: &Connection) -> Health {
+/// What every role needs before it is ready: NATS, and what it must have read.
+pub fn health(nats: &Connection) -> Health {
     let (connection, barrier) = (nats.clone(), nats.barrier().clone());
     Health::new()
         .check("nats", move || {

@@ -70,6 +70,7 @@ impl MailSink {
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let options = mail::Options {
             smtp: listen(self.smtp).await?,
+            tls: mail::Tls::None,
             http: listen(self.http).await?,
             data: self.data,
         };

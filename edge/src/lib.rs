@@ -53,5 +53,5 @@ pub use limits::Limits;
 pub use prefer::Prefer;
 pub use problem::{FieldError, Problem};
 pub use serve::{serve, serve_tls};
-pub use tls::{TlsArgs, TlsError};
+pub use tls::{TlsArgs, TlsError, server_name, trusting};
 pub use trace::Trace;

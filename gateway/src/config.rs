@@ -1,6 +1,10 @@
 //! What can be set.
 
-use axum::http::uri::Authority;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use axum::http::uri::{Authority, Scheme};
 use axum::http::{HeaderValue, Uri};
 use clap::Args;
 use edge::{Limits, Network, TlsArgs};
@@ -21,14 +25,18 @@ pub(crate) const ADDRESS_RATE: u32 = 100;
 /// Writes per second under one idempotency key, when kept up: who is faster repeats in a storm.
 pub(crate) const KEY_RATE: u32 = 5;
 
+/// A year, in seconds: the least that the lists which browsers ship with ask for.
+const HSTS_S: u64 = 31_536_000;
+
 /// How many seconds' worth of requests may come at once.
 pub(crate) const BURST_S: u32 = 10;
 
 /// How the gateway works.
 #[derive(Debug, Clone, Args)]
 pub struct Config {
-    /// Replicas of the command API, `http://host:port`, separated by commas; those that announce
-    /// themselves over NATS come on top. `user+order=http://host:port` serves these contexts alone.
+    /// Replicas of the command API, `http://host:port` or `https://host:port`, separated by commas; those
+    /// that announce themselves over NATS come on top. `user+order=http://host:port` serves these
+    /// contexts alone.
     #[arg(long, env = "MILLRACE_COMMAND_APIS", value_delimiter = ',', value_parser = member)]
     pub command_apis: Vec<Member>,
     /// Replicas of the query API; as above.
@@ -52,9 +60,28 @@ pub struct Config {
     /// What it shows of itself.
     #[command(flatten)]
     pub tls: TlsArgs,
+    /// How long a browser that came over TLS comes over nothing else, in seconds
+    /// (Strict-Transport-Security); said only where this entry itself shows a certificate. 0 = unsaid.
+    #[arg(long, env = "MILLRACE_HSTS_S", default_value_t = HSTS_S)]
+    pub hsts_s: u64,
+    /// How the replicas are reached.
+    #[command(flatten)]
+    pub behind: Behind,
     /// The bounds of the server.
     #[command(flatten)]
     pub limits: Limits,
+}
+
+/// How the replicas are reached.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Behind {
+    /// File with the certificates (PEM) of those who vouch for the APIs; with it, TLS is required.
+    #[arg(long, env = "MILLRACE_APIS_CA")]
+    pub apis_ca: Option<PathBuf>,
+    /// The name that stands in every API's certificate, for replicas that are reached at addresses
+    /// which no certificate can name; without it, the host at which each is reached must stand there.
+    #[arg(long, env = "MILLRACE_APIS_NAME", requires = "apis_ca")]
+    pub apis_name: Option<String>,
 }
 
 /// How much one client may ask for, from all gateways together.
@@ -74,8 +101,8 @@ pub struct Rates {
 /// Where a replica is, and what it serves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Its host and port.
-    pub authority: Authority,
+    /// Where it is.
+    pub address: Address,
     /// The contexts that it serves; none named = all.
     pub contexts: Vec<String>,
 }
@@ -88,24 +115,48 @@ fn member(text: &str) -> Result<Member, String> {
         .map(str::trim)
         .filter(|name| !name.is_empty());
     Ok(Member {
-        authority: authority(address)?,
+        address: address.parse()?,
         contexts: contexts.map(str::to_owned).collect(),
     })
 }
 
-/// The host and port of `http://host:port`.
-///
-/// # Errors
-/// It is none, or says more than that.
-pub fn authority(text: &str) -> Result<Authority, String> {
-    let wanted = || format!("{text:?} is not http://host:port");
-    let uri: Uri = text.trim().parse().map_err(|_| wanted())?;
-    let bare = uri.scheme_str() == Some("http") && uri.path() == "/" && uri.query().is_none();
-    let authority = uri
-        .into_parts()
-        .authority
-        .filter(|found| bare && found.port_u16().is_some() && !found.as_str().contains('@'));
-    authority.ok_or_else(wanted)
+/// Where a process can be reached: `http://host:port`, or `https://host:port`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    pub(crate) scheme: Scheme,
+    pub(crate) authority: Authority,
+}
+
+impl Address {
+    /// Is TLS talked there?
+    pub fn is_encrypted(&self) -> bool {
+        self.scheme == Scheme::HTTPS
+    }
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = || format!("{text:?} is not http://host:port or https://host:port");
+        let uri: Uri = text.trim().parse().map_err(|_| wanted())?;
+        let bare = uri.path() == "/" && uri.query().is_none();
+        let parts = uri.into_parts();
+        let scheme = parts
+            .scheme
+            .filter(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme));
+        let authority = parts
+            .authority
+            .filter(|found| bare && found.port_u16().is_some() && !found.as_str().contains('@'));
+        let (scheme, authority) = scheme.zip(authority).ok_or_else(wanted)?;
+        Ok(Self { scheme, authority })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority)
+    }
 }
 
 #[cfg(test)]
@@ -122,17 +173,22 @@ mod tests {
 
     #[test]
     fn a_replica_is_a_host_and_a_port() {
-        assert_eq!(authority("http://a:8081").unwrap(), "a:8081");
-        assert_eq!(authority(" http://[::1]:8081/ ").unwrap(), "[::1]:8081");
+        let address = |text: &str| text.parse::<Address>().map(|address| address.to_string());
+        assert_eq!(address("http://a:8081").unwrap(), "http://a:8081");
+        assert_eq!(
+            address(" http://[::1]:8081/ ").unwrap(),
+            "http://[::1]:8081"
+        );
+        assert_eq!(address("https://a:1").unwrap(), "https://a:1");
         for bad in [
             "a:8081",
-            "https://a:1",
+            "ftp://a:1",
             "http://a",
             "http://a:1/x",
             "http://u@a:1",
             "",
         ] {
-            assert!(authority(bad).is_err(), "{bad}");
+            assert!(address(bad).is_err(), "{bad}");
         }
     }
 }

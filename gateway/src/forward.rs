@@ -1,19 +1,18 @@
 //! One request to one replica, and to another where that is safe.
 
+use std::error::Error;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
-use axum::http::uri::{PathAndQuery, Scheme};
+use axum::http::uri::PathAndQuery;
 use axum::http::{Method, Request, Response, Uri, Version};
 use edge::{Deadline, Problem};
 use futures::future::BoxFuture;
 use http_body_util::BodyExt;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tower::retry::budget::{Budget, TpsBudget};
 
+use crate::behind::Replicas;
 use crate::headers;
 use crate::pool::{Picked, Pool};
 use crate::problems::{down, lost};
@@ -27,12 +26,6 @@ const TRIES_MAX: usize = 3;
 /// Pause before a second try, and so much more before a third: a replica that restarts is back by
 /// then, or has withdrawn.
 const TRY_PAUSE: Duration = Duration::from_millis(50);
-
-/// Longest time to connect to a replica.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
-
-/// How long an idle connection to a replica is kept: shorter than the replica keeps it.
-const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Over how long the budget of repetitions is counted.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
@@ -65,19 +58,12 @@ pub(crate) enum Outgoing {
 
 /// The client of all replicas.
 pub(crate) struct Forward {
-    client: Client<HttpConnector, Body>,
+    client: Replicas,
     budget: TpsBudget,
 }
 
 impl Forward {
-    pub(crate) fn new() -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIME_MAX));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE_TIME_MAX)
-            .pool_timer(TokioTimer::new())
-            .build(connector);
+    pub(crate) fn new(client: Replicas) -> Self {
         Self {
             client,
             budget: TpsBudget::new(BUDGET_WINDOW, BUDGET_FLOOR, BUDGET_SHARE),
@@ -115,7 +101,7 @@ impl Forward {
                 };
                 replica.failed();
                 let unsent = error.is_connect();
-                tracing::info!(replica = %replica.authority, %error, unsent, "no answer");
+                note(&replica, &error, unsent);
                 let failure = || {
                     if unsent {
                         down(pool.role)
@@ -127,12 +113,17 @@ impl Forward {
                 let again = again.filter(|_| may && self.budget.withdraw());
                 body = Outgoing::Whole(again.ok_or_else(failure)?);
                 metrics::counter!("gateway_repetitions_total", "role" => pool.role).increment(1);
-                tried.push(replica.authority.clone());
+                tried.push(replica.address.clone());
                 let factor = u32::try_from(tried.len()).unwrap_or(1);
                 tokio::time::sleep(TRY_PAUSE * factor).await;
             }
         })
     }
+}
+
+/// With all that the error comes from: itself it says no more than that there is no connection.
+fn note(replica: &Picked, why: &(dyn Error + 'static), unsent: bool) {
+    tracing::info!(replica = %replica.address, why, unsent, "no answer");
 }
 
 /// The context whose commands a path is about; `None` = whoever is there answers it.
@@ -160,8 +151,8 @@ fn request(parts: &Parts, replica: &Picked, body: Body) -> Request<Body> {
     let mut request = Request::new(body);
     let path = parts.uri.path_and_query().cloned();
     let mut target = axum::http::uri::Parts::default();
-    target.scheme = Some(Scheme::HTTP);
-    target.authority = Some(replica.authority.clone());
+    target.scheme = Some(replica.address.scheme.clone());
+    target.authority = Some(replica.address.authority.clone());
     target.path_and_query = Some(path.unwrap_or(PathAndQuery::from_static("/")));
     // With all three there is always an address; the default would be answered 404.
     *request.uri_mut() = Uri::from_parts(target).unwrap_or_default();

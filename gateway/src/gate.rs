@@ -14,12 +14,13 @@ use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use edge::auth::Verifier;
-use edge::{Network, Principal, Problem, Trace};
+use edge::{Network, Principal, Problem, TlsError, Trace};
 use futures::FutureExt;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
+use crate::behind::{self, Replicas};
 use crate::cache::{Cache, Missing};
 use crate::check::{Hosts, check};
 use crate::forward::{Forward, Outgoing, is_graphql, outgoing};
@@ -39,10 +40,13 @@ pub(crate) struct Inner {
     pub(crate) queries: Arc<Pool>,
     pub(crate) limiter: Limiter,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) replicas: Replicas,
     forward: Arc<Forward>,
     hosts: Hosts,
     trusted: Vec<Network>,
     verifier: Verifier,
+    /// What every answer says of TLS, if anything.
+    hsts: Option<HeaderValue>,
 }
 
 impl std::ops::Deref for Gate {
@@ -60,17 +64,22 @@ impl FromRef<Gate> for Verifier {
 }
 
 impl Gate {
-    pub(crate) fn new(config: &Config, verifier: Verifier) -> Self {
-        Self(Arc::new(Inner {
+    /// # Errors
+    /// The certificates of those who vouch for the replicas can't be used.
+    pub(crate) fn new(config: &Config, verifier: Verifier) -> Result<Self, TlsError> {
+        let replicas = behind::client(&config.behind)?;
+        Ok(Self(Arc::new(Inner {
             commands: Pool::new("command-api", &config.command_apis),
             queries: Arc::new(Pool::new("query-api", &config.query_apis)),
             limiter: Limiter::new(config.rates),
             cache: Arc::new(Cache::new(config.cache_bytes_max)),
-            forward: Arc::new(Forward::new()),
+            forward: Arc::new(Forward::new(replicas.clone())),
             hosts: Hosts::new(&config.hosts),
             trusted: config.trusted_proxies.clone(),
             verifier,
-        }))
+            hsts: headers::hsts(config),
+            replicas,
+        })))
     }
 }
 
@@ -134,7 +143,7 @@ async fn enter(State(gate): State<Gate>, trace: Trace, request: Request) -> Resp
     if let Some(left) = left {
         left.tell(response.headers_mut());
     }
-    headers::dress(response.headers_mut(), request_id);
+    headers::dress(response.headers_mut(), request_id, gate.hsts.as_ref());
     if named {
         // What somebody was answered is nobody else's, whatever the service says.
         let private = HeaderValue::from_static("private, no-cache");

@@ -4,13 +4,15 @@ use std::net::IpAddr;
 
 use axum::http::header::{
     CONNECTION, CONTENT_SECURITY_POLICY, EXPECT, FORWARDED, HOST, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, REFERRER_POLICY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    PROXY_AUTHORIZATION, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use edge::trace::TRACEPARENT;
 use edge::{Network, Peer, Trace};
+
+use crate::Config;
 
 /// Which request an answer belongs to, as its client called it, or else its trace.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -105,13 +107,23 @@ pub(crate) fn outward(headers: &mut HeaderMap) {
 }
 
 /// Adds what every answer has.
-pub(crate) fn dress(headers: &mut HeaderMap, request_id: HeaderValue) {
+pub(crate) fn dress(headers: &mut HeaderMap, request_id: HeaderValue, hsts: Option<&HeaderValue>) {
     headers.insert(REQUEST_ID, request_id);
+    if let Some(hsts) = hsts {
+        headers.insert(STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
     for (name, value) in SECURITY {
         headers
             .entry(name)
             .or_insert(HeaderValue::from_static(value));
     }
+}
+
+/// That a browser is to come over TLS from now on (RFC 6797); `None` = this entry can't say so.
+pub(crate) fn hsts(config: &Config) -> Option<HeaderValue> {
+    let says = config.tls.tls_cert.is_some() && config.hsts_s > 0;
+    let age = || HeaderValue::try_from(format!("max-age={}", config.hsts_s)).ok();
+    says.then(age).flatten()
 }
 
 /// The request's id: the client's if it is one, else the trace's.
@@ -149,6 +161,24 @@ mod tests {
     use super::*;
 
     const PROXY: &str = "10.0.0.1";
+
+    #[test]
+    fn only_an_entry_with_a_certificate_asks_for_tls() {
+        #[derive(Debug, clap::Parser)]
+        struct Role {
+            #[command(flatten)]
+            config: Config,
+        }
+        let says = |args: &[&str]| {
+            let role = <Role as clap::Parser>::parse_from([&["gateway"], args].concat());
+            hsts(&role.config).map(|value| value.to_str().unwrap().to_owned())
+        };
+        let shown = ["--tls-cert", "a", "--tls-key", "b"];
+        assert_eq!(says(&[]), None);
+        assert_eq!(says(&shown).as_deref(), Some("max-age=31536000"));
+        let unsaid = [&shown[..], &["--hsts-s", "0"]].concat();
+        assert_eq!(says(&unsaid), None);
+    }
 
     fn parts(peer: &str, forwarded: &[&str]) -> Parts {
         let mut request = Request::get("/");

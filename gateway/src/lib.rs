@@ -13,6 +13,7 @@
 //! - `check`: what is refused before anybody else sees it
 //! - `limits`: how much one user, address or idempotency key may ask for
 //! - `pool`: the replicas of one role, and which of them is asked
+//! - `behind`: the client of all replicas, with or without TLS
 //! - `forward`: one request to one of them, again where that is safe
 //! - `cache`: answers that everybody may see, as long as the catalogue has not changed
 //! - `overview`: one order from four views, also when some are down
@@ -20,6 +21,7 @@
 //! It holds no state that matters: any number of gateways may stand side by side. It trusts nobody
 //! behind it less for that: each API checks token, body and ownership again.
 
+mod behind;
 mod cache;
 mod check;
 mod config;
@@ -33,6 +35,6 @@ mod problems;
 mod run;
 mod watch;
 
-pub use config::{Config, Member, Rates, authority};
+pub use config::{Address, Behind, Config, Member, Rates};
 pub use problems::{PAGES, document, refusals};
 pub use run::{Error, ROLE, Service};

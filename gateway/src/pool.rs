@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use axum::http::uri::Authority;
-
-use crate::config::Member;
+use crate::config::{Address, Member};
 
 /// Failures in a row after which a replica is left alone for a while.
 const FAILURES_MAX: u32 = 3;
@@ -20,7 +18,7 @@ const EJECTION_MAX: Duration = Duration::from_secs(30);
 /// One process that serves a role.
 #[derive(Debug)]
 pub(crate) struct Replica {
-    pub(crate) authority: Authority,
+    pub(crate) address: Address,
     /// None named = all.
     contexts: Vec<String>,
     /// Requests that it has not finished.
@@ -35,7 +33,7 @@ pub(crate) struct Replica {
 impl Replica {
     fn new(member: Member) -> Self {
         Self {
-            authority: member.authority,
+            address: member.address,
             contexts: member.contexts,
             outstanding: AtomicUsize::new(0),
             // Until the first check nobody knows, and somebody must be asked.
@@ -53,7 +51,7 @@ impl Replica {
     /// What `/readyz` said.
     pub(crate) fn is_ready(&self, ready: bool) {
         if self.ready.swap(ready, Ordering::Relaxed) != ready {
-            tracing::info!(replica = %self.authority, ready, "a replica has changed");
+            tracing::info!(replica = %self.address, ready, "a replica has changed");
         }
     }
 
@@ -69,7 +67,7 @@ impl Replica {
             return;
         };
         let pause = (EJECTION * (beyond + 1)).min(EJECTION_MAX);
-        tracing::warn!(replica = %self.authority, failures, ?pause, "a replica is left alone");
+        tracing::warn!(replica = %self.address, failures, ?pause, "a replica is left alone");
         metrics::counter!("gateway_ejections_total").increment(1);
         let mut until = self
             .ejected_until
@@ -135,7 +133,7 @@ impl Pool {
         for fixed in &self.fixed {
             if !wanted
                 .iter()
-                .any(|member| member.authority == fixed.authority)
+                .any(|member| member.address.authority == fixed.address.authority)
             {
                 wanted.push(fixed.clone());
             }
@@ -146,7 +144,7 @@ impl Pool {
             .unwrap_or_else(PoisonError::into_inner);
         let next = wanted.into_iter().map(|member| {
             let same = |known: &&Arc<Replica>| {
-                known.authority == member.authority && known.contexts == member.contexts
+                known.address == member.address && known.contexts == member.contexts
             };
             let known = replicas.iter().find(same).cloned();
             known.unwrap_or_else(|| Arc::new(Replica::new(member)))
@@ -173,14 +171,14 @@ impl Pool {
     /// All of this chooses between replicas and never leaves none: one that does not serve a context
     /// carries the command to who does, and a role whose replicas are all unready (its database is
     /// down) still answers what it can, and says itself what it can't.
-    pub(crate) fn pick(&self, context: Option<&str>, tried: &[Authority]) -> Option<Picked> {
+    pub(crate) fn pick(&self, context: Option<&str>, tried: &[Address]) -> Option<Picked> {
         let now = Instant::now();
         let all = self.all();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = all.len();
         let rank = |(index, replica): &(usize, &Arc<Replica>)| {
             (
-                tried.contains(&replica.authority),
+                tried.contains(&replica.address),
                 !replica.serves(context),
                 replica.is_ejected(now),
                 !replica.ready.load(Ordering::Relaxed),
@@ -200,7 +198,7 @@ mod tests {
 
     fn member(name: &str) -> Member {
         Member {
-            authority: name.parse().unwrap(),
+            address: format!("http://{name}").parse().unwrap(),
             contexts: Vec::new(),
         }
     }
@@ -239,7 +237,7 @@ mod tests {
     }
 
     fn name(picked: &Picked) -> String {
-        picked.authority.to_string()
+        picked.address.authority.to_string()
     }
 
     #[test]
@@ -279,9 +277,9 @@ mod tests {
             "a:1",
             "rather unready than failing"
         );
-        let tried = [a.authority.clone()];
+        let tried = [a.address.clone()];
         assert_eq!(name(&pool.pick(None, &tried).unwrap()), "b:1");
-        let tried = [a.authority.clone(), b.authority.clone()];
+        let tried = [a.address.clone(), b.address.clone()];
         assert!(
             pool.pick(None, &tried).is_some(),
             "rather again than nobody"

@@ -27,6 +27,9 @@ pub enum Error {
     /// It has no certificate to show.
     #[error("no TLS for clients")]
     Tls(#[from] edge::TlsError),
+    /// It knows nobody who vouches for the APIs.
+    #[error("no TLS to the APIs")]
+    Behind(#[source] edge::TlsError),
     /// The HTTP server ended.
     #[error("the HTTP server failed")]
     Http(#[source] io::Error),
@@ -43,19 +46,22 @@ pub struct Service {
 impl Service {
     /// Puts it together. Without `nats` it knows the replicas of its configuration alone, keeps
     /// nothing, and takes itself for the only gateway.
-    pub fn new(config: Config, nats: Option<Connection>, keys: &KeySet) -> Self {
-        let gate = Gate::new(&config, Verifier::new(keys));
+    ///
+    /// # Errors
+    /// The certificates of those who vouch for the APIs can't be used.
+    pub fn new(config: Config, nats: Option<Connection>, keys: &KeySet) -> Result<Self, Error> {
+        let gate = Gate::new(&config, Verifier::new(keys)).map_err(Error::Behind)?;
         // The probes stand outside the guard: they are never shed, and open under any host name.
         let router = router(gate.clone(), &config);
         let router = Router::new()
             .merge(health(&gate).router())
             .fallback_service(router);
-        Self {
+        Ok(Self {
             config,
             gate,
             nats,
             router,
-        }
+        })
     }
 
     /// With more routes of the process, outside the gateway's guard.

@@ -6,14 +6,12 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use futures::future::join_all;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use streams::Connection;
 use tokio_util::sync::CancellationToken;
 
+use crate::behind::Replicas;
 use crate::cache::STREAM;
-use crate::config::{Member, authority};
+use crate::config::Member;
 use crate::gate::Gate;
 use crate::pool::{Pool, Replica};
 use crate::run::ROLE;
@@ -31,14 +29,11 @@ const EMPTY_LOOKS_MAX: u32 = 10;
 /// Pause before changes are listened to again after a failure.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
-type Prober = Client<HttpConnector, Body>;
-
 /// Keeps both pools and the number of gateways up to date, until `shutdown`.
 pub(crate) async fn replicas(gate: Gate, nats: Option<Connection>, shutdown: CancellationToken) {
-    let prober = Client::builder(TokioExecutor::new()).build_http();
     let mut empty = [0; 2];
     while !shutdown.is_cancelled() {
-        look(&gate, nats.as_ref(), &prober, &mut empty).await;
+        look(&gate, nats.as_ref(), &mut empty).await;
         tokio::select! {
             () = tokio::time::sleep(LOOK_PAUSE) => {}
             () = shutdown.cancelled() => {}
@@ -46,7 +41,7 @@ pub(crate) async fn replicas(gate: Gate, nats: Option<Connection>, shutdown: Can
     }
 }
 
-async fn look(gate: &Gate, nats: Option<&Connection>, prober: &Prober, empty: &mut [u32; 2]) {
+async fn look(gate: &Gate, nats: Option<&Connection>, empty: &mut [u32; 2]) {
     let pools: [&Pool; 2] = [&gate.commands, &gate.queries];
     if let Some(nats) = nats.filter(|nats| nats.is_connected()) {
         let asked = pools.map(|pool| found(nats, pool.role));
@@ -61,7 +56,7 @@ async fn look(gate: &Gate, nats: Option<&Connection>, prober: &Prober, empty: &m
     }
     let all = pools.into_iter().flat_map(Pool::all);
     join_all(all.map(|replica| async move {
-        replica.is_ready(is_ready(prober, &replica).await);
+        replica.is_ready(is_ready(&gate.replicas, &replica).await);
     }))
     .await;
 }
@@ -71,11 +66,8 @@ async fn found(nats: &Connection, role: &str) -> Vec<Member> {
         Ok(found) => found
             .into_iter()
             .filter_map(|(address, contexts)| {
-                let authority = authority(&address).ok()?;
-                Some(Member {
-                    authority,
-                    contexts,
-                })
+                let address = address.parse().ok()?;
+                Some(Member { address, contexts })
             })
             .collect(),
         Err(error) => {
@@ -85,12 +77,12 @@ async fn found(nats: &Connection, role: &str) -> Vec<Member> {
     }
 }
 
-async fn is_ready(prober: &Prober, replica: &Replica) -> bool {
-    let address = format!("http://{}/readyz", replica.authority);
+async fn is_ready(replicas: &Replicas, replica: &Replica) -> bool {
+    let address = format!("{}/readyz", replica.address);
     let Ok(request) = Request::get(address).body(Body::empty()) else {
         return false;
     };
-    let answer = tokio::time::timeout(READY_TIME_MAX, prober.request(request)).await;
+    let answer = tokio::time::timeout(READY_TIME_MAX, replicas.request(request)).await;
     answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status().is_success()))
 }
 

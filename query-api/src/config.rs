@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use edge::Limits;
+use edge::{Limits, TlsArgs};
 
 /// How long a read waits for its `Consistency-Token`, in milliseconds, unless it says otherwise.
 pub(crate) const READ_WAIT_MS: u64 = 2_000;
@@ -37,6 +37,9 @@ pub struct Config {
     /// How the read models are read.
     #[command(flatten)]
     pub read: projections::read::Settings,
+    /// What it shows of itself.
+    #[command(flatten)]
+    pub tls: TlsArgs,
     /// The bounds of the server.
     #[command(flatten)]
     pub limits: Limits,
@@ -50,6 +53,7 @@ impl Default for Config {
             live_time_max_s: LIVE_TIME_MAX_S,
             live_heartbeat_s: LIVE_HEARTBEAT_S,
             read: projections::read::Settings::default(),
+            tls: TlsArgs::default(),
             limits: Limits::default(),
         }
     }

@@ -15,6 +15,9 @@ use crate::{erasure, graphql, health, live, order, product, reports, resource, r
 /// The query API could not be served.
 #[derive(Debug, Error)]
 pub enum Error {
+    /// It has no certificate to show.
+    #[error("no TLS for clients")]
+    Tls(#[from] edge::TlsError),
     /// The socket failed.
     #[error("the query API can't be served")]
     Serve(#[source] io::Error),
@@ -57,7 +60,7 @@ pub fn router(api: Api, config: &Config) -> Router {
 /// Serves until `shutdown`, then lets open requests finish.
 ///
 /// # Errors
-/// The socket failed.
+/// The certificate can't be used, or the socket failed.
 pub async fn run(
     config: Config,
     listener: TcpListener,
@@ -65,7 +68,8 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let router = router(api, &config);
-    edge::serve(listener, router, config.limits, shutdown)
+    let serving = (config.tls.acceptor()?, shutdown);
+    edge::serve_tls(listener, router, config.limits, serving)
         .await
         .map_err(Error::Serve)
 }

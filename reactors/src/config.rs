@@ -1,9 +1,10 @@
 //! The one configuration of the reactor role.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// [`Config::erasure_grace_ms`] unless somebody says otherwise.
 pub const ERASURE_GRACE_MS: u64 = 60_000;
@@ -113,12 +114,30 @@ impl ReconcileConfig {
     }
 }
 
+/// How a connection to the mail server is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SmtpTls {
+    /// Not at all: on the same machine, or a network that is trusted.
+    None,
+    /// It begins in the clear, and nothing is said before it is encrypted (RFC 3207; mostly port 587).
+    Starttls,
+    /// From its first byte (RFC 8314; mostly port 465).
+    Implicit,
+}
+
 /// Where the mail server is and who writes.
 #[derive(Debug, Clone, Args)]
 pub struct SmtpConfig {
     /// The mail server, `host:port`.
     #[arg(long, env = "MILLRACE_SMTP", default_value = "127.0.0.1:1025")]
     pub smtp: String,
+    /// How the connection to it is encrypted; without a word it isn't, which production allows on this
+    /// machine alone.
+    #[arg(long, env = "MILLRACE_SMTP_TLS", value_enum)]
+    pub smtp_tls: Option<SmtpTls>,
+    /// File with the certificates (PEM) of those who vouch for it; without it, whom the system trusts.
+    #[arg(long, env = "MILLRACE_SMTP_CA")]
+    pub smtp_ca: Option<PathBuf>,
     /// The sender of every mail.
     #[arg(
         long,

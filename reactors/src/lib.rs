@@ -50,7 +50,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{
-    Config, ERASURE_GRACE_MS, ProviderConfig, RECONCILE_DAYS, ReconcileConfig, SmtpConfig,
+    Config, ERASURE_GRACE_MS, ProviderConfig, RECONCILE_DAYS, ReconcileConfig, SmtpConfig, SmtpTls,
 };
 pub use listing::Refund;
 pub use provider::{Intent, IntentStatus, Provider, ProviderError};
@@ -141,6 +141,9 @@ pub const DURABLES: [DurableSpec; 7] = [
     RECONCILIATION_TIMER_DURABLE,
 ];
 
+/// What it has not read, as readiness tells it, until it is bound to all its streams.
+const BEGUN: &str = "its streams";
+
 /// Why the role ended.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -177,6 +180,7 @@ pub fn run(
     keys: Keys,
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, Result<(), Error>> {
+    let begun = connection.barrier().raise(BEGUN);
     Box::pin(async move {
         let mut workers = Workers {
             streams: connection.streams(Settings::reading()),
@@ -190,6 +194,7 @@ pub fn run(
         workers.payments().await?;
         workers.mails().await?;
         workers.people().await?;
+        begun.done();
         while let Some(ended) = workers.tasks.join_next().await {
             ended??;
         }

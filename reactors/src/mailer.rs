@@ -1,11 +1,13 @@
 //! The mailer: sends what the notification context has requested, once for each Message-ID, and
 //! nothing to an address that has shown to be dead.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use kernel::{AggregateId, EmailClaimId, NotificationId, Reason, Sealed, UserId, purpose};
 use lettre::message::{Mailbox, MultiPart};
+use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use notification::{Notification, NotificationCommand, Suppression, SuppressionCommand};
 use serde::Deserialize;
@@ -19,7 +21,7 @@ use thiserror::Error;
 use crate::recorder::{Cause, Record, Recorder};
 use crate::rejection;
 use crate::template::{Mail, Reader, TemplateError, Templates};
-use crate::{Config, SmtpConfig};
+use crate::{Config, SmtpConfig, SmtpTls};
 
 /// As what this reactor acts.
 const ACTOR: &str = "reactor:mailer";
@@ -33,6 +35,18 @@ pub enum MailerError {
     /// The server's address is not `host:port`.
     #[error("MILLRACE_SMTP must be host:port, not {0:?}")]
     Server(String),
+    /// The file with those who vouch for the server can't be read.
+    #[error("the certificates in {} can't be read", path.display())]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Nobody can vouch for the server.
+    #[error("no TLS to the mail server")]
+    Tls(#[from] lettre::transport::smtp::Error),
     /// The sender is no mailbox.
     #[error("MILLRACE_MAIL_FROM must be a mailbox, as in Shop <shop@example.com>")]
     From(#[from] lettre::address::AddressError),
@@ -254,18 +268,38 @@ fn failure(reason: &str) -> NotificationCommand {
     }
 }
 
-/// A pooled client of a plain SMTP server: the mail sink, or a relay on a trusted network. TLS to the
-/// relay comes with the deployment step.
+/// A pooled client of the mail server.
 fn transport(config: &SmtpConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>, MailerError> {
     let malformed = || MailerError::Server(config.smtp.clone());
     let (host, port) = config.smtp.rsplit_once(':').ok_or_else(malformed)?;
     let port = port.parse().map_err(|_| malformed())?;
+    let tls = match config.smtp_tls {
+        None | Some(SmtpTls::None) => Tls::None,
+        Some(SmtpTls::Starttls) => Tls::Required(believed(host, config)?),
+        Some(SmtpTls::Implicit) => Tls::Wrapper(believed(host, config)?),
+    };
     Ok(
         AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
             .port(port)
+            .tls(tls)
             .timeout(Some(Duration::from_millis(config.mail_timeout_ms)))
             .build(),
     )
+}
+
+/// Who may vouch for the mail server, under the name `host`.
+fn believed(host: &str, config: &SmtpConfig) -> Result<TlsParameters, MailerError> {
+    let mut tls = TlsParameters::builder(host.to_owned());
+    if let Some(path) = &config.smtp_ca {
+        let unreadable = |source| MailerError::Authority {
+            path: path.clone(),
+            source,
+        };
+        let pem = std::fs::read(path).map_err(unreadable)?;
+        tls = tls.certificate_store(CertificateStore::None);
+        tls = tls.add_root_certificate(Certificate::from_pem(&pem)?);
+    }
+    Ok(tls.build_rustls()?)
 }
 
 #[async_trait]

@@ -81,6 +81,9 @@ pub const DURABLES: [DurableSpec; 4] = [
     TIMER_DURABLE,
 ];
 
+/// What it has not read, as readiness tells it, until it is bound to all its streams.
+const BEGUN: &str = "its streams";
+
 /// Why the role ended.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -107,6 +110,7 @@ pub fn run(
     connection: Connection,
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, Result<(), Error>> {
+    let begun = connection.barrier().raise(BEGUN);
     Box::pin(async move {
         let timers = Timers::new(&connection);
         let streams = connection.streams(Settings::default());
@@ -138,6 +142,7 @@ pub fn run(
             tokio::join!(sweep, serving.run(shutdown));
             Ok(())
         });
+        begun.done();
         while let Some(ended) = tasks.join_next().await {
             ended??;
         }

@@ -4,6 +4,7 @@ mod args;
 mod separate;
 mod together;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -79,6 +80,11 @@ impl Running {
     /// Where it can be reached.
     pub fn endpoints(&self) -> &Endpoints {
         &self.endpoints
+    }
+
+    /// With `--separate`, which process each role was when all got ready.
+    pub fn processes(&self) -> &BTreeMap<String, u32> {
+        &self.processes
     }
 
     /// Resolves when a server or a role ends that nobody asked to.

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use devstack::Data;
 use devstack::launch::{Child, Exit, Launcher, Signal, Spawner, Spec};
+use devstack::{Data, Reserved};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +15,7 @@ use super::{Endpoints, JWT_KEYS, Roles, UpArgs, Worker};
 use crate::client::Shop;
 use crate::settings::{Source, secrets_of};
 
-/// How long an API may take until it is ready.
+/// How long a role may take until it is ready.
 const READY_LIMIT: Duration = Duration::from_mins(2);
 
 /// How long a role may take to finish what it has accepted.
@@ -43,7 +43,7 @@ pub(super) struct Separate<'a> {
 }
 
 impl Separate<'_> {
-    /// Starts every role; the APIs are ready then, and the gateway has found them.
+    /// Starts every role; all are ready then, and the gateway has found the APIs.
     pub(super) async fn start(&self, roles: &mut Roles) -> anyhow::Result<Processes> {
         let (launcher, spawner) = (Launcher::current()?, Spawner::start()?);
         let workers = self.args.workers().map(Worker::role);
@@ -52,21 +52,27 @@ impl Separate<'_> {
             ("query-api", &self.endpoints.query_api),
             (gateway::ROLE, &self.endpoints.entry),
         ];
+        let apis = apis.map(|(role, address)| (role, address.clone()));
+        let mut probed = apis.to_vec();
+        for role in workers {
+            let address = Reserved::choose(0)?.address();
+            probed.push((role, format!("http://{address}")));
+        }
         let mut processes = Processes::new();
-        for role in apis.iter().map(|(role, _)| *role).chain(workers) {
+        for (role, address) in &probed {
             let life = Life {
                 role,
-                spec: self.spec(role, launcher.program())?,
+                spec: self.spec(role, address, launcher.program())?,
                 launcher: launcher.clone(),
                 spawner: spawner.clone(),
             };
             let child = life.begin().await?;
-            processes.insert(role.to_owned(), child.pid());
+            processes.insert((*role).to_owned(), child.pid());
             let stop = self.shutdown.clone();
             roles.spawn(async move { life.watch(child, stop).await });
         }
-        for (role, address) in apis {
-            let shop = Shop::new(address)?;
+        for (role, address) in probed {
+            let shop = Shop::new(&address)?;
             let ready = shop.wait_for(role, "/readyz", READY_LIMIT, |_| true);
             tokio::select! {
                 ready = ready => { ready?; }
@@ -79,12 +85,12 @@ impl Separate<'_> {
         Ok(processes)
     }
 
-    /// How a role is run: with its own secrets and no others.
-    fn spec(&self, role: &str, program: &Path) -> anyhow::Result<Spec> {
+    /// How a role is run that listens at `address`: with its own secrets and no others.
+    fn spec(&self, role: &str, address: &str, program: &Path) -> anyhow::Result<Spec> {
         let keys = std::path::absolute(self.data.join(JWT_KEYS))?;
         let mut spec = Spec::new(program)
             .args([role])
-            .args(self.flags(role))
+            .args(self.flags(role, address.trim_start_matches("http://")))
             .env("MILLRACE_NATS", &self.endpoints.nats)
             .env("MILLRACE_POSTGRES", &self.endpoints.postgres)
             .env("MILLRACE_JWT_KEYS", keys);
@@ -97,22 +103,22 @@ impl Separate<'_> {
         Ok(spec)
     }
 
-    fn flags(&self, role: &str) -> Vec<String> {
+    fn flags(&self, role: &str, listen: &str) -> Vec<String> {
         let args = self.args;
-        let listen = |address: &str| address.trim_start_matches("http://").to_owned();
+        let listen = listen.to_owned();
         let contexts = || args.contexts.join(",");
         let flags: Vec<(&str, String)> = match role {
             "command-api" => vec![
-                ("listen", listen(&self.endpoints.command_api)),
+                ("listen", listen),
                 ("contexts", contexts()),
                 // The gateway.
                 ("proxies", "127.0.0.1".to_owned()),
             ],
-            "query-api" => vec![("listen", listen(&self.endpoints.query_api))],
+            "query-api" => vec![("listen", listen)],
             gateway::ROLE => {
                 let commands = &self.endpoints.command_api;
                 vec![
-                    ("listen", listen(&self.endpoints.entry)),
+                    ("listen", listen),
                     (
                         "command-apis",
                         format!("{}={commands}", args.contexts.join("+")),
@@ -125,6 +131,7 @@ impl Separate<'_> {
                 ]
             }
             "reactor" => vec![
+                ("health-listen", listen),
                 ("payments", self.endpoints.payments.clone()),
                 ("payment-timeout-ms", args.payment_timeout_ms.to_string()),
                 ("smtp", self.endpoints.smtp.clone()),
@@ -132,7 +139,8 @@ impl Separate<'_> {
                 ("mail-pause-max-ms", args.mail_pause_max_ms.to_string()),
                 ("erasure-grace-ms", args.erasure_grace_ms.to_string()),
             ],
-            _ => Vec::new(),
+            // The workers that need nothing else.
+            _ => vec![("health-listen", listen)],
         };
         let flag = |(name, value): (&str, String)| [format!("--{name}"), value];
         flags.into_iter().flat_map(flag).collect()

@@ -8,6 +8,7 @@ use axum::Router;
 use edge::auth::{KeySet, Verifier};
 use futures::FutureExt;
 use projections::Access;
+use projections::projector::Standing;
 use streams::Connection;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -128,13 +129,10 @@ impl Together<'_> {
         let connection = self.source.connect(&self.endpoints.nats, gateway::ROLE);
         let connection = connection.await?;
         let mut config: gateway::Config = roles::defaults();
-        let member = |api, contexts: &[String]| {
-            let authority = gateway::authority(api).map_err(anyhow::Error::msg)?;
+        let member = |api: &str, contexts: &[String]| {
+            let address = api.parse().map_err(anyhow::Error::msg)?;
             let contexts = contexts.to_vec();
-            anyhow::Ok(gateway::Member {
-                authority,
-                contexts,
-            })
+            anyhow::Ok(gateway::Member { address, contexts })
         };
         let commands = member(&self.endpoints.command_api, &self.args.contexts)?;
         config.command_apis.push(commands);
@@ -144,7 +142,7 @@ impl Together<'_> {
         // Whoever works on a laptop is one address and often one user.
         config.rates = UNLIMITED;
         let spoken = entry::routes(&config.limits).merge(metrics);
-        let service = gateway::Service::new(config, Some(connection), &self.keys).with(spoken);
+        let service = gateway::Service::new(config, Some(connection), &self.keys)?.with(spoken);
         let address = self.endpoints.entry.clone();
         let stop = self.shutdown.clone();
         spawn(roles, gateway::ROLE, service.run(listener, address, stop));
@@ -160,7 +158,12 @@ impl Together<'_> {
                 let postgres = &self.endpoints.postgres;
                 let logins = self.source.logins(postgres, Access::Writer)?;
                 let config: projections::projector::Config = roles::defaults();
-                let run = projections::projector::run(config, connection, logins, stop);
+                let run = projections::projector::run(
+                    config,
+                    connection,
+                    logins,
+                    (Standing::default(), stop),
+                );
                 spawn(roles, name, run);
             }
             Worker::Saga => {

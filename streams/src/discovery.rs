@@ -51,7 +51,7 @@ struct Info {
 }
 
 impl Connection {
-    /// Announces that a replica of `role` can be reached at `address` (`http://host:port`), and serves
+    /// Announces that a replica of `role` can be reached at `address` (`http(s)://host:port`), and serves
     /// `contexts` (none named = all), until `shutdown`.
     ///
     /// # Errors

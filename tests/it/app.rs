@@ -56,6 +56,12 @@ fn remove_leftovers() {
     }
 }
 
+/// Has `up` run every role as a process of its own.
+const SEPARATE: &str = "--separate";
+
+/// Where a role of a test says how it is: several run at once.
+pub(crate) const ANYWHERE: &str = "127.0.0.1:0";
+
 /// A running `millrace up`, a process of its own.
 pub(crate) struct App {
     pub(crate) data: PathBuf,
@@ -255,6 +261,7 @@ impl App {
         let secrets = devstack::Secrets::load_or_create(&self.data).unwrap();
         let mut spec = Spec::new(program())
             .args(args.iter().copied())
+            .env("MILLRACE_HEALTH_LISTEN", ANYWHERE)
             .env("MILLRACE_NATS", &self.endpoints.nats)
             .env("MILLRACE_POSTGRES", &self.endpoints.postgres)
             .env("MILLRACE_SMTP", &self.endpoints.smtp)
@@ -312,11 +319,19 @@ async fn spawn_up(spawner: &Spawner, data: &Path, args: &[String], log: &Path) -
         .args(["up", "--json", "--free-ports", "--port", "0", "--data"])
         .args([data])
         .args(args);
+    if is_separate() && !args.iter().any(|arg| arg == SEPARATE) {
+        spec = spec.args([SEPARATE]);
+    }
     spec.log = Some(log.to_owned());
     spawner
         .spawn(&Launcher::new(program()), &spec)
         .await
         .unwrap()
+}
+
+/// Is every role of every stack to be a process of its own? The same tests hold either way.
+pub(crate) fn is_separate() -> bool {
+    std::env::var_os("MILLRACE_TEST_SEPARATE").is_some_and(|value| value == "1")
 }
 
 /// Waits for the one line that `up --json` prints when it is ready.

@@ -139,72 +139,137 @@ async fn a_store_on_three_replicas_keeps_the_contract() {
     races::writers_lose_nothing_during(&rig, async || cluster.kill_leader("ACCOUNT").await).await;
 }
 
-/// nats-cluster.conf on three servers, in the way docker-compose.yml starts them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_cluster_file_of_the_repository_keeps_three_copies_of_every_stream() {
-    let folder = folder("cluster-file");
-    std::fs::create_dir_all(&folder).unwrap();
-    let secrets = devstack::Secrets::load_or_create(&folder).unwrap();
-    let nats = fetch::nats_server(&Sources::from_environment())
-        .await
-        .unwrap();
-    let reserved: Vec<Reserved> = (0..3 * NODES)
-        .map(|_| Reserved::choose(0).unwrap())
-        .collect();
-    let ports: Vec<u16> = reserved.iter().map(|r| r.address().port()).collect();
-    drop(reserved);
-    let (clients, rest) = ports.split_at(NODES);
-    let (monitors, routes) = rest.split_at(NODES);
-    let route = |port: &u16| format!("\"nats-route://node:letmein@127.0.0.1:{port}\"");
-    let all = routes.iter().map(route).collect::<Vec<_>>().join(", ");
-    let spawner = Spawner::start().unwrap();
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut nodes = Vec::new();
-    for n in 0..NODES {
+/// nats-cluster.conf, on servers that docker-compose.yml would start in the same way.
+struct FromFile {
+    folder: PathBuf,
+    nats: PathBuf,
+    secrets: devstack::Secrets,
+    /// Of each node: for clients, for monitors, for the other nodes.
+    ports: Vec<[u16; 3]>,
+    spawner: Spawner,
+}
+
+impl FromFile {
+    async fn prepare(name: &str) -> Self {
+        let folder = folder(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        // For the questions to the monitors.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let reserve = |_| [0; 3].map(|_| Reserved::choose(0).unwrap());
+        let reserved: Vec<_> = (0..NODES).map(reserve).collect();
+        let port = |reserved: &Reserved| reserved.address().port();
+        Self {
+            nats: fetch::nats_server(&Sources::from_environment())
+                .await
+                .unwrap(),
+            secrets: devstack::Secrets::load_or_create(&folder).unwrap(),
+            ports: reserved
+                .iter()
+                .map(|ports| ports.each_ref().map(port))
+                .collect(),
+            spawner: Spawner::start().unwrap(),
+            folder,
+        }
+    }
+
+    /// The `n`th node, which takes `password` for that of the cluster.
+    async fn node(&self, n: usize, password: &str) -> Child {
+        let [port, http_port, listens] = self.ports[n];
         let settings = devstack::nats::Settings {
-            port: clients[n],
-            http_port: monitors[n],
-            store: folder.join(node_name(n)),
+            port,
+            http_port,
+            store: self.folder.join(node_name(n)),
             sync: devstack::Sync::Always,
         };
-        let mut spec = Spec::new(&nats)
+        let route =
+            |[_, _, port]: &[u16; 3]| format!("\"nats-route://node:{password}@127.0.0.1:{port}\"");
+        let routes = self.ports.iter().map(route).collect::<Vec<_>>().join(", ");
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut spec = Spec::new(&self.nats)
             .args(["-c"])
             .args([root.join("nats-cluster.conf")])
             .env("MILLRACE_NATS_NAME", node_name(n))
-            .env(
-                "MILLRACE_NATS_CLUSTER",
-                format!("\"127.0.0.1:{}\"", routes[n]),
-            )
-            .env("MILLRACE_NATS_CLUSTER_PASSWORD", "letmein")
-            .env("MILLRACE_NATS_ROUTES", format!("[{all}]"));
-        for (name, value) in settings.environment(&secrets) {
+            .env("MILLRACE_NATS_CLUSTER", format!("\"127.0.0.1:{listens}\""))
+            .env("MILLRACE_NATS_CLUSTER_PASSWORD", password)
+            .env("MILLRACE_NATS_ROUTES", format!("[{routes}]"));
+        for (name, value) in settings.environment(&self.secrets) {
             spec = spec.env(name, value);
         }
-        spec.log = Some(folder.join(format!("{}.log", node_name(n))));
-        nodes.push(
-            spawner
-                .spawn(&Launcher::new(program()), &spec)
-                .await
-                .unwrap(),
-        );
+        spec.log = Some(self.log(n));
+        let launcher = Launcher::new(program());
+        self.spawner.spawn(&launcher, &spec).await.unwrap()
     }
-    let urls: Vec<String> = clients
-        .iter()
-        .map(|port| format!("nats://127.0.0.1:{port}"))
+
+    fn log(&self, n: usize) -> PathBuf {
+        self.folder.join(format!("{}.log", node_name(n)))
+    }
+
+    fn said(&self, n: usize) -> String {
+        std::fs::read_to_string(self.log(n)).unwrap_or_default()
+    }
+
+    /// The nodes that the `n`th lets in; `None` = it does not answer yet.
+    async fn let_in(&self, n: usize) -> Option<Vec<String>> {
+        let [_, monitor, _] = self.ports[n];
+        let answer = reqwest::get(format!("http://127.0.0.1:{monitor}/routez")).await;
+        let routes: serde_json::Value = answer.ok()?.json().await.ok()?;
+        let routes = routes["routes"].as_array().cloned().unwrap_or_default();
+        let name = |route: &serde_json::Value| route["remote_name"].as_str().map(str::to_owned);
+        Some(routes.iter().filter_map(name).collect())
+    }
+}
+
+/// Waits until `what` is so.
+async fn becomes(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so().await {
+        assert!(started.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_cluster_file_of_the_repository_keeps_three_copies_of_every_stream() {
+    let cluster = FromFile::prepare("cluster-file").await;
+    let mut nodes = Vec::new();
+    for n in 0..NODES {
+        nodes.push(cluster.node(n, "letmein").await);
+    }
+    let urls = cluster.ports.iter();
+    let urls: Vec<String> = urls
+        .map(|[port, _, _]| format!("nats://127.0.0.1:{port}"))
         .collect();
-    let source = millrace::settings::Source::Stack(&secrets);
+    let source = millrace::settings::Source::Stack(&cluster.secrets);
     let admin = source.connect(&urls.join(","), "provision").await.unwrap();
     let topology = millrace::provision::topology();
-    let started = Instant::now();
-    while let Err(error) = streams::topology::provision(&admin, &topology, NODES).await {
-        assert!(started.elapsed() < PATIENCE, "no cluster: {error:?}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    becomes("the streams", async || {
+        streams::topology::provision(&admin, &topology, NODES)
+            .await
+            .is_ok()
+    })
+    .await;
     let mut order = admin.jetstream().get_stream("ORDER").await.unwrap();
     let info = order.info().await.unwrap();
     assert_eq!(info.config.num_replicas, NODES);
     assert_eq!(info.cluster.as_ref().unwrap().replicas.len(), NODES - 1);
-    // Who does not know the password is not let in as a node.
-    let log = std::fs::read_to_string(folder.join("n0.log")).unwrap();
-    assert!(!log.contains("letmein"), "{log}");
+    assert!(!cluster.said(0).contains("letmein"), "{}", cluster.said(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_does_not_know_the_password_is_not_let_in() {
+    let cluster = FromFile::prepare("cluster-stranger").await;
+    let _member = cluster.node(0, "letmein").await;
+    becomes("the first node", async || cluster.let_in(0).await.is_some()).await;
+    let _stranger = cluster.node(1, "guessed").await;
+    becomes("the refusal", async || {
+        cluster.said(0).contains("authentication error")
+    })
+    .await;
+    let _friend = cluster.node(2, "letmein").await;
+    becomes("the other one's way in", async || {
+        let let_in = cluster.let_in(0).await.unwrap_or_default();
+        assert!(!let_in.contains(&node_name(1)), "{let_in:?}");
+        let_in.contains(&node_name(2))
+    })
+    .await;
 }

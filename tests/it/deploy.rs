@@ -47,6 +47,8 @@ struct Service {
     #[serde(default)]
     volumes: Vec<String>,
     #[serde(default)]
+    healthcheck: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
     depends_on: BTreeMap<String, serde_json::Value>,
 }
 
@@ -142,6 +144,7 @@ fn every_role_of_the_binary_is_a_service() {
     let alone = [
         "up",
         "demo",
+        "health",
         "token",
         "import",
         "parked",
@@ -184,6 +187,57 @@ fn every_published_port_is_the_one_that_the_role_listens_on() {
             );
         }
     }
+}
+
+/// The port that a role listens on: as compose tells it, else its own default.
+fn port_of(role: &str, service: &Service) -> Option<String> {
+    let listens = ["MILLRACE_LISTEN", "MILLRACE_HEALTH_LISTEN"];
+    let cli = Cli::command();
+    let command = cli.find_subcommand(role).unwrap();
+    let of = |arg: &&clap::Arg| {
+        arg.get_env()
+            .is_some_and(|env| listens.iter().any(|name| env == *name))
+    };
+    let arg = command.get_arguments().find(of)?;
+    let told = service.environment.get(arg.get_env()?.to_str()?);
+    let default = || {
+        arg.get_default_values()
+            .first()?
+            .to_str()
+            .map(str::to_owned)
+    };
+    let address = told.and_then(|value| value.as_str()).map(str::to_owned);
+    let address = address.or_else(default)?;
+    Some(address.rsplit(':').next()?.to_owned())
+}
+
+#[test]
+fn every_role_that_says_how_it_is_is_asked_where_it_listens() {
+    let compose = compose();
+    let mut asked = BTreeSet::new();
+    let services = compose
+        .services
+        .iter()
+        .filter(|(_, service)| is_ours(service));
+    for (role, service) in services {
+        let Some(port) = port_of(role, service) else {
+            assert!(service.healthcheck.is_empty(), "{role}");
+            continue;
+        };
+        let url = format!("http://127.0.0.1:{port}");
+        let command = serde_json::json!(["CMD", "/usr/local/bin/millrace", "health", url]);
+        assert_eq!(service.healthcheck["test"], command, "{role}");
+        asked.insert(role.as_str());
+    }
+    let roles = [
+        "command-api",
+        "gateway",
+        "projector",
+        "query-api",
+        "reactor",
+        "saga",
+    ];
+    assert_eq!(asked, roles.into());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use projections::{Access, Login, Passwords};
 use streams::{Connection, Streams};
 use tokio_postgres::{Client, NoTls};
 
-use crate::app::{PATIENCE, folder, program};
+use crate::app::{ANYWHERE, PATIENCE, folder, program};
 
 /// The servers.
 pub(crate) struct Servers {
@@ -103,6 +103,7 @@ impl Servers {
     pub(crate) async fn role(&self, args: &[&str]) -> Child {
         let mut spec = Spec::new(program())
             .args(args.iter().copied())
+            .env("MILLRACE_HEALTH_LISTEN", ANYWHERE)
             .env("MILLRACE_NATS", &self.stack.endpoints().nats)
             .env("MILLRACE_POSTGRES", self.postgres())
             .env("MILLRACE_JWT_KEYS", self.data.join("keys/jwt"));
@@ -130,6 +131,11 @@ impl Servers {
     pub(crate) async fn spawn(&self, spec: &Spec) -> Child {
         let launcher = Launcher::new(program());
         self.spawner.spawn(&launcher, spec).await.unwrap()
+    }
+
+    /// Ends both in order.
+    pub(crate) async fn stop(self) {
+        self.stack.stop().await.unwrap();
     }
 
     fn postgres(&self) -> String {

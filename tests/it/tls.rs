@@ -1,17 +1,21 @@
-//! As in production: TLS to NATS and Postgres, secrets from files, and none of them in a log.
+//! As in production: TLS on every way, secrets from files, and none of them in a log.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
-use devstack::launch::{Child, Spec};
+use devstack::launch::{Child, Signal, Spec};
+use devstack::mail::Tls;
 use millrace::client::Shop;
 use millrace::production::Mode;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
-use crate::app::{PATIENCE, program};
+use crate::app::{ANYWHERE, PATIENCE, program};
 use crate::servers::Servers;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -26,11 +30,19 @@ fn authority(folder: &Path, name: &str) -> (Authority, PathBuf) {
     (issuer, file)
 }
 
-/// A certificate and its key for this machine.
-fn certificate(authority: &Authority) -> [String; 2] {
-    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
-    let here = IpAddr::from(Ipv4Addr::LOCALHOST);
-    params.subject_alt_names.push(SanType::IpAddress(here));
+/// The names of this machine.
+const HERE: [&str; 2] = ["localhost", "127.0.0.1"];
+
+/// What a provider's key for real money looks like.
+const LIVE_KEY: &str = "sk_live_4eC39HqLyjWDarjtT1zdp7dc";
+
+/// The name in the APIs' certificates.
+const APIS: &str = "apis.shop.example";
+
+/// A certificate for `names`, and its key.
+fn certificate(authority: &Authority, names: &[&str]) -> [String; 2] {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let params = CertificateParams::new(names).unwrap();
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, authority).unwrap();
     [certificate.pem(), key.serialize_pem()]
@@ -50,7 +62,7 @@ async fn postgres(servers: &Servers, authority: &Authority) {
     let owner = std::fs::metadata(&folder).unwrap();
     for (name, text) in ["server.crt", "server.key"]
         .iter()
-        .zip(certificate(authority))
+        .zip(certificate(authority, &HERE))
     {
         let file = folder.join(name);
         std::fs::write(&file, text).unwrap();
@@ -70,7 +82,7 @@ async fn postgres(servers: &Servers, authority: &Authority) {
 /// A nats-server with the repository's nats.conf that talks TLS.
 async fn nats(servers: &Servers, authority: &Authority) -> (Child, String) {
     let folder = servers.data.join("tls");
-    let [certificate, key] = certificate(authority);
+    let [certificate, key] = certificate(authority, &HERE);
     std::fs::write(folder.join("nats.crt"), certificate).unwrap();
     std::fs::write(folder.join("nats.key"), key).unwrap();
     std::fs::write(folder.join("nats.conf"), devstack::nats::CONFIG).unwrap();
@@ -108,6 +120,7 @@ impl Production<'_> {
         let mut environment = vec![
             ("MILLRACE_MODE".to_owned(), "production".to_owned()),
             ("MILLRACE_LOG".to_owned(), "debug".to_owned()),
+            ("MILLRACE_HEALTH_LISTEN".to_owned(), ANYWHERE.to_owned()),
             ("MILLRACE_NATS".to_owned(), self.nats.clone()),
             ("MILLRACE_NATS_CA".to_owned(), text(ca)),
             (
@@ -120,10 +133,8 @@ impl Production<'_> {
                 text(&servers.data.join("keys/jwt")),
             ),
         ];
-        for (name, value) in servers.stack.secrets().iter() {
+        for (name, _) in servers.stack.secrets().iter() {
             let file = servers.data.join("tls").join(name);
-            // As an editor leaves it.
-            std::fs::write(&file, format!("{value}\n")).unwrap();
             environment.push((format!("{name}_FILE"), text(&file)));
         }
         environment
@@ -138,68 +149,226 @@ impl Production<'_> {
         command.output().unwrap()
     }
 
-    async fn role(&self, args: &[&str]) -> Child {
+    /// A role that is told `more` besides, and logs under `name`.
+    async fn role(&self, name: &str, args: &[&str], more: &[(&str, &str)]) -> Child {
         let mut spec = Spec::new(program()).args(args.iter().copied());
         for (name, value) in self.environment(&self.ca) {
             spec = spec.env(name, value);
         }
-        spec.log = Some(self.servers.data.join(format!("{}-tls.log", args[0])));
+        for (name, value) in more {
+            spec = spec.env(name, value);
+        }
+        spec.log = Some(self.log(name));
         self.servers.spawn(&spec).await
     }
 
-    async fn api(&self, role: &str) -> (Shop, Child) {
-        let port = devstack::Reserved::choose(0).unwrap().address().port();
-        let listen = format!("127.0.0.1:{port}");
-        let child = self.role(&[role, "--listen", &listen]).await;
-        let shop = Shop::new(&format!("http://{listen}")).unwrap();
-        shop.wait_for(role, "/readyz", PATIENCE, |_| true)
-            .await
-            .unwrap();
-        let token = millrace::token::operator(&self.servers.data).unwrap();
-        (shop.with_token(&token), child)
+    fn log(&self, name: &str) -> PathBuf {
+        self.servers.data.join(format!("{name}-tls.log"))
+    }
+
+    /// An API, under a name that no machine here has; and where it listens.
+    async fn api(&self, role: &str, authority: &Authority) -> (Child, String) {
+        let listen = listen();
+        let shown = self.shown(authority, role, &[APIS]);
+        let args = [
+            &[role, "--listen", &listen],
+            &shown.each_ref().map(String::as_str)[..],
+        ];
+        let child = self.role(role, &args.concat(), &[]).await;
+        (child, format!("https://{listen}"))
+    }
+
+    /// The flags that show a certificate for `names`.
+    fn shown(&self, authority: &Authority, owner: &str, names: &[&str]) -> [String; 4] {
+        let folder = self.servers.data.join("tls");
+        let [shown, key] = ["crt", "key"].map(|end| folder.join(format!("{owner}.{end}")));
+        for (file, text) in [&shown, &key]
+            .into_iter()
+            .zip(certificate(authority, names))
+        {
+            std::fs::write(file, text).unwrap();
+        }
+        let [shown, key] = [shown, key].map(|path| path.display().to_string());
+        ["--tls-cert".to_owned(), shown, "--tls-key".to_owned(), key]
+    }
+
+    /// A gateway over TLS, which is told `more` of who is behind it.
+    async fn entry(&self, name: &str, authority: &Authority, more: &[(&str, &str)]) -> Entry {
+        let listen = listen();
+        let shown = self.shown(authority, name, &HERE);
+        let args = [
+            &["gateway", "--listen", &listen],
+            &shown.each_ref().map(String::as_str)[..],
+        ];
+        let process = self.role(name, &args.concat(), more).await;
+        let url = format!("https://localhost:{}", listen.rsplit(':').next().unwrap());
+        let shop = Shop::new(&url).unwrap().trusting(&authority.pem()).unwrap();
+        Entry {
+            shop,
+            listen,
+            _process: process,
+        }
     }
 }
 
-/// The entry shows a certificate, and what is behind it.
-async fn entry(production: &Production<'_>, authority: &Authority) {
-    let folder = production.servers.data.join("tls");
-    let (shown, key) = (folder.join("entry.crt"), folder.join("entry.key"));
-    for (file, text) in [&shown, &key].into_iter().zip(certificate(authority)) {
-        std::fs::write(file, text).unwrap();
-    }
-    let [shown, key] = [shown, key].map(|path| path.display().to_string());
+/// A gateway, as somebody sees it who believes in its authority.
+struct Entry {
+    shop: Shop,
+    listen: String,
+    /// It ends with this.
+    _process: Child,
+}
+
+fn listen() -> String {
     let port = devstack::Reserved::choose(0).unwrap().address().port();
-    let listen = format!("127.0.0.1:{port}");
-    let args = [
-        "gateway",
-        "--listen",
-        &listen,
-        "--tls-cert",
-        &shown,
-        "--tls-key",
-        &key,
-    ];
-    let _gateway = production.role(&args).await;
-    let ours = reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap();
-    let knowing = reqwest::Client::builder()
-        .tls_certs_only([ours])
-        .build()
-        .unwrap();
-    let product = format!("https://localhost:{port}/v1/products/TEA");
-    let token = millrace::token::operator(&production.servers.data).unwrap();
-    let started = std::time::Instant::now();
-    let answer = loop {
-        match knowing.get(&product).bearer_auth(&token).send().await {
-            Ok(answer) if answer.status() == 200 => break answer,
-            other => assert!(started.elapsed() < PATIENCE, "{other:?}"),
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    format!("127.0.0.1:{port}")
+}
+
+/// An SMTP server that talks TLS, and where its mails are shown.
+async fn mail_server(folder: PathBuf, tls: Tls) -> (String, String) {
+    let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (smtp, http) = (bind().await, bind().await);
+    let at = [&smtp, &http].map(|listener| listener.local_addr().unwrap());
+    let options = devstack::mail::Options {
+        smtp,
+        tls,
+        http,
+        data: folder,
     };
-    let body: serde_json::Value = answer.json().await.unwrap();
-    assert_eq!(body["title"], "Tea");
+    tokio::spawn(devstack::mail::run(options, CancellationToken::new()));
+    (at[0].to_string(), format!("http://{}/messages", at[1]))
+}
+
+/// Waits until `what` is so.
+async fn becomes(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so().await {
+        assert!(started.elapsed() < PATIENCE, "{what}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Nothing is said to a mail server for whom only a stranger vouches; to ours it is said over TLS, of
+/// either kind.
+async fn mails(production: &Production<'_>, authority: &Authority, stranger: &Path, shop: &Shop) {
+    let folder = &production.servers.data;
+    let shown = production.shown(authority, "mail", &HERE);
+    let acceptor = edge::TlsArgs {
+        tls_cert: Some(shown[1].clone().into()),
+        tls_key: Some(shown[3].clone().into()),
+    };
+    let acceptor = || acceptor.acceptor().unwrap().unwrap();
+    let ca = production.ca.display().to_string();
+    let stranger = stranger.display().to_string();
+    for (kind, tls) in [
+        ("starttls", Tls::Starttls(acceptor())),
+        ("implicit", Tls::Implicit(acceptor())),
+    ] {
+        let (smtp, shown) = mail_server(folder.join(format!("mail-{kind}")), tls).await;
+        let told = async || -> usize {
+            let mails: Vec<serde_json::Value> =
+                reqwest::get(&shown).await.unwrap().json().await.unwrap();
+            mails.len()
+        };
+        let reactor = async |name: &str, ca: &str| {
+            let settings = [
+                ("MILLRACE_PAYMENT_SECRET_KEY", LIVE_KEY),
+                ("MILLRACE_SMTP", smtp.as_str()),
+                ("MILLRACE_SMTP_TLS", kind),
+                ("MILLRACE_SMTP_CA", ca),
+                ("MILLRACE_MAIL_PAUSE_MAX_MS", "50"),
+            ];
+            production.role(name, &["reactor"], &settings).await
+        };
+        let misled = format!("reactor-{kind}-misled");
+        let child = reactor(&misled, &stranger).await;
+        let somebody = format!("{kind}@example.com");
+        shop.register(&somebody, "Ada", "correct horse battery staple")
+            .await
+            .unwrap();
+        becomes("the mail server is not believed", async || {
+            let log = std::fs::read_to_string(production.log(&misled)).unwrap_or_default();
+            log.contains("invalid peer certificate")
+        })
+        .await;
+        assert_eq!(told().await, 0);
+        child.stop(Signal::TERM, PATIENCE).await.unwrap();
+        let child = reactor(&format!("reactor-{kind}"), &ca).await;
+        becomes("the mail", async || told().await > 0).await;
+        child.stop(Signal::TERM, PATIENCE).await.unwrap();
+    }
+}
+
+/// A product is made and shown.
+async fn sells_tea(operator: &Shop) {
+    let tea = json!({
+        "sku": "TEA", "title": "Tea", "description": "Green.", "category": "Drinks",
+        "price": { "amount": 5, "currency": "EUR" },
+    });
+    let made = operator.post("/v1/products", &tea).await.unwrap();
+    made.success().unwrap();
+    let shown = operator
+        .wait_for("the product", "/v1/products/TEA", PATIENCE, |_| true)
+        .await
+        .unwrap();
+    assert_eq!(shown.body["title"], "Tea");
+    let hsts = shown.header("Strict-Transport-Security");
+    assert_eq!(hsts, Some("max-age=31536000"));
+}
+
+/// Somebody comes, and mistypes their password once; what no log may tell of it.
+async fn signs_in(shop: &Shop) -> Vec<(String, String)> {
+    let (address, password) = ("ada@example.com", "correct horse battery staple");
+    let wrong = "wrong horse battery staple";
+    shop.register(address, "Ada", password).await.unwrap();
+    let ada = shop.sign_in(address, password).await.unwrap();
+    assert!(shop.sign_in(address, wrong).await.is_err());
+    let secrets = [
+        ("a password", password),
+        ("a wrong password", wrong),
+        ("an address", address),
+        ("a token", ada.token().unwrap()),
+    ];
+    secrets
+        .map(|(name, secret)| (name.to_owned(), secret.to_owned()))
+        .to_vec()
+}
+
+/// A gateway asks no API that shows its certificate under another authority or another name, or when it
+/// knows nobody who could vouch for it.
+async fn only_who_is_believed_is_asked(
+    production: &Production<'_>,
+    authority: &Authority,
+    stranger: &Path,
+    queries: &str,
+) {
+    let [ours, foreign] = [&production.ca, stranger].map(|ca| ca.display().to_string());
+    let named = ("MILLRACE_APIS_NAME", APIS);
+    for (name, behind) in [
+        (
+            "stranger",
+            &[("MILLRACE_APIS_CA", foreign.as_str()), named][..],
+        ),
+        ("nameless", &[("MILLRACE_APIS_CA", ours.as_str())]),
+        ("trustful", &[]),
+    ] {
+        let told = [behind, &[("MILLRACE_QUERY_APIS", queries)]].concat();
+        let entry = production.entry(name, authority, &told).await;
+        let shop = &entry.shop;
+        becomes("the gateway", async || shop.get("/livez").await.is_ok()).await;
+        let asked = shop.get("/v1/products/TEA").await.unwrap();
+        assert_eq!(asked.status, 503, "{name}: {}", asked.body);
+        let log = std::fs::read_to_string(production.log(name)).unwrap();
+        assert!(log.contains("invalid peer certificate"), "{name}: {log}");
+    }
+}
+
+async fn only_who_is_believed_is_talked_to(entry: &Entry) {
+    let port = entry.listen.rsplit(':').next().unwrap();
+    let product = format!("https://localhost:{port}/v1/products/TEA");
     let strangers = reqwest::Client::new().get(&product).send().await;
     assert!(strangers.is_err(), "nobody vouches for it to a stranger");
-    let plain = reqwest::get(format!("http://{listen}/livez")).await;
+    let plain = reqwest::get(format!("http://{}/livez", entry.listen)).await;
     assert!(plain.is_err(), "it is not talked to without TLS");
 }
 
@@ -242,6 +411,10 @@ async fn a_shop_in_production_talks_tls_and_reads_its_secrets_from_files() {
     let (_, stranger) = authority(&folder, "stranger");
     postgres(&servers, &ours).await;
     let (_nats, nats) = nats(&servers, &ours).await;
+    for (name, value) in servers.stack.secrets().iter() {
+        // As an editor leaves it.
+        std::fs::write(folder.join(name), format!("{value}\n")).unwrap();
+    }
     let production = Production {
         servers: &servers,
         nats,
@@ -250,52 +423,31 @@ async fn a_shop_in_production_talks_tls_and_reads_its_secrets_from_files() {
 
     let done = production.provision(&production.ca, &[]);
     assert!(done.status.success(), "{}", said(&done));
-    let (commands, _command_api) = production.api("command-api").await;
-    let (queries, _query_api) = production.api("query-api").await;
-    let _projector = production.role(&["projector"]).await;
-    let tea = json!({
-        "sku": "TEA", "title": "Tea", "description": "Green.", "category": "Drinks",
-        "price": { "amount": 5, "currency": "EUR" },
-    });
-    commands
-        .post("/v1/products", &tea)
-        .await
-        .unwrap()
-        .success()
-        .unwrap();
-    let shown = queries
-        .wait_for("the product", "/v1/products/TEA", PATIENCE, |_| true)
-        .await;
-    assert_eq!(shown.unwrap().body["title"], "Tea");
-
-    let tested = "correct horse battery staple";
-    commands
-        .register("ada@example.com", "Ada", tested)
+    let (_command_api, _) = production.api("command-api", &ours).await;
+    let (_query_api, queries) = production.api("query-api", &ours).await;
+    let _projector = production.role("projector", &["projector"], &[]).await;
+    let trusted = production.ca.display().to_string();
+    let behind = [
+        ("MILLRACE_APIS_CA", trusted.as_str()),
+        ("MILLRACE_APIS_NAME", APIS),
+    ];
+    let entry = production.entry("entry", &ours, &behind).await;
+    entry
+        .shop
+        .wait_for("the entry", "/readyz", PATIENCE, |_| true)
         .await
         .unwrap();
-    let ada = commands.sign_in("ada@example.com", tested).await.unwrap();
-    let refused = commands
-        .sign_in("ada@example.com", "wrong horse battery staple")
-        .await;
-    assert!(refused.is_err());
-    let mut secrets: Vec<(String, String)> = servers
-        .stack
-        .secrets()
-        .iter()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    secrets.extend([
-        ("a password".to_owned(), tested.to_owned()),
-        (
-            "a wrong password".to_owned(),
-            "wrong horse battery staple".to_owned(),
-        ),
-        ("an address".to_owned(), "ada@example.com".to_owned()),
-        ("a token".to_owned(), ada.token().unwrap().to_owned()),
-    ]);
+    let token = millrace::token::operator(&servers.data).unwrap();
+    let operator = entry.shop.clone().with_token(&token);
+    sells_tea(&operator).await;
+    let mut secrets = signs_in(&entry.shop).await;
+    mails(&production, &ours, &stranger, &entry.shop).await;
+    let of_stack = servers.stack.secrets().iter();
+    secrets.extend(of_stack.map(|(name, value)| (name.to_owned(), value.to_owned())));
     no_log_tells(&[&servers.data, &servers.data.join("logs")], &secrets);
 
-    entry(&production, &ours).await;
+    only_who_is_believed_is_talked_to(&entry).await;
+    only_who_is_believed_is_asked(&production, &ours, &stranger, &queries).await;
 
     // Nobody vouches for the servers, or TLS is not even asked for.
     let foreign = production.provision(&stranger, &[]);
@@ -341,4 +493,23 @@ fn production_refuses_what_is_for_a_laptop() {
         "sk_test_4eC39HqLyjWDarjtT1zdp7dc",
     )];
     assert!(run(&["reactor"], &test_key).contains("test key"));
+    let mails = |server: &str, tls: &[(&'static str, &'static str)]| {
+        let mut environment = vec![
+            ("MILLRACE_PAYMENT_SECRET_KEY", LIVE_KEY),
+            ("MILLRACE_SMTP", server),
+        ];
+        environment.extend(tls);
+        run(&["reactor"], &environment).contains("without TLS")
+    };
+    assert!(mails("relay.example:25", &[]));
+    assert!(mails("10.0.0.25:25", &[]));
+    assert!(
+        !mails("relay.example:25", &[("MILLRACE_SMTP_TLS", "none")]),
+        "as somebody has said"
+    );
+    assert!(!mails(
+        "relay.example:587",
+        &[("MILLRACE_SMTP_TLS", "starttls")]
+    ));
+    assert!(!mails("[::1]:25", &[]) && !mails("localhost:25", &[]));
 }

@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A mail that was answered with 250 survives kill -9. Faults are orders of a running test: they live in
-//! memory and end with the process. There is no TLS, no authentication and no delivery, hence loopback only.
+//! memory and end with the process. There is no authentication and no delivery, hence loopback only; TLS only
+//! for a program that brings the certificate.
 
 mod faults;
 mod page;
@@ -17,9 +18,11 @@ mod store;
 mod web;
 
 use crate::payments::connection;
+use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::payments::journal::Error as JournalError;
@@ -29,10 +32,34 @@ pub use crate::payments::journal::Error as JournalError;
 pub struct Options {
     /// Takes mails.
     pub smtp: TcpListener,
+    /// Whether it does so over TLS.
+    pub tls: Tls,
     /// Shows mails and takes faults.
     pub http: TcpListener,
     /// The folder of the mails; made if it isn't there.
     pub data: PathBuf,
+}
+
+/// Whether mails are taken over TLS.
+#[derive(Clone, Default)]
+pub enum Tls {
+    /// They are not.
+    #[default]
+    None,
+    /// A connection begins in the clear, and no mail is taken before it is encrypted (RFC 3207).
+    Starttls(TlsAcceptor),
+    /// From a connection's first byte.
+    Implicit(TlsAcceptor),
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Starttls(_) => "Starttls(…)",
+            Self::Implicit(_) => "Implicit(…)",
+        })
+    }
 }
 
 /// Why the mail sink can't run.
@@ -67,6 +94,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
     let smtp = smtp::Server {
         store: store.clone(),
         faults,
+        tls: options.tls,
     };
     let http = async {
         let served = connection::serve(options.http, routes, stop.clone()).await;

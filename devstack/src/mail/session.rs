@@ -61,15 +61,18 @@ impl Slot {
 pub(super) struct Decisions {
     faults: Faults,
     slot: Slot,
+    /// Nothing is taken yet: the connection has to be encrypted first.
+    in_the_clear: bool,
     mail: Envelope,
     too_large: bool,
 }
 
 impl Decisions {
-    /// Decisions for a new connection.
-    pub(super) fn new(faults: Faults, slot: Slot) -> Self {
+    /// Decisions for a new connection, or for one that has just been encrypted.
+    pub(super) fn new(faults: Faults, slot: Slot, in_the_clear: bool) -> Self {
         Self {
             faults,
+            in_the_clear,
             slot,
             mail: Envelope::default(),
             too_large: false,
@@ -96,6 +99,9 @@ impl Decisions {
 
 impl Handler for Decisions {
     fn mail(&mut self, _ip: IpAddr, _domain: &str, from: &str) -> Response {
+        if self.in_the_clear {
+            return Response::custom(530, "5.7.0 Must issue a STARTTLS command first".to_owned());
+        }
         self.mail = Envelope {
             from: from.to_owned(),
             ..Envelope::default()

@@ -1,5 +1,6 @@
 //! The SMTP connections: bounded in number, line length and idle time; mailin keeps each session's state.
 
+use super::Tls;
 use super::faults::{Effect, Faults, Stage};
 use super::session::{Decisions, Envelope, MAX_MAIL_BYTES, Next, Slot, rejection};
 use super::store::{Refusal, Store};
@@ -14,6 +15,9 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::CancellationToken;
 
 /// Connections at once; one more is told 421. Bounds memory, together with the size of a mail.
@@ -32,6 +36,7 @@ const NAME: &str = "millrace-mail-sink";
 pub(super) struct Server {
     pub(super) store: Store,
     pub(super) faults: Faults,
+    pub(super) tls: Tls,
 }
 
 impl Server {
@@ -63,22 +68,34 @@ impl Server {
         address: SocketAddr,
         slot: Option<OwnedSemaphorePermit>,
     ) {
-        let mut wire = Wire(BufStream::new(stream));
-        let ended = if slot.is_some() {
-            self.session(&mut wire, address).await
-        } else {
-            wire.send(&NO_SERVICE).await
+        let ended = async {
+            let mut wire = Wire::new(Either::Left(stream));
+            if let Tls::Implicit(tls) = &self.tls {
+                wire = wire.encrypted(tls).await?;
+            }
+            if slot.is_some() {
+                self.session(wire, address).await
+            } else {
+                wire.send(&NO_SERVICE).await
+            }
         };
-        if let Err(error) = ended {
+        if let Err(error) = ended.await {
             tracing::debug!(%error, %address, "an SMTP session broke off");
         }
     }
 
-    async fn session(&self, wire: &mut Wire, address: SocketAddr) -> Result<(), Error> {
+    async fn session(&self, mut wire: Wire, address: SocketAddr) -> Result<(), Error> {
         let slot = Slot::default();
-        let decisions = Decisions::new(self.faults.clone(), slot.clone());
-        let mut session = SessionBuilder::new(NAME).build(address.ip(), decisions);
-        if self.greet(wire, &session).await?.is_break() {
+        let begin = |in_the_clear: bool| {
+            let decisions = Decisions::new(self.faults.clone(), slot.clone(), in_the_clear);
+            let mut builder = SessionBuilder::new(NAME);
+            if in_the_clear {
+                builder.enable_start_tls();
+            }
+            builder.build(address.ip(), decisions)
+        };
+        let mut session = begin(matches!(self.tls, Tls::Starttls(_)));
+        if self.greet(&mut wire, &session).await?.is_break() {
             return Ok(());
         }
         while let Some(line) = wire.line().await? {
@@ -92,6 +109,11 @@ impl Server {
             wire.send(&answer).await?;
             if answer.action == Action::Close {
                 return Ok(());
+            }
+            if let (Action::UpgradeTls, Tls::Starttls(tls)) = (&answer.action, &self.tls) {
+                wire = wire.encrypted(tls).await?;
+                // What was said before counts no longer.
+                session = begin(false);
             }
         }
         Ok(())
@@ -160,9 +182,22 @@ impl Server {
 }
 
 /// One connection, read by lines.
-struct Wire(BufStream<TcpStream>);
+struct Wire(BufStream<Either<TcpStream, Box<TlsStream<TcpStream>>>>);
 
 impl Wire {
+    fn new(stream: Either<TcpStream, Box<TlsStream<TcpStream>>>) -> Self {
+        Self(BufStream::new(stream))
+    }
+
+    /// Shakes hands. What the client had sent before is forgotten: somebody else may have put it there.
+    async fn encrypted(self, tls: &TlsAcceptor) -> Result<Self, Error> {
+        let Either::Left(plain) = self.0.into_inner() else {
+            return Err(Error::from(ErrorKind::InvalidInput));
+        };
+        let shaken = tokio::time::timeout(IDLE, tls.accept(plain)).await??;
+        Ok(Self::new(Either::Right(Box::new(shaken))))
+    }
+
     /// The next line with its end, `None` when the client has closed.
     async fn line(&mut self) -> Result<Option<Vec<u8>>, Error> {
         let mut line = Vec::new();

@@ -10,6 +10,7 @@
 mod faults;
 mod limits;
 mod mails;
+mod tls;
 
 use devstack::mail::{self, Options};
 use lettre::message::MultiPart;
@@ -33,13 +34,22 @@ struct Sink {
 
 impl Sink {
     async fn start(data: &Path) -> Self {
+        Self::start_with(data, mail::Tls::None).await
+    }
+
+    async fn start_with(data: &Path, tls: mail::Tls) -> Self {
         let smtp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let shutdown = CancellationToken::new();
         let address = smtp.local_addr().unwrap();
         let base = format!("http://{}", http.local_addr().unwrap());
         let data = data.to_path_buf();
-        let options = Options { smtp, http, data };
+        let options = Options {
+            smtp,
+            tls,
+            http,
+            data,
+        };
         Self {
             smtp: address,
             http: base,

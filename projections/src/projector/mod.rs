@@ -6,6 +6,7 @@
 //!   store     the statements: position first, then rows, then the notification, one transaction
 //!   error     what can go wrong, and whether waiting helps
 //!   run       several contexts in one process
+//!   standing  what each of them waits for
 //! ```
 //!
 //! A read model's position in its stream stands in the same database as its rows and moves in the
@@ -21,6 +22,7 @@ mod error;
 mod live;
 mod run;
 mod session;
+mod standing;
 mod store;
 
 use std::collections::BTreeMap;
@@ -31,6 +33,7 @@ pub(crate) use config::Scope;
 pub use config::{BATCH_MAX, Config, STANDBY_MS, Settings};
 pub use error::{ProjectorError, Stop};
 pub use run::run;
+pub use standing::Standing;
 
 use crate::login::Login;
 use crate::view::ViewSpec;
@@ -49,6 +52,7 @@ pub struct Projector {
     session: Option<Session>,
     /// The views that have stopped, and why. They stay stopped until the process starts anew.
     stopped: BTreeMap<&'static str, Stop>,
+    standing: Standing,
 }
 
 /// What one step did.
@@ -87,6 +91,7 @@ impl Projector {
             views,
             session: None,
             stopped: BTreeMap::new(),
+            standing: Standing::default(),
         })
     }
 
@@ -106,7 +111,16 @@ impl Projector {
             views: vec![view],
             session: None,
             stopped: BTreeMap::new(),
+            standing: Standing::default(),
         }
+    }
+
+    /// The same, which tells `standing` what it waits for.
+    #[must_use]
+    pub fn watched(self, standing: &Standing) -> Self {
+        standing.waits(self.context, "it has not begun".to_owned());
+        let standing = standing.clone();
+        Self { standing, ..self }
     }
 
     /// The context.
@@ -184,12 +198,9 @@ impl Projector {
         if running.is_empty() {
             return Err(self.all_stopped());
         }
-        Session::open(
-            &self.log,
-            &self.database,
-            running,
-            (self.settings, self.scope),
-        )
-        .await
+        let how = (self.settings, self.scope);
+        let session = Session::open(&self.log, &self.database, running, how).await?;
+        self.standing.is_at_work(self.context);
+        Ok(session)
     }
 }

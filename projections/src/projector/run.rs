@@ -8,7 +8,7 @@ use streams::Connection;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, Projector, ProjectorError, Settings};
+use super::{Config, Projector, ProjectorError, Settings, Standing};
 use crate::chain::chain;
 use crate::login::Login;
 
@@ -44,12 +44,16 @@ impl Projector {
                         failures = 0;
                         continue;
                     }
-                    Err(error) if error.is_final() => return Err(error),
+                    Err(error) if error.is_final() => {
+                        self.standing.waits(self.context, chain(&error));
+                        return Err(error);
+                    }
                     Err(error) => {
                         failures = failures.saturating_add(1);
                         let pause = pause(failures);
                         let cause = chain(&error);
                         tracing::warn!(context = self.context, cause, ?pause, "projector waits");
+                        self.standing.waits(self.context, cause);
                         pause
                     }
                 };
@@ -65,7 +69,8 @@ impl Projector {
 /// Runs the projectors of the contexts that `config` names, all when it names none. `databases`
 /// has a writer's login for each of them, by context.
 ///
-/// A context whose views have all stopped is reported and leaves the others alone.
+/// A context whose views have all stopped is reported and leaves the others alone. `standing` is told what
+/// each waits for.
 ///
 /// # Errors
 /// A context is unknown or has no login; or, at the end, the first that had stopped. It ends
@@ -74,7 +79,7 @@ pub fn run(
     config: Config,
     log: Connection,
     mut databases: BTreeMap<String, Login>,
-    shutdown: CancellationToken,
+    (standing, shutdown): (Standing, CancellationToken),
 ) -> BoxFuture<'static, Result<(), ProjectorError>> {
     Box::pin(async move {
         let settings = Settings::from(&config);
@@ -98,7 +103,7 @@ pub fn run(
                     });
                 }
             };
-            projectors.push(projector);
+            projectors.push(projector.watched(&standing));
         }
         let mut running = JoinSet::new();
         for projector in projectors {

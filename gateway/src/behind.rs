@@ -1,0 +1,83 @@
+//! The client of all replicas, with or without TLS.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use edge::TlsError;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use crate::config::Behind;
+
+/// Longest time to connect to a replica.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// How long an idle connection to a replica is kept: shorter than the replica keeps it.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Asks any replica. Cheap to clone.
+pub(crate) type Replicas = Client<HttpsConnector<HttpConnector>, Body>;
+
+/// With those who vouch for the APIs, none is talked to without TLS; without them, nobody vouches for
+/// one that talks TLS, and it isn't talked to either.
+///
+/// # Errors
+/// Their certificates can't be used, or the name is none.
+pub(crate) fn client(config: &Behind) -> Result<Replicas, TlsError> {
+    let builder =
+        HttpsConnectorBuilder::new().with_tls_config(edge::trusting(config.apis_ca.as_deref())?);
+    let mut builder = if config.apis_ca.is_some() {
+        builder.https_only()
+    } else {
+        builder.https_or_http()
+    };
+    if let Some(name) = &config.apis_name {
+        let name = edge::server_name(name)?;
+        builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
+    }
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(CONNECT_TIME_MAX));
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE_TIME_MAX)
+        .pool_timer(TokioTimer::new())
+        .build(builder.enable_http1().wrap_connector(http)))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_for_tls_says_nothing_without() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        let vouching = rcgen::generate_simple_self_signed(["a".to_owned()]).unwrap();
+        std::fs::write(&ca, vouching.cert.pem()).unwrap();
+        let behind = Behind {
+            apis_ca: Some(ca),
+            apis_name: None,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let plain = format!("http://{}/readyz", listener.local_addr().unwrap());
+        let request = Request::get(plain).body(Body::empty()).unwrap();
+        let answer = client(&behind).unwrap().request(request);
+        tokio::select! {
+            answer = answer => assert!(answer.unwrap_err().is_connect()),
+            came = listener.accept() => panic!("{came:?}"),
+        }
+        let empty = folder.path().join("empty.pem");
+        std::fs::write(&empty, "").unwrap();
+        let nobody = Behind {
+            apis_ca: Some(empty),
+            apis_name: None,
+        };
+        assert!(client(&nobody).is_err(), "nobody could be believed");
+    }
+}

@@ -1,0 +1,104 @@
+//! Roles without an API of their own say how they are, too.
+
+use std::process::Command;
+
+use devstack::launch::Child;
+use millrace::client::Shop;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use crate::app::{PATIENCE, program};
+use crate::servers::Servers;
+
+/// A worker, and where it says how it is.
+struct Worker {
+    role: &'static str,
+    health: String,
+    _process: Child,
+}
+
+impl Worker {
+    async fn start(servers: &Servers, role: &'static str) -> Self {
+        let port = devstack::Reserved::choose(0).unwrap().address().port();
+        let listen = format!("127.0.0.1:{port}");
+        let process = servers.role(&[role, "--health-listen", &listen]).await;
+        Self {
+            role,
+            health: format!("http://{listen}"),
+            _process: process,
+        }
+    }
+
+    /// Waits until `/readyz` answers `status`, and what its checks say is as told.
+    async fn becomes(&self, status: u16, says: impl Fn(&Value) -> bool) {
+        let (shop, started) = (Shop::new(&self.health).unwrap(), Instant::now());
+        loop {
+            let last = shop.get("/readyz").await;
+            if let Ok(answer) = &last
+                && answer.status == status
+                && says(&answer.body["checks"])
+            {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "{}: {last:?}", self.role);
+            sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What a container's health check says.
+    fn is_healthy(&self) -> bool {
+        let mut command = Command::new(program());
+        let output = command.args(["health", &self.health]).output().unwrap();
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(said["checks"]["nats"].is_string(), "{said}");
+        output.status.success()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_is_ready_as_long_as_it_reaches_what_it_needs_and_alive_all_along() {
+    let servers = Servers::start("probes").await;
+    let mut workers = Vec::new();
+    for role in ["projector", "saga", "reactor"] {
+        workers.push(Worker::start(&servers, role).await);
+    }
+    for worker in &workers {
+        worker
+            .becomes(200, |checks| checks["start-up"] == "ok")
+            .await;
+        assert!(worker.is_healthy(), "{}", worker.role);
+        let metrics = reqwest::get(format!("{}/metrics", worker.health)).await;
+        assert_eq!(metrics.unwrap().status(), 200);
+    }
+
+    let nats = servers.stack.nats().unwrap();
+    nats.kill().await.unwrap();
+    for worker in &workers {
+        worker.becomes(503, |checks| checks["nats"] != "ok").await;
+        assert!(!worker.is_healthy(), "{}", worker.role);
+        let alive = reqwest::get(format!("{}/livez", worker.health)).await;
+        assert_eq!(alive.unwrap().status(), 200, "it is not at fault");
+    }
+    nats.restart().await.unwrap();
+    for worker in &workers {
+        worker.becomes(200, |_| true).await;
+    }
+
+    let (projector, postgres) = (&workers[0], servers.stack.postgres().unwrap());
+    let (commands, _command_api) = servers.api("command-api").await;
+    postgres.kill().await.unwrap();
+    let tea = json!({
+        "sku": "TEA", "title": "Tea", "description": "Green.", "category": "Drinks",
+        "price": { "amount": 5, "currency": "EUR" },
+    });
+    let made = commands.post("/v1/products", &tea).await.unwrap();
+    made.success().unwrap();
+    let waits = |checks: &Value| {
+        checks["views"]
+            .as_str()
+            .is_some_and(|says| says.starts_with("product: "))
+    };
+    projector.becomes(503, waits).await;
+    postgres.restart().await.unwrap();
+    projector.becomes(200, |_| true).await;
+}
