@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use edge::{Limits, Network};
+use edge::{Limits, Network, Targets};
 
 /// How old a webhook's signature may be, in seconds: what the provider's own libraries take.
 const WEBHOOK_TOLERANCE_S: u64 = 300;
@@ -29,6 +29,9 @@ pub struct Config {
     /// believed, what others say is not.
     #[arg(long, env = "MILLRACE_PROXIES", value_delimiter = ',')]
     pub proxies: Vec<Network>,
+    /// Where webhooks may go.
+    #[command(flatten)]
+    pub targets: Targets,
     /// The server's bounds.
     #[command(flatten)]
     pub limits: Limits,
@@ -40,6 +43,7 @@ impl Default for Config {
             contexts: domains::NAMES.map(str::to_owned).to_vec(),
             webhook_tolerance_s: WEBHOOK_TOLERANCE_S,
             proxies: Vec::new(),
+            targets: Targets::default(),
             limits: Limits::default(),
         }
     }

@@ -16,8 +16,10 @@
 //! A new context is a crate in this folder, a dependency of this crate and a line in [`CONTEXTS`].
 
 mod aggregate;
+mod hearers;
 
 pub use aggregate::{Aggregate, Reread, Written};
+pub use hearers::{Hearers, is_offered};
 
 pub use {checkout, inventory, kernel, notification, order, payment, product, user};
 

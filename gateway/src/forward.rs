@@ -44,7 +44,7 @@ const BUDGET_FLOOR: u32 = 10;
 const BUDGET_SHARE: f32 = 0.2;
 
 /// Which context a resource belongs to.
-const RESOURCES: [(&str, &str); 8] = [
+const RESOURCES: [(&str, &str); 9] = [
     ("users", "user"),
     ("sessions", "user"),
     ("products", "product"),
@@ -53,6 +53,7 @@ const RESOURCES: [(&str, &str); 8] = [
     ("payments", "payment"),
     ("notifications", "notification"),
     ("suppressions", "notification"),
+    ("webhook-endpoints", "notification"),
 ];
 
 /// A request's body.

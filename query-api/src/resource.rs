@@ -164,14 +164,7 @@ async fn list(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let listed = resource.listed(&api, (&caller, &asked), given).await?;
-    let Listed {
-        wanted,
-        page,
-        freshness,
-        items,
-    } = &listed;
-    let answer = wanted.answer((page, freshness), items, &uri);
-    Ok(resource.share(&caller, answer))
+    Ok(resource.share(&caller, listed.answer(&uri)))
 }
 
 /// A page of a list, as it is to be shown.
@@ -184,6 +177,12 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
+    /// The page as an answer to a request for `uri`.
+    pub(crate) fn answer(&self, uri: &Uri) -> Response {
+        let page = (&self.page, &self.freshness);
+        self.wanted.answer(page, &self.items, uri)
+    }
+
     /// The cursor of the next page.
     pub(crate) fn next(&self) -> Option<String> {
         self.wanted.next(&self.page)

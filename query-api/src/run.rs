@@ -9,7 +9,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Api, Config, PAGES};
-use crate::{erasure, graphql, health, live, order, product, reports, resource, resources, stuck};
+use crate::{
+    erasure, graphql, health, live, order, product, reports, resource, resources, stuck, webhook,
+};
 
 /// The query API could not be served.
 #[derive(Debug, Error)]
@@ -33,6 +35,7 @@ pub fn router(api: Api, config: &Config) -> Router {
         .merge(health::routes())
         .merge(stuck::routes())
         .merge(live::routes())
+        .merge(webhook::routes())
         .merge(problem::pages(&[PAGES]))
         .with_state(api.clone());
     edge::guarded(routes, &config.limits).merge(health::probes(api))

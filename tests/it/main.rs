@@ -49,3 +49,4 @@ mod stuck;
 mod timers;
 mod tls;
 mod verify;
+mod webhooks;

@@ -174,6 +174,21 @@ fn each_rotation_gives_the_next_secret_and_keeps_the_one_before() {
 }
 
 #[test]
+fn both_secrets_sign_until_the_old_one_is_over() {
+    let mut endpoint = WebhookEndpoint::default();
+    endpoint.evolve(&registered());
+    let generations =
+        |endpoint: &WebhookEndpoint, minutes| endpoint.endpoint().unwrap().generations(at(minutes));
+    assert_eq!(generations(&endpoint, 0), [1]);
+    endpoint.evolve(&EndpointEvent::WebhookSecretRotated {
+        generation: 2,
+        previous_until: at(5),
+    });
+    assert_eq!(generations(&endpoint, 4), [2, 1]);
+    assert_eq!(generations(&endpoint, 5), [2]);
+}
+
+#[test]
 fn an_endpoint_that_fails_for_too_long_is_disabled_and_one_success_forgives_all() {
     follows(vec![registered()], failure(0), vec![failing(0)]);
     follows(vec![registered(), failing(0)], failure(59), vec![]);

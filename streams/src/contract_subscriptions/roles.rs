@@ -78,6 +78,7 @@ pub async fn each_role_can_do_its_work(
         assert_eq!(opened.as_deref(), Some("Ada"));
     }
     erasing(roles).await;
+    telling(roles).await;
     snapshots(roles).await;
     bind(&roles.saga, saga).await;
     bind(&roles.reactor, reactor).await;
@@ -108,6 +109,28 @@ async fn erasing(roles: &Roles) {
     }
 }
 
+/// The reactor reads any event again, to tell others of it, and knows who wants to be told.
+async fn telling(roles: &Roles) {
+    let log = JetStreamLog::new(&roles.reactor);
+    for stream in [
+        "USER",
+        "PRODUCT",
+        "INVENTORY",
+        "ORDER",
+        "PAYMENT",
+        "NOTIFICATION",
+        "CHECKOUT",
+    ] {
+        log.event_at(&Position::new(stream, u64::MAX))
+            .await
+            .unwrap();
+    }
+    let filter = "event.notification.webhook_endpoint.*";
+    log.last("NOTIFICATION", filter).await.unwrap();
+    let mut endpoints = roles.reactor.ordered_matching("NOTIFICATION", filter, 0);
+    within("follow endpoints", endpoints.start()).await.unwrap();
+}
+
 /// command-api takes letters in, the reactor works them and asks to be woken, people see which wait.
 async fn letters(roles: &Roles) {
     let letter = LetterId {
@@ -123,7 +146,7 @@ async fn letters(roles: &Roles) {
     let reactor = Inbox::new(&roles.reactor);
     let found = reactor.read(&letter.source, &letter.id).await.unwrap();
     reactor.remove(&found.unwrap()).await.unwrap();
-    for saga in ["inbox", "reconciliation"] {
+    for saga in ["inbox", "reconciliation", "webhook"] {
         let timer = TimerId {
             saga: saga.to_owned(),
             id: letter.id.clone(),
@@ -152,7 +175,17 @@ async fn snapshots(roles: &Roles) {
         (
             &roles.saga,
             "checkout",
-            vec![&roles.saga, &roles.command_api, &roles.query_api],
+            vec![
+                &roles.saga,
+                &roles.command_api,
+                &roles.query_api,
+                &roles.reactor,
+            ],
+        ),
+        (
+            &roles.command_api,
+            "order",
+            vec![&roles.command_api, &roles.reactor, &roles.query_api],
         ),
     ] {
         let subject = format!("snapshot.{context}.{}", Uuid::new_v4());
@@ -290,7 +323,7 @@ const ADMIN_ONLY: [&str; 9] = [
 ];
 
 /// What changes something, and belongs to some roles only.
-const WRITES: [&str; 19] = [
+const WRITES: [&str; 20] = [
     "event.order.o-1",
     "event.checkout.o-1",
     "key.0198c1d2-7a4b-7c31-9f5e-2b6c8d9e0f1a",
@@ -310,6 +343,7 @@ const WRITES: [&str; 19] = [
     "timer.sched.inbox.evt_1",
     "timer.sched.reconciliation.daily",
     "$JS.API.STREAM.MSG.DELETE.INBOX",
+    "timer.sched.webhook.d-1",
 ];
 
 /// Letters may hold personal data, and nothing seals them: only who works them reads them.
@@ -353,7 +387,7 @@ pub async fn no_role_can_do_more(roles: &Roles) {
         ),
         "reactor" => (
             &roles.reactor,
-            [2, 5, 9, 14, 16, 17, 18]
+            [2, 5, 9, 14, 16, 17, 18, 19]
                 .map(|index| WRITES[index])
                 .to_vec(),
         ),
@@ -392,10 +426,17 @@ pub async fn no_role_can_do_more(roles: &Roles) {
         assert!(is_denied(of(role).0, subject).await, "{role} may read keys");
     }
     let subject = "$JS.API.DIRECT.GET.SNAPSHOTS.snapshot.order.o-1";
-    for role in ["saga", "reactor", "operator"] {
+    for role in ["saga", "operator"] {
         assert!(
             is_denied(of(role).0, subject).await,
             "{role} may read snapshots of orders"
+        );
+    }
+    let subject = "question.notification.webhook-secrets";
+    for role in ["query-api", "projector", "saga", "operator"] {
+        assert!(
+            is_denied(of(role).0, subject).await,
+            "{role} may ask for the secrets of webhooks"
         );
     }
     nobody_hears_anothers_answers(roles).await;

@@ -27,7 +27,10 @@ pub enum WebhookEndpoint {
         because: DisabledBecause,
     },
     /// It was taken away; nothing brings it back.
-    Removed,
+    Removed {
+        /// Whose it was; `None` = the operators'.
+        user_id: Option<UserId>,
+    },
 }
 
 /// What an endpoint is.
@@ -45,13 +48,22 @@ pub struct Endpoint {
     pub failing_since: Option<DateTime<Utc>>,
 }
 
+impl Endpoint {
+    /// The numbers of the secrets that sign at `now`, the newest first.
+    pub fn generations(&self, now: DateTime<Utc>) -> Vec<u32> {
+        let previous = self.previous_until.filter(|until| now < *until);
+        let previous = previous.map(|_| self.generation.saturating_sub(1));
+        std::iter::once(self.generation).chain(previous).collect()
+    }
+}
+
 type Decision = Result<Vec<EndpointEvent>, EndpointRefusal>;
 
 impl WebhookEndpoint {
     /// What it is, while there is one.
     pub fn endpoint(&self) -> Option<&Endpoint> {
         match self {
-            Self::Unregistered | Self::Removed => None,
+            Self::Unregistered | Self::Removed { .. } => None,
             Self::Enabled(endpoint) | Self::Disabled { endpoint, .. } => Some(endpoint),
         }
     }
@@ -60,7 +72,16 @@ impl WebhookEndpoint {
     pub fn enabled(&self) -> Option<&Endpoint> {
         match self {
             Self::Enabled(endpoint) => Some(endpoint),
-            Self::Unregistered | Self::Disabled { .. } | Self::Removed => None,
+            Self::Unregistered | Self::Disabled { .. } | Self::Removed { .. } => None,
+        }
+    }
+
+    /// Whose it is or was, once it is registered; `Some(None)` = the operators'.
+    pub fn owner(&self) -> Option<Option<UserId>> {
+        match self {
+            Self::Unregistered => None,
+            Self::Enabled(endpoint) | Self::Disabled { endpoint, .. } => Some(endpoint.user_id),
+            Self::Removed { user_id } => Some(*user_id),
         }
     }
 
@@ -83,7 +104,7 @@ impl WebhookEndpoint {
             {
                 Ok(vec![])
             }
-            Self::Enabled(_) | Self::Disabled { .. } | Self::Removed => {
+            Self::Enabled(_) | Self::Disabled { .. } | Self::Removed { .. } => {
                 Err(EndpointRefusal::WebhookEndpointDiffers)
             }
         }
@@ -160,7 +181,7 @@ impl WebhookEndpoint {
     fn remove(&self) -> Decision {
         match self {
             Self::Unregistered => Err(EndpointRefusal::WebhookEndpointUnknown),
-            Self::Removed => Ok(vec![]),
+            Self::Removed { .. } => Ok(vec![]),
             Self::Enabled(_) | Self::Disabled { .. } => {
                 Ok(vec![EndpointEvent::WebhookEndpointRemoved {}])
             }
@@ -169,7 +190,7 @@ impl WebhookEndpoint {
 
     fn endpoint_mut(&mut self) -> Option<&mut Endpoint> {
         match self {
-            Self::Unregistered | Self::Removed => None,
+            Self::Unregistered | Self::Removed { .. } => None,
             Self::Enabled(endpoint) | Self::Disabled { endpoint, .. } => Some(endpoint),
         }
     }
@@ -177,7 +198,7 @@ impl WebhookEndpoint {
     fn move_to(&mut self, stage: impl FnOnce(Endpoint) -> Self) {
         match std::mem::take(self) {
             Self::Enabled(endpoint) | Self::Disabled { endpoint, .. } => *self = stage(endpoint),
-            gone @ (Self::Unregistered | Self::Removed) => *self = gone,
+            gone @ (Self::Unregistered | Self::Removed { .. }) => *self = gone,
         }
     }
 }
@@ -267,7 +288,9 @@ impl Decider for WebhookEndpoint {
                     ..endpoint
                 })
             }),
-            EndpointEvent::WebhookEndpointRemoved {} => *self = Self::Removed,
+            EndpointEvent::WebhookEndpointRemoved {} => self.move_to(|endpoint| Self::Removed {
+                user_id: endpoint.user_id,
+            }),
         }
     }
 }
