@@ -33,6 +33,9 @@ use crate::topology::{DurableSpec, INBOX_STREAM, OnFailure, TIMERS_STREAM};
 /// request that it lets through at once, if only with "nobody listens".
 const DENIED_AFTER: Duration = Duration::from_millis(700);
 
+/// Behind the end of every stream: the server answers that nothing is there.
+const FAR: u64 = 1_000_000_000;
+
 /// One connection per role, as its user.
 #[derive(Debug, Clone)]
 pub struct Roles {
@@ -121,7 +124,7 @@ async fn telling(roles: &Roles) {
         "NOTIFICATION",
         "CHECKOUT",
     ] {
-        log.event_at(&Position::new(stream, u64::MAX))
+        log.event_at(&Position::new(stream, FAR))
             .await
             .unwrap();
     }
