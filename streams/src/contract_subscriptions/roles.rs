@@ -124,9 +124,7 @@ async fn telling(roles: &Roles) {
         "NOTIFICATION",
         "CHECKOUT",
     ] {
-        log.event_at(&Position::new(stream, FAR))
-            .await
-            .unwrap();
+        log.event_at(&Position::new(stream, FAR)).await.unwrap();
     }
     let filter = "event.notification.webhook_endpoint.*";
     log.last("NOTIFICATION", filter).await.unwrap();
