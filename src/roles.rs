@@ -80,6 +80,7 @@ pub async fn query_router(
             log: connection,
             reader: Reader::open(&databases, config.read),
             keys,
+            digest_key: secrets.digest_key()?,
         },
         verifier,
         closing,

@@ -9,7 +9,7 @@ use edge::Problem;
 use edge::auth::{KeySet, Signer, Verifier, jwks};
 use edge::idempotency::canonical_json;
 use edge::openapi::{self, Calls, Document};
-use edge::{Client, Network, Trace};
+use edge::{Client, Network, Targets, Trace};
 use serde::Serialize;
 use streams::keys::DigestKey;
 use streams::{CommandMeta, Streams};
@@ -26,8 +26,8 @@ use crate::questions::{Cached, Questions};
 use crate::throttle::Throttle;
 use crate::webhook::Webhook;
 use crate::{
-    account, checkout, importing, inventory, mailbox, notification, order, payment, product,
-    session, user, webhook,
+    account, checkout, endpoint, importing, inventory, mailbox, notification, order, payment,
+    product, session, user, webhook,
 };
 
 /// What the API stands on. Made by the composition root (or a test), passed down.
@@ -48,6 +48,8 @@ pub struct Deps {
     pub elsewhere: Arc<dyn Elsewhere>,
     /// Whom to believe for whom they ask (`X-Forwarded-For`).
     pub proxies: Vec<Network>,
+    /// Where webhooks may go.
+    pub targets: Targets,
 }
 
 /// The state of every route. Cheap to clone.
@@ -69,6 +71,7 @@ pub struct Parts {
     pub(crate) webhook: Webhook,
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
     pub(crate) proxies: Vec<Network>,
+    pub(crate) targets: Targets,
     /// One for each import that may run.
     pub(crate) imports: Arc<Semaphore>,
 }
@@ -93,6 +96,7 @@ impl Api {
             webhook: deps.webhook,
             elsewhere: deps.elsewhere,
             proxies: deps.proxies,
+            targets: deps.targets,
             imports: Arc::new(Semaphore::new(IMPORTS_AT_ONCE_MAX)),
         })))
     }
@@ -148,7 +152,10 @@ fn calls() -> [(&'static str, Calls<Api>); 6] {
         ("inventory", inventory::calls()),
         ("order", order::calls()),
         ("payment", payment::calls().merge(webhook::calls())),
-        ("notification", notification::calls()),
+        (
+            "notification",
+            notification::calls().merge(endpoint::calls()),
+        ),
     ]
 }
 

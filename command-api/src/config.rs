@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use edge::{Limits, Network, TlsArgs};
+use edge::{Limits, Network, Targets, TlsArgs};
 
 /// How old a webhook's signature may be, in seconds: what the provider's own libraries take.
 const WEBHOOK_TOLERANCE_S: u64 = 300;
@@ -32,6 +32,9 @@ pub struct Config {
     /// What it shows of itself.
     #[command(flatten)]
     pub tls: TlsArgs,
+    /// Where webhooks may go.
+    #[command(flatten)]
+    pub targets: Targets,
     /// The server's bounds.
     #[command(flatten)]
     pub limits: Limits,
@@ -44,6 +47,7 @@ impl Default for Config {
             webhook_tolerance_s: WEBHOOK_TOLERANCE_S,
             proxies: Vec::new(),
             tls: TlsArgs::default(),
+            targets: Targets::default(),
             limits: Limits::default(),
         }
     }

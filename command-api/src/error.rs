@@ -9,6 +9,7 @@ use edge::Problem;
 use edge::problem::RETRY_AFTER_DEFAULT;
 use inventory::InventoryRefusal;
 use kernel::Refusal;
+use notification::webhook::{DeliveryRefusal, EndpointRefusal};
 use notification::{NotificationRefusal, SuppressionRefusal};
 use order::OrderRefusal;
 use payment::PaymentRefusal;
@@ -187,6 +188,25 @@ impl Placed for NotificationRefusal {
 impl Placed for SuppressionRefusal {
     fn place(&self) -> Place {
         match *self {}
+    }
+}
+
+impl Placed for EndpointRefusal {
+    fn place(&self) -> Place {
+        match self {
+            Self::WebhookEndpointUnknown => missing(),
+            Self::NoEventTypes | Self::TooManyEventTypes { .. } => rule("/event_types"),
+            Self::WebhookEndpointDiffers | Self::WebhookEndpointDisabled => state(),
+        }
+    }
+}
+
+impl Placed for DeliveryRefusal {
+    fn place(&self) -> Place {
+        match self {
+            Self::WebhookDeliveryUnknown => missing(),
+            Self::WebhookDeliveryDiffers | Self::WebhookAttemptNotDue => state(),
+        }
     }
 }
 

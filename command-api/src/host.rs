@@ -1,7 +1,9 @@
 //! The command bus's side: every context that is hosted here answers commands and questions.
 
+use chrono::Utc;
 use inventory::StockItem;
-use kernel::{EmailClaimId, Sealed, UserId};
+use kernel::{EmailClaimId, Sealed, UserId, WebhookEndpointId};
+use notification::webhook::{WebhookDelivery, WebhookEndpoint};
 use notification::{Notification, Suppression};
 use order::Order;
 use payment::Payment;
@@ -54,7 +56,7 @@ fn of_context(name: &str, answers: &Answers) -> Option<Host> {
         "inventory" => Some(host.aggregate::<StockItem>()),
         "order" => Some(host.aggregate::<Order>()),
         "payment" => Some(host.aggregate::<Payment>()),
-        "notification" => Some(host.aggregate::<Notification>().aggregate::<Suppression>()),
+        "notification" => Some(notification(host, answers)),
         _ => None,
     }
 }
@@ -81,6 +83,46 @@ fn product(host: Host, streams: &Streams) -> Host {
             let local = offers.clone();
             async move { answer_offers(&local, payload).await }
         })
+}
+
+fn notification(host: Host, answers: &Answers) -> Host {
+    let signing = answers.clone();
+    host.aggregate::<Notification>()
+        .aggregate::<Suppression>()
+        .aggregate::<WebhookEndpoint>()
+        .aggregate::<WebhookDelivery>()
+        .question("webhook-secrets", move |payload| {
+            let answers = signing.clone();
+            async move { answer_webhook_secrets(&answers, payload).await }
+        })
+}
+
+/// `question.notification.webhook-secrets`.
+#[derive(Debug, Deserialize)]
+struct AskWebhookSecrets {
+    endpoint_id: WebhookEndpointId,
+}
+
+/// The answer to it: what the endpoint's webhooks are signed with now, the newest first. It is in no
+/// stream and no log.
+#[derive(Serialize)]
+struct WebhookSecretsAnswer {
+    secrets: Vec<String>,
+}
+
+async fn answer_webhook_secrets(answers: &Answers, payload: Value) -> Result<Value, QuestionError> {
+    let AskWebhookSecrets { endpoint_id } = read(payload)?;
+    let id = endpoint_id.into();
+    let endpoint = answers.streams.load_current::<WebhookEndpoint>(&id);
+    let endpoint = endpoint.await.map_err(QuestionError::unavailable)?.state;
+    let endpoint = endpoint
+        .endpoint()
+        .ok_or_else(|| QuestionError::bad_request("there is no such webhook endpoint"))?;
+    let generations = endpoint.generations(Utc::now()).into_iter();
+    let secrets = generations.map(|number| answers.digest_key.webhook_secret(endpoint_id, number));
+    write(&WebhookSecretsAnswer {
+        secrets: secrets.collect(),
+    })
 }
 
 async fn answer_standing(local: &Local, payload: Value) -> Result<Value, QuestionError> {

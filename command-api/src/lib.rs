@@ -8,6 +8,7 @@
 //!   user, account, mailbox, session,           a file a context (user has four), its routes at
 //!   product, inventory, order, payment,        its top
 //!   notification, checkout
+//!   endpoint                                   who else is told of events
 //!   placing, address                           what an order needs before it is a command
 //!   returns                                    what comes back of it
 //!   importing, batch, lines                    products from a body of any length
@@ -31,6 +32,7 @@ mod checkout;
 mod config;
 mod elsewhere;
 mod email;
+mod endpoint;
 mod error;
 mod host;
 mod importing;

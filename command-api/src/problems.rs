@@ -345,6 +345,47 @@ pub const PAGES: &[Page] = &[
         "The notification was never sent",
         "Only what was sent can come back.",
     ),
+    page(
+        "webhook_url_not_allowed",
+        "Nothing can be sent to that URL",
+        "Give an https: URL without user name and password, on port 443 or 8443, at a public address.",
+    ),
+    page(
+        "event_type_unknown",
+        "You can't be told of such events",
+        "Name a type as in order.order_placed, all of a kind as in order.*, or *. Customers are told of \
+         what is theirs: user, order, payment, notification and checkout.",
+    ),
+    page(
+        "no_event_types",
+        "The endpoint wants to hear of nothing",
+        "Name at least one type of event; to be told nothing for now, disable the endpoint.",
+    ),
+    page(
+        "too_many_event_types",
+        "Too many types of events are named",
+        "Name all of a kind at once, as in order.*.",
+    ),
+    page(
+        "webhook_endpoint_differs",
+        "There is another endpoint under this id",
+        "Take a new Idempotency-Key for a new endpoint.",
+    ),
+    page(
+        "webhook_endpoint_unknown",
+        "There is no such webhook endpoint",
+        "Look at GET /v1/webhook-endpoints for yours; one that was removed does not come back.",
+    ),
+    page(
+        "webhook_endpoint_disabled",
+        "The webhook endpoint is disabled",
+        "Look at why, mend it, and enable the endpoint.",
+    ),
+    page(
+        "webhook_delivery_unknown",
+        "There is no such delivery",
+        "Look at the endpoint's deliveries for their ids.",
+    ),
 ];
 
 #[cfg(test)]

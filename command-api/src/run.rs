@@ -107,6 +107,7 @@ impl Service {
             };
             let api = Api::new(Deps {
                 proxies: config.proxies.clone(),
+                targets: config.targets.clone(),
                 questions: Arc::new(OverBus(bus.clone())),
                 elsewhere: Arc::new(bus),
                 streams,

@@ -7,7 +7,8 @@
 //!   inventory      INVENTORY      millrace_inventory       event.inventory.<sku>
 //!   order          ORDER          millrace_order           event.order.<id>
 //!   payment        PAYMENT        millrace_payment         event.payment.<id>
-//!   notification   NOTIFICATION   millrace_notification    event.notification.<id>, …suppression.<id>
+//!   notification   NOTIFICATION   millrace_notification    event.notification.<id>, …suppression.<id>,
+//!                                                          …webhook_endpoint.<id>, …webhook_delivery.<id>
 //!   checkout       CHECKOUT       millrace_checkout        event.checkout.<order id>, event.checkout.return.<id>,
 //!                                                          event.checkout.refund.<id>
 //! ```
@@ -15,8 +16,10 @@
 //! A new context is a crate in this folder, a dependency of this crate and a line in [`CONTEXTS`].
 
 mod aggregate;
+mod hearers;
 
 pub use aggregate::{Aggregate, Reread, Written};
+pub use hearers::{Hearers, is_offered};
 
 pub use {checkout, inventory, kernel, notification, order, payment, product, user};
 
@@ -90,6 +93,8 @@ pub const CONTEXTS: [Context; 7] = [
         aggregates: &[
             Aggregate::of::<notification::Notification>(),
             Aggregate::of::<notification::Suppression>(),
+            Aggregate::of::<notification::webhook::WebhookEndpoint>(),
+            Aggregate::of::<notification::webhook::WebhookDelivery>(),
         ],
     },
     Context {

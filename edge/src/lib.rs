@@ -16,6 +16,7 @@
 //! - [`Client`]: from where a request comes
 //! - [`Id`]: an id in a path
 //! - [`Deadline`]: more time for a body that is still coming in
+//! - [`targets`]: where something may be sent that somebody else has named
 //! - [`openapi`]: what the API says about itself
 //! - [`limits`], [`trace`], [`health`], [`serve`](serve()): what a server needs around them
 //!
@@ -37,6 +38,7 @@ pub mod openapi;
 pub mod prefer;
 pub mod problem;
 mod serve;
+pub mod targets;
 mod tls;
 pub mod trace;
 
@@ -53,5 +55,6 @@ pub use limits::Limits;
 pub use prefer::Prefer;
 pub use problem::{FieldError, Problem};
 pub use serve::{serve, serve_tls};
+pub use targets::Targets;
 pub use tls::{TlsArgs, TlsError, server_name, trusting};
 pub use trace::Trace;

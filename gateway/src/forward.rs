@@ -37,7 +37,7 @@ const BUDGET_FLOOR: u32 = 10;
 const BUDGET_SHARE: f32 = 0.2;
 
 /// Which context a resource belongs to.
-const RESOURCES: [(&str, &str); 8] = [
+const RESOURCES: [(&str, &str); 9] = [
     ("users", "user"),
     ("sessions", "user"),
     ("products", "product"),
@@ -46,6 +46,7 @@ const RESOURCES: [(&str, &str); 8] = [
     ("payments", "payment"),
     ("notifications", "notification"),
     ("suppressions", "notification"),
+    ("webhook-endpoints", "notification"),
 ];
 
 /// A request's body.

@@ -49,6 +49,7 @@ mod testkit;
 mod tls;
 mod user;
 mod view;
+mod webhook;
 
 pub use aftermath::{AftermathEntry, AftermathStage, RefundHandling, ReturnHandling};
 pub use checkout::{CheckoutStage, CheckoutTimeline, Suspension, TimelineEntry};
@@ -76,6 +77,7 @@ pub use takings::Takings;
 pub use tls::TlsError;
 pub use user::{AccountStatus, SavedAddress, UserAccount};
 pub use view::{EntityView, Sort, ViewSpec, repository};
+pub use webhook::{DeliveryStatus, EndpointStatus, WebhookDeliveryEntry, WebhookEndpointEntry};
 
 /// Who somebody is.
 pub static USER_ACCOUNT: ViewSpec = ViewSpec::entity::<::user::User, UserAccount>();
@@ -103,6 +105,12 @@ pub static NOTIFICATION_ENTRY: ViewSpec =
 /// Who is not written to any more.
 pub static SUPPRESSION_ENTRY: ViewSpec =
     ViewSpec::entity::<::notification::Suppression, SuppressionEntry>();
+/// Which servers are told of events.
+pub static WEBHOOK_ENDPOINT_ENTRY: ViewSpec =
+    ViewSpec::entity::<::notification::webhook::WebhookEndpoint, WebhookEndpointEntry>();
+/// What each was told, and how that went.
+pub static WEBHOOK_DELIVERY_ENTRY: ViewSpec =
+    ViewSpec::entity::<::notification::webhook::WebhookDelivery, WebhookDeliveryEntry>();
 /// How an order went through all of the above.
 pub static CHECKOUT_TIMELINE: ViewSpec =
     ViewSpec::entity::<::checkout::Checkout, CheckoutTimeline>();
@@ -113,7 +121,7 @@ pub static RETURN_HANDLING: ViewSpec = ViewSpec::entity::<::checkout::Returning,
 pub static REFUND_HANDLING: ViewSpec = ViewSpec::entity::<::checkout::Refunding, RefundHandling>();
 
 /// Every read model.
-pub static VIEWS: [&ViewSpec; 15] = [
+pub static VIEWS: [&ViewSpec; 17] = [
     &USER_ACCOUNT,
     &PRODUCT_CARD,
     &PRICE_HISTORY,
@@ -126,6 +134,8 @@ pub static VIEWS: [&ViewSpec; 15] = [
     &TAKINGS,
     &NOTIFICATION_ENTRY,
     &SUPPRESSION_ENTRY,
+    &WEBHOOK_ENDPOINT_ENTRY,
+    &WEBHOOK_DELIVERY_ENTRY,
     &CHECKOUT_TIMELINE,
     &RETURN_HANDLING,
     &REFUND_HANDLING,

@@ -7,7 +7,7 @@
 //!                                       └─ answer: the row as it is stored, headers about it
 //!
 //!   resources  every resource on one page           resource  what all of them are made of
-//!   order, product, erasure                         what some of them have besides
+//!   order, product, erasure, webhook                what some of them have besides
 //!   reports    what was sold, taken and moved, for operators
 //!   caller     who is asking
 //!   asked      what every read may say: Consistency-Token, Prefer, If-None-Match, its parameters
@@ -54,6 +54,7 @@ mod run;
 mod state;
 mod stuck;
 mod unseal;
+mod webhook;
 
 pub use config::Config;
 pub use failure::PAGES;

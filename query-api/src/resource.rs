@@ -210,8 +210,7 @@ async fn list(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let listed = resource.listed(&api, (&caller, &asked), given).await?;
-    let answer = listed.found.answer(&listed.items, &uri);
-    Ok(resource.share(&caller, answer))
+    Ok(resource.share(&caller, listed.answer(&uri)))
 }
 
 /// A page of a list, as it is to be shown.
@@ -222,6 +221,11 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
+    /// The page as an answer to a request for `uri`.
+    pub(crate) fn answer(&self, uri: &Uri) -> Response {
+        self.found.answer(&self.items, uri)
+    }
+
     /// The cursor of the next page.
     pub(crate) fn next(&self) -> Option<String> {
         self.found.next()

@@ -2,13 +2,14 @@
 
 use kernel::{
     EmailClaimId, ImportId, NotificationId, OrderId, PaymentId, RefundId, ReturnId, Sku, UserId,
-    purpose,
+    WebhookDeliveryId, WebhookEndpointId, purpose,
 };
 use projections::{
-    AftermathStage, CHECKOUT_TIMELINE, CardStatus, CheckoutStage, Delivery, IMPORT_REPORT,
-    ImportStage, NOTIFICATION_ENTRY, ORDER_SUMMARY, PAYMENT_SUMMARY, PRODUCT_CARD, PaymentStage,
-    REFUND_HANDLING, RETURN_HANDLING, STOCK_LEVEL, SUPPRESSION_ENTRY, SummaryStatus,
-    SuppressionStatus, USER_ACCOUNT, ViewSpec,
+    AftermathStage, CHECKOUT_TIMELINE, CardStatus, CheckoutStage, Delivery, DeliveryStatus,
+    EndpointStatus, IMPORT_REPORT, ImportStage, NOTIFICATION_ENTRY, ORDER_SUMMARY, PAYMENT_SUMMARY,
+    PRODUCT_CARD, PaymentStage, REFUND_HANDLING, RETURN_HANDLING, STOCK_LEVEL, SUPPRESSION_ENTRY,
+    SummaryStatus, SuppressionStatus, USER_ACCOUNT, ViewSpec, WEBHOOK_DELIVERY_ENTRY,
+    WEBHOOK_ENDPOINT_ENTRY,
 };
 use strum::VariantNames;
 
@@ -185,6 +186,48 @@ static SUPPRESSIONS: Resource = plain(
     &[status(SuppressionStatus::VARIANTS)],
 );
 
+/// The servers that are told of events.
+pub(crate) static WEBHOOK_ENDPOINTS: Resource = plain(
+    (
+        "webhook endpoint",
+        "webhook endpoints",
+        "/v1/webhook-endpoints",
+    ),
+    &WEBHOOK_ENDPOINT_ENTRY,
+    (Audience::Owner, id_of::<WebhookEndpointId>()),
+    &[
+        USER_ID,
+        status(EndpointStatus::VARIANTS),
+        Narrow {
+            name: "in_trouble",
+            takes: Takes::Flag,
+        },
+    ],
+);
+
+/// What an endpoint is told, and how that went: a part of the endpoint, with routes of its own.
+pub(crate) static WEBHOOK_DELIVERIES: Resource = plain(
+    (
+        "delivery",
+        "deliveries",
+        "/v1/webhook-endpoints/{id}/deliveries",
+    ),
+    &WEBHOOK_DELIVERY_ENTRY,
+    (Audience::Owner, id_of::<WebhookDeliveryId>()),
+    &[
+        Narrow {
+            name: "endpoint_id",
+            takes: Takes::Id(id_of::<WebhookEndpointId>()),
+        },
+        USER_ID,
+        Narrow {
+            name: "event_type",
+            takes: Takes::Text,
+        },
+        status(DeliveryStatus::VARIANTS),
+    ],
+);
+
 /// How an order went through every service, step by step.
 pub(crate) static CHECKOUTS: Resource = plain(
     ("checkout", "checkouts", "/v1/checkouts"),
@@ -218,7 +261,7 @@ static REFUND_SAGAS: Resource = plain(
 );
 
 /// All of them.
-pub(crate) static ALL: [&Resource; 11] = [
+pub(crate) static ALL: [&Resource; 12] = [
     &USERS,
     &PRODUCTS,
     &IMPORTS,
@@ -227,6 +270,7 @@ pub(crate) static ALL: [&Resource; 11] = [
     &PAYMENTS,
     &NOTIFICATIONS,
     &SUPPRESSIONS,
+    &WEBHOOK_ENDPOINTS,
     &CHECKOUTS,
     &RETURN_SAGAS,
     &REFUND_SAGAS,
@@ -238,7 +282,7 @@ mod tests {
 
     #[test]
     fn every_parameter_is_a_column_of_its_view() {
-        for resource in ALL {
+        for resource in ALL.into_iter().chain([&WEBHOOK_DELIVERIES]) {
             for narrow in resource.filters.unwrap_or_default() {
                 let view = resource.view;
                 let there = match narrow.takes {

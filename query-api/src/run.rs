@@ -10,7 +10,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Api, Config, PAGES};
-use crate::{erasure, graphql, health, live, order, product, reports, resource, resources, stuck};
+use crate::{
+    erasure, graphql, health, live, order, product, reports, resource, resources, stuck, webhook,
+};
 
 /// The query API could not be served.
 #[derive(Debug, Error)]
@@ -36,6 +38,7 @@ fn calls() -> Calls<Api> {
         .merge(health::calls())
         .merge(stuck::calls())
         .merge(live::calls())
+        .merge(webhook::calls())
 }
 
 /// What the API says about itself. `before` is what whoever stands before it may answer instead.

@@ -7,7 +7,7 @@ use axum::extract::FromRef;
 use edge::auth::Verifier;
 use projections::Reader;
 use projections::stuck::Radar;
-use streams::keys::Keys;
+use streams::keys::{DigestKey, Keys};
 use streams::{Connection, Settings, Streams};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,8 @@ pub struct Api {
     pub streams: Streams,
     /// The keys of persons.
     pub keys: Keys,
+    /// What signing secrets follow from.
+    pub(crate) digest: DigestKey,
     /// Who is asking.
     pub verifier: Verifier,
     /// Everything that waits for a human or is late.
@@ -43,6 +45,8 @@ pub struct Parts<'a> {
     pub reader: Reader,
     /// The keys of persons.
     pub keys: Keys,
+    /// What signing secrets follow from.
+    pub digest_key: DigestKey,
 }
 
 impl Api {
@@ -54,7 +58,12 @@ impl Api {
         verifier: Verifier,
         closing: CancellationToken,
     ) -> Self {
-        let Parts { log, reader, keys } = parts;
+        let Parts {
+            log,
+            reader,
+            keys,
+            digest_key,
+        } = parts;
         let streams = log.streams(Settings::reading());
         let watch = Watch::start(reader.clone(), streams.clone());
         Self {
@@ -65,6 +74,7 @@ impl Api {
             reader,
             streams,
             keys,
+            digest: digest_key,
             verifier,
             read_wait: config.read_wait(),
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use clap::{Args, ValueEnum};
+use edge::Targets;
 
 /// [`Config::erasure_grace_ms`] unless somebody says otherwise.
 pub const ERASURE_GRACE_MS: u64 = 60_000;
@@ -12,6 +13,13 @@ pub const ERASURE_GRACE_MS: u64 = 60_000;
 /// How far back our payments are held against the provider's list, in days: most disputes and
 /// refunds come within a month.
 pub const RECONCILE_DAYS: u32 = 30;
+
+/// Pauses after each attempt of a webhook in vain, in milliseconds: what Standard Webhooks suggests, over
+/// three days in all.
+const WEBHOOK_RETRY_MS: [u64; 9] = [
+    5_000, 300_000, 1_800_000, 7_200_000, 18_000_000, 36_000_000, 50_400_000, 72_000_000,
+    86_400_000,
+];
 
 /// Settings of `millrace reactor`; each is a flag and an environment variable.
 #[derive(Debug, Clone, Args)]
@@ -40,6 +48,9 @@ pub struct Config {
     /// The reconciliation.
     #[command(flatten)]
     pub reconcile: ReconcileConfig,
+    /// Outgoing webhooks.
+    #[command(flatten)]
+    pub webhooks: WebhookConfig,
 }
 
 impl Config {
@@ -151,4 +162,40 @@ pub struct SmtpConfig {
     /// Longest pause between two tries of one mail, in milliseconds.
     #[arg(long, env = "MILLRACE_MAIL_PAUSE_MAX_MS", default_value_t = 60_000)]
     pub mail_pause_max_ms: u64,
+}
+
+/// Where outgoing webhooks may go, and how often each is tried.
+#[derive(Debug, Clone, Args)]
+pub struct WebhookConfig {
+    /// Where they may go.
+    #[command(flatten)]
+    pub targets: Targets,
+    /// Longest wait for one answer of an endpoint, in milliseconds.
+    #[arg(long, env = "MILLRACE_WEBHOOK_TIMEOUT_MS", default_value_t = 15_000)]
+    pub webhook_timeout_ms: u64,
+    /// The pauses after each attempt in vain, in milliseconds, separated by commas; each may be a
+    /// fifth longer. After the last one a webhook is given up.
+    #[arg(
+        long,
+        env = "MILLRACE_WEBHOOK_RETRY_MS",
+        value_delimiter = ',',
+        default_values_t = WEBHOOK_RETRY_MS
+    )]
+    pub webhook_retry_ms: Vec<u64>,
+    /// How long every attempt at an endpoint may be in vain before it is disabled, in seconds.
+    #[arg(long, env = "MILLRACE_WEBHOOK_PATIENCE_S", default_value_t = 432_000)]
+    pub webhook_patience_s: u64,
+    /// Most attempts at one endpoint at the same time.
+    #[arg(long, env = "MILLRACE_WEBHOOK_AT_ONCE", default_value_t = 4)]
+    pub webhook_at_once: usize,
+    /// Most attempts at all endpoints at the same time.
+    #[arg(long, env = "MILLRACE_WEBHOOK_LANES", default_value_t = 128)]
+    pub webhook_lanes: usize,
+}
+
+impl WebhookConfig {
+    /// [`WebhookConfig::webhook_timeout_ms`] as a duration.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_millis(self.webhook_timeout_ms)
+    }
 }

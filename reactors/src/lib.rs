@@ -1,4 +1,4 @@
-//! Events to the outside: the payment provider, the mail server.
+//! Events to the outside: the payment provider, the mail server, webhooks.
 //!
 //! ```text
 //!   PAYMENT ──────► payment  ──HTTP──► provider      the intent is an event, the outcome a command
@@ -8,6 +8,7 @@
 //!   USER ─────────► welcome  ──bus───► notification
 //!   USER ─────────► eraser   ──bus───► user           destroys the key, keeps the receipt
 //!   USER, ORDER ──► departures ─bus──► user           erased once their orders are final
+//!   every stream ─► webhook  ──HTTP──► endpoints      who wants to hear of it is told
 //! ```
 //!
 //! Every reactor works the same way: a delivery says which aggregate to look at, the aggregate's
@@ -31,6 +32,7 @@ mod rejection;
 mod scan;
 mod template;
 mod waiting;
+mod webhook;
 mod welcome;
 
 use std::sync::Arc;
@@ -42,15 +44,16 @@ use streams::inbox::Letter;
 use streams::keys::Keys;
 use streams::lanes::{Handler, Stopped, run_lanes};
 use streams::subscription::{DurableLimits, DurableSubscription, Payload};
-use streams::timers::{DueTimer, TimerError};
+use streams::timers::{DueTimer, TimerError, Timers};
 use streams::topology::{DurableSpec, OnFailure};
-use streams::{Connection, Settings, Streams};
+use streams::{Connection, RecordedEvent, Settings, Streams};
 use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{
     Config, ERASURE_GRACE_MS, ProviderConfig, RECONCILE_DAYS, ReconcileConfig, SmtpConfig, SmtpTls,
+    WebhookConfig,
 };
 pub use listing::Refund;
 pub use provider::{Intent, IntentStatus, Provider, ProviderError};
@@ -131,15 +134,35 @@ pub const RECONCILIATION_TIMER_DURABLE: DurableSpec = DurableSpec {
 const NEVER_ASIDE: OnFailure = OnFailure::Retry;
 
 /// The durables that `millrace provision` makes for this role.
-pub const DURABLES: [DurableSpec; 7] = [
-    PAYMENT_DURABLE,
-    MAILER_DURABLE,
-    WELCOME_DURABLE,
-    ERASER_DURABLE,
-    INBOX_DURABLE,
-    INBOX_TIMER_DURABLE,
-    RECONCILIATION_TIMER_DURABLE,
-];
+pub const DURABLES: [DurableSpec; 16] = {
+    let [
+        user,
+        product,
+        inventory,
+        order,
+        payment,
+        notification,
+        checkout,
+    ] = webhook::MATCHERS;
+    [
+        PAYMENT_DURABLE,
+        MAILER_DURABLE,
+        WELCOME_DURABLE,
+        ERASER_DURABLE,
+        INBOX_DURABLE,
+        INBOX_TIMER_DURABLE,
+        RECONCILIATION_TIMER_DURABLE,
+        user,
+        product,
+        inventory,
+        order,
+        payment,
+        notification,
+        checkout,
+        webhook::SENDER_DURABLE,
+        webhook::TIMER_DURABLE,
+    ]
+};
 
 /// What it has not read, as readiness tells it, until it is bound to all its streams.
 const BEGUN: &str = "its streams";
@@ -165,6 +188,9 @@ pub enum Error {
     /// A template does not parse.
     #[error("a mail template is wrong")]
     Template(#[from] TemplateError),
+    /// The client of webhooks could not be made.
+    #[error("webhooks can't be sent")]
+    Webhooks(#[from] webhook::HttpError),
     /// A worker panicked or was aborted.
     #[error("a reactor's task ended abnormally")]
     Task(#[from] tokio::task::JoinError),
@@ -194,6 +220,7 @@ pub fn run(
         workers.payments().await?;
         workers.mails().await?;
         workers.people().await?;
+        workers.webhooks().await?;
         begun.done();
         while let Some(ended) = workers.tasks.join_next().await {
             ended??;
@@ -274,6 +301,36 @@ impl Workers {
         let eraser = eraser::Eraser::new(streams, recorder, self.keys.clone(), scan);
         let limits = DurableLimits::default();
         self.start_with(&ERASER_DURABLE, limits, ERASER_LANES, Arc::new(eraser))
+            .await
+    }
+
+    /// Those who want to hear of events.
+    async fn webhooks(&mut self) -> Result<(), Error> {
+        let config = self.config.webhooks.clone();
+        let lanes = config.webhook_lanes;
+        let endpoints = Arc::new(webhook::Endpoints::new(self.streams.clone()));
+        let (following, connection) = (Arc::clone(&endpoints), self.connection.clone());
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            following.follow(&connection, shutdown).await;
+            Ok(())
+        });
+        let (streams, recorder) = (self.streams.clone(), self.recorder.clone());
+        let matcher = Arc::new(webhook::Matcher::new(streams, recorder, endpoints));
+        for spec in &webhook::MATCHERS {
+            self.start::<RecordedEvent>(spec, matcher.clone()).await?;
+        }
+        let sender = Arc::new(webhook::Sender::new(webhook::Parts {
+            streams: self.streams.clone(),
+            recorder: self.recorder.clone(),
+            timers: Timers::new(&self.connection),
+            http: webhook::Http::new(&config.targets, config.timeout())?,
+            config,
+        }));
+        let (limits, woken) = (DurableLimits::default(), sender.clone());
+        self.start_with::<RecordedEvent>(&webhook::SENDER_DURABLE, limits, lanes, sender)
+            .await?;
+        self.start_with::<DueTimer>(&webhook::TIMER_DURABLE, limits, lanes, woken)
             .await
     }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 
+use crate::roles;
+
 /// Where the entry listens when nobody says otherwise.
 const ENTRY_PORT: u16 = 8080;
 
@@ -72,6 +74,9 @@ pub struct UpArgs {
     /// milliseconds.
     #[arg(long, env = "MILLRACE_ERASURE_GRACE_MS", default_value_t = reactors::ERASURE_GRACE_MS)]
     pub erasure_grace_ms: u64,
+    /// Outgoing webhooks.
+    #[command(flatten)]
+    pub webhooks: reactors::WebhookConfig,
 }
 
 /// A role that no client talks to.
@@ -113,6 +118,7 @@ impl UpArgs {
             mail_timeout_ms: OUTSIDE_TIMEOUT_MS,
             mail_pause_max_ms: MAIL_PAUSE_MAX_MS,
             erasure_grace_ms: reactors::ERASURE_GRACE_MS,
+            webhooks: roles::defaults(),
         }
     }
 

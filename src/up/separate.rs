@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use devstack::launch::{Child, Exit, Launcher, Signal, Spawner, Spec};
 use devstack::{Data, Reserved};
+use edge::Targets;
+use reactors::WebhookConfig;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -106,14 +108,18 @@ impl Separate<'_> {
     fn flags(&self, role: &str, listen: &str) -> Vec<String> {
         let args = self.args;
         let listen = listen.to_owned();
+        let targets = || targets(&args.webhooks.targets);
         let contexts = || args.contexts.join(",");
         let flags: Vec<(&str, String)> = match role {
-            "command-api" => vec![
-                ("listen", listen),
-                ("contexts", contexts()),
-                // The gateway.
-                ("proxies", "127.0.0.1".to_owned()),
-            ],
+            "command-api" => {
+                let own = vec![
+                    ("listen", listen),
+                    ("contexts", contexts()),
+                    // The gateway.
+                    ("proxies", "127.0.0.1".to_owned()),
+                ];
+                [own, targets()].concat()
+            }
             "query-api" => vec![("listen", listen)],
             gateway::ROLE => {
                 let commands = &self.endpoints.command_api;
@@ -130,21 +136,51 @@ impl Separate<'_> {
                     ("key-rate", "0".to_owned()),
                 ]
             }
-            "reactor" => vec![
-                ("health-listen", listen),
-                ("payments", self.endpoints.payments.clone()),
-                ("payment-timeout-ms", args.payment_timeout_ms.to_string()),
-                ("smtp", self.endpoints.smtp.clone()),
-                ("mail-timeout-ms", args.mail_timeout_ms.to_string()),
-                ("mail-pause-max-ms", args.mail_pause_max_ms.to_string()),
-                ("erasure-grace-ms", args.erasure_grace_ms.to_string()),
-            ],
+            "reactor" => {
+                let own = vec![
+                    ("health-listen", listen),
+                    ("payments", self.endpoints.payments.clone()),
+                    ("payment-timeout-ms", args.payment_timeout_ms.to_string()),
+                    ("smtp", self.endpoints.smtp.clone()),
+                    ("mail-timeout-ms", args.mail_timeout_ms.to_string()),
+                    ("mail-pause-max-ms", args.mail_pause_max_ms.to_string()),
+                    ("erasure-grace-ms", args.erasure_grace_ms.to_string()),
+                ];
+                [own, targets(), webhooks(&args.webhooks)].concat()
+            }
             // The workers that need nothing else.
             _ => vec![("health-listen", listen)],
         };
         let flag = |(name, value): (&str, String)| [format!("--{name}"), value];
         flags.into_iter().flat_map(flag).collect()
     }
+}
+
+/// Where webhooks may go, as flags.
+fn targets(targets: &Targets) -> Vec<(&'static str, String)> {
+    let networks = (!targets.webhook_networks.is_empty())
+        .then(|| ("webhook-networks", commas(&targets.webhook_networks)));
+    let always = [
+        ("webhook-http", targets.webhook_http.to_string()),
+        ("webhook-ports", commas(&targets.webhook_ports)),
+    ];
+    always.into_iter().chain(networks).collect()
+}
+
+/// How webhooks are sent, as flags.
+fn webhooks(config: &WebhookConfig) -> Vec<(&'static str, String)> {
+    vec![
+        ("webhook-timeout-ms", config.webhook_timeout_ms.to_string()),
+        ("webhook-retry-ms", commas(&config.webhook_retry_ms)),
+        ("webhook-patience-s", config.webhook_patience_s.to_string()),
+        ("webhook-at-once", config.webhook_at_once.to_string()),
+        ("webhook-lanes", config.webhook_lanes.to_string()),
+    ]
+}
+
+fn commas<T: ToString>(all: &[T]) -> String {
+    let all: Vec<_> = all.iter().map(ToString::to_string).collect();
+    all.join(",")
 }
 
 /// One role, over all its processes.

@@ -65,6 +65,7 @@ impl Together<'_> {
             contexts: self.args.contexts.clone(),
             // The gateway.
             proxies: vec![IpAddr::from(Ipv4Addr::LOCALHOST).into()],
+            targets: self.args.webhooks.targets.clone(),
             ..roles::defaults()
         };
         let keys = self.keys.clone();
@@ -180,6 +181,7 @@ impl Together<'_> {
                 config.smtp.mail_timeout_ms = self.args.mail_timeout_ms;
                 config.smtp.mail_pause_max_ms = self.args.mail_pause_max_ms;
                 config.erasure_grace_ms = self.args.erasure_grace_ms;
+                config.webhooks = self.args.webhooks.clone();
                 let keys = streams::keys::Keys::new(&connection, self.source.master_keys()?);
                 spawn(roles, name, reactors::run(config, connection, keys, stop));
             }

@@ -52,3 +52,4 @@ mod stuck;
 mod timers;
 mod tls;
 mod verify;
+mod webhooks;

@@ -195,6 +195,7 @@ impl World {
             },
             elsewhere,
             proxies: Vec::new(),
+            targets: config.targets.clone(),
         })
         .unwrap();
         let router = edge::guarded(command_api::router(api.clone(), &config), &config.limits);

@@ -170,6 +170,10 @@ uuid_id! {
     NotificationId;
     /// A bulk import of products; follows from who imports under which Idempotency-Key.
     ImportId;
+    /// Somebody's server that is told of events.
+    WebhookEndpointId;
+    /// One event that is told to one endpoint.
+    WebhookDeliveryId;
 }
 
 /// A hold on stock: which order, and which try of the saga.

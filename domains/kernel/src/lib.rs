@@ -29,12 +29,12 @@ pub mod wire;
 pub use decider::{Decider, Fact, Refusal, bridge};
 pub use id::{
     AddressId, AggregateId, EmailClaimId, IdError, ImportId, NotificationId, OrderId, PaymentId,
-    RefundId, ReservationId, ReturnId, Sku, UserId,
+    RefundId, ReservationId, ReturnId, Sku, UserId, WebhookDeliveryId, WebhookEndpointId,
 };
 pub use money::{Currency, Money, MoneyError};
 pub use position::{ConsistencyToken, Position, PositionError};
 pub use sealed::{Sealed, SealedError};
-pub use text::{Description, PaymentMethod, Reason, TextError, Title, Tracking};
+pub use text::{Description, PaymentMethod, Reason, TextError, Title, Tracking, WebhookUrl};
 /// For [`fact!`].
 #[doc(hidden)]
 pub use {cqrs_es::DomainEvent, serde_json};

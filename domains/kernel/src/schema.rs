@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::money::CURRENCIES;
-use crate::{Currency, Description, PaymentMethod, Position, Reason, Sku, Title, Tracking};
+use crate::{
+    Currency, Description, PaymentMethod, Position, Reason, Sku, Title, Tracking, WebhookUrl,
+};
 
 /// Something visible between nothing but characters that are no control characters.
 pub const TEXT_PATTERN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*[^\s\u0000-\u001f\u007f-\u009f][^\u0000-\u001f\u007f-\u009f]*$";
@@ -50,6 +52,7 @@ bounded! {
     Description: LINES_PATTERN;
     Tracking: TEXT_PATTERN;
     PaymentMethod: TEXT_PATTERN;
+    WebhookUrl: TEXT_PATTERN;
 }
 
 impl JsonSchema for Sku {

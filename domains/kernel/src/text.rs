@@ -98,6 +98,8 @@ bounded_text! {
     Tracking, 100, lines: false;
     /// The payment provider's name for a way to pay (`pm_card_visa`).
     PaymentMethod, 100, lines: false;
+    /// Where a webhook endpoint listens, as its owner wrote it.
+    WebhookUrl, 2_000, lines: false;
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@
 //!   refusal      NotificationRefusal                     why not
 //!   aggregate    Notification: decide, evolve            read this first
 //!   suppression  Suppression: decide, evolve
+//!   webhook      what other systems are told, with files of its own
 //! ```
 
 mod aggregate;
@@ -32,6 +33,7 @@ mod event;
 mod id;
 mod refusal;
 mod suppression;
+pub mod webhook;
 
 pub use aggregate::{Message, Notification, NotificationStatus};
 pub use command::{NotificationCommand, SuppressionCommand};

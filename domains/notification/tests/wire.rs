@@ -4,7 +4,14 @@
 
 use std::path::Path;
 
-use kernel::{EmailClaimId, Money, OrderId, UserId, golden};
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use kernel::{EmailClaimId, Money, OrderId, UserId, WebhookEndpointId, golden};
+use notification::webhook::{
+    Attempt, DeliveryEvent, DisabledBecause, EndpointEvent, EventRef, Outcome, Subscription,
+    WebhookDelivery, WebhookEndpoint,
+};
 use notification::{
     Channel, Details, Notification, NotificationEvent, Suppression, SuppressionEvent, Template,
 };
@@ -59,7 +66,83 @@ fn every_event_version_has_its_file() {
     )
     .unwrap();
     files.extend(suppressions);
+    files.extend(endpoints(&folder));
+    files.extend(deliveries(&folder));
     golden::no_other_files(&folder, &files).unwrap();
+}
+
+fn time(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn endpoints(folder: &Path) -> BTreeSet<String> {
+    let subscription = |url: &str, event_types: &[&str]| Subscription {
+        url: url.parse().unwrap(),
+        event_types: event_types.iter().map(|t| t.parse().unwrap()).collect(),
+        description: None,
+    };
+    let examples = [
+        EndpointEvent::WebhookEndpointRegistered {
+            user_id: Some(UserId(uuid!("0198c1d2-7a4b-7c31-9f5e-2b6c8d9e0f1a"))),
+            subscription: Subscription {
+                description: Some("the books".parse().unwrap()),
+                ..subscription(
+                    "https://hooks.example.com/millrace?shop=1",
+                    &["order.order_placed", "payment.*"],
+                )
+            },
+        },
+        EndpointEvent::WebhookEndpointChanged {
+            subscription: subscription("https://hooks.example.com/v2", &["*"]),
+        },
+        EndpointEvent::WebhookSecretRotated {
+            generation: 2,
+            previous_until: time("2026-02-01T12:00:00Z"),
+        },
+        EndpointEvent::WebhookEndpointFailing {
+            since: time("2026-01-31T12:00:00Z"),
+        },
+        EndpointEvent::WebhookEndpointRecovered {},
+        EndpointEvent::WebhookEndpointDisabled {
+            because: DisabledBecause::Asked,
+            reason: Some("moving house".parse().unwrap()),
+        },
+        EndpointEvent::WebhookEndpointEnabled {},
+        EndpointEvent::WebhookEndpointRemoved {},
+    ];
+    golden::check::<WebhookEndpoint>(folder, EndpointEvent::VARIANTS, &examples).unwrap()
+}
+
+fn deliveries(folder: &Path) -> BTreeSet<String> {
+    let examples = [
+        DeliveryEvent::WebhookDeliveryRequested {
+            endpoint_id: WebhookEndpointId(uuid!("0198c1d2-9c6d-7e53-9b70-4d8eafb0213c")),
+            user_id: None,
+            event: EventRef {
+                event_type: "order.order_placed".to_owned(),
+                event_id: uuid!("0198c1d2-ad7e-5f64-8c81-5e9fb0c1324d"),
+                occurred_at: time("2026-01-31T12:00:00Z"),
+                position: Some("ORDER:42".parse().unwrap()),
+            },
+        },
+        DeliveryEvent::WebhookAttempted {
+            attempt: Attempt {
+                number: 1,
+                at: time("2026-01-31T12:00:01Z"),
+                duration_ms: 87,
+                outcome: Outcome::Rejected {
+                    status: 503,
+                    excerpt: "busy".to_owned(),
+                },
+            },
+            next_at: Some(time("2026-01-31T12:00:06Z")),
+        },
+        DeliveryEvent::WebhookDeliveryAbandoned {
+            reason: "the webhook endpoint is disabled".parse().unwrap(),
+        },
+        DeliveryEvent::WebhookRedeliveryRequested {},
+    ];
+    golden::check::<WebhookDelivery>(folder, DeliveryEvent::VARIANTS, &examples).unwrap()
 }
 
 #[test]

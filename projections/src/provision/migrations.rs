@@ -14,7 +14,7 @@ macro_rules! file {
 }
 
 /// Applied in this order; one that was applied never changes again.
-const MIGRATIONS: [Entry; 19] = [
+const MIGRATIONS: [Entry; 20] = [
     (
         "user",
         1,
@@ -106,6 +106,12 @@ const MIGRATIONS: [Entry; 19] = [
         2,
         "suppression entry",
         file!("notification/0002_suppression_entry.sql"),
+    ),
+    (
+        "notification",
+        3,
+        "webhooks",
+        file!("notification/0003_webhooks.sql"),
     ),
     (
         "checkout",

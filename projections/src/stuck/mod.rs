@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!   sagas    suspended checkouts, returns and refunds      from their views
-//!   rows     mails not sent, payments that differ, holds   from views; holds from their stock item
+//!   rows     mails not sent, payments that differ, holds,  from views; holds from their stock item
+//!            webhook endpoints that fail
 //!   log      parked messages, orphan webhooks, views       from the streams
 //! ```
 //!
@@ -57,6 +58,8 @@ pub enum Kind {
     UnsentMail,
     /// The provider's record of a payment is another one.
     PaymentMismatch,
+    /// A webhook endpoint takes nothing, or was disabled because of that.
+    FailingEndpoint,
     /// A read model does not move, or has stopped.
     StalledView,
 }
@@ -176,7 +179,7 @@ impl Radar {
     /// Looks at everything, at most `limit` of each kind.
     pub async fn look(&self, limit: usize) -> Stuck {
         let limit = limit.clamp(1, ITEMS_MAX);
-        let parts: [(Kind, BoxFuture<'_, Found>); 9] = [
+        let parts: [(Kind, BoxFuture<'_, Found>); 10] = [
             (Kind::SuspendedCheckout, Box::pin(self.checkouts(limit))),
             (Kind::SuspendedReturn, Box::pin(self.returns(limit))),
             (Kind::SuspendedRefund, Box::pin(self.refunds(limit))),
@@ -185,6 +188,7 @@ impl Radar {
             (Kind::ExpiredHold, Box::pin(self.holds(limit))),
             (Kind::UnsentMail, Box::pin(self.mails(limit))),
             (Kind::PaymentMismatch, Box::pin(self.mismatches(limit))),
+            (Kind::FailingEndpoint, Box::pin(self.endpoints(limit))),
             (Kind::StalledView, Box::pin(self.views(limit))),
         ];
         let looks = parts.map(

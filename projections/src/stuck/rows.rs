@@ -1,4 +1,5 @@
-//! Mails that are late, payments that differ from the provider's record, and holds that are over.
+//! Mails that are late, payments that differ from the provider's record, holds that are over, and webhook
+//! endpoints that fail.
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
 use inventory::StockItem;
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Action, Found, Item, Kind, REASON, Radar, text, time};
 use crate::read::{Filter, How};
-use crate::{NOTIFICATION_ENTRY, PAYMENT_SUMMARY, STOCK_LEVEL};
+use crate::{NOTIFICATION_ENTRY, PAYMENT_SUMMARY, STOCK_LEVEL, WEBHOOK_ENDPOINT_ENTRY};
 
 /// A mail that was asked for so long ago and has not been taken is late.
 const MAIL_LATE_AFTER: TimeDelta = TimeDelta::minutes(2);
@@ -51,6 +52,13 @@ impl Radar {
         Ok((items.collect(), more))
     }
 
+    /// Those that fail now, and those that were given up.
+    pub(super) async fn endpoints(&self, limit: usize) -> Found {
+        let troubled = [Filter::new("in_trouble", "true")];
+        let (rows, more) = self.rows(&WEBHOOK_ENDPOINT_ENTRY, &troubled, limit).await?;
+        Ok((rows.iter().map(endpoint).collect(), more))
+    }
+
     /// The views count what is set aside; until when, the stock item itself knows.
     pub(super) async fn holds(&self, limit: usize) -> Found {
         let held = [Filter::new("held", "true")];
@@ -83,6 +91,31 @@ impl Radar {
         items.truncate(limit);
         Ok((items, more))
     }
+}
+
+fn endpoint(row: &Value) -> Item {
+    let id = text(row, "/id");
+    let path = format!("/v1/webhook-endpoints/{id}");
+    let enabled = text(row, "/status") == "enabled";
+    let cause = match text(row, "/disabled_because") {
+        "" => "it has taken nothing lately; it is tried again".to_owned(),
+        because => format!("it was disabled: {because}"),
+    };
+    let call = |name| Action::call(name, format!("{path}/{name}"), json!({}));
+    let switch = if enabled {
+        Action::call(
+            "disable",
+            format!("{path}/disable"),
+            json!({ "reason": REASON }),
+        )
+    } else {
+        call("enable")
+    };
+    let since = time(row, "/failing_since").or_else(|| time(row, "/updated_at"));
+    Item::new(Kind::FailingEndpoint, id, cause)
+        .since(since)
+        .events([format!("{path}/events"), format!("{path}/deliveries")])
+        .actions([switch, call("remove")])
 }
 
 fn mail(row: &Value) -> Item {

@@ -33,6 +33,9 @@ use crate::topology::{DurableSpec, INBOX_STREAM, OnFailure, TIMERS_STREAM};
 /// request that it lets through at once, if only with "nobody listens".
 const DENIED_AFTER: Duration = Duration::from_millis(700);
 
+/// Behind the end of every stream: the server answers that nothing is there.
+const FAR: u64 = 1_000_000_000;
+
 /// One connection per role, as its user.
 #[derive(Debug, Clone)]
 pub struct Roles {
@@ -78,6 +81,7 @@ pub async fn each_role_can_do_its_work(
         assert_eq!(opened.as_deref(), Some("Ada"));
     }
     erasing(roles).await;
+    telling(roles).await;
     snapshots(roles).await;
     bind(&roles.saga, saga).await;
     bind(&roles.reactor, reactor).await;
@@ -108,6 +112,26 @@ async fn erasing(roles: &Roles) {
     }
 }
 
+/// The reactor reads any event again, to tell others of it, and knows who wants to be told.
+async fn telling(roles: &Roles) {
+    let log = JetStreamLog::new(&roles.reactor);
+    for stream in [
+        "USER",
+        "PRODUCT",
+        "INVENTORY",
+        "ORDER",
+        "PAYMENT",
+        "NOTIFICATION",
+        "CHECKOUT",
+    ] {
+        log.event_at(&Position::new(stream, FAR)).await.unwrap();
+    }
+    let filter = "event.notification.webhook_endpoint.*";
+    log.last("NOTIFICATION", filter).await.unwrap();
+    let mut endpoints = roles.reactor.ordered_matching("NOTIFICATION", filter, 0);
+    within("follow endpoints", endpoints.start()).await.unwrap();
+}
+
 /// command-api takes letters in, the reactor works them and asks to be woken, people see which wait.
 async fn letters(roles: &Roles) {
     let letter = LetterId {
@@ -124,7 +148,7 @@ async fn letters(roles: &Roles) {
     let found = reactor.read(&letter.source, &letter.id).await.unwrap();
     reactor.remove(&found.unwrap()).await.unwrap();
     reactor.scrub().await.unwrap();
-    for saga in ["inbox", "reconciliation"] {
+    for saga in ["inbox", "reconciliation", "webhook"] {
         let timer = TimerId {
             saga: saga.to_owned(),
             id: letter.id.clone(),
@@ -153,7 +177,17 @@ async fn snapshots(roles: &Roles) {
         (
             &roles.saga,
             "checkout",
-            vec![&roles.saga, &roles.command_api, &roles.query_api],
+            vec![
+                &roles.saga,
+                &roles.command_api,
+                &roles.query_api,
+                &roles.reactor,
+            ],
+        ),
+        (
+            &roles.command_api,
+            "order",
+            vec![&roles.command_api, &roles.reactor, &roles.query_api],
         ),
     ] {
         let subject = format!("snapshot.{context}.{}", Uuid::new_v4());
@@ -291,7 +325,7 @@ const ADMIN_ONLY: [&str; 9] = [
 ];
 
 /// What changes something, and belongs to some roles only.
-const WRITES: [&str; 20] = [
+const WRITES: [&str; 21] = [
     "event.order.o-1",
     "event.checkout.o-1",
     "key.0198c1d2-7a4b-7c31-9f5e-2b6c8d9e0f1a",
@@ -312,6 +346,7 @@ const WRITES: [&str; 20] = [
     "timer.sched.reconciliation.daily",
     "$JS.API.STREAM.MSG.DELETE.INBOX",
     "$JS.API.STREAM.PURGE.INBOX",
+    "timer.sched.webhook.d-1",
 ];
 
 /// Letters may hold personal data, and nothing seals them: only who works them reads them.
@@ -355,7 +390,7 @@ pub async fn no_role_can_do_more(roles: &Roles) {
         ),
         "reactor" => (
             &roles.reactor,
-            [2, 5, 9, 14, 16, 17, 18, 19]
+            [2, 5, 9, 14, 16, 17, 18, 19, 20]
                 .map(|index| WRITES[index])
                 .to_vec(),
         ),
@@ -394,10 +429,17 @@ pub async fn no_role_can_do_more(roles: &Roles) {
         assert!(is_denied(of(role).0, subject).await, "{role} may read keys");
     }
     let subject = "$JS.API.DIRECT.GET.SNAPSHOTS.snapshot.order.o-1";
-    for role in ["saga", "reactor", "operator"] {
+    for role in ["saga", "operator"] {
         assert!(
             is_denied(of(role).0, subject).await,
             "{role} may read snapshots of orders"
+        );
+    }
+    let subject = "question.notification.webhook-secrets";
+    for role in ["query-api", "projector", "saga", "operator"] {
+        assert!(
+            is_denied(of(role).0, subject).await,
+            "{role} may ask for the secrets of webhooks"
         );
     }
     nobody_hears_anothers_answers(roles).await;

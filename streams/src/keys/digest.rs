@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kernel::{EmailClaimId, UserId};
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use kernel::{EmailClaimId, UserId, WebhookEndpointId};
 use ring::hmac;
 use uuid::Uuid;
 
@@ -18,6 +18,11 @@ const REQUEST_DOMAIN: &[u8] = b"request\0";
 const EMAIL_DOMAIN: &[u8] = b"email claim\0";
 /// As [`REQUEST_DOMAIN`].
 const VERIFICATION_DOMAIN: &[u8] = b"email verification\0";
+/// As [`REQUEST_DOMAIN`].
+const WEBHOOK_DOMAIN: &[u8] = b"webhook secret\0";
+
+/// How a webhook's signing secret begins (Standard Webhooks).
+const WEBHOOK_SECRET_PREFIX: &str = "whsec_";
 
 /// HMAC-SHA256 (RFC 2104) with a key from the configuration.
 #[derive(Clone)]
@@ -79,6 +84,14 @@ impl DigestKey {
             .is_ok_and(|tag| hmac::verify(&self.0, &message, &tag).is_ok())
     }
 
+    /// What an endpoint's webhooks are signed with, as Standard Webhooks writes it: `whsec_` and 32
+    /// bytes in base64. It follows from the endpoint and the secret's number, so it stands nowhere.
+    pub fn webhook_secret(&self, endpoint: WebhookEndpointId, generation: u32) -> String {
+        let about = [endpoint.0.as_bytes().as_slice(), &generation.to_be_bytes()].concat();
+        let secret = STANDARD.encode(self.tag(WEBHOOK_DOMAIN, &about));
+        format!("{WEBHOOK_SECRET_PREFIX}{secret}")
+    }
+
     fn tag(&self, domain: &[u8], bytes: &[u8]) -> hmac::Tag {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(domain);
@@ -115,6 +128,18 @@ mod tests {
         assert_eq!(digest.len(), 43);
         assert_eq!(digest, key(1).digest(b"{}"));
         assert_ne!(digest, key(1).digest(b"{ }"));
+    }
+
+    #[test]
+    fn a_webhook_secret_is_of_one_endpoint_and_number() {
+        let [one, two] = [1, 2].map(|number| WebhookEndpointId(Uuid::from_u128(number)));
+        let secret = key(1).webhook_secret(one, 1);
+        assert_eq!(secret, key(1).webhook_secret(one, 1));
+        let bytes = STANDARD.decode(secret.strip_prefix("whsec_").unwrap());
+        assert_eq!(bytes.unwrap().len(), 32);
+        for (digest, endpoint, generation) in [(2, one, 1), (1, two, 1), (1, one, 2)] {
+            assert_ne!(key(digest).webhook_secret(endpoint, generation), secret);
+        }
     }
 
     #[test]

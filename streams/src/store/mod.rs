@@ -115,6 +115,15 @@ impl Streams {
         Ok(self.inner.log.state(stream).await?)
     }
 
+    /// Sequence of the last event of `stream` whose subject matches `subject` (`*` = any token), as
+    /// its leader says; 0 = none.
+    ///
+    /// # Errors
+    /// The log can't be reached.
+    pub async fn last_matching(&self, stream: &str, subject: &str) -> Result<u64, LoadError> {
+        Ok(self.inner.log.last(stream, subject).await?)
+    }
+
     /// The event at `position`, as the stream's leader knows it: the proof that a position is one
     /// of this log.
     ///

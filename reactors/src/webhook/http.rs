@@ -1,0 +1,223 @@
+//! One attempt: a POST with a time limit that follows nobody elsewhere and gets nowhere inside.
+
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use edge::Targets;
+use edge::targets::TargetError;
+use notification::webhook::Outcome;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::redirect::Policy;
+use thiserror::Error;
+
+/// As whom it calls.
+const USER_AGENT: &str = "Millrace-Webhooks/1";
+
+/// Longest wait for a connection; the time limit of an attempt counts as well.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much of an answer is read, in bytes; the rest is left unread.
+const ANSWER_BYTES_MAX: usize = 1_024;
+
+/// How much of an answer is recorded, in characters.
+const EXCERPT_LENGTH_MAX: usize = 200;
+
+/// Most addresses of one name that are looked at.
+const ADDRESSES_MAX: usize = 16;
+
+/// Webhooks can't be sent.
+#[derive(Debug, Error)]
+#[error("the webhooks' HTTP client can't be made")]
+pub struct HttpError(#[from] reqwest::Error);
+
+/// What is sent.
+pub(super) struct Post<'a> {
+    /// The `webhook-id`.
+    pub(super) id: &'a str,
+    /// The `webhook-timestamp`, in seconds.
+    pub(super) timestamp: i64,
+    /// The `webhook-signature`.
+    pub(super) signature: &'a str,
+    /// The body, as it was signed.
+    pub(super) body: Vec<u8>,
+}
+
+/// Sends webhooks.
+pub(crate) struct Http {
+    client: reqwest::Client,
+    targets: Targets,
+}
+
+impl Http {
+    /// To these targets, each within `limit`.
+    ///
+    /// # Errors
+    /// The HTTP client can't be made.
+    pub(crate) fn new(targets: &Targets, limit: Duration) -> Result<Self, HttpError> {
+        let client = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(limit)
+            .redirect(Policy::none())
+            // A proxy would connect to where this process must not.
+            .no_proxy()
+            .dns_resolver(Arc::new(Guarded(targets.clone())))
+            .build()?;
+        Ok(Self {
+            client,
+            targets: targets.clone(),
+        })
+    }
+
+    /// One attempt. Whatever goes wrong is its outcome.
+    pub(super) async fn post(&self, url: &str, post: Post<'_>) -> Outcome {
+        match self.try_to(url, post).await {
+            Ok(outcome) => outcome,
+            Err(error) => Outcome::Unanswered {
+                error: excerpt(&chain(error.as_ref())),
+            },
+        }
+    }
+
+    async fn try_to(&self, url: &str, post: Post<'_>) -> Result<Outcome, BoxError> {
+        // An address in the URL is not resolved, so it is looked at here.
+        let url = self.targets.check(url)?;
+        let sent = self
+            .client
+            .post(url)
+            .headers(headers(&post)?)
+            .body(post.body);
+        // Its URL stands with the endpoint, and may hold a secret.
+        let mut answer = sent.send().await.map_err(reqwest::Error::without_url)?;
+        let status = answer.status();
+        let excerpt = begins(&mut answer).await;
+        let accepted = status.is_success();
+        let status = status.as_u16();
+        Ok(if accepted {
+            Outcome::Accepted { status, excerpt }
+        } else {
+            Outcome::Rejected { status, excerpt }
+        })
+    }
+}
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+fn headers(post: &Post<'_>) -> Result<HeaderMap, BoxError> {
+    let mut headers = HeaderMap::new();
+    let json = HeaderValue::from_static("application/json");
+    headers.insert(CONTENT_TYPE, json);
+    for (name, value) in [
+        ("webhook-id", post.id),
+        ("webhook-timestamp", &post.timestamp.to_string()),
+        ("webhook-signature", post.signature),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value)?);
+    }
+    Ok(headers)
+}
+
+/// How the answer's body begins. One that breaks off has begun all the same.
+async fn begins(answer: &mut reqwest::Response) -> String {
+    let mut bytes = Vec::new();
+    while bytes.len() < ANSWER_BYTES_MAX
+        && let Ok(Some(chunk)) = answer.chunk().await
+    {
+        bytes.extend_from_slice(&chunk);
+    }
+    bytes.truncate(ANSWER_BYTES_MAX);
+    excerpt(&String::from_utf8_lossy(&bytes))
+}
+
+/// The beginning of a text that somebody else wrote, on one line.
+fn excerpt(text: &str) -> String {
+    let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let begin: String = visible.take(EXCERPT_LENGTH_MAX).collect();
+    begin.trim().to_owned()
+}
+
+/// The error and everything below it, in one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(below) = source {
+        text = format!("{text}: {below}");
+        source = below.source();
+    }
+    text
+}
+
+/// Names lead to public addresses only. What is connected to is what was looked at: a name that
+/// changes in between leads nowhere else.
+struct Guarded(Targets);
+
+/// A name leads nowhere that may be reached.
+#[derive(Debug, Error)]
+enum Nowhere {
+    #[error("the name leads nowhere")]
+    Unknown,
+    #[error("the name leads inside")]
+    Inside(#[source] TargetError),
+}
+
+impl Resolve for Guarded {
+    fn resolve(&self, name: Name) -> Resolving {
+        let targets = self.0.clone();
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let allowed = reachable(&targets, found)?;
+            Ok(Box::new(allowed.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Those of a name's addresses that may be reached.
+fn reachable(
+    targets: &Targets,
+    found: impl Iterator<Item = SocketAddr>,
+) -> Result<Vec<SocketAddr>, Nowhere> {
+    let (mut allowed, mut why) = (Vec::new(), Nowhere::Unknown);
+    for address in found.take(ADDRESSES_MAX) {
+        match targets.may_reach(address.ip()) {
+            Ok(()) => allowed.push(address),
+            Err(inside) => why = Nowhere::Inside(inside),
+        }
+    }
+    if allowed.is_empty() {
+        Err(why)
+    } else {
+        Ok(allowed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(all: &[&str]) -> Vec<SocketAddr> {
+        let all = all.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 0));
+        all.collect()
+    }
+
+    #[test]
+    fn of_a_name_only_public_addresses_are_connected_to() {
+        let reach = |all: &[&str]| reachable(&Targets::default(), addresses(all).into_iter());
+        let both = reach(&["127.0.0.1", "1.1.1.1", "::1"]).unwrap();
+        assert_eq!(both, addresses(&["1.1.1.1"]));
+        let inside = reach(&["10.0.0.1"]).unwrap_err();
+        assert_eq!(
+            chain(&inside),
+            "the name leads inside: 10.0.0.1 is not public: a private address"
+        );
+        assert!(matches!(reach(&[]), Err(Nowhere::Unknown)));
+    }
+
+    #[test]
+    fn an_excerpt_is_short_and_on_one_line() {
+        assert_eq!(excerpt(" a\r\nb\0 "), "a  b");
+        assert_eq!(excerpt(&"x".repeat(999)).len(), EXCERPT_LENGTH_MAX);
+    }
+}

@@ -1,0 +1,304 @@
+//! Deliveries in, attempts out: each when it is due, recorded, and tried again at its timer.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use chrono::{DateTime, TimeDelta, Utc};
+use kernel::{AggregateId, Decider, Reason, TextError, WebhookEndpointId};
+use notification::webhook::{
+    Attempt, DeliveryCommand, DisabledBecause, Endpoint, EndpointCommand, Outcome, Pending,
+    WebhookDelivery, WebhookEndpoint,
+};
+use rand::Rng;
+use serde::Deserialize;
+use serde_json::json;
+use streams::lanes::{HandleError, Handler};
+use streams::subscription::Delivery;
+use streams::timers::{DueTimer, TimerId, Timers};
+use streams::{Loaded, RecordedEvent, Streams};
+
+use super::http::Post;
+use super::pace::Pace;
+use super::signature::sign;
+use super::{ACTOR, Http, TIMERS, message};
+use crate::WebhookConfig;
+use crate::recorder::{Cause, Record, Recorder};
+
+/// Longest wait for the secrets.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What an endpoint answers that is not there any more (RFC 9110 §15.5.11).
+const GONE: u16 = 410;
+
+/// How much longer a pause may be than the schedule says, in percent: what failed at the same time is
+/// not tried again at the same time.
+const JITTER_PERCENT_MAX: u32 = 20;
+
+/// Why nothing is told to an endpoint that is disabled or was removed.
+const NOT_TOLD: &str = "the webhook endpoint is disabled";
+
+/// Why an event is not told that the log does not hold.
+const NOT_THERE: &str = "the event is not in the log";
+
+/// What the sender is made of.
+pub(crate) struct Parts {
+    pub(crate) streams: Streams,
+    pub(crate) recorder: Recorder,
+    pub(crate) timers: Timers,
+    pub(crate) http: Http,
+    pub(crate) config: WebhookConfig,
+}
+
+/// Sends what is due.
+pub(crate) struct Sender {
+    parts: Parts,
+    pace: Pace,
+}
+
+/// What an endpoint's webhooks are signed with.
+#[derive(Deserialize)]
+struct Secrets {
+    secrets: Vec<String>,
+}
+
+/// What is to be sent, and to whom.
+struct Due<'a> {
+    id: &'a AggregateId,
+    pending: &'a Pending,
+    /// How many events the delivery has.
+    version: u64,
+    endpoint: &'a WebhookEndpoint,
+}
+
+impl Due<'_> {
+    fn endpoint_id(&self) -> WebhookEndpointId {
+        self.pending.request.endpoint_id
+    }
+}
+
+impl Sender {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            pace: Pace::new(parts.config.webhook_at_once),
+            parts,
+        }
+    }
+
+    /// Does what the delivery's own state says: nothing, wait, give up, or try.
+    async fn look_at(
+        &self,
+        id: &AggregateId,
+        loaded: Loaded<WebhookDelivery>,
+    ) -> Result<(), HandleError> {
+        let Some(pending) = loaded.state.pending() else {
+            return Ok(());
+        };
+        let now = Utc::now();
+        if let Some(due) = pending.due_at.filter(|due| *due > now) {
+            return self.wake(id, due).await;
+        }
+        let endpoint_id = pending.request.endpoint_id;
+        let (streams, aggregate) = (&self.parts.streams, endpoint_id.into());
+        let endpoint = streams.load_current::<WebhookEndpoint>(&aggregate);
+        let endpoint = endpoint.await?.state;
+        let due = Due {
+            id,
+            pending,
+            version: loaded.version,
+            endpoint: &endpoint,
+        };
+        let Some(told) = endpoint.enabled() else {
+            return self.abandon(&due, NOT_TOLD).await;
+        };
+        let _turn = match self.pace.turn(endpoint_id) {
+            Ok(turn) => turn,
+            Err(wait) => {
+                let wait = TimeDelta::from_std(wait).unwrap_or_default();
+                return self.wake(id, now + wait).await;
+            }
+        };
+        let Some(attempt) = self.attempt(&due, told).await? else {
+            return self.abandon(&due, NOT_THERE).await;
+        };
+        self.judge(&due, &attempt).await?;
+        self.record(&due, attempt).await
+    }
+
+    async fn wake(&self, id: &AggregateId, at: DateTime<Utc>) -> Result<(), HandleError> {
+        let timer = TimerId {
+            saga: TIMERS.to_owned(),
+            id: id.clone(),
+        };
+        let set = self.parts.timers.set(&timer, at).await;
+        set.map_err(HandleError::retryable)
+    }
+
+    /// One attempt; `None` = there is nothing to tell.
+    async fn attempt(
+        &self,
+        due: &Due<'_>,
+        told: &Endpoint,
+    ) -> Result<Option<Attempt>, HandleError> {
+        let Some(body) = self.body(due).await? else {
+            return Ok(None);
+        };
+        let id = due.pending.request.event.event_id.to_string();
+        let secrets = self.secrets(due.endpoint_id()).await?;
+        let (at, begun) = (Utc::now(), Instant::now());
+        let timestamp = at.timestamp();
+        let signature = sign(&secrets, &id, timestamp, &body).map_err(HandleError::permanent)?;
+        let url = told.subscription.url.as_str();
+        let post = Post {
+            id: &id,
+            timestamp,
+            signature: &signature,
+            body,
+        };
+        let outcome = self.parts.http.post(url, post).await;
+        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(Some(Attempt {
+            number: due.pending.attempts.saturating_add(1),
+            at,
+            duration_ms,
+            outcome,
+        }))
+    }
+
+    /// What is told: the event, read from the log, or that nothing has happened.
+    async fn body(&self, due: &Due<'_>) -> Result<Option<Vec<u8>>, HandleError> {
+        let about = &due.pending.request.event;
+        let Some(position) = &about.position else {
+            let test = message::test(about, due.endpoint_id());
+            return test.map(Some).map_err(HandleError::permanent);
+        };
+        let event = self.parts.streams.event_at(position).await?;
+        let Some(event) = event.filter(|event| event.id == about.event_id) else {
+            return Ok(None);
+        };
+        let body = message::telling(about, &event);
+        body.map(Some).map_err(HandleError::permanent)
+    }
+
+    async fn secrets(&self, endpoint_id: WebhookEndpointId) -> Result<Vec<String>, HandleError> {
+        let asked = json!({ "endpoint_id": endpoint_id });
+        let bus = self.parts.recorder.bus();
+        let answer = bus.question("notification", "webhook-secrets", &asked, QUESTION_TIMEOUT);
+        let answer = answer.await.map_err(HandleError::retryable)?;
+        let answer: Secrets = serde_json::from_value(answer).map_err(HandleError::permanent)?;
+        Ok(answer.secrets)
+    }
+
+    /// What the attempt says about the endpoint, if that is news.
+    async fn judge(&self, due: &Due<'_>, attempt: &Attempt) -> Result<(), HandleError> {
+        let command = match attempt.outcome {
+            Outcome::Accepted { .. } => EndpointCommand::RecordWebhookSuccess {},
+            Outcome::Rejected { status: GONE, .. } => EndpointCommand::DisableWebhookEndpoint {
+                because: DisabledBecause::Gone,
+                reason: None,
+            },
+            Outcome::Rejected { .. } | Outcome::Unanswered { .. } => {
+                EndpointCommand::RecordWebhookFailure {
+                    at: attempt.at,
+                    patience_s: self.parts.config.webhook_patience_s,
+                }
+            }
+        };
+        if due
+            .endpoint
+            .decide(&command)
+            .is_ok_and(|news| news.is_empty())
+        {
+            return Ok(());
+        }
+        // A refusal means that it was removed meanwhile.
+        self.parts
+            .recorder
+            .record::<WebhookEndpoint>(Record {
+                id: &due.endpoint_id().into(),
+                command: &command,
+                label: &format!("{}/{}", due.id, attempt.number),
+                cause: &Cause::default(),
+                actor: ACTOR,
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn record(&self, due: &Due<'_>, attempt: Attempt) -> Result<(), HandleError> {
+        let (outcome, next_at) = match &attempt.outcome {
+            Outcome::Accepted { .. } => ("accepted", None),
+            Outcome::Rejected { status: GONE, .. } => ("rejected", None),
+            Outcome::Rejected { .. } => ("rejected", self.next(due.pending)),
+            Outcome::Unanswered { .. } => ("unanswered", self.next(due.pending)),
+        };
+        metrics::counter!("webhook_attempts_total", "outcome" => outcome).increment(1);
+        tracing::info!(delivery = %due.id, endpoint = %due.endpoint_id(), attempt = attempt.number, outcome, "a webhook was sent");
+        let label = format!("attempt/{}", attempt.number);
+        let command = DeliveryCommand::RecordWebhookAttempt { attempt, next_at };
+        self.tell(due.id, &command, &label).await
+    }
+
+    async fn abandon(&self, due: &Due<'_>, why: &str) -> Result<(), HandleError> {
+        let reason: Result<Reason, TextError> = why.parse();
+        let command = DeliveryCommand::AbandonWebhookDelivery {
+            reason: reason.map_err(HandleError::permanent)?,
+        };
+        // It may have been given up before, and asked for again since.
+        let label = format!("abandoned/{}", due.version);
+        self.tell(due.id, &command, &label).await
+    }
+
+    /// A refusal means that the delivery has moved on meanwhile.
+    async fn tell(
+        &self,
+        id: &AggregateId,
+        command: &DeliveryCommand,
+        label: &str,
+    ) -> Result<(), HandleError> {
+        self.parts
+            .recorder
+            .record::<WebhookDelivery>(Record {
+                id,
+                command,
+                label,
+                cause: &Cause::default(),
+                actor: ACTOR,
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// When the delivery is tried again after this try; `None` = not.
+    fn next(&self, pending: &Pending) -> Option<DateTime<Utc>> {
+        let tries = usize::try_from(pending.tries).ok()?;
+        let pause = Duration::from_millis(*self.parts.config.webhook_retry_ms.get(tries)?);
+        let percent = rand::rng().random_range(0..=JITTER_PERCENT_MAX);
+        let pause = pause.saturating_add(pause.saturating_mul(percent) / 100);
+        Utc::now().checked_add_signed(TimeDelta::from_std(pause).ok()?)
+    }
+}
+
+#[async_trait]
+impl Handler<RecordedEvent> for Sender {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        let event = &delivery.event;
+        if event.kind.as_deref() != WebhookDelivery::KIND {
+            return Ok(());
+        }
+        let (id, at_least) = (&event.aggregate_id, event.position.sequence);
+        let loaded = self
+            .parts
+            .streams
+            .load_at_least::<WebhookDelivery>(id, at_least);
+        self.look_at(id, loaded.await?).await
+    }
+}
+
+#[async_trait]
+impl Handler<DueTimer> for Sender {
+    async fn handle(&self, delivery: &Delivery<DueTimer>) -> Result<(), HandleError> {
+        let id = &delivery.event.id.id;
+        let loaded = self.parts.streams.load_current::<WebhookDelivery>(id);
+        self.look_at(id, loaded.await?).await
+    }
+}
