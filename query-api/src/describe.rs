@@ -27,7 +27,7 @@ impl Resource {
             .more(self.audience.told())
             .with(|call| {
                 self.names_one(call);
-                self.past_is_theirs(call);
+                self.past_is_for_operators(call);
                 past::describe(call);
                 let row = call.told(self.view.schema);
                 answer::describe_versioned(call, &row);
@@ -56,7 +56,7 @@ impl Resource {
         about(format!("List {}", self.many))
             .more(self.audience.told())
             .with(|call| {
-                self.past_is_theirs(call);
+                self.past_is_for_operators(call);
                 if self.audience == Audience::Owner {
                     // Whose the rows are to be is somebody else.
                     call.problem(Problem::not_found(""));
@@ -72,7 +72,7 @@ impl Resource {
     }
 
     /// What everybody may see, only operators may see as it was, or before it is published.
-    fn past_is_theirs(&self, call: &mut Call<'_>) {
+    fn past_is_for_operators(&self, call: &mut Call<'_>) {
         if self.audience == Audience::Public {
             call.problem(Principal::token_required());
             call.problem(Problem::forbidden(""));
