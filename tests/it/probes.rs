@@ -1,6 +1,7 @@
 //! Roles without an API of their own say how they are, too.
 
 use std::process::Command;
+use std::time::Duration;
 
 use devstack::launch::Child;
 use millrace::client::Shop;
@@ -9,6 +10,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::app::{PATIENCE, program};
 use crate::servers::Servers;
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A worker, and where it says how it is.
 struct Worker {
@@ -41,7 +45,24 @@ impl Worker {
                 return;
             }
             assert!(started.elapsed() < PATIENCE, "{}: {last:?}", self.role);
-            sleep(std::time::Duration::from_millis(50)).await;
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until a view of it has stopped.
+    async fn has_stopped(&self) {
+        let (url, started) = (format!("{}/metrics", self.health), Instant::now());
+        loop {
+            // It may not listen yet.
+            let metrics = match reqwest::get(&url).await {
+                Ok(answer) => answer.text().await.unwrap(),
+                Err(error) => error.to_string(),
+            };
+            if metrics.contains("projector_stopped_total{") {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "{metrics}");
+            sleep(LOOK).await;
         }
     }
 
@@ -101,4 +122,16 @@ async fn a_worker_is_ready_as_long_as_it_reaches_what_it_needs_and_alive_all_alo
     projector.becomes(503, waits).await;
     postgres.restart().await.unwrap();
     projector.becomes(200, |_| true).await;
+
+    // A view that has stopped waits for a person, and keeps nobody from starting.
+    let admin = servers.connect("provision").await;
+    let garbage = admin
+        .jetstream()
+        .publish("event.product.BAD", "no event".into());
+    garbage.await.unwrap().await.unwrap();
+    projector.has_stopped().await;
+    projector.becomes(200, |_| true).await;
+    let another = Worker::start(&servers, "projector").await;
+    another.has_stopped().await;
+    another.becomes(200, |_| true).await;
 }

@@ -200,7 +200,7 @@ impl Projector {
         }
         let how = (self.settings, self.scope);
         let session = Session::open(&self.log, &self.database, running, how).await?;
-        self.standing.is_at_work(self.context);
+        self.standing.waits_no_more(self.context);
         Ok(session)
     }
 }

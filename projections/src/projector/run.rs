@@ -45,7 +45,7 @@ impl Projector {
                         continue;
                     }
                     Err(error) if error.is_final() => {
-                        self.standing.waits(self.context, chain(&error));
+                        self.standing.waits_no_more(self.context);
                         return Err(error);
                     }
                     Err(error) => {

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Which contexts' projectors wait, and what for; who is at work, or stands by, isn't named. Cheap to
-/// clone; clones are one.
+/// Which contexts' projectors wait, and what for. Who is at work, or stands by, isn't named; nor who has
+/// stopped: that is for a person, and no reason to take the others for unready. Cheap to clone; clones are
+/// one.
 #[derive(Debug, Clone, Default)]
 pub struct Standing(Arc<Mutex<BTreeMap<&'static str, String>>>);
 
 impl Standing {
-    /// Is each of them at work, or standing by?
+    /// Does none of them wait?
     ///
     /// # Errors
-    /// Those who aren't, and why.
+    /// Those who do, and what for.
     pub fn check(&self) -> Result<(), String> {
         let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.is_empty() {
@@ -28,7 +29,7 @@ impl Standing {
         waiting.insert(context, what);
     }
 
-    pub(super) fn is_at_work(&self, context: &'static str) {
+    pub(super) fn waits_no_more(&self, context: &'static str) {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.remove(context);
     }
