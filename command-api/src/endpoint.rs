@@ -84,7 +84,7 @@ fn switching(calls: Calls<Api>) -> Calls<Api> {
         .post(
             "/v1/webhook-endpoints/{id}/disable",
             about("Tell an endpoint nothing for now")
-                .more("What happens meanwhile it is never told; what waits for it is given up.")
+                .more("What happens meanwhile it is never told; what is due meanwhile is given up.")
                 .refuses(known())
                 .example(json!({ "reason": "moving house" })),
             disable,
