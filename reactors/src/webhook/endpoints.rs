@@ -16,7 +16,7 @@ use streams::subscription::OrderedSubscription;
 use streams::{Connection, LoadError, RecordedEvent, Streams};
 use thiserror::Error;
 use tokio::sync::{Mutex, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::STREAM;
@@ -26,6 +26,9 @@ const SUBJECTS: &str = "event.notification.webhook_endpoint.*";
 
 /// Pause after something that can't be read.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Pause between two looks at the end of the log: what comes in meanwhile shares the next one.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Longest wait until the follower has read what the log holds.
 const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(10);
@@ -117,8 +120,11 @@ impl Endpoints {
     pub(crate) async fn current(&self) -> Result<(), NotCurrent> {
         let asked = Instant::now();
         let mut current_at = self.current_at.lock().await;
-        if current_at.is_some_and(|at| at >= asked) {
-            return Ok(());
+        if let Some(at) = *current_at {
+            if at >= asked {
+                return Ok(());
+            }
+            sleep_until(at + LOOK_INTERVAL).await;
         }
         let looked = Instant::now();
         let end = self.streams.last_matching(STREAM, SUBJECTS).await?;
