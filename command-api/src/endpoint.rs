@@ -127,6 +127,7 @@ fn switching(calls: Calls<Api>) -> Calls<Api> {
 /// Where a server listens, and of what it wants to hear.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "WebhookEndpointDetails")]
 struct Details {
     /// Where it listens: https, at a public address.
     url: WebhookUrl,

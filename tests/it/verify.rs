@@ -101,6 +101,10 @@ async fn with_a_hole(connection: &Connection) {
     let mut config = StreamSpec::events("product").config(1);
     config.deny_delete = false;
     let stream = jetstream.create_stream(config).await.unwrap();
+    let durables = reactors::DURABLES.into_iter();
+    for durable in durables.filter(|durable| durable.stream == "PRODUCT") {
+        stream.create_consumer(durable.config()).await.unwrap();
+    }
     for (version, sku) in [(1, "tea"), (1, "mug"), (1, "pot")] {
         let headers = headers("product_published.v1", version, Uuid::new_v4());
         put(connection, &format!("event.product.{sku}"), headers, "{}").await;

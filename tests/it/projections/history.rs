@@ -90,6 +90,7 @@ async fn happen(app: &App) {
     let nobody = json!({ "email": "nobody@example.com", "reason": "complained" });
     let suppressed = operator.post("/v1/suppressions", &nobody).await;
     suppressed.unwrap().success().unwrap();
+    is_told_in_vain(&operator).await;
     let declined = "pm_card_chargeDeclined";
     let (paid, refused, sold_out, canceled, shipped) = tokio::join!(
         customer.orders(&sku, 2, "pm_card_visa"),
@@ -135,6 +136,28 @@ async fn happen(app: &App) {
         .wait_for("views", "/readyz", PATIENCE, up_to_date)
         .await;
     readable.unwrap();
+}
+
+/// An endpoint that is nowhere, and a delivery to it that was given up: nothing more happens to them.
+async fn is_told_in_vain(operator: &Shop) {
+    let endpoint = json!({
+        "url": "https://hooks.millrace.invalid/", "event_types": ["product.*"],
+    });
+    let path = "/v1/webhook-endpoints";
+    let made = operator.post(path, &endpoint).await.unwrap();
+    let path = format!("{path}/{}", made.success().unwrap().text("/id"));
+    let test = operator.post(&format!("{path}/test"), &json!({})).await;
+    test.unwrap().success().unwrap();
+    let why = json!({ "reason": "it is nowhere" });
+    let disabled = operator.post(&format!("{path}/disable"), &why).await;
+    disabled.unwrap().success().unwrap();
+    let over = |list: &Value| {
+        let items = list["items"].as_array().unwrap();
+        items.len() == 1 && items[0]["status"] != "pending"
+    };
+    let path = format!("{path}/deliveries");
+    let over = operator.wait_for("the end of a delivery", &path, PATIENCE, over);
+    over.await.unwrap();
 }
 
 /// Goods of an order come back, and their money goes back.
