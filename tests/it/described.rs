@@ -101,6 +101,8 @@ struct Things {
     sku: String,
     import: String,
     suppression: String,
+    endpoint: String,
+    delivery: String,
     /// Somebody who wants to be forgotten.
     leaving: String,
 }
@@ -120,6 +122,7 @@ impl Things {
         let suppression = post(&operator, "/v1/suppressions", &nobody).await;
         let path = format!("/v1/suppressions/{suppression}");
         is(&operator, &path, "suppressed").await;
+        let (endpoint, delivery) = told_in_vain(&customer).await;
         let leaver = app.customer().await;
         let path = format!("/v1/users/{}/erasure", leaver.id);
         post(&leaver.shop, &path, &json!({})).await;
@@ -133,6 +136,8 @@ impl Things {
             sku,
             import,
             suppression,
+            endpoint,
+            delivery,
         }
     }
 
@@ -148,6 +153,7 @@ impl Things {
             ("/v1/payments/", &self.payment),
             ("/v1/notifications/", &self.notification),
             ("/v1/suppressions/", &self.suppression),
+            ("/v1/webhook-endpoints/", &self.endpoint),
             ("/v1/checkouts/returns/", &self.back),
             ("/v1/checkouts/refunds/", &self.back),
             ("/v1/checkouts/", &self.order),
@@ -157,6 +163,7 @@ impl Things {
         path.replace("{id}", id)
             .replace("{sku}", id)
             .replace("{return_id}", &self.back)
+            .replace("{delivery_id}", &self.delivery)
     }
 
     /// Something that a parameter may be: its schema's example, or one of these things.
@@ -182,7 +189,7 @@ impl Things {
             "as_of" | "to" => position.to_owned(),
             "from" | "limit" => "1".to_owned(),
             "after" => "0".to_owned(),
-            "low_stock" => "true".to_owned(),
+            "low_stock" | "in_trouble" => "true".to_owned(),
             // Only a page leads to another one.
             "cursor" => return None,
             other => panic!("nothing to say for {other}"),
@@ -193,6 +200,25 @@ impl Things {
 async fn post(shop: &Shop, path: &str, body: &Value) -> String {
     let answer = shop.post(path, body).await.unwrap();
     answer.success().unwrap().text("/id").to_owned()
+}
+
+/// An endpoint that is nowhere, and a delivery that was tried once.
+async fn told_in_vain(customer: &Customer) -> (String, String) {
+    let (shop, path) = (&customer.shop, "/v1/webhook-endpoints");
+    let nowhere = json!({
+        "url": "https://hooks.millrace.invalid/", "event_types": ["order.*"],
+    });
+    let endpoint = post(shop, path, &nowhere).await;
+    let path = format!("{path}/{endpoint}");
+    let delivery = post(shop, &format!("{path}/test"), &json!({})).await;
+    let path = format!("{path}/deliveries/{delivery}");
+    let tried = shop.wait_for("an attempt", &path, PATIENCE, |row| {
+        row["attempts"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
+    });
+    tried.await.unwrap();
+    (endpoint, delivery)
 }
 
 /// Waits until something has this status.
