@@ -118,16 +118,13 @@ impl Row {
         in_flight: usize,
         ours: Spread,
     ) -> Self {
-        let mut row = Self::new(bench, what, in_flight, &[]);
-        (row.unit, row.ours) = ("ms", ours);
-        row
+        let row = Self::plain(bench, what, "ms", ours);
+        Self { in_flight, ..row }
     }
 
     /// How long something takes, in seconds.
     pub(crate) fn seconds(bench: &'static str, what: String, ours: Spread) -> Self {
-        let mut row = Self::new(bench, what, 1, &[]);
-        (row.unit, row.ours) = ("s", ours);
-        row
+        Self::plain(bench, what, "s", ours)
     }
 
     /// How large something is, in KiB.

@@ -38,8 +38,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Vec<Row>> {
         full.push(up_and_down(data.path(), &args.sync).await?);
         bar.inc(1);
     }
-    let took = |what: &str, seconds: &[f64]| {
-        Row::plain("startup", what.to_owned(), "ms", Spread::of(seconds))
+    let took = |what: &str, times: &[f64]| {
+        Row::milliseconds("startup", what.to_owned(), 1, Spread::of(times))
     };
     let mut rows = vec![
         took("up, nothing there yet", &empty),
