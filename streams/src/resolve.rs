@@ -18,11 +18,11 @@
 use std::future::Future;
 use std::time::Duration;
 
-use rand::Rng;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::envelope::EncodeError;
+use crate::jitter::jittered;
 use crate::log::{AppendError, Appended, BoxError, NewEvent};
 
 /// How long and how often one append is tried.
@@ -52,7 +52,7 @@ impl Budget {
             .pause_min
             .saturating_mul(1 << tries.min(16))
             .min(self.pause_max);
-        longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+        jittered(longest)
     }
 }
 

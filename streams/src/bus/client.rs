@@ -11,7 +11,6 @@ use chrono::Utc;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use rand::Rng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -25,6 +24,7 @@ use super::message::{
     question_subject, write_deadline,
 };
 use crate::connection::Connection;
+use crate::jitter::jittered;
 
 /// Silence after which a request is sent again: its host may have died with it. An answer takes
 /// milliseconds; a slow one that comes in the meantime counts as well.
@@ -248,8 +248,7 @@ async fn first_reply<F: Future<Output = Result<Message, BusError>>>(
             Some(answer) = asked.next() => match answer {
                 Err(error) if error.is_retryable() && !asked.is_empty() => sends = SENDS_MAX,
                 Err(BusError::Busy { .. }) if pause < left() => {
-                    let jitter = rand::rng().random_range(0.5..=1.0);
-                    sleep(pause.mul_f64(jitter)).await;
+                    sleep(jittered(pause)).await;
                     pause = BUSY_PAUSE_MAX.min(pause * 2);
                     asked.push(send(left()));
                 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::{AggregateId, Decider, Position};
-use rand::Rng;
 use tokio::time::sleep;
 
 use super::Streams;
@@ -14,6 +13,7 @@ use super::load::Address;
 use super::record::{Part, record, stored};
 use super::repetition::{Done, same_request};
 use crate::envelope::{CommandMeta, RecordedEvent};
+use crate::jitter::jittered;
 use crate::log::{Appended, NewEvent, ReadError};
 
 /// How often the log is asked for what a conflict was about: the other's event may not have
@@ -320,6 +320,5 @@ impl<A: Decider> Work<'_, A> {
 /// Before another look at what a conflict was about, after so many.
 pub(super) async fn pause_after_conflict(looks: u32) {
     let longest = CONFLICT_PAUSE * (1 << looks);
-    let jitter = rand::rng().random_range(0.5..=1.0);
-    sleep(longest.mul_f64(jitter)).await;
+    sleep(jittered(longest)).await;
 }
