@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use tracing::Instrument;
 
 use crate::json::BodyLimit;
+use crate::timing::Timing;
 use crate::{Deadline, Limits, Prefer, Problem, Trace, linger};
 
 /// Puts the guard around every route of `router`, and around what no route takes.
@@ -26,6 +27,7 @@ pub fn guarded(router: Router, limits: &Limits) -> Router {
         slots: Arc::new(Semaphore::new(limits.requests_in_flight_max)),
         time_max: limits.request_time(),
         body_bytes_max: limits.body_bytes_max,
+        timing: Timing::default(),
     };
     router
         .fallback(|| async { Problem::of_status(StatusCode::NOT_FOUND) })
@@ -38,6 +40,7 @@ struct Guard {
     slots: Arc<Semaphore>,
     time_max: Duration,
     body_bytes_max: usize,
+    timing: Timing,
 }
 
 async fn stand(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
@@ -45,7 +48,7 @@ async fn stand(State(guard): State<Guard>, mut request: Request, next: Next) -> 
     let trace = Trace::accept(request.headers());
     let instance = request.uri().path().to_owned();
     let method = request.method().clone();
-    let route = route_of(&request);
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let span = tracing::info_span!("request", trace_id = trace.id(), %method, path = %instance);
     request.extensions_mut().insert(trace.clone());
     request
@@ -56,24 +59,15 @@ async fn stand(State(guard): State<Guard>, mut request: Request, next: Next) -> 
     let response = run(&guard, request, next).instrument(span).await;
     let response = as_problem(response, &instance, &trace);
 
-    let status = response.status().as_u16();
-    let labels = [
-        ("method", method.to_string()),
-        ("route", route),
-        ("status", status.to_string()),
-    ];
-    metrics::histogram!("http_request_seconds", &labels).record(started.elapsed());
-    rest.discard(response.status()).await;
+    let (route, status) = (
+        route.as_ref().map_or("none", MatchedPath::as_str),
+        response.status(),
+    );
+    guard
+        .timing
+        .record(&method, route, status, started.elapsed());
+    rest.discard(status).await;
     response
-}
-
-/// The route's pattern, not the path: a metric's label must be bounded.
-fn route_of(request: &Request) -> String {
-    request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("none", MatchedPath::as_str)
-        .to_owned()
 }
 
 async fn run(guard: &Guard, mut request: Request, next: Next) -> Response {

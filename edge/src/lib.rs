@@ -39,6 +39,7 @@ pub mod prefer;
 pub mod problem;
 mod serve;
 pub mod targets;
+mod timing;
 mod tls;
 pub mod trace;
 

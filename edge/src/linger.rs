@@ -29,7 +29,7 @@ pub(crate) struct Rest(Option<oneshot::Receiver<Body>>);
 /// Nothing comes back of a client that waits to be told to go on (`Expect: 100-continue`, RFC 9110
 /// §10.1.1: it hears the refusal instead), nor of one that says that it sends too much.
 pub(crate) fn watch(request: Request) -> (Request, Rest) {
-    if !is_worth_it(request.headers()) {
+    if request.body().is_end_stream() || !is_worth_it(request.headers()) {
         return (request, Rest(None));
     }
     let (back, rest) = oneshot::channel();

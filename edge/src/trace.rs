@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use uuid::Uuid;
 
 /// The header's name.
 pub const TRACEPARENT: &str = "traceparent";
@@ -21,25 +20,23 @@ pub struct Trace {
 impl Trace {
     /// Goes on with the caller's trace, or begins one. Our own span is new either way.
     pub fn accept(headers: &HeaderMap) -> Self {
-        let own = Self::begin();
-        headers
-            .get(TRACEPARENT)
-            .and_then(|value| value.to_str().ok())
-            .and_then(parse)
-            .map_or(own.clone(), |(id, sampled)| Self {
+        let said = headers.get(TRACEPARENT).and_then(|v| v.to_str().ok());
+        match said.and_then(parse) {
+            Some((id, sampled)) => Self {
                 id: id.to_owned(),
+                span: new_span(),
                 sampled,
-                span: own.span,
-            })
+            },
+            None => Self::begin(),
+        }
     }
 
     /// A trace that starts here.
     pub fn begin() -> Self {
-        let id = Uuid::new_v4().simple().to_string();
-        let span = Uuid::new_v4().simple().to_string().split_off(16);
+        let id = rand::random_range(1..=u128::MAX);
         Self {
-            id,
-            span,
+            id: format!("{id:032x}"),
+            span: new_span(),
             sampled: true,
         }
     }
@@ -54,6 +51,11 @@ impl Trace {
         let flags = u8::from(self.sampled);
         format!("00-{}-{}-{flags:02x}", self.id, self.span)
     }
+}
+
+/// 16 hexadecimal digits that are not all zero (W3C Trace Context §3.2.2.4).
+fn new_span() -> String {
+    format!("{:016x}", rand::random_range(1..=u64::MAX))
 }
 
 /// `version-traceid-parentid-flags`; a version above 00 may have more parts.

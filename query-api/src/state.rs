@@ -1,5 +1,6 @@
 //! What every handler has at hand.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +16,12 @@ use crate::Config;
 use crate::health::Watch;
 use crate::live::Live;
 
-/// The parts that the query API is made of. Cheap to clone.
+/// The parts that the query API is made of. Cheap to clone: every request does so several times.
 #[derive(Clone)]
-pub struct Api {
+pub struct Api(Arc<Inner>);
+
+/// What an [`Api`] holds.
+pub struct Inner {
     /// The rows.
     pub reader: Reader,
     /// The events, for histories and for how far the views are behind.
@@ -34,7 +38,7 @@ pub struct Api {
     pub(crate) graph: crate::graphql::Schema,
     read_wait: Duration,
     /// Lives as long as the API.
-    _watch: Arc<Watch>,
+    _watch: Watch,
 }
 
 /// What the query API reads from.
@@ -66,8 +70,8 @@ impl Api {
         } = parts;
         let streams = log.streams(Settings::reading());
         let watch = Watch::start(reader.clone(), streams.clone());
-        Self {
-            _watch: Arc::new(watch),
+        Self(Arc::new(Inner {
+            _watch: watch,
             radar: Radar::new(reader.clone(), log.clone()),
             graph: crate::graphql::schema(),
             live: Live::new(config, log, closing),
@@ -77,12 +81,20 @@ impl Api {
             digest: digest_key,
             verifier,
             read_wait: config.read_wait(),
-        }
+        }))
     }
 
     /// How long a read waits for its token unless it says otherwise.
     pub(crate) fn read_wait(&self) -> Duration {
         self.read_wait
+    }
+}
+
+impl Deref for Api {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
     }
 }
 
