@@ -15,12 +15,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use moka::sync::Cache;
+use quick_cache::sync::Cache;
 use streams::{Connection, RecordedEvent, Streams};
 use tokio_util::sync::CancellationToken;
 
 /// Most answers kept of one question; the least used go first.
-const ANSWERS_MAX: u64 = 10_000;
+const ANSWERS_MAX: usize = 10_000;
 
 /// How old an answer may be while changes are heard. They would be heard for ever; an hour bounds
 /// what a mistake of ours could do.
@@ -59,10 +59,7 @@ where
 {
     pub(crate) fn new() -> Self {
         Self {
-            kept: Cache::builder()
-                .max_capacity(ANSWERS_MAX)
-                .time_to_live(HEARD_AGE_MAX)
-                .build(),
+            kept: Cache::new(ANSWERS_MAX),
             changes: (0..COUNTERS).map(|_| AtomicU64::new(0)).collect(),
             heard: AtomicBool::new(false),
         }
@@ -71,8 +68,12 @@ where
     /// The answer about `key`, if it is kept and not too old.
     pub(crate) fn get(&self, key: &K) -> Option<V> {
         let kept = self.kept.get(key)?;
-        let heard = self.heard.load(Ordering::Acquire);
-        (heard || kept.since.elapsed() < UNHEARD_AGE_MAX).then_some(kept.answer)
+        let age_max = if self.heard.load(Ordering::Acquire) {
+            HEARD_AGE_MAX
+        } else {
+            UNHEARD_AGE_MAX
+        };
+        (kept.since.elapsed() < age_max).then_some(kept.answer)
     }
 
     /// To be taken before the question is asked.
@@ -88,7 +89,7 @@ where
         self.kept.insert(key.clone(), Kept { answer, since });
         // Looked at behind the insertion: a change in between finds the answer and removes it.
         if self.before(key) != before {
-            self.kept.invalidate(key);
+            self.kept.remove(key);
         }
     }
 
@@ -97,7 +98,7 @@ where
         if let Some(changes) = self.counter(key) {
             changes.fetch_add(1, Ordering::AcqRel);
         }
-        self.kept.invalidate(key);
+        self.kept.remove(key);
     }
 
     fn counter(&self, key: &K) -> Option<&AtomicU64> {
@@ -112,7 +113,7 @@ where
         for changes in &self.changes {
             changes.fetch_add(1, Ordering::AcqRel);
         }
-        self.kept.invalidate_all();
+        self.kept.clear();
     }
 
     /// Hears what changes: every event of `stream`, whose key `key_of` knows, until `shutdown`.

@@ -66,7 +66,7 @@ impl Erasures {
         Box::pin(async move {
             let erased = self.read().await?;
             for person in &erased {
-                self.keys.forget(*person).await;
+                self.keys.forget(*person);
             }
             Ok(erased.len())
         })
@@ -95,7 +95,7 @@ impl Erasures {
                 match event {
                     Ok(event) => {
                         if let Some(person) = of(&event) {
-                            self.keys.forget(person).await;
+                            self.keys.forget(person);
                         }
                     }
                     // It starts anew by itself, with a pause.

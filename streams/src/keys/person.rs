@@ -9,7 +9,8 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream;
 use kernel::{Sealed, UserId};
-use moka::future::Cache;
+use quick_cache::sync::Cache;
+use tokio::time::Instant;
 
 use super::aead::{AeadError, Cipher, KeyBytes, new_key};
 use super::error::KeysError;
@@ -20,7 +21,7 @@ use crate::connection::Connection;
 /// A destroyed key is used this long at most by a process that had it (architecture §9).
 const CACHE_LIFE: Duration = Duration::from_mins(1);
 /// Keys held in memory at most.
-const CACHED_MAX: u64 = 10_000;
+const CACHED_MAX: usize = 10_000;
 /// Keys fetched at the same time by [`Keys::open_many`].
 const FETCHES_MAX: usize = 16;
 
@@ -29,7 +30,8 @@ const FETCHES_MAX: usize = 16;
 pub struct Keys {
     pub(super) vault: Vault,
     pub(super) master: MasterKeys,
-    cache: Cache<UserId, Known>,
+    /// With the moment since when.
+    cache: Arc<Cache<UserId, (Known, Instant)>>,
     /// Everybody whose erasure was heard of: no key of theirs is used again, should the stream have
     /// one after all. 16 bytes a person and a little.
     erased: Arc<RwLock<HashSet<UserId>>>,
@@ -56,10 +58,7 @@ impl Keys {
         Self {
             vault: Vault::new(connection.jetstream()),
             master: master.into(),
-            cache: Cache::builder()
-                .max_capacity(CACHED_MAX)
-                .time_to_live(CACHE_LIFE)
-                .build(),
+            cache: Arc::new(Cache::new(CACHED_MAX)),
             erased: Arc::default(),
         }
     }
@@ -162,7 +161,7 @@ impl Keys {
                 let tombstone = Record::Destroyed { key, replaced };
                 last = Some(self.vault.write(person, &tombstone, key).await?);
             };
-            self.forget(person).await;
+            self.forget(person);
             for place in places.into_iter().flatten().filter(|place| *place > 0) {
                 self.vault.erase(place).await?;
             }
@@ -172,9 +171,9 @@ impl Keys {
 
     /// Drops the person's key from this process's cache (on hearing of the erasure), and takes none
     /// for them any more.
-    pub async fn forget(&self, person: UserId) {
+    pub fn forget(&self, person: UserId) {
         self.erase_here(person);
-        self.cache.invalidate(&person).await;
+        self.cache.remove(&person);
     }
 
     /// What is known of the person, from the cache or the stream.
@@ -182,7 +181,9 @@ impl Keys {
         if self.is_erased(person) {
             return Ok(Some(Known::Destroyed));
         }
-        if let Some(known) = self.cache.get(&person).await {
+        if let Some((known, since)) = self.cache.get(&person)
+            && since.elapsed() < CACHE_LIFE
+        {
             return Ok(Some(known));
         }
         match self.vault.read(person).await? {
@@ -221,7 +222,7 @@ impl Keys {
                 Known::Key(Arc::new(cipher.map_err(|error| broken(person, error))?))
             }
         };
-        self.cache.insert(person, known.clone()).await;
+        self.cache.insert(person, (known.clone(), Instant::now()));
         Ok(known)
     }
 

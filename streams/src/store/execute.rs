@@ -178,16 +178,19 @@ impl<A: Decider> Work<'_, A> {
     ) -> Executed<A> {
         let events = stored(new, last);
         let recent_max = self.streams.inner.settings.recent_commands_max;
-        let (state, version) = {
+        let (state, version, before) = {
             let mut known = held.lock();
             let before = known.version;
             for (event, decided) in events.iter().zip(decided) {
                 known.take(event, decided, recent_max);
             }
             self.streams.keep_snapshot(self.address, before, &known);
-            (Arc::clone(&known.state), known.version)
+            (Arc::clone(&known.state), known.version, before)
         };
-        self.streams.inner.cache.keep(&self.address.subject, held);
+        if before == 0 {
+            // What was loaded is kept already.
+            self.streams.inner.cache.keep(&self.address.subject, held);
+        }
         Executed {
             state,
             version,

@@ -36,7 +36,7 @@ const LEEWAY_S: u64 = 5;
 const TOKEN_BYTES_MAX: usize = 4096;
 
 /// Most verified tokens that are remembered.
-const VERIFIED_MAX: u64 = 10_000;
+const VERIFIED_MAX: usize = 10_000;
 
 /// Most people whose tokens were withdrawn in the time that a token lives.
 const WITHDRAWN_MAX: u64 = 100_000;
@@ -158,7 +158,7 @@ impl TokenError {
 pub struct Verifier {
     keys: Arc<HashMap<String, DecodingKey>>,
     validation: Arc<Validation>,
-    verified: Cache<[u8; 32], Verified>,
+    verified: Arc<quick_cache::sync::Cache<[u8; 32], Verified>>,
     /// Whose tokens count no longer when they were made up to this second.
     barred: Cache<UserId, i64>,
     /// Whose tokens give no role any more when they were made up to this second.
@@ -191,7 +191,7 @@ impl Verifier {
         Self {
             keys: Arc::new(keys),
             validation: Arc::new(validation),
-            verified: as_long_as_a_token(VERIFIED_MAX),
+            verified: Arc::new(quick_cache::sync::Cache::new(VERIFIED_MAX)),
             barred: as_long_as_a_token(WITHDRAWN_MAX),
             stripped: as_long_as_a_token(WITHDRAWN_MAX),
         }
@@ -220,7 +220,7 @@ impl Verifier {
             if Utc::now().timestamp() < verified.expires {
                 return self.as_of_now(verified);
             }
-            self.verified.invalidate(&known);
+            self.verified.remove(&known);
             return Err(TokenError::Expired);
         }
         let claims = self.check(token)?;
