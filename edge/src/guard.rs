@@ -14,7 +14,7 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::Instrument;
 
 use crate::json::BodyLimit;
@@ -25,6 +25,8 @@ use crate::{Deadline, Limits, Prefer, Problem, Trace, linger};
 pub fn guarded(router: Router, limits: &Limits) -> Router {
     let guard = Guard {
         slots: Arc::new(Semaphore::new(limits.requests_in_flight_max)),
+        line: Arc::new(Semaphore::new(limits.requests_waiting_max)),
+        line_time: limits.line_time(),
         time_max: limits.request_time(),
         body_bytes_max: limits.body_bytes_max,
         timing: Timing::default(),
@@ -37,7 +39,11 @@ pub fn guarded(router: Router, limits: &Limits) -> Router {
 
 #[derive(Clone)]
 struct Guard {
+    /// One for each request that may be worked on.
     slots: Arc<Semaphore>,
+    /// One for each that may wait for that.
+    line: Arc<Semaphore>,
+    line_time: Duration,
     time_max: Duration,
     body_bytes_max: usize,
     timing: Timing,
@@ -70,12 +76,26 @@ async fn stand(State(guard): State<Guard>, mut request: Request, next: Next) -> 
     response
 }
 
+impl Guard {
+    /// The right to be worked on, after a while in line; `None` = the line is full, or too slow.
+    async fn in_line(&self) -> Option<SemaphorePermit<'_>> {
+        let _place = self.line.try_acquire().ok()?;
+        let slot = tokio::time::timeout(self.line_time, self.slots.acquire());
+        slot.await.ok()?.ok()
+    }
+}
+
 async fn run(guard: &Guard, mut request: Request, next: Next) -> Response {
     let probe = matches!(request.uri().path(), "/livez" | "/readyz");
-    let slot = guard.slots.try_acquire();
-    if slot.is_err() && !probe {
-        return Problem::overloaded().into_response();
-    }
+    let _slot = match guard.slots.try_acquire() {
+        Ok(slot) => Some(slot),
+        Err(_) if probe => None,
+        // Boxed: the wait makes no request larger.
+        Err(_) => match Box::pin(guard.in_line()).await {
+            Some(slot) => Some(slot),
+            None => return Problem::overloaded().into_response(),
+        },
+    };
     let wait = Prefer::parse(request.headers()).wait.unwrap_or_default();
     let deadline = Deadline::after(guard.time_max + wait);
     request.extensions_mut().insert(deadline.clone());
@@ -257,5 +277,34 @@ mod tests {
         };
         let shed = ask(&none, Request::get("/v1/ok"), "").await;
         assert_eq!(code(&shed), (503, "overloaded"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_waits_in_line_and_what_is_more_is_shed_at_once() {
+        let limits = Limits {
+            requests_in_flight_max: 1,
+            requests_waiting_max: 1,
+            ..Limits::default()
+        };
+        let nap = limits.line_time() / 2;
+        let handler = move || tokio::time::sleep(nap);
+        let router = guarded(Router::new().route("/v1/nap", get(handler)), &limits);
+        let began = tokio::time::Instant::now();
+        let asked = (0..3).map(|_| {
+            let router = router.clone();
+            async move {
+                let request = Request::get("/v1/nap").body(Body::empty()).unwrap();
+                let status = router.oneshot(request).await.unwrap().status();
+                (status.as_u16(), began.elapsed())
+            }
+        });
+        let mut answers = futures::future::join_all(asked).await;
+        answers.sort_by_key(|(_, after)| *after);
+        let expected = [(503, Duration::ZERO), (200, nap), (200, nap * 2)];
+        for ((status, after), (wanted, at)) in answers.into_iter().zip(expected) {
+            assert_eq!(status, wanted);
+            // The clock of a timer has whole milliseconds.
+            assert!(after.abs_diff(at) <= Duration::from_millis(5), "{after:?}");
+        }
     }
 }

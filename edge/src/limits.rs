@@ -21,8 +21,15 @@ pub const REQUEST_TIME_MAX_S: u64 = 30;
 /// kept-alive connection is closed after the same time.
 pub const HEAD_TIME_MAX_S: u64 = 15;
 
-/// Most requests that are worked on at once; above it 503 at once, so that queues stay short.
+/// Most requests that are worked on at once; above it they wait in line.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
+
+/// Most requests that wait in line; above it 503 at once.
+pub const REQUESTS_WAITING_MAX: usize = 4096;
+
+/// Longest wait in line, in milliseconds; behind it 503. It smooths a burst, and under a flood it keeps
+/// clients from coming back at once: each refusal costs work that answers nobody.
+pub const LINE_TIME_MAX_MS: u64 = 1_000;
 
 /// Most open connections; above it new ones wait in the listener's backlog.
 pub const CONNECTIONS_MAX: usize = 8192;
@@ -42,9 +49,15 @@ pub struct Limits {
     /// Longest time for a request's head, in seconds.
     #[arg(long, env = "MILLRACE_HEAD_TIME_MAX_S", default_value_t = HEAD_TIME_MAX_S)]
     pub head_time_max_s: u64,
-    /// Most requests at once; above it 503.
+    /// Most requests at once; above it they wait in line.
     #[arg(long, env = "MILLRACE_REQUESTS_IN_FLIGHT_MAX", default_value_t = REQUESTS_IN_FLIGHT_MAX)]
     pub requests_in_flight_max: usize,
+    /// Most requests that wait in line; above it 503.
+    #[arg(long, env = "MILLRACE_REQUESTS_WAITING_MAX", default_value_t = REQUESTS_WAITING_MAX)]
+    pub requests_waiting_max: usize,
+    /// Longest wait in line, in milliseconds; behind it 503.
+    #[arg(long, env = "MILLRACE_LINE_TIME_MAX_MS", default_value_t = LINE_TIME_MAX_MS)]
+    pub line_time_max_ms: u64,
     /// Most open connections.
     #[arg(long, env = "MILLRACE_CONNECTIONS_MAX", default_value_t = CONNECTIONS_MAX)]
     pub connections_max: usize,
@@ -60,6 +73,8 @@ impl Default for Limits {
             request_time_max_s: REQUEST_TIME_MAX_S,
             head_time_max_s: HEAD_TIME_MAX_S,
             requests_in_flight_max: REQUESTS_IN_FLIGHT_MAX,
+            requests_waiting_max: REQUESTS_WAITING_MAX,
+            line_time_max_ms: LINE_TIME_MAX_MS,
             connections_max: CONNECTIONS_MAX,
             drain_time_max_s: DRAIN_TIME_MAX_S,
         }
@@ -69,6 +84,10 @@ impl Default for Limits {
 impl Limits {
     pub(crate) fn request_time(&self) -> Duration {
         Duration::from_secs(self.request_time_max_s)
+    }
+
+    pub(crate) fn line_time(&self) -> Duration {
+        Duration::from_millis(self.line_time_max_ms)
     }
 
     pub(crate) fn head_time(&self) -> Duration {
