@@ -1,4 +1,4 @@
-//! A durable that `provision` made: one active process, explicit acknowledgement, no end.
+//! A durable that `provision` made: one active process, everything acknowledged, no end.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -13,10 +13,11 @@ use tokio::time::Instant;
 
 use super::delivery::{Received, Unreadable, raw};
 use super::takeover::{Takeover, Verdict};
+use super::unbroken::Unbroken;
 use super::{Backoff, Delivery, DurableLimits, Payload, SubscribeError, SubscriptionError};
 use crate::connection::Connection;
 use crate::envelope::RecordedEvent;
-use crate::topology::{DurableSpec, OnFailure};
+use crate::topology::{Acks, DurableSpec, OnFailure};
 
 /// Longest wait of one pull request. Pulling is also what keeps the pin, so it must be well below
 /// the durable's priority time-out.
@@ -31,8 +32,10 @@ const MISSED_HEARTBEATS_MAX: u32 = 3;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause between attempts.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// How often a worker that gets nothing looks whether a dead one has left something.
+/// How often a standby that gets nothing looks whether a dead worker has left something.
 const LEFT_OVER_CHECK: Duration = Duration::from_secs(1);
+/// How often the active one looks whether it still is, and whether what it acknowledged counts.
+const ACTIVE_CHECK: Duration = Duration::from_secs(5);
 /// What can't be read comes again after this time: it is never skipped, and never acknowledged.
 const UNREADABLE_RETRY_AFTER: Duration = Duration::from_mins(1);
 
@@ -48,10 +51,12 @@ pub struct DurableSubscription<T: Payload = RecordedEvent> {
     stream: String,
     durable: String,
     on_failure: OnFailure,
+    acks: Acks,
     limits: DurableLimits,
     group: Option<String>,
     live: Option<pull::Stream>,
     takeover: Takeover,
+    unbroken: Unbroken,
     missed_heartbeats: u32,
     next_check: Instant,
     backoff: Backoff,
@@ -86,6 +91,7 @@ impl<T: Payload> DurableSubscription<T> {
         let mut subscription = Self {
             connection: connection.clone(),
             on_failure: spec.on_failure,
+            acks: spec.acks,
             jetstream: connection.jetstream().clone(),
             stream: stream.to_owned(),
             durable: durable.to_owned(),
@@ -93,6 +99,7 @@ impl<T: Payload> DurableSubscription<T> {
             group: None,
             live: None,
             takeover: Takeover::default(),
+            unbroken: Unbroken::default(),
             missed_heartbeats: 0,
             next_check: Instant::now() + LEFT_OVER_CHECK,
             backoff: Backoff::new(RETRY_FIRST, RETRY_MAX),
@@ -123,6 +130,22 @@ impl<T: Payload> DurableSubscription<T> {
     /// What its worker does about a delivery that can't be handled.
     pub fn on_failure(&self) -> OnFailure {
         self.on_failure
+    }
+
+    /// How it is acknowledged.
+    pub fn acks(&self) -> Acks {
+        self.acks
+    }
+
+    /// Changes whenever everything that is not acknowledged comes again; what came before acknowledges
+    /// nothing then.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.unbroken.epoch()
+    }
+
+    /// Everything up to `sequence` is known to be acknowledged.
+    pub(crate) fn acknowledged(&mut self, sequence: u64) {
+        self.unbroken.acknowledged(sequence);
     }
 
     /// Its bounds.
@@ -217,7 +240,7 @@ impl<T: Payload> DurableSubscription<T> {
             return None;
         };
         self.missed_heartbeats = 0;
-        self.next_check = Instant::now() + LEFT_OVER_CHECK;
+        self.check_later();
         self.backoff.worked();
         let headers = message.headers.as_ref();
         let pin = headers.and_then(|h| h.get_last(async_nats::header::NATS_PIN_ID));
@@ -225,10 +248,14 @@ impl<T: Payload> DurableSubscription<T> {
             .filter(|_| self.group.is_some())
             .map(HeaderValue::as_str);
         match self.takeover.judge(pin, info.consumer_sequence) {
-            Verdict::Deliver => {}
+            Verdict::Deliver if self.fits(info.consumer_sequence) => {}
             Verdict::Drop => return None,
-            Verdict::Reset => {
+            Verdict::Deliver | Verdict::Reset => {
                 if self.begin(pin.unwrap_or_default()).await {
+                    return None;
+                }
+                if self.acks == Acks::InBulk {
+                    self.rebuild("it could not begin at its floor");
                     return None;
                 }
             }
@@ -237,6 +264,7 @@ impl<T: Payload> DurableSubscription<T> {
         let position = raw.position.clone();
         match T::read(&raw) {
             Ok(event) => {
+                let delivered = (delivered, self.acks);
                 let delivery = Delivery::new(event, position, delivered, message)?;
                 Some(Received::Readable(delivery))
             }
@@ -245,9 +273,29 @@ impl<T: Payload> DurableSubscription<T> {
                     .increment(1);
                 let key = T::lane_key_of(&raw);
                 let unreadable = Unreadable { key, error };
+                let delivered = (delivered, self.acks);
                 let delivery = Delivery::new(unreadable, position, delivered, message)?;
                 Some(Received::Unreadable(delivery))
             }
+        }
+    }
+
+    /// Is nothing missing between this delivery and the one before? Acknowledged one by one, what got
+    /// lost comes again by itself; in bulk it would be acknowledged with the next.
+    fn fits(&mut self, consumer_sequence: u64) -> bool {
+        match self.acks {
+            Acks::Each => true,
+            Acks::InBulk => self.unbroken.goes_on(consumer_sequence),
+        }
+    }
+
+    /// After a message. An active one that is acknowledged in bulk looks also while it is busy.
+    fn check_later(&mut self) {
+        let now = Instant::now();
+        match (self.takeover.pin(), self.acks) {
+            (None, _) => self.next_check = now + LEFT_OVER_CHECK,
+            (Some(_), Acks::Each) => self.next_check = now + ACTIVE_CHECK,
+            (Some(_), Acks::InBulk) => {}
         }
     }
 
@@ -257,25 +305,47 @@ impl<T: Payload> DurableSubscription<T> {
         if let Ok(consumer) = self.info().await {
             self.take_left_overs(consumer.cached_info()).await;
         }
-        self.next_check = Instant::now() + LEFT_OVER_CHECK;
+        let pause = match self.takeover.pin() {
+            None => LEFT_OVER_CHECK,
+            Some(_) => ACTIVE_CHECK,
+        };
+        self.next_check = Instant::now() + pause;
     }
 
     async fn take_left_overs(&mut self, info: &consumer::Info) {
         let Some(state) = info.priority_groups.first() else {
             return;
         };
-        if self
-            .takeover
-            .nobody_works(state.pinned_client_id.as_deref())
-            && info.num_ack_pending > 0
-            && let Err(error) = self.reset().await
-        {
+        let pinned = state.pinned_client_id.as_deref();
+        let left = self.takeover.nobody_works(pinned) && info.num_ack_pending > 0;
+        if !left && !self.acknowledges_in_vain(pinned, info) {
+            return;
+        }
+        match (self.reset().await, self.takeover.pin().map(str::to_owned)) {
+            (Ok(()), Some(pin)) => self.takeover.begin(&pin, true),
+            (Ok(()), None) => {}
+            (Err(error), _) => {
+                let durable = &self.durable;
+                tracing::warn!(durable, error, "what a dead worker left comes late");
+            }
+        }
+    }
+
+    /// Does the server stand behind what it has confirmed? A worker that was taken for dead and says
+    /// something afterwards can make it count like that; beginning anew mends it.
+    fn acknowledges_in_vain(&self, pinned: Option<&str>, info: &consumer::Info) -> bool {
+        let active = pinned.is_some() && self.takeover.pin() == pinned;
+        let floor = info.ack_floor.stream_sequence;
+        let in_vain = active && self.acks == Acks::InBulk && self.unbroken.is_behind(floor);
+        if in_vain {
+            let durable = &self.durable;
             tracing::warn!(
-                durable = self.durable,
-                error,
-                "what a dead worker left comes late"
+                durable,
+                floor,
+                "acknowledgements don't count: it begins at its floor"
             );
         }
+        in_vain
     }
 
     /// The first delivery under `pin`: others may be outstanding. False when the server refuses a
@@ -300,11 +370,14 @@ impl<T: Payload> DurableSubscription<T> {
     }
 
     /// Makes the durable give everything out again that is not acknowledged, oldest first.
-    async fn reset(&self) -> Result<(), String> {
+    async fn reset(&mut self) -> Result<(), String> {
+        self.unbroken.broken();
         let stream = self.jetstream.get_stream_no_info(&self.stream).await;
         let stream = stream.map_err(|error| error.to_string())?;
         let reset = stream.reset_consumer(&self.durable, None).await;
-        reset.map(|_| ()).map_err(|error| error.to_string())
+        reset.map_err(|error| error.to_string())?;
+        self.unbroken.begins_anew();
+        Ok(())
     }
 
     fn stumble(&mut self, error: &pull::MessagesError) {
