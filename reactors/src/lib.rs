@@ -336,6 +336,13 @@ impl Workers {
             self.start_with::<RecordedEvent>(spec, many, lanes, matcher)
                 .await?;
         }
+        let pending = webhook::Pending::new(&self.connection);
+        let (every, attempt_max) = (config.sweep(), config.timeout());
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            pending.tend(every, attempt_max, shutdown).await;
+            Ok(())
+        });
         let sender = Arc::new(webhook::Sender::new(webhook::Parts {
             streams: self.streams.clone(),
             recorder: self.recorder.clone(),

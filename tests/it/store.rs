@@ -21,6 +21,7 @@ async fn ordered_subscriptions_yield_each_event_once_and_in_order() {
     let connection = server.connect().await;
     ordered::resumes_from_a_position(&connection).await;
     ordered::reads_what_matches(&connection).await;
+    ordered::reads_since_a_time(&connection).await;
     ordered::knows_that_nothing_is_there(&connection).await;
     ordered::goes_on_when_its_consumer_is_deleted(&connection).await;
     ordered::a_gap_is_an_error(&connection).await;

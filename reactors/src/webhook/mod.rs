@@ -19,6 +19,7 @@
 //!   owner      whose an event is                         sender   deliveries → attempts
 //!   message    the body                                  http     one attempt
 //!   signature  what it is signed with                    pace     how much at once
+//!   pending    deliveries whose timer was lost
 //! ```
 
 mod endpoints;
@@ -27,12 +28,14 @@ mod matcher;
 mod message;
 mod owner;
 mod pace;
+mod pending;
 mod sender;
 mod signature;
 
 pub(crate) use endpoints::Endpoints;
 pub(crate) use http::{Http, HttpError};
 pub(crate) use matcher::Matcher;
+pub(crate) use pending::Pending;
 pub(crate) use sender::{Parts, Sender};
 
 use streams::topology::{Acks, DurableSpec, OnFailure, Retired};
