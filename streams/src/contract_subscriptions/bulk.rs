@@ -240,27 +240,29 @@ pub async fn what_can_not_be_handled_is_set_aside(connection: &Connection) {
 pub async fn a_late_acknowledgement_stops_nobody(first: &Connection, second: &Connection) {
     let bench = Bench::new(first).await;
     let spec = durable(&bench).await;
-    for number in 1..=20 {
+    bench.append("old", 1, 100).await;
+    for number in 101..=120 {
         bench.append_one(&format!("k{number}"), 1).await;
     }
     let mut stalled = bench.bind(&spec).await;
-    let mut last = None;
-    for _ in 1..=20 {
-        last = Some(within("delivered", stalled.next()).await.unwrap());
+    let mut receipts = Vec::new();
+    for _ in 1..=120 {
+        let delivery = within("delivered", stalled.next()).await.unwrap();
+        receipts.push(delivery.receipt().unwrap());
     }
-    let receipt = last.unwrap().receipt().unwrap();
+    receipts[99].ack().await.unwrap();
     drop(stalled);
     let sorter = Arc::new(Sorter {
-        waits: Mutex::new(HashSet::from([1])),
+        waits: Mutex::new(HashSet::from([101])),
         ..Sorter::default()
     });
     let worker = Worker::start(second, &spec, &sorter).await;
-    sorter.has_handled(2..=20).await;
-    receipt.ack().await.unwrap();
+    sorter.has_handled(102..=120).await;
+    receipts[119].ack().await.unwrap();
     sorter.waits.lock().unwrap().clear();
-    bench.append("a", 21, 5).await;
-    sorter.has_handled(21..=25).await;
-    bench.acknowledged_up_to(&spec, 25).await;
+    bench.append("new", 1, 5).await;
+    sorter.has_handled(121..=125).await;
+    bench.acknowledged_up_to(&spec, 125).await;
     worker.stop().await;
     bench.remove().await;
 }
