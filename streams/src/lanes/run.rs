@@ -190,7 +190,7 @@ impl<T: Payload> Lanes<T> {
             let mut every = ticks(PARKED_INTERVAL);
             loop {
                 every.tick().await;
-                if let Err(error) = lot.poll().await {
+                if let Err(error) = lot.poll_if_news().await {
                     let error = &error as &dyn std::error::Error;
                     tracing::debug!(durable = name, error, "what is parked is read again later");
                 }
