@@ -222,17 +222,10 @@ async fn register(
         subscription: body.subscription(&api, user_id)?,
     };
     let max = api.endpoints_max;
-    let turn = match user_id {
-        Some(owner) => {
-            let turn = api.owned.turn(owner, id, max).await;
-            Some(turn.map_err(|NoRoom| too_many(max))?)
-        }
-        None => None,
-    };
+    let turn = api.owned.turn(user_id, id, max).await;
+    let turn = turn.map_err(|NoRoom| too_many(max))?;
     let written = write(&api, &call, id, command, &body).await?;
-    if let Some(owner) = user_id {
-        api.owned.add(owner, id);
-    }
+    api.owned.add(user_id, id);
     drop(turn);
     let location = format!("/v1/webhook-endpoints/{id}");
     Ok(written.made(location, Created::new(&id)))

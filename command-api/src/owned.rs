@@ -103,13 +103,9 @@ impl Owned {
             return;
         };
         match fact {
-            EndpointEvent::WebhookEndpointRegistered {
-                user_id: Some(user_id),
-                ..
-            } => self.add(user_id, id),
+            EndpointEvent::WebhookEndpointRegistered { user_id, .. } => self.add(user_id, id),
             EndpointEvent::WebhookEndpointRemoved {} => self.remove(id),
-            EndpointEvent::WebhookEndpointRegistered { user_id: None, .. }
-            | EndpointEvent::WebhookEndpointChanged { .. }
+            EndpointEvent::WebhookEndpointChanged { .. }
             | EndpointEvent::WebhookSecretRotated { .. }
             | EndpointEvent::WebhookEndpointFailing { .. }
             | EndpointEvent::WebhookEndpointRecovered {}
@@ -118,26 +114,32 @@ impl Owned {
         }
     }
 
-    /// A turn to register `id`, if its owner has fewer than `max` or has this one already.
+    /// A turn to register `id`, if its owner has fewer than `max` or has this one already. One of the
+    /// operators' needs none.
     pub(crate) async fn turn(
         &self,
-        owner: UserId,
+        owner: Option<UserId>,
         id: WebhookEndpointId,
         max: usize,
-    ) -> Result<Turn, NoRoom> {
+    ) -> Result<Option<Turn>, NoRoom> {
+        let Some(owner) = owner else {
+            return Ok(None);
+        };
         let turn = Arc::clone(&self.0.turn).lock_owned().await;
         let owners = self.owners();
         let count = owners.values().filter(|other| **other == owner).count();
         if count < max || owners.contains_key(&id) {
-            Ok(Turn { _only: turn })
+            Ok(Some(Turn { _only: turn }))
         } else {
             Err(NoRoom)
         }
     }
 
     /// One was registered.
-    pub(crate) fn add(&self, owner: UserId, id: WebhookEndpointId) {
-        self.owners().insert(id, owner);
+    pub(crate) fn add(&self, owner: Option<UserId>, id: WebhookEndpointId) {
+        if let Some(owner) = owner {
+            self.owners().insert(id, owner);
+        }
     }
 
     /// One was removed.
@@ -158,19 +160,19 @@ mod tests {
 
     #[tokio::test]
     async fn the_second_of_two_at_the_same_time_sees_the_first() {
-        let (owned, owner) = (Owned::default(), UserId(Uuid::from_u128(9)));
+        let (all, ada) = (Owned::default(), Some(UserId(Uuid::from_u128(9))));
         let [first, second] = [1, 2].map(|id| WebhookEndpointId(Uuid::from_u128(id)));
-        let turn = owned.turn(owner, first, 1).await.unwrap();
-        let other = owned.clone();
-        let waits = tokio::spawn(async move { other.turn(owner, second, 1).await.err() });
+        let turn = all.turn(ada, first, 1).await.unwrap();
+        let other = all.clone();
+        let waits = tokio::spawn(async move { other.turn(ada, second, 1).await.err() });
         tokio::task::yield_now().await;
-        owned.add(owner, first);
+        all.add(ada, first);
         drop(turn);
         assert_eq!(waits.await.unwrap(), Some(NoRoom));
-        assert!(owned.turn(owner, first, 1).await.is_ok(), "it is there");
-        let another = UserId(Uuid::from_u128(8));
-        assert!(owned.turn(another, second, 1).await.is_ok());
-        owned.remove(first);
-        assert!(owned.turn(owner, second, 1).await.is_ok());
+        assert!(all.turn(ada, first, 1).await.is_ok(), "it is there");
+        let bob = Some(UserId(Uuid::from_u128(8)));
+        assert!(all.turn(bob, second, 1).await.is_ok());
+        all.remove(first);
+        assert!(all.turn(ada, second, 1).await.is_ok());
     }
 }

@@ -127,11 +127,11 @@ impl Service {
             let hosted = config.hosts("notification");
             let endpoints = hosted.then(|| nats.barrier().raise(WEBHOOK_ENDPOINTS));
             Ok(Self {
-                endpoints,
                 config,
                 nats,
                 hosts,
                 erasures,
+                endpoints,
                 api,
                 router,
             })

@@ -22,7 +22,7 @@ const ACK_INTERVAL: Duration = Duration::from_secs(1);
 /// How often to look whether a person asked for another try of what is parked.
 const PARKED_INTERVAL: Duration = Duration::from_secs(1);
 /// So many are out: what is done is acknowledged at once, lest the server waits for that.
-const ACK_AT: usize = MAX_ACK_PENDING_IN_BULK.unsigned_abs() as usize / 2;
+const ACK_AT: u64 = MAX_ACK_PENDING_IN_BULK.unsigned_abs() / 2;
 
 type Sifted<T> = (Vec<Delivery<T>>, Result<Vec<bool>, HandleError>);
 
@@ -101,7 +101,7 @@ impl<T: Payload> Bulk<T> {
     /// Begins with whatever may begin.
     fn go_on(&mut self) {
         self.lanes.start_what_may_run();
-        if self.floor.len() >= ACK_AT {
+        if self.floor.count() >= ACK_AT {
             self.acknowledge();
         }
         let due = self.sift_at.is_none_or(|due| due <= Instant::now());

@@ -79,8 +79,8 @@ impl<R: Clone> Floor<R> {
     }
 
     /// How many are not.
-    pub(super) fn len(&self) -> usize {
-        self.out.len()
+    pub(super) fn count(&self) -> u64 {
+        u64::try_from(self.out.len()).unwrap_or(u64::MAX)
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
             "3 and 4 are none of this durable's"
         );
         floor.acknowledged(5);
-        assert_eq!((floor.ready(), floor.len()), (None, 1));
+        assert_eq!((floor.ready(), floor.count()), (None, 1));
         floor.done(6);
         assert_eq!(floor.ready(), Some((6, 6)));
     }

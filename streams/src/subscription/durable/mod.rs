@@ -1,11 +1,13 @@
 //! A durable that `provision` made: one active process, everything acknowledged, no end.
 
+mod left_overs;
+
 use std::marker::PhantomData;
 use std::time::Duration;
 
 use async_nats::HeaderValue;
+use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
-use async_nats::jetstream::consumer::{self, PullConsumer};
 use async_nats::jetstream::stream::ConsumerError;
 use async_nats::jetstream::{Context, Message};
 use futures::StreamExt;
@@ -32,10 +34,6 @@ const MISSED_HEARTBEATS_MAX: u32 = 3;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause between attempts.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// How often a standby that gets nothing looks whether a dead worker has left something.
-const LEFT_OVER_CHECK: Duration = Duration::from_secs(1);
-/// How often the active one looks whether it still is, and whether what it acknowledged counts.
-const ACTIVE_CHECK: Duration = Duration::from_secs(5);
 /// What can't be read comes again after this time: it is never skipped, and never acknowledged.
 const UNREADABLE_RETRY_AFTER: Duration = Duration::from_mins(1);
 
@@ -101,7 +99,7 @@ impl<T: Payload> DurableSubscription<T> {
             takeover: Takeover::default(),
             unbroken: Unbroken::default(),
             missed_heartbeats: 0,
-            next_check: Instant::now() + LEFT_OVER_CHECK,
+            next_check: Instant::now() + left_overs::STANDBY_CHECK,
             backoff: Backoff::new(RETRY_FIRST, RETRY_MAX),
             payload: PhantomData,
         };
@@ -287,97 +285,6 @@ impl<T: Payload> DurableSubscription<T> {
             Acks::Each => true,
             Acks::InBulk => self.unbroken.goes_on(consumer_sequence),
         }
-    }
-
-    /// After a message. An active one that is acknowledged in bulk looks also while it is busy.
-    fn check_later(&mut self) {
-        let now = Instant::now();
-        match (self.takeover.pin(), self.acks) {
-            (None, _) => self.next_check = now + LEFT_OVER_CHECK,
-            (Some(_), Acks::Each) => self.next_check = now + ACTIVE_CHECK,
-            (Some(_), Acks::InBulk) => {}
-        }
-    }
-
-    /// Nothing comes. That may be because a worker died with deliveries in its hands: without a
-    /// newer event nobody is pinned, and they would rest until the acknowledgement time.
-    async fn check_left_overs(&mut self) {
-        if let Ok(consumer) = self.info().await {
-            self.take_left_overs(consumer.cached_info()).await;
-        }
-        let pause = match self.takeover.pin() {
-            None => LEFT_OVER_CHECK,
-            Some(_) => ACTIVE_CHECK,
-        };
-        self.next_check = Instant::now() + pause;
-    }
-
-    async fn take_left_overs(&mut self, info: &consumer::Info) {
-        let Some(state) = info.priority_groups.first() else {
-            return;
-        };
-        let pinned = state.pinned_client_id.as_deref();
-        let left = self.takeover.nobody_works(pinned) && info.num_ack_pending > 0;
-        if !left && !self.acknowledges_in_vain(pinned, info) {
-            return;
-        }
-        match (self.reset().await, self.takeover.pin().map(str::to_owned)) {
-            (Ok(()), Some(pin)) => self.takeover.begin(&pin, true),
-            (Ok(()), None) => {}
-            (Err(error), _) => {
-                let durable = &self.durable;
-                tracing::warn!(durable, error, "what a dead worker left comes late");
-            }
-        }
-    }
-
-    /// Does the server stand behind what it has confirmed? A worker that was taken for dead and says
-    /// something afterwards can make it count like that; beginning anew mends it.
-    fn acknowledges_in_vain(&self, pinned: Option<&str>, info: &consumer::Info) -> bool {
-        let active = pinned.is_some() && self.takeover.pin() == pinned;
-        let floor = info.ack_floor.stream_sequence;
-        let in_vain = active && self.acks == Acks::InBulk && self.unbroken.is_behind(floor);
-        if in_vain {
-            let durable = &self.durable;
-            tracing::warn!(
-                durable,
-                floor,
-                "acknowledgements don't count: it begins at its floor"
-            );
-        }
-        in_vain
-    }
-
-    /// The first delivery under `pin`: others may be outstanding. False when the server refuses a
-    /// reset: what the last worker left comes after the acknowledgement time then.
-    async fn begin(&mut self, pin: &str) -> bool {
-        let reset = self.reset().await;
-        self.takeover.begin(pin, reset.is_ok());
-        let (durable, stream) = (&self.durable, &self.stream);
-        match &reset {
-            Ok(()) => {
-                tracing::info!(
-                    durable,
-                    stream,
-                    "active: begins at the acknowledgement floor"
-                );
-            }
-            Err(error) => {
-                tracing::warn!(durable, error, "active, but the durable could not be reset");
-            }
-        }
-        reset.is_ok()
-    }
-
-    /// Makes the durable give everything out again that is not acknowledged, oldest first.
-    async fn reset(&mut self) -> Result<(), String> {
-        self.unbroken.broken();
-        let stream = self.jetstream.get_stream_no_info(&self.stream).await;
-        let stream = stream.map_err(|error| error.to_string())?;
-        let reset = stream.reset_consumer(&self.durable, None).await;
-        reset.map_err(|error| error.to_string())?;
-        self.unbroken.begins_anew();
-        Ok(())
     }
 
     fn stumble(&mut self, error: &pull::MessagesError) {
