@@ -34,7 +34,7 @@ pub fn topology() -> Topology {
         .into_iter()
         .chain(reactors::DURABLES)
         .collect();
-    Topology::new(&domains::NAMES, &durables)
+    Topology::new(&domains::NAMES, &durables).without(&reactors::RETIRED)
 }
 
 /// Makes what is missing, and refuses what is dangerous.

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::elsewhere::{Elsewhere, carry};
 use crate::importing::IMPORTS_AT_ONCE_MAX;
 use crate::outcomes::Outcomes;
+use crate::owned::Owned;
 use crate::password::Passwords;
 use crate::personal::Personal;
 use crate::problems::PAGES;
@@ -50,6 +51,8 @@ pub struct Deps {
     pub proxies: Vec<Network>,
     /// Where webhooks may go.
     pub targets: Targets,
+    /// How many webhook endpoints a customer may have.
+    pub endpoints_max: usize,
 }
 
 /// The state of every route. Cheap to clone.
@@ -72,6 +75,8 @@ pub struct Parts {
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
     pub(crate) proxies: Vec<Network>,
     pub(crate) targets: Targets,
+    pub(crate) endpoints_max: usize,
+    pub(crate) owned: Owned,
     /// One for each import that may run.
     pub(crate) imports: Arc<Semaphore>,
 }
@@ -97,6 +102,8 @@ impl Api {
             elsewhere: deps.elsewhere,
             proxies: deps.proxies,
             targets: deps.targets,
+            endpoints_max: deps.endpoints_max,
+            owned: Owned::default(),
             imports: Arc::new(Semaphore::new(IMPORTS_AT_ONCE_MAX)),
         })))
     }

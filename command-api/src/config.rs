@@ -9,6 +9,9 @@ use edge::{Limits, Network, Targets, TlsArgs};
 /// How old a webhook's signature may be, in seconds: what the provider's own libraries take.
 const WEBHOOK_TOLERANCE_S: u64 = 300;
 
+/// [`Config::webhook_endpoints_max`] unless somebody says otherwise.
+pub(crate) const ENDPOINTS_MAX: usize = 20;
+
 /// The settings of `millrace command-api`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Config {
@@ -35,6 +38,13 @@ pub struct Config {
     /// Where webhooks may go.
     #[command(flatten)]
     pub targets: Targets,
+    /// How many webhook endpoints a customer may have; those of the operators are not counted.
+    #[arg(
+        long,
+        env = "MILLRACE_WEBHOOK_ENDPOINTS_MAX",
+        default_value_t = ENDPOINTS_MAX
+    )]
+    pub webhook_endpoints_max: usize,
     /// The server's bounds.
     #[command(flatten)]
     pub limits: Limits,
@@ -48,6 +58,7 @@ impl Default for Config {
             proxies: Vec::new(),
             tls: TlsArgs::default(),
             targets: Targets::default(),
+            webhook_endpoints_max: ENDPOINTS_MAX,
             limits: Limits::default(),
         }
     }

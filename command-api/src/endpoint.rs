@@ -23,7 +23,9 @@ use uuid::Uuid;
 
 use crate::api::Api;
 use crate::call::Call;
+use crate::config::ENDPOINTS_MAX;
 use crate::error::{self, refusals};
+use crate::owned::NoRoom;
 use crate::problems::problem;
 use crate::write::{Acted, Created, Done, Made, Written};
 
@@ -54,6 +56,7 @@ pub(crate) fn calls() -> Calls<Api> {
                 .refuses(refusals([WebhookEndpointDiffers]))
                 .refuses(refusals(WRONG_TYPES))
                 .refuses(wrong_subscription())
+                .refuses([too_many(ENDPOINTS_MAX)])
                 .example(subscription()),
             register,
         )
@@ -188,6 +191,11 @@ fn wrong_subscription() -> [Problem; 2] {
     [not_allowed(""), unknown_type(0, "")]
 }
 
+fn too_many(max: usize) -> Problem {
+    let why = format!("you have {max} webhook endpoints, and may have no more");
+    problem(StatusCode::CONFLICT, "too_many_webhook_endpoints", why)
+}
+
 fn not_allowed(why: &str) -> Problem {
     let status = StatusCode::UNPROCESSABLE_ENTITY;
     problem(status, "webhook_url_not_allowed", why).at("/url", why)
@@ -213,7 +221,12 @@ async fn register(
         user_id,
         subscription: body.subscription(&api, user_id)?,
     };
+    let max = api.endpoints_max;
+    let turn = api.owned.turn(user_id, id, max).await;
+    let turn = turn.map_err(|NoRoom| too_many(max))?;
     let written = write(&api, &call, id, command, &body).await?;
+    api.owned.add(user_id, id);
+    drop(turn);
     let location = format!("/v1/webhook-endpoints/{id}");
     Ok(written.made(location, Created::new(&id)))
 }
@@ -281,7 +294,9 @@ async fn remove(
     Body(body): Body<Nothing>,
 ) -> Result<Done<Acted>, Problem> {
     let command = EndpointCommand::RemoveWebhookEndpoint {};
-    act(&api, &call, id, command, &body).await
+    let done = act(&api, &call, id, command, &body).await?;
+    api.owned.remove(id);
+    Ok(done)
 }
 
 async fn test(

@@ -18,6 +18,7 @@
 //!   call, resource, write                      what is the same for every call
 //!   error                                      refusal → status and field; failure → problem
 //!   questions, remembered, outcomes            what other contexts know; how an order ended
+//!   owned                                      how many webhook endpoints each customer has
 //!   personal                                   sealing of personal data
 //!   host                                       the command bus's side
 //!   elsewhere                                  calls on contexts that another process hosts
@@ -42,6 +43,7 @@ mod mailbox;
 mod notification;
 mod order;
 mod outcomes;
+mod owned;
 mod password;
 mod payment;
 mod personal;

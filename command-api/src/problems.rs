@@ -367,6 +367,11 @@ pub const PAGES: &[Page] = &[
         "Name all of a kind at once, as in order.*.",
     ),
     page(
+        "too_many_webhook_endpoints",
+        "You have as many webhook endpoints as you may",
+        "Remove one that nobody needs any more; one endpoint can hear of every type of event.",
+    ),
+    page(
         "webhook_endpoint_differs",
         "There is another endpoint under this id",
         "Take a new Idempotency-Key for a new endpoint.",

@@ -7,6 +7,7 @@ use axum::Router;
 use edge::auth::{KeySet, Verifier};
 use edge::health::Health;
 use futures::future::BoxFuture;
+use streams::barrier::Reading;
 use streams::bus::{Bus, HostError, Hosts};
 use streams::inbox::Inbox;
 use streams::keys::{DigestKey, Erasures, Keys, KeysError};
@@ -19,6 +20,7 @@ use crate::api::{Api, Deps, router};
 use crate::config::Config;
 use crate::elsewhere::Here;
 use crate::host::hosts;
+use crate::owned::WEBHOOK_ENDPOINTS;
 use crate::questions::OverBus;
 use crate::signature::WebhookSecrets;
 use crate::webhook::Webhook;
@@ -71,6 +73,8 @@ pub struct Service {
     nats: Connection,
     hosts: Hosts,
     erasures: Erasures,
+    /// Those of the customers, where they are registered.
+    endpoints: Option<Reading>,
     api: Api,
     router: Router,
 }
@@ -108,6 +112,7 @@ impl Service {
             let api = Api::new(Deps {
                 proxies: config.proxies.clone(),
                 targets: config.targets.clone(),
+                endpoints_max: config.webhook_endpoints_max,
                 questions: Arc::new(OverBus(bus.clone())),
                 elsewhere: Arc::new(bus),
                 streams,
@@ -119,11 +124,14 @@ impl Service {
             let bare = router(api.clone(), &config).merge(health(&nats).router());
             let router = edge::guarded(bare, &config.limits);
             here.answer_with(router.clone());
+            let hosted = config.hosts("notification");
+            let endpoints = hosted.then(|| nats.barrier().raise(WEBHOOK_ENDPOINTS));
             Ok(Self {
                 config,
                 nats,
                 hosts,
                 erasures,
+                endpoints,
                 api,
                 router,
             })
@@ -175,7 +183,12 @@ impl Service {
             let heard = async {
                 let endings = api.outcomes().follow(nats, stop.clone());
                 let changes = api.questions.follow(nats, &api.streams, stop.clone());
-                tokio::join!(endings, changes);
+                let endpoints = async {
+                    if let Some(reading) = self.endpoints {
+                        api.owned.follow(nats, reading, stop.clone()).await;
+                    }
+                };
+                tokio::join!(endings, changes, endpoints);
                 Ok(())
             };
             let first = |part: Result<(), Error>| part.inspect_err(|_| stop.cancel());

@@ -185,6 +185,22 @@ pub struct WebhookConfig {
     /// How long every attempt at an endpoint may be in vain before it is disabled, in seconds.
     #[arg(long, env = "MILLRACE_WEBHOOK_PATIENCE_S", default_value_t = 432_000)]
     pub webhook_patience_s: u64,
+    /// Longest that an endpoint may put off the next attempt (`Retry-After` of a 429 or 503), in seconds; a
+    /// pause may be a fifth longer.
+    #[arg(
+        long,
+        env = "MILLRACE_WEBHOOK_RETRY_AFTER_MAX_S",
+        default_value_t = 86_400
+    )]
+    pub webhook_retry_after_max_s: u64,
+    /// How often those are looked for that wait for a timer which was lost, in seconds.
+    #[arg(
+        long,
+        env = "MILLRACE_WEBHOOK_SWEEP_S",
+        default_value_t = 600,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub webhook_sweep_s: u64,
     /// Most attempts at one endpoint at the same time.
     #[arg(long, env = "MILLRACE_WEBHOOK_AT_ONCE", default_value_t = 4)]
     pub webhook_at_once: usize,
@@ -197,5 +213,15 @@ impl WebhookConfig {
     /// [`WebhookConfig::webhook_timeout_ms`] as a duration.
     pub fn timeout(&self) -> Duration {
         Duration::from_millis(self.webhook_timeout_ms)
+    }
+
+    /// [`WebhookConfig::webhook_retry_after_max_s`] as a duration.
+    pub fn retry_after_max(&self) -> Duration {
+        Duration::from_secs(self.webhook_retry_after_max_s)
+    }
+
+    /// [`WebhookConfig::webhook_sweep_s`] as a duration.
+    pub fn sweep(&self) -> Duration {
+        Duration::from_secs(self.webhook_sweep_s)
     }
 }

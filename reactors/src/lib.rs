@@ -45,7 +45,7 @@ use streams::keys::Keys;
 use streams::lanes::{Handler, Stopped, run_lanes};
 use streams::subscription::{DurableLimits, DurableSubscription, Payload};
 use streams::timers::{DueTimer, TimerError, Timers};
-use streams::topology::{DurableSpec, OnFailure};
+use streams::topology::{Acks, DurableSpec, OnFailure, Retired};
 use streams::{Connection, RecordedEvent, Settings, Streams};
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -69,6 +69,7 @@ const MAIL_ATTEMPTS_MAX: u32 = 1_450;
 pub const PAYMENT_DURABLE: DurableSpec = DurableSpec {
     name: "payment-reactor",
     stream: "PAYMENT",
+    acks: Acks::Each,
     // Money: what may pass is tried for ever, and seen in the log; parked is what can't be handled
     // as it is.
     on_failure: OnFailure::Park {
@@ -80,6 +81,7 @@ pub const PAYMENT_DURABLE: DurableSpec = DurableSpec {
 pub const MAILER_DURABLE: DurableSpec = DurableSpec {
     name: "mailer",
     stream: "NOTIFICATION",
+    acks: Acks::Each,
     on_failure: OnFailure::Park {
         after_attempts: Some(MAIL_ATTEMPTS_MAX),
     },
@@ -89,6 +91,7 @@ pub const MAILER_DURABLE: DurableSpec = DurableSpec {
 pub const WELCOME_DURABLE: DurableSpec = DurableSpec {
     name: "welcome",
     stream: "USER",
+    acks: Acks::Each,
     // It only asks the notification context: whatever fails there passes.
     on_failure: OnFailure::Park {
         after_attempts: None,
@@ -99,6 +102,7 @@ pub const WELCOME_DURABLE: DurableSpec = DurableSpec {
 pub const ERASER_DURABLE: DurableSpec = DurableSpec {
     name: "eraser",
     stream: "USER",
+    acks: Acks::Each,
     // Whoever asked to be erased must be: what may pass is tried for ever.
     on_failure: OnFailure::Park {
         after_attempts: None,
@@ -112,6 +116,7 @@ const ERASER_LANES: usize = 2;
 pub const INBOX_DURABLE: DurableSpec = DurableSpec {
     name: "inbox",
     stream: "INBOX",
+    acks: Acks::Each,
     on_failure: NEVER_ASIDE,
 };
 
@@ -119,6 +124,7 @@ pub const INBOX_DURABLE: DurableSpec = DurableSpec {
 pub const INBOX_TIMER_DURABLE: DurableSpec = DurableSpec {
     name: "inbox-timers",
     stream: "TIMERS",
+    acks: Acks::Each,
     on_failure: NEVER_ASIDE,
 };
 
@@ -126,6 +132,7 @@ pub const INBOX_TIMER_DURABLE: DurableSpec = DurableSpec {
 pub const RECONCILIATION_TIMER_DURABLE: DurableSpec = DurableSpec {
     name: "reconciliation-timers",
     stream: "TIMERS",
+    acks: Acks::Each,
     on_failure: NEVER_ASIDE,
 };
 
@@ -163,6 +170,9 @@ pub const DURABLES: [DurableSpec; 16] = {
         webhook::TIMER_DURABLE,
     ]
 };
+
+/// Durables of earlier versions of this role, which `millrace provision` takes away.
+pub const RETIRED: [Retired; 7] = webhook::RETIRED;
 
 /// What it has not read, as readiness tells it, until it is bound to all its streams.
 const BEGUN: &str = "its streams";
@@ -317,9 +327,22 @@ impl Workers {
         });
         let (streams, recorder) = (self.streams.clone(), self.recorder.clone());
         let matcher = Arc::new(webhook::Matcher::new(streams, recorder, endpoints));
+        let many = DurableLimits {
+            prefetch: webhook::MATCHER_PREFETCH,
+            ..DurableLimits::default()
+        };
         for spec in &webhook::MATCHERS {
-            self.start::<RecordedEvent>(spec, matcher.clone()).await?;
+            let (lanes, matcher) = (self.config.lanes, matcher.clone());
+            self.start_with::<RecordedEvent>(spec, many, lanes, matcher)
+                .await?;
         }
+        let pending = webhook::Pending::new(&self.connection);
+        let (every, attempt_max) = (config.sweep(), config.timeout());
+        let shutdown = self.shutdown.clone();
+        self.tasks.spawn(async move {
+            pending.tend(every, attempt_max, shutdown).await;
+            Ok(())
+        });
         let sender = Arc::new(webhook::Sender::new(webhook::Parts {
             streams: self.streams.clone(),
             recorder: self.recorder.clone(),

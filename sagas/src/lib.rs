@@ -26,7 +26,7 @@ use futures::future::BoxFuture;
 use streams::bus::{Bus, HostError};
 use streams::subscription::DurableLimits;
 use streams::timers::Timers;
-use streams::topology::{DurableSpec, OnFailure};
+use streams::topology::{Acks, DurableSpec, OnFailure};
 use streams::{Connection, Settings, Streams};
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -49,6 +49,7 @@ const ON_FAILURE: OnFailure = OnFailure::Park {
 pub const ORDER_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-order",
     stream: "ORDER",
+    acks: Acks::Each,
     on_failure: ON_FAILURE,
 };
 
@@ -56,6 +57,7 @@ pub const ORDER_DURABLE: DurableSpec = DurableSpec {
 pub const INVENTORY_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-inventory",
     stream: "INVENTORY",
+    acks: Acks::Each,
     on_failure: ON_FAILURE,
 };
 
@@ -63,6 +65,7 @@ pub const INVENTORY_DURABLE: DurableSpec = DurableSpec {
 pub const PAYMENT_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-payment",
     stream: "PAYMENT",
+    acks: Acks::Each,
     on_failure: ON_FAILURE,
 };
 
@@ -70,6 +73,7 @@ pub const PAYMENT_DURABLE: DurableSpec = DurableSpec {
 pub const TIMER_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-timers",
     stream: "TIMERS",
+    acks: Acks::Each,
     on_failure: ON_FAILURE,
 };
 

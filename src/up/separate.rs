@@ -173,6 +173,11 @@ fn webhooks(config: &WebhookConfig) -> Vec<(&'static str, String)> {
         ("webhook-timeout-ms", config.webhook_timeout_ms.to_string()),
         ("webhook-retry-ms", commas(&config.webhook_retry_ms)),
         ("webhook-patience-s", config.webhook_patience_s.to_string()),
+        (
+            "webhook-retry-after-max-s",
+            config.webhook_retry_after_max_s.to_string(),
+        ),
+        ("webhook-sweep-s", config.webhook_sweep_s.to_string()),
         ("webhook-at-once", config.webhook_at_once.to_string()),
         ("webhook-lanes", config.webhook_lanes.to_string()),
     ]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::client::Client;
@@ -14,6 +15,7 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
 use crate::barrier::Barrier;
+use crate::parking;
 use crate::topology::KEYS_STREAM;
 
 /// How long [`Connection::open`] keeps trying while nobody answers.
@@ -101,6 +103,7 @@ pub struct Connection {
     client: Client,
     jetstream: Context,
     barrier: Barrier,
+    parked_end: Arc<parking::End>,
 }
 
 impl Connection {
@@ -136,6 +139,7 @@ impl Connection {
             client,
             jetstream,
             barrier: Barrier::default(),
+            parked_end: Arc::default(),
         }
     }
 
@@ -167,6 +171,11 @@ impl Connection {
     /// What the role that has this connection must have read before it answers.
     pub fn barrier(&self) -> &Barrier {
         &self.barrier
+    }
+
+    /// Where stream PARKED ends.
+    pub(crate) fn parked_end(&self) -> &parking::End {
+        &self.parked_end
     }
 
     /// Is the server there right now?

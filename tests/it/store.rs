@@ -2,7 +2,7 @@
 
 use streams::contract::{self, OnServer};
 use streams::contract_subscriptions::{
-    self as subscriptions, bus, durable, inbox, keys, lanes, ordered, parking, timers,
+    self as subscriptions, bulk, bus, durable, inbox, keys, lanes, ordered, parking, timers,
 };
 
 use crate::server::Server;
@@ -21,6 +21,7 @@ async fn ordered_subscriptions_yield_each_event_once_and_in_order() {
     let connection = server.connect().await;
     ordered::resumes_from_a_position(&connection).await;
     ordered::reads_what_matches(&connection).await;
+    ordered::reads_since_a_time(&connection).await;
     ordered::knows_that_nothing_is_there(&connection).await;
     ordered::goes_on_when_its_consumer_is_deleted(&connection).await;
     ordered::a_gap_is_an_error(&connection).await;
@@ -43,6 +44,21 @@ async fn durable_subscriptions_lose_nothing_and_one_works_at_a_time() {
     lanes::one_key_stays_in_order(&first).await;
     lanes::a_poisoned_key_stops_nobody_else(&first).await;
     lanes::lanes_go_on_after_a_restart(&first, async || server.kill_and_restart().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deliveries_acknowledged_in_bulk_are_repeated_at_most() {
+    let server = Server::start("bulk").await;
+    let (first, second) = (server.connect().await, server.connect().await);
+    subscriptions::prepare(&first).await;
+    bulk::an_event_costs_one_message(&first, &second).await;
+    bulk::a_restart_goes_on_where_it_was(&first).await;
+    Box::pin(bulk::a_kill_repeats_and_skips_nothing(&first, &second)).await;
+    bulk::what_can_not_be_sifted_now_waits(&first).await;
+    bulk::what_can_not_be_handled_is_set_aside(&first).await;
+    bulk::a_late_acknowledgement_stops_nobody(&first, &second).await;
+    bulk::a_reset_from_outside_loses_nothing(&first).await;
+    bulk::goes_on_after_a_restart(&first, async || server.kill_and_restart().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::AppendHeaders;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use devstack::launch::Signal;
 use millrace::client::Shop;
 use serde_json::{Value, json};
+use streams::timers::{TimerId, Timers};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -25,7 +27,7 @@ const OUTSIDE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// What opens the stack to them; the pauses are as short as the tests need, and the time limit is
 /// longer than any test.
-const SETTINGS: [&str; 12] = [
+const SETTINGS: [&str; 14] = [
     "--webhook-http",
     "true",
     "--webhook-ports",
@@ -38,7 +40,12 @@ const SETTINGS: [&str; 12] = [
     "2",
     "--webhook-timeout-ms",
     "120000",
+    "--webhook-retry-after-max-s",
+    "1800",
 ];
+
+/// What a busy server asks for, in seconds: more than the stack grants.
+const RETRY_AFTER: &str = "3600";
 
 /// As many attempts at one endpoint as are under way at once, by default.
 const AT_ONCE: usize = 4;
@@ -122,7 +129,13 @@ impl Receiver {
                 });
                 opened.wait_for(|open| *open).await.unwrap();
                 let status = StatusCode::from_u16(answer(before)).unwrap();
-                (status, format!("answer {before}"))
+                let busy = status == StatusCode::TOO_MANY_REQUESTS;
+                let headers = busy.then_some([("retry-after", RETRY_AFTER)]);
+                (
+                    status,
+                    headers.map(AppendHeaders),
+                    format!("answer {before}"),
+                )
             }
         };
         let listener = tokio::net::TcpListener::bind((address, 0)).await.unwrap();
@@ -293,6 +306,119 @@ async fn what_is_not_taken_is_told_again_under_the_same_id() {
             row["version"] == 3 && row["in_trouble"] == false
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_busy_endpoint_is_left_alone_for_as_long_as_it_asks_within_a_bound() {
+    let app = stack().await;
+    let receiver = Receiver::answering(|before| if before == 0 { 429 } else { 200 }).await;
+    let endpoint = Endpoint::registered(app.operator(), &receiver, &["user.user_erased"]).await;
+    let delivery = endpoint.tested().await;
+    let tried = |row: &Value| row["attempt_count"] == 1;
+    let row = endpoint
+        .owner
+        .wait_for("an attempt", &delivery, PATIENCE, tried);
+    let row = row.await.unwrap().body;
+    let time =
+        |at: &Value| -> chrono::DateTime<chrono::Utc> { at.as_str().unwrap().parse().unwrap() };
+    let pause = time(&row["next_attempt_at"]) - time(&row["attempts"][0]["at"]);
+    // A fifth longer at most, and what the attempt itself took.
+    assert!((1_800..2_400).contains(&pause.num_seconds()), "{row}");
+    let redeliver = format!("{delivery}/redeliver");
+    let again = endpoint.owner.post(&redeliver, &json!({})).await.unwrap();
+    again.success().unwrap();
+    endpoint.delivery_is(&delivery, "delivered").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_customer_has_so_many_endpoints_and_no_more() {
+    let app = stack().await;
+    let customer = app.customer().await;
+    let body = json!({ "url": "https://hooks.example.com/a", "event_types": ["order.*"] });
+    let path = "/v1/webhook-endpoints";
+    let first = customer.shop.post(path, &body).await.unwrap();
+    let first = first.success().unwrap().text("/id").to_owned();
+    // Another process hears of it.
+    let (strict, child) = app.command_api(&["--webhook-endpoints-max", "1"]).await;
+    let strict = strict.sign_in(&customer.email, crate::app::PASSWORD).await;
+    let strict = strict.unwrap();
+    let refused = strict.post(path, &body).await.unwrap();
+    assert_eq!(refused.status.as_u16(), 409, "{}", refused.body);
+    assert_eq!(refused.text("/code"), "too_many_webhook_endpoints");
+    let operators = app.operator().post(path, &body).await.unwrap();
+    operators.success().unwrap();
+    let remove = format!("{path}/{first}/remove");
+    let removed = strict.post(&remove, &json!({})).await.unwrap();
+    removed.success().unwrap();
+    let key = Uuid::new_v4().to_string();
+    for _ in 0..2 {
+        let made = strict.post_with_key(path, &key, &body).await.unwrap();
+        assert_eq!(made.status.as_u16(), 201, "{}", made.body);
+    }
+    child.stop(Signal::TERM, PATIENCE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_timer_is_set_again_and_a_broken_endpoint_holds_up_no_other() {
+    let sweeping = [
+        "--webhook-retry-ms",
+        "5000",
+        "--webhook-timeout-ms",
+        "1000",
+        "--webhook-sweep-s",
+        "1",
+    ];
+    let args = [&SETTINGS[..6], &sweeping].concat();
+    let app = App::start_with(&folder("webhooks-lost"), &args).await;
+    let receiver = Receiver::answering(|before| if before == 0 { 503 } else { 200 }).await;
+    let types = ["order.order_placed"];
+    let endpoint = Endpoint::registered(app.operator(), &receiver, &types).await;
+    let delivery = endpoint.tested().await;
+    let admin = millrace::up::admin_connection(&app.data, &app.endpoints).await;
+    let admin = admin.unwrap();
+    let timer = TimerId {
+        saga: "webhook".to_owned(),
+        id: delivery.rsplit('/').next().unwrap().parse().unwrap(),
+    };
+    let timers = Timers::new(&admin);
+    while !timers.is_pending(&timer).await.unwrap() {
+        tokio::task::yield_now().await;
+    }
+    let stream = admin
+        .jetstream()
+        .get_stream_no_info("TIMERS")
+        .await
+        .unwrap();
+    stream
+        .purge()
+        .filter("timer.sched.webhook.>")
+        .await
+        .unwrap();
+    endpoint.delivery_is(&delivery, "delivered").await;
+
+    let subject = format!("event.notification.webhook_endpoint.{}", Uuid::new_v4());
+    let junk = admin.jetstream().publish(subject, "junk".into()).await;
+    let junk = junk.unwrap().await.unwrap().sequence;
+    let order = an_order(&app).await;
+    receiver.hears_of(&order).await;
+    let stuck = || async {
+        let stuck = app.operator().get("/v1/system/stuck?limit=200").await;
+        let items = stuck.unwrap().body["items"].as_array().unwrap().clone();
+        let view = |item: &&Value| item["kind"] == "stalled_view";
+        items.iter().find(view).cloned()
+    };
+    let found = timeout(PATIENCE, async {
+        loop {
+            if let Some(found) = stuck().await {
+                return found;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let found = found.await.unwrap();
+    let at = format!("NOTIFICATION:{junk}");
+    assert!(found["cause"].as_str().unwrap().contains(&at), "{found}");
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,6 +17,8 @@ mod app;
 mod catalog;
 #[path = "../http/documents.rs"]
 mod documents;
+#[path = "../http/endpoints.rs"]
+mod endpoints;
 #[path = "../http/notifications.rs"]
 mod notifications;
 #[path = "../http/orders.rs"]

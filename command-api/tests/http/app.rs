@@ -196,6 +196,7 @@ impl World {
             elsewhere,
             proxies: Vec::new(),
             targets: config.targets.clone(),
+            endpoints_max: config.webhook_endpoints_max,
         })
         .unwrap();
         let router = edge::guarded(command_api::router(api.clone(), &config), &config.limits);

@@ -13,6 +13,7 @@ mod accounts;
 mod app;
 mod catalog;
 mod documents;
+mod endpoints;
 mod imports;
 mod notifications;
 mod orders;

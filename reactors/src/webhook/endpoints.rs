@@ -1,8 +1,11 @@
 //! Which endpoints there are: all of them, in memory, from their events.
 //!
 //! An event must be held against the endpoints that were there when it happened. Streams don't wait
-//! for each other, so before a match the follower is known to have read what the log held then; events
-//! that ask for that at the same time share one look.
+//! for each other, so before a match the follower is known to have read what the log held then. Whoever
+//! asks for that at the same time shares one look, and there are a few a second.
+//!
+//! An event that can't be read is left out, and counted: its endpoint is taken for what it was before,
+//! and whoever sends to it finds the same event, and is parked.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
@@ -10,9 +13,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use domains::Aggregate;
-use kernel::{Decider, UserId, WebhookEndpointId};
+use kernel::{Decider, Position, UserId, WebhookEndpointId};
 use notification::webhook::{EndpointEvent, WebhookEndpoint};
-use streams::subscription::OrderedSubscription;
+use streams::subscription::{OrderedSubscription, SubscriptionError};
 use streams::{Connection, LoadError, RecordedEvent, Streams};
 use thiserror::Error;
 use tokio::sync::{Mutex, watch};
@@ -24,11 +27,12 @@ use super::STREAM;
 /// The endpoints' own events.
 const SUBJECTS: &str = "event.notification.webhook_endpoint.*";
 
-/// Pause after something that can't be read.
-const UNREADABLE_PAUSE: Duration = Duration::from_secs(1);
+/// Pause after a look at a log that is not what it was.
+const DAMAGED_PAUSE: Duration = Duration::from_secs(1);
 
-/// Pause between two looks at the end of the log: what comes in meanwhile shares the next one.
-const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+/// Pause between two looks at the end of the log: what comes in meanwhile shares the next one, and is
+/// told so much later.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Longest wait until the follower has read what the log holds.
 const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(10);
@@ -45,6 +49,12 @@ pub(crate) enum NotCurrent {
         /// A sequence of NOTIFICATION.
         end: u64,
     },
+}
+
+/// For whoever looks after it; the views of NOTIFICATION stop there too, and say so on the radar.
+fn left_out(position: &Position, why: &(dyn std::error::Error + 'static)) {
+    metrics::counter!("webhook_endpoint_events_left_out_total").increment(1);
+    tracing::error!(%position, error = why, "no event of a webhook endpoint that can be read; it is left out");
 }
 
 /// An endpoint, and since when.
@@ -89,20 +99,27 @@ impl Endpoints {
                     self.take_in(&event);
                     self.read.send_replace(event.position.sequence);
                 }
-                Err(error) => {
-                    tracing::error!(%error, "an event of a webhook endpoint can't be read");
-                    sleep(UNREADABLE_PAUSE).await;
+                Err(error @ SubscriptionError::Unreadable { .. }) => {
+                    let position = error.position();
+                    left_out(position, &error);
+                    self.read.send_replace(position.sequence);
+                }
+                Err(error @ (SubscriptionError::Gap { .. } | SubscriptionError::Ahead { .. })) => {
+                    tracing::error!(%error, "the webhook endpoints can't be followed");
+                    sleep(DAMAGED_PAUSE).await;
                 }
             }
         }
     }
 
     fn take_in(&self, event: &RecordedEvent) {
-        let id = event.aggregate_id.as_str().parse::<WebhookEndpointId>();
-        let (Ok(id), Ok(fact)) = (id, event.decode::<WebhookEndpoint>()) else {
-            let position = &event.position;
-            tracing::error!(%position, "no event of a webhook endpoint; it is left out");
-            return;
+        let id = match event.aggregate_id.as_str().parse::<WebhookEndpointId>() {
+            Ok(id) => id,
+            Err(error) => return left_out(&event.position, &error),
+        };
+        let fact = match event.decode::<WebhookEndpoint>() {
+            Ok(fact) => fact,
+            Err(error) => return left_out(&event.position, &error),
         };
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         if fact == (EndpointEvent::WebhookEndpointRemoved {}) {
@@ -116,12 +133,11 @@ impl Endpoints {
         known.endpoint.evolve(&fact);
     }
 
-    /// Waits until every endpoint is known that the log held when this was called.
-    pub(crate) async fn current(&self) -> Result<(), NotCurrent> {
-        let asked = Instant::now();
+    /// Waits until every endpoint is known that the log held at `since`, which is not in the future.
+    pub(crate) async fn current(&self, since: Instant) -> Result<(), NotCurrent> {
         let mut current_at = self.current_at.lock().await;
         if let Some(at) = *current_at {
-            if at >= asked {
+            if at >= since {
                 return Ok(());
             }
             sleep_until(at + LOOK_INTERVAL).await;

@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use edge::Targets;
 use edge::targets::TargetError;
 use notification::webhook::Outcome;
+use reqwest::StatusCode;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use thiserror::Error;
 
@@ -45,6 +47,14 @@ pub(super) struct Post<'a> {
     pub(super) body: Vec<u8>,
 }
 
+/// What came back.
+pub(super) struct Answer {
+    /// How the attempt ended.
+    pub(super) outcome: Outcome,
+    /// How long the endpoint wants to be left alone.
+    pub(super) retry_after: Option<Duration>,
+}
+
 /// Sends webhooks.
 pub(crate) struct Http {
     client: reqwest::Client,
@@ -73,16 +83,19 @@ impl Http {
     }
 
     /// One attempt. Whatever goes wrong is its outcome.
-    pub(super) async fn post(&self, url: &str, post: Post<'_>) -> Outcome {
+    pub(super) async fn post(&self, url: &str, post: Post<'_>) -> Answer {
         match self.try_to(url, post).await {
-            Ok(outcome) => outcome,
-            Err(error) => Outcome::Unanswered {
-                error: excerpt(&chain(error.as_ref())),
+            Ok(answer) => answer,
+            Err(error) => Answer {
+                outcome: Outcome::Unanswered {
+                    error: excerpt(&chain(error.as_ref())),
+                },
+                retry_after: None,
             },
         }
     }
 
-    async fn try_to(&self, url: &str, post: Post<'_>) -> Result<Outcome, BoxError> {
+    async fn try_to(&self, url: &str, post: Post<'_>) -> Result<Answer, BoxError> {
         // An address in the URL is not resolved, so it is looked at here.
         let url = self.targets.check(url)?;
         let sent = self
@@ -93,13 +106,18 @@ impl Http {
         // Its URL stands with the endpoint, and may hold a secret.
         let mut answer = sent.send().await.map_err(reqwest::Error::without_url)?;
         let status = answer.status();
+        let retry_after = retry_after(status, answer.headers(), Utc::now());
         let excerpt = begins(&mut answer).await;
         let accepted = status.is_success();
         let status = status.as_u16();
-        Ok(if accepted {
+        let outcome = if accepted {
             Outcome::Accepted { status, excerpt }
         } else {
             Outcome::Rejected { status, excerpt }
+        };
+        Ok(Answer {
+            outcome,
+            retry_after,
         })
     }
 }
@@ -118,6 +136,24 @@ fn headers(post: &Post<'_>) -> Result<HeaderMap, BoxError> {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value)?);
     }
     Ok(headers)
+}
+
+/// What a busy endpoint asks for (RFC 9110 §10.2.3): seconds, or a time.
+fn retry_after(status: StatusCode, headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+    if ![
+        StatusCode::TOO_MANY_REQUESTS,
+        StatusCode::SERVICE_UNAVAILABLE,
+    ]
+    .contains(&status)
+    {
+        return None;
+    }
+    let asked = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = asked.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = DateTime::parse_from_rfc2822(asked).ok()?;
+    (at.to_utc() - now).to_std().ok()
 }
 
 /// How the answer's body begins. One that breaks off has begun all the same.
@@ -213,6 +249,27 @@ mod tests {
             "the name leads inside: 10.0.0.1 is not public: a private address"
         );
         assert!(matches!(reach(&[]), Err(Nowhere::Unknown)));
+    }
+
+    #[test]
+    fn a_busy_endpoint_says_when_to_come_back() {
+        let now = DateTime::parse_from_rfc3339("2026-01-31T12:00:00Z").unwrap();
+        let asked = |status: u16, said: &'static str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(said))]);
+            let status = StatusCode::from_u16(status).unwrap();
+            retry_after(status, &headers, now.to_utc())
+        };
+        let two_minutes = Some(Duration::from_mins(2));
+        assert_eq!(asked(429, "120"), two_minutes);
+        assert_eq!(asked(503, "Sat, 31 Jan 2026 12:02:00 GMT"), two_minutes);
+        for (status, said) in [
+            (500, "120"),
+            (429, "soon"),
+            (429, "-1"),
+            (503, "Sat, 31 Jan 2026 11:00:00 GMT"),
+        ] {
+            assert_eq!(asked(status, said), None, "{status} {said}");
+        }
     }
 
     #[test]

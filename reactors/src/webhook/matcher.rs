@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use domains::{Aggregate, Hearers};
-use kernel::{UserId, WebhookEndpointId};
+use kernel::{Decider, UserId, WebhookEndpointId};
 use notification::webhook::{
     DeliveryCommand, EndpointCommand, EventRef, WebhookDelivery, WebhookEndpoint, delivery_id,
 };
@@ -105,20 +105,47 @@ fn apart(event: &RecordedEvent) -> Cause {
     }
 }
 
+/// What it is about, if anybody at all may be told of it.
+fn tellable(event: &RecordedEvent) -> Option<&'static Aggregate> {
+    let aggregate = domains::aggregate(&event.context, event.kind.as_deref())?;
+    (aggregate.hearers() != Hearers::Nobody).then_some(aggregate)
+}
+
+fn erases(event: &RecordedEvent) -> bool {
+    event.context == User::CONTEXT
+        && matches!(event.decode::<User>(), Ok(UserEvent::UserErased { .. }))
+}
+
 #[async_trait]
 impl Handler for Matcher {
+    /// What some endpoint wants to hear of: one look at the endpoints for all of the batch.
+    async fn sift(&self, batch: &[Delivery]) -> Result<Vec<bool>, HandleError> {
+        let tellable = |delivery: &Delivery| tellable(&delivery.event);
+        let told = batch.iter().filter(|delivery| tellable(delivery).is_some());
+        if let Some(latest) = told.map(|delivery| delivery.arrived).max() {
+            let current = self.endpoints.current(latest).await;
+            current.map_err(HandleError::retryable)?;
+        }
+        let concerns = |delivery: &Delivery| {
+            let event = &delivery.event;
+            let wanted = |aggregate| !self.endpoints.wanting(aggregate, event).is_empty();
+            tellable(delivery).is_some_and(wanted) || erases(event)
+        };
+        Ok(batch.iter().map(concerns).collect())
+    }
+
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
         let event = &delivery.event;
-        let aggregate = domains::aggregate(&event.context, event.kind.as_deref());
-        let Some(aggregate) = aggregate.filter(|known| known.hearers() != Hearers::Nobody) else {
+        let Some(aggregate) = tellable(event) else {
             return Ok(());
         };
-        let current = self.endpoints.current().await;
+        // As it was sifted, there was a look since; what was parked before needs one.
+        let current = self.endpoints.current(delivery.arrived).await;
         current.map_err(HandleError::retryable)?;
         for told in self.told(aggregate, event).await? {
             self.request(aggregate, event, told).await?;
         }
-        if let Ok(UserEvent::UserErased { .. }) = event.decode::<User>() {
+        if erases(event) {
             let person = event.aggregate_id.as_str().parse();
             let person = person.map_err(HandleError::permanent)?;
             self.remove_all_of(person, event).await?;

@@ -19,6 +19,7 @@
 //!   owner      whose an event is                         sender   deliveries → attempts
 //!   message    the body                                  http     one attempt
 //!   signature  what it is signed with                    pace     how much at once
+//!   pending    deliveries whose timer was lost
 //! ```
 
 mod endpoints;
@@ -27,15 +28,17 @@ mod matcher;
 mod message;
 mod owner;
 mod pace;
+mod pending;
 mod sender;
 mod signature;
 
 pub(crate) use endpoints::Endpoints;
 pub(crate) use http::{Http, HttpError};
 pub(crate) use matcher::Matcher;
+pub(crate) use pending::Pending;
 pub(crate) use sender::{Parts, Sender};
 
-use streams::topology::{DurableSpec, OnFailure};
+use streams::topology::{Acks, DurableSpec, OnFailure, Retired};
 
 /// As what this reactor acts.
 const ACTOR: &str = "reactor:webhook";
@@ -55,25 +58,51 @@ const fn matching(name: &'static str, stream: &'static str) -> DurableSpec {
     DurableSpec {
         name,
         stream,
+        // Every event comes here, and hardly any concerns an endpoint. A delivery's id follows from its
+        // event, so what is repeated is asked for twice and told once.
+        acks: Acks::InBulk,
         on_failure: PATIENT,
     }
 }
 
 /// One for each context's events.
 pub(crate) const MATCHERS: [DurableSpec; 7] = [
-    matching("webhooks-user", "USER"),
-    matching("webhooks-product", "PRODUCT"),
-    matching("webhooks-inventory", "INVENTORY"),
-    matching("webhooks-order", "ORDER"),
-    matching("webhooks-payment", "PAYMENT"),
-    matching("webhooks-notification", "NOTIFICATION"),
-    matching("webhooks-checkout", "CHECKOUT"),
+    matching("webhook-matcher-user", "USER"),
+    matching("webhook-matcher-product", "PRODUCT"),
+    matching("webhook-matcher-inventory", "INVENTORY"),
+    matching("webhook-matcher-order", "ORDER"),
+    matching("webhook-matcher-payment", "PAYMENT"),
+    matching("webhook-matcher-notification", "NOTIFICATION"),
+    matching("webhook-matcher-checkout", "CHECKOUT"),
 ];
+
+const fn retired(name: &'static str, stream: &'static str, successor: &'static str) -> Retired {
+    Retired {
+        name,
+        stream,
+        successor,
+    }
+}
+
+/// What they were called while each event was acknowledged by itself.
+pub(crate) const RETIRED: [Retired; 7] = [
+    retired("webhooks-user", "USER", MATCHERS[0].name),
+    retired("webhooks-product", "PRODUCT", MATCHERS[1].name),
+    retired("webhooks-inventory", "INVENTORY", MATCHERS[2].name),
+    retired("webhooks-order", "ORDER", MATCHERS[3].name),
+    retired("webhooks-payment", "PAYMENT", MATCHERS[4].name),
+    retired("webhooks-notification", "NOTIFICATION", MATCHERS[5].name),
+    retired("webhooks-checkout", "CHECKOUT", MATCHERS[6].name),
+];
+
+/// Messages that a matcher asks for at once: hardly any needs more than a look.
+pub(crate) const MATCHER_PREFETCH: usize = 512;
 
 /// Reads NOTIFICATION for deliveries.
 pub(crate) const SENDER_DURABLE: DurableSpec = DurableSpec {
     name: "webhook-sender",
     stream: STREAM,
+    acks: Acks::Each,
     on_failure: PATIENT,
 };
 
@@ -81,6 +110,7 @@ pub(crate) const SENDER_DURABLE: DurableSpec = DurableSpec {
 pub(crate) const TIMER_DURABLE: DurableSpec = DurableSpec {
     name: "webhook-timers",
     stream: "TIMERS",
+    acks: Acks::Each,
     // A timer is a hint: the delivery that it is about is what must not be lost.
     on_failure: OnFailure::Retry,
 };
@@ -97,5 +127,12 @@ mod tests {
             .map(|context| context.stream)
             .collect();
         assert_eq!(heard, streams);
+    }
+
+    #[test]
+    fn each_goes_on_where_its_predecessor_was() {
+        for (matcher, old) in MATCHERS.iter().zip(RETIRED) {
+            assert_eq!((old.successor, old.stream), (matcher.name, matcher.stream));
+        }
     }
 }

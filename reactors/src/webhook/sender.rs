@@ -17,7 +17,7 @@ use streams::subscription::Delivery;
 use streams::timers::{DueTimer, TimerId, Timers};
 use streams::{Loaded, RecordedEvent, Streams};
 
-use super::http::Post;
+use super::http::{Answer, Post};
 use super::pace::Pace;
 use super::signature::sign;
 use super::{ACTOR, Http, TIMERS, message};
@@ -59,6 +59,12 @@ pub(crate) struct Sender {
 #[derive(Deserialize)]
 struct Secrets {
     secrets: Vec<String>,
+}
+
+/// An attempt, and how long the endpoint wants to be left alone.
+struct Tried {
+    attempt: Attempt,
+    retry_after: Option<Duration>,
 }
 
 /// What is to be sent, and to whom.
@@ -117,28 +123,20 @@ impl Sender {
                 return self.wake(id, now + wait).await;
             }
         };
-        let Some(attempt) = self.attempt(&due, told).await? else {
+        let Some(tried) = self.attempt(&due, told).await? else {
             return self.abandon(&due, NOT_THERE).await;
         };
-        self.judge(&due, &attempt).await?;
-        self.record(&due, attempt).await
+        self.judge(&due, &tried.attempt).await?;
+        self.record(&due, tried).await
     }
 
     async fn wake(&self, id: &AggregateId, at: DateTime<Utc>) -> Result<(), HandleError> {
-        let timer = TimerId {
-            saga: TIMERS.to_owned(),
-            id: id.clone(),
-        };
-        let set = self.parts.timers.set(&timer, at).await;
+        let set = self.parts.timers.set(&timer(id), at).await;
         set.map_err(HandleError::retryable)
     }
 
     /// One attempt; `None` = there is nothing to tell.
-    async fn attempt(
-        &self,
-        due: &Due<'_>,
-        told: &Endpoint,
-    ) -> Result<Option<Attempt>, HandleError> {
+    async fn attempt(&self, due: &Due<'_>, told: &Endpoint) -> Result<Option<Tried>, HandleError> {
         let Some(body) = self.body(due).await? else {
             return Ok(None);
         };
@@ -154,13 +152,20 @@ impl Sender {
             signature: &signature,
             body,
         };
-        let outcome = self.parts.http.post(url, post).await;
+        let Answer {
+            outcome,
+            retry_after,
+        } = self.parts.http.post(url, post).await;
         let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Ok(Some(Attempt {
+        let attempt = Attempt {
             number: due.pending.attempts.saturating_add(1),
             at,
             duration_ms,
             outcome,
+        };
+        Ok(Some(Tried {
+            attempt,
+            retry_after,
         }))
     }
 
@@ -224,12 +229,17 @@ impl Sender {
         Ok(())
     }
 
-    async fn record(&self, due: &Due<'_>, attempt: Attempt) -> Result<(), HandleError> {
+    async fn record(&self, due: &Due<'_>, tried: Tried) -> Result<(), HandleError> {
+        let Tried {
+            attempt,
+            retry_after,
+        } = tried;
+        let next = || self.next(due.pending, retry_after);
         let (outcome, next_at) = match &attempt.outcome {
             Outcome::Accepted { .. } => ("accepted", None),
             Outcome::Rejected { status: GONE, .. } => ("rejected", None),
-            Outcome::Rejected { .. } => ("rejected", self.next(due.pending)),
-            Outcome::Unanswered { .. } => ("unanswered", self.next(due.pending)),
+            Outcome::Rejected { .. } => ("rejected", next()),
+            Outcome::Unanswered { .. } => ("unanswered", next()),
         };
         metrics::counter!("webhook_attempts_total", "outcome" => outcome).increment(1);
         tracing::info!(delivery = %due.id, endpoint = %due.endpoint_id(), attempt = attempt.number, outcome, "a webhook was sent");
@@ -268,13 +278,25 @@ impl Sender {
         Ok(())
     }
 
-    /// When the delivery is tried again after this try; `None` = not.
-    fn next(&self, pending: &Pending) -> Option<DateTime<Utc>> {
+    /// When the delivery is tried again after this try; `None` = not. Whoever asks for more time has it,
+    /// within the bound.
+    fn next(&self, pending: &Pending, retry_after: Option<Duration>) -> Option<DateTime<Utc>> {
+        let config = &self.parts.config;
         let tries = usize::try_from(pending.tries).ok()?;
-        let pause = Duration::from_millis(*self.parts.config.webhook_retry_ms.get(tries)?);
+        let pause = Duration::from_millis(*config.webhook_retry_ms.get(tries)?);
+        let asked = retry_after.unwrap_or_default();
+        let pause = pause.max(asked.min(config.retry_after_max()));
         let percent = rand::rng().random_range(0..=JITTER_PERCENT_MAX);
         let pause = pause.saturating_add(pause.saturating_mul(percent) / 100);
         Utc::now().checked_add_signed(TimeDelta::from_std(pause).ok()?)
+    }
+}
+
+/// What wakes a delivery.
+pub(super) fn timer(delivery: &AggregateId) -> TimerId {
+    TimerId {
+        saga: TIMERS.to_owned(),
+        id: delivery.clone(),
     }
 }
 

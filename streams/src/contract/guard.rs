@@ -6,17 +6,23 @@ use async_nats::jetstream::stream::DiscardPolicy;
 
 use super::case;
 use crate::Connection;
-use crate::topology::{DurableSpec, OnFailure, Topology, TopologyError, check, provision};
+use crate::contract_subscriptions::bench::Bench;
+use crate::subscription::DurableLimits;
+use crate::topology::{
+    Acks, DurableSpec, OnFailure, Retired, Topology, TopologyError, check, provision,
+};
 
 const DURABLES: [DurableSpec; 2] = [
     DurableSpec {
         name: "guard-guarded",
         stream: "GUARDED",
+        acks: Acks::Each,
         on_failure: OnFailure::Retry,
     },
     DurableSpec {
         name: "guard-timers",
         stream: "TIMERS",
+        acks: Acks::Each,
         on_failure: OnFailure::Retry,
     },
 ];
@@ -51,5 +57,57 @@ pub async fn all(connection: &Connection) {
         let fields: Vec<_> = differences.iter().map(|d| d.field).collect();
         assert_eq!(fields, ["discard", "max_age"]);
     }
+    jetstream.delete_stream("GUARDED").await.unwrap();
+    a_successor_goes_on_where_the_old_one_was(connection).await;
+}
+
+/// A durable of an earlier version stays while a process reads it, and its successor begins behind what
+/// it has acknowledged; then it is taken away.
+async fn a_successor_goes_on_where_the_old_one_was(connection: &Connection) {
+    let [old, _] = DURABLES;
+    let before = Topology::new(&["guarded"], &[old]);
+    provision(connection, &before, 1).await.unwrap();
+    let bench = Bench {
+        connection: connection.clone(),
+        context: "guarded".to_owned(),
+        stream: "GUARDED".to_owned(),
+    };
+    bench.append("a", 1, 5).await;
+    let reader = connection.durable(&old, DurableLimits::default());
+    let mut reader = reader.await.unwrap();
+    for _ in 1..=3 {
+        reader.next().await.unwrap().ack().await.unwrap();
+    }
+    let new = DurableSpec {
+        name: "guard-successor",
+        acks: Acks::InBulk,
+        ..old
+    };
+    let retired = Retired {
+        name: old.name,
+        stream: old.stream,
+        successor: new.name,
+    };
+    let after = Topology::new(&["guarded"], &[new]).without(&[retired]);
+    let jetstream = connection.jetstream();
+    let stream = jetstream.get_stream_no_info("GUARDED").await.unwrap();
+    for _ in 0..2 {
+        provision(connection, &after, 1).await.unwrap();
+        check(connection, &after).await.unwrap();
+        check(connection, &before).await.unwrap();
+        let found = stream.consumer_info(new.name).await.unwrap();
+        let (floor, pending) = (found.ack_floor.stream_sequence, found.num_pending);
+        assert_eq!(
+            (floor, pending),
+            (3, 2),
+            "what is not acknowledged comes again"
+        );
+    }
+    drop(reader);
+    while stream.consumer_info(old.name).await.is_ok() {
+        provision(connection, &after, 1).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    check(connection, &after).await.unwrap();
     jetstream.delete_stream("GUARDED").await.unwrap();
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::connection::Connection;
 use crate::envelope::{self, RecordedEvent};
 use crate::subscription::{DurableLimits, DurableSubscription};
-use crate::topology::{DurableSpec, OnFailure, StreamSpec, Topology};
+use crate::topology::{Acks, DurableSpec, OnFailure, StreamSpec, Topology};
 
 /// How long anything may take before the test gives up: slow machines, not slow code.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,10 +32,10 @@ pub async fn prepare(connection: &Connection) {
 }
 
 /// An event stream under a name of its own.
-pub(super) struct Bench {
-    pub(super) connection: Connection,
-    pub(super) context: String,
-    pub(super) stream: String,
+pub(crate) struct Bench {
+    pub(crate) connection: Connection,
+    pub(crate) context: String,
+    pub(crate) stream: String,
 }
 
 impl Bench {
@@ -61,7 +61,7 @@ impl Bench {
     }
 
     /// Appends `count` events to the flow `key`; the body counts from `first`.
-    pub(super) async fn append(&self, key: &str, first: u64, count: u64) {
+    pub(crate) async fn append(&self, key: &str, first: u64, count: u64) {
         for number in first..first + count {
             self.append_one(key, number).await;
         }
@@ -103,9 +103,27 @@ impl Bench {
 
     /// The same, with what its worker does about failures.
     pub(super) async fn make(&self, name: &'static str, on_failure: OnFailure) -> DurableSpec {
+        self.make_with(name, on_failure, Acks::Each).await
+    }
+
+    /// One that is acknowledged in bulk.
+    pub(super) async fn make_in_bulk(&self, name: &'static str) -> DurableSpec {
+        let park = OnFailure::Park {
+            after_attempts: None,
+        };
+        self.make_with(name, park, Acks::InBulk).await
+    }
+
+    async fn make_with(
+        &self,
+        name: &'static str,
+        on_failure: OnFailure,
+        acks: Acks,
+    ) -> DurableSpec {
         let spec = DurableSpec {
             name,
             stream: String::leak(self.stream.clone()),
+            acks,
             on_failure,
         };
         let mut config = spec.config();

@@ -10,7 +10,7 @@ use super::bench::within;
 use crate::connection::Connection;
 use crate::inbox::{Inbox, Letter, LetterId, Put};
 use crate::subscription::{DurableLimits, DurableSubscription};
-use crate::topology::{DurableSpec, INBOX_STREAM, OnFailure};
+use crate::topology::{Acks, DurableSpec, INBOX_STREAM, OnFailure};
 
 /// A letter of the test's own about `key`.
 fn letter(key: &str) -> LetterId {
@@ -99,6 +99,7 @@ pub async fn a_durable_hands_letters_out(connection: &Connection) {
     let spec = DurableSpec {
         name,
         stream: INBOX_STREAM,
+        acks: Acks::Each,
         on_failure: OnFailure::Retry,
     };
     let (inbox, letter) = (Inbox::new(connection), letter("pi_3"));

@@ -13,6 +13,7 @@
     reason = "this is test code: it panics when the contract is broken"
 )]
 
+pub mod bulk;
 pub mod bus;
 pub mod durable;
 pub mod inbox;
@@ -23,6 +24,6 @@ pub mod parking;
 pub mod roles;
 pub mod timers;
 
-mod bench;
+pub(crate) mod bench;
 
 pub use bench::prepare;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{TimeDelta, Utc};
 use futures::TryStreamExt;
 
 use super::bench::{Bench, within};
@@ -64,6 +65,21 @@ pub async fn reads_what_matches(connection: &Connection) {
     bench.append_one("a", 1).await;
     bench.append_one("b", 1).await;
     assert_eq!(sequences(&mut subscription, 1).await, [7]);
+    bench.remove().await;
+}
+
+/// From a time on: what was stored before is left out, and a new consumer goes on where it was.
+pub async fn reads_since_a_time(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    bench.append("a", 1, 2).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let since = Utc::now() - TimeDelta::seconds(1);
+    bench.append("a", 3, 2).await;
+    let filter = format!("event.{}.a", bench.context);
+    let mut subscription = connection.ordered_since(&bench.stream, filter, since);
+    within("started", subscription.start()).await.unwrap();
+    assert_eq!(subscription.pending(), Some(2));
+    assert_eq!(sequences(&mut subscription, 2).await, [3, 4]);
     bench.remove().await;
 }
 

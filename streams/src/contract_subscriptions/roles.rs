@@ -128,8 +128,10 @@ async fn telling(roles: &Roles) {
     }
     let filter = "event.notification.webhook_endpoint.*";
     log.last("NOTIFICATION", filter).await.unwrap();
-    let mut endpoints = roles.reactor.ordered_matching("NOTIFICATION", filter, 0);
-    within("follow endpoints", endpoints.start()).await.unwrap();
+    for follower in [&roles.reactor, &roles.command_api] {
+        let mut endpoints = follower.ordered_matching("NOTIFICATION", filter, 0);
+        within("follow endpoints", endpoints.start()).await.unwrap();
+    }
 }
 
 /// command-api takes letters in, the reactor works them and asks to be woken, people see which wait.

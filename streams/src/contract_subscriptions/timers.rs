@@ -9,7 +9,7 @@ use super::bench::within;
 use crate::connection::Connection;
 use crate::subscription::DurableLimits;
 use crate::timers::{Canceled, DueTimer, TimerId, TimerSubscription, Timers};
-use crate::topology::{DurableSpec, OnFailure, TIMERS_STREAM};
+use crate::topology::{Acks, DurableSpec, OnFailure, TIMERS_STREAM};
 
 /// A saga of the test's own, with its durable.
 async fn saga(connection: &Connection) -> (String, Timers, TimerSubscription) {
@@ -18,6 +18,7 @@ async fn saga(connection: &Connection) -> (String, Timers, TimerSubscription) {
     let spec = DurableSpec {
         name,
         stream: TIMERS_STREAM,
+        acks: Acks::Each,
         on_failure: OnFailure::Retry,
     };
     let js = connection.jetstream();

@@ -26,4 +26,4 @@ pub use recorded::RecordedEvent;
 
 pub(crate) use codec::encode;
 pub(crate) use headers::{correlation_id, write};
-pub(crate) use recorded::{event_id, time_from_nats};
+pub(crate) use recorded::{event_id, time_from_nats, time_to_nats};

@@ -181,6 +181,11 @@ pub(crate) fn event_id(command_id: Uuid, index: usize) -> Uuid {
     Uuid::new_v5(&command_id, index.to_string().as_bytes())
 }
 
+/// A time in the type that the stream has; `None` = beyond what that can say.
+pub(crate) fn time_to_nats(time: DateTime<Utc>) -> Option<async_nats::datetime::DateTime> {
+    async_nats::datetime::DateTime::from_unix_timestamp(time.timestamp()).ok()
+}
+
 /// The stream's own time in the type that the rest of the system uses.
 pub(crate) fn time_from_nats(time: async_nats::datetime::DateTime) -> DateTime<Utc> {
     DateTime::from_timestamp(time.unix_timestamp(), time.nanosecond()).unwrap_or_default()

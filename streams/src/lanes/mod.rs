@@ -8,7 +8,18 @@
 //!                                        aside in stream PARKED with the later ones of its key,
 //!                                        or the end of the worker
 //! ```
+//!
+//! Where a durable is acknowledged in bulk, what comes is sifted first, many at once: only what concerns
+//! the handler lies on a lane.
+//!
+//! ```text
+//!   durable ──► 1 2 3 4 5 6 ──► sift ──► 4 ──► as above
+//!      ▲                          └─────► 1 2 3 5 6 are done
+//!      └── once a second: everything up to the last before which all is done is acknowledged
+//! ```
 
+mod bulk;
+mod floor;
 mod held;
 mod retry;
 mod run;
@@ -23,13 +34,23 @@ use kernel::Position;
 
 use crate::envelope::RecordedEvent;
 use crate::store::{ExecuteError, LoadError};
-use crate::subscription::Delivery;
+use crate::subscription::{Delivery, Payload};
 
 pub use run::run_lanes;
 
 /// What a worker does with each delivery.
 #[async_trait]
-pub trait Handler<T = RecordedEvent>: Send + Sync + 'static {
+pub trait Handler<T: Payload = RecordedEvent>: Send + Sync + 'static {
+    /// Which of these deliveries concern it, in their order: the others are done, without being handled.
+    /// Asked only where a durable is acknowledged in bulk ([`crate::topology::Acks`]), for all that have
+    /// come since it was asked last. Unless somebody says otherwise, all concern it.
+    ///
+    /// # Errors
+    /// It is not known now: it is asked again, and nothing goes on before that.
+    async fn sift(&self, batch: &[Delivery<T>]) -> Result<Vec<bool>, HandleError> {
+        Ok(vec![true; batch.len()])
+    }
+
     /// Handles one delivery. It is acknowledged when this returns `Ok`; the same delivery may come
     /// again even so, and then must do no harm.
     ///

@@ -10,6 +10,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::bulk::run_in_bulk;
 use super::held::{Held, Item};
 use super::retry::again;
 use super::work::{Ended, Verdict, Work, chain, park, report, run, verdict, wait_after};
@@ -17,7 +18,7 @@ use super::{HandleError, Handler, Stopped};
 use crate::barrier::Barrier;
 use crate::parking::Lot;
 use crate::subscription::{DurableSubscription, Payload, Received};
-use crate::topology::{ACK_WAIT, MAX_ACK_PENDING, OnFailure};
+use crate::topology::{ACK_WAIT, Acks, MAX_ACK_PENDING, OnFailure};
 
 /// How often the server hears that a held delivery is still being worked on.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
@@ -44,6 +45,10 @@ const HELD_MAX: u64 = MAX_ACK_PENDING.unsigned_abs();
 /// whenever this process takes over. Where it doesn't, a message that can't be read stays
 /// unacknowledged, is logged and counted.
 ///
+/// Where the durable is acknowledged in bulk ([`Acks::InBulk`]), a delivery is handled only if it
+/// concerns the handler ([`Handler::sift`]), and acknowledged with others, about once a second and at
+/// shutdown, once every delivery before it is handled or set aside too.
+///
 /// At shutdown the running handlers finish (at most 10 s), the pin is given back, and what is not
 /// acknowledged goes to the next worker, oldest first.
 ///
@@ -51,12 +56,23 @@ const HELD_MAX: u64 = MAX_ACK_PENDING.unsigned_abs();
 /// The durable's policy is [`OnFailure::Stop`], and something can't be handled. Whatever else goes
 /// wrong is waited for.
 pub async fn run_lanes<T: Payload>(
-    mut subscription: DurableSubscription<T>,
+    subscription: DurableSubscription<T>,
     lanes: usize,
     handler: Arc<dyn Handler<T>>,
     shutdown: CancellationToken,
 ) -> Result<(), Stopped> {
-    let mut lanes = Lanes::new(&subscription, lanes.max(1), handler);
+    let lanes = Lanes::new(&subscription, lanes.max(1), handler);
+    match subscription.acks() {
+        Acks::Each => run_one_by_one(subscription, lanes, shutdown).await,
+        Acks::InBulk => run_in_bulk(subscription, lanes, shutdown).await,
+    }
+}
+
+async fn run_one_by_one<T: Payload>(
+    mut subscription: DurableSubscription<T>,
+    mut lanes: Lanes<T>,
+    shutdown: CancellationToken,
+) -> Result<(), Stopped> {
     let mut progress = ticks(PROGRESS_INTERVAL);
     let mut parked = ticks(PARKED_INTERVAL);
     let mut pin = None;
@@ -71,7 +87,9 @@ pub async fn run_lanes<T: Payload>(
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
-            Some(outcome) = lanes.running.join_next() => lanes.finish(outcome),
+            Some(outcome) = lanes.running.join_next() => {
+                lanes.finish(outcome);
+            }
             Some(outcome) = lanes.retries.join_next() => lanes.tried(outcome),
             () = at(due) => {}
             _ = progress.tick() => lanes.report_progress().await,
@@ -90,38 +108,39 @@ pub async fn run_lanes<T: Payload>(
     lanes.stopped.map_or(Ok(()), Err)
 }
 
-fn ticks(period: Duration) -> tokio::time::Interval {
+pub(super) fn ticks(period: Duration) -> tokio::time::Interval {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
-async fn at(due: Option<Instant>) {
+pub(super) async fn at(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
     }
 }
 
-struct Lanes<T: Payload> {
-    name: String,
+/// What runs, waits for its next try, and is parked.
+pub(super) struct Lanes<T: Payload> {
+    pub(super) name: String,
     policy: OnFailure,
     /// Longest pause between two tries.
-    pause_max: Duration,
+    pub(super) pause_max: Duration,
     /// Handlers at once.
     width: usize,
-    handler: Arc<dyn Handler<T>>,
-    held: Held<Work<T>>,
+    pub(super) handler: Arc<dyn Handler<T>>,
+    pub(super) held: Held<Work<T>>,
     /// Failures in a row of a key's head, by its sequence.
     failures: HashMap<u64, u32>,
-    running: JoinSet<(Arc<Work<T>>, Ended)>,
+    pub(super) running: JoinSet<(Arc<Work<T>>, Ended)>,
     /// Where the durable parks.
     lot: Option<Arc<Lot>>,
     barrier: Barrier,
     /// Parked keys that are tried again now.
-    retries: JoinSet<String>,
+    pub(super) retries: JoinSet<String>,
     retrying: HashSet<String>,
-    stopped: Option<Stopped>,
+    pub(super) stopped: Option<Stopped>,
 }
 
 impl<T: Payload> Lanes<T> {
@@ -153,7 +172,7 @@ impl<T: Payload> Lanes<T> {
 
     /// Reads what is parked, however long that takes: handling an event whose key is parked would
     /// put it before those that wait. False at shutdown.
-    async fn catch_up(&self, shutdown: &CancellationToken) -> bool {
+    pub(super) async fn catch_up(&self, shutdown: &CancellationToken) -> bool {
         let Some(lot) = &self.lot else {
             return true;
         };
@@ -162,7 +181,7 @@ impl<T: Payload> Lanes<T> {
     }
 
     /// Reads on in the background: people's wishes, and what other processes did.
-    fn watch(&self) -> JoinSet<()> {
+    pub(super) fn watch(&self) -> JoinSet<()> {
         let lot = self.lot.clone();
         let name = self.name.clone();
         let mut reading = JoinSet::new();
@@ -171,7 +190,7 @@ impl<T: Payload> Lanes<T> {
             let mut every = ticks(PARKED_INTERVAL);
             loop {
                 every.tick().await;
-                if let Err(error) = lot.poll().await {
+                if let Err(error) = lot.poll_if_news().await {
                     let error = &error as &dyn std::error::Error;
                     tracing::debug!(durable = name, error, "what is parked is read again later");
                 }
@@ -180,7 +199,11 @@ impl<T: Payload> Lanes<T> {
         reading
     }
 
-    async fn take_in(&mut self, received: Received<T>, subscription: &DurableSubscription<T>) {
+    pub(super) async fn take_in(
+        &mut self,
+        received: Received<T>,
+        subscription: &DurableSubscription<T>,
+    ) {
         match (received, self.policy) {
             (Received::Readable(delivery), _) => self.held.push(Work::Event(delivery)),
             (Received::Unreadable(delivery), OnFailure::Park { .. }) => {
@@ -203,7 +226,7 @@ impl<T: Payload> Lanes<T> {
         }
     }
 
-    fn start_what_may_run(&mut self) {
+    pub(super) fn start_what_may_run(&mut self) {
         while self.running.len() < self.width {
             let Some(work) = self.held.take(Instant::now()) else {
                 return;
@@ -214,7 +237,7 @@ impl<T: Payload> Lanes<T> {
     }
 
     /// Begins with the parked keys that a person wants tried again.
-    fn try_again(&mut self) {
+    pub(super) fn try_again(&mut self) {
         let Some(lot) = &self.lot else {
             return;
         };
@@ -234,7 +257,7 @@ impl<T: Payload> Lanes<T> {
         }
     }
 
-    fn tried(&mut self, outcome: Result<String, JoinError>) {
+    pub(super) fn tried(&mut self, outcome: Result<String, JoinError>) {
         match outcome {
             Ok(key) => {
                 self.retrying.remove(&key);
@@ -244,19 +267,24 @@ impl<T: Payload> Lanes<T> {
         }
     }
 
-    fn finish(&mut self, outcome: Result<(Arc<Work<T>>, Ended), JoinError>) {
+    /// The sequence of what is done, if it is.
+    pub(super) fn finish(
+        &mut self,
+        outcome: Result<(Arc<Work<T>>, Ended), JoinError>,
+    ) -> Option<u64> {
         let (work, ended) = match outcome {
             Ok(outcome) => outcome,
             Err(error) => {
                 // Handlers' panics are caught inside; this is an abort at the runtime's end.
                 tracing::error!(durable = self.name, error = %error, "a lane ended");
-                return;
+                return None;
             }
         };
         match ended {
             Ended::Done => {
                 self.failures.remove(&work.sequence());
                 self.held.done(work.key());
+                return Some(work.sequence());
             }
             Ended::Failed(error) => self.failed(&work, error),
             Ended::NotParked(error) => {
@@ -264,6 +292,7 @@ impl<T: Payload> Lanes<T> {
                 self.wait(&work, &error, failures, wait_after(false, failures));
             }
         }
+        None
     }
 
     fn failed(&mut self, work: &Arc<Work<T>>, error: HandleError) {
@@ -311,11 +340,12 @@ impl<T: Payload> Lanes<T> {
         }
     }
 
-    /// Lets what runs finish, bounded.
-    async fn drain(&mut self) {
+    /// Lets what runs finish, bounded; what is done by then.
+    pub(super) async fn drain(&mut self) -> Vec<u64> {
+        let mut done = Vec::new();
         let finished = async {
             while let Some(outcome) = self.running.join_next().await {
-                self.finish(outcome);
+                done.extend(self.finish(outcome));
             }
             while let Some(outcome) = self.retries.join_next().await {
                 self.tried(outcome);
@@ -333,5 +363,6 @@ impl<T: Payload> Lanes<T> {
         }
         self.running.abort_all();
         self.retries.abort_all();
+        done
     }
 }

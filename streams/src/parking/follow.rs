@@ -69,7 +69,10 @@ impl Follower {
         let Some(consumer) = self.consumer.take() else {
             return self.catch_up(take).await;
         };
-        self.fetch(&consumer, take).await?;
+        if self.fetch(&consumer, take).await.is_err() {
+            // The server forgets a consumer that was not asked for some time.
+            return self.catch_up(take).await;
+        }
         self.consumer = Some(consumer);
         Ok(())
     }

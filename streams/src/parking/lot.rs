@@ -1,5 +1,6 @@
 //! The parked keys of one subscription, as its role sees and changes them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_nats::HeaderMap;
@@ -72,6 +73,8 @@ pub(crate) struct Lot {
     connection: Connection,
     subscription: String,
     follower: tokio::sync::Mutex<Follower>,
+    /// Where PARKED ended when it was last read up to there.
+    end: AtomicU64,
     keys: Mutex<Keys>,
 }
 
@@ -82,6 +85,7 @@ impl Lot {
             connection: connection.clone(),
             subscription: subscription.to_owned(),
             follower: tokio::sync::Mutex::new(follower),
+            end: AtomicU64::new(0),
             keys: Mutex::default(),
         }
     }
@@ -94,7 +98,22 @@ impl Lot {
         read.map_err(|source| self.unread(source))
     }
 
-    /// Reads what came since, if anything did.
+    /// Reads what came since, if anything came for anybody: where nothing does, all subscriptions of the
+    /// connection share one look.
+    pub(crate) async fn poll_if_news(&self) -> Result<(), ParkingError> {
+        let end = self
+            .connection
+            .parked_end()
+            .look(self.connection.jetstream());
+        let end = end.await.map_err(|source| self.unread(source))?;
+        if end != self.end.load(Ordering::Relaxed) {
+            self.poll().await?;
+            self.end.store(end, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Reads what came since.
     pub(crate) async fn poll(&self) -> Result<(), ParkingError> {
         let mut follower = self.follower.lock().await;
         let read = follower.poll(&mut |record| self.apply(record)).await;

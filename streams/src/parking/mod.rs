@@ -12,6 +12,7 @@
 //! the same event aside twice, nor go past each other: whoever was too slow reads on and decides
 //! again. A key is parked from its first event until the record `done`.
 
+mod end;
 mod follow;
 mod keys;
 mod lot;
@@ -23,6 +24,7 @@ pub use lot::ParkingError;
 pub use people::{Wish, ask, history, parked};
 pub use record::{Note, ParkedEvent, Record, What};
 
+pub(crate) use end::End;
 pub(crate) use lot::{Lot, Parked};
 
 use base64::Engine;

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use async_nats::jetstream::message::Info;
 use async_nats::jetstream::{AckKind, Message};
-use async_nats::{HeaderMap, Request, Subject};
+use async_nats::{Client, HeaderMap, Request, Subject};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use kernel::Position;
 use thiserror::Error;
+use tokio::time::Instant;
 
 use crate::envelope::{self, DecodeError, RecordedEvent, time_from_nats};
 use crate::subject::EventSubject;
+use crate::topology::Acks;
 
 /// How long one acknowledgement may take before it counts as unknown.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,6 +30,9 @@ pub struct Delivery<T = RecordedEvent> {
     pub position: Position,
     /// How often the server has delivered it, from 1.
     pub delivered: u64,
+    /// When this process got it.
+    pub arrived: Instant,
+    acks: Acks,
     /// The message and whom to tell; `None`: it comes from stream PARKED, where nobody waits.
     from: Option<(Box<Message>, Subject)>,
 }
@@ -66,7 +71,7 @@ impl<T> Delivery<T> {
     pub(super) fn new(
         event: T,
         position: Position,
-        delivered: u64,
+        (delivered, acks): (u64, Acks),
         message: Message,
     ) -> Option<Self> {
         let reply = message.reply.clone()?;
@@ -74,6 +79,8 @@ impl<T> Delivery<T> {
             event,
             position,
             delivered,
+            arrived: Instant::now(),
+            acks,
             from: Some((Box::new(message), reply)),
         })
     }
@@ -84,6 +91,8 @@ impl<T> Delivery<T> {
             event,
             position,
             delivered,
+            arrived: Instant::now(),
+            acks: Acks::Each,
             from: None,
         }
     }
@@ -94,21 +103,26 @@ impl<T> Delivery<T> {
         raw(message).map(|(raw, _)| raw)
     }
 
-    /// Acknowledges and waits until the server has confirmed it. Asking twice is harmless.
+    /// Acknowledges and waits until the server has confirmed it. Asking twice is harmless. Where a
+    /// durable is acknowledged in bulk its worker does that later, and this does nothing.
     ///
     /// # Errors
     /// The server did not answer: the event may come again.
     pub async fn ack(&self) -> Result<(), AckError> {
-        let Some((message, reply)) = &self.from else {
-            return Ok(());
-        };
-        // async-nats's `double_ack` takes "nobody listens" for a confirmation; a request doesn't.
-        let request = Request::new()
-            .payload(AckKind::Ack.into())
-            .timeout(Some(ACK_TIMEOUT));
-        let client = message.context.client();
-        let answer = client.send_request(reply.clone(), request).await;
-        answer.map(|_| ()).map_err(|e| self.unconfirmed(e))
+        match (self.receipt(), self.acks) {
+            (None, _) | (_, Acks::InBulk) => Ok(()),
+            (Some(receipt), Acks::Each) => receipt.ack().await,
+        }
+    }
+
+    /// What acknowledges it, without what was delivered.
+    pub(crate) fn receipt(&self) -> Option<Receipt> {
+        let (message, reply) = self.from.as_ref()?;
+        Some(Receipt {
+            client: message.context.client(),
+            position: self.position.clone(),
+            reply: reply.clone(),
+        })
     }
 
     /// Gives it back: it comes again after `pause`, at most a minute. Later events of its key
@@ -121,12 +135,16 @@ impl<T> Delivery<T> {
             .await
     }
 
-    /// "Still working": the acknowledgement time starts anew.
+    /// "Still working": the acknowledgement time starts anew. Where a durable is acknowledged in bulk
+    /// this does nothing: what comes again is recognized.
     ///
     /// # Errors
     /// The connection is closed.
     pub async fn progress(&self) -> Result<(), AckError> {
-        self.say(AckKind::Progress).await
+        match self.acks {
+            Acks::Each => self.say(AckKind::Progress).await,
+            Acks::InBulk => Ok(()),
+        }
     }
 
     async fn say(&self, kind: AckKind) -> Result<(), AckError> {
@@ -143,6 +161,29 @@ impl<T> Delivery<T> {
             position: self.position.clone(),
             source: source.into(),
         }
+    }
+}
+
+/// Acknowledges one delivery, or all up to it: as the durable has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Receipt {
+    client: Client,
+    pub(crate) position: Position,
+    reply: Subject,
+}
+
+impl Receipt {
+    /// Waits until the server has confirmed it.
+    pub(crate) async fn ack(&self) -> Result<(), AckError> {
+        // async-nats's `double_ack` takes "nobody listens" for a confirmation; a request doesn't.
+        let request = Request::new()
+            .payload(AckKind::Ack.into())
+            .timeout(Some(ACK_TIMEOUT));
+        let answer = self.client.send_request(self.reply.clone(), request).await;
+        answer.map(|_| ()).map_err(|source| AckError {
+            position: self.position.clone(),
+            source: source.into(),
+        })
     }
 }
 

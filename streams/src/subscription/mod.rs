@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!   ordered   projectors, caches   the reader keeps the position, nothing to acknowledge
-//!   durable   sagas, reactors      the server keeps it; one active process, the others stand by
+//!   durable   sagas, reactors      the server keeps it; one active process, the others stand by;
+//!                                  acknowledged one by one, or in bulk
 //!   delivery  what a durable hands out, and how to acknowledge it
 //!   takeover  a new active process gets what the old one left: first, and in order
+//!   unbroken  nothing is missing between two deliveries, where they are acknowledged in bulk
 //!   backoff   how long to wait after a failure
 //! ```
 //!
@@ -17,6 +19,7 @@ mod error;
 mod limits;
 mod ordered;
 mod takeover;
+mod unbroken;
 
 pub use delivery::{AckError, Delivery, Payload, RawMessage};
 pub use durable::DurableSubscription;
@@ -25,4 +28,4 @@ pub use limits::DurableLimits;
 pub use ordered::OrderedSubscription;
 
 pub(crate) use backoff::{Backoff, pause};
-pub(crate) use delivery::{Received, Unreadable, raw};
+pub(crate) use delivery::{Receipt, Received, Unreadable, raw};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
 use async_nats::jetstream::{self, Context};
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use kernel::Position;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use super::delivery::{raw, read_event};
 use super::{Backoff, SubscriptionError};
 use crate::connection::Connection;
-use crate::envelope::RecordedEvent;
+use crate::envelope::{RecordedEvent, time_to_nats};
 
 /// Messages asked for at once: bounds what a slow reader holds.
 const PULL_BATCH: usize = 500;
@@ -45,6 +46,8 @@ pub struct OrderedSubscription {
     stream: String,
     /// Which subjects; `None` = all of the stream.
     filter: Option<String>,
+    /// From which time on, while nothing was read.
+    since: Option<DateTime<Utc>>,
     /// The last sequence that was read.
     read: u64,
     /// Of the last message within the present consumer: a gap here is a lost delivery.
@@ -83,6 +86,18 @@ impl Connection {
         ordered.filter = Some(filter.into());
         ordered
     }
+
+    /// The same, from what the server stored at `since` or later.
+    pub fn ordered_since(
+        &self,
+        stream: &str,
+        filter: impl Into<String>,
+        since: DateTime<Utc>,
+    ) -> OrderedSubscription {
+        let mut ordered = self.ordered_matching(stream, filter, 0);
+        ordered.since = Some(since);
+        ordered
+    }
 }
 
 impl OrderedSubscription {
@@ -91,6 +106,7 @@ impl OrderedSubscription {
             jetstream: jetstream.clone(),
             stream: stream.to_owned(),
             filter: None,
+            since: None,
             read: after,
             consumer_sequence: 0,
             live: None,
@@ -320,9 +336,7 @@ impl OrderedSubscription {
         let config = pull::Config {
             name: Some(format!("ordered-{}", Uuid::new_v4().simple())),
             description: Some("ordered subscription".to_owned()),
-            deliver_policy: DeliverPolicy::ByStartSequence {
-                start_sequence: self.read + 1,
-            },
+            deliver_policy: self.begin(),
             filter_subject: self.filter.clone().unwrap_or_default(),
             ack_policy: AckPolicy::None,
             inactive_threshold: INACTIVE_THRESHOLD,
@@ -342,6 +356,17 @@ impl OrderedSubscription {
             .messages()
             .await?;
         Ok((messages, consumer.cached_info().num_pending))
+    }
+
+    fn begin(&self) -> DeliverPolicy {
+        let since = self.since.filter(|_| self.read == 0);
+        let start_time = since.and_then(time_to_nats);
+        match start_time {
+            Some(start_time) => DeliverPolicy::ByStartTime { start_time },
+            None => DeliverPolicy::ByStartSequence {
+                start_sequence: self.read + 1,
+            },
+        }
     }
 
     /// Nothing pending is either "at the end" or "beyond it": the leader knows.

@@ -211,7 +211,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::topology::{INBOX_STREAM, OnFailure};
+    use crate::topology::{Acks, INBOX_STREAM, OnFailure};
 
     #[test]
     fn what_could_lose_events_is_named_by_its_field() {
@@ -253,6 +253,7 @@ mod tests {
         let spec = DurableSpec {
             name: "checkout-order",
             stream: "ORDER",
+            acks: Acks::Each,
             on_failure: OnFailure::Retry,
         };
         let mut actual = spec.config().into_consumer_config();

@@ -4,12 +4,14 @@ use super::check::{
     durable, durable_differences, name_of_durable, name_of_stream, stream, stream_differences,
 };
 use super::error::TopologyError;
+use super::retire::retire;
 use super::spec::{DurableSpec, StreamSpec, Topology};
 use crate::connection::Connection;
 use futures::future::BoxFuture;
 
-/// Creates the streams and durables that aren't there, for `replicas` servers. What is there is
-/// left as it is; a second run does nothing.
+/// Creates the streams and durables that aren't there, for `replicas` servers, and takes away the
+/// durables of earlier versions that nobody reads any more. What else is there is left as it is; a
+/// second run does nothing.
 ///
 /// # Errors
 /// Something is there and not as declared (nothing is created then), or the server refuses.
@@ -25,6 +27,9 @@ pub fn provision<'a>(
         }
         for spec in durables {
             create_durable(connection, spec).await?;
+        }
+        for old in &topology.retired {
+            retire(connection, old).await?;
         }
         Ok(())
     })

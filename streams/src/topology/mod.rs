@@ -13,13 +13,15 @@
 mod check;
 mod configure;
 mod error;
+mod retire;
 mod spec;
 
 pub use check::check;
 pub use configure::provision;
 pub use error::{Difference, TopologyError};
 pub use spec::{
-    ACK_WAIT, DurableSpec, EVENTS_DUPLICATE_WINDOW, INBOX_DUPLICATE_WINDOW, INBOX_MAX_AGE,
-    INBOX_STREAM, KEYS_STREAM, MAX_ACK_PENDING, OnFailure, PARKED_STREAM, PIN_TIMEOUT,
-    PRIORITY_GROUP, SNAPSHOTS_STREAM, StreamKind, StreamSpec, TIMERS_STREAM, Topology,
+    ACK_WAIT, Acks, DurableSpec, EVENTS_DUPLICATE_WINDOW, INBOX_DUPLICATE_WINDOW, INBOX_MAX_AGE,
+    INBOX_STREAM, KEYS_STREAM, MAX_ACK_PENDING, MAX_ACK_PENDING_IN_BULK, OnFailure, PARKED_STREAM,
+    PIN_TIMEOUT, PRIORITY_GROUP, Retired, SNAPSHOTS_STREAM, StreamKind, StreamSpec, TIMERS_STREAM,
+    Topology,
 };

@@ -42,6 +42,10 @@ pub const ACK_WAIT: Duration = Duration::from_secs(30);
 /// Deliveries out at once per durable: the lanes of one worker hold no more.
 pub const MAX_ACK_PENDING: i64 = 512;
 
+/// Deliveries out at once where they are acknowledged in bulk: what a busy stream takes in within a few
+/// acknowledgements.
+pub const MAX_ACK_PENDING_IN_BULK: i64 = 4_096;
+
 /// The one group of every durable: one worker is pinned, the others stand by.
 pub const PRIORITY_GROUP: &str = "workers";
 
@@ -233,15 +237,50 @@ pub enum OnFailure {
     Stop,
 }
 
-/// A durable pull consumer: explicit acknowledgement, no end to redelivery, one active worker.
+/// How a durable's deliveries are acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acks {
+    /// Each by itself, as soon as it is handled: an event costs three messages, and hardly any is
+    /// repeated after a crash.
+    Each,
+    /// All up to the last before which everything is handled, about once a second: an event costs one
+    /// message, and the last second's are repeated after a crash. For workers that most events don't
+    /// concern, and that take a repeated one lightly.
+    InBulk,
+}
+
+/// A durable pull consumer: acknowledged, no end to redelivery, one active worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DurableSpec {
     /// As in `checkout-order`; `<saga>-timers` on stream TIMERS.
     pub name: &'static str,
     /// The stream that it reads, whole; of TIMERS, what is due for its saga.
     pub stream: &'static str,
+    /// How its worker acknowledges.
+    pub acks: Acks,
     /// What its worker does about a delivery that can't be handled.
     pub on_failure: OnFailure,
+}
+
+impl Acks {
+    /// Deliveries out at once.
+    pub fn max_pending(self) -> i64 {
+        match self {
+            Self::Each => MAX_ACK_PENDING,
+            Self::InBulk => MAX_ACK_PENDING_IN_BULK,
+        }
+    }
+}
+
+/// A durable of an earlier version, which another took the place of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retired {
+    /// What it was called.
+    pub name: &'static str,
+    /// What it read.
+    pub stream: &'static str,
+    /// Which durable of the same stream goes on where it was.
+    pub successor: &'static str,
 }
 
 impl DurableSpec {
@@ -256,10 +295,13 @@ impl DurableSpec {
         pull::Config {
             durable_name: Some(self.name.to_owned()),
             deliver_policy: DeliverPolicy::All,
-            ack_policy: AckPolicy::Explicit,
+            ack_policy: match self.acks {
+                Acks::Each => AckPolicy::Explicit,
+                Acks::InBulk => AckPolicy::All,
+            },
             ack_wait: ACK_WAIT,
             max_deliver: UNLIMITED,
-            max_ack_pending: MAX_ACK_PENDING,
+            max_ack_pending: self.acks.max_pending(),
             filter_subject: self.filter_subject().unwrap_or_default(),
             replay_policy: ReplayPolicy::Instant,
             headers_only: false,
@@ -279,6 +321,8 @@ pub struct Topology {
     pub streams: Vec<StreamSpec>,
     /// Durables.
     pub durables: Vec<DurableSpec>,
+    /// Durables of earlier versions: taken away once nobody reads them any more.
+    pub retired: Vec<Retired>,
 }
 
 impl Topology {
@@ -296,6 +340,16 @@ impl Topology {
         Self {
             streams,
             durables: durables.to_vec(),
+            retired: Vec::new(),
+        }
+    }
+
+    /// With durables of earlier versions, to be taken away.
+    #[must_use]
+    pub fn without(self, retired: &[Retired]) -> Self {
+        Self {
+            retired: retired.to_vec(),
+            ..self
         }
     }
 
@@ -312,6 +366,12 @@ impl Topology {
                 .collect(),
             durables: self
                 .durables
+                .iter()
+                .filter(|d| wanted(d.stream))
+                .copied()
+                .collect(),
+            retired: self
+                .retired
                 .iter()
                 .filter(|d| wanted(d.stream))
                 .copied()

@@ -1,11 +1,13 @@
-//! A durable that `provision` made: one active process, explicit acknowledgement, no end.
+//! A durable that `provision` made: one active process, everything acknowledged, no end.
+
+mod left_overs;
 
 use std::marker::PhantomData;
 use std::time::Duration;
 
 use async_nats::HeaderValue;
+use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
-use async_nats::jetstream::consumer::{self, PullConsumer};
 use async_nats::jetstream::stream::ConsumerError;
 use async_nats::jetstream::{Context, Message};
 use futures::StreamExt;
@@ -13,10 +15,11 @@ use tokio::time::Instant;
 
 use super::delivery::{Received, Unreadable, raw};
 use super::takeover::{Takeover, Verdict};
+use super::unbroken::Unbroken;
 use super::{Backoff, Delivery, DurableLimits, Payload, SubscribeError, SubscriptionError};
 use crate::connection::Connection;
 use crate::envelope::RecordedEvent;
-use crate::topology::{DurableSpec, OnFailure};
+use crate::topology::{Acks, DurableSpec, OnFailure};
 
 /// Longest wait of one pull request. Pulling is also what keeps the pin, so it must be well below
 /// the durable's priority time-out.
@@ -31,8 +34,6 @@ const MISSED_HEARTBEATS_MAX: u32 = 3;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause between attempts.
 const RETRY_MAX: Duration = Duration::from_secs(5);
-/// How often a worker that gets nothing looks whether a dead one has left something.
-const LEFT_OVER_CHECK: Duration = Duration::from_secs(1);
 /// What can't be read comes again after this time: it is never skipped, and never acknowledged.
 const UNREADABLE_RETRY_AFTER: Duration = Duration::from_mins(1);
 
@@ -48,10 +49,12 @@ pub struct DurableSubscription<T: Payload = RecordedEvent> {
     stream: String,
     durable: String,
     on_failure: OnFailure,
+    acks: Acks,
     limits: DurableLimits,
     group: Option<String>,
     live: Option<pull::Stream>,
     takeover: Takeover,
+    unbroken: Unbroken,
     missed_heartbeats: u32,
     next_check: Instant,
     backoff: Backoff,
@@ -86,6 +89,7 @@ impl<T: Payload> DurableSubscription<T> {
         let mut subscription = Self {
             connection: connection.clone(),
             on_failure: spec.on_failure,
+            acks: spec.acks,
             jetstream: connection.jetstream().clone(),
             stream: stream.to_owned(),
             durable: durable.to_owned(),
@@ -93,8 +97,9 @@ impl<T: Payload> DurableSubscription<T> {
             group: None,
             live: None,
             takeover: Takeover::default(),
+            unbroken: Unbroken::default(),
             missed_heartbeats: 0,
-            next_check: Instant::now() + LEFT_OVER_CHECK,
+            next_check: Instant::now() + left_overs::STANDBY_CHECK,
             backoff: Backoff::new(RETRY_FIRST, RETRY_MAX),
             payload: PhantomData,
         };
@@ -123,6 +128,22 @@ impl<T: Payload> DurableSubscription<T> {
     /// What its worker does about a delivery that can't be handled.
     pub fn on_failure(&self) -> OnFailure {
         self.on_failure
+    }
+
+    /// How it is acknowledged.
+    pub fn acks(&self) -> Acks {
+        self.acks
+    }
+
+    /// Changes whenever everything that is not acknowledged comes again; what came before acknowledges
+    /// nothing then.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.unbroken.epoch()
+    }
+
+    /// Everything up to `sequence` is known to be acknowledged.
+    pub(crate) fn acknowledged(&mut self, sequence: u64) {
+        self.unbroken.acknowledged(sequence);
     }
 
     /// Its bounds.
@@ -217,7 +238,7 @@ impl<T: Payload> DurableSubscription<T> {
             return None;
         };
         self.missed_heartbeats = 0;
-        self.next_check = Instant::now() + LEFT_OVER_CHECK;
+        self.check_later();
         self.backoff.worked();
         let headers = message.headers.as_ref();
         let pin = headers.and_then(|h| h.get_last(async_nats::header::NATS_PIN_ID));
@@ -225,10 +246,14 @@ impl<T: Payload> DurableSubscription<T> {
             .filter(|_| self.group.is_some())
             .map(HeaderValue::as_str);
         match self.takeover.judge(pin, info.consumer_sequence) {
-            Verdict::Deliver => {}
+            Verdict::Deliver if self.fits(info.consumer_sequence) => {}
             Verdict::Drop => return None,
-            Verdict::Reset => {
+            Verdict::Deliver | Verdict::Reset => {
                 if self.begin(pin.unwrap_or_default()).await {
+                    return None;
+                }
+                if self.acks == Acks::InBulk {
+                    self.rebuild("it could not begin at its floor");
                     return None;
                 }
             }
@@ -237,6 +262,7 @@ impl<T: Payload> DurableSubscription<T> {
         let position = raw.position.clone();
         match T::read(&raw) {
             Ok(event) => {
+                let delivered = (delivered, self.acks);
                 let delivery = Delivery::new(event, position, delivered, message)?;
                 Some(Received::Readable(delivery))
             }
@@ -245,66 +271,20 @@ impl<T: Payload> DurableSubscription<T> {
                     .increment(1);
                 let key = T::lane_key_of(&raw);
                 let unreadable = Unreadable { key, error };
+                let delivered = (delivered, self.acks);
                 let delivery = Delivery::new(unreadable, position, delivered, message)?;
                 Some(Received::Unreadable(delivery))
             }
         }
     }
 
-    /// Nothing comes. That may be because a worker died with deliveries in its hands: without a
-    /// newer event nobody is pinned, and they would rest until the acknowledgement time.
-    async fn check_left_overs(&mut self) {
-        if let Ok(consumer) = self.info().await {
-            self.take_left_overs(consumer.cached_info()).await;
+    /// Is nothing missing between this delivery and the one before? Acknowledged one by one, what got
+    /// lost comes again by itself; in bulk it would be acknowledged with the next.
+    fn fits(&mut self, consumer_sequence: u64) -> bool {
+        match self.acks {
+            Acks::Each => true,
+            Acks::InBulk => self.unbroken.goes_on(consumer_sequence),
         }
-        self.next_check = Instant::now() + LEFT_OVER_CHECK;
-    }
-
-    async fn take_left_overs(&mut self, info: &consumer::Info) {
-        let Some(state) = info.priority_groups.first() else {
-            return;
-        };
-        if self
-            .takeover
-            .nobody_works(state.pinned_client_id.as_deref())
-            && info.num_ack_pending > 0
-            && let Err(error) = self.reset().await
-        {
-            tracing::warn!(
-                durable = self.durable,
-                error,
-                "what a dead worker left comes late"
-            );
-        }
-    }
-
-    /// The first delivery under `pin`: others may be outstanding. False when the server refuses a
-    /// reset: what the last worker left comes after the acknowledgement time then.
-    async fn begin(&mut self, pin: &str) -> bool {
-        let reset = self.reset().await;
-        self.takeover.begin(pin, reset.is_ok());
-        let (durable, stream) = (&self.durable, &self.stream);
-        match &reset {
-            Ok(()) => {
-                tracing::info!(
-                    durable,
-                    stream,
-                    "active: begins at the acknowledgement floor"
-                );
-            }
-            Err(error) => {
-                tracing::warn!(durable, error, "active, but the durable could not be reset");
-            }
-        }
-        reset.is_ok()
-    }
-
-    /// Makes the durable give everything out again that is not acknowledged, oldest first.
-    async fn reset(&self) -> Result<(), String> {
-        let stream = self.jetstream.get_stream_no_info(&self.stream).await;
-        let stream = stream.map_err(|error| error.to_string())?;
-        let reset = stream.reset_consumer(&self.durable, None).await;
-        reset.map(|_| ()).map_err(|error| error.to_string())
     }
 
     fn stumble(&mut self, error: &pull::MessagesError) {

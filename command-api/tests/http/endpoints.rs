@@ -1,0 +1,38 @@
+//! Webhook endpoints: how many a customer may have.
+
+use serde_json::json;
+
+use crate::app::App;
+
+/// What `--webhook-endpoints-max` is unless somebody says otherwise.
+const MAX: usize = 20;
+
+#[tokio::test]
+async fn a_customer_has_room_for_so_many_endpoints() {
+    let app = App::new();
+    let (ada, bob) = (
+        app.customer("ada@example.com").await,
+        app.customer("bob@example.com").await,
+    );
+    let path = "/v1/webhook-endpoints";
+    let body = json!({ "url": "https://hooks.example.com/a", "event_types": ["order.*"] });
+    let mut last = String::new();
+    for number in 0..MAX {
+        let key = format!("endpoint-{number}-of-ada");
+        let made = app.post(path).by(&ada).key(&key).send(&body).await;
+        last = made.must(201).id().to_owned();
+    }
+    let refused = app.post(path).by(&ada).send(&body).await;
+    refused.refused(409, "too_many_webhook_endpoints", "");
+    let again = app.post(path).by(&ada).key("endpoint-7-of-ada");
+    again.send(&body).await.must(201);
+    app.post(path).by(&bob).send(&body).await.must(201);
+    let operator = app.operator();
+    app.post(path).by(&operator).send(&body).await.must(201);
+
+    let remove = app.post(&format!("{path}/{last}/remove")).by(&ada);
+    remove.send(&json!({})).await.must(200);
+    app.post(path).by(&ada).send(&body).await.must(201);
+    let refused = app.post(path).by(&ada).send(&body).await;
+    refused.refused(409, "too_many_webhook_endpoints", "");
+}

@@ -1,0 +1,191 @@
+//! Deliveries that wait for a timer which is not there: found, and armed again.
+//!
+//! What waits is told by the deliveries' own events. They are read once, from as far back as one may still
+//! wait, and then only what came since.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use kernel::{AggregateId, Decider};
+use notification::webhook::{DeliveryEvent, WebhookDelivery};
+use streams::subscription::{OrderedSubscription, SubscriptionError};
+use streams::timers::{TimerError, Timers};
+use streams::{Connection, RecordedEvent};
+use tokio_util::sync::CancellationToken;
+
+use super::STREAM;
+use super::sender::timer;
+
+/// The deliveries' own events.
+const SUBJECTS: &str = "event.notification.webhook_delivery.*";
+
+/// How far back one is looked for that still waits: longer than any schedule is, and as long as stream
+/// TIMERS keeps what is due.
+const LOOK_BACK: TimeDelta = TimeDelta::days(30);
+
+/// Events read at once.
+const BATCH: usize = 500;
+
+/// How long to wait for events that are on their way.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Most timers looked at in one sweep; the others have their turn in a later one.
+const SWEPT_MAX: usize = 10_000;
+
+/// What waits, and until when.
+pub(crate) struct Pending {
+    connection: Connection,
+    timers: Timers,
+    due: HashMap<AggregateId, DateTime<Utc>>,
+    /// Up to where their events are read; 0 = not at all.
+    read: u64,
+}
+
+impl Pending {
+    pub(crate) fn new(connection: &Connection) -> Self {
+        Self {
+            connection: connection.clone(),
+            timers: Timers::new(connection),
+            due: HashMap::new(),
+            read: 0,
+        }
+    }
+
+    /// Arms what is overdue and has no timer, at once and `every` so often, until `shutdown`. An attempt
+    /// takes `attempt_max` at most.
+    pub(crate) async fn tend(
+        mut self,
+        every: Duration,
+        attempt_max: Duration,
+        shutdown: CancellationToken,
+    ) {
+        let patience = TimeDelta::from_std(every.saturating_add(attempt_max)).unwrap_or(LOOK_BACK);
+        let mut sweeps = tokio::time::interval(every);
+        let tending = async {
+            loop {
+                sweeps.tick().await;
+                if let Err(error) = self.sweep(patience).await {
+                    tracing::warn!(%error, "the timers of webhooks are looked at again later");
+                }
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = tending => {}
+        }
+    }
+
+    /// Who is due is being tried, or has a timer for its turn; whoever has been due for longer than an
+    /// attempt takes and has none was forgotten.
+    async fn sweep(&mut self, patience: TimeDelta) -> Result<(), TimerError> {
+        self.read_on().await;
+        let now = Utc::now();
+        let overdue = self.due.iter().filter(|(_, due)| now - **due > patience);
+        for (id, _) in overdue.take(SWEPT_MAX) {
+            let timer = timer(id);
+            if !self.timers.is_pending(&timer).await? {
+                metrics::counter!("webhook_timers_armed_again_total").increment(1);
+                tracing::warn!(delivery = %id, "a webhook's timer was lost; it is set again");
+                self.timers.set(&timer, now).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_on(&mut self) {
+        let mut events = if self.read == 0 {
+            let since = Utc::now() - LOOK_BACK;
+            self.connection.ordered_since(STREAM, SUBJECTS, since)
+        } else {
+            self.connection
+                .ordered_matching(STREAM, SUBJECTS, self.read)
+        };
+        loop {
+            match next(&mut events).await {
+                Ok(Some(batch)) => batch.iter().for_each(|event| self.hear(event)),
+                Ok(None) => return,
+                Err(error @ SubscriptionError::Unreadable { .. }) => {
+                    tracing::warn!(%error, "a webhook's delivery can't be read; its timer is left alone");
+                    self.read = error.position().sequence;
+                }
+                Err(error @ (SubscriptionError::Gap { .. } | SubscriptionError::Ahead { .. })) => {
+                    tracing::error!(%error, "the webhooks' deliveries can't be followed");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, event: &RecordedEvent) {
+        self.read = event.position.sequence;
+        if event.kind.as_deref() != WebhookDelivery::KIND {
+            return;
+        }
+        let id = &event.aggregate_id;
+        let Ok(fact) = event.decode::<WebhookDelivery>() else {
+            self.due.remove(id);
+            return;
+        };
+        match waits_until(&fact, event.recorded_at) {
+            Some(due) => self.due.insert(id.clone(), due),
+            None => self.due.remove(id),
+        };
+    }
+}
+
+/// When it is due after this event, which stands at `at`; `None` = it waits for nothing any more.
+fn waits_until(fact: &DeliveryEvent, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    match fact {
+        DeliveryEvent::WebhookDeliveryRequested { .. }
+        | DeliveryEvent::WebhookRedeliveryRequested {} => Some(at),
+        DeliveryEvent::WebhookAttempted { next_at, .. } => *next_at,
+        DeliveryEvent::WebhookDeliveryAbandoned { .. } => None,
+    }
+}
+
+/// What is there; `None` = that was all.
+async fn next(
+    events: &mut OrderedSubscription,
+) -> Result<Option<Vec<RecordedEvent>>, SubscriptionError> {
+    events.start().await?;
+    if events.caught_up() {
+        return Ok(None);
+    }
+    events.next_batch(BATCH, LINGER).await.map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use kernel::Reason;
+    use notification::webhook::{Attempt, Outcome};
+
+    use super::*;
+
+    fn attempted(next_at: Option<DateTime<Utc>>) -> DeliveryEvent {
+        DeliveryEvent::WebhookAttempted {
+            attempt: Attempt {
+                number: 1,
+                at: DateTime::UNIX_EPOCH,
+                duration_ms: 1,
+                outcome: Outcome::Unanswered {
+                    error: "none".to_owned(),
+                },
+            },
+            next_at,
+        }
+    }
+
+    #[test]
+    fn what_waits_is_known_from_the_last_event() {
+        let at = DateTime::UNIX_EPOCH;
+        let later = at + TimeDelta::minutes(5);
+        assert_eq!(waits_until(&attempted(Some(later)), at), Some(later));
+        assert_eq!(waits_until(&attempted(None), at), None);
+        let again = DeliveryEvent::WebhookRedeliveryRequested {};
+        assert_eq!(waits_until(&again, at), Some(at));
+        let reason: Reason = "disabled".parse().unwrap();
+        let abandoned = DeliveryEvent::WebhookDeliveryAbandoned { reason };
+        assert_eq!(waits_until(&abandoned, at), None);
+    }
+}

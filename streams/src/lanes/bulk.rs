@@ -1,0 +1,248 @@
+//! The loop where deliveries are acknowledged in bulk: take in, sift, run what concerns the handler,
+//! acknowledge what is behind everything that is done.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::floor::Floor;
+use super::run::{Lanes, at, ticks};
+use super::work::{Work, chain, wait_after};
+use super::{HandleError, Handler, Stopped};
+use crate::subscription::{AckError, Delivery, DurableSubscription, Payload, Receipt, Received};
+use crate::topology::MAX_ACK_PENDING_IN_BULK;
+
+/// How often what is done is acknowledged.
+const ACK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often to look whether a person asked for another try of what is parked.
+const PARKED_INTERVAL: Duration = Duration::from_secs(1);
+/// So many are out: what is done is acknowledged at once, lest the server waits for that.
+const ACK_AT: u64 = MAX_ACK_PENDING_IN_BULK.unsigned_abs() / 2;
+
+type Sifted<T> = (Vec<Delivery<T>>, Result<Vec<bool>, HandleError>);
+
+pub(super) async fn run_in_bulk<T: Payload>(
+    mut subscription: DurableSubscription<T>,
+    lanes: Lanes<T>,
+    shutdown: CancellationToken,
+) -> Result<(), Stopped> {
+    let mut bulk = Bulk::new(lanes);
+    let (mut acks, mut parked) = (ticks(ACK_INTERVAL), ticks(PARKED_INTERVAL));
+    let mut pin = None;
+    // Ends with this future, however that ends.
+    let _watch = bulk.lanes.watch();
+    if !bulk.lanes.catch_up(&shutdown).await {
+        return Ok(());
+    }
+    while bulk.lanes.stopped.is_none() {
+        bulk.go_on();
+        let due = bulk.next_due();
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(outcome) = bulk.lanes.running.join_next() => {
+                let done = bulk.lanes.finish(outcome);
+                bulk.done(done);
+            }
+            Some(outcome) = bulk.lanes.retries.join_next() => bulk.lanes.tried(outcome),
+            Some(Ok(sifted)) = bulk.sifting.join_next() => bulk.sifted(sifted),
+            Some(Ok(acked)) = bulk.acking.join_next() => bulk.acked(acked, &mut subscription),
+            () = at(due) => {}
+            _ = acks.tick() => bulk.acknowledge(),
+            _ = parked.tick() => bulk.lanes.try_again(),
+            received = subscription.receive() => {
+                if subscription.pin() != pin.as_deref() {
+                    pin = subscription.pin().map(str::to_owned);
+                    bulk.lanes.catch_up(&shutdown).await;
+                }
+                bulk.take_in(received, &subscription).await;
+            }
+        }
+    }
+    bulk.end().await;
+    subscription.release().await;
+    bulk.lanes.stopped.map_or(Ok(()), Err)
+}
+
+struct Bulk<T: Payload> {
+    lanes: Lanes<T>,
+    floor: Floor<Receipt>,
+    /// Not sifted yet. No more than the server gives out unacknowledged.
+    arrived: Vec<Delivery<T>>,
+    /// At most one.
+    sifting: JoinSet<Sifted<T>>,
+    /// Failures in a row, and when it is tried again.
+    failures: u32,
+    sift_at: Option<Instant>,
+    /// At most one.
+    acking: JoinSet<(u64, u64, Result<(), AckError>)>,
+    epoch: u64,
+}
+
+impl<T: Payload> Bulk<T> {
+    fn new(lanes: Lanes<T>) -> Self {
+        Self {
+            lanes,
+            floor: Floor::new(),
+            arrived: Vec::new(),
+            sifting: JoinSet::new(),
+            failures: 0,
+            sift_at: None,
+            acking: JoinSet::new(),
+            epoch: 0,
+        }
+    }
+
+    /// Begins with whatever may begin.
+    fn go_on(&mut self) {
+        self.lanes.start_what_may_run();
+        if self.floor.count() >= ACK_AT {
+            self.acknowledge();
+        }
+        let due = self.sift_at.is_none_or(|due| due <= Instant::now());
+        if !due || self.arrived.is_empty() || !self.sifting.is_empty() {
+            return;
+        }
+        let batch = std::mem::take(&mut self.arrived);
+        let handler = Arc::clone(&self.lanes.handler);
+        self.sifting.spawn(async move {
+            let sifted = sift(&*handler, &batch).await;
+            (batch, sifted)
+        });
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let sift = self.sift_at.filter(|_| !self.arrived.is_empty());
+        [self.lanes.held.next_due(), sift]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// A delivery of what is being worked on is an old acquaintance: it only has another receipt.
+    async fn take_in(&mut self, received: Received<T>, subscription: &DurableSubscription<T>) {
+        self.epoch = subscription.epoch();
+        match received {
+            Received::Readable(delivery) => {
+                if self.is_new(delivery.receipt()) {
+                    self.arrived.push(delivery);
+                }
+            }
+            Received::Unreadable(delivery) => {
+                if self.is_new(delivery.receipt()) {
+                    let unreadable = Received::Unreadable(delivery);
+                    self.lanes.take_in(unreadable, subscription).await;
+                }
+            }
+        }
+    }
+
+    fn is_new(&mut self, receipt: Option<Receipt>) -> bool {
+        receipt.is_some_and(|receipt| {
+            let sequence = receipt.position.sequence;
+            self.floor.came(sequence, receipt, self.epoch)
+        })
+    }
+
+    fn sifted(&mut self, (mut batch, sifted): Sifted<T>) {
+        let concern = match sifted {
+            Ok(concern) => concern,
+            Err(error) => {
+                batch.append(&mut self.arrived);
+                self.arrived = batch;
+                return self.sift_later(&error);
+            }
+        };
+        (self.failures, self.sift_at) = (0, None);
+        // Whoever says nothing about one is asked to handle it.
+        let concern = concern.into_iter().chain(std::iter::repeat(true));
+        for (delivery, concerns) in batch.into_iter().zip(concern) {
+            if concerns {
+                self.lanes.held.push(Work::Event(delivery));
+            } else {
+                self.floor.done(delivery.position.sequence);
+            }
+        }
+    }
+
+    fn sift_later(&mut self, error: &HandleError) {
+        self.failures = self.failures.saturating_add(1);
+        let wait = wait_after(error.permanent, self.failures).min(self.lanes.pause_max);
+        self.sift_at = Some(Instant::now() + wait);
+        let (durable, waiting) = (&self.lanes.name, self.arrived.len());
+        metrics::counter!("streams_handler_failures_total", "durable" => durable.clone())
+            .increment(1);
+        let error = chain(error.source.as_ref());
+        tracing::warn!(
+            durable,
+            waiting,
+            ?wait,
+            error,
+            "whom deliveries concern is not known now"
+        );
+    }
+
+    fn done(&mut self, done: impl IntoIterator<Item = u64>) {
+        for sequence in done {
+            self.floor.done(sequence);
+        }
+    }
+
+    /// Acknowledges what is done, unless that is under way.
+    fn acknowledge(&mut self) {
+        if !self.acking.is_empty() {
+            return;
+        }
+        if let Some((sequence, receipt)) = self.floor.ready() {
+            let epoch = self.epoch;
+            self.acking
+                .spawn(async move { (sequence, epoch, receipt.ack().await) });
+        }
+    }
+
+    fn acked(
+        &mut self,
+        (sequence, epoch, acked): (u64, u64, Result<(), AckError>),
+        subscription: &mut DurableSubscription<T>,
+    ) {
+        match acked {
+            // Said before everything came again, it may not count.
+            Ok(()) if epoch != subscription.epoch() => {}
+            Ok(()) => {
+                self.floor.acknowledged(sequence);
+                subscription.acknowledged(sequence);
+            }
+            Err(error) => tracing::debug!(durable = self.lanes.name, %error, "acknowledged later"),
+        }
+    }
+
+    /// Lets what runs finish, and acknowledges what is done.
+    async fn end(&mut self) {
+        let done = self.lanes.drain().await;
+        self.done(done);
+        self.sifting.abort_all();
+        while self.acking.join_next().await.is_some() {}
+        if let Some((_, receipt)) = self.floor.ready()
+            && let Err(error) = receipt.ack().await
+        {
+            tracing::debug!(durable = self.lanes.name, %error, "it comes again");
+        }
+    }
+}
+
+/// A panic is a failure too.
+async fn sift<T: Payload>(
+    handler: &dyn Handler<T>,
+    batch: &[Delivery<T>],
+) -> Result<Vec<bool>, HandleError> {
+    let sifted = AssertUnwindSafe(handler.sift(batch)).catch_unwind();
+    match sifted.await {
+        Ok(sifted) => sifted,
+        Err(_) => Err(HandleError::retryable("the handler panicked")),
+    }
+}

@@ -1,0 +1,107 @@
+//! What a dead worker left, and what this one acknowledged in vain: the durable begins at its floor.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer;
+use tokio::time::Instant;
+
+use super::{DurableSubscription, Payload};
+use crate::topology::Acks;
+
+/// How often a standby that gets nothing looks whether a dead worker has left something.
+pub(super) const STANDBY_CHECK: Duration = Duration::from_secs(1);
+/// How often the active one looks whether it still is, and whether what it acknowledged counts.
+const ACTIVE_CHECK: Duration = Duration::from_secs(5);
+
+impl<T: Payload> DurableSubscription<T> {
+    /// After a message. An active one that is acknowledged in bulk looks also while it is busy.
+    pub(super) fn check_later(&mut self) {
+        let now = Instant::now();
+        match (self.takeover.pin(), self.acks) {
+            (None, _) => self.next_check = now + STANDBY_CHECK,
+            (Some(_), Acks::Each) => self.next_check = now + ACTIVE_CHECK,
+            (Some(_), Acks::InBulk) => {}
+        }
+    }
+
+    /// Nothing comes. That may be because a worker died with deliveries in its hands: without a
+    /// newer event nobody is pinned, and they would rest until the acknowledgement time.
+    pub(super) async fn check_left_overs(&mut self) {
+        if let Ok(consumer) = self.info().await {
+            self.take_left_overs(consumer.cached_info()).await;
+        }
+        let pause = match self.takeover.pin() {
+            None => STANDBY_CHECK,
+            Some(_) => ACTIVE_CHECK,
+        };
+        self.next_check = Instant::now() + pause;
+    }
+
+    pub(super) async fn take_left_overs(&mut self, info: &consumer::Info) {
+        let Some(state) = info.priority_groups.first() else {
+            return;
+        };
+        let pinned = state.pinned_client_id.as_deref();
+        let left = self.takeover.nobody_works(pinned) && info.num_ack_pending > 0;
+        if !left && !self.acknowledges_in_vain(pinned, info) {
+            return;
+        }
+        match (self.reset().await, self.takeover.pin().map(str::to_owned)) {
+            (Ok(()), Some(pin)) => self.takeover.begin(&pin, true),
+            (Ok(()), None) => {}
+            (Err(error), _) => {
+                let durable = &self.durable;
+                tracing::warn!(durable, error, "what a dead worker left comes late");
+            }
+        }
+    }
+
+    /// Does the server stand behind what it has confirmed? A worker that was taken for dead and says
+    /// something afterwards can make it count like that; beginning anew mends it.
+    fn acknowledges_in_vain(&self, pinned: Option<&str>, info: &consumer::Info) -> bool {
+        let active = pinned.is_some() && self.takeover.pin() == pinned;
+        let floor = info.ack_floor.stream_sequence;
+        let in_vain = active && self.acks == Acks::InBulk && self.unbroken.is_behind(floor);
+        if in_vain {
+            let durable = &self.durable;
+            tracing::warn!(
+                durable,
+                floor,
+                "acknowledgements don't count: it begins at its floor"
+            );
+        }
+        in_vain
+    }
+
+    /// The first delivery under `pin`: others may be outstanding. False when the server refuses a
+    /// reset: what the last worker left comes after the acknowledgement time then.
+    pub(super) async fn begin(&mut self, pin: &str) -> bool {
+        let reset = self.reset().await;
+        self.takeover.begin(pin, reset.is_ok());
+        let (durable, stream) = (&self.durable, &self.stream);
+        match &reset {
+            Ok(()) => {
+                tracing::info!(
+                    durable,
+                    stream,
+                    "active: begins at the acknowledgement floor"
+                );
+            }
+            Err(error) => {
+                tracing::warn!(durable, error, "active, but the durable could not be reset");
+            }
+        }
+        reset.is_ok()
+    }
+
+    /// Makes the durable give everything out again that is not acknowledged, oldest first.
+    async fn reset(&mut self) -> Result<(), String> {
+        self.unbroken.broken();
+        let stream = self.jetstream.get_stream_no_info(&self.stream).await;
+        let stream = stream.map_err(|error| error.to_string())?;
+        let reset = stream.reset_consumer(&self.durable, None).await;
+        reset.map_err(|error| error.to_string())?;
+        self.unbroken.begins_anew();
+        Ok(())
+    }
+}
