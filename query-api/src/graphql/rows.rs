@@ -3,11 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_graphql::dataloader::{DataLoader, Loader};
 use edge::Problem;
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::UnboundedSender;
 
+use super::turns::Read;
 use super::{Session, refused};
 use crate::failure::internal;
 use crate::resource::Resource;
@@ -70,14 +73,19 @@ pub(super) struct Loaders {
 }
 
 impl Loaders {
-    pub(super) fn new(session: &Arc<Session>) -> Self {
+    /// `reads` is where they put what they have to read.
+    pub(super) fn new(session: &Arc<Session>, reads: &UnboundedSender<Read>) -> Self {
         let loader = |resource, column| {
             let rows = Rows {
                 session: Arc::clone(session),
                 resource,
                 column,
             };
-            DataLoader::new(rows, tokio::spawn).max_batch_size(BATCH_MAX)
+            let reads = reads.clone();
+            // Nobody takes it any more: nobody waits for it either.
+            let begin = move |read| drop(reads.send(read));
+            let loader = DataLoader::new(rows, begin).max_batch_size(BATCH_MAX);
+            loader.delay(Duration::ZERO)
         };
         Self {
             orders: loader(&ORDERS, ID),
