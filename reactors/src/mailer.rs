@@ -358,3 +358,43 @@ impl Handler for Mailer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Role {
+        #[command(flatten)]
+        smtp: SmtpConfig,
+    }
+
+    /// What comes of a user and a password, at a server and with more flags.
+    fn signs_in(server: &str, more: &[&str]) -> Result<bool, MailerError> {
+        let args = ["role", "--smtp-user", "shop", "--smtp", server];
+        let role = Role::parse_from([&args[..], more].concat());
+        login(&role.smtp).map(|login| login.is_some())
+    }
+
+    #[test]
+    fn a_password_is_not_told_in_the_clear() {
+        let known = ["--smtp-password", "secret", "--smtp-tls"];
+        let over = |tls: &'static str| [&known[..], &[tls]].concat();
+        for clear in [known[..2].to_vec(), over("none")] {
+            let refused = signs_in("relay.example:25", &clear);
+            assert!(
+                matches!(refused, Err(MailerError::InTheClear(server)) if server == "relay.example")
+            );
+            assert!(signs_in("127.0.0.1:25", &clear).unwrap());
+        }
+        for tls in ["starttls", "implicit"] {
+            assert!(signs_in("relay.example:587", &over(tls)).unwrap());
+        }
+        let forgotten = signs_in("127.0.0.1:25", &[]);
+        assert!(matches!(forgotten, Err(MailerError::Password)));
+        let nobody = Role::parse_from(["role"]);
+        assert!(login(&nobody.smtp).unwrap().is_none());
+    }
+}
