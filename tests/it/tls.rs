@@ -316,6 +316,21 @@ async fn standing(operator: &Shop, status: &str) -> usize {
     listed.body["items"].as_array().unwrap().len()
 }
 
+/// Each mail was tried more than once, and still waits; how many do.
+async fn wait_to_be_let_in(operator: &Shop, health: &str) -> usize {
+    becomes("a mail to send", async || {
+        standing(operator, "requested").await > 0
+    })
+    .await;
+    let waiting = standing(operator, "requested").await;
+    becomes("a second try", async || {
+        sent_away(health).await > waiting as u64
+    })
+    .await;
+    assert_eq!(standing(operator, "requested").await, waiting);
+    waiting
+}
+
 /// Nothing is said to a mail server for whom only a stranger vouches; to ours it is said over TLS, of
 /// either kind. Who is not let in keeps the mails until it is.
 async fn mails(
@@ -333,6 +348,9 @@ async fn mails(
     let acceptor = || acceptor.acceptor().unwrap().unwrap();
     let ca = production.ca.display().to_string();
     let stranger = stranger.display().to_string();
+    let file = folder.join("tls/mail-password");
+    std::fs::write(&file, format!("{MAIL_PASSWORD}\n")).unwrap();
+    let file = file.display().to_string();
     for (kind, tls) in [
         ("starttls", Tls::Starttls(acceptor())),
         ("implicit", Tls::Implicit(acceptor())),
@@ -357,9 +375,6 @@ async fn mails(
             ];
             production.role(name, &["reactor"], &settings).await
         };
-        let file = folder.join("tls/mail-password");
-        std::fs::write(&file, format!("{MAIL_PASSWORD}\n")).unwrap();
-        let file = file.display().to_string();
         let right = ("MILLRACE_SMTP_PASSWORD_FILE", file.as_str());
         let misled = format!("reactor-{kind}-misled");
         let child = reactor(&misled, &stranger, right).await;
@@ -375,22 +390,11 @@ async fn mails(
         assert_eq!(told().await, 0);
         child.stop(Signal::TERM, PATIENCE).await.unwrap();
 
-        becomes("a mail to send", async || {
-            standing(operator, "requested").await > 0
-        })
-        .await;
-        let (waiting, sent) = (
-            standing(operator, "requested").await,
-            standing(operator, "sent").await,
-        );
+        let sent = standing(operator, "sent").await;
         let wrong = ("MILLRACE_SMTP_PASSWORD", "wrong-as-can-be-here");
         let child = reactor(&format!("reactor-{kind}-unknown"), &ca, wrong).await;
-        becomes("a second try", async || {
-            sent_away(&health).await > waiting as u64
-        })
-        .await;
+        let waiting = wait_to_be_let_in(operator, &health).await;
         assert_eq!(told().await, 0);
-        assert_eq!(standing(operator, "requested").await, waiting);
         child.stop(Signal::TERM, PATIENCE).await.unwrap();
 
         let child = reactor(&format!("reactor-{kind}"), &ca, right).await;
@@ -646,18 +650,20 @@ async fn servers_that_demand_a_certificate_are_shown_one() {
     assert!(refused.contains("NATS at"), "{refused}");
 }
 
+/// What production says to `args` in this environment, before it ends.
+fn refusal(args: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut command = Command::new(program());
+    command
+        .args(args)
+        .env_clear()
+        .env("MILLRACE_MODE", "production");
+    let output = command.envs(environment.iter().copied()).output().unwrap();
+    assert!(!output.status.success(), "{args:?}");
+    said(&output)
+}
+
 #[test]
 fn production_refuses_what_is_for_a_laptop() {
-    let run = |args: &[&str], environment: &[(&str, &str)]| {
-        let mut command = Command::new(program());
-        command
-            .args(args)
-            .env_clear()
-            .env("MILLRACE_MODE", "production");
-        let output = command.envs(environment.iter().copied()).output().unwrap();
-        assert!(!output.status.success(), "{args:?}");
-        said(&output)
-    };
     assert_eq!(Mode::default(), Mode::Development);
     for alone in [
         &["up"][..],
@@ -665,30 +671,44 @@ fn production_refuses_what_is_for_a_laptop() {
         &["token", "--role", "operator"],
         &["mail-sink"],
     ] {
-        assert!(run(alone, &[]).contains("only for a laptop"), "{alone:?}");
+        assert!(
+            refusal(alone, &[]).contains("only for a laptop"),
+            "{alone:?}"
+        );
     }
     let example = [("MILLRACE_NATS_SAGA_PASSWORD", "change-me")];
     assert!(
-        run(&["saga"], &example).contains("MILLRACE_NATS_SAGA_PASSWORD: it is the placeholder")
+        refusal(&["saga"], &example).contains("MILLRACE_NATS_SAGA_PASSWORD: it is the placeholder")
     );
-    assert!(run(&["saga"], &[]).contains("MILLRACE_NATS_SAGA_PASSWORD_FILE"));
-    assert!(run(&["gateway"], &[]).contains("MILLRACE_JWT_KEYS"));
+    assert!(refusal(&["saga"], &[]).contains("MILLRACE_NATS_SAGA_PASSWORD_FILE"));
+    assert!(refusal(&["gateway"], &[]).contains("MILLRACE_JWT_KEYS"));
     let missing = [("MILLRACE_NATS_SAGA_PASSWORD_FILE", "/nowhere/saga")];
-    assert!(run(&["saga"], &missing).contains("/nowhere/saga"));
+    assert!(refusal(&["saga"], &missing).contains("/nowhere/saga"));
     let both = [missing[0], ("MILLRACE_NATS_SAGA_PASSWORD", "x")];
-    assert!(run(&["saga"], &both).contains("which one counts"));
+    assert!(refusal(&["saga"], &both).contains("which one counts"));
     let test_key = [(
         "MILLRACE_PAYMENT_SECRET_KEY",
         "sk_test_4eC39HqLyjWDarjtT1zdp7dc",
     )];
-    assert!(run(&["reactor"], &test_key).contains("test key"));
+    assert!(refusal(&["reactor"], &test_key).contains("test key"));
+    let user = [
+        ("MILLRACE_PAYMENT_SECRET_KEY", LIVE_KEY),
+        ("MILLRACE_SMTP_USER", MAIL_USER),
+    ];
+    assert!(refusal(&["reactor"], &user).contains("MILLRACE_SMTP_PASSWORD_FILE"));
+    let short = [user[0], user[1], ("MILLRACE_SMTP_PASSWORD", "short")];
+    assert!(refusal(&["reactor"], &short).contains("MILLRACE_SMTP_PASSWORD: it can be guessed"));
+}
+
+#[test]
+fn production_refuses_a_mail_server_in_the_clear() {
     let mails = |server: &str, tls: &[(&'static str, &'static str)]| {
         let mut environment = vec![
             ("MILLRACE_PAYMENT_SECRET_KEY", LIVE_KEY),
             ("MILLRACE_SMTP", server),
         ];
         environment.extend(tls);
-        run(&["reactor"], &environment).contains("without TLS")
+        refusal(&["reactor"], &environment).contains("without TLS")
     };
     assert!(mails("relay.example:25", &[]));
     assert!(mails("10.0.0.25:25", &[]));
@@ -701,6 +721,10 @@ fn production_refuses_what_is_for_a_laptop() {
         &[("MILLRACE_SMTP_TLS", "starttls")]
     ));
     assert!(!mails("[::1]:25", &[]) && !mails("localhost:25", &[]));
+}
+
+#[test]
+fn production_refuses_servers_in_the_clear() {
     let ways = [
         (
             "saga",
@@ -725,7 +749,7 @@ fn production_refuses_what_is_for_a_laptop() {
         ("reactor", "MILLRACE_PAYMENTS", "http://10.0.0.8:8090"),
     ];
     for (role, name, there) in ways {
-        let told = run(&[role], &[(name, there)]);
+        let told = refusal(&[role], &[(name, there)]);
         assert!(told.contains("without TLS: set "), "{role} {name}: {told}");
         assert!(
             told.contains(&format!("set {name}")),
@@ -750,19 +774,12 @@ fn production_refuses_what_is_for_a_laptop() {
         ("reactor", "MILLRACE_PAYMENTS", "http://[::1]:8090"),
     ];
     for (role, name, there) in ways {
-        let told = run(&[role], &[(name, there)]);
+        let told = refusal(&[role], &[(name, there)]);
         assert!(!told.contains("without TLS"), "{role} {name}: {told}");
     }
     let trusted = [
         ("MILLRACE_NATS", "nats.example:4222"),
         ("MILLRACE_NATS_CA", "ca.crt"),
     ];
-    assert!(!run(&["saga"], &trusted).contains("without TLS"));
-    let user = [
-        ("MILLRACE_PAYMENT_SECRET_KEY", LIVE_KEY),
-        ("MILLRACE_SMTP_USER", MAIL_USER),
-    ];
-    assert!(run(&["reactor"], &user).contains("MILLRACE_SMTP_PASSWORD_FILE"));
-    let short = [user[0], user[1], ("MILLRACE_SMTP_PASSWORD", "short")];
-    assert!(run(&["reactor"], &short).contains("MILLRACE_SMTP_PASSWORD: it can be guessed"));
+    assert!(!refusal(&["saga"], &trusted).contains("without TLS"));
 }

@@ -121,10 +121,13 @@ impl<T: Words> InputType for Word<T> {
     }
 
     fn parse(value: Option<Value>) -> InputValueResult<Self> {
-        let word = match value.unwrap_or_default() {
-            Value::Enum(name) => name.to_string(),
-            Value::String(text) => text,
-            other => return Err(InputValueError::expected_type(other)),
+        let given = value.unwrap_or_default();
+        let word = if let Value::Enum(name) = &given {
+            name.to_string()
+        } else if let Value::String(text) = &given {
+            text.clone()
+        } else {
+            return Err(InputValueError::expected_type(given));
         };
         if !T::VARIANTS.contains(&word.as_str()) {
             let known = T::VARIANTS.join(", ");
@@ -184,7 +187,7 @@ fn described<T: Words>() -> MetaType {
     });
     MetaType::Enum {
         name: T::NAME.to_owned(),
-        description: text(&schema["description"]),
+        description: text(&schema),
         enum_values: words.collect(),
         visible: None,
         inaccessible: false,
@@ -197,19 +200,19 @@ fn described<T: Words>() -> MetaType {
 
 /// What the code says of `word`: of a variant, or of one that has more than its name.
 fn description(schema: &Json, word: &str) -> Option<String> {
-    let variants = schema["oneOf"].as_array()?;
+    let variants = schema.get("oneOf")?.as_array()?;
     let names = |variant: &&Json| {
-        let tags = ["type", "name"].map(|tag| &variant["properties"][tag]["const"]);
-        tags.into_iter()
-            .chain([&variant["const"]])
-            .any(|it| it == word)
+        let places = ["/const", "/properties/type/const", "/properties/name/const"];
+        let mut found = places.iter().filter_map(|place| variant.pointer(place));
+        found.any(|name| name == word)
     };
-    text(&variants.iter().find(names)?["description"])
+    text(variants.iter().find(names)?)
 }
 
-/// Line breaks are those of the code.
-fn text(description: &Json) -> Option<String> {
-    description.as_str().map(|text| text.replace('\n', " "))
+/// What it is said to be. Line breaks are those of the code.
+fn text(schema: &Json) -> Option<String> {
+    let text = schema.get("description")?.as_str()?;
+    Some(text.replace('\n', " "))
 }
 
 #[cfg(test)]
