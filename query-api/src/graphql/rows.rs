@@ -3,14 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_graphql::dataloader::{DataLoader, Loader};
 use edge::Problem;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::turns::Read;
+use super::turns::{self, Read};
 use super::{Session, refused};
 use crate::failure::internal;
 use crate::resource::Resource;
@@ -81,11 +80,7 @@ impl Loaders {
                 resource,
                 column,
             };
-            let reads = reads.clone();
-            // Nobody takes it any more: nobody waits for it either.
-            let begin = move |read| drop(reads.send(read));
-            let loader = DataLoader::new(rows, begin).max_batch_size(BATCH_MAX);
-            loader.delay(Duration::ZERO)
+            turns::loader(rows, reads).max_batch_size(BATCH_MAX)
         };
         Self {
             orders: loader(&ORDERS, ID),
