@@ -5,6 +5,7 @@
 //!   roles      one role alone, against given servers
 //!   provision  streams, durables, databases and roles, with admin rights
 //!   up         every role in one process, on servers of its own, behind one entry
+//!   production  what a shop refuses;  outgoing  the servers that it talks to
 //!   parked     what could not be handled, and what is to become of it
 //!   import     a file of products, sent and followed
 //!   inbox      what foreign systems told that nobody could match yet
@@ -30,6 +31,7 @@ pub mod health;
 pub mod import;
 pub mod inbox;
 pub mod keys;
+mod outgoing;
 pub mod parked;
 pub mod production;
 pub mod provision;

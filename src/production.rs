@@ -1,7 +1,7 @@
-//! What production mode refuses: secrets that everybody knows, and what is only for a laptop.
+//! What production mode refuses: secrets that everybody knows, what can be read on its way, and what
+//! is only for a laptop.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{bail, ensure};
@@ -9,7 +9,8 @@ use clap::ValueEnum;
 use reactors::SmtpConfig;
 
 use crate::cli::Command;
-use crate::settings::{Source, secrets_of};
+use crate::outgoing;
+use crate::settings::{SMTP_PASSWORD, Source, secrets_of};
 
 /// Shortest secret in production, in bytes.
 const SECRET_BYTES_MIN: usize = 16;
@@ -29,16 +30,18 @@ pub enum Mode {
     /// Nothing that matters: any secret will do.
     #[default]
     Development,
-    /// A shop: refuses placeholders, short and repeated secrets, the provider's test keys, and
-    /// commands that are only for a laptop.
+    /// A shop: refuses placeholders, short and repeated secrets, the provider's test keys, servers
+    /// elsewhere without TLS, and commands that are only for a laptop.
     Production,
 }
 
 /// Refuses what must not run in production.
 ///
 /// # Errors
-/// Which secret is missing or none, or why the command is not for production.
+/// Which secret is missing or none, which way is not encrypted, or why the command is not for
+/// production.
 pub fn check(command: &Command) -> anyhow::Result<()> {
+    outgoing::check(command)?;
     let (role, keys) = match command {
         Command::CommandApi(args) => ("command-api", Some(&args.jwt_keys)),
         Command::QueryApi(args) => ("query-api", Some(&args.jwt_keys)),
@@ -48,8 +51,10 @@ pub fn check(command: &Command) -> anyhow::Result<()> {
         Command::Saga(_) => ("saga", None),
         Command::Reactor(args) => {
             let key = provider_key(&args.config.provider.secret_key)?;
-            sound(&[(devstack::secrets::PAYMENT_SECRET_KEY.to_owned(), key)])?;
-            mail_server(&args.config.smtp)?;
+            let mut foreign = vec![(devstack::secrets::PAYMENT_SECRET_KEY.to_owned(), key)];
+            let password = mail_password(&args.config.smtp)?;
+            foreign.extend(password.map(|password| (SMTP_PASSWORD.to_owned(), password)));
+            sound(&foreign)?;
             ("reactor", None)
         }
         Command::Up(_)
@@ -95,18 +100,20 @@ pub fn provider_key(given: &str) -> anyhow::Result<String> {
     Ok(given.to_owned())
 }
 
-/// Names, addresses and what people buy go there in the clear only if somebody has said so.
-fn mail_server(config: &SmtpConfig) -> anyhow::Result<()> {
-    let (server, _port) = config.smtp.rsplit_once(':').unwrap_or((&config.smtp, ""));
-    let bare = server.trim_start_matches('[').trim_end_matches(']');
-    let address = bare.parse::<IpAddr>();
-    let is_here = server == "localhost" || address.is_ok_and(|address| address.is_loopback());
-    ensure!(
-        is_here || config.smtp_tls.is_some(),
-        "production refuses to talk to {server} without TLS: set MILLRACE_SMTP_TLS to starttls or \
-         implicit, or to none where the network is trusted"
-    );
-    Ok(())
+/// The password of the mail server's user, as given, else from the environment or a file; `None` =
+/// the mailer doesn't sign in.
+///
+/// # Errors
+/// There is a user, and no password is set.
+pub fn mail_password(config: &SmtpConfig) -> anyhow::Result<Option<String>> {
+    if config.smtp_user.is_none() || !config.smtp_password.is_empty() {
+        let given = config
+            .smtp_user
+            .as_ref()
+            .map(|_| config.smtp_password.clone());
+        return Ok(given);
+    }
+    Source::Environment.get(SMTP_PASSWORD).map(Some)
 }
 
 /// Each is a secret, and no two are the same.

@@ -9,7 +9,7 @@ use projections::{Access, Login, Passwords};
 use streams::topology::{self, DurableSpec, Topology};
 use telemetry::{NatsArgs, PostgresArgs, Server};
 
-use crate::settings::{POSTGRES_ADMIN, POSTGRES_ADMIN_PASSWORD, Source};
+use crate::settings::{POSTGRES_ADMIN, POSTGRES_ADMIN_PASSWORD, Source, believing};
 
 /// Settings of `millrace provision`.
 #[derive(Debug, Args)]
@@ -83,7 +83,7 @@ pub async fn provision(
         }
         let admin_password = secrets.get(POSTGRES_ADMIN_PASSWORD)?;
         let admin = Login::admin(postgres.address, POSTGRES_ADMIN, &admin_password)?;
-        let admin = admin.trusting(postgres.ca)?;
+        let admin = believing(admin, postgres)?;
         projections::provision(&admin, &passwords)
             .await
             .context("can't provision the databases")

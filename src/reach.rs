@@ -8,9 +8,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use projections::{Access, Login, Reader};
 use streams::Connection;
 use streams::keys::MasterKeys;
-use telemetry::{NatsArgs, PostgresArgs};
+use telemetry::{NatsArgs, PostgresArgs, Server};
 
-use crate::settings::{POSTGRES_ADMIN, POSTGRES_ADMIN_PASSWORD, Source};
+use crate::settings::{POSTGRES_ADMIN, POSTGRES_ADMIN_PASSWORD, Source, believing};
 use crate::up;
 
 /// The role of people: it reads, and changes nothing.
@@ -87,22 +87,17 @@ impl ReachArgs {
     /// # Errors
     /// No stack runs on the data folder, or the password is missing.
     pub fn admin(&self) -> anyhow::Result<Login> {
-        let (address, password) = match self.stack()? {
-            None => {
-                let password = Source::Environment.get(POSTGRES_ADMIN_PASSWORD)?;
-                (self.postgres.postgres.clone(), password)
-            }
-            Some((secrets, endpoints)) => {
-                let password = Source::Stack(&secrets).get(POSTGRES_ADMIN_PASSWORD)?;
-                (endpoints.postgres, password)
-            }
+        let admin = |server: Server<'_>, source: Source<'_>| {
+            let password = source.get(POSTGRES_ADMIN_PASSWORD)?;
+            let login = Login::admin(server.address, POSTGRES_ADMIN, &password)?;
+            believing(login, server)
         };
-        let ca = self
-            .data
-            .is_none()
-            .then_some(self.postgres.postgres_ca.as_deref());
-        let login = Login::admin(&address, POSTGRES_ADMIN, &password)?;
-        Ok(login.trusting(ca.flatten())?)
+        match self.stack()? {
+            None => admin((&self.postgres).into(), Source::Environment),
+            Some((secrets, endpoints)) => {
+                admin((&endpoints.postgres).into(), Source::Stack(&secrets))
+            }
+        }
     }
 
     /// The local stack's payment provider and its secret key; `None` without a data folder.

@@ -274,6 +274,9 @@ pub async fn reactor(mut args: ReactorArgs) -> anyhow::Result<()> {
     if let Ok(key) = production::provider_key(&args.config.provider.secret_key) {
         args.config.provider.secret_key = key;
     }
+    if let Some(password) = production::mail_password(&args.config.smtp)? {
+        args.config.smtp.smtp_password = password;
+    }
     let connection = secrets.connect_to_work(&args.nats, "reactor").await?;
     let keys = Keys::new(&connection, secrets.master_keys()?);
     let health = command_api::health(&connection);

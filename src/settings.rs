@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use command_api::WebhookSecrets;
-use projections::{Access, Login};
+use projections::{Access, Login, Shown};
 use streams::keys::{DigestKey, MasterKeys};
 use streams::topology::{self, TopologyError};
 use streams::{ConnectOptions, Connection};
@@ -53,6 +53,9 @@ pub fn nats_password_variable(user: &str) -> String {
     let name = user.to_ascii_uppercase().replace('-', "_");
     format!("MILLRACE_NATS_{name}_PASSWORD")
 }
+
+/// The password with which the mailer signs in to the mail server, if it does.
+pub const SMTP_PASSWORD: &str = "MILLRACE_SMTP_PASSWORD";
 
 /// Every secret that a role reads from its environment, besides those that are flags of it too.
 pub fn secrets_of(role: &str) -> Vec<String> {
@@ -168,6 +171,9 @@ impl Source<'_> {
         let options = ConnectOptions {
             url: nats.address.to_owned(),
             ca: nats.ca.map(Path::to_owned),
+            shown: nats
+                .shown
+                .map(|shown| (shown.certificate.to_owned(), shown.key.to_owned())),
             user: role.to_owned(),
             password: self.get(&nats_password_variable(role))?,
             name: format!("millrace {role}"),
@@ -213,8 +219,20 @@ impl Source<'_> {
             .map(|context| {
                 let password = self.get(&access.password_variable(context))?;
                 let login = Login::context(postgres.address, context, access, &password)?;
-                Ok(((*context).to_owned(), login.trusting(postgres.ca)?))
+                Ok(((*context).to_owned(), believing(login, postgres)?))
             })
             .collect()
     }
+}
+
+/// The login over TLS, as it is said of the server.
+///
+/// # Errors
+/// A file can't be read, or holds nothing that can be used.
+pub(crate) fn believing(login: Login, postgres: Server<'_>) -> anyhow::Result<Login> {
+    let shown = postgres.shown.map(|shown| Shown {
+        certificate: shown.certificate,
+        key: shown.key,
+    });
+    Ok(login.trusting(postgres.ca, shown)?)
 }

@@ -30,6 +30,10 @@ const LONG_ONES: usize = 50;
 /// Events of each of the others, on average: 200,000 aggregates among 1,000,000 events.
 const SHORT: u64 = 5;
 
+/// In how many parts the short ones are written, one after another: of 1,000,000 events each has 10,000
+/// aggregates, which fit into a cache ten times over.
+const WINDOWS: u64 = LONG / SHORT;
+
 /// Commands under way at the same time while the history is written.
 const WRITERS: u64 = 256;
 
@@ -51,14 +55,19 @@ const PULL_BATCH: usize = 500;
 /// Status of the message that ends a batched direct get.
 const END_OF_BATCH: u16 = 204;
 
-/// Writes the history: `events` in all, the long aggregates spread over all of it.
+/// Writes the history: `events` in all, the long aggregates spread over all of it, each short one
+/// over its window, with whatever else is in that between its events.
 pub(crate) async fn write(store: &Store, events: u64) -> anyhow::Result<()> {
     let connection = store.connect().await?;
-    let streams = connection.streams(Settings::default());
     let short = events.saturating_sub(LONG * LONG_ONES as u64) / SHORT;
     let bar = progress("history", 0);
     bar.set_length(events);
+    let mut streams = connection.streams(Settings::default());
     for round in 0..LONG {
+        if round % SHORT == 0 {
+            // A cache that is full of what was used often takes in nothing that is new.
+            streams = connection.streams(Settings::default());
+        }
         let mut writers = JoinSet::new();
         for writer in 0..WRITERS {
             let (streams, bar) = (streams.clone(), bar.clone());
@@ -79,12 +88,12 @@ pub(crate) async fn write(store: &Store, events: u64) -> anyhow::Result<()> {
 }
 
 /// What one writer adds to in one of [`LONG`] rounds: its share of the long ones, and of those
-/// short ones whose turn it is.
+/// short ones whose window it is in.
 fn in_round(round: u64, writer: u64, short: u64) -> anyhow::Result<Vec<AggregateId>> {
-    let every = LONG / SHORT;
-    let stride = usize::try_from(every * WRITERS)?;
+    let window = round / SHORT;
+    let stride = usize::try_from(WINDOWS * WRITERS)?;
     let long = (writer..LONG_ONES as u64).step_by(usize::try_from(WRITERS)?);
-    let short = (round % every + every * writer..short).step_by(stride);
+    let short = (window + WINDOWS * writer..short).step_by(stride);
     long.map(long_id)
         .chain(short.map(|number| format!("short-{number}")))
         .map(|id| Ok(id.parse()?))
@@ -261,4 +270,34 @@ async fn fold(connection: &Connection, events: u64) -> anyhow::Result<()> {
     let pages: u64 = notes.values().map(|note| note.pages).sum();
     ensure!(pages == events, "{pages} pages of {events}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_short_one_has_all_its_events_in_its_window_and_a_long_one_one_a_round() {
+        let short = 1_003;
+        let mut rounds: BTreeMap<AggregateId, Vec<u64>> = BTreeMap::new();
+        for round in 0..LONG {
+            let ids = (0..WRITERS).flat_map(|writer| in_round(round, writer, short).unwrap());
+            for id in ids {
+                rounds.entry(id).or_default().push(round);
+            }
+        }
+        assert_eq!(rounds.len() as u64, short + LONG_ONES as u64);
+        for (id, written) in rounds {
+            let first = written[0];
+            let expected = if id.as_str().starts_with("long") {
+                (0..LONG).collect()
+            } else {
+                assert_eq!(first % SHORT, 0, "{id}");
+                (first..first + SHORT).collect::<Vec<_>>()
+            };
+            assert_eq!(written, expected, "{id}");
+        }
+    }
 }

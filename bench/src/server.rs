@@ -56,6 +56,7 @@ impl Server {
             password: USER.to_owned(),
             name: "bench".to_owned(),
             ca: None,
+            shown: None,
         };
         Ok(Connection::open(&options).await?)
     }

@@ -71,6 +71,7 @@ impl MailSink {
         let options = mail::Options {
             smtp: listen(self.smtp).await?,
             tls: mail::Tls::None,
+            login: None,
             http: listen(self.http).await?,
             data: self.data,
         };

@@ -16,6 +16,7 @@
 //! - [`Client`]: from where a request comes
 //! - [`Id`]: an id in a path
 //! - [`Deadline`]: more time for a body that is still coming in
+//! - [`is_here`]: which host is this machine
 //! - [`targets`]: where something may be sent that somebody else has named
 //! - [`openapi`]: what the API says about itself
 //! - [`limits`], [`trace`], [`health`], [`serve`](serve()): what a server needs around them
@@ -29,6 +30,7 @@ mod deadline;
 pub mod etag;
 mod guard;
 pub mod health;
+mod here;
 mod id;
 pub mod idempotency;
 pub mod json;
@@ -49,6 +51,7 @@ pub use consistency::ConsistencyHeader;
 pub use deadline::Deadline;
 pub use etag::{IfMatch, IfNoneMatch};
 pub use guard::{as_it_is, guarded};
+pub use here::is_here;
 pub use id::{Id, Ids};
 pub use idempotency::IdempotencyKey;
 pub use json::Body;

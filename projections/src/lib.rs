@@ -74,7 +74,7 @@ pub use sales::{ProductDay, SalesReport};
 pub use suppression::{SuppressionEntry, SuppressionStatus};
 pub use table::{Rows, TableView};
 pub use takings::Takings;
-pub use tls::TlsError;
+pub use tls::{Shown, TlsError};
 pub use user::{AccountStatus, SavedAddress, UserAccount};
 pub use view::{EntityView, Sort, ViewSpec, repository};
 pub use webhook::{DeliveryStatus, EndpointStatus, WebhookDeliveryEntry, WebhookEndpointEntry};

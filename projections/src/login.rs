@@ -10,7 +10,7 @@ use thiserror::Error;
 use tokio_postgres::Client;
 use tokio_postgres::config::SslMode;
 
-use crate::tls::{Connection, Tls, TlsError};
+use crate::tls::{Connection, Shown, Tls, TlsError};
 
 /// Bound of one attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -113,7 +113,7 @@ impl Login {
             database: "postgres".to_owned(),
             user: user.to_owned(),
             password: password.to_owned(),
-            tls: Tls::load(None)?,
+            tls: Tls::load(None, None)?,
         })
     }
 
@@ -127,13 +127,13 @@ impl Login {
     }
 
     /// The same, but only over TLS, to a server for whose name one of the certificates in `ca` (PEM)
-    /// vouches. `None` = without TLS.
+    /// vouches. `None` = without TLS. `shown` is for a server that demands a certificate.
     ///
     /// # Errors
-    /// `ca` can't be read, or has no certificate.
-    pub fn trusting(self, ca: Option<&Path>) -> Result<Self, LoginError> {
+    /// A file can't be read, `ca` has no certificate, or what is `shown` does not belong together.
+    pub fn trusting(self, ca: Option<&Path>, shown: Option<Shown<'_>>) -> Result<Self, LoginError> {
         Ok(Self {
-            tls: Tls::load(ca)?,
+            tls: Tls::load(ca, shown)?,
             ..self
         })
     }
@@ -173,6 +173,10 @@ impl Login {
         let options = match self.tls.ca() {
             Some(ca) => options.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(ca),
             None => options.ssl_mode(PgSslMode::Disable),
+        };
+        let options = match self.tls.shown() {
+            Some((certificate, key)) => options.ssl_client_cert(certificate).ssl_client_key(key),
+            None => options,
         };
         options
             .host(&self.host)

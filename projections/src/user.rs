@@ -6,6 +6,7 @@ use cqrs_es::{EventEnvelope, View};
 use kernel::{AddressId, Reason, Sealed};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::VariantNames;
 use user::{Role, Topic, User, UserEvent};
 
 use crate::moment::Moment;
@@ -13,8 +14,11 @@ use crate::opened::PostalAddress;
 use crate::view::{EntityView, Sort};
 
 /// Where an account stands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, VariantNames, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum AccountStatus {
     /// In good standing.
     #[default]

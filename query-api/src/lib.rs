@@ -58,6 +58,7 @@ mod webhook;
 
 pub use config::Config;
 pub use failure::PAGES;
+pub use graphql::language;
 pub use list::{LIMIT_DEFAULT, LIMIT_MAX};
 pub use run::{Error, document, router, run};
 pub use state::{Api, Parts};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use clap::{Args, ValueEnum};
-use edge::Targets;
+use edge::{Targets, is_here};
 
 /// [`Config::erasure_grace_ms`] unless somebody says otherwise.
 pub const ERASURE_GRACE_MS: u64 = 60_000;
@@ -149,6 +149,19 @@ pub struct SmtpConfig {
     /// File with the certificates (PEM) of those who vouch for it; without it, whom the system trusts.
     #[arg(long, env = "MILLRACE_SMTP_CA")]
     pub smtp_ca: Option<PathBuf>,
+    /// As whom the mailer signs in to it; without it, it doesn't. Over TLS alone, but for this machine.
+    #[arg(long, env = "MILLRACE_SMTP_USER")]
+    pub smtp_user: Option<String>,
+    /// That user's password; better in the environment, or in the file that
+    /// `MILLRACE_SMTP_PASSWORD_FILE` names, than on a command line.
+    #[arg(
+        long,
+        env = "MILLRACE_SMTP_PASSWORD",
+        hide_env_values = true,
+        requires = "smtp_user",
+        default_value = ""
+    )]
+    pub smtp_password: String,
     /// The sender of every mail.
     #[arg(
         long,
@@ -162,6 +175,22 @@ pub struct SmtpConfig {
     /// Longest pause between two tries of one mail, in milliseconds.
     #[arg(long, env = "MILLRACE_MAIL_PAUSE_MAX_MS", default_value_t = 60_000)]
     pub mail_pause_max_ms: u64,
+}
+
+impl SmtpConfig {
+    /// Is what is said to the server read by nobody on the way: encrypted, or on this machine?
+    pub(crate) fn is_private(&self) -> bool {
+        let encrypted = match self.smtp_tls {
+            Some(SmtpTls::Starttls | SmtpTls::Implicit) => true,
+            Some(SmtpTls::None) | None => false,
+        };
+        encrypted || is_here(self.server())
+    }
+
+    /// The server without its port.
+    pub fn server(&self) -> &str {
+        self.smtp.rsplit_once(':').map_or(&self.smtp, |(it, _)| it)
+    }
 }
 
 /// Where outgoing webhooks may go, and how often each is tried.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kernel::{AggregateId, EmailClaimId, NotificationId, Reason, Sealed, UserId, purpose};
 use lettre::message::{Mailbox, MultiPart};
+use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use notification::{Notification, NotificationCommand, Suppression, SuppressionCommand};
@@ -47,6 +48,12 @@ pub enum MailerError {
     /// Nobody can vouch for the server.
     #[error("no TLS to the mail server")]
     Tls(#[from] lettre::transport::smtp::Error),
+    /// A password may be read on the way.
+    #[error("MILLRACE_SMTP_USER needs TLS to {0}: set MILLRACE_SMTP_TLS to starttls or implicit")]
+    InTheClear(String),
+    /// A name without a password.
+    #[error("MILLRACE_SMTP_USER needs MILLRACE_SMTP_PASSWORD")]
+    Password,
     /// The sender is no mailbox.
     #[error("MILLRACE_MAIL_FROM must be a mailbox, as in Shop <shop@example.com>")]
     From(#[from] lettre::address::AddressError),
@@ -54,6 +61,11 @@ pub enum MailerError {
     #[error("a mail template is wrong")]
     Template(#[from] TemplateError),
 }
+
+/// The mail waits until somebody has seen to it.
+#[derive(Debug, Error)]
+#[error("the mail server does not let us in: are MILLRACE_SMTP_USER and its password right?")]
+struct LoginRefused(#[source] lettre::transport::smtp::Error);
 
 /// What the user context says of a person.
 #[derive(Deserialize)]
@@ -178,6 +190,10 @@ impl Mailer {
                 message_id,
                 address,
             })),
+            Err(error) if rejection::is_about_us(&error) => {
+                metrics::counter!("mail_logins_refused_total").increment(1);
+                Err(HandleError::retryable(LoginRefused(error)))
+            }
             Err(error) if rejection::is_no_mailbox(&error) => {
                 let reason = rejection::said(&error, &email);
                 Ok(Some(NotificationCommand::RecordBounce { reason, address }))
@@ -278,13 +294,29 @@ fn transport(config: &SmtpConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>, 
         Some(SmtpTls::Starttls) => Tls::Required(believed(host, config)?),
         Some(SmtpTls::Implicit) => Tls::Wrapper(believed(host, config)?),
     };
-    Ok(
-        AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
-            .port(port)
-            .tls(tls)
-            .timeout(Some(Duration::from_millis(config.mail_timeout_ms)))
-            .build(),
-    )
+    let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
+        .port(port)
+        .tls(tls)
+        .timeout(Some(Duration::from_millis(config.mail_timeout_ms)));
+    if let Some(login) = login(config)? {
+        transport = transport.credentials(login);
+    }
+    Ok(transport.build())
+}
+
+/// As whom, if as anybody.
+fn login(config: &SmtpConfig) -> Result<Option<Credentials>, MailerError> {
+    let Some(user) = &config.smtp_user else {
+        return Ok(None);
+    };
+    if config.smtp_password.is_empty() {
+        return Err(MailerError::Password);
+    }
+    if !config.is_private() {
+        return Err(MailerError::InTheClear(config.server().to_owned()));
+    }
+    let (user, password) = (user.clone(), config.smtp_password.clone());
+    Ok(Some(Credentials::new(user, password)))
 }
 
 /// Who may vouch for the mail server, under the name `host`.
@@ -324,5 +356,45 @@ impl Handler for Mailer {
             self.suppress(dead, event).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Role {
+        #[command(flatten)]
+        smtp: SmtpConfig,
+    }
+
+    /// What comes of a user and a password, at a server and with more flags.
+    fn signs_in(server: &str, more: &[&str]) -> Result<bool, MailerError> {
+        let args = ["role", "--smtp-user", "shop", "--smtp", server];
+        let role = Role::parse_from([&args[..], more].concat());
+        login(&role.smtp).map(|login| login.is_some())
+    }
+
+    #[test]
+    fn a_password_is_not_told_in_the_clear() {
+        let known = ["--smtp-password", "secret", "--smtp-tls"];
+        let over = |tls: &'static str| [&known[..], &[tls]].concat();
+        for clear in [known[..2].to_vec(), over("none")] {
+            let refused = signs_in("relay.example:25", &clear);
+            assert!(
+                matches!(refused, Err(MailerError::InTheClear(server)) if server == "relay.example")
+            );
+            assert!(signs_in("127.0.0.1:25", &clear).unwrap());
+        }
+        for tls in ["starttls", "implicit"] {
+            assert!(signs_in("relay.example:587", &over(tls)).unwrap());
+        }
+        let forgotten = signs_in("127.0.0.1:25", &[]);
+        assert!(matches!(forgotten, Err(MailerError::Password)));
+        let nobody = Role::parse_from(["role"]);
+        assert!(login(&nobody.smtp).unwrap().is_none());
     }
 }

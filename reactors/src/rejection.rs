@@ -1,4 +1,4 @@
-//! What a mail server's "no" is about: the mailbox, or something else.
+//! What a mail server's "no" is about: the mailbox, ourselves, or something else.
 
 use std::error::Error as _;
 
@@ -11,6 +11,15 @@ const MAILBOX_REPLIES: [u16; 3] = [550, 551, 553];
 /// Enhanced status codes that are (RFC 3463 §3.2, RFC 7505 §4.2): no such mailbox, no such domain, no
 /// address at all, moved away, a domain that takes no mail.
 const NO_MAILBOX: [&str; 5] = ["5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10"];
+
+/// Replies that are about us: who we are, or that we may not say it like this (RFC 4954 §6, RFC 3207 §4).
+const LOGIN_REPLIES: [u16; 4] = [530, 534, 535, 538];
+
+/// Does the server say that it doesn't know us? That says nothing about any mail.
+pub(crate) fn is_about_us(error: &Error) -> bool {
+    let reply = error.status().map(u16::from);
+    reply.is_some_and(|reply| LOGIN_REPLIES.contains(&reply))
+}
 
 /// Does the server say that there is no such mailbox? Only with an enhanced status code: a bare 550
 /// may be about the sender or a policy, and would suppress everybody who is written to meanwhile.

@@ -1,4 +1,4 @@
-//! The API's document beside its committed copy: what a change means for clients stands in its diff.
+//! The API's documents beside their committed copies: what a change means for clients stands in the diff.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -31,6 +31,37 @@ pub fn check_api(file: &Path, accept: bool) -> anyhow::Result<Option<Problem>> {
         detail: format!(
             "the API is another one today, first at {place}: look at the difference, then record \
              it with `millrace schema check --accept`"
+        ),
+    }))
+}
+
+/// What differs between the graph of today and its copy in `file`, in the schema language. `accept`
+/// writes the copy anew.
+///
+/// # Errors
+/// The file can't be read or written.
+pub fn check_graph(file: &Path, accept: bool) -> anyhow::Result<Option<Problem>> {
+    let today = query_api::language();
+    let said = |what: &'static str| move || format!("{} can't be {what}", file.display());
+    if accept {
+        fs::write(file, today).with_context(said("written"))?;
+        return Ok(None);
+    }
+    let copy = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error).with_context(said("read")),
+    };
+    if copy == today {
+        return Ok(None);
+    }
+    let same = copy.lines().zip(today.lines());
+    let line = same.take_while(|(copy, today)| copy == today).count() + 1;
+    Ok(Some(Problem {
+        file: file.display().to_string(),
+        detail: format!(
+            "the graph is another one today, first at line {line}: look at the difference, then \
+             record it with `millrace schema check --accept`"
         ),
     }))
 }

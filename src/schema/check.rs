@@ -11,7 +11,7 @@ use domains::Aggregate;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{check_api, states};
+use super::{check_api, check_graph, states};
 
 /// Settings of `millrace schema check`.
 #[derive(Debug, Args)]
@@ -23,8 +23,11 @@ pub struct CheckArgs {
     /// The committed copy of the API's document.
     #[arg(long, default_value = "openapi.json")]
     pub openapi: PathBuf,
-    /// Record the API of today in its copy, and the states of today in `states.json` where a
-    /// revision was raised or an aggregate is new.
+    /// The committed copy of the graph, in GraphQL's schema language.
+    #[arg(long, default_value = "schema.graphql")]
+    pub graphql: PathBuf,
+    /// Record the API and the graph of today in their copies, and the states of today in
+    /// `states.json` where a revision was raised or an aggregate is new.
     #[arg(long)]
     pub accept: bool,
     /// Print the problems as JSON.
@@ -48,6 +51,7 @@ pub struct Problem {
 pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let mut problems = check(&args.domains, args.accept)?;
     problems.extend(check_api(&args.openapi, args.accept)?);
+    problems.extend(check_graph(&args.graphql, args.accept)?);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&problems)?);
     } else {
@@ -56,7 +60,8 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         }
         if problems.is_empty() {
             println!(
-                "every event version ever written can be read, and the API is the committed one"
+                "every event version ever written can be read; the API and the graph are the \
+                 committed ones"
             );
         }
     }

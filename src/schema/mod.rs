@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-pub use api::check_api;
+pub use api::{check_api, check_graph};
 pub use census::{Census, CensusArgs, Versions, count};
 pub use check::{CheckArgs, Problem, check};
 
@@ -24,8 +24,8 @@ pub struct SchemaArgs {
 /// What can be asked about schemas.
 #[derive(Debug, Subcommand)]
 pub enum SchemaCommand {
-    /// Compare today's events and HTTP API with the committed ones; fails when an old event can't be
-    /// read, or when the API is another one. Needs no servers.
+    /// Compare today's events, HTTP API and graph with the committed ones; fails when an old event
+    /// can't be read, or when the API or the graph is another one. Needs no servers.
     Check(CheckArgs),
     /// Count which schema versions are still alive in each stream.
     Census(CensusArgs),

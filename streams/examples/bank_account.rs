@@ -171,5 +171,6 @@ fn options() -> ConnectOptions {
         password: or_empty("NATS_PASSWORD"),
         name: "bank account".to_owned(),
         ca: None,
+        shown: None,
     }
 }

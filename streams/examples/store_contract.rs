@@ -18,6 +18,7 @@ async fn main() {
         password: String::new(),
         name: "store contract".to_owned(),
         ca: None,
+        shown: None,
     };
     let rig = OnServer::open(options, replicas.unwrap_or(1)).await;
     let started = Instant::now();

@@ -50,6 +50,8 @@ pub struct ConnectOptions {
     pub name: String,
     /// File with the certificates (PEM) of those who vouch for the server; `None` = no TLS.
     pub ca: Option<PathBuf>,
+    /// Files (PEM) with the certificate that is shown to the server, and its key; `None` = none is.
+    pub shown: Option<(PathBuf, PathBuf)>,
 }
 
 impl fmt::Debug for ConnectOptions {
@@ -191,6 +193,9 @@ async fn connect(options: &ConnectOptions) -> Result<Client, async_nats::Connect
         connecting = connecting
             .require_tls(true)
             .add_root_certificates(ca.clone());
+    }
+    if let Some((certificate, key)) = &options.shown {
+        connecting = connecting.add_client_certificate(certificate.clone(), key.clone());
     }
     connecting
         .name(&options.name)

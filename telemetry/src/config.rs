@@ -20,6 +20,12 @@ pub struct NatsArgs {
     /// File with the certificates (PEM) of those who vouch for NATS; with it, TLS is required.
     #[arg(long, env = "MILLRACE_NATS_CA")]
     pub nats_ca: Option<PathBuf>,
+    /// File with the certificate (PEM) that this role shows to NATS, for a server that demands one.
+    #[arg(long, env = "MILLRACE_NATS_CERT", requires_all = ["nats_key", "nats_ca"])]
+    pub nats_cert: Option<PathBuf>,
+    /// File with that certificate's private key (PEM).
+    #[arg(long, env = "MILLRACE_NATS_KEY", requires = "nats_cert")]
+    pub nats_key: Option<PathBuf>,
 }
 
 /// A server: where it is, and the file with the certificates of those who vouch for it (`None` = it
@@ -30,11 +36,33 @@ pub struct Server<'a> {
     pub address: &'a str,
     /// PEM.
     pub ca: Option<&'a Path>,
+    /// What is shown to it, over TLS; `None` = nothing.
+    pub shown: Option<Shown<'a>>,
+}
+
+/// Who a client is, for a server that demands a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown<'a> {
+    /// The file with the certificate (PEM, its own first).
+    pub certificate: &'a Path,
+    /// The file with its private key (PEM).
+    pub key: &'a Path,
+}
+
+impl<'a> Shown<'a> {
+    fn of(certificate: Option<&'a PathBuf>, key: Option<&'a PathBuf>) -> Option<Self> {
+        let (certificate, key) = certificate.zip(key)?;
+        Some(Self { certificate, key })
+    }
 }
 
 impl<'a> From<&'a str> for Server<'a> {
     fn from(address: &'a str) -> Self {
-        Self { address, ca: None }
+        Self {
+            address,
+            ca: None,
+            shown: None,
+        }
     }
 }
 
@@ -49,6 +77,7 @@ impl<'a> From<&'a NatsArgs> for Server<'a> {
         Self {
             address: &args.nats,
             ca: args.nats_ca.as_deref(),
+            shown: Shown::of(args.nats_cert.as_ref(), args.nats_key.as_ref()),
         }
     }
 }
@@ -58,6 +87,7 @@ impl<'a> From<&'a PostgresArgs> for Server<'a> {
         Self {
             address: &args.postgres,
             ca: args.postgres_ca.as_deref(),
+            shown: Shown::of(args.postgres_cert.as_ref(), args.postgres_key.as_ref()),
         }
     }
 }
@@ -71,6 +101,12 @@ pub struct PostgresArgs {
     /// File with the certificates (PEM) of those who vouch for Postgres; with it, TLS is required.
     #[arg(long, env = "MILLRACE_POSTGRES_CA")]
     pub postgres_ca: Option<PathBuf>,
+    /// File with the certificate (PEM) that this role shows to Postgres, for a server that demands one.
+    #[arg(long, env = "MILLRACE_POSTGRES_CERT", requires_all = ["postgres_key", "postgres_ca"])]
+    pub postgres_cert: Option<PathBuf>,
+    /// File with that certificate's private key (PEM).
+    #[arg(long, env = "MILLRACE_POSTGRES_KEY", requires = "postgres_cert")]
+    pub postgres_key: Option<PathBuf>,
 }
 
 /// How the log is written.
@@ -130,5 +166,24 @@ mod tests {
         assert_eq!(role.postgres.postgres, POSTGRES_DEFAULT);
         assert_eq!(role.log.log_format, Format::Json);
         assert!(Role::try_parse_from(["role", "--log-format", "xml"]).is_err());
+    }
+
+    #[test]
+    fn a_certificate_is_shown_with_its_key_and_over_tls_alone() {
+        for half in [
+            &["role", "--nats-cert", "a", "--nats-ca", "c"][..],
+            &["role", "--nats-cert", "a", "--nats-key", "b"],
+            &["role", "--postgres-key", "b", "--postgres-ca", "c"],
+        ] {
+            assert!(Role::try_parse_from(half).is_err(), "{half:?}");
+        }
+        let whole = ["--nats-cert", "a", "--nats-key", "b", "--nats-ca", "c"];
+        let role = Role::try_parse_from([&["role"][..], &whole].concat()).unwrap();
+        let shown = Shown {
+            certificate: Path::new("a"),
+            key: Path::new("b"),
+        };
+        assert_eq!(Server::from(&role.nats).shown, Some(shown));
+        assert_eq!(Server::from(&role.postgres).shown, None);
     }
 }

@@ -10,6 +10,6 @@ pub mod config;
 mod log;
 mod metrics;
 
-pub use config::{Format, LogArgs, NatsArgs, PostgresArgs, Server};
+pub use config::{Format, LogArgs, NatsArgs, PostgresArgs, Server, Shown};
 pub use log::{InitError, init};
 pub use metrics::{Metrics, MetricsError};

@@ -78,6 +78,7 @@ impl Cluster {
             password: USER.to_owned(),
             name: "contract".to_owned(),
             ca: None,
+            shown: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use millrace::schema::check_api;
+use millrace::schema::{check_api, check_graph};
 
 use crate::app::{App, folder, program, shared};
 
@@ -166,6 +166,24 @@ fn the_committed_document_is_what_the_code_says() {
     let differs = check_api(&other, false).unwrap().unwrap().detail;
     assert!(differs.contains("/paths/~1v1~1orders/post/"), "{differs}");
     assert_eq!(check_api(&other, true).unwrap(), None);
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), text);
+}
+
+#[test]
+fn the_committed_graph_is_what_the_code_says() {
+    let copy = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema.graphql");
+    assert_eq!(check_graph(&copy, false).unwrap(), None);
+    let folder = tempfile::tempdir().unwrap();
+    let other = folder.path().join("schema.graphql");
+    let missing = check_graph(&other, false).unwrap().unwrap().detail;
+    assert!(missing.contains("first at line 1:"), "{missing}");
+    let text = std::fs::read_to_string(&copy).unwrap();
+    std::fs::write(&other, text.replace("confirmed", "agreed")).unwrap();
+    let differs = check_graph(&other, false).unwrap().unwrap().detail;
+    let line = text.lines().position(|line| line.contains("confirmed"));
+    let place = format!("first at line {}:", line.unwrap() + 1);
+    assert!(differs.contains(&place), "{differs}");
+    assert_eq!(check_graph(&other, true).unwrap(), None);
     assert_eq!(std::fs::read_to_string(&other).unwrap(), text);
 }
 

@@ -57,6 +57,7 @@ impl Server {
             password: PASSWORD.to_owned(),
             name: "contract".to_owned(),
             ca: None,
+            shown: None,
         }
     }
 

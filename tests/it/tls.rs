@@ -1,15 +1,18 @@
 //! As in production: TLS on every way, secrets from files, and none of them in a log.
 
+use std::fs::File;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use devstack::launch::{Child, Signal, Spec};
-use devstack::mail::Tls;
+use devstack::mail::{Login, Tls};
 use millrace::client::Shop;
 use millrace::production::Mode;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
@@ -24,6 +27,7 @@ type Authority = CertifiedIssuer<'static, KeyPair>;
 fn authority(folder: &Path, name: &str) -> (Authority, PathBuf) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(DnType::CommonName, name);
     let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
     let file = folder.join(format!("{name}.pem"));
     std::fs::write(&file, issuer.pem()).unwrap();
@@ -36,20 +40,29 @@ const HERE: [&str; 2] = ["localhost", "127.0.0.1"];
 /// What a provider's key for real money looks like.
 const LIVE_KEY: &str = "sk_live_4eC39HqLyjWDarjtT1zdp7dc";
 
+/// Who may send mails.
+const MAIL_USER: &str = "shop@mill.example";
+const MAIL_PASSWORD: &str = "grist-to-the-mill";
+
 /// The name in the APIs' certificates.
 const APIS: &str = "apis.shop.example";
 
 /// A certificate for `names`, and its key.
 fn certificate(authority: &Authority, names: &[&str]) -> [String; 2] {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-    let params = CertificateParams::new(names).unwrap();
+    // Under the issuer's own name it would count as signed by itself.
+    let mut params = CertificateParams::new(names.clone()).unwrap();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, names.concat());
     let key = KeyPair::generate().unwrap();
     let certificate = params.signed_by(&key, authority).unwrap();
     [certificate.pem(), key.serialize_pem()]
 }
 
-/// The stack's Postgres talks TLS, and with nobody otherwise.
-async fn postgres(servers: &Servers, authority: &Authority) {
+/// The stack's Postgres talks TLS, and with nobody otherwise; clients have to show a certificate of
+/// `demanded`, if that is said.
+async fn postgres(servers: &Servers, authority: &Authority, demanded: Option<&Path>) {
     let admin = servers.sql("postgres").await;
     let shown = async |setting: &str| {
         let row = admin
@@ -71,7 +84,18 @@ async fn postgres(servers: &Servers, authority: &Authority) {
     }
     let hba = shown("hba_file").await;
     let rules = std::fs::read_to_string(&hba).unwrap();
-    std::fs::write(&hba, format!("hostnossl all all all reject\n{rules}")).unwrap();
+    let mut first = "hostnossl all all all reject\n".to_owned();
+    if let Some(clients) = demanded {
+        first.push_str("hostssl all all all scram-sha-256 clientcert=verify-ca\n");
+        let file = folder.join("clients.crt");
+        std::fs::copy(clients, &file).unwrap();
+        chown(&file, Some(owner.uid()), Some(owner.gid())).unwrap();
+        admin
+            .execute("alter system set ssl_ca_file = 'clients.crt'", &[])
+            .await
+            .unwrap();
+    }
+    std::fs::write(&hba, first + &rules).unwrap();
     admin
         .execute("alter system set ssl = on", &[])
         .await
@@ -79,8 +103,12 @@ async fn postgres(servers: &Servers, authority: &Authority) {
     admin.execute("select pg_reload_conf()", &[]).await.unwrap();
 }
 
-/// A nats-server with the repository's nats.conf that talks TLS.
-async fn nats(servers: &Servers, authority: &Authority) -> (Child, String) {
+/// A nats-server with the repository's nats.conf that talks TLS, and demands what `postgres` does.
+async fn nats(
+    servers: &Servers,
+    authority: &Authority,
+    demanded: Option<&Path>,
+) -> (Child, String) {
     let folder = servers.data.join("tls");
     let [certificate, key] = certificate(authority, &HERE);
     std::fs::write(folder.join("nats.crt"), certificate).unwrap();
@@ -97,6 +125,10 @@ async fn nats(servers: &Servers, authority: &Authority) -> (Child, String) {
     let server = devstack::fetch::nats_server(&sources).await.unwrap();
     let mut spec = Spec::new(server).args(["-c", "nats.conf", "--tls"]);
     spec = spec.args(["--tlscert", "nats.crt", "--tlskey", "nats.key"]);
+    if let Some(clients) = demanded {
+        let clients = clients.display().to_string();
+        spec = spec.args(["--tlsverify", "--tlscacert", clients.as_str()]);
+    }
     for (name, value) in settings.environment(servers.stack.secrets()) {
         spec = spec.env(name, value);
     }
@@ -111,6 +143,8 @@ struct Production<'a> {
     servers: &'a Servers,
     nats: String,
     ca: PathBuf,
+    /// The certificate that every role shows to NATS and Postgres, and its key.
+    shown: Option<[PathBuf; 2]>,
 }
 
 impl Production<'_> {
@@ -133,6 +167,13 @@ impl Production<'_> {
                 text(&servers.data.join("keys/jwt")),
             ),
         ];
+        if let Some(shown) = &self.shown {
+            for server in ["NATS", "POSTGRES"] {
+                for (end, file) in ["CERT", "KEY"].iter().zip(shown) {
+                    environment.push((format!("MILLRACE_{server}_{end}"), text(file)));
+                }
+            }
+        }
         for (name, _) in servers.stack.secrets().iter() {
             let file = servers.data.join("tls").join(name);
             environment.push((format!("{name}_FILE"), text(&file)));
@@ -142,11 +183,15 @@ impl Production<'_> {
 
     /// `millrace provision`, to its end.
     fn provision(&self, ca: &Path, without: &[&str]) -> Output {
+        self.provisioning(ca, without).output().unwrap()
+    }
+
+    fn provisioning(&self, ca: &Path, without: &[&str]) -> Command {
         let mut command = Command::new(program());
         command.arg("provision").env_clear();
         let environment = self.environment(ca).into_iter();
         command.envs(environment.filter(|(name, _)| !without.contains(&name.as_str())));
-        command.output().unwrap()
+        command
     }
 
     /// A role that is told `more` besides, and logs under `name`.
@@ -224,7 +269,7 @@ fn listen() -> String {
     format!("127.0.0.1:{port}")
 }
 
-/// An SMTP server that talks TLS, and where its mails are shown.
+/// An SMTP server that talks TLS and lets in one user, and where its mails are shown.
 async fn mail_server(folder: PathBuf, tls: Tls) -> (String, String) {
     let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (smtp, http) = (bind().await, bind().await);
@@ -232,6 +277,10 @@ async fn mail_server(folder: PathBuf, tls: Tls) -> (String, String) {
     let options = devstack::mail::Options {
         smtp,
         tls,
+        login: Some(Login {
+            user: MAIL_USER.to_owned(),
+            password: MAIL_PASSWORD.to_owned(),
+        }),
         http,
         data: folder,
     };
@@ -248,9 +297,48 @@ async fn becomes(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     }
 }
 
+/// How often a reactor has found itself sent away by the mail server.
+async fn sent_away(health: &str) -> u64 {
+    let Ok(page) = reqwest::get(format!("http://{health}/metrics")).await else {
+        return 0;
+    };
+    let page = page.text().await.unwrap();
+    let mut counts = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("mail_logins_refused_total "));
+    counts.next().map_or(0, |count| count.parse().unwrap())
+}
+
+/// How many mails stand at `status`.
+async fn standing(operator: &Shop, status: &str) -> usize {
+    let path = format!("/v1/notifications?status={status}");
+    let listed = operator.get(&path).await.unwrap();
+    listed.body["items"].as_array().unwrap().len()
+}
+
+/// Each mail was tried more than once, and still waits; how many do.
+async fn wait_to_be_let_in(operator: &Shop, health: &str) -> usize {
+    becomes("a mail to send", async || {
+        standing(operator, "requested").await > 0
+    })
+    .await;
+    let waiting = standing(operator, "requested").await;
+    becomes("a second try", async || {
+        sent_away(health).await > waiting as u64
+    })
+    .await;
+    assert_eq!(standing(operator, "requested").await, waiting);
+    waiting
+}
+
 /// Nothing is said to a mail server for whom only a stranger vouches; to ours it is said over TLS, of
-/// either kind.
-async fn mails(production: &Production<'_>, authority: &Authority, stranger: &Path, shop: &Shop) {
+/// either kind. Who is not let in keeps the mails until it is.
+async fn mails(
+    production: &Production<'_>,
+    authority: &Authority,
+    stranger: &Path,
+    (shop, operator): (&Shop, &Shop),
+) {
     let folder = &production.servers.data;
     let shown = production.shown(authority, "mail", &HERE);
     let acceptor = edge::TlsArgs {
@@ -260,6 +348,9 @@ async fn mails(production: &Production<'_>, authority: &Authority, stranger: &Pa
     let acceptor = || acceptor.acceptor().unwrap().unwrap();
     let ca = production.ca.display().to_string();
     let stranger = stranger.display().to_string();
+    let file = folder.join("tls/mail-password");
+    std::fs::write(&file, format!("{MAIL_PASSWORD}\n")).unwrap();
+    let file = file.display().to_string();
     for (kind, tls) in [
         ("starttls", Tls::Starttls(acceptor())),
         ("implicit", Tls::Implicit(acceptor())),
@@ -270,18 +361,23 @@ async fn mails(production: &Production<'_>, authority: &Authority, stranger: &Pa
                 reqwest::get(&shown).await.unwrap().json().await.unwrap();
             mails.len()
         };
-        let reactor = async |name: &str, ca: &str| {
+        let health = listen();
+        let reactor = async |name: &str, ca: &str, password: (&str, &str)| {
             let settings = [
                 ("MILLRACE_PAYMENT_SECRET_KEY", LIVE_KEY),
+                ("MILLRACE_HEALTH_LISTEN", health.as_str()),
                 ("MILLRACE_SMTP", smtp.as_str()),
                 ("MILLRACE_SMTP_TLS", kind),
                 ("MILLRACE_SMTP_CA", ca),
+                ("MILLRACE_SMTP_USER", MAIL_USER),
+                password,
                 ("MILLRACE_MAIL_PAUSE_MAX_MS", "50"),
             ];
             production.role(name, &["reactor"], &settings).await
         };
+        let right = ("MILLRACE_SMTP_PASSWORD_FILE", file.as_str());
         let misled = format!("reactor-{kind}-misled");
-        let child = reactor(&misled, &stranger).await;
+        let child = reactor(&misled, &stranger, right).await;
         let somebody = format!("{kind}@example.com");
         shop.register(&somebody, "Ada", "correct horse battery staple")
             .await
@@ -293,8 +389,21 @@ async fn mails(production: &Production<'_>, authority: &Authority, stranger: &Pa
         .await;
         assert_eq!(told().await, 0);
         child.stop(Signal::TERM, PATIENCE).await.unwrap();
-        let child = reactor(&format!("reactor-{kind}"), &ca).await;
-        becomes("the mail", async || told().await > 0).await;
+
+        let sent = standing(operator, "sent").await;
+        let wrong = ("MILLRACE_SMTP_PASSWORD", "wrong-as-can-be-here");
+        let child = reactor(&format!("reactor-{kind}-unknown"), &ca, wrong).await;
+        let waiting = wait_to_be_let_in(operator, &health).await;
+        assert_eq!(told().await, 0);
+        child.stop(Signal::TERM, PATIENCE).await.unwrap();
+
+        let child = reactor(&format!("reactor-{kind}"), &ca, right).await;
+        becomes("the mails", async || {
+            standing(operator, "sent").await == sent + waiting
+        })
+        .await;
+        assert_eq!(told().await, waiting);
+        assert_eq!(sent_away(&health).await, 0);
         child.stop(Signal::TERM, PATIENCE).await.unwrap();
     }
 }
@@ -409,16 +518,14 @@ async fn a_shop_in_production_talks_tls_and_reads_its_secrets_from_files() {
     std::fs::create_dir_all(folder.join("store")).unwrap();
     let (ours, ca) = authority(&folder, "ours");
     let (_, stranger) = authority(&folder, "stranger");
-    postgres(&servers, &ours).await;
-    let (_nats, nats) = nats(&servers, &ours).await;
-    for (name, value) in servers.stack.secrets().iter() {
-        // As an editor leaves it.
-        std::fs::write(folder.join(name), format!("{value}\n")).unwrap();
-    }
+    postgres(&servers, &ours, None).await;
+    let (_nats, nats) = nats(&servers, &ours, None).await;
+    write_secrets(&servers, &folder);
     let production = Production {
         servers: &servers,
         nats,
         ca,
+        shown: None,
     };
 
     let done = production.provision(&production.ca, &[]);
@@ -441,7 +548,15 @@ async fn a_shop_in_production_talks_tls_and_reads_its_secrets_from_files() {
     let operator = entry.shop.clone().with_token(&token);
     sells_tea(&operator).await;
     let mut secrets = signs_in(&entry.shop).await;
-    mails(&production, &ours, &stranger, &entry.shop).await;
+    mails(&production, &ours, &stranger, (&entry.shop, &operator)).await;
+    let login = format!("\0{MAIL_USER}\0{MAIL_PASSWORD}");
+    secrets.extend([
+        (
+            "the mail server's password".to_owned(),
+            MAIL_PASSWORD.to_owned(),
+        ),
+        ("how it is told".to_owned(), STANDARD.encode(login)),
+    ]);
     let of_stack = servers.stack.secrets().iter();
     secrets.extend(of_stack.map(|(name, value)| (name.to_owned(), value.to_owned())));
     no_log_tells(&[&servers.data, &servers.data.join("logs")], &secrets);
@@ -457,18 +572,98 @@ async fn a_shop_in_production_talks_tls_and_reads_its_secrets_from_files() {
     assert!(said(&open).contains("no encryption"), "{}", said(&open));
 }
 
+/// A file for each secret, as an editor leaves it.
+fn write_secrets(servers: &Servers, folder: &Path) {
+    for (name, value) in servers.stack.secrets().iter() {
+        std::fs::write(folder.join(name), format!("{value}\n")).unwrap();
+    }
+}
+
+/// A certificate for a client, and its key, in files.
+fn client(authority: &Authority, folder: &Path, name: &str) -> [PathBuf; 2] {
+    let files = ["crt", "key"].map(|end| folder.join(format!("{name}-client.{end}")));
+    for (file, text) in files.iter().zip(certificate(authority, &[name])) {
+        std::fs::write(file, text).unwrap();
+    }
+    files
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_demand_a_certificate_are_shown_one() {
+    let servers = Servers::bare("client-certificates", [devstack::Service::Postgres]).await;
+    let folder = servers.data.join("tls");
+    std::fs::create_dir_all(folder.join("store")).unwrap();
+    let (ours, ca) = authority(&folder, "ours");
+    let (clients, demanded) = authority(&folder, "clients");
+    postgres(&servers, &ours, Some(&demanded)).await;
+    let (_nats, nats) = nats(&servers, &ours, Some(&demanded)).await;
+    write_secrets(&servers, &folder);
+    // The authority of the servers vouches for no client.
+    let foreign = client(&ours, &folder, "foreign");
+    let mut production = Production {
+        servers: &servers,
+        nats,
+        ca,
+        shown: Some(foreign),
+    };
+    let refused = production.provision(&production.ca, &[]);
+    assert!(!refused.status.success());
+    production.shown = Some(client(&clients, &folder, "roles"));
+    let without = |server: &str| ["CERT", "KEY"].map(|end| format!("MILLRACE_{server}_{end}"));
+    let without_one = |server: &str| {
+        let names = without(server);
+        let names = names.each_ref().map(String::as_str);
+        let mut command = production.provisioning(&production.ca, &names);
+        // Nobody would empty a pipe meanwhile.
+        let told = File::create(production.log(&format!("nobody-{server}"))).unwrap();
+        command.stderr(told).stdout(Stdio::null()).spawn().unwrap()
+    };
+    let told = |server: &str| {
+        let log = production.log(&format!("nobody-{server}"));
+        std::fs::read_to_string(log).unwrap()
+    };
+    let mut nobody_to_nats = without_one("NATS");
+    assert!(!without_one("POSTGRES").wait().unwrap().success());
+    let refused = told("POSTGRES");
+    assert!(refused.contains("valid client certificate"), "{refused}");
+
+    let done = production.provision(&production.ca, &[]);
+    assert!(done.status.success(), "{}", said(&done));
+    let (_command_api, _) = production.api("command-api", &ours).await;
+    let (_query_api, _) = production.api("query-api", &ours).await;
+    let _projector = production.role("projector", &["projector"], &[]).await;
+    let trusted = production.ca.display().to_string();
+    let behind = [
+        ("MILLRACE_APIS_CA", trusted.as_str()),
+        ("MILLRACE_APIS_NAME", APIS),
+    ];
+    let entry = production.entry("entry", &ours, &behind).await;
+    let ready = entry
+        .shop
+        .wait_for("the entry", "/readyz", PATIENCE, |_| true);
+    ready.await.unwrap();
+    let token = millrace::token::operator(&servers.data).unwrap();
+    sells_tea(&entry.shop.clone().with_token(&token)).await;
+
+    assert!(!nobody_to_nats.wait().unwrap().success());
+    let refused = told("NATS");
+    assert!(refused.contains("NATS at"), "{refused}");
+}
+
+/// What production says to `args` in this environment, before it ends.
+fn refusal(args: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut command = Command::new(program());
+    command
+        .args(args)
+        .env_clear()
+        .env("MILLRACE_MODE", "production");
+    let output = command.envs(environment.iter().copied()).output().unwrap();
+    assert!(!output.status.success(), "{args:?}");
+    said(&output)
+}
+
 #[test]
 fn production_refuses_what_is_for_a_laptop() {
-    let run = |args: &[&str], environment: &[(&str, &str)]| {
-        let mut command = Command::new(program());
-        command
-            .args(args)
-            .env_clear()
-            .env("MILLRACE_MODE", "production");
-        let output = command.envs(environment.iter().copied()).output().unwrap();
-        assert!(!output.status.success(), "{args:?}");
-        said(&output)
-    };
     assert_eq!(Mode::default(), Mode::Development);
     for alone in [
         &["up"][..],
@@ -476,30 +671,44 @@ fn production_refuses_what_is_for_a_laptop() {
         &["token", "--role", "operator"],
         &["mail-sink"],
     ] {
-        assert!(run(alone, &[]).contains("only for a laptop"), "{alone:?}");
+        assert!(
+            refusal(alone, &[]).contains("only for a laptop"),
+            "{alone:?}"
+        );
     }
     let example = [("MILLRACE_NATS_SAGA_PASSWORD", "change-me")];
     assert!(
-        run(&["saga"], &example).contains("MILLRACE_NATS_SAGA_PASSWORD: it is the placeholder")
+        refusal(&["saga"], &example).contains("MILLRACE_NATS_SAGA_PASSWORD: it is the placeholder")
     );
-    assert!(run(&["saga"], &[]).contains("MILLRACE_NATS_SAGA_PASSWORD_FILE"));
-    assert!(run(&["gateway"], &[]).contains("MILLRACE_JWT_KEYS"));
+    assert!(refusal(&["saga"], &[]).contains("MILLRACE_NATS_SAGA_PASSWORD_FILE"));
+    assert!(refusal(&["gateway"], &[]).contains("MILLRACE_JWT_KEYS"));
     let missing = [("MILLRACE_NATS_SAGA_PASSWORD_FILE", "/nowhere/saga")];
-    assert!(run(&["saga"], &missing).contains("/nowhere/saga"));
+    assert!(refusal(&["saga"], &missing).contains("/nowhere/saga"));
     let both = [missing[0], ("MILLRACE_NATS_SAGA_PASSWORD", "x")];
-    assert!(run(&["saga"], &both).contains("which one counts"));
+    assert!(refusal(&["saga"], &both).contains("which one counts"));
     let test_key = [(
         "MILLRACE_PAYMENT_SECRET_KEY",
         "sk_test_4eC39HqLyjWDarjtT1zdp7dc",
     )];
-    assert!(run(&["reactor"], &test_key).contains("test key"));
+    assert!(refusal(&["reactor"], &test_key).contains("test key"));
+    let user = [
+        ("MILLRACE_PAYMENT_SECRET_KEY", LIVE_KEY),
+        ("MILLRACE_SMTP_USER", MAIL_USER),
+    ];
+    assert!(refusal(&["reactor"], &user).contains("MILLRACE_SMTP_PASSWORD_FILE"));
+    let short = [user[0], user[1], ("MILLRACE_SMTP_PASSWORD", "short")];
+    assert!(refusal(&["reactor"], &short).contains("MILLRACE_SMTP_PASSWORD: it can be guessed"));
+}
+
+#[test]
+fn production_refuses_a_mail_server_in_the_clear() {
     let mails = |server: &str, tls: &[(&'static str, &'static str)]| {
         let mut environment = vec![
             ("MILLRACE_PAYMENT_SECRET_KEY", LIVE_KEY),
             ("MILLRACE_SMTP", server),
         ];
         environment.extend(tls);
-        run(&["reactor"], &environment).contains("without TLS")
+        refusal(&["reactor"], &environment).contains("without TLS")
     };
     assert!(mails("relay.example:25", &[]));
     assert!(mails("10.0.0.25:25", &[]));
@@ -512,4 +721,65 @@ fn production_refuses_what_is_for_a_laptop() {
         &[("MILLRACE_SMTP_TLS", "starttls")]
     ));
     assert!(!mails("[::1]:25", &[]) && !mails("localhost:25", &[]));
+}
+
+#[test]
+fn production_refuses_servers_in_the_clear() {
+    let ways = [
+        (
+            "saga",
+            "MILLRACE_NATS",
+            "nats://127.0.0.1:4222,nats://nats.example:4222",
+        ),
+        ("gateway", "MILLRACE_NATS", "nats.example:4222"),
+        ("projector", "MILLRACE_POSTGRES", "db.example:5432"),
+        ("query-api", "MILLRACE_POSTGRES", "db.example:5432"),
+        ("provision", "MILLRACE_POSTGRES", "10.0.0.5:5432"),
+        (
+            "gateway",
+            "MILLRACE_COMMAND_APIS",
+            "http://api.example:8081",
+        ),
+        (
+            "gateway",
+            "MILLRACE_QUERY_APIS",
+            "order=http://10.0.0.7:8082",
+        ),
+        ("reactor", "MILLRACE_PAYMENTS", "http://api.example"),
+        ("reactor", "MILLRACE_PAYMENTS", "http://10.0.0.8:8090"),
+    ];
+    for (role, name, there) in ways {
+        let told = refusal(&[role], &[(name, there)]);
+        assert!(told.contains("without TLS: set "), "{role} {name}: {told}");
+        assert!(
+            told.contains(&format!("set {name}")),
+            "{role} {name}: {told}"
+        );
+    }
+    let ways = [
+        (
+            "saga",
+            "MILLRACE_NATS",
+            "nats://127.0.0.1:4222,nats://[::1]:4222",
+        ),
+        ("saga", "MILLRACE_NATS", "tls://nats.example:4222"),
+        ("projector", "MILLRACE_POSTGRES", "localhost:5432"),
+        (
+            "gateway",
+            "MILLRACE_COMMAND_APIS",
+            "https://api.example:8081",
+        ),
+        ("gateway", "MILLRACE_QUERY_APIS", "http://127.0.0.1:8082"),
+        ("reactor", "MILLRACE_PAYMENTS", "https://api.example"),
+        ("reactor", "MILLRACE_PAYMENTS", "http://[::1]:8090"),
+    ];
+    for (role, name, there) in ways {
+        let told = refusal(&[role], &[(name, there)]);
+        assert!(!told.contains("without TLS"), "{role} {name}: {told}");
+    }
+    let trusted = [
+        ("MILLRACE_NATS", "nats.example:4222"),
+        ("MILLRACE_NATS_CA", "ca.crt"),
+    ];
+    assert!(!refusal(&["saga"], &trusted).contains("without TLS"));
 }

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A mail that was answered with 250 survives kill -9. Faults are orders of a running test: they live in
-//! memory and end with the process. There is no authentication and no delivery, hence loopback only; TLS only
-//! for a program that brings the certificate.
+//! memory and end with the process. There is no delivery, hence loopback only; TLS only for a program that
+//! brings the certificate, and a login only for one that says which.
 
 mod faults;
 mod page;
@@ -34,10 +34,29 @@ pub struct Options {
     pub smtp: TcpListener,
     /// Whether it does so over TLS.
     pub tls: Tls,
+    /// Who may send; `None` = whoever comes.
+    pub login: Option<Login>,
     /// Shows mails and takes faults.
     pub http: TcpListener,
     /// The folder of the mails; made if it isn't there.
     pub data: PathBuf,
+}
+
+/// The one who may send (RFC 4954, PLAIN or LOGIN); where TLS is begun by STARTTLS, not before that.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Their name.
+    pub user: String,
+    /// Their password.
+    pub password: String,
+}
+
+impl fmt::Debug for Login {
+    /// Never shows the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let user = &self.user;
+        write!(f, "Login({user}, …)")
+    }
 }
 
 /// Whether mails are taken over TLS.
@@ -95,6 +114,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
         store: store.clone(),
         faults,
         tls: options.tls,
+        login: options.login,
     };
     let http = async {
         let served = connection::serve(options.http, routes, stop.clone()).await;

@@ -1,7 +1,8 @@
 //! What the sink answers within one SMTP session: mailin keeps the state, this decides.
 
+use super::Login;
 use super::faults::{Effect, Fault, Faults, Stage};
-use mailin::response::OK;
+use mailin::response::{AUTH_OK, OK};
 use mailin::{Handler, Response};
 use std::io;
 use std::net::IpAddr;
@@ -63,6 +64,7 @@ pub(super) struct Decisions {
     slot: Slot,
     /// Nothing is taken yet: the connection has to be encrypted first.
     in_the_clear: bool,
+    login: Option<Login>,
     mail: Envelope,
     too_large: bool,
 }
@@ -73,10 +75,27 @@ impl Decisions {
         Self {
             faults,
             in_the_clear,
+            login: None,
             slot,
             mail: Envelope::default(),
             too_large: false,
         }
+    }
+
+    /// The same, who let in `login` alone.
+    pub(super) fn knowing(self, login: Option<Login>) -> Self {
+        Self { login, ..self }
+    }
+
+    fn lets_in(&self, user: &str, password: &str) -> Response {
+        let given = Login {
+            user: user.to_owned(),
+            password: password.to_owned(),
+        };
+        if self.login == Some(given) {
+            return AUTH_OK;
+        }
+        Response::custom(535, "5.7.8 Authentication credentials invalid".to_owned())
     }
 
     fn answer(&self, stage: Stage, recipients: &[String]) -> Response {
@@ -98,6 +117,14 @@ impl Decisions {
 }
 
 impl Handler for Decisions {
+    fn auth_plain(&mut self, _as_whom: &str, user: &str, password: &str) -> Response {
+        self.lets_in(user, password)
+    }
+
+    fn auth_login(&mut self, user: &str, password: &str) -> Response {
+        self.lets_in(user, password)
+    }
+
     fn mail(&mut self, _ip: IpAddr, _domain: &str, from: &str) -> Response {
         if self.in_the_clear {
             return Response::custom(530, "5.7.0 Must issue a STARTTLS command first".to_owned());

@@ -1,12 +1,12 @@
 //! The SMTP connections: bounded in number, line length and idle time; mailin keeps each session's state.
 
-use super::Tls;
 use super::faults::{Effect, Faults, Stage};
 use super::session::{Decisions, Envelope, MAX_MAIL_BYTES, Next, Slot, rejection};
 use super::store::{Refusal, Store};
+use super::{Login, Tls};
 use crate::payments::tasks::Tasks;
 use mailin::response::{INTERNAL_ERROR, NO_SERVICE, OK, OUT_OF_SPACE};
-use mailin::{Action, Response, Session, SessionBuilder};
+use mailin::{Action, AuthMechanism, Response, Session, SessionBuilder};
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -31,12 +31,18 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How the server names itself.
 const NAME: &str = "millrace-mail-sink";
 
+/// What a command out of order is answered with (RFC 5321 §4.2.2).
+const OUT_OF_ORDER: u16 = 503;
+/// How a mail begins.
+const MAIL: &[u8] = b"MAIL";
+
 /// What every connection shares.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     pub(super) store: Store,
     pub(super) faults: Faults,
     pub(super) tls: Tls,
+    pub(super) login: Option<Login>,
 }
 
 impl Server {
@@ -91,7 +97,13 @@ impl Server {
             let mut builder = SessionBuilder::new(NAME);
             if in_the_clear {
                 builder.enable_start_tls();
+            } else if self.login.is_some() {
+                builder.enable_auth(AuthMechanism::Plain);
+                builder.enable_auth(AuthMechanism::Login);
+                // What is encrypted here, mailin doesn't see.
+                builder.insecure_enable_plaintext_auth();
             }
+            let decisions = decisions.knowing(self.login.clone());
             builder.build(address.ip(), decisions)
         };
         let mut session = begin(matches!(self.tls, Tls::Starttls(_)));
@@ -99,7 +111,7 @@ impl Server {
             return Ok(());
         }
         while let Some(line) = wire.line().await? {
-            let answer = session.process(&line);
+            let answer = self.told(&line, session.process(&line));
             if answer.action == Action::NoReply {
                 continue;
             }
@@ -117,6 +129,16 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Where a login is wanted first, mailin takes a mail for a command out of order.
+    fn told(&self, line: &[u8], answer: Response) -> Response {
+        let verb = line.get(..MAIL.len()).unwrap_or_default();
+        let is_early = answer.code == OUT_OF_ORDER;
+        if self.login.is_some() && is_early && verb.eq_ignore_ascii_case(MAIL) {
+            return Response::custom(530, "5.7.0 Authentication required".to_owned());
+        }
+        answer
     }
 
     async fn greet(

@@ -9,6 +9,7 @@
 
 mod faults;
 mod limits;
+mod login;
 mod mails;
 mod tls;
 
@@ -34,10 +35,10 @@ struct Sink {
 
 impl Sink {
     async fn start(data: &Path) -> Self {
-        Self::start_with(data, mail::Tls::None).await
+        Self::start_with(data, mail::Tls::None, None).await
     }
 
-    async fn start_with(data: &Path, tls: mail::Tls) -> Self {
+    async fn start_with(data: &Path, tls: mail::Tls, login: Option<mail::Login>) -> Self {
         let smtp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let shutdown = CancellationToken::new();
@@ -47,6 +48,7 @@ impl Sink {
         let options = Options {
             smtp,
             tls,
+            login,
             http,
             data,
         };

@@ -41,7 +41,7 @@ async fn mails_come_over_tls_of_either_kind_and_not_in_the_clear() {
         ),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let sink = Sink::start_with(folder.path(), kind).await;
+        let sink = Sink::start_with(folder.path(), kind, None).await;
         if offered {
             // With the other kind both sides would wait for each other's first word.
             let plain = sink.send(mail("Ada <ada@example.com>", "plain@test")).await;

@@ -9,7 +9,7 @@ use strum::{IntoStaticStr, VariantNames};
 use crate::{Stage, Step};
 
 /// One line of the order: all that the saga needs of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Item {
     /// Which stock.
     pub sku: Sku,
@@ -41,8 +41,9 @@ pub enum Cause {
 }
 
 /// How a checkout ends.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, VariantNames, JsonSchema)]
 #[serde(tag = "name", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// The goods left the house.
     Shipped {},
@@ -59,7 +60,9 @@ pub enum Outcome {
 }
 
 /// Facts about one checkout. At most one for each fact taken in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames, JsonSchema,
+)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum CheckoutEvent {

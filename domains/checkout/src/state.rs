@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use kernel::{Money, OrderId, PaymentMethod, Reason, Sku, Tracking, UserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{Display, IntoStaticStr};
 
@@ -13,7 +14,17 @@ pub(crate) const RESERVATION_ATTEMPT: u32 = 1;
 
 /// Where in its flow a checkout is.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, IntoStaticStr,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    IntoStaticStr,
+    JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]

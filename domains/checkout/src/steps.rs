@@ -5,6 +5,7 @@ use std::fmt;
 use kernel::Sku;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use strum::VariantNames;
 
 use crate::Stage;
 
@@ -16,9 +17,20 @@ pub const PAYMENT_TIMED_OUT: &str = "payment_timed_out";
 
 /// A step forward.
 #[derive(
-    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+    Debug,
+    Clone,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    VariantNames,
+    JsonSchema,
 )]
 #[serde(tag = "name", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Step {
     /// Set stock aside. Undo: release it.
     ReserveStock {

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::{Display, EnumString};
+use strum::{Display, EnumString, VariantNames};
 
 use crate::Order;
 
@@ -40,6 +40,7 @@ pub enum OrderStatus {
     Deserialize,
     Display,
     EnumString,
+    VariantNames,
     JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
@@ -71,6 +72,7 @@ pub enum PaymentStatus {
     Deserialize,
     Display,
     EnumString,
+    VariantNames,
     JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::{Display, EnumString};
+use strum::{Display, EnumString, VariantNames};
 
 /// What a user may do.
 #[derive(
@@ -18,6 +18,7 @@ use strum::{Display, EnumString};
     Deserialize,
     Display,
     EnumString,
+    VariantNames,
     JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]

@@ -4,7 +4,8 @@
 //! ```text
 //!   POST ─► limits: depth, complexity, aliases ─► query: where a question begins
 //!                                                   │
-//!             rows: one statement for all of a kind ◄┴─ things: what leads where
+//!             rows: one statement for all of a kind ◄┴─ things: what leads where, in what words
+//!                 turns: when a statement begins
 //! ```
 //!
 //! Who sees what is decided where REST decides it, by [`crate::resource::Resource`]. What isn't there,
@@ -14,6 +15,8 @@ mod limits;
 mod query;
 mod rows;
 mod things;
+mod turns;
+mod words;
 
 use std::sync::Arc;
 
@@ -49,6 +52,11 @@ pub(crate) fn schema() -> Schema {
     Schema::build(query::Query, EmptyMutation, EmptySubscription)
         .extension(limits::Limits)
         .finish()
+}
+
+/// The graph in the schema language, for tools.
+pub fn language() -> String {
+    schema().sdl()
 }
 
 pub(crate) fn calls() -> Calls<Api> {
@@ -125,8 +133,11 @@ async fn answer(
     }
     let schema = api.graph.clone();
     let session = Arc::new(Session { api, caller, asked });
-    let request = request.data(rows::Loaders::new(&session)).data(session);
-    let mut response = Json(schema.execute(request).await).into_response();
+    let (begin, reads) = turns::reads();
+    let loaders = rows::Loaders::new(&session, &begin);
+    let request = request.data(loaders).data(session);
+    let told = turns::take(schema.execute(request), reads).await;
+    let mut response = Json(told).into_response();
     let private = HeaderValue::from_static("private, no-store");
     response.headers_mut().insert(CACHE_CONTROL, private);
     Ok(response)

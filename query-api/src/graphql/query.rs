@@ -8,11 +8,13 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, Object, Result, SimpleObject};
+use projections::SummaryStatus;
 use serde::de::DeserializeOwned;
 
 use super::limits::{FIRST_DEFAULT, FIRST_MAX, page};
 use super::rows::{Loaders, one, read};
 use super::things::{Order, Product, User};
+use super::words::Word;
 use super::{Session, refused};
 use crate::failure::parameter;
 use crate::resource::Resource;
@@ -68,10 +70,13 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(default_with = "FIRST_DEFAULT")] first: i32,
         after: Option<String>,
-        status: Option<String>,
+        status: Option<Word<SummaryStatus>>,
         user_id: Option<String>,
     ) -> Result<OrderPage> {
-        let more = vec![("status", status), ("user_id", user_id)];
+        let more = vec![
+            ("status", status.map(Word::into_text)),
+            ("user_id", user_id),
+        ];
         let (items, next) = listed(ctx, &ORDERS, (first, after), more).await?;
         Ok(OrderPage { items, next })
     }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use async_graphql::dataloader::{DataLoader, Loader};
 use edge::Problem;
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::UnboundedSender;
 
+use super::turns::{self, Read};
 use super::{Session, refused};
 use crate::failure::internal;
 use crate::resource::Resource;
@@ -70,14 +72,15 @@ pub(super) struct Loaders {
 }
 
 impl Loaders {
-    pub(super) fn new(session: &Arc<Session>) -> Self {
+    /// `reads` is where they put what they have to read.
+    pub(super) fn new(session: &Arc<Session>, reads: &UnboundedSender<Read>) -> Self {
         let loader = |resource, column| {
             let rows = Rows {
                 session: Arc::clone(session),
                 resource,
                 column,
             };
-            DataLoader::new(rows, tokio::spawn).max_batch_size(BATCH_MAX)
+            turns::loader(rows, reads).max_batch_size(BATCH_MAX)
         };
         Self {
             orders: loader(&ORDERS, ID),

@@ -1,9 +1,17 @@
 //! What there is in the graph, and what leads where. Words and fields are those of REST.
 
 use async_graphql::{ComplexObject, Context, Result, SimpleObject};
+use checkout::CheckoutEvent;
+use notification::{Channel, Template};
+use order::{PaymentStatus, ReturnStatus};
+use projections::{
+    AccountStatus, CardStatus, CheckoutStage, Delivery, PaymentStage, SummaryStatus,
+};
 use serde::Deserialize;
+use user::Role;
 
 use super::rows::{EACH_MAX, Loaders, all, one};
+use super::words::Word;
 
 /// An amount in minor units.
 #[derive(SimpleObject, Deserialize)]
@@ -52,12 +60,11 @@ impl Line {
 pub(super) struct Order {
     id: String,
     user_id: Option<String>,
-    /// placed, confirmed, rejected, canceled, shipped or delivered.
-    status: String,
+    status: Word<SummaryStatus>,
     /// Why it was rejected or canceled.
     reason: Option<String>,
-    payment_status: String,
-    return_status: String,
+    payment_status: Word<PaymentStatus>,
+    return_status: Word<ReturnStatus>,
     lines: Vec<Line>,
     total: Option<Money>,
     refunded: Option<Money>,
@@ -101,7 +108,7 @@ impl Order {
 pub(super) struct Payment {
     id: String,
     order_id: Option<String>,
-    status: String,
+    status: Word<PaymentStage>,
     /// The provider's code of a decline or failure.
     code: Option<String>,
     amount: Option<Money>,
@@ -115,7 +122,7 @@ pub(super) struct Payment {
 #[derive(SimpleObject, Deserialize)]
 pub(super) struct Checkout {
     id: String,
-    status: String,
+    status: Word<CheckoutStage>,
     outcome: Option<Outcome>,
     steps: Vec<TimelineEntry>,
     started_at: Option<String>,
@@ -126,14 +133,14 @@ pub(super) struct Checkout {
 /// How a checkout has ended.
 #[derive(SimpleObject, Deserialize)]
 pub(super) struct Outcome {
-    name: String,
+    name: Word<checkout::Outcome>,
     reason: Option<String>,
 }
 
 /// A step of a checkout.
 #[derive(SimpleObject, Deserialize)]
 pub(super) struct Step {
-    name: String,
+    name: Word<checkout::Step>,
     /// Of which product, if it is about one.
     sku: Option<String>,
 }
@@ -141,7 +148,7 @@ pub(super) struct Step {
 /// Something that happened in a checkout.
 #[derive(SimpleObject, Deserialize)]
 pub(super) struct TimelineEntry {
-    event: String,
+    event: Word<CheckoutEvent>,
     at: Option<String>,
     step: Option<Step>,
     /// The refusal's code.
@@ -154,9 +161,9 @@ pub(super) struct TimelineEntry {
 pub(super) struct Notification {
     id: String,
     order_id: Option<String>,
-    template: Option<String>,
-    channel: Option<String>,
-    status: String,
+    template: Option<Word<Template>>,
+    channel: Option<Word<Channel>>,
+    status: Word<Delivery>,
     /// Why it bounced, was suppressed or failed.
     reason: Option<String>,
     requested_at: Option<String>,
@@ -172,7 +179,7 @@ pub(super) struct Product {
     description: Option<String>,
     category: Option<String>,
     price: Option<Money>,
-    status: String,
+    status: Word<CardStatus>,
     version: u64,
 }
 
@@ -185,8 +192,8 @@ pub(super) struct User {
     email: Option<String>,
     email_verified: bool,
     phone: Option<String>,
-    status: String,
-    roles: Vec<String>,
+    status: Word<AccountStatus>,
+    roles: Vec<Word<Role>>,
     registered_at: Option<String>,
     version: u64,
 }
