@@ -188,7 +188,7 @@ impl Keys {
         }
         match self.vault.read(person).await? {
             None => Ok(None),
-            Some(stored) => self.learn(person, &stored).await.map(Some),
+            Some(stored) => self.learn(person, &stored).map(Some),
         }
     }
 
@@ -208,10 +208,10 @@ impl Keys {
         let key = new_key().map_err(|error| broken(person, error))?;
         let record = self.wrap(person, &key, None)?;
         let stored = self.vault.write(person, &record, 0).await?;
-        self.learn(person, &stored).await
+        self.learn(person, &stored)
     }
 
-    async fn learn(&self, person: UserId, stored: &Stored) -> Result<Known, KeysError> {
+    fn learn(&self, person: UserId, stored: &Stored) -> Result<Known, KeysError> {
         let known = match &stored.record {
             Record::Destroyed { .. } => Known::Destroyed,
             Record::Key {
