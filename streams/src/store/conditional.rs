@@ -64,13 +64,18 @@ impl Streams {
             command: &command,
             meta,
         };
+        let mut known = self.inner.cache.get::<A>(&address.subject);
         if condition(0)
+            && known.is_none()
             && let Some(done) = work.create().await?
         {
             return Ok(done);
         }
         for _ in 0..self.inner.settings.execute_attempts_max {
-            let held = self.held::<A>(&address).await.map_err(ExecuteError::from)?;
+            let held = match known.take() {
+                Some(held) => held,
+                None => self.held::<A>(&address).await.map_err(ExecuteError::from)?,
+            };
             let version = held.lock().version;
             let done_before = work.repeated(&held).await.map_err(ExecuteError::from)?;
             if !condition(version) && done_before.is_none() {

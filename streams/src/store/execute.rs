@@ -74,11 +74,17 @@ impl Streams {
             command: &command,
             meta,
         };
-        if let Some(done) = work.create().await? {
+        let mut known = self.inner.cache.get::<A>(&address.subject);
+        if known.is_none()
+            && let Some(done) = work.create().await?
+        {
             return Ok(done);
         }
         for _ in 0..self.inner.settings.execute_attempts_max {
-            let held = self.held::<A>(&address).await?;
+            let held = match known.take() {
+                Some(held) => held,
+                None => self.held::<A>(&address).await?,
+            };
             if let Some(done) = work.attempt(held).await? {
                 return Ok(done);
             }
@@ -100,13 +106,9 @@ pub(super) struct Work<'a, A: Decider> {
 pub(super) type Attempt<A, R> = Result<Option<Executed<A>>, ExecuteError<R>>;
 
 impl<A: Decider> Work<'_, A> {
-    /// Nothing is known of the aggregate, and the command would do something to a new one: try
+    /// Where nothing is known of the aggregate, and the command would do something to a new one: tries
     /// just that. The expectation 0 proves it, and spares a creation the load of nothing.
     pub(super) async fn create(&self) -> Attempt<A, A::Error> {
-        let cache = &self.streams.inner.cache;
-        if cache.get::<A>(&self.address.subject).is_some() {
-            return Ok(None);
-        }
         let known = Known::<A>::new();
         match known.state.decide(self.command) {
             Ok(events) if !events.is_empty() => self.append(Held::new(known).into(), events).await,
