@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::floor::Floor;
-use super::run::{Lanes, at, ticks};
+use super::run::{Lanes, PARKED_INTERVAL, at, ticks};
 use super::work::{Work, chain, wait_after};
 use super::{HandleError, Handler, Stopped};
 use crate::subscription::{AckError, Delivery, DurableSubscription, Payload, Receipt, Received};
@@ -19,8 +19,6 @@ use crate::topology::MAX_ACK_PENDING_IN_BULK;
 
 /// How often what is done is acknowledged.
 const ACK_INTERVAL: Duration = Duration::from_secs(1);
-/// How often to look whether a person asked for another try of what is parked.
-const PARKED_INTERVAL: Duration = Duration::from_secs(1);
 /// So many are out: what is done is acknowledged at once, lest the server waits for that.
 const ACK_AT: u64 = MAX_ACK_PENDING_IN_BULK.unsigned_abs() / 2;
 

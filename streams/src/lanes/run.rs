@@ -23,7 +23,7 @@ use crate::topology::{ACK_WAIT, Acks, MAX_ACK_PENDING, OnFailure};
 /// How often the server hears that a held delivery is still being worked on.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
 /// How often to look whether a person asked for another try of what is parked.
-const PARKED_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const PARKED_INTERVAL: Duration = Duration::from_secs(1);
 /// Keys that are tried again at the same time.
 const RETRIES_AT_ONCE: usize = 8;
 /// At shutdown, running handlers have this long to finish.
