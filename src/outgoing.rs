@@ -1,4 +1,5 @@
-//! The servers that a role talks to: in production over TLS, but for those on this machine.
+//! The servers that a role talks to: in production over TLS, but for those on this machine. Each check's
+//! error says which server is to be talked to in the clear, and what to set.
 
 use anyhow::{Context, ensure};
 use edge::is_here;
@@ -7,51 +8,8 @@ use reactors::SmtpConfig;
 use reqwest::Url;
 use telemetry::{NatsArgs, PostgresArgs};
 
-use crate::cli::Command;
-
-/// Refuses servers that are to be talked to in the clear.
-///
-/// # Errors
-/// Which, and what to set.
-pub(crate) fn check(command: &Command) -> anyhow::Result<()> {
-    match command {
-        Command::CommandApi(args) => nats(&args.nats),
-        Command::QueryApi(args) => nats(&args.nats).and(postgres(&args.postgres)),
-        Command::Gateway(args) => {
-            let config = &args.config;
-            nats(&args.nats)
-                .and(apis("MILLRACE_COMMAND_APIS", &config.command_apis))
-                .and(apis("MILLRACE_QUERY_APIS", &config.query_apis))
-        }
-        Command::Provision(args) => nats(&args.nats).and(postgres(&args.postgres)),
-        Command::Projector(args) => nats(&args.nats).and(postgres(&args.postgres)),
-        Command::Saga(args) => nats(&args.nats),
-        Command::Reactor(args) => nats(&args.nats)
-            .and(payments(&args.config.provider.url))
-            .and(mails(&args.config.smtp)),
-        // What is refused anyway, and what people type.
-        Command::Up(_)
-        | Command::Demo(_)
-        | Command::Token(_)
-        | Command::MailSink(_)
-        | Command::PaymentSimulator(_)
-        | Command::Parked(_)
-        | Command::Stuck(_)
-        | Command::Inbox(_)
-        | Command::Keys(_)
-        | Command::Reconcile(_)
-        | Command::Import(_)
-        | Command::Rebuild(_)
-        | Command::Health(_)
-        | Command::Verify(_)
-        | Command::Schema(_)
-        | Command::Simulate(_)
-        | Command::Sagas(_) => Ok(()),
-    }
-}
-
 /// Passwords and the log go there.
-fn nats(args: &NatsArgs) -> anyhow::Result<()> {
+pub(crate) fn nats(args: &NatsArgs) -> anyhow::Result<()> {
     if args.nats_ca.is_some() {
         return Ok(());
     }
@@ -70,14 +28,14 @@ fn nats(args: &NatsArgs) -> anyhow::Result<()> {
 }
 
 /// Passwords and everything that is read go there.
-fn postgres(args: &PostgresArgs) -> anyhow::Result<()> {
+pub(crate) fn postgres(args: &PostgresArgs) -> anyhow::Result<()> {
     let address = &args.postgres;
     let host = address.rsplit_once(':').map_or(&**address, |(it, _)| it);
     encrypted(args.postgres_ca.is_some(), host, "MILLRACE_POSTGRES_CA")
 }
 
 /// Whatever clients ask goes there, tokens and all.
-fn apis(variable: &str, members: &[Member]) -> anyhow::Result<()> {
+pub(crate) fn apis(variable: &str, members: &[Member]) -> anyhow::Result<()> {
     for member in members {
         let url = Url::parse(&member.address.to_string()).context(variable.to_owned())?;
         let set = format!("{variable} to https://… addresses");
@@ -87,7 +45,7 @@ fn apis(variable: &str, members: &[Member]) -> anyhow::Result<()> {
 }
 
 /// The key that moves money goes there.
-fn payments(address: &str) -> anyhow::Result<()> {
+pub(crate) fn payments(address: &str) -> anyhow::Result<()> {
     let wanted = "MILLRACE_PAYMENTS must be an address as https://api.example";
     let url = Url::parse(address).context(wanted)?;
     let set = "MILLRACE_PAYMENTS to an https://… address";
@@ -95,7 +53,7 @@ fn payments(address: &str) -> anyhow::Result<()> {
 }
 
 /// Names, addresses and what people buy go there, in the clear only if somebody has said so.
-fn mails(config: &SmtpConfig) -> anyhow::Result<()> {
+pub(crate) fn mails(config: &SmtpConfig) -> anyhow::Result<()> {
     let set = "MILLRACE_SMTP_TLS to starttls or implicit, or to none where the network is trusted";
     encrypted(config.smtp_tls.is_some(), config.server(), set)
 }

@@ -41,15 +41,40 @@ pub enum Mode {
 /// Which secret is missing or none, which way is not encrypted, or why the command is not for
 /// production.
 pub fn check(command: &Command) -> anyhow::Result<()> {
-    outgoing::check(command)?;
     let (role, keys) = match command {
-        Command::CommandApi(args) => ("command-api", Some(&args.jwt_keys)),
-        Command::QueryApi(args) => ("query-api", Some(&args.jwt_keys)),
-        Command::Gateway(args) => ("gateway", Some(&args.jwt_keys)),
-        Command::Provision(args) => ("provision", args.jwt_keys.as_ref()),
-        Command::Projector(_) => ("projector", None),
-        Command::Saga(_) => ("saga", None),
+        Command::CommandApi(args) => {
+            outgoing::nats(&args.nats)?;
+            ("command-api", Some(&args.jwt_keys))
+        }
+        Command::QueryApi(args) => {
+            outgoing::nats(&args.nats)?;
+            outgoing::postgres(&args.postgres)?;
+            ("query-api", Some(&args.jwt_keys))
+        }
+        Command::Gateway(args) => {
+            outgoing::nats(&args.nats)?;
+            outgoing::apis("MILLRACE_COMMAND_APIS", &args.config.command_apis)?;
+            outgoing::apis("MILLRACE_QUERY_APIS", &args.config.query_apis)?;
+            ("gateway", Some(&args.jwt_keys))
+        }
+        Command::Provision(args) => {
+            outgoing::nats(&args.nats)?;
+            outgoing::postgres(&args.postgres)?;
+            ("provision", args.jwt_keys.as_ref())
+        }
+        Command::Projector(args) => {
+            outgoing::nats(&args.nats)?;
+            outgoing::postgres(&args.postgres)?;
+            ("projector", None)
+        }
+        Command::Saga(args) => {
+            outgoing::nats(&args.nats)?;
+            ("saga", None)
+        }
         Command::Reactor(args) => {
+            outgoing::nats(&args.nats)?;
+            outgoing::payments(&args.config.provider.url)?;
+            outgoing::mails(&args.config.smtp)?;
             let key = provider_key(&args.config.provider.secret_key)?;
             let mut foreign = vec![(devstack::secrets::PAYMENT_SECRET_KEY.to_owned(), key)];
             let password = mail_password(&args.config.smtp)?;
