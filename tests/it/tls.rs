@@ -254,6 +254,39 @@ impl Production<'_> {
             _process: process,
         }
     }
+
+    /// Everything that a shop needs to take products in, once it has provisioned and answers.
+    async fn open(&self, authority: &Authority) -> Open {
+        let done = self.provision(&self.ca, &[]);
+        assert!(done.status.success(), "{}", said(&done));
+        let (command_api, _) = self.api("command-api", authority).await;
+        let (query_api, queries) = self.api("query-api", authority).await;
+        let projector = self.role("projector", &["projector"], &[]).await;
+        let trusted = self.ca.display().to_string();
+        let behind = [
+            ("MILLRACE_APIS_CA", trusted.as_str()),
+            ("MILLRACE_APIS_NAME", APIS),
+        ];
+        let entry = self.entry("entry", authority, &behind).await;
+        let ready = entry
+            .shop
+            .wait_for("the entry", "/readyz", PATIENCE, |_| true);
+        ready.await.unwrap();
+        Open {
+            entry,
+            queries,
+            _roles: [command_api, query_api, projector],
+        }
+    }
+}
+
+/// A shop that is open.
+struct Open {
+    entry: Entry,
+    /// Where the query API listens.
+    queries: String,
+    /// They end with this.
+    _roles: [Child; 3],
 }
 
 /// A gateway, as somebody sees it who believes in its authority.
@@ -528,22 +561,8 @@ async fn a_shop_in_production_talks_tls_and_reads_its_secrets_from_files() {
         shown: None,
     };
 
-    let done = production.provision(&production.ca, &[]);
-    assert!(done.status.success(), "{}", said(&done));
-    let (_command_api, _) = production.api("command-api", &ours).await;
-    let (_query_api, queries) = production.api("query-api", &ours).await;
-    let _projector = production.role("projector", &["projector"], &[]).await;
-    let trusted = production.ca.display().to_string();
-    let behind = [
-        ("MILLRACE_APIS_CA", trusted.as_str()),
-        ("MILLRACE_APIS_NAME", APIS),
-    ];
-    let entry = production.entry("entry", &ours, &behind).await;
-    entry
-        .shop
-        .wait_for("the entry", "/readyz", PATIENCE, |_| true)
-        .await
-        .unwrap();
+    let open = production.open(&ours).await;
+    let entry = &open.entry;
     let token = millrace::token::operator(&servers.data).unwrap();
     let operator = entry.shop.clone().with_token(&token);
     sells_tea(&operator).await;
@@ -561,15 +580,15 @@ async fn a_shop_in_production_talks_tls_and_reads_its_secrets_from_files() {
     secrets.extend(of_stack.map(|(name, value)| (name.to_owned(), value.to_owned())));
     no_log_tells(&[&servers.data, &servers.data.join("logs")], &secrets);
 
-    only_who_is_believed_is_talked_to(&entry).await;
-    only_who_is_believed_is_asked(&production, &ours, &stranger, &queries).await;
+    only_who_is_believed_is_talked_to(entry).await;
+    only_who_is_believed_is_asked(&production, &ours, &stranger, &open.queries).await;
 
     // Nobody vouches for the servers, or TLS is not even asked for.
     let foreign = production.provision(&stranger, &[]);
     assert!(!foreign.status.success());
     assert!(said(&foreign).contains("certificate"), "{}", said(&foreign));
-    let open = production.provision(&production.ca, &["MILLRACE_POSTGRES_CA"]);
-    assert!(said(&open).contains("no encryption"), "{}", said(&open));
+    let clear = production.provision(&production.ca, &["MILLRACE_POSTGRES_CA"]);
+    assert!(said(&clear).contains("no encryption"), "{}", said(&clear));
 }
 
 /// A file for each secret, as an editor leaves it.
@@ -627,23 +646,9 @@ async fn servers_that_demand_a_certificate_are_shown_one() {
     let refused = told("POSTGRES");
     assert!(refused.contains("valid client certificate"), "{refused}");
 
-    let done = production.provision(&production.ca, &[]);
-    assert!(done.status.success(), "{}", said(&done));
-    let (_command_api, _) = production.api("command-api", &ours).await;
-    let (_query_api, _) = production.api("query-api", &ours).await;
-    let _projector = production.role("projector", &["projector"], &[]).await;
-    let trusted = production.ca.display().to_string();
-    let behind = [
-        ("MILLRACE_APIS_CA", trusted.as_str()),
-        ("MILLRACE_APIS_NAME", APIS),
-    ];
-    let entry = production.entry("entry", &ours, &behind).await;
-    let ready = entry
-        .shop
-        .wait_for("the entry", "/readyz", PATIENCE, |_| true);
-    ready.await.unwrap();
+    let open = production.open(&ours).await;
     let token = millrace::token::operator(&servers.data).unwrap();
-    sells_tea(&entry.shop.clone().with_token(&token)).await;
+    sells_tea(&open.entry.shop.clone().with_token(&token)).await;
 
     assert!(!nobody_to_nats.wait().unwrap().success());
     let refused = told("NATS");
