@@ -16,23 +16,12 @@ use crate::entry;
 /// The file can't be read or written.
 pub fn check_api(file: &Path, accept: bool) -> anyhow::Result<Option<Problem>> {
     let today = entry::document();
-    let said = |what: &'static str| move || format!("{} can't be {what}", file.display());
-    if accept {
-        fs::write(file, today.text()).with_context(said("written"))?;
+    let Some(copy) = copy(file, &today.text(), accept)? else {
         return Ok(None);
-    }
-    let copy = match fs::read(file) {
-        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
-        Err(error) if error.kind() == ErrorKind::NotFound => Value::Null,
-        Err(error) => return Err(error).with_context(said("read")),
     };
-    Ok(difference(&copy, today.json(), String::new()).map(|place| Problem {
-        file: file.display().to_string(),
-        detail: format!(
-            "the API is another one today, first at {place}: look at the difference, then record \
-             it with `millrace schema check --accept`"
-        ),
-    }))
+    let copy = serde_json::from_slice(&copy).unwrap_or_default();
+    let place = difference(&copy, today.json(), String::new());
+    Ok(place.map(|place| another(file, "API", &place)))
 }
 
 /// What differs between the graph of today and its copy in `file`, in the schema language. `accept`
@@ -42,28 +31,39 @@ pub fn check_api(file: &Path, accept: bool) -> anyhow::Result<Option<Problem>> {
 /// The file can't be read or written.
 pub fn check_graph(file: &Path, accept: bool) -> anyhow::Result<Option<Problem>> {
     let today = query_api::language();
-    let said = |what: &'static str| move || format!("{} can't be {what}", file.display());
-    if accept {
-        fs::write(file, today).with_context(said("written"))?;
+    let Some(copy) = copy(file, &today, accept)? else {
         return Ok(None);
-    }
-    let copy = match fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error).with_context(said("read")),
     };
+    let copy = String::from_utf8(copy).unwrap_or_default();
     if copy == today {
         return Ok(None);
     }
     let same = copy.lines().zip(today.lines());
     let line = same.take_while(|(copy, today)| copy == today).count() + 1;
-    Ok(Some(Problem {
+    Ok(Some(another(file, "graph", &format!("line {line}"))))
+}
+
+/// What is committed in `file`: nothing where there is none. `None` = it was accepted, and is today's.
+fn copy(file: &Path, today: &str, accept: bool) -> anyhow::Result<Option<Vec<u8>>> {
+    let said = |what: &'static str| move || format!("{} can't be {what}", file.display());
+    if accept {
+        fs::write(file, today).with_context(said("written"))?;
+        return Ok(None);
+    }
+    match fs::read(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Some(Vec::new())),
+        read => read.map(Some).with_context(said("read")),
+    }
+}
+
+fn another(file: &Path, what: &str, place: &str) -> Problem {
+    Problem {
         file: file.display().to_string(),
         detail: format!(
-            "the graph is another one today, first at line {line}: look at the difference, then \
-             record it with `millrace schema check --accept`"
+            "the {what} is another one today, first at {place}: look at the difference, then record \
+             it with `millrace schema check --accept`"
         ),
-    }))
+    }
 }
 
 /// The first place where they differ, as a JSON pointer.
