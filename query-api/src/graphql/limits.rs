@@ -1,12 +1,15 @@
 //! How much one operation may ask for.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_graphql::extensions::{
-    Extension, ExtensionContext, ExtensionFactory, NextParseQuery, NextValidation,
+    Extension, ExtensionContext, ExtensionFactory, NextPrepareRequest, NextValidation,
 };
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
-use async_graphql::{ErrorExtensionValues, ServerError, ServerResult, ValidationResult, Variables};
+use async_graphql::{
+    ErrorExtensionValues, Name, Request, ServerError, ServerResult, ValidationResult,
+};
 use edge::Problem;
 
 use crate::failure::parameter;
@@ -19,6 +22,10 @@ pub(super) const COMPLEXITY_MAX: usize = 2_000;
 
 /// Most fields under another name.
 pub(super) const ALIASES_MAX: usize = 20;
+
+/// Most selections of an operation, where those of a fragment count wherever it is spread: that is
+/// how often the library, which spreads anew each time, looks at them.
+pub(super) const SELECTIONS_MAX: usize = 2_000;
 
 /// Longest operation, in bytes.
 pub(super) const QUERY_BYTES_MAX: usize = 16 * 1024;
@@ -55,21 +62,19 @@ impl ExtensionFactory for Limits {
 
 #[async_graphql::async_trait::async_trait]
 impl Extension for Limits {
-    async fn parse_query(
+    /// Before the library has a look of its own, which takes time without end for a few fragments
+    /// that spread each other.
+    async fn prepare_request(
         &self,
         ctx: &ExtensionContext<'_>,
-        query: &str,
-        variables: &Variables,
-        next: NextParseQuery<'_>,
-    ) -> ServerResult<ExecutableDocument> {
-        let document = next.run(ctx, query, variables).await?;
-        let operations = document.operations.iter();
-        let fragments = document.fragments.values();
-        let sets = operations.map(|(_, operation)| &operation.node.selection_set.node);
-        let sets = sets.chain(fragments.map(|fragment| &fragment.node.selection_set.node));
-        let count = sets.map(aliases).sum();
-        within("aliases", "too_many_aliases", count, ALIASES_MAX)?;
-        Ok(document)
+        mut request: Request,
+        next: NextPrepareRequest<'_>,
+    ) -> ServerResult<Request> {
+        let document = request.parsed_query()?;
+        let size = Sizes::of(document)?;
+        within("aliases", "too_many_aliases", size.aliases, ALIASES_MAX)?;
+        within("selections", "too_complex", size.selections, SELECTIONS_MAX)?;
+        next.run(ctx, request).await
     }
 
     async fn validation(
@@ -94,22 +99,161 @@ fn within(what: &str, code: &str, count: usize, most: usize) -> ServerResult<()>
         return Ok(());
     }
     let message = format!("the operation asks for {count} {what}; at most {most} are answered");
+    Err(coded(message, code))
+}
+
+fn coded(message: String, code: &str) -> ServerError {
     let mut error = ServerError::new(message, None);
     let mut more = ErrorExtensionValues::default();
     more.set("code", code);
     error.extensions = Some(more);
-    Err(error)
+    error
 }
 
-/// How many fields stand under another name, at any depth.
-fn aliases(set: &SelectionSet) -> usize {
-    let each = set.items.iter().map(|item| match &item.node {
-        Selection::Field(field) => {
-            let below = aliases(&field.node.selection_set.node);
-            below.saturating_add(usize::from(field.node.alias.is_some()))
+/// How large a part of an operation is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Size {
+    /// Everything that stands in it, fragments as often as they are spread.
+    selections: usize,
+    /// The fields under another name among it.
+    aliases: usize,
+}
+
+impl Size {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            selections: self.selections.saturating_add(other.selections),
+            aliases: self.aliases.saturating_add(other.aliases),
         }
-        Selection::InlineFragment(inline) => aliases(&inline.node.selection_set.node),
-        Selection::FragmentSpread(_) => 0,
-    });
-    each.sum()
+    }
+}
+
+/// Measures a document in one pass over its text, however large it is spread out.
+struct Sizes<'a> {
+    document: &'a ExecutableDocument,
+    /// `None` = it is being measured.
+    fragments: HashMap<&'a Name, Option<Size>>,
+}
+
+impl<'a> Sizes<'a> {
+    /// All operations of the document together.
+    ///
+    /// # Errors
+    /// A fragment spreads itself.
+    fn of(document: &'a ExecutableDocument) -> ServerResult<Size> {
+        let mut sizes = Self {
+            document,
+            fragments: HashMap::new(),
+        };
+        document
+            .operations
+            .iter()
+            .try_fold(Size::default(), |sum, (_, operation)| {
+                Ok(sum.plus(sizes.set(&operation.node.selection_set.node)?))
+            })
+    }
+
+    fn set(&mut self, set: &'a SelectionSet) -> ServerResult<Size> {
+        set.items.iter().try_fold(Size::default(), |sum, item| {
+            let (aliases, below) = match &item.node {
+                Selection::Field(field) => {
+                    let aliases = usize::from(field.node.alias.is_some());
+                    (aliases, self.set(&field.node.selection_set.node)?)
+                }
+                Selection::InlineFragment(inline) => {
+                    (0, self.set(&inline.node.selection_set.node)?)
+                }
+                Selection::FragmentSpread(spread) => {
+                    (0, self.fragment(&spread.node.fragment_name.node)?)
+                }
+            };
+            let one = Size {
+                selections: 1,
+                aliases,
+            };
+            Ok(sum.plus(one).plus(below))
+        })
+    }
+
+    /// One that isn't there is nothing here: that is said by the library.
+    fn fragment(&mut self, name: &Name) -> ServerResult<Size> {
+        let Some((name, fragment)) = self.document.fragments.get_key_value(name) else {
+            return Ok(Size::default());
+        };
+        match self.fragments.get(name) {
+            Some(Some(size)) => return Ok(*size),
+            Some(None) => return Err(circular(name)),
+            None => {}
+        }
+        self.fragments.insert(name, None);
+        let size = self.set(&fragment.node.selection_set.node)?;
+        self.fragments.insert(name, Some(size));
+        Ok(size)
+    }
+}
+
+fn circular(name: &Name) -> ServerError {
+    coded(format!("the fragment {name} spreads itself"), "too_deep")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema;
+    use super::*;
+
+    async fn code(query: impl Into<String>) -> String {
+        let answer = schema().execute(Request::new(query.into())).await;
+        let error = answer.errors.first().expect("it is refused");
+        match &error.extensions {
+            Some(more) => format!("{:?}", more.get("code")),
+            None => error.message.clone(),
+        }
+    }
+
+    /// `count` fragments, of which each spreads the next `times` times.
+    fn chain(count: usize, times: usize) -> String {
+        let link = |number: usize| {
+            let spreads = format!("...F{} ", number + 1).repeat(times);
+            format!("fragment F{number} on Query {{ {spreads} }} ")
+        };
+        let links: String = (0..count).map(link).collect();
+        format!("{{ ...F0 }} {links} fragment F{count} on Query {{ __typename }}")
+    }
+
+    fn size(query: &str) -> (usize, usize) {
+        let document = async_graphql::parser::parse_query(query).unwrap();
+        let size = Sizes::of(&document).unwrap();
+        (size.selections, size.aliases)
+    }
+
+    #[test]
+    fn a_fragment_counts_wherever_it_is_spread() {
+        assert_eq!(size("{ a b: c { d } ... { e } ...Lost }"), (6, 1));
+        assert_eq!(size(&chain(3, 2)), (1 + 2 + 4 + 8 + 8, 0));
+        assert_eq!(size("{ ...F ...F } fragment F on Query { a: b }"), (4, 2));
+    }
+
+    /// The library alone would not come back from the last ones.
+    #[tokio::test]
+    async fn what_spreads_out_without_end_is_refused_at_once() {
+        assert!(code(chain(10, 2)).await.contains("too_complex"));
+        assert!(code(chain(30, 3)).await.contains("too_complex"));
+        assert!(code(chain(60, 4)).await.contains("too_complex"));
+        let circle = "{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }";
+        assert!(code(circle).await.contains("too_deep"));
+    }
+
+    /// Neither the parser nor what comes after it runs out of stack, however deep the text is.
+    #[tokio::test]
+    async fn what_is_nested_without_end_is_refused() {
+        let half = QUERY_BYTES_MAX / 2;
+        let sets = format!("{}{}", "{a".repeat(half / 2), "}".repeat(half / 2));
+        let lists = format!("{{ a(b: {}{}) }}", "[".repeat(half - 10), "]".repeat(half - 10));
+        let open = "[".repeat(QUERY_BYTES_MAX - 10);
+        let types = format!("query ($a: {}Int{}) {{ a }}", "[".repeat(half - 20), "]".repeat(half - 20));
+        for query in [sets, lists, format!("{{ a(b: {open}"), types] {
+            assert!(query.len() <= QUERY_BYTES_MAX);
+            assert!(!code(query).await.is_empty());
+        }
+    }
 }
