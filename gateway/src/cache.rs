@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::body::{Body, Bytes};
 use axum::http::header::{AUTHORIZATION, ETAG, IF_NONE_MATCH};
@@ -19,8 +19,14 @@ use http_body_util::{BodyExt, Limited};
 use http_cache_semantics::{BeforeRequest, CacheOptions, CachePolicy};
 use moka::sync::Cache as Kept;
 
+use crate::problems::lost;
+
 /// Largest answer that is kept, in bytes, and that those who ask at once share.
 const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Longest time for one fetch. Whoever asks meanwhile shares it, so one replica that hangs would
+/// otherwise hold up everybody, for as long as its connection stands.
+const FETCH_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What an entry takes besides its body, roughly, in bytes.
 const ENTRY_BYTES: usize = 1024;
@@ -53,6 +59,20 @@ pub(crate) enum Missing {
     Failed(Problem),
     /// It is too large: each has to fetch it alone.
     TooLarge,
+}
+
+/// A fetch that others may join until it ends, however it ends.
+struct Running {
+    cache: Arc<Cache>,
+    key: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let fetching = &self.cache.fetching;
+        let mut all = fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&self.key);
+    }
 }
 
 type Fetch = Shared<BoxFuture<'static, Result<Arc<Answer>, Missing>>>;
@@ -134,15 +154,14 @@ impl Cache {
             if let Some(running) = all.get(&key) {
                 (running.clone(), false)
             } else {
-                let (cache, key_again) = (Arc::clone(self), key.clone());
+                let running = Running {
+                    cache: Arc::clone(self),
+                    key: key.clone(),
+                };
                 let task = tokio::spawn(async move {
-                    let outcome = cache.fetch(&key_again, fetch).await;
-                    let mut all = cache
-                        .fetching
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner);
-                    all.remove(&key_again);
-                    outcome
+                    let outcome = running.cache.fetch(&running.key, fetch);
+                    let outcome = tokio::time::timeout(FETCH_TIME_MAX, outcome).await;
+                    outcome.unwrap_or_else(|_elapsed| Err(Missing::Failed(lost("query-api"))))
                 });
                 let ended = task.map(|ended| {
                     ended.unwrap_or_else(|_panicked| Err(Missing::Failed(Problem::internal())))
@@ -166,7 +185,7 @@ impl Cache {
             if error.is::<http_body_util::LengthLimitError>() {
                 Missing::TooLarge
             } else {
-                Missing::Failed(crate::problems::lost("query-api"))
+                Missing::Failed(lost("query-api"))
             }
         })?;
         let policy = policy(key, &parts);
@@ -381,5 +400,23 @@ mod tests {
         assert_eq!(fetches.load(Ordering::Relaxed), 1);
         assert!(one().await, "and the next one is a new one");
         assert_eq!(fetches.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fetch_that_hangs_or_panics_is_not_shared_for_ever() {
+        let cache = cache();
+        let hangs = || std::future::pending().boxed();
+        let panics = || async { panic!("on purpose") }.boxed();
+        let status = |missing| match missing {
+            Missing::Failed(problem) => problem.status.as_u16(),
+            Missing::TooLarge => 0,
+        };
+        for (fetch, expected) in [(hangs(), 502), (panics(), 500)] {
+            let missing = cache.fetched(KEY.to_owned(), fetch).await.unwrap_err();
+            assert_eq!(status(missing), expected);
+            let next = async { Ok(answer(10, SHARED)) }.boxed();
+            let (_, first) = cache.fetched(KEY.to_owned(), next).await.unwrap();
+            assert!(first, "the next one is a new one");
+        }
     }
 }

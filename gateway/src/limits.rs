@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -20,6 +20,9 @@ use crate::problems::too_many;
 
 /// Most clients that are remembered; beyond it the least active are forgotten.
 const CLIENTS_MAX: u64 = 100_000;
+
+/// As long as a burst takes to come back.
+const BURST: Duration = Duration::from_secs(BURST_S as u64);
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const REMAINING: HeaderName = HeaderName::from_static("ratelimit");
@@ -90,17 +93,16 @@ impl Left {
 
 /// The buckets of all clients.
 ///
-/// Gateways share a limit by each taking its part: with n of them, found by discovery, each allows
-/// 1/n. That holds as far as whoever is in front of them spreads requests evenly, costs no round trip
-/// and needs no shared store. When their number changes, all buckets begin anew.
+/// Gateways share a limit by each taking its part: with n of them, found by discovery, each request
+/// takes n out of a bucket that is as large as for one gateway alone. That holds as far as whoever is
+/// in front of them spreads requests evenly, costs no round trip and needs no shared store; and when
+/// their number changes, what was taken stays taken.
 pub(crate) struct Limiter {
-    rates: Rates,
     gateways: AtomicU32,
-    buckets: RwLock<[Option<Buckets>; 3]>,
+    buckets: [Option<Buckets>; 3],
     clock: DefaultClock,
 }
 
-#[derive(Clone)]
 struct Buckets {
     quota: Quota,
     of: Cache<Client, Arc<Bucket>>,
@@ -109,9 +111,8 @@ struct Buckets {
 impl Limiter {
     pub(crate) fn new(rates: Rates) -> Self {
         Self {
-            rates,
             gateways: AtomicU32::new(1),
-            buckets: RwLock::new(buckets(rates, 1)),
+            buckets: [rates.user_rate, rates.address_rate, rates.key_rate].map(buckets),
             clock: DefaultClock::default(),
         }
     }
@@ -119,12 +120,9 @@ impl Limiter {
     /// So many gateways share the limits from now on.
     pub(crate) fn share(&self, gateways: usize) {
         let gateways = u32::try_from(gateways).unwrap_or(u32::MAX).max(1);
-        if self.gateways.swap(gateways, Ordering::Relaxed) == gateways {
-            return;
+        if self.gateways.swap(gateways, Ordering::Relaxed) != gateways {
+            tracing::info!(gateways, "the limits are shared anew");
         }
-        tracing::info!(gateways, "the limits are shared anew");
-        let mut current = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
-        *current = buckets(self.rates, gateways);
     }
 
     /// Takes one request out of the bucket of `client`; `None` = it has no limit.
@@ -132,56 +130,52 @@ impl Limiter {
     /// # Errors
     /// 429: it is empty. What is left, which is nothing, goes on the refusal as well.
     pub(crate) fn take(&self, client: &Client) -> Result<Option<Left>, Box<(Problem, Left)>> {
-        let current = {
-            let buckets = self.buckets.read().unwrap_or_else(PoisonError::into_inner);
-            buckets.get(client.class()).cloned().flatten()
-        };
-        let Some(Buckets { quota, of }) = current else {
+        let Some(Some(Buckets { quota, of })) = self.buckets.get(client.class()) else {
             return Ok(None);
         };
         let new = || {
-            let bucket = RateLimiter::direct_with_clock(quota, self.clock.clone());
+            let bucket = RateLimiter::direct_with_clock(*quota, self.clock.clone());
             Arc::new(bucket.with_middleware::<StateInformationMiddleware>())
         };
         let bucket = of.get_with(client.clone(), new);
         let class = CLASSES.get(client.class()).copied().unwrap_or_default();
-        let burst = quota.burst_size().get();
+        let burst = quota.burst_size();
+        // A share below one request would be none.
+        let gateways = NonZeroU32::new(self.gateways.load(Ordering::Relaxed));
+        let share = gateways.unwrap_or(NonZeroU32::MIN).min(burst);
         let left = |remaining: u32| {
-            let missing = burst.saturating_sub(remaining);
+            let missing = burst.get().saturating_sub(remaining);
             let full_in_s = (quota.replenish_interval() * missing).as_secs_f32().ceil();
             Left {
                 class,
-                burst,
-                remaining,
+                burst: burst.get() / share,
+                remaining: remaining / share,
                 full_in_s: Duration::from_secs_f32(full_in_s).as_secs(),
             }
         };
-        match bucket.check() {
-            Ok(state) => Ok(Some(left(state.remaining_burst_capacity()))),
-            Err(until) => {
-                metrics::counter!("gateway_rate_limited_total", "class" => class).increment(1);
-                let wait = until.wait_time_from(self.clock.now());
-                let whole = Duration::from_secs(wait.as_secs() + 1);
-                Err(Box::new((too_many(class, whole), left(0))))
-            }
-        }
+        let taken = bucket.check_n(share);
+        let until = match taken {
+            Ok(Ok(state)) => return Ok(Some(left(state.remaining_burst_capacity()))),
+            Ok(Err(until)) => until.wait_time_from(self.clock.now()),
+            // It never is more than the burst.
+            Err(_more_than_the_burst) => BURST,
+        };
+        metrics::counter!("gateway_rate_limited_total", "class" => class).increment(1);
+        let whole = Duration::from_secs(until.as_secs() + 1);
+        Err(Box::new((too_many(class, whole), left(0))))
     }
 }
 
-fn buckets(rates: Rates, gateways: u32) -> [Option<Buckets>; 3] {
-    [rates.user_rate, rates.address_rate, rates.key_rate].map(|rate| {
-        let burst = rate.saturating_mul(BURST_S);
-        // A share below one request would be none.
-        let burst = NonZeroU32::new((burst / gateways).max(1)).filter(|_| rate > 0)?;
-        let window = Duration::from_secs(BURST_S.into());
-        let quota = Quota::with_period(window / burst.get())?.allow_burst(burst);
-        // A bucket that is full again holds nothing to remember.
-        let of = Cache::builder()
-            .max_capacity(CLIENTS_MAX)
-            .time_to_idle(window)
-            .build();
-        Some(Buckets { quota, of })
-    })
+/// Those of one class, which may ask `rate` times a second; 0 = as often as it likes.
+fn buckets(rate: u32) -> Option<Buckets> {
+    let burst = NonZeroU32::new(rate.saturating_mul(BURST_S))?;
+    let quota = Quota::with_period(BURST / burst.get())?.allow_burst(burst);
+    // A bucket that is full again holds nothing to remember.
+    let of = Cache::builder()
+        .max_capacity(CLIENTS_MAX)
+        .time_to_idle(BURST)
+        .build();
+    Some(Buckets { quota, of })
 }
 
 #[cfg(test)]
@@ -223,22 +217,25 @@ mod tests {
 
     #[test]
     fn gateways_share_a_limit() {
+        for (gateways, burst) in [(1, 20), (4, 5), (20, 1), (1_000, 1)] {
+            let limiter = Limiter::new(RATES);
+            limiter.share(gateways);
+            let client = Client::address("::1".parse().unwrap());
+            let left = limiter.take(&client).unwrap().unwrap();
+            assert_eq!((left.burst, left.remaining), (burst, burst - 1));
+            assert_eq!(allowed(&limiter, &client) + 1, burst as usize);
+        }
+    }
+
+    #[test]
+    fn what_was_taken_stays_taken_when_gateways_come_and_go() {
         let limiter = Limiter::new(RATES);
-        limiter.share(4);
-        assert_eq!(
-            allowed(&limiter, &Client::address("::1".parse().unwrap())),
-            5
-        );
-        limiter.share(4);
-        assert_eq!(
-            allowed(&limiter, &Client::address("::1".parse().unwrap())),
-            0
-        );
-        limiter.share(1_000);
-        assert_eq!(
-            allowed(&limiter, &Client::address("::1".parse().unwrap())),
-            1
-        );
+        let client = Client::address("::1".parse().unwrap());
+        assert_eq!(allowed(&limiter, &client), 20);
+        for gateways in [2, 1, 3, 1] {
+            limiter.share(gateways);
+            assert_eq!(allowed(&limiter, &client), 0, "{gateways}");
+        }
     }
 
     #[test]

@@ -248,9 +248,17 @@ mod tests {
     async fn what_is_nested_without_end_is_refused() {
         let half = QUERY_BYTES_MAX / 2;
         let sets = format!("{}{}", "{a".repeat(half / 2), "}".repeat(half / 2));
-        let lists = format!("{{ a(b: {}{}) }}", "[".repeat(half - 10), "]".repeat(half - 10));
+        let lists = format!(
+            "{{ a(b: {}{}) }}",
+            "[".repeat(half - 10),
+            "]".repeat(half - 10)
+        );
         let open = "[".repeat(QUERY_BYTES_MAX - 10);
-        let types = format!("query ($a: {}Int{}) {{ a }}", "[".repeat(half - 20), "]".repeat(half - 20));
+        let types = format!(
+            "query ($a: {}Int{}) {{ a }}",
+            "[".repeat(half - 20),
+            "]".repeat(half - 20)
+        );
         for query in [sets, lists, format!("{{ a(b: {open}"), types] {
             assert!(query.len() <= QUERY_BYTES_MAX);
             assert!(!code(query).await.is_empty());
