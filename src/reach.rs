@@ -78,6 +78,7 @@ impl ReachArgs {
         };
         let one_connection = projections::read::Settings {
             read_connections: 1,
+            ..projections::read::Settings::default()
         };
         Ok(Reader::open(&logins, one_connection))
     }

@@ -9,7 +9,7 @@ use edge::prefer::WAIT_MAX_S;
 use edge::{ConsistencyHeader, IfNoneMatch, Prefer, Problem};
 use kernel::{ConsistencyToken, Position};
 use projections::ViewSpec;
-use projections::read::{Filter, Found, Page, Part, Row};
+use projections::read::{Filter, Found, Page, Part, ReadError, Row};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +17,10 @@ use serde_json::json;
 
 use crate::Api;
 use crate::failure::{behind, of_read, parameter};
+
+/// Longest wait for an event before it is looked whether its stream has it. A view is hardly ever
+/// further behind, so hardly a read asks that.
+const UNPROVEN_WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// How new an answer must be, and how it is to be given.
 #[derive(Debug, Clone, Default)]
@@ -89,12 +93,8 @@ impl Asked {
         view: &'static ViewSpec,
         id: &str,
     ) -> Result<(Found, Freshness), Problem> {
-        let wait = self.wait(api);
-        let sequence = self.sequence(view);
-        let found = api.reader.get_at(view, id, (sequence, wait)).await;
-        let found = found.map_err(|error| of_read(&error))?;
-        let freshness = self.freshness(view, found.position, sequence)?;
-        Ok((found, freshness))
+        let read = |at| api.reader.get_at(view, id, at);
+        self.read(api, view, read, |found| found.position).await
     }
 
     /// A page of rows from a snapshot that is new enough.
@@ -105,15 +105,8 @@ impl Asked {
         filters: &[Filter],
         part: Part<'_>,
     ) -> Result<(Page, Freshness), Problem> {
-        let wait = self.wait(api);
-        let sequence = self.sequence(view);
-        let listed = api
-            .reader
-            .list_at(view, filters, part, (sequence, wait))
-            .await;
-        let listed = listed.map_err(|error| of_read(&error))?;
-        let freshness = self.freshness(view, listed.position, sequence)?;
-        Ok((listed, freshness))
+        let read = |at| api.reader.list_at(view, filters, part, at);
+        self.read(api, view, read, |page| page.position).await
     }
 
     /// The rows that belong to these keys, from a snapshot that is new enough.
@@ -124,13 +117,35 @@ impl Asked {
         of: (&'static str, &[String]),
         each: usize,
     ) -> Result<Vec<(String, Row)>, Problem> {
-        let wait = self.wait(api);
-        let sequence = self.sequence(view);
-        let new_enough = (sequence, wait);
-        let found = api.reader.belonging_at(view, of, each, new_enough).await;
-        let found = found.map_err(|error| of_read(&error))?;
-        self.freshness(view, found.position, sequence)?;
+        let read = |at| api.reader.belonging_at(view, of, each, at);
+        let (found, _) = self.read(api, view, read, |found| found.position).await?;
         Ok(found.rows)
+    }
+
+    /// Reads from a snapshot that is new enough, and says how new it is. Nobody waits for long for an
+    /// event that isn't there: that would hold a place as long as whoever made it up likes.
+    async fn read<T, F>(
+        &self,
+        api: &Api,
+        view: &'static ViewSpec,
+        read: impl Fn((u64, Duration)) -> F,
+        position: impl Fn(&T) -> u64,
+    ) -> Result<(T, Freshness), Problem>
+    where
+        F: Future<Output = Result<T, ReadError>>,
+    {
+        let sequence = self.sequence(view);
+        let wait = self.prefer.wait.unwrap_or(api.read_wait());
+        let begin = wait.min(UNPROVEN_WAIT_MAX);
+        let refused = |error| of_read(&error);
+        let mut found = read((sequence, begin)).await.map_err(refused)?;
+        let more = wait.saturating_sub(begin);
+        let behind = position(&found) < sequence && !more.is_zero();
+        if behind && is_there(api, view, sequence).await {
+            found = read((sequence, more)).await.map_err(refused)?;
+        }
+        let freshness = self.freshness(view, position(&found), sequence)?;
+        Ok((found, freshness))
     }
 
     /// The same asked of a view that must have taken in event `sequence` of its stream besides.
@@ -140,10 +155,6 @@ impl Asked {
         // What is not there yet must not be missing in a list of the past.
         asked.prefer.lenient = false;
         asked
-    }
-
-    fn wait(&self, api: &Api) -> Duration {
-        self.prefer.wait.unwrap_or(api.read_wait())
     }
 
     /// The event that the view must have taken in; 0 = any will do.
@@ -181,6 +192,16 @@ impl Asked {
             ignored: (!others.is_empty()).then(|| others.join(",")),
             applied: (!applied.is_empty()).then(|| applied.join(", ")),
         })
+    }
+}
+
+/// Does the view's stream have event `sequence`? Nobody is told that it hasn't while the log is away.
+async fn is_there(api: &Api, view: &ViewSpec, sequence: u64) -> bool {
+    let stream = view.stream();
+    let state = api.streams.stream_state(&stream);
+    match tokio::time::timeout(UNPROVEN_WAIT_MAX, state).await {
+        Ok(Ok(state)) => state.last >= sequence,
+        Ok(Err(_)) | Err(_) => true,
     }
 }
 

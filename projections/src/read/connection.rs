@@ -126,8 +126,9 @@ impl Connections {
             .ask(|prepared| async move {
                 let statement = prepared.list(&query.sql).await?;
                 let texts = query.texts.iter().map(|text| text as &(dyn ToSql + Sync));
-                let texts: Vec<_> = texts.collect();
-                prepared.client.query(&statement, &texts).await
+                let rows: &(dyn ToSql + Sync) = &query.rows;
+                let values: Vec<_> = texts.chain([rows]).collect();
+                prepared.client.query(&statement, &values).await
             })
             .await?;
         let refused = |source| self.refused(source);

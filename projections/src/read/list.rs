@@ -123,12 +123,14 @@ impl Page {
 pub(super) struct Query {
     pub(super) sql: String,
     pub(super) texts: Vec<String>,
+    /// The last parameter: a row more than the page has.
+    pub(super) rows: i64,
     pub(super) limit: usize,
 }
 
 impl Query {
-    /// The text depends only on which filters there are and whether it is the first page, so there
-    /// are few of them and each is prepared once a connection.
+    /// The text depends only on which filters there are, in which direction, and whether it is the
+    /// first page, so there are few of them and each is prepared once a connection.
     pub(super) fn new(
         view: &'static ViewSpec,
         filters: &[Filter],
@@ -174,13 +176,14 @@ impl Query {
         let sql = format!(
             "select p.position, r.view_id, r.sort, r.version, r.payload from view_position p \
              left join lateral (select view_id, {sort} as sort, version, payload from {table} \
-             {matches} order by {order} limit {}) r on true \
+             {matches} order by {order} limit ${}) r on true \
              where p.view = '{table}' order by {outer}",
-            part.limit.saturating_add(1)
+            texts.len() + 1
         );
         Ok(Self {
             sql,
             texts,
+            rows: i64::try_from(part.limit.saturating_add(1)).unwrap_or(i64::MAX),
             limit: part.limit,
         })
     }
@@ -235,6 +238,22 @@ mod tests {
                 .contains("where user_id = $1 and status = $2 and (placed_at, view_id) < ($3, $4)")
         );
         assert_eq!(query.texts, [evil, "placed", "2026", "o-1"]);
+    }
+
+    /// Every text is prepared, and kept, on every connection: clients choose none of it.
+    #[test]
+    fn a_page_of_any_size_is_the_same_statement() {
+        let text = |limit| {
+            let part = Part {
+                limit,
+                ..part(None)
+            };
+            let query = Query::new(&crate::ORDER_SUMMARY, &[], part).unwrap();
+            assert_eq!(query.rows, i64::try_from(limit).unwrap() + 1);
+            query.sql
+        };
+        assert_eq!(text(1), text(200));
+        assert!(text(1).contains("limit $1)"));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use config::{CONNECTIONS, Settings};
@@ -45,6 +46,8 @@ const SET_BACK_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct Reader {
     databases: Arc<BTreeMap<&'static str, Database>>,
+    /// One for each read that may wait.
+    waiting: Arc<Semaphore>,
 }
 
 struct Database {
@@ -76,6 +79,7 @@ impl Reader {
         });
         Self {
             databases: Arc::new(databases.collect()),
+            waiting: Arc::new(Semaphore::new(settings.reads_waiting_max)),
         }
     }
 
@@ -213,7 +217,8 @@ impl Reader {
             .await
     }
 
-    /// Reads until the snapshot is new enough, or the time is up.
+    /// Reads until the snapshot is new enough, or the time is up. When too many wait already, the time
+    /// is up at once.
     async fn at<T, F>(
         &self,
         view: &'static ViewSpec,
@@ -225,34 +230,29 @@ impl Reader {
         F: Future<Output = Result<T, ReadError>>,
     {
         let deadline = Instant::now() + timeout;
+        let mut place = None;
         loop {
+            let positions = &self.database(view)?.positions;
+            let announced = sequence > 0 && positions.announced(view.name) >= sequence;
             let found = read().await?;
-            let position = position(&found);
-            if self.enough(view, (position, sequence), deadline).await? {
+            if position(&found) >= sequence || Instant::now() >= deadline {
                 return Ok(found);
             }
+            if place.is_none() {
+                place = self.waiting.try_acquire().ok();
+            }
+            if place.is_none() {
+                metrics::counter!("reads_not_waited_for_total").increment(1);
+                return Ok(found);
+            }
+            if announced {
+                // What was announced is committed: the view was set back since.
+                tokio::time::sleep_until(deadline.min(Instant::now() + SET_BACK_PAUSE)).await;
+            } else {
+                let left = deadline.saturating_duration_since(Instant::now());
+                self.wait_for(view, sequence, left).await?;
+            }
         }
-    }
-
-    /// Is the snapshot new enough, or the time up? Otherwise waits for a newer one.
-    async fn enough(
-        &self,
-        view: &'static ViewSpec,
-        (position, sequence): (u64, u64),
-        deadline: Instant,
-    ) -> Result<bool, ReadError> {
-        if position >= sequence || Instant::now() >= deadline {
-            return Ok(true);
-        }
-        let announced = self.database(view)?.positions.announced(view.name);
-        if announced >= sequence {
-            // Committed since our snapshot, or the view was set back; don't spin on the latter.
-            tokio::time::sleep_until(deadline.min(Instant::now() + SET_BACK_PAUSE)).await;
-            return Ok(false);
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        self.wait_for(view, sequence, left).await?;
-        Ok(false)
     }
 
     fn database(&self, view: &ViewSpec) -> Result<&Database, ReadError> {

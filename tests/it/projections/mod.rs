@@ -5,18 +5,23 @@ mod history;
 mod lag;
 mod outages;
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use futures::future::join_all;
 use postgres_es::PostgresViewRepository;
-use projections::{Access, Login, ProductCard, ViewSpec};
+use projections::read::{Reader, Settings};
+use projections::{Access, Login, PRODUCT_CARD, ProductCard, ViewSpec};
 use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
+use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 
 use cqrs_es::persist::ViewRepository;
 use product::Product;
 
-use crate::app::{App, shared};
+use crate::app::{App, PATIENCE, shared};
 use crate::servers::sql;
 
 /// Writes that are read back at once, in all.
@@ -65,7 +70,10 @@ async fn a_row_is_what_postgres_es_reads() {
     let app = shared().await;
     let sku = app.product(1).await;
     let path = format!("/v1/products/{sku}");
-    let shown = app.operator().get(&path).await.unwrap().success().unwrap();
+    let published = |card: &serde_json::Value| card["version"] == 2;
+    let shop = app.operator();
+    let shown = shop.wait_for("the card", &path, PATIENCE, published);
+    let shown = shown.await.unwrap();
     let reader = login(app, "product", Access::Reader);
     let pool = PgPoolOptions::new().max_connections(1);
     let pool = pool.connect_with(reader.options()).await.unwrap();
@@ -97,6 +105,45 @@ async fn what_was_written_is_read_at_once_every_time() {
         }
     }))
     .await;
+}
+
+/// Longer than any of these tests may take: who waits for that long, waits too long.
+const FOR_EVER: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn nobody_waits_for_an_event_that_is_not_there() {
+    let app = shared().await;
+    let sku = app.product(0).await;
+    let url = format!("{}/v1/products/{sku}", app.endpoints.query_api);
+    let read = reqwest::Client::new()
+        .get(url)
+        .header("Consistency-Token", "PRODUCT:9999999")
+        .header("Prefer", format!("wait={}", FOR_EVER.as_secs()))
+        .send();
+    let answer = timeout(FOR_EVER / 2, read).await.expect("at once").unwrap();
+    assert_eq!(answer.status().as_u16(), 503);
+    let problem: serde_json::Value = answer.json().await.unwrap();
+    assert_eq!(problem["code"], "view_is_behind", "{problem}");
+}
+
+#[tokio::test]
+async fn reads_beyond_those_that_may_wait_are_answered_at_once() {
+    let app = shared().await;
+    let sku = app.product(0).await;
+    let logins = BTreeMap::from([("product".to_owned(), login(app, "product", Access::Reader))]);
+    let settings = Settings {
+        reads_waiting_max: 1,
+        ..Settings::default()
+    };
+    let reader = Reader::open(&logins, settings);
+    let beyond = |time| reader.get_at(&PRODUCT_CARD, &sku, (u64::MAX, time));
+    let mut waits = std::pin::pin!(beyond(FOR_EVER));
+    let pause = Duration::from_secs(1);
+    assert!(timeout(pause, &mut waits).await.is_err(), "it waits");
+    let found = timeout(FOR_EVER / 2, beyond(FOR_EVER))
+        .await
+        .expect("at once");
+    assert!(found.unwrap().row.is_some(), "what there is");
 }
 
 #[tokio::test]
