@@ -56,8 +56,8 @@ fn every_run_adds_up_and_every_fault_strikes() {
     assert!(report.ok, "{}", told(&report));
     let missed: Vec<_> = report.faults_missed().collect();
     assert!(missed.is_empty(), "{missed:?}");
-    for (saga, transition) in report.transitions_missed() {
-        println!("never taken: {saga} {transition:?}");
+    for (saga, revision, transition) in report.transitions_missed() {
+        println!("never taken: {saga} {revision} {transition:?}");
     }
     let missed = report.transitions_missed().count();
     assert!(

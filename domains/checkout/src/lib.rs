@@ -37,7 +37,8 @@
 //!
 //! ```text
 //!   steps      STEPS, Step                         the saga on one page: read this first
-//!   picture    transitions, page                   what follows from the table, drawn
+//!   definition Definition, Definitions, Shop       the tables by their revision, and who follows which
+//!   picture    pictures, page                      what follows from the table, drawn
 //!   fact       CheckoutFact, from_order, …         what it takes in
 //!   event      CheckoutEvent, Cause, Outcome       what it remembers, as it stands on the wire
 //!   aggregate  Checkout: react, a table of contents over stock, money, order, answer
@@ -57,6 +58,7 @@ mod addressed;
 mod aggregate;
 mod answer;
 mod ask;
+mod definition;
 mod event;
 mod evolve;
 pub mod fact;
@@ -74,9 +76,10 @@ mod state;
 mod steps;
 mod stock;
 
-pub use aggregate::{Checkout, REVISION, Started};
+pub use aggregate::{Checkout, CheckoutBy, Started};
 pub use answer::{UNDO_FAILURES_MAX, UNDO_WAIT_FIRST_SECONDS, UNDO_WAIT_MAX_SECONDS};
 pub use ask::{Ask, Due};
+pub use definition::{Definition, Definitions, Followed, Shop};
 pub use event::{Cause, CheckoutEvent, Item, Outcome};
 pub use evolve::{PAYMENT_VOIDED, RESERVATION_EXPIRED};
 pub use fact::{CheckoutFact, HOLD, PATIENCE, from_inventory, from_order, from_payment};
@@ -88,4 +91,4 @@ pub use refusal::{CheckoutRefusal, NoRefusal};
 pub use returning::{Returning, ReturningEvent, ReturningFact};
 pub use saga::Saga;
 pub use state::{Stage, Status};
-pub use steps::{Each, PAYMENT_TIMED_OUT, RESERVATION_TIMED_OUT, Refused, Row, STEPS, Step, row};
+pub use steps::{Each, PAYMENT_TIMED_OUT, RESERVATION_TIMED_OUT, Refused, Row, STEPS, Step};

@@ -6,7 +6,7 @@ use std::hash::Hash;
 use chrono::{DateTime, Utc};
 use kernel::{AggregateId, Decider, OrderId};
 
-use crate::{Checkout, CheckoutFact, Due};
+use crate::{CheckoutBy, CheckoutFact, Definitions, Due};
 
 /// A process over several contexts: its command is a fact, its events are what it remembers.
 ///
@@ -25,6 +25,13 @@ pub trait Saga: Decider {
 
     /// The order that it is about in the end; `None` = not begun.
     fn order_id(&self) -> Option<OrderId>;
+
+    /// The definition that it follows, if this build does not know it: then nothing follows from any
+    /// fact, nothing is asked, and the fact has to come again to a build that does. `None` = all is
+    /// well.
+    fn unknown_revision(&self) -> Option<u32> {
+        None
+    }
 
     /// Everything that is to be asked now, under the same ids until it is settled.
     fn pending(&self, now: DateTime<Utc>) -> Vec<Due<Self::Ask>>;
@@ -48,13 +55,17 @@ pub trait Saga: Decider {
     fn already(due: &Due<Self::Ask>) -> Option<Self::Command>;
 }
 
-impl Saga for Checkout {
+impl<D: Definitions> Saga for CheckoutBy<D> {
     const NAME: &'static str = "checkout";
     type Id = OrderId;
     type Ask = crate::Ask;
 
     fn order_id(&self) -> Option<OrderId> {
         self.order_id()
+    }
+
+    fn unknown_revision(&self) -> Option<u32> {
+        self.unknown_revision()
     }
 
     fn pending(&self, now: DateTime<Utc>) -> Vec<Due> {
