@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use checkout::settling::SagaId;
 use checkout::{
-    Checkout, CheckoutFact, Refunding, Returning, fact, refunding, returning, returns_of,
+    CheckoutBy, CheckoutFact, Definitions, Refunding, Returning, fact, refunding, returning, returns_of,
 };
 use chrono::{TimeDelta, Utc};
 use inventory::StockItem;
@@ -37,16 +37,16 @@ pub(crate) const SOURCES: [(DurableSpec, Source); 3] = [
     (PAYMENT_DURABLE, Source::Payment),
 ];
 
-/// Every saga.
-pub(crate) struct Sagas {
-    pub(crate) checkout: Runner<Checkout>,
+/// Every saga, the checkout by the definitions of `D`.
+pub(crate) struct Sagas<D: Definitions> {
+    pub(crate) checkout: Runner<CheckoutBy<D>>,
     pub(crate) returning: Runner<Returning>,
     pub(crate) refunding: Runner<Refunding>,
     /// How long an order waits for its authorization.
     pub(crate) patience: TimeDelta,
 }
 
-impl Sagas {
+impl<D: Definitions> Sagas<D> {
     /// The return that a refund pays back, if it is one of a return.
     async fn return_of(&self, refund_id: RefundId) -> Result<Option<ReturnId>, HandleError> {
         for return_id in returns_of(refund_id) {
@@ -60,13 +60,13 @@ impl Sagas {
 }
 
 /// Reads facts off one stream and hands them to the sagas that they concern.
-pub(crate) struct Intake {
+pub(crate) struct Intake<D: Definitions> {
     source: Source,
-    sagas: Arc<Sagas>,
+    sagas: Arc<Sagas<D>>,
 }
 
-impl Intake {
-    pub(crate) fn new(source: Source, sagas: Arc<Sagas>) -> Self {
+impl<D: Definitions> Intake<D> {
+    pub(crate) fn new(source: Source, sagas: Arc<Sagas<D>>) -> Self {
         Self { source, sagas }
     }
 
@@ -125,7 +125,7 @@ impl Intake {
     }
 }
 
-impl Sagas {
+impl<D: Definitions> Sagas<D> {
     /// Has this saga ask what is due.
     pub(crate) async fn wake(&self, saga: SagaId, origin: &Origin) -> Result<(), HandleError> {
         match saga {
@@ -160,7 +160,7 @@ where
 }
 
 #[async_trait]
-impl Handler for Intake {
+impl<D: Definitions> Handler for Intake<D> {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
         let event = &delivery.event;
         if event.kind.is_some() {
@@ -176,18 +176,18 @@ impl Handler for Intake {
 }
 
 /// Hands the checkout's timers to its runner when they ring. The other sagas set none.
-pub(crate) struct Alarm {
-    sagas: Arc<Sagas>,
+pub(crate) struct Alarm<D: Definitions> {
+    sagas: Arc<Sagas<D>>,
 }
 
-impl Alarm {
-    pub(crate) fn new(sagas: Arc<Sagas>) -> Self {
+impl<D: Definitions> Alarm<D> {
+    pub(crate) fn new(sagas: Arc<Sagas<D>>) -> Self {
         Self { sagas }
     }
 }
 
 #[async_trait]
-impl Handler<DueTimer> for Alarm {
+impl<D: Definitions> Handler<DueTimer> for Alarm<D> {
     async fn handle(&self, delivery: &Delivery<DueTimer>) -> Result<(), HandleError> {
         let timer = &delivery.event;
         let order_id: OrderId = parse(timer.id.id.as_str())?;

@@ -22,6 +22,7 @@ mod sweep;
 
 use std::sync::Arc;
 
+use checkout::{Definitions, Shop};
 use futures::future::BoxFuture;
 use streams::bus::{Bus, HostError};
 use streams::subscription::DurableLimits;
@@ -114,12 +115,24 @@ pub fn run(
     connection: Connection,
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, Result<(), Error>> {
+    run_by::<Shop>(config, connection, shutdown)
+}
+
+/// As [`run`], with checkouts that follow the definitions of `D`.
+///
+/// # Errors
+/// As those of [`run`].
+pub fn run_by<D: Definitions>(
+    config: Config,
+    connection: Connection,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, Result<(), Error>> {
     let begun = connection.barrier().raise(BEGUN);
     Box::pin(async move {
         let timers = Timers::new(&connection);
         let streams = connection.streams(Settings::default());
-        let sagas = sagas(&config, &connection, &streams, &timers);
-        let hosts = settling::hosts(&streams);
+        let sagas = sagas::<D>(&config, &connection, &streams, &timers);
+        let hosts = settling::hosts::<D>(&streams);
         let serving = hosts.start(&connection).await?;
         let limits = DurableLimits::default();
         let mut tasks = JoinSet::new();
@@ -155,12 +168,12 @@ pub fn run(
 }
 
 /// Every saga with its runner, over one event store.
-fn sagas(
+fn sagas<D: Definitions>(
     config: &Config,
     connection: &Connection,
     streams: &Streams,
     timers: &Timers,
-) -> Arc<Sagas> {
+) -> Arc<Sagas<D>> {
     let bus = Bus::new(connection);
     Arc::new(Sagas {
         checkout: Runner::new(streams, &bus, timers, config),

@@ -1,8 +1,8 @@
 //! Takes a fact in, asks what is due, arms the timer: the loop around a pure saga, whichever it is.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use checkout::{Due, Saga};
 use chrono::{DateTime, Utc};
@@ -12,7 +12,7 @@ use moka::sync::Cache;
 use streams::bus::{Answer, Ask, Bus};
 use streams::lanes::HandleError;
 use streams::timers::{TimerId, Timers};
-use streams::{CommandMeta, Outcome, Streams};
+use streams::{CommandMeta, ExecuteError, Outcome, Streams};
 use thiserror::Error;
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -32,6 +32,11 @@ const ANSWERED_TTL: Duration = Duration::from_secs(10);
 /// Most rounds of "ask, take refusals in, ask again" for one delivery: every refusal ends a step,
 /// and there are fewer kinds of steps than this.
 const ROUNDS_MAX: usize = 16;
+
+/// How long facts of a definition that this build does not know are tried again in place: an upgrade
+/// that replaces one process after another takes less, and then a newer build has them. After that
+/// they are parked, so that they hold up nobody else.
+const NEWER_PATIENCE: Duration = Duration::from_mins(5);
 
 /// What the runner could not do; the delivery comes again.
 #[derive(Debug, Error)]
@@ -53,6 +58,19 @@ pub(crate) enum Error {
     /// The timer could not be set.
     #[error("the saga's timer can't be set")]
     Timer(#[from] streams::timers::TimerError),
+    /// It follows a definition that this build does not know, and was left as it is.
+    #[error(
+        "{saga} {id} follows definition revision {revision}, which this build does not know: one that \
+         knows it must handle this"
+    )]
+    RevisionUnknown {
+        /// Which saga.
+        saga: &'static str,
+        /// Which one of it.
+        id: String,
+        /// Which definition.
+        revision: u32,
+    },
     /// More is due after every round.
     #[error("{saga} {id} has more due after {ROUNDS_MAX} rounds")]
     Endless {
@@ -95,6 +113,8 @@ pub(crate) struct Runner<S: Saga> {
     turns: Cache<S::Id, Arc<Mutex<()>>>,
     answered: Cache<Uuid, ()>,
     armed: Cache<S::Id, DateTime<Utc>>,
+    /// When one was met first whose definition this build does not know.
+    met_newer: OnceLock<Instant>,
 }
 
 impl<S: Saga> Runner<S> {
@@ -109,6 +129,7 @@ impl<S: Saga> Runner<S> {
                 .time_to_live(ANSWERED_TTL)
                 .build(),
             armed: Cache::new(config.memory),
+            met_newer: OnceLock::new(),
         }
     }
 
@@ -131,6 +152,7 @@ impl<S: Saga> Runner<S> {
         let turn = self.turns.get_with(id, Arc::default);
         let _turn = turn.lock().await;
         let state = self.current(id).await?;
+        self.must_know(id, &state)?;
         self.settle(id, state, origin).await
     }
 
@@ -184,7 +206,16 @@ impl<S: Saga> Runner<S> {
         let aggregate_id: AggregateId = id.into();
         let meta = origin.meta::<S>(fact_id);
         let executed = self.streams.execute::<S>(&aggregate_id, fact, &meta).await;
-        let executed = executed.map_err(HandleError::from)?;
+        let executed = match executed {
+            Ok(executed) => executed,
+            Err(error) => {
+                if matches!(error, ExecuteError::Refused(_)) {
+                    let known = self.streams.load::<S>(&aggregate_id).await?;
+                    self.must_know(id, &known.state)?;
+                }
+                return Err(error.into());
+            }
+        };
         if executed.outcome == Outcome::Replayed {
             // A replay answers the state as of its append; what is due follows from the latest.
             return Ok(self.streams.load::<S>(&aggregate_id).await?.state);
@@ -196,6 +227,27 @@ impl<S: Saga> Runner<S> {
             metrics::counter!("sagas_suspended_total", "saga" => S::NAME).increment(1);
         }
         Ok(executed.state)
+    }
+
+    /// A saga of a definition that this build does not know is left to one that does.
+    fn must_know(&self, id: S::Id, state: &S) -> Result<(), HandleError> {
+        let Some(revision) = state.unknown_revision() else {
+            return Ok(());
+        };
+        metrics::counter!(
+            "sagas_unknown_revision_total",
+            "saga" => S::NAME, "revision" => revision.to_string()
+        )
+        .increment(1);
+        let met = self.met_newer.get_or_init(Instant::now);
+        Err(HandleError {
+            permanent: met.elapsed() > NEWER_PATIENCE,
+            source: Box::new(Error::RevisionUnknown {
+                saga: S::NAME,
+                id: id.to_string(),
+                revision,
+            }),
+        })
     }
 
     /// Sends what is due and was not just answered. What comes back are the answers that the
