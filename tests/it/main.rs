@@ -40,6 +40,7 @@ mod reconcile;
 mod reports;
 mod restore;
 mod returns;
+mod revisions;
 mod rotation;
 mod separate;
 mod server;

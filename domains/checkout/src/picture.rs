@@ -10,6 +10,9 @@ use crate::{
     Checkout, Definition, Definitions, Each, Refunding, Refused, Returning, Row, Saga, Shop, Stage,
 };
 
+/// How to change a saga: the end of the page.
+const CHANGING: &str = include_str!("changing.md");
+
 /// Before the first event.
 pub const NOT_STARTED: &str = "not_started";
 
@@ -91,8 +94,16 @@ fn of_checkout(definition: &Definition) -> Vec<Transition> {
     let rows = definition.steps.iter();
     let mut all: Vec<_> = first.into_iter().chain(rows.flat_map(of_row)).collect();
     all.extend(by_hand(definition));
+    all.extend(lapses(definition));
     all.extend(UNDOING);
     all
+}
+
+/// Before money is asked for, nothing is left to undo once the last hold has lapsed.
+fn lapses(definition: &Definition) -> impl Iterator<Item = Transition> {
+    let rows = definition.steps.iter();
+    let unpaid = rows.take_while(|row| row.stage != Stage::Authorizing);
+    unpaid.map(|row| arrow(row.stage, "undo_started", Stage::Undone))
 }
 
 /// Somebody took the money before it was asked for.
@@ -282,6 +293,7 @@ pub fn page() -> String {
             &format!("\n```mermaid\n{}```", picture.mermaid()),
         );
     }
+    text.push_str(CHANGING);
     text
 }
 
