@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use checkout::settling::SagaId;
 use checkout::{
-    CheckoutBy, CheckoutFact, Definitions, Refunding, Returning, fact, refunding, returning, returns_of,
+    CheckoutBy, CheckoutFact, Definitions, Refunding, Returning, fact, refunding, returning,
+    returns_of,
 };
 use chrono::{TimeDelta, Utc};
 use inventory::StockItem;

@@ -33,11 +33,6 @@ const ANSWERED_TTL: Duration = Duration::from_secs(10);
 /// and there are fewer kinds of steps than this.
 const ROUNDS_MAX: usize = 16;
 
-/// How long facts of a definition that this build does not know are tried again in place: an upgrade
-/// that replaces one process after another takes less, and then a newer build has them. After that
-/// they are parked, so that they hold up nobody else.
-const NEWER_PATIENCE: Duration = Duration::from_mins(5);
-
 /// What the runner could not do; the delivery comes again.
 #[derive(Debug, Error)]
 pub(crate) enum Error {
@@ -114,7 +109,9 @@ pub(crate) struct Runner<S: Saga> {
     answered: Cache<Uuid, ()>,
     armed: Cache<S::Id, DateTime<Utc>>,
     /// When one was met first whose definition this build does not know.
-    met_newer: OnceLock<Instant>,
+    met_unknown: OnceLock<Instant>,
+    /// For how long after that it is taken for an upgrade.
+    unknown_patience: Duration,
 }
 
 impl<S: Saga> Runner<S> {
@@ -129,7 +126,8 @@ impl<S: Saga> Runner<S> {
                 .time_to_live(ANSWERED_TTL)
                 .build(),
             armed: Cache::new(config.memory),
-            met_newer: OnceLock::new(),
+            met_unknown: OnceLock::new(),
+            unknown_patience: config.unknown_patience(),
         }
     }
 
@@ -239,9 +237,9 @@ impl<S: Saga> Runner<S> {
             "saga" => S::NAME, "revision" => revision.to_string()
         )
         .increment(1);
-        let met = self.met_newer.get_or_init(Instant::now);
+        let met = self.met_unknown.get_or_init(Instant::now);
         Err(HandleError {
-            permanent: met.elapsed() > NEWER_PATIENCE,
+            permanent: met.elapsed() >= self.unknown_patience,
             source: Box::new(Error::RevisionUnknown {
                 saga: S::NAME,
                 id: id.to_string(),

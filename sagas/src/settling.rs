@@ -10,7 +10,9 @@
 //! ([`crate::sweep`]), so a worker that dies in between leaves nothing undone.
 
 use checkout::settling::{SagaId, Settled, Wish};
-use checkout::{CheckoutBy, CheckoutFact, Definitions, Refunding, RefundingFact, Returning, ReturningFact, Saga};
+use checkout::{
+    CheckoutBy, CheckoutFact, Definitions, Refunding, RefundingFact, Returning, ReturningFact, Saga,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use streams::bus::{Host, Hosts, QuestionError};
@@ -38,10 +40,7 @@ pub(crate) fn hosts<D: Definitions>(streams: &Streams) -> Hosts {
     Hosts::from_iter([host])
 }
 
-async fn settle<D: Definitions>(
-    streams: &Streams,
-    payload: Value,
-) -> Result<Value, QuestionError> {
+async fn settle<D: Definitions>(streams: &Streams, payload: Value) -> Result<Value, QuestionError> {
     let AskSettle { saga, wish, meta } =
         serde_json::from_value(payload).map_err(QuestionError::bad_request)?;
     let by = meta.actor.clone();

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checkout::settling::SagaId;
-use checkout::{Checkout, CheckoutEvent, Definitions, Refunding, RefundingEvent, Returning, ReturningEvent};
+use checkout::{
+    Checkout, CheckoutEvent, Definitions, Refunding, RefundingEvent, Returning, ReturningEvent,
+};
 use kernel::{Decider, OrderId};
 use streams::subscription::{OrderedSubscription, SubscriptionError};
 use streams::{Connection, RecordedEvent};

@@ -15,6 +15,7 @@ use notification::Notification;
 use order::{Line, Order, OrderCommand, OrderStatus};
 use payment::{Payment, PaymentCommand, ProviderAction, payment_id};
 use streams::bus::{Host, Hosts};
+use streams::parking::{self, ParkedKey, Wish};
 use streams::{CommandMeta, Connection, Settings, Streams};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -46,8 +47,8 @@ struct Args {
 }
 
 impl Shop {
-    async fn open() -> Self {
-        let server = Server::start("revisions").await;
+    async fn open(name: &str) -> Self {
+        let server = Server::start(name).await;
         let connection = server.connect().await;
         let topology = millrace::provision::topology();
         let made = streams::topology::provision(&connection, &topology, 1);
@@ -79,8 +80,12 @@ impl Shop {
 
     /// A process of the build that knows `D`.
     async fn role<D: Definitions>(&self) -> Role {
+        self.role_with::<D>(&[]).await
+    }
+
+    async fn role_with<D: Definitions>(&self, args: &[&str]) -> Role {
         let stop = CancellationToken::new();
-        let config = Args::parse_from(["saga"]).saga;
+        let config = Args::parse_from([&["saga"], args].concat()).saga;
         let connection = self.server.connect().await;
         let running = tokio::spawn(sagas::run_by::<D>(config, connection, stop.clone()));
         Role { stop, running }
@@ -169,6 +174,21 @@ impl Shop {
         .await;
     }
 
+    /// Waits until what is parked under `key` is as wanted.
+    async fn parked(&self, key: &str, wanted: fn(&Option<ParkedKey>) -> bool) -> Option<ParkedKey> {
+        let started = Instant::now();
+        loop {
+            let all = parking::parked(&self.connection).await.unwrap().into_iter();
+            let mut found = all.filter(|(_, parked, _)| parked == key);
+            let state = found.next().map(|(_, _, state)| state);
+            if wanted(&state) {
+                return state;
+            }
+            assert!(started.elapsed() < PATIENCE, "{key}: {state:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// What a checkout has written: the revision that it started under, and its steps in order.
     async fn wrote(&self, order: OrderId) -> (u32, Vec<String>) {
         let (mut revision, mut steps) = (0, Vec::new());
@@ -200,17 +220,21 @@ impl Role {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn old_and_new_checkouts_end_by_their_own_tables_side_by_side() {
-    let shop = Shop::open().await;
+    let shop = Shop::open("side-by-side").await;
     let yesterday = shop.role::<Yesterday>().await;
     let old = shop.orders().await;
-    shop.wants(old, |due| matches!(due, ProviderAction::CreateIntent { .. }))
-        .await;
+    shop.wants(old, |due| {
+        matches!(due, ProviderAction::CreateIntent { .. })
+    })
+    .await;
     yesterday.ends().await;
 
     let today = shop.role::<Today>().await;
     let new = shop.orders().await;
-    shop.wants(new, |due| matches!(due, ProviderAction::CreateIntent { .. }))
-        .await;
+    shop.wants(new, |due| {
+        matches!(due, ProviderAction::CreateIntent { .. })
+    })
+    .await;
     let before = shop.wrote(new).await;
     let firm = ["reserve_stock-MUG", "commit_stock-MUG"];
     assert_eq!(before, (2, firm.map(str::to_owned).to_vec()));
@@ -250,4 +274,47 @@ async fn old_and_new_checkouts_end_by_their_own_tables_side_by_side() {
         let (followed, wrote) = shop.wrote(order).await;
         assert_eq!((followed, &wrote.join(" ")), (revision, table));
     }
+}
+
+/// When it is no upgrade: the older build sets aside what it must not touch, and a person has it handled
+/// once a build that knows it is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_build_in_sight_knows_is_parked_until_one_does() {
+    let shop = Shop::open("unknown-revision").await;
+    let today = shop.role::<Today>().await;
+    let order = shop.orders().await;
+    shop.wants(order, |due| {
+        matches!(due, ProviderAction::CreateIntent { .. })
+    })
+    .await;
+    let before = shop.wrote(order).await;
+    today.ends().await;
+
+    let none = ["--unknown-definition-patience-s", "0"];
+    let yesterday = shop.role_with::<Yesterday>(&none).await;
+    shop.authorizes(order).await;
+    let key = order.to_string();
+    let parked = shop.parked(&key, |parked| parked.is_some()).await;
+    let why = format!("{parked:?}");
+    assert!(why.contains("definition revision 2"), "{why}");
+    let other = shop.orders().await;
+    shop.authorizes(other).await;
+    shop.captures(other).await;
+    assert_eq!(shop.wrote(order).await, before);
+    yesterday.ends().await;
+
+    let today = shop.role::<Today>().await;
+    let name = sagas::PAYMENT_DURABLE.name;
+    let asked = parking::ask(
+        &shop.connection,
+        name,
+        &key,
+        "ada",
+        Wish::Retry { reason: None },
+    )
+    .await;
+    asked.unwrap();
+    shop.captures(order).await;
+    shop.parked(&key, |parked| parked.is_none()).await;
+    today.ends().await;
 }

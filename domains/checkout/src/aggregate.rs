@@ -8,9 +8,7 @@ use kernel::{Decider, OrderId, RefundId, UserId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::state::Flow;
-use crate::{
-    CheckoutEvent, CheckoutFact, CheckoutRefusal, Definitions, Shop, Stage, Status, Step,
-};
+use crate::{CheckoutEvent, CheckoutFact, CheckoutRefusal, Definitions, Shop, Stage, Status, Step};
 
 /// The shop's checkout.
 pub type Checkout = CheckoutBy<Shop>;

@@ -1,12 +1,17 @@
 //! Every transition that is drawn is one that some sequence of facts takes: long random walks over
 //! everything that may be told to a saga, under each of its definitions.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test: what can't be ends it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test: what can't be ends it"
+)]
 
-mod definitions;
-mod kit;
 #[path = "world/chance.rs"]
 mod chance;
+mod definitions;
+mod kit;
 
 use std::collections::BTreeSet;
 
@@ -28,10 +33,10 @@ use kit::{
 use uuid::Uuid;
 
 /// Walks under each definition.
-const WALKS: u64 = 4_000;
+const WALKS: u64 = 3_000;
 
 /// Facts of one walk.
-const FACTS: usize = 60;
+const FACTS: usize = 80;
 
 /// Seconds between two facts: undos are tried again within five minutes.
 const PACE_SECONDS: i64 = 400;
@@ -103,12 +108,7 @@ fn done(step: &Step) -> CheckoutFact {
     }
 }
 
-fn undone(
-    step: &Step,
-    attempt: u32,
-    chance: &mut Chance,
-    seconds: i64,
-) -> CheckoutFact {
+fn undone(step: &Step, attempt: u32, chance: &mut Chance, seconds: i64) -> CheckoutFact {
     match step {
         Step::ReserveStock { sku } | Step::CommitStock { sku } | Step::ShipStock { sku } => {
             released(sku.as_str())
@@ -129,7 +129,7 @@ fn walked<D: Definitions>(picture: &Picture) -> BTreeSet<Transition> {
     for seed in 0..WALKS {
         let mut chance = Chance::new(seed);
         let mut state = CheckoutBy::<D>::NotStarted;
-        let ways = ([20, 50, 80][chance.below(3)], [5, 40, 95][chance.below(3)]);
+        let ways = ([10, 50, 80][chance.below(3)], [5, 40, 95][chance.below(3)]);
         let lines = 1 + chance.below(SKUS.len());
         let items = SKUS[..lines].iter().map(|sku| item(sku, 1)).collect();
         let mut fact = placed(items);
@@ -153,12 +153,18 @@ fn walked<D: Definitions>(picture: &Picture) -> BTreeSet<Transition> {
     taken
 }
 
-/// A return or a refund: what may be told it does not depend on where it is.
-fn wandered<S: Decider>(facts: &[S::Command], stage: fn(&S) -> &'static str) -> BTreeSet<Transition> {
+/// A return or a refund: what may be told it does not depend on where it is. Not everything is told in
+/// every walk, so that some go far without an end.
+fn wandered<S: Decider>(
+    facts: &[S::Command],
+    stage: fn(&S) -> &'static str,
+) -> BTreeSet<Transition> {
     let mut taken = BTreeSet::new();
     for seed in 0..WALKS {
         let mut chance = Chance::new(seed);
         let mut state = S::default();
+        let some = facts.iter().filter(|_| chance.percent(60));
+        let some: Vec<_> = some.chain(&facts[..1]).collect();
         let mut fact = &facts[0];
         for _ in 0..FACTS {
             for event in state.decide(fact).unwrap() {
@@ -167,7 +173,7 @@ fn wandered<S: Decider>(facts: &[S::Command], stage: fn(&S) -> &'static str) -> 
                 let (event, to) = (event.name(), stage(&state));
                 taken.insert(Transition { from, event, to });
             }
-            fact = &facts[chance.below(facts.len())];
+            fact = some[chance.below(some.len())];
         }
     }
     taken
@@ -238,8 +244,8 @@ fn of_a_refund() -> Vec<RefundingFact> {
     ]
 }
 
-fn every_transition_is_taken<D: Definitions>() {
-    for picture in pictures_of::<D>() {
+fn every_transition_is_taken<D: Definitions>(of: fn(&Picture) -> bool) {
+    for picture in pictures_of::<D>().into_iter().filter(of) {
         let taken = match picture.saga {
             Checkout::NAME => walked::<D>(&picture),
             Returning::NAME => wandered(&of_a_return(), Returning::stage),
@@ -257,10 +263,10 @@ fn every_transition_is_taken<D: Definitions>() {
 
 #[test]
 fn every_transition_of_the_shops_sagas_is_taken() {
-    every_transition_is_taken::<Shop>();
+    every_transition_is_taken::<Shop>(|_| true);
 }
 
 #[test]
-fn every_transition_of_two_definitions_is_taken() {
-    every_transition_is_taken::<Today>();
+fn every_transition_of_another_definition_is_taken() {
+    every_transition_is_taken::<Today>(|picture| picture.revision == Today::CURRENT);
 }

@@ -18,9 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bus::Answer;
 use chance::Chance;
-use checkout::{
-    CheckoutBy, CheckoutEvent, CheckoutFact, Definitions, Due, PATIENCE, Shop, fact,
-};
+use checkout::{CheckoutBy, CheckoutEvent, CheckoutFact, Definitions, Due, PATIENCE, Shop, fact};
 use chrono::{DateTime, TimeDelta, Utc};
 use inventory::{InventoryCommand, StockItem};
 use kernel::{Decider, Money, OrderId, Sealed, Sku, UserId};
