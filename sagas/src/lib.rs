@@ -7,8 +7,9 @@
 //!   TIMERS ────┘             └─► pending ─► bus ────┴─► notification
 //! ```
 //!
-//! Three sagas, one runner: the checkout, and after it the return and the refund. They share streams
-//! and durables, because an order's facts belong in one order whichever saga they concern.
+//! Three sagas, one runner: the checkout, and after it the return and the refund; and whichever
+//! [`Others`] there are. They share streams and durables, because an order's facts belong in one order
+//! whichever saga they concern.
 //!
 //! For every delivery: the fact is taken in (one saga event at the most), then everything that is
 //! due is asked of its context, and only when each ask was answered is the delivery acknowledged.
@@ -16,6 +17,7 @@
 
 mod config;
 mod intake;
+mod others;
 mod runner;
 mod settling;
 mod sweep;
@@ -37,6 +39,7 @@ use intake::Sagas;
 use runner::Runner;
 
 pub use config::Config;
+pub use others::Others;
 
 /// A checkout holds money and stock: what may pass is tried for ever, because a context that is
 /// down for a day must not leave its orders to be sorted by hand. What can't be handled as it is
@@ -115,15 +118,21 @@ pub fn run(
     connection: Connection,
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, Result<(), Error>> {
-    run_by::<Shop>(config, connection, shutdown)
+    run_by::<Shop>(config, others(), connection, shutdown)
 }
 
-/// As [`run`], with checkouts that follow the definitions of `D`.
+/// Every saga beside the checkout, the return and the refund: `.with::<checkout::Mine>()` adds one.
+fn others() -> Others {
+    Others::default()
+}
+
+/// As [`run`], with checkouts that follow the definitions of `D`, and with other sagas beside them.
 ///
 /// # Errors
 /// As those of [`run`].
 pub fn run_by<D: Definitions>(
     config: Config,
+    others: Others,
     connection: Connection,
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, Result<(), Error>> {
@@ -131,7 +140,7 @@ pub fn run_by<D: Definitions>(
     Box::pin(async move {
         let timers = Timers::new(&connection);
         let streams = connection.streams(Settings::default());
-        let sagas = sagas::<D>(&config, &connection, &streams, &timers);
+        let sagas = sagas::<D>(&config, &others, &connection, (&streams, &timers));
         let hosts = settling::hosts::<D>(&streams);
         let serving = hosts.start(&connection).await?;
         let limits = DurableLimits::default();
@@ -170,15 +179,16 @@ pub fn run_by<D: Definitions>(
 /// Every saga with its runner, over one event store.
 fn sagas<D: Definitions>(
     config: &Config,
+    others: &Others,
     connection: &Connection,
-    streams: &Streams,
-    timers: &Timers,
+    (streams, timers): (&Streams, &Timers),
 ) -> Arc<Sagas<D>> {
     let bus = Bus::new(connection);
     Arc::new(Sagas {
         checkout: Runner::new(streams, &bus, timers, config),
         returning: Runner::new(streams, &bus, timers, config),
         refunding: Runner::new(streams, &bus, timers, config),
+        others: others.start(streams, &bus, timers, config),
         patience: config.patience(),
     })
 }

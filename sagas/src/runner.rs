@@ -4,14 +4,14 @@ use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use checkout::{Due, Saga};
+use checkout::{Checkout, Due, Saga};
 use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt};
 use kernel::{AggregateId, OrderId};
 use moka::sync::Cache;
 use streams::bus::{Answer, Ask, Bus};
 use streams::lanes::HandleError;
-use streams::timers::{TimerId, Timers};
+use streams::timers::{TimerError, TimerId, Timers};
 use streams::{CommandMeta, ExecuteError, Outcome, Streams};
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -33,6 +33,9 @@ const ANSWERED_TTL: Duration = Duration::from_secs(10);
 /// and there are fewer kinds of steps than this.
 const ROUNDS_MAX: usize = 16;
 
+/// Between a saga's name and its id in the id of a timer: no UUID has it.
+const NAME_END: char = '_';
+
 /// What the runner could not do; the delivery comes again.
 #[derive(Debug, Error)]
 pub(crate) enum Error {
@@ -52,7 +55,7 @@ pub(crate) enum Error {
     },
     /// The timer could not be set.
     #[error("the saga's timer can't be set")]
-    Timer(#[from] streams::timers::TimerError),
+    Timer(#[from] TimerError),
     /// It follows a definition that this build does not know, and was left as it is.
     #[error(
         "{saga} {id} follows definition revision {revision}, which this build does not know: one that \
@@ -325,7 +328,8 @@ impl<S: Saga> Runner<S> {
         if state.deadline().is_none() {
             return Ok(());
         }
-        let pending = self.timers.is_pending(&timer_of::<S>(id)).await;
+        let timer = timer_of::<S>(id).map_err(HandleError::permanent)?;
+        let pending = self.timers.is_pending(&timer).await;
         if pending.map_err(HandleError::retryable)? {
             return Ok(());
         }
@@ -343,16 +347,30 @@ impl<S: Saga> Runner<S> {
         if self.armed.get(&id) == Some(deadline) {
             return Ok(());
         }
-        self.timers.set(&timer_of::<S>(id), deadline).await?;
+        self.timers.set(&timer_of::<S>(id)?, deadline).await?;
         self.armed.insert(id, deadline);
         Ok(())
     }
 }
 
-/// The one timer of a saga.
-fn timer_of<S: Saga>(id: S::Id) -> TimerId {
-    TimerId {
-        saga: S::NAME.to_owned(),
-        id: id.into(),
-    }
+/// The one timer of a saga. All share the checkout's durable: the others' ids have their name in front,
+/// which no order's id has.
+fn timer_of<S: Saga>(id: S::Id) -> Result<TimerId, TimerError> {
+    let saga = Checkout::NAME.to_owned();
+    let id = if S::NAME == Checkout::NAME {
+        id.into()
+    } else {
+        let named = format!("{}{NAME_END}{id}", S::NAME);
+        let name = |_| TimerError::Name {
+            saga: named.clone(),
+        };
+        named.parse().map_err(name)?
+    };
+    Ok(TimerId { saga, id })
+}
+
+/// The rest of a timer's id, if it is one of the saga of this name.
+pub(crate) fn id_of<'a>(timer: &'a TimerId, name: &str) -> Option<&'a str> {
+    let rest = timer.id.as_str().strip_prefix(name)?;
+    rest.strip_prefix(NAME_END)
 }

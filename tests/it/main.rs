@@ -14,6 +14,7 @@
 mod accounts;
 mod apart;
 mod app;
+mod arrival;
 mod bad_input;
 mod catalog;
 mod cluster;

@@ -14,6 +14,7 @@ use kernel::{AggregateId, Decider, Money, OrderId, Sealed, UserId};
 use notification::Notification;
 use order::{Line, Order, OrderCommand, OrderStatus};
 use payment::{Payment, PaymentCommand, ProviderAction, payment_id};
+use sagas::Others;
 use streams::bus::{Host, Hosts};
 use streams::parking::{self, ParkedKey, Wish};
 use streams::{CommandMeta, Connection, Settings, Streams};
@@ -28,14 +29,14 @@ use crate::server::Server;
 const SKU: &str = "MUG";
 
 /// A shop without its HTTP: the contexts on the bus, and a provider that the test plays.
-struct Shop {
+pub(crate) struct Shop {
     server: Server,
     connection: Connection,
     streams: Streams,
 }
 
 /// A process of the saga.
-struct Role {
+pub(crate) struct Role {
     stop: CancellationToken,
     running: JoinHandle<Result<(), sagas::Error>>,
 }
@@ -47,7 +48,7 @@ struct Args {
 }
 
 impl Shop {
-    async fn open(name: &str) -> Self {
+    pub(crate) async fn open(name: &str) -> Self {
         let server = Server::start(name).await;
         let connection = server.connect().await;
         let topology = millrace::provision::topology();
@@ -80,18 +81,23 @@ impl Shop {
 
     /// A process of the build that knows `D`.
     async fn role<D: Definitions>(&self) -> Role {
-        self.role_with::<D>(&[]).await
+        self.role_with::<D>(Others::default(), &[]).await
     }
 
-    async fn role_with<D: Definitions>(&self, args: &[&str]) -> Role {
+    pub(crate) async fn role_with<D: Definitions>(&self, others: Others, args: &[&str]) -> Role {
         let stop = CancellationToken::new();
         let config = Args::parse_from([&["saga"], args].concat()).saga;
         let connection = self.server.connect().await;
-        let running = tokio::spawn(sagas::run_by::<D>(config, connection, stop.clone()));
+        let running = tokio::spawn(sagas::run_by::<D>(config, others, connection, stop.clone()));
         Role { stop, running }
     }
 
-    async fn does<A: Decider>(&self, id: &str, command: A::Command, order: Option<OrderId>) {
+    pub(crate) async fn does<A: Decider>(
+        &self,
+        id: &str,
+        command: A::Command,
+        order: Option<OrderId>,
+    ) {
         let mut meta = CommandMeta::new(Uuid::new_v4(), Utc::now(), "test");
         if let Some(order) = order {
             meta = meta.with_correlation(order.to_string());
@@ -103,7 +109,7 @@ impl Shop {
             .unwrap();
     }
 
-    async fn is<A: Decider>(&self, what: &str, id: &str, wanted: impl Fn(&A) -> bool) {
+    pub(crate) async fn is<A: Decider>(&self, what: &str, id: &str, wanted: impl Fn(&A) -> bool) {
         let id: AggregateId = id.parse().unwrap();
         let started = Instant::now();
         loop {
@@ -116,7 +122,7 @@ impl Shop {
         }
     }
 
-    async fn orders(&self) -> OrderId {
+    pub(crate) async fn orders(&self) -> OrderId {
         let id = OrderId(Uuid::new_v4());
         let user_id = UserId(Uuid::new_v4());
         let placed = OrderCommand::PlaceOrder {
@@ -149,7 +155,7 @@ impl Shop {
         self.does::<Payment>(&id, done, Some(order)).await;
     }
 
-    async fn authorizes(&self, order: OrderId) {
+    pub(crate) async fn authorizes(&self, order: OrderId) {
         self.wants(order, |due| {
             matches!(due, ProviderAction::CreateIntent { .. })
         })
@@ -162,7 +168,7 @@ impl Shop {
             .await;
     }
 
-    async fn captures(&self, order: OrderId) {
+    pub(crate) async fn captures(&self, order: OrderId) {
         self.wants(order, |due| matches!(due, ProviderAction::Capture { .. }))
             .await;
         let amount = Money::new(1_299, "EUR".parse().unwrap());
@@ -212,7 +218,7 @@ impl Shop {
 }
 
 impl Role {
-    async fn ends(self) {
+    pub(crate) async fn ends(self) {
         self.stop.cancel();
         self.running.await.unwrap().unwrap();
     }
@@ -291,7 +297,7 @@ async fn what_no_build_in_sight_knows_is_parked_until_one_does() {
     today.ends().await;
 
     let none = ["--unknown-definition-patience-s", "0"];
-    let yesterday = shop.role_with::<Yesterday>(&none).await;
+    let yesterday = shop.role_with::<Yesterday>(Others::default(), &none).await;
     shop.authorizes(order).await;
     let key = order.to_string();
     let parked = shop.parked(&key, |parked| parked.is_some()).await;

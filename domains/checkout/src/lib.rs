@@ -49,7 +49,7 @@
 //!   id         ask_id, refund_id                   what follows from what
 //!   state      Stage, Status                       what is known of stock and money outside
 //!   settling   SagaId, Wish                      what a person may have a saga do
-//!   saga       Saga                                what a runner must know of a saga
+//!   saga       Saga, Listens                       what a runner must know of a saga
 //!   returning  Returning                           goods that came back: restock, refund
 //!   refunding  Refunding                           money that went back: order and customer are told
 //! ```
@@ -76,6 +76,7 @@ mod state;
 mod steps;
 mod stock;
 
+pub use addressed::Addressed;
 pub use aggregate::{Checkout, CheckoutBy, Started};
 pub use answer::{UNDO_FAILURES_MAX, UNDO_WAIT_FIRST_SECONDS, UNDO_WAIT_MAX_SECONDS};
 pub use ask::{Ask, Due};
@@ -84,11 +85,12 @@ pub use event::{Cause, CheckoutEvent, Item, Outcome};
 pub use evolve::{PAYMENT_VOIDED, RESERVATION_EXPIRED};
 pub use fact::{CheckoutFact, HOLD, PATIENCE, from_inventory, from_order, from_payment};
 pub use id::{
-    RETURN_ATTEMPTS_MAX, ask_id, refund_id, refund_id_of, refund_id_of_return, returns_of,
+    RETURN_ATTEMPTS_MAX, ask_id, ask_id_of, refund_id, refund_id_of, refund_id_of_return,
+    returns_of,
 };
 pub use refunding::{Refunding, RefundingEvent, RefundingFact};
 pub use refusal::{CheckoutRefusal, NoRefusal};
 pub use returning::{Returning, ReturningEvent, ReturningFact};
-pub use saga::Saga;
+pub use saga::{Listens, Saga};
 pub use state::{Stage, Status};
 pub use steps::{Each, PAYMENT_TIMED_OUT, RESERVATION_TIMED_OUT, Refused, Row, STEPS, Step};

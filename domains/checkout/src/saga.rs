@@ -2,9 +2,13 @@
 
 use std::fmt;
 use std::hash::Hash;
+use std::str::FromStr;
 
+use ::order::OrderEvent;
 use chrono::{DateTime, Utc};
-use kernel::{AggregateId, Decider, OrderId};
+use inventory::InventoryEvent;
+use kernel::{AggregateId, Decider, OrderId, Sku};
+use payment::PaymentEvent;
 
 use crate::{CheckoutBy, CheckoutFact, Definitions, Due};
 
@@ -53,6 +57,35 @@ pub trait Saga: Decider {
     /// The fact that the answer was "already true, nothing to write", where that says more than
     /// the streams do.
     fn already(due: &Due<Self::Ask>) -> Option<Self::Command>;
+}
+
+/// A saga that says itself which facts it takes in: it needs nothing else to be run.
+pub trait Listens: Saga<Id: FromStr<Err: std::error::Error + Send + Sync + 'static>> {
+    /// What an order's event is to one of them; `at` is the event's time.
+    fn from_order(
+        order_id: OrderId,
+        event: &OrderEvent,
+        at: DateTime<Utc>,
+    ) -> Option<(Self::Id, Self::Command)> {
+        let _ = (order_id, event, at);
+        None
+    }
+
+    /// What a stock item's event is to one of them.
+    fn from_inventory(
+        sku: &Sku,
+        event: &InventoryEvent,
+        at: DateTime<Utc>,
+    ) -> Option<(Self::Id, Self::Command)> {
+        let _ = (sku, event, at);
+        None
+    }
+
+    /// What a payment's event is to one of them.
+    fn from_payment(event: &PaymentEvent, at: DateTime<Utc>) -> Option<(Self::Id, Self::Command)> {
+        let _ = (event, at);
+        None
+    }
 }
 
 impl<D: Definitions> Saga for CheckoutBy<D> {
