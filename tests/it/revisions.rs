@@ -10,7 +10,7 @@ use checkout::{Checkout, CheckoutEvent, Definitions};
 use chrono::Utc;
 use clap::Parser;
 use inventory::{InventoryCommand, StockItem};
-use kernel::{AggregateId, Decider, Money, OrderId, Sealed, UserId};
+use kernel::{AggregateId, Decider, Fact, Money, OrderId, Sealed, UserId};
 use notification::Notification;
 use order::{Line, Order, OrderCommand, OrderStatus};
 use payment::{Payment, PaymentCommand, ProviderAction, payment_id};
@@ -205,12 +205,13 @@ impl Shop {
             if event.aggregate_id.as_str() != order.to_string() {
                 continue;
             }
-            match event.decode::<Checkout>().unwrap() {
-                CheckoutEvent::CheckoutStarted {
-                    revision: number, ..
-                } => revision = number,
-                CheckoutEvent::StepSucceeded { step } => steps.push(step.to_string()),
-                other => steps.push(kernel::Fact::name(&other).to_owned()),
+            let told = event.decode::<Checkout>().unwrap();
+            if let CheckoutEvent::StepSucceeded { step } = &told {
+                steps.push(step.to_string());
+            } else if let Some(number) = told.starts() {
+                revision = number;
+            } else {
+                steps.push(told.name().to_owned());
             }
         }
         (revision, steps)
@@ -300,7 +301,7 @@ async fn what_no_build_in_sight_knows_is_parked_until_one_does() {
     let yesterday = shop.role_with::<Yesterday>(Others::default(), &none).await;
     shop.authorizes(order).await;
     let key = order.to_string();
-    let parked = shop.parked(&key, |parked| parked.is_some()).await;
+    let parked = shop.parked(&key, Option::is_some).await;
     let why = format!("{parked:?}");
     assert!(why.contains("definition revision 2"), "{why}");
     let other = shop.orders().await;
@@ -321,6 +322,6 @@ async fn what_no_build_in_sight_knows_is_parked_until_one_does() {
     .await;
     asked.unwrap();
     shop.captures(order).await;
-    shop.parked(&key, |parked| parked.is_none()).await;
+    shop.parked(&key, Option::is_none).await;
     today.ends().await;
 }

@@ -157,7 +157,7 @@ fn walked<D: Definitions>(picture: &Picture) -> BTreeSet<Transition> {
 /// every walk, so that some go far without an end.
 fn wandered<S: Decider>(
     facts: &[S::Command],
-    stage: fn(&S) -> &'static str,
+    place: fn(&S) -> &'static str,
 ) -> BTreeSet<Transition> {
     let mut taken = BTreeSet::new();
     for seed in 0..WALKS {
@@ -168,9 +168,9 @@ fn wandered<S: Decider>(
         let mut fact = &facts[0];
         for _ in 0..FACTS {
             for event in state.decide(fact).unwrap() {
-                let from = stage(&state);
+                let from = place(&state);
                 state.evolve(&event);
-                let (event, to) = (event.name(), stage(&state));
+                let (event, to) = (event.name(), place(&state));
                 taken.insert(Transition { from, event, to });
             }
             fact = some[chance.below(some.len())];

@@ -1,6 +1,10 @@
 //! Definitions beside the shop's: another order of steps, and the builds that know which.
 
-#![allow(dead_code, reason = "a test's kit: each test file uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::indexing_slicing,
+    reason = "a test's kit: each test file uses a part of it"
+)]
 
 use std::sync::LazyLock;
 
