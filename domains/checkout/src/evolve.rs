@@ -72,7 +72,7 @@ impl Flow {
                 } else {
                     PAYMENT_TIMED_OUT
                 };
-                let told = self.row().and_then(|row| row.timeout);
+                let told = self.row_of(step.stage()).and_then(|row| row.timeout);
                 self.reject_for(told.unwrap_or(usual));
             }
             CheckoutEvent::UndoStarted { cause } => self.turn_back(cause),

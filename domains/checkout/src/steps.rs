@@ -66,6 +66,18 @@ impl Step {
             Self::AuthorizePayment | Self::CapturePayment | Self::ConfirmOrder => None,
         }
     }
+
+    /// While the checkout is there, the step is due: under every definition.
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::ReserveStock { .. } => Stage::Reserving,
+            Self::AuthorizePayment => Stage::Authorizing,
+            Self::CommitStock { .. } => Stage::Committing,
+            Self::CapturePayment => Stage::Capturing,
+            Self::ConfirmOrder => Stage::Confirming,
+            Self::ShipStock { .. } => Stage::Shipping,
+        }
+    }
 }
 
 impl fmt::Display for Step {

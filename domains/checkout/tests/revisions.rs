@@ -12,7 +12,7 @@ mod kit;
 mod world;
 
 use checkout::{
-    Ask, CheckoutBy, CheckoutEvent, CheckoutFact, CheckoutRefusal, Definitions, Stage, Status, Step,
+    Ask, CheckoutBy, CheckoutEvent, CheckoutFact, CheckoutRefusal, Definitions, Status, Step,
 };
 use definitions::{LATE_STOCK, Today, Tomorrow, Yesterday};
 use kernel::{Decider, Sku};
@@ -143,18 +143,6 @@ fn sku() -> Sku {
     kit::sku("MUG")
 }
 
-/// At what line of the table a step stands.
-fn stage(step: &Step) -> Stage {
-    match step {
-        Step::ReserveStock { .. } => Stage::Reserving,
-        Step::AuthorizePayment => Stage::Authorizing,
-        Step::CommitStock { .. } => Stage::Committing,
-        Step::CapturePayment => Stage::Capturing,
-        Step::ConfirmOrder => Stage::Confirming,
-        Step::ShipStock { .. } => Stage::Shipping,
-    }
-}
-
 /// It came to a clean rest, step after step in the order of its own table.
 fn rests<D: Definitions>(world: &mut WorldBy<D>, revision: u32) {
     world.settle();
@@ -163,7 +151,7 @@ fn rests<D: Definitions>(world: &mut WorldBy<D>, revision: u32) {
     let known = Today::known().iter();
     let table = known.clone().find(|known| known.revision == revision);
     let table = table.unwrap().steps;
-    let line = |step: &Step| table.iter().position(|row| row.stage == stage(step));
+    let line = |step: &Step| table.iter().position(|row| row.stage == step.stage());
     let mut last = Some(0);
     for event in &world.log {
         match event {

@@ -9,7 +9,7 @@
 
 mod kit;
 
-use checkout::{Ask, Definitions, Due, Each, STEPS, Shop, Stage, Step};
+use checkout::{Ask, Definitions, Due, Each, Followed, STEPS, Shop, Stage, Step};
 use kit::{
     Case, authorized, canceled, captured, committed, confirmed, refunded, released, reserved,
     shipped, stock_shipped, voided,
@@ -103,10 +103,26 @@ fn is_of(step: &Step, each: &Each) -> bool {
 
 #[test]
 fn every_stage_with_a_step_has_its_row_and_no_other() {
+    assert!(Shop::known().is_sorted_by(|a, b| a.revision < b.revision));
+    let current = Shop::followed(Shop::CURRENT);
+    assert!(
+        matches!(current, Followed::Known(_)),
+        "nobody knows what starts"
+    );
     for definition in Shop::known() {
+        assert_eq!(
+            definition.steps[0].stage,
+            Stage::Reserving,
+            "what starts reserves"
+        );
         for row in definition.steps {
             let found = definition.row(row.stage).map(|found| found.command);
             assert_eq!(found, Some(row.command));
+            let step = match &row.step {
+                Each::Line(of) => of(kit::sku("MUG")),
+                Each::Order(own) => own.clone(),
+            };
+            assert_eq!(step.stage(), row.stage);
         }
         for stage in [
             Stage::Completed,
