@@ -6,6 +6,7 @@ mod definitions;
 
 use std::time::{Duration, Instant};
 
+use checkout::settling::{self, SagaId};
 use checkout::{Checkout, CheckoutEvent, Definitions};
 use chrono::Utc;
 use clap::Parser;
@@ -15,7 +16,8 @@ use notification::Notification;
 use order::{Line, Order, OrderCommand, OrderStatus};
 use payment::{Payment, PaymentCommand, ProviderAction, payment_id};
 use sagas::Others;
-use streams::bus::{Host, Hosts};
+use serde_json::json;
+use streams::bus::{Bus, Host, Hosts};
 use streams::parking::{self, ParkedKey, Wish};
 use streams::{CommandMeta, Connection, Settings, Streams};
 use tokio::task::JoinHandle;
@@ -304,6 +306,15 @@ async fn what_no_build_in_sight_knows_is_parked_until_one_does() {
     let parked = shop.parked(&key, Option::is_some).await;
     let why = format!("{parked:?}");
     assert!(why.contains("definition revision 2"), "{why}");
+    // Nor is a person's wish decided on.
+    let asked = json!({
+        "saga": SagaId::Checkout(order),
+        "wish": settling::Wish::Resume,
+        "meta": CommandMeta::new(Uuid::new_v4(), Utc::now(), "operator:ada"),
+    });
+    let bus = Bus::new(&shop.connection);
+    let answer = bus.question("checkout", "settle", &asked, PATIENCE).await;
+    assert!(answer.unwrap_err().is_retryable());
     let other = shop.orders().await;
     shop.authorizes(other).await;
     shop.captures(other).await;
