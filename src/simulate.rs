@@ -105,8 +105,8 @@ fn tell_coverage(report: &Report) {
     let mut all: Vec<_> = missed.chain(taken).collect();
     all.sort_by_key(|(taken, times)| (*times, *taken));
     println!("\nTransitions, and how often they were taken:");
-    for ((saga, Transition { from, event, to }), times) in all {
-        println!("{times:>9}  {saga:<9}  {from} ── {event} ─► {to}");
+    for ((saga, revision, Transition { from, event, to }), times) in all {
+        println!("{times:>9}  {saga:<9}  {revision}  {from} ── {event} ─► {to}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! The one configuration of the saga role.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use clap::Args;
 
@@ -30,9 +32,22 @@ pub struct Config {
         value_parser = clap::value_parser!(i64).range(1..=PATIENCE_MAX_S)
     )]
     pub patience_s: i64,
+    /// How long facts of a checkout whose definition this build does not know are tried again in
+    /// place, from the first one on, in seconds: as long as an upgrade takes to replace every
+    /// process. Then they are parked, so that they hold up nobody else.
+    #[arg(
+        long = "unknown-definition-patience-s",
+        env = "MILLRACE_UNKNOWN_DEFINITION_PATIENCE_S",
+        default_value_t = 300
+    )]
+    pub unknown_patience_s: u64,
 }
 
 impl Config {
+    pub(crate) fn unknown_patience(&self) -> Duration {
+        Duration::from_secs(self.unknown_patience_s)
+    }
+
     pub(crate) fn patience(&self) -> TimeDelta {
         TimeDelta::seconds(self.patience_s)
     }

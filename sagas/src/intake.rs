@@ -5,21 +5,23 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use checkout::settling::SagaId;
 use checkout::{
-    Checkout, CheckoutFact, Refunding, Returning, fact, refunding, returning, returns_of,
+    CheckoutBy, CheckoutFact, Definitions, Refunding, Returning, fact, refunding, returning,
+    returns_of,
 };
 use chrono::{TimeDelta, Utc};
 use inventory::StockItem;
 use kernel::{OrderId, RefundId, ReturnId, Sku};
 use order::Order;
-use payment::Payment;
+use payment::{Payment, PaymentEvent};
 use streams::RecordedEvent;
 use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
-use streams::timers::DueTimer;
+use streams::timers::{DueTimer, TimerId};
 use streams::topology::DurableSpec;
 use uuid::Uuid;
 
-use crate::runner::{Origin, Runner};
+use crate::others::Other;
+use crate::runner::{Origin, Runner, id_of};
 use crate::{INVENTORY_DURABLE, ORDER_DURABLE, PAYMENT_DURABLE};
 
 /// A stream that the sagas listen to.
@@ -37,16 +39,18 @@ pub(crate) const SOURCES: [(DurableSpec, Source); 3] = [
     (PAYMENT_DURABLE, Source::Payment),
 ];
 
-/// Every saga.
-pub(crate) struct Sagas {
-    pub(crate) checkout: Runner<Checkout>,
+/// Every saga, the checkout by the definitions of `D`.
+pub(crate) struct Sagas<D: Definitions> {
+    pub(crate) checkout: Runner<CheckoutBy<D>>,
     pub(crate) returning: Runner<Returning>,
     pub(crate) refunding: Runner<Refunding>,
+    /// The rest.
+    pub(crate) others: Vec<Arc<dyn Other>>,
     /// How long an order waits for its authorization.
     pub(crate) patience: TimeDelta,
 }
 
-impl Sagas {
+impl<D: Definitions> Sagas<D> {
     /// The return that a refund pays back, if it is one of a return.
     async fn return_of(&self, refund_id: RefundId) -> Result<Option<ReturnId>, HandleError> {
         for return_id in returns_of(refund_id) {
@@ -60,13 +64,13 @@ impl Sagas {
 }
 
 /// Reads facts off one stream and hands them to the sagas that they concern.
-pub(crate) struct Intake {
+pub(crate) struct Intake<D: Definitions> {
     source: Source,
-    sagas: Arc<Sagas>,
+    sagas: Arc<Sagas<D>>,
 }
 
-impl Intake {
-    pub(crate) fn new(source: Source, sagas: Arc<Sagas>) -> Self {
+impl<D: Definitions> Intake<D> {
+    pub(crate) fn new(source: Source, sagas: Arc<Sagas<D>>) -> Self {
         Self { source, sagas }
     }
 
@@ -84,6 +88,9 @@ impl Intake {
         if let Some((id, fact)) = refunding::fact::from_order(&told) {
             self.sagas.refunding.advance(id, fact, &origin).await?;
         }
+        for other in &self.sagas.others {
+            other.of_order(order_id, &told, event).await?;
+        }
         Ok(())
     }
 
@@ -99,24 +106,39 @@ impl Intake {
             let origin = Origin::of(event, order_of(event)?);
             self.sagas.returning.advance(id, fact, &origin).await?;
         }
+        for other in &self.sagas.others {
+            other.of_inventory(&sku, &moved, event).await?;
+        }
         Ok(())
     }
 
     async fn of_payment(&self, event: &RecordedEvent) -> Result<(), HandleError> {
         let paid = event.decode::<Payment>().map_err(HandleError::permanent)?;
-        let Some(fact) = fact::from_payment(&paid, event.time) else {
+        self.of_money(event, &paid).await?;
+        for other in &self.sagas.others {
+            other.of_payment(&paid, event).await?;
+        }
+        Ok(())
+    }
+
+    async fn of_money(
+        &self,
+        event: &RecordedEvent,
+        paid: &PaymentEvent,
+    ) -> Result<(), HandleError> {
+        let Some(fact) = fact::from_payment(paid, event.time) else {
             return Ok(());
         };
         let order_id = order_of(event)?;
         let origin = Origin::of(event, order_id);
         self.sagas.checkout.advance(order_id, fact, &origin).await?;
         let checkout = self.sagas.checkout.current(order_id).await?;
-        let refund = refunding::fact::from_payment(&checkout, &paid, event.time);
+        let refund = refunding::fact::from_payment(&checkout, paid, event.time);
         let Some((refund_id, told)) = refund else {
             return Ok(());
         };
         let sagas = &self.sagas;
-        if let Some((_, fact)) = returning::fact::from_payment(&paid)
+        if let Some((_, fact)) = returning::fact::from_payment(paid)
             && let Some(return_id) = sagas.return_of(refund_id).await?
         {
             sagas.returning.advance(return_id, fact, &origin).await?;
@@ -125,7 +147,7 @@ impl Intake {
     }
 }
 
-impl Sagas {
+impl<D: Definitions> Sagas<D> {
     /// Has this saga ask what is due.
     pub(crate) async fn wake(&self, saga: SagaId, origin: &Origin) -> Result<(), HandleError> {
         match saga {
@@ -145,6 +167,18 @@ impl Origin {
             traceparent: event.traceparent.clone(),
         }
     }
+
+    /// Of a timer.
+    pub(crate) fn rung(timer: &DueTimer, order_id: OrderId) -> Self {
+        let TimerId { saga, id } = &timer.id;
+        let rung = format!("{saga}/{id}/{}", timer.due);
+        Self {
+            source_id: Uuid::new_v5(&Uuid::NAMESPACE_OID, rung.as_bytes()),
+            order_id,
+            causation_id: None,
+            traceparent: None,
+        }
+    }
 }
 
 /// The order whose flow an event belongs to.
@@ -152,7 +186,7 @@ pub(crate) fn order_of(event: &RecordedEvent) -> Result<OrderId, HandleError> {
     parse(event.correlation_id.as_deref().unwrap_or_default())
 }
 
-fn parse<T>(text: &str) -> Result<T, HandleError>
+pub(crate) fn parse<T>(text: &str) -> Result<T, HandleError>
 where
     T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {
@@ -160,7 +194,7 @@ where
 }
 
 #[async_trait]
-impl Handler for Intake {
+impl<D: Definitions> Handler for Intake<D> {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
         let event = &delivery.event;
         if event.kind.is_some() {
@@ -175,29 +209,28 @@ impl Handler for Intake {
     }
 }
 
-/// Hands the checkout's timers to its runner when they ring. The other sagas set none.
-pub(crate) struct Alarm {
-    sagas: Arc<Sagas>,
+/// Hands a saga's timers to its runner when they ring. The return and the refund set none.
+pub(crate) struct Alarm<D: Definitions> {
+    sagas: Arc<Sagas<D>>,
 }
 
-impl Alarm {
-    pub(crate) fn new(sagas: Arc<Sagas>) -> Self {
+impl<D: Definitions> Alarm<D> {
+    pub(crate) fn new(sagas: Arc<Sagas<D>>) -> Self {
         Self { sagas }
     }
 }
 
 #[async_trait]
-impl Handler<DueTimer> for Alarm {
+impl<D: Definitions> Handler<DueTimer> for Alarm<D> {
     async fn handle(&self, delivery: &Delivery<DueTimer>) -> Result<(), HandleError> {
         let timer = &delivery.event;
+        for other in &self.sagas.others {
+            if let Some(id) = id_of(&timer.id, other.name()) {
+                return other.rang(id, timer).await;
+            }
+        }
         let order_id: OrderId = parse(timer.id.id.as_str())?;
-        let rung = format!("checkout/{order_id}/{}", timer.due);
-        let origin = Origin {
-            source_id: Uuid::new_v5(&Uuid::NAMESPACE_OID, rung.as_bytes()),
-            order_id,
-            causation_id: None,
-            traceparent: None,
-        };
+        let origin = Origin::rung(timer, order_id);
         let fact = CheckoutFact::DeadlineReached { at: Utc::now() };
         let checkout = &self.sagas.checkout;
         checkout.rang(order_id);

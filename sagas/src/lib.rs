@@ -7,8 +7,9 @@
 //!   TIMERS ────┘             └─► pending ─► bus ────┴─► notification
 //! ```
 //!
-//! Three sagas, one runner: the checkout, and after it the return and the refund. They share streams
-//! and durables, because an order's facts belong in one order whichever saga they concern.
+//! Three sagas, one runner: the checkout, and after it the return and the refund; and whichever
+//! [`Others`] there are. They share streams and durables, because an order's facts belong in one order
+//! whichever saga they concern.
 //!
 //! For every delivery: the fact is taken in (one saga event at the most), then everything that is
 //! due is asked of its context, and only when each ask was answered is the delivery acknowledged.
@@ -16,12 +17,14 @@
 
 mod config;
 mod intake;
+mod others;
 mod runner;
 mod settling;
 mod sweep;
 
 use std::sync::Arc;
 
+use checkout::{Definitions, Shop};
 use futures::future::BoxFuture;
 use streams::bus::{Bus, HostError};
 use streams::subscription::DurableLimits;
@@ -36,6 +39,7 @@ use intake::Sagas;
 use runner::Runner;
 
 pub use config::Config;
+pub use others::Others;
 
 /// A checkout holds money and stock: what may pass is tried for ever, because a context that is
 /// down for a day must not leave its orders to be sorted by hand. What can't be handled as it is
@@ -114,12 +118,30 @@ pub fn run(
     connection: Connection,
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, Result<(), Error>> {
+    run_by::<Shop>(config, others(), connection, shutdown)
+}
+
+/// Every saga beside the checkout, the return and the refund: `.with::<checkout::Mine>()` adds one.
+fn others() -> Others {
+    Others::default()
+}
+
+/// As [`run`], with checkouts that follow the definitions of `D`, and with other sagas beside them.
+///
+/// # Errors
+/// As those of [`run`].
+pub fn run_by<D: Definitions>(
+    config: Config,
+    others: Others,
+    connection: Connection,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, Result<(), Error>> {
     let begun = connection.barrier().raise(BEGUN);
     Box::pin(async move {
         let timers = Timers::new(&connection);
         let streams = connection.streams(Settings::default());
-        let sagas = sagas(&config, &connection, &streams, &timers);
-        let hosts = settling::hosts(&streams);
+        let sagas = sagas::<D>(&config, &others, &connection, (&streams, &timers));
+        let hosts = settling::hosts::<D>(&streams);
         let serving = hosts.start(&connection).await?;
         let limits = DurableLimits::default();
         let mut tasks = JoinSet::new();
@@ -155,17 +177,18 @@ pub fn run(
 }
 
 /// Every saga with its runner, over one event store.
-fn sagas(
+fn sagas<D: Definitions>(
     config: &Config,
+    others: &Others,
     connection: &Connection,
-    streams: &Streams,
-    timers: &Timers,
-) -> Arc<Sagas> {
+    (streams, timers): (&Streams, &Timers),
+) -> Arc<Sagas<D>> {
     let bus = Bus::new(connection);
     Arc::new(Sagas {
         checkout: Runner::new(streams, &bus, timers, config),
         returning: Runner::new(streams, &bus, timers, config),
         refunding: Runner::new(streams, &bus, timers, config),
+        others: others.start(streams, &bus, timers, config),
         patience: config.patience(),
     })
 }

@@ -1,18 +1,18 @@
 //! Takes a fact in, asks what is due, arms the timer: the loop around a pure saga, whichever it is.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use checkout::{Due, Saga};
+use checkout::{Checkout, Due, Saga};
 use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt};
 use kernel::{AggregateId, OrderId};
 use moka::sync::Cache;
 use streams::bus::{Answer, Ask, Bus};
 use streams::lanes::HandleError;
-use streams::timers::{TimerId, Timers};
-use streams::{CommandMeta, Outcome, Streams};
+use streams::timers::{TimerError, TimerId, Timers};
+use streams::{CommandMeta, ExecuteError, Outcome, Streams};
 use thiserror::Error;
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -33,6 +33,9 @@ const ANSWERED_TTL: Duration = Duration::from_secs(10);
 /// and there are fewer kinds of steps than this.
 const ROUNDS_MAX: usize = 16;
 
+/// Between a saga's name and its id in the id of a timer: no UUID has it.
+const NAME_END: char = '_';
+
 /// What the runner could not do; the delivery comes again.
 #[derive(Debug, Error)]
 pub(crate) enum Error {
@@ -52,7 +55,20 @@ pub(crate) enum Error {
     },
     /// The timer could not be set.
     #[error("the saga's timer can't be set")]
-    Timer(#[from] streams::timers::TimerError),
+    Timer(#[from] TimerError),
+    /// It follows a definition that this build does not know, and was left as it is.
+    #[error(
+        "{saga} {id} follows definition revision {revision}, which this build does not know: one that \
+         knows it must handle this"
+    )]
+    RevisionUnknown {
+        /// Which saga.
+        saga: &'static str,
+        /// Which one of it.
+        id: String,
+        /// Which definition.
+        revision: u32,
+    },
     /// More is due after every round.
     #[error("{saga} {id} has more due after {ROUNDS_MAX} rounds")]
     Endless {
@@ -95,6 +111,10 @@ pub(crate) struct Runner<S: Saga> {
     turns: Cache<S::Id, Arc<Mutex<()>>>,
     answered: Cache<Uuid, ()>,
     armed: Cache<S::Id, DateTime<Utc>>,
+    /// When one was met first whose definition this build does not know.
+    met_unknown: OnceLock<Instant>,
+    /// For how long after that it is taken for an upgrade.
+    unknown_patience: Duration,
 }
 
 impl<S: Saga> Runner<S> {
@@ -109,6 +129,8 @@ impl<S: Saga> Runner<S> {
                 .time_to_live(ANSWERED_TTL)
                 .build(),
             armed: Cache::new(config.memory),
+            met_unknown: OnceLock::new(),
+            unknown_patience: config.unknown_patience(),
         }
     }
 
@@ -131,6 +153,7 @@ impl<S: Saga> Runner<S> {
         let turn = self.turns.get_with(id, Arc::default);
         let _turn = turn.lock().await;
         let state = self.current(id).await?;
+        self.must_know(id, &state)?;
         self.settle(id, state, origin).await
     }
 
@@ -184,7 +207,16 @@ impl<S: Saga> Runner<S> {
         let aggregate_id: AggregateId = id.into();
         let meta = origin.meta::<S>(fact_id);
         let executed = self.streams.execute::<S>(&aggregate_id, fact, &meta).await;
-        let executed = executed.map_err(HandleError::from)?;
+        let executed = match executed {
+            Ok(executed) => executed,
+            Err(error) => {
+                if matches!(error, ExecuteError::Refused(_)) {
+                    let known = self.streams.load::<S>(&aggregate_id).await?;
+                    self.must_know(id, &known.state)?;
+                }
+                return Err(error.into());
+            }
+        };
         if executed.outcome == Outcome::Replayed {
             // A replay answers the state as of its append; what is due follows from the latest.
             return Ok(self.streams.load::<S>(&aggregate_id).await?.state);
@@ -196,6 +228,27 @@ impl<S: Saga> Runner<S> {
             metrics::counter!("sagas_suspended_total", "saga" => S::NAME).increment(1);
         }
         Ok(executed.state)
+    }
+
+    /// A saga of a definition that this build does not know is left to one that does.
+    fn must_know(&self, id: S::Id, state: &S) -> Result<(), HandleError> {
+        let Some(revision) = state.unknown_revision() else {
+            return Ok(());
+        };
+        metrics::counter!(
+            "sagas_unknown_revision_total",
+            "saga" => S::NAME, "revision" => revision.to_string()
+        )
+        .increment(1);
+        let met = self.met_unknown.get_or_init(Instant::now);
+        Err(HandleError {
+            permanent: met.elapsed() >= self.unknown_patience,
+            source: Box::new(Error::RevisionUnknown {
+                saga: S::NAME,
+                id: id.to_string(),
+                revision,
+            }),
+        })
     }
 
     /// Sends what is due and was not just answered. What comes back are the answers that the
@@ -275,7 +328,8 @@ impl<S: Saga> Runner<S> {
         if state.deadline().is_none() {
             return Ok(());
         }
-        let pending = self.timers.is_pending(&timer_of::<S>(id)).await;
+        let timer = timer_of::<S>(id).map_err(HandleError::permanent)?;
+        let pending = self.timers.is_pending(&timer).await;
         if pending.map_err(HandleError::retryable)? {
             return Ok(());
         }
@@ -293,16 +347,30 @@ impl<S: Saga> Runner<S> {
         if self.armed.get(&id) == Some(deadline) {
             return Ok(());
         }
-        self.timers.set(&timer_of::<S>(id), deadline).await?;
+        self.timers.set(&timer_of::<S>(id)?, deadline).await?;
         self.armed.insert(id, deadline);
         Ok(())
     }
 }
 
-/// The one timer of a saga.
-fn timer_of<S: Saga>(id: S::Id) -> TimerId {
-    TimerId {
-        saga: S::NAME.to_owned(),
-        id: id.into(),
-    }
+/// The one timer of a saga. All share the checkout's durable: the others' ids have their name in front,
+/// which no order's id has.
+fn timer_of<S: Saga>(id: S::Id) -> Result<TimerId, TimerError> {
+    let saga = Checkout::NAME.to_owned();
+    let id = if S::NAME == Checkout::NAME {
+        id.into()
+    } else {
+        let named = format!("{}{NAME_END}{id}", S::NAME);
+        let name = |_| TimerError::Name {
+            saga: named.clone(),
+        };
+        named.parse().map_err(name)?
+    };
+    Ok(TimerId { saga, id })
+}
+
+/// The rest of a timer's id, if it is one of the saga of this name.
+pub(crate) fn id_of<'a>(timer: &'a TimerId, name: &str) -> Option<&'a str> {
+    let rest = timer.id.as_str().strip_prefix(name)?;
+    rest.strip_prefix(NAME_END)
 }

@@ -10,7 +10,9 @@
 //! ([`crate::sweep`]), so a worker that dies in between leaves nothing undone.
 
 use checkout::settling::{SagaId, Settled, Wish};
-use checkout::{Checkout, CheckoutFact, Refunding, RefundingFact, Returning, ReturningFact, Saga};
+use checkout::{
+    CheckoutBy, CheckoutFact, Definitions, Refunding, RefundingFact, Returning, ReturningFact, Saga,
+};
 use serde::Deserialize;
 use serde_json::Value;
 use streams::bus::{Host, Hosts, QuestionError};
@@ -29,23 +31,23 @@ struct AskSettle {
 }
 
 /// Answers for the sagas on the bus.
-pub(crate) fn hosts(streams: &Streams) -> Hosts {
+pub(crate) fn hosts<D: Definitions>(streams: &Streams) -> Hosts {
     let answering = streams.clone();
     let host = Host::new(CONTEXT, streams.clone()).question("settle", move |payload| {
         let streams = answering.clone();
-        async move { settle(&streams, payload).await }
+        async move { settle::<D>(&streams, payload).await }
     });
     Hosts::from_iter([host])
 }
 
-async fn settle(streams: &Streams, payload: Value) -> Result<Value, QuestionError> {
+async fn settle<D: Definitions>(streams: &Streams, payload: Value) -> Result<Value, QuestionError> {
     let AskSettle { saga, wish, meta } =
         serde_json::from_value(payload).map_err(QuestionError::bad_request)?;
     let by = meta.actor.clone();
     let settled = match saga {
         SagaId::Checkout(id) => {
             let fact = of_checkout(wish.clone(), by.clone());
-            record::<Checkout>(streams, id, fact, meta).await?
+            record::<CheckoutBy<D>>(streams, id, fact, meta).await?
         }
         SagaId::Returning(id) => {
             let fact = of_returning(wish.clone(), by.clone());

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checkout::settling::SagaId;
-use checkout::{Checkout, CheckoutEvent, Refunding, RefundingEvent, Returning, ReturningEvent};
+use checkout::{
+    Checkout, CheckoutEvent, Definitions, Refunding, RefundingEvent, Returning, ReturningEvent,
+};
 use kernel::{Decider, OrderId};
 use streams::subscription::{OrderedSubscription, SubscriptionError};
 use streams::{Connection, RecordedEvent};
@@ -40,7 +42,11 @@ const UNREADABLE_PAUSE: Duration = Duration::from_secs(1);
 const OPEN_MAX: usize = 200_000;
 
 /// Follows the checkouts until `shutdown`.
-pub(crate) async fn run(connection: Connection, sagas: Arc<Sagas>, shutdown: CancellationToken) {
+pub(crate) async fn run<D: Definitions>(
+    connection: Connection,
+    sagas: Arc<Sagas<D>>,
+    shutdown: CancellationToken,
+) {
     let sweep = async {
         let mut sweep = Sweep {
             events: connection.ordered(STREAM, 0),
@@ -128,7 +134,7 @@ impl Sweep {
         }
     }
 
-    async fn arm_all(&self, sagas: &Sagas) {
+    async fn arm_all<D: Definitions>(&self, sagas: &Sagas<D>) {
         for order_id in &self.open {
             if let Err(error) = sagas.checkout.arm_again(*order_id).await {
                 let error: &dyn std::error::Error = error.source.as_ref();
@@ -137,7 +143,7 @@ impl Sweep {
         }
     }
 
-    async fn wake_all(&mut self, sagas: &Sagas) {
+    async fn wake_all<D: Definitions>(&mut self, sagas: &Sagas<D>) {
         let mut asked = Vec::new();
         for (saga, origin) in &self.resumed {
             match sagas.wake(*saga, origin).await {

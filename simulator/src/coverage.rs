@@ -3,30 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use checkout::picture::{NOT_STARTED, PICTURES, Picture, Transition};
+use checkout::picture::{NOT_STARTED, Transition, pictures};
+use checkout::{Definitions, Shop};
 
 use crate::audit::Finding;
 use crate::saga::SagaId;
 use crate::world::World;
 
-/// A saga's name, and one of its transitions.
-pub type Taken = (&'static str, Transition);
+/// A saga's name, the revision of its definition, and one of its transitions.
+pub type Taken = (&'static str, u32, Transition);
 
 /// How often each was taken.
 pub type Transitions = BTreeMap<Taken, u64>;
 
 /// Every transition that is drawn.
 pub(crate) fn drawn() -> BTreeSet<Taken> {
-    let all = PICTURES.iter().flat_map(|picture| {
-        let transitions = (picture.transitions)().into_iter();
-        transitions.map(move |transition| (picture.saga, transition))
+    let all = pictures().into_iter().flat_map(|picture| {
+        let transitions = picture.transitions.into_iter();
+        transitions.map(move |transition| (picture.saga, picture.revision, transition))
     });
     all.collect()
-}
-
-fn is_drawn((saga, transition): Taken) -> bool {
-    let picture = Picture::of(saga);
-    picture.is_some_and(|picture| (picture.transitions)().contains(&transition))
 }
 
 impl World {
@@ -44,6 +40,18 @@ impl World {
         stage.unwrap_or(NOT_STARTED)
     }
 
+    /// The definition that a saga follows. Returns and refunds have had one.
+    fn revision(&self, saga: SagaId) -> u32 {
+        match saga {
+            SagaId::Checkout(order) => {
+                let file = self.shop.file(order);
+                let revision = file.and_then(|file| file.checkout.state.revision());
+                revision.unwrap_or(Shop::CURRENT)
+            }
+            SagaId::Returning(_) | SagaId::Refunding(_) => 1,
+        }
+    }
+
     /// Notes what a fact has led to.
     pub(crate) fn note_transition(&mut self, from: &'static str, saga: SagaId, new: &Range<usize>) {
         let Some(recorded) = self.shop.log.get(new.start).filter(|_| !new.is_empty()) else {
@@ -54,10 +62,10 @@ impl World {
             event: recorded.told.name(),
             to: self.stage(saga),
         };
-        let taken = (saga.name(), transition);
+        let taken = (saga.name(), self.revision(saga), transition);
         let times = self.taken.entry(taken).or_default();
         *times += 1;
-        if *times == 1 && !is_drawn(taken) {
+        if *times == 1 && !drawn().contains(&taken) {
             let finding = Finding::new("every transition is drawn", format!("{taken:?}"));
             self.finding.get_or_insert(finding);
         }

@@ -1,12 +1,13 @@
-//! Which schema versions are still alive.
+//! Which schema versions, and which definitions of the checkout, are still alive.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
 
+use checkout::{Checkout, Definitions, Shop};
 use clap::Args;
+use kernel::{AggregateId, Decider};
 use serde::Serialize;
-use streams::Connection;
-use streams::verify;
+use streams::{Connection, RecordedEvent, verify};
 
 use crate::reach::{ReachArgs, bar};
 
@@ -29,6 +30,9 @@ pub struct CensusArgs {
 pub struct Census {
     /// By stream, then by event type.
     pub streams: BTreeMap<String, BTreeMap<String, BTreeMap<u32, Versions>>>,
+    /// Checkouts under way, by the revision of the definition that they follow to their end: every
+    /// one that this build knows, and those that are in the log besides.
+    pub open_checkouts: BTreeMap<u32, OpenCheckouts>,
     /// Messages whose type can't be read.
     pub unreadable: u64,
 }
@@ -42,6 +46,15 @@ pub struct Versions {
     pub first: u64,
     /// Sequence of the last.
     pub last: u64,
+}
+
+/// Checkouts of one definition that are not closed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct OpenCheckouts {
+    /// How many.
+    pub open: u64,
+    /// Does this build know the definition?
+    pub known: bool,
 }
 
 /// Counts and prints.
@@ -71,6 +84,14 @@ pub(super) async fn run(args: CensusArgs) -> anyhow::Result<ExitCode> {
             }
         }
     }
+    for (revision, OpenCheckouts { open, known }) in &census.open_checkouts {
+        let unknown = if *known {
+            ""
+        } else {
+            ", which this build does not know"
+        };
+        println!("{open} open checkouts of definition revision {revision}{unknown}");
+    }
     if census.unreadable > 0 {
         println!(
             "{} can't be read; `millrace verify` says why",
@@ -86,6 +107,7 @@ pub(super) async fn run(args: CensusArgs) -> anyhow::Result<ExitCode> {
 /// A stream can't be read.
 pub async fn count(connection: &Connection) -> anyhow::Result<Census> {
     let mut census = Census::default();
+    let mut open = HashMap::new();
     for context in domains::CONTEXTS {
         let ends = verify::ends(connection, context.stream).await?;
         let bar = bar(context.stream, ends.messages);
@@ -100,6 +122,7 @@ pub async fn count(connection: &Connection) -> anyhow::Result<Census> {
                 census.unreadable += 1;
                 return;
             };
+            follow(&mut open, &event);
             let versions = types.entry(event.event_type).or_default();
             let counted = versions.entry(event.schema_version).or_default();
             counted.events += 1;
@@ -111,5 +134,28 @@ pub async fn count(connection: &Connection) -> anyhow::Result<Census> {
         .await?;
         bar.finish_and_clear();
     }
+    for definition in Shop::known() {
+        let counted = census.open_checkouts.entry(definition.revision);
+        counted.or_default().known = true;
+    }
+    for revision in open.into_values() {
+        census.open_checkouts.entry(revision).or_default().open += 1;
+    }
     Ok(census)
+}
+
+/// Keeps of every checkout under way which definition it follows.
+fn follow(open: &mut HashMap<AggregateId, u32>, event: &RecordedEvent) {
+    if event.kind.is_some() || event.context != Checkout::CONTEXT {
+        return;
+    }
+    // What can't be read closes nothing.
+    let Ok(told) = event.decode::<Checkout>() else {
+        return;
+    };
+    if let Some(revision) = told.starts() {
+        open.insert(event.aggregate_id.clone(), revision);
+    } else if told.closes() {
+        open.remove(&event.aggregate_id);
+    }
 }

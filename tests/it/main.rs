@@ -14,6 +14,7 @@
 mod accounts;
 mod apart;
 mod app;
+mod arrival;
 mod bad_input;
 mod catalog;
 mod cluster;
@@ -40,6 +41,7 @@ mod reconcile;
 mod reports;
 mod restore;
 mod returns;
+mod revisions;
 mod rotation;
 mod separate;
 mod server;

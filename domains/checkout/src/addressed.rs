@@ -11,24 +11,27 @@ use uuid::Uuid;
 use crate::Due;
 
 /// Whom, which one, what.
-pub(crate) struct Addressed(&'static str, AggregateId, serde_json::Value);
+#[derive(Debug)]
+pub struct Addressed(&'static str, AggregateId, serde_json::Value);
 
 impl Addressed {
-    pub(crate) fn inventory(sku: &Sku, command: &InventoryCommand) -> Self {
+    /// To the stock item.
+    pub fn inventory(sku: &Sku, command: &InventoryCommand) -> Self {
         Self("inventory", sku.into(), json(command))
     }
 
-    pub(crate) fn order(order_id: OrderId, command: &OrderCommand) -> Self {
+    /// To the order.
+    pub fn order(order_id: OrderId, command: &OrderCommand) -> Self {
         Self("order", order_id.into(), json(command))
     }
 
     /// The one payment of the order.
-    pub(crate) fn payment(order_id: OrderId, command: &PaymentCommand) -> Self {
+    pub fn payment(order_id: OrderId, command: &PaymentCommand) -> Self {
         Self("payment", payment_id(order_id).into(), json(command))
     }
 
     /// A mail about `source`: one of a kind for each, whatever is repeated.
-    pub(crate) fn mail(source: Uuid, to: UserId, template: Template, details: Details) -> Self {
+    pub fn mail(source: Uuid, to: UserId, template: Template, details: Details) -> Self {
         let channel = Channel::Email;
         let id = notification_id(source, template, channel, to);
         let command = NotificationCommand::RequestNotification {
@@ -40,7 +43,8 @@ impl Addressed {
         Self("notification", id.into(), json(&command))
     }
 
-    pub(crate) fn due<A>(self, ask_id: Uuid, label: A) -> Due<A> {
+    /// As the saga's ask `label`, under this command id ([`crate::ask_id_of`]).
+    pub fn due<A>(self, ask_id: Uuid, label: A) -> Due<A> {
         let Self(context, aggregate_id, command) = self;
         Due {
             ask_id,

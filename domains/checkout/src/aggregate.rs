@@ -1,49 +1,55 @@
 //! The checkout: `decide` takes a fact in, `evolve` remembers what follows from it.
 
+use std::marker::PhantomData;
+
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, OrderId, RefundId, UserId};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::state::Flow;
-use crate::{CheckoutEvent, CheckoutFact, CheckoutRefusal, Stage, Status, Step};
+use crate::{CheckoutEvent, CheckoutFact, CheckoutRefusal, Definitions, Shop, Stage, Status, Step};
 
-/// The definition that checkouts which start now follow to their end.
-pub const REVISION: u32 = 1;
+/// The shop's checkout.
+pub type Checkout = CheckoutBy<Shop>;
 
-/// The progress of one order through stock, payment, confirmation and shipping.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Checkout {
+/// The progress of one order through stock, payment, confirmation and shipping, by the definition of
+/// `D` that it started under.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum CheckoutBy<D> {
     /// No order was placed.
     #[default]
     NotStarted,
     /// An order was placed.
-    Started(Started),
+    Started(Started<D>),
 }
 
-/// A checkout on its way. What it knows is its own; what it wants is in [`Checkout::pending`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Started(Box<Flow>);
+/// A checkout on its way. What it knows is its own; what it wants is in [`CheckoutBy::pending`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Started<D>(Box<Flow>, PhantomData<D>);
 
-impl Checkout {
+impl<D: Definitions> CheckoutBy<D> {
     pub(crate) fn started(flow: Flow) -> Self {
-        Self::Started(Started(Box::new(flow)))
+        Self::Started(Started(Box::new(flow), PhantomData))
     }
 
     pub(crate) fn flow(&self) -> Option<&Flow> {
         match self {
             Self::NotStarted => None,
-            Self::Started(Started(flow)) => Some(flow),
+            Self::Started(Started(flow, _)) => Some(flow),
         }
     }
 
     pub(crate) fn flow_mut(&mut self) -> Option<&mut Flow> {
         match self {
             Self::NotStarted => None,
-            Self::Started(Started(flow)) => Some(flow),
+            Self::Started(Started(flow, _)) => Some(flow),
         }
+    }
+
+    /// Only if all that it may still do is known.
+    pub(crate) fn understood(&self) -> Option<&Flow> {
+        self.flow().filter(|flow| flow.is_understood())
     }
 
     /// Which order it is about, once started.
@@ -64,6 +70,12 @@ impl Checkout {
     /// The definition that it follows, once started.
     pub fn revision(&self) -> Option<u32> {
         self.flow().map(|flow| flow.revision)
+    }
+
+    /// The definition that it follows, if this build does not know what that may still lead to.
+    pub fn unknown_revision(&self) -> Option<u32> {
+        let flow = self.flow().filter(|flow| !flow.is_understood());
+        flow.map(|flow| flow.revision)
     }
 
     /// Where it is.
@@ -103,16 +115,20 @@ impl Checkout {
     /// What follows from a fact: one event, or none when it is repeated, late or of no concern.
     ///
     /// # Errors
-    /// The checkout has not started: the fact must come again later.
+    /// The checkout has not started, or follows a definition that this build does not know: the fact
+    /// must come again later.
     pub fn react(&self, fact: &CheckoutFact) -> Result<Option<CheckoutEvent>, CheckoutRefusal> {
-        match self.flow() {
-            Some(flow) => Ok(flow.react(fact)),
-            None => start(fact).map(Some),
+        let Some(flow) = self.flow() else {
+            return start(fact, D::CURRENT).map(Some);
+        };
+        if let Some(revision) = self.unknown_revision() {
+            return Err(CheckoutRefusal::RevisionUnknown { revision });
         }
+        Ok(flow.react(fact))
     }
 }
 
-fn start(fact: &CheckoutFact) -> Result<CheckoutEvent, CheckoutRefusal> {
+fn start(fact: &CheckoutFact, revision: u32) -> Result<CheckoutEvent, CheckoutRefusal> {
     let CheckoutFact::OrderPlaced {
         order_id,
         user_id,
@@ -135,7 +151,7 @@ fn start(fact: &CheckoutFact) -> Result<CheckoutEvent, CheckoutRefusal> {
         started_at: *placed_at,
         reserved_until: *reserved_until,
         deadline: *deadline,
-        revision: REVISION,
+        revision,
     })
 }
 
@@ -184,7 +200,7 @@ impl Flow {
     }
 }
 
-impl Decider for Checkout {
+impl<D: Definitions> Decider for CheckoutBy<D> {
     const CONTEXT: &'static str = "checkout";
 
     fn decide(&self, fact: &CheckoutFact) -> Result<Vec<CheckoutEvent>, CheckoutRefusal> {
@@ -194,13 +210,13 @@ impl Decider for Checkout {
     fn evolve(&mut self, event: &CheckoutEvent) {
         if let Some(flow) = self.flow_mut() {
             flow.evolve(event);
-        } else if let Some(flow) = Flow::start(event) {
+        } else if let Some(flow) = Flow::start::<D>(event) {
             *self = Self::started(flow);
         }
     }
 }
 
-impl Aggregate for Checkout {
+impl<D: Definitions> Aggregate for CheckoutBy<D> {
     const TYPE: &'static str = "checkout";
     type Command = CheckoutFact;
     type Event = CheckoutEvent;
@@ -218,5 +234,49 @@ impl Aggregate for Checkout {
 
     fn apply(&mut self, event: CheckoutEvent) {
         self.evolve(&event);
+    }
+}
+
+/// The state as it is kept in snapshots.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kept<F> {
+    NotStarted,
+    Started(F),
+}
+
+impl<D: Definitions> Serialize for CheckoutBy<D> {
+    /// # Errors
+    /// This build does not know the checkout's definition. What it then made of the events is none of
+    /// a state that a build which knows it may go on from.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let kept = match self {
+            Self::NotStarted => Kept::NotStarted,
+            Self::Started(Started(flow, _)) if flow.is_understood() => Kept::Started(flow),
+            Self::Started(Started(flow, _)) => {
+                let revision = flow.revision;
+                let why = CheckoutRefusal::RevisionUnknown { revision };
+                return Err(ser::Error::custom(why));
+            }
+        };
+        kept.serialize(serializer)
+    }
+}
+
+impl<'de, D: Definitions> Deserialize<'de> for CheckoutBy<D> {
+    /// # Errors
+    /// It is no checkout's state, or this build does not know its definition.
+    fn deserialize<R: Deserializer<'de>>(deserializer: R) -> Result<Self, R::Error> {
+        let mut flow: Flow = match Kept::deserialize(deserializer)? {
+            Kept::NotStarted => return Ok(Self::NotStarted),
+            Kept::Started(flow) => flow,
+        };
+        flow.followed = D::followed(flow.revision);
+        if !flow.is_understood() {
+            let revision = flow.revision;
+            let why = CheckoutRefusal::RevisionUnknown { revision };
+            return Err(de::Error::custom(why));
+        }
+        Ok(Self::started(flow))
     }
 }

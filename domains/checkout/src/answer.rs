@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::state::{Fate, Flow, Hold};
-use crate::{Ask, CheckoutEvent, Outcome, Refused, Stage, Step, row};
+use crate::{Ask, CheckoutEvent, Outcome, Refused, Stage, Step};
 
 /// How often an undo may fail before an operator is asked. With the waits below: ten minutes.
 pub const UNDO_FAILURES_MAX: u32 = 8;
@@ -46,7 +46,7 @@ impl Flow {
     }
 
     fn step_refused(&self, step: &Step, attempt: u32, code: &str, message: &str) -> CheckoutEvent {
-        let refusal = row(self.stage).map(|row| row.refusal);
+        let refusal = self.row().map(|row| row.refusal);
         if refusal == Some(Refused::Suspend) {
             return CheckoutEvent::CheckoutSuspended {
                 step: step.clone(),

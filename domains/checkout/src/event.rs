@@ -196,4 +196,47 @@ pub enum CheckoutEvent {
     },
 }
 
+impl CheckoutEvent {
+    /// The definition under which it starts a checkout, if it is the first.
+    pub fn starts(&self) -> Option<u32> {
+        match self {
+            Self::CheckoutStarted { revision, .. } => Some(*revision),
+            Self::StepSucceeded { .. }
+            | Self::StepRefused { .. }
+            | Self::StepTimedOut { .. }
+            | Self::UndoStarted { .. }
+            | Self::UndoSucceeded { .. }
+            | Self::UndoFailed { .. }
+            | Self::CheckoutCompleted {}
+            | Self::ShippingStarted { .. }
+            | Self::CheckoutUndone { .. }
+            | Self::CheckoutSuspended { .. }
+            | Self::CheckoutResumed { .. }
+            | Self::StepSkipped { .. }
+            | Self::CheckoutResolved { .. }
+            | Self::CheckoutEnded { .. } => None,
+        }
+    }
+
+    /// Is the checkout closed from here on? It needs its definition no more then.
+    pub fn closes(&self) -> bool {
+        match self {
+            Self::CheckoutResolved { .. } | Self::CheckoutEnded { .. } => true,
+            Self::StepSkipped { stage, .. } => stage.is_closed(),
+            Self::CheckoutStarted { .. }
+            | Self::StepSucceeded { .. }
+            | Self::StepRefused { .. }
+            | Self::StepTimedOut { .. }
+            | Self::UndoStarted { .. }
+            | Self::UndoSucceeded { .. }
+            | Self::UndoFailed { .. }
+            | Self::CheckoutCompleted {}
+            | Self::ShippingStarted { .. }
+            | Self::CheckoutUndone { .. }
+            | Self::CheckoutSuspended { .. }
+            | Self::CheckoutResumed { .. } => false,
+        }
+    }
+}
+
 kernel::fact!(CheckoutEvent);

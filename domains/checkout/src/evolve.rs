@@ -4,7 +4,8 @@ use kernel::{Reason, Sku};
 
 use crate::state::{Fate, Flow, Funds, Hold, Line, Notice, Suspension, Tries};
 use crate::{
-    Cause, CheckoutEvent, Each, Outcome, PAYMENT_TIMED_OUT, RESERVATION_TIMED_OUT, Stage, Step, row,
+    Cause, CheckoutEvent, Definitions, Each, Outcome, PAYMENT_TIMED_OUT, RESERVATION_TIMED_OUT,
+    Stage, Step,
 };
 
 /// The order's reason when a hold lapsed before it was made firm.
@@ -15,7 +16,7 @@ pub const PAYMENT_VOIDED: &str = "payment_voided";
 
 impl Flow {
     /// The state after the first event; any other event is no start.
-    pub(crate) fn start(event: &CheckoutEvent) -> Option<Self> {
+    pub(crate) fn start<D: Definitions>(event: &CheckoutEvent) -> Option<Self> {
         let CheckoutEvent::CheckoutStarted {
             order_id,
             user_id,
@@ -44,6 +45,7 @@ impl Flow {
             reserved_until: *reserved_until,
             deadline: *deadline,
             revision: *revision,
+            followed: D::followed(*revision),
             stage: Stage::Reserving,
             lines: items.iter().map(line).collect(),
             funds: Funds::Untouched,
@@ -65,11 +67,13 @@ impl Flow {
             }
             CheckoutEvent::StepTimedOut { step } => {
                 let stock = step.sku().is_some();
-                self.reject_for(if stock {
+                let usual = if stock {
                     RESERVATION_TIMED_OUT
                 } else {
                     PAYMENT_TIMED_OUT
-                });
+                };
+                let told = self.row_of(step.stage()).and_then(|row| row.timeout);
+                self.reject_for(told.unwrap_or(usual));
             }
             CheckoutEvent::UndoStarted { cause } => self.turn_back(cause),
             CheckoutEvent::UndoSucceeded { step, moot } => self.undo(step, *moot),
@@ -128,7 +132,7 @@ impl Flow {
             Step::CapturePayment => self.funds = Funds::Captured,
             Step::ConfirmOrder => {}
         }
-        let Some(row) = row(self.stage).filter(|_| self.stage.is_forward()) else {
+        let Some(row) = self.row().filter(|_| self.stage.is_forward()) else {
             return;
         };
         let done = match row.step {
@@ -159,7 +163,8 @@ impl Flow {
             Stage::Authorizing => self.funds = Funds::Requested,
             Stage::Committing => self.hold_all(Hold::Committing),
             Stage::Capturing if self.funds == Funds::Captured => {
-                return self.enter(Stage::Confirming);
+                let next = self.row_of(Stage::Capturing);
+                return self.enter(next.map_or(Stage::Confirming, |row| row.then));
             }
             Stage::Capturing => self.funds = Funds::Capturing,
             Stage::Completed => {

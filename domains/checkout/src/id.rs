@@ -17,7 +17,7 @@ pub fn ask_id(order_id: OrderId, ask: &Ask) -> Uuid {
 
 /// The command id of an ask of a saga that is about a part of an order: `kind` keeps the sagas
 /// apart.
-pub(crate) fn ask_id_of(kind: &str, id: impl Display, ask: impl Display) -> Uuid {
+pub fn ask_id_of(kind: &str, id: impl Display, ask: impl Display) -> Uuid {
     Uuid::new_v5(&NAMESPACE, format!("{kind}/{id}/{ask}").as_bytes())
 }
 

@@ -37,7 +37,8 @@
 //!
 //! ```text
 //!   steps      STEPS, Step                         the saga on one page: read this first
-//!   picture    transitions, page                   what follows from the table, drawn
+//!   definition Definition, Definitions, Shop       the tables by their revision, and who follows which
+//!   picture    pictures, page                      what follows from the table, drawn
 //!   fact       CheckoutFact, from_order, …         what it takes in
 //!   event      CheckoutEvent, Cause, Outcome       what it remembers, as it stands on the wire
 //!   aggregate  Checkout: react, a table of contents over stock, money, order, answer
@@ -48,7 +49,7 @@
 //!   id         ask_id, refund_id                   what follows from what
 //!   state      Stage, Status                       what is known of stock and money outside
 //!   settling   SagaId, Wish                      what a person may have a saga do
-//!   saga       Saga                                what a runner must know of a saga
+//!   saga       Saga, Listens                       what a runner must know of a saga
 //!   returning  Returning                           goods that came back: restock, refund
 //!   refunding  Refunding                           money that went back: order and customer are told
 //! ```
@@ -57,6 +58,7 @@ mod addressed;
 mod aggregate;
 mod answer;
 mod ask;
+mod definition;
 mod event;
 mod evolve;
 pub mod fact;
@@ -74,18 +76,21 @@ mod state;
 mod steps;
 mod stock;
 
-pub use aggregate::{Checkout, REVISION, Started};
+pub use addressed::Addressed;
+pub use aggregate::{Checkout, CheckoutBy, Started};
 pub use answer::{UNDO_FAILURES_MAX, UNDO_WAIT_FIRST_SECONDS, UNDO_WAIT_MAX_SECONDS};
 pub use ask::{Ask, Due};
+pub use definition::{Definition, Definitions, Followed, Shop};
 pub use event::{Cause, CheckoutEvent, Item, Outcome};
 pub use evolve::{PAYMENT_VOIDED, RESERVATION_EXPIRED};
 pub use fact::{CheckoutFact, HOLD, PATIENCE, from_inventory, from_order, from_payment};
 pub use id::{
-    RETURN_ATTEMPTS_MAX, ask_id, refund_id, refund_id_of, refund_id_of_return, returns_of,
+    RETURN_ATTEMPTS_MAX, ask_id, ask_id_of, refund_id, refund_id_of, refund_id_of_return,
+    returns_of,
 };
 pub use refunding::{Refunding, RefundingEvent, RefundingFact};
 pub use refusal::{CheckoutRefusal, NoRefusal};
 pub use returning::{Returning, ReturningEvent, ReturningFact};
-pub use saga::Saga;
+pub use saga::{Listens, Saga};
 pub use state::{Stage, Status};
-pub use steps::{Each, PAYMENT_TIMED_OUT, RESERVATION_TIMED_OUT, Refused, Row, STEPS, Step, row};
+pub use steps::{Each, PAYMENT_TIMED_OUT, RESERVATION_TIMED_OUT, Refused, Row, STEPS, Step};

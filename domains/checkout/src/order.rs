@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use kernel::{Reason, Tracking};
 
 use crate::state::{Fate, Flow};
-use crate::{Cause, CheckoutEvent, Outcome, Stage, row};
+use crate::{Cause, CheckoutEvent, Outcome, Stage};
 
 impl Flow {
     pub(crate) fn confirmed(&self) -> Option<CheckoutEvent> {
@@ -58,10 +58,10 @@ impl Flow {
         }
     }
 
-    /// Only the waits for stock and for the authorization have an end: from there on the money is
-    /// held, and every step is retried until it is answered.
+    /// Only the waits that have an end in the table: once money is held, a step is retried until it
+    /// is answered.
     pub(crate) fn timed_out(&self, at: DateTime<Utc>) -> Option<CheckoutEvent> {
-        row(self.stage)?.timeout?;
+        self.row()?.timeout?;
         let late = at >= self.deadline;
         let step = self.open_steps().into_iter().next().filter(|_| late)?;
         Some(CheckoutEvent::StepTimedOut { step })

@@ -9,18 +9,18 @@ use payment::{PaymentCommand, payment_id};
 
 use crate::addressed::Addressed;
 use crate::state::{Fate, Flow, Funds, Hold, Notice, RESERVATION_ATTEMPT};
-use crate::{Ask, Checkout, Due, Each, Stage, Step, ask_id, refund_id_of, row};
+use crate::{Ask, CheckoutBy, Definitions, Due, Each, Stage, Step, ask_id, refund_id_of};
 
 /// How long a release bars a reserve that is still on its way, even when the hold's own time is
 /// over: the late one carries the time of its asking, so the inventory can't tell that it is late.
 /// Far above any time that the bus keeps an ask.
 const TOMBSTONE_KEPT: TimeDelta = TimeDelta::minutes(30);
 
-impl Checkout {
+impl<D: Definitions> CheckoutBy<D> {
     /// Everything that is to be asked now. The same asks under the same ids until the facts arrive
     /// that settle them, so they are sent again after every delivery; sending one twice is harmless.
     pub fn pending(&self, now: DateTime<Utc>) -> Vec<Due> {
-        let Some(flow) = self.flow() else {
+        let Some(flow) = self.understood() else {
             return Vec::new();
         };
         let asks = flow.asks().into_iter();
@@ -31,8 +31,8 @@ impl Checkout {
 
     /// When the checkout wants to be woken. `None` = it waits for facts only.
     pub fn deadline(&self) -> Option<DateTime<Utc>> {
-        let flow = self.flow()?;
-        if row(flow.stage).is_some_and(|row| row.timeout.is_some()) {
+        let flow = self.understood()?;
+        if flow.row().is_some_and(|row| row.timeout.is_some()) {
             return Some(flow.deadline);
         }
         let asks = flow.asks().into_iter();
@@ -64,7 +64,7 @@ impl Flow {
 
     /// The steps of the table's line at which the checkout is, that are not done.
     pub(crate) fn open_steps(&self) -> Vec<Step> {
-        let Some(row) = row(self.stage) else {
+        let Some(row) = self.row() else {
             return Vec::new();
         };
         match &row.step {
@@ -100,7 +100,17 @@ impl Flow {
             | Hold::Refused
             | Hold::Free => false,
         });
-        let stock_first = firm && !taken;
+        let money = if taken {
+            Stage::Capturing
+        } else {
+            Stage::Authorizing
+        };
+        let stock = if firm {
+            Stage::Committing
+        } else {
+            Stage::Reserving
+        };
+        let stock_first = self.is_after(stock, money);
         if self.money_is_clean() || (stock_first && !self.stock_is_clean()) {
             let open = self.lines.iter().filter(|line| !line.is_clean());
             return open.map(|line| self.undo_ask(line.newest_step())).collect();

@@ -6,7 +6,12 @@
 
 use std::fmt::Write as _;
 
-use crate::{Each, Refused, Row, STEPS, Stage};
+use crate::{
+    Checkout, Definition, Definitions, Each, Refunding, Refused, Returning, Row, Saga, Shop, Stage,
+};
+
+/// How to change a saga: the end of the page.
+const CHANGING: &str = include_str!("changing.md");
 
 /// Before the first event.
 pub const NOT_STARTED: &str = "not_started";
@@ -22,35 +27,53 @@ pub struct Transition {
     pub to: &'static str,
 }
 
-/// A saga as it is drawn.
-#[derive(Debug, Clone, Copy)]
+/// A saga as it is drawn, under one of its definitions.
+#[derive(Debug, Clone)]
 pub struct Picture {
     /// Its name.
     pub saga: &'static str,
+    /// The definition's number.
+    pub revision: u32,
     /// What it is about, in a line.
     pub about: &'static str,
+    /// Its table, if it has one.
+    pub steps: &'static [Row],
     /// Every transition.
-    pub transitions: fn() -> Vec<Transition>,
+    pub transitions: Vec<Transition>,
 }
 
-/// All sagas.
-pub const PICTURES: [Picture; 3] = [
-    Picture {
-        saga: "checkout",
+/// All sagas of the shop; of one with several definitions the newest first.
+pub fn pictures() -> Vec<Picture> {
+    pictures_of::<Shop>()
+}
+
+/// All sagas, the checkout by the definitions of `D`.
+pub fn pictures_of<D: Definitions>() -> Vec<Picture> {
+    let checkouts = D::known().iter().rev().map(|definition| Picture {
+        saga: Checkout::NAME,
+        revision: definition.revision,
         about: "From an order placed to an order confirmed and shipped, or undone.",
-        transitions: of_checkout,
-    },
-    Picture {
-        saga: "returning",
-        about: "Goods that came back are put on the shelf, and their money goes back.",
-        transitions: of_returning,
-    },
-    Picture {
-        saga: "refunding",
-        about: "Money went back that the checkout did not ask for: order and customer are told.",
-        transitions: of_refunding,
-    },
-];
+        steps: definition.steps,
+        transitions: of_checkout(definition),
+    });
+    let others = [
+        Picture {
+            saga: Returning::NAME,
+            revision: 1,
+            about: "Goods that came back are put on the shelf, and their money goes back.",
+            steps: &[],
+            transitions: of_returning(),
+        },
+        Picture {
+            saga: Refunding::NAME,
+            revision: 1,
+            about: "Money went back that the checkout did not ask for: order and customer are told.",
+            steps: &[],
+            transitions: of_refunding(),
+        },
+    ];
+    checkouts.chain(others).collect()
+}
 
 fn arrow(
     from: impl Into<&'static str>,
@@ -64,12 +87,31 @@ fn arrow(
     }
 }
 
-/// What follows from [`STEPS`], and then what undoing adds to it.
-fn of_checkout() -> Vec<Transition> {
-    let mut all = vec![arrow(NOT_STARTED, "checkout_started", Stage::Reserving)];
-    all.extend(STEPS.iter().flat_map(of_row));
+/// What follows from the table, and then what undoing adds to it.
+fn of_checkout(definition: &Definition) -> Vec<Transition> {
+    let first = definition.steps.first().map(|row| row.stage);
+    let first = first.map(|stage| arrow(NOT_STARTED, "checkout_started", stage));
+    let rows = definition.steps.iter();
+    let mut all: Vec<_> = first.into_iter().chain(rows.flat_map(of_row)).collect();
+    all.extend(by_hand(definition));
+    all.extend(lapses(definition));
     all.extend(UNDOING);
     all
+}
+
+/// Before money is asked for, nothing is left to undo once the last hold has lapsed.
+fn lapses(definition: &Definition) -> impl Iterator<Item = Transition> {
+    let rows = definition.steps.iter();
+    let unpaid = rows.take_while(|row| row.stage != Stage::Authorizing);
+    unpaid.map(|row| arrow(row.stage, "undo_started", Stage::Undone))
+}
+
+/// Somebody took the money before it was asked for.
+fn by_hand(definition: &Definition) -> Option<Transition> {
+    let capture = definition.row(Stage::Capturing)?;
+    let mut rows = definition.steps.iter();
+    let before = rows.find(|row| row.then == Stage::Capturing)?;
+    Some(arrow(before.stage, before.done(), capture.then))
 }
 
 fn of_row(row: &Row) -> Vec<Transition> {
@@ -124,11 +166,9 @@ const fn fixed(from: &'static str, event: &'static str, to: &'static str) -> Tra
 }
 
 /// What is in no line of the table: shortcuts, and the way back.
-const UNDOING: [Transition; 35] = [
+const UNDOING: [Transition; 34] = [
     // With nothing to undo.
     fixed("reserving", "step_refused", "undone"),
-    // Somebody took the money by hand before it was asked for.
-    fixed("committing", "step_succeeded", "confirming"),
     fixed("confirming", "shipping_started", "shipping"),
     fixed("completed", "shipping_started", "shipping"),
     fixed("completed", "undo_started", "undoing"),
@@ -199,19 +239,18 @@ fn of_refunding() -> Vec<Transition> {
 }
 
 impl Picture {
-    /// The picture of this saga.
-    pub fn of(saga: &str) -> Option<&'static Self> {
-        const { &PICTURES }
-            .iter()
-            .find(|picture| picture.saga == saga)
+    /// The picture of this saga as it starts now.
+    pub fn of(saga: &str) -> Option<Self> {
+        let mut all = pictures().into_iter();
+        all.find(|picture| picture.saga == saga)
     }
 
     /// The state machine, as Mermaid draws it: one arrow between two stages, with all its events.
     pub fn mermaid(&self) -> String {
-        let all = (self.transitions)();
+        let all = &self.transitions;
         let mut drawn: Vec<(&str, &str)> = Vec::new();
         let mut text = "stateDiagram-v2\n".to_owned();
-        for Transition { from, to, .. } in &all {
+        for Transition { from, to, .. } in all {
             if drawn.contains(&(from, to)) {
                 continue;
             }
@@ -230,35 +269,41 @@ impl Picture {
     }
 }
 
-/// `docs/sagas.md`: every saga, drawn, and the checkout's table.
+/// `docs/sagas.md`: every saga, drawn under each of its definitions, the checkout's table, and how to
+/// change one.
 pub fn page() -> String {
     let mut text = "# The sagas\n\nWritten by `millrace sagas` from \
                     [`domains/checkout`](../domains/checkout/src/steps.rs); a test compares.\n"
         .to_owned();
-    for picture in &PICTURES {
-        line(
-            &mut text,
-            &format!("\n## {}\n\n{}", picture.saga, picture.about),
-        );
-        if picture.saga == "checkout" {
+    let all = pictures();
+    for picture in &all {
+        let Picture { saga, about, .. } = picture;
+        let several = all.iter().filter(|other| other.saga == *saga).count() > 1;
+        let revision = match picture.revision {
+            revision if several => format!(", revision {revision}"),
+            _ => String::new(),
+        };
+        line(&mut text, &format!("\n## {saga}{revision}\n\n{about}"));
+        if !picture.steps.is_empty() {
             line(&mut text, "");
-            table(&mut text);
+            table(&mut text, picture.steps);
         }
         line(
             &mut text,
             &format!("\n```mermaid\n{}```", picture.mermaid()),
         );
     }
+    text.push_str(CHANGING);
     text
 }
 
-fn table(text: &mut String) {
+fn table(text: &mut String, steps: &[Row]) {
     line(
         text,
         "| stage | asks | of | done when | refused | too late | undo | then |",
     );
     line(text, "|---|---|---|---|---|---|---|---|");
-    for row in &STEPS {
+    for row in steps {
         let each = match row.step {
             Each::Line(_) => ", each line",
             Each::Order(_) => "",

@@ -2,11 +2,15 @@
 
 use std::fmt;
 use std::hash::Hash;
+use std::str::FromStr;
 
+use ::order::OrderEvent;
 use chrono::{DateTime, Utc};
-use kernel::{AggregateId, Decider, OrderId};
+use inventory::InventoryEvent;
+use kernel::{AggregateId, Decider, OrderId, Sku};
+use payment::PaymentEvent;
 
-use crate::{Checkout, CheckoutFact, Due};
+use crate::{CheckoutBy, CheckoutFact, Definitions, Due};
 
 /// A process over several contexts: its command is a fact, its events are what it remembers.
 ///
@@ -25,6 +29,13 @@ pub trait Saga: Decider {
 
     /// The order that it is about in the end; `None` = not begun.
     fn order_id(&self) -> Option<OrderId>;
+
+    /// The definition that it follows, if this build does not know it: then nothing follows from any
+    /// fact, nothing is asked, and the fact has to come again to a build that does. `None` = all is
+    /// well.
+    fn unknown_revision(&self) -> Option<u32> {
+        None
+    }
 
     /// Everything that is to be asked now, under the same ids until it is settled.
     fn pending(&self, now: DateTime<Utc>) -> Vec<Due<Self::Ask>>;
@@ -48,13 +59,46 @@ pub trait Saga: Decider {
     fn already(due: &Due<Self::Ask>) -> Option<Self::Command>;
 }
 
-impl Saga for Checkout {
+/// A saga that says itself which facts it takes in: it needs nothing else to be run.
+pub trait Listens: Saga<Id: FromStr<Err: std::error::Error + Send + Sync + 'static>> {
+    /// What an order's event is to one of them; `at` is the event's time.
+    fn from_order(
+        order_id: OrderId,
+        event: &OrderEvent,
+        at: DateTime<Utc>,
+    ) -> Option<(Self::Id, Self::Command)> {
+        let _ = (order_id, event, at);
+        None
+    }
+
+    /// What a stock item's event is to one of them.
+    fn from_inventory(
+        sku: &Sku,
+        event: &InventoryEvent,
+        at: DateTime<Utc>,
+    ) -> Option<(Self::Id, Self::Command)> {
+        let _ = (sku, event, at);
+        None
+    }
+
+    /// What a payment's event is to one of them.
+    fn from_payment(event: &PaymentEvent, at: DateTime<Utc>) -> Option<(Self::Id, Self::Command)> {
+        let _ = (event, at);
+        None
+    }
+}
+
+impl<D: Definitions> Saga for CheckoutBy<D> {
     const NAME: &'static str = "checkout";
     type Id = OrderId;
     type Ask = crate::Ask;
 
     fn order_id(&self) -> Option<OrderId> {
         self.order_id()
+    }
+
+    fn unknown_revision(&self) -> Option<u32> {
+        self.unknown_revision()
     }
 
     fn pending(&self, now: DateTime<Utc>) -> Vec<Due> {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{Display, IntoStaticStr};
 
-use crate::Step;
+use crate::{Followed, Row, Step};
 
 /// The try under which stock is reserved. A hold that lapsed is not taken anew, the checkout gives
 /// up: the customer may have been gone for half an hour.
@@ -68,6 +68,22 @@ impl Stage {
             | Self::Undone
             | Self::Ended
             | Self::Resolved => false,
+        }
+    }
+
+    /// Over, but for what comes late?
+    pub(crate) fn is_closed(self) -> bool {
+        match self {
+            Self::Ended | Self::Resolved => true,
+            Self::Reserving
+            | Self::Authorizing
+            | Self::Committing
+            | Self::Capturing
+            | Self::Confirming
+            | Self::Completed
+            | Self::Shipping
+            | Self::Undoing
+            | Self::Undone => false,
         }
     }
 }
@@ -243,6 +259,9 @@ pub(crate) struct Flow {
     pub(crate) reserved_until: DateTime<Utc>,
     pub(crate) deadline: DateTime<Utc>,
     pub(crate) revision: u32,
+    /// What the revision stands for in this build.
+    #[serde(skip)]
+    pub(crate) followed: Followed,
     pub(crate) stage: Stage,
     pub(crate) lines: Vec<Line>,
     pub(crate) funds: Funds,
@@ -257,6 +276,36 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
+    /// The line of a stage in the table that it follows; `None` where no step is due.
+    pub(crate) fn row_of(&self, stage: Stage) -> Option<&'static Row> {
+        match self.followed {
+            Followed::Known(definition) => definition.row(stage),
+            Followed::Retired | Followed::Newer => None,
+        }
+    }
+
+    /// The line at which it is.
+    pub(crate) fn row(&self) -> Option<&'static Row> {
+        self.row_of(self.stage)
+    }
+
+    /// Is `stage` further down the table than `other`?
+    pub(crate) fn is_after(&self, stage: Stage, other: Stage) -> bool {
+        match self.followed {
+            Followed::Known(definition) => definition.rank(stage) > definition.rank(other),
+            Followed::Retired | Followed::Newer => false,
+        }
+    }
+
+    /// Does this build know all that it may still do?
+    pub(crate) fn is_understood(&self) -> bool {
+        match self.followed {
+            Followed::Known(_) => true,
+            Followed::Retired => self.stage.is_closed(),
+            Followed::Newer => false,
+        }
+    }
+
     pub(crate) fn line(&self, sku: &Sku) -> Option<&Line> {
         self.lines.iter().find(|line| line.sku == *sku)
     }

@@ -66,6 +66,18 @@ impl Step {
             Self::AuthorizePayment | Self::CapturePayment | Self::ConfirmOrder => None,
         }
     }
+
+    /// While the checkout is there, the step is due: under every definition.
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::ReserveStock { .. } => Stage::Reserving,
+            Self::AuthorizePayment => Stage::Authorizing,
+            Self::CommitStock { .. } => Stage::Committing,
+            Self::CapturePayment => Stage::Capturing,
+            Self::ConfirmOrder => Stage::Confirming,
+            Self::ShipStock { .. } => Stage::Shipping,
+        }
+    }
 }
 
 impl fmt::Display for Step {
@@ -124,8 +136,10 @@ pub struct Row {
     pub then: Stage,
 }
 
-/// The checkout; [`crate::picture`] draws it. `pending` walks down this table; the undo goes up, newest first. One release gives
-/// back a loose and a firm hold alike, and one void or refund undoes all that was done with money.
+/// The checkout, revision 1; [`crate::picture`] draws it. `pending` walks down this table; the undo
+/// goes up, newest first. One release gives back a loose and a firm hold alike, and one void or
+/// refund undoes all that was done with money. Another table is another
+/// [`Definition`](crate::Definition).
 #[rustfmt::skip]
 pub static STEPS: [Row; 6] = [
     Row { stage: Stage::Reserving,   step: Each::Line(|sku| Step::ReserveStock { sku }), context: "inventory", command: "reserve_stock",      success: "stock_reserved",        refusal: Refused::Undo,    timeout: Some(RESERVATION_TIMED_OUT), undo: Some(("release_reservation", "reservation_released")), then: Stage::Authorizing },
@@ -135,8 +149,3 @@ pub static STEPS: [Row; 6] = [
     Row { stage: Stage::Confirming,  step: Each::Order(Step::ConfirmOrder),              context: "order",     command: "confirm_order",      success: "order_confirmed",       refusal: Refused::Undo,    timeout: None,                        undo: None,                                                  then: Stage::Completed },
     Row { stage: Stage::Shipping,    step: Each::Line(|sku| Step::ShipStock { sku }),    context: "inventory", command: "ship_reservation",   success: "stock_shipped",         refusal: Refused::Suspend, timeout: None,                        undo: None,                                                  then: Stage::Ended },
 ];
-
-/// The table's line of a stage; `None` where no step is due.
-pub fn row(stage: Stage) -> Option<&'static Row> {
-    STEPS.iter().find(|row| row.stage == stage)
-}

@@ -9,7 +9,7 @@
 
 mod kit;
 
-use checkout::{Ask, Due, Each, STEPS, Stage, Step};
+use checkout::{Ask, Definitions, Due, Each, Followed, STEPS, Shop, Stage, Step};
 use kit::{
     Case, authorized, canceled, captured, committed, confirmed, refunded, released, reserved,
     shipped, stock_shipped, voided,
@@ -103,21 +103,36 @@ fn is_of(step: &Step, each: &Each) -> bool {
 
 #[test]
 fn every_stage_with_a_step_has_its_row_and_no_other() {
-    let stages: Vec<_> = STEPS.iter().map(|row| row.stage).collect();
-    for row in &STEPS {
+    assert!(Shop::known().is_sorted_by(|a, b| a.revision < b.revision));
+    let current = Shop::followed(Shop::CURRENT);
+    assert!(
+        matches!(current, Followed::Known(_)),
+        "nobody knows what starts"
+    );
+    for definition in Shop::known() {
         assert_eq!(
-            checkout::row(row.stage).map(|r| r.command),
-            Some(row.command)
+            definition.steps[0].stage,
+            Stage::Reserving,
+            "what starts reserves"
         );
-    }
-    for stage in [
-        Stage::Completed,
-        Stage::Undoing,
-        Stage::Undone,
-        Stage::Ended,
-    ] {
-        assert!(!stages.contains(&stage));
-        assert!(checkout::row(stage).is_none());
+        for row in definition.steps {
+            let found = definition.row(row.stage).map(|found| found.command);
+            assert_eq!(found, Some(row.command));
+            let step = match &row.step {
+                Each::Line(of) => of(kit::sku("MUG")),
+                Each::Order(own) => own.clone(),
+            };
+            assert_eq!(step.stage(), row.stage);
+        }
+        for stage in [
+            Stage::Completed,
+            Stage::Undoing,
+            Stage::Undone,
+            Stage::Ended,
+            Stage::Resolved,
+        ] {
+            assert!(definition.row(stage).is_none());
+        }
     }
 }
 
@@ -134,11 +149,11 @@ fn the_page_of_the_sagas_is_what_follows_from_the_tables() {
 
 #[test]
 fn no_transition_is_drawn_twice_and_every_stage_is_reached() {
-    for picture in checkout::picture::PICTURES {
-        let all = (picture.transitions)();
+    for picture in checkout::picture::pictures() {
+        let all = &picture.transitions;
         let distinct: std::collections::BTreeSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len(), "{}", picture.saga);
-        for transition in &all {
+        for transition in all {
             let from = transition.from;
             let reached = from == checkout::picture::NOT_STARTED
                 || all

@@ -7,7 +7,7 @@ use payment::PaymentEvent;
 use serde::{Deserialize, Serialize};
 
 use super::RefundAsk;
-use crate::Checkout;
+use crate::{CheckoutBy, Definitions};
 
 /// Something that has happened and may concern a refund.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,8 +67,8 @@ pub enum RefundingFact {
 
 /// What a payment's event is to one of its refunds; `at` is the event's time. The checkout of the
 /// payment's order says who bought; a refund that it asked for itself is none of this saga's.
-pub fn from_payment(
-    checkout: &Checkout,
+pub fn from_payment<D: Definitions>(
+    checkout: &CheckoutBy<D>,
     event: &PaymentEvent,
     at: DateTime<Utc>,
 ) -> Option<(RefundId, RefundingFact)> {

@@ -1,9 +1,9 @@
 //! The command bus: an ask reaches its aggregate, what that writes goes on its stream.
 
-use checkout::{Due, PATIENCE, fact};
+use checkout::{Definitions, Due, PATIENCE, fact};
 use kernel::{Decider, Refusal, Sku};
 
-use super::World;
+use super::WorldBy;
 
 /// The bus's answer.
 pub(super) enum Answer {
@@ -12,7 +12,7 @@ pub(super) enum Answer {
     Refused { code: String, message: String },
 }
 
-impl World {
+impl<D: Definitions> WorldBy<D> {
     pub(super) fn ask(&mut self, due: &Due) -> Answer {
         self.story
             .push(format!("  {} -> {}", due.label, due.context));

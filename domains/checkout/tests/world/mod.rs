@@ -5,18 +5,20 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    dead_code,
     reason = "a test's kit: what can't be is a finding, and ends the test"
 )]
 
 mod bus;
 pub(crate) mod chance;
+pub(crate) mod play;
 pub(crate) mod provider;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bus::Answer;
 use chance::Chance;
-use checkout::{Checkout, CheckoutFact, Due, PATIENCE, fact};
+use checkout::{CheckoutBy, CheckoutEvent, CheckoutFact, Definitions, Due, PATIENCE, Shop, fact};
 use chrono::{DateTime, TimeDelta, Utc};
 use inventory::{InventoryCommand, StockItem};
 use kernel::{Decider, Money, OrderId, Sealed, Sku, UserId};
@@ -38,11 +40,16 @@ enum Delivery {
     Open,
 }
 
-pub(crate) struct World {
+/// A world that runs the shop's definitions.
+pub(crate) type World = WorldBy<Shop>;
+
+pub(crate) struct WorldBy<D> {
     pub(crate) chance: Chance,
     pub(crate) now: DateTime<Utc>,
     pub(crate) order_id: OrderId,
-    pub(crate) checkout: Checkout,
+    pub(crate) checkout: CheckoutBy<D>,
+    /// What the checkout has written.
+    pub(crate) log: Vec<CheckoutEvent>,
     pub(crate) order: Order,
     pub(crate) payment: Payment,
     pub(crate) stock: BTreeMap<Sku, StockItem>,
@@ -68,7 +75,7 @@ pub(crate) struct World {
     pub(crate) story: Vec<String>,
 }
 
-impl World {
+impl<D: Definitions> WorldBy<D> {
     pub(crate) fn new(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
         let trouble = [0, 10, 30][chance.below(3)];
@@ -76,7 +83,8 @@ impl World {
         let mut world = Self {
             now: DateTime::from_timestamp(1_790_000_000, 0).unwrap(),
             order_id: OrderId(Uuid::from_u128(u128::from(seed) + 1)),
-            checkout: Checkout::default(),
+            checkout: CheckoutBy::NotStarted,
+            log: Vec::new(),
             order: Order::default(),
             payment: Payment::default(),
             stock: BTreeMap::new(),
@@ -135,6 +143,37 @@ impl World {
             shipping_address: Sealed::new(user_id, "AAAA"),
             payment_method: "pm_card_visa".parse().unwrap(),
         });
+    }
+
+    /// The process ends, and another build takes over: it knows what the log says.
+    pub(crate) fn deployed<E: Definitions>(mut self) -> WorldBy<E> {
+        self.story.push("another build".to_owned());
+        let mut checkout = CheckoutBy::NotStarted;
+        for event in &self.log {
+            checkout.evolve(event);
+        }
+        WorldBy {
+            checkout,
+            chance: self.chance,
+            now: self.now,
+            order_id: self.order_id,
+            log: self.log,
+            order: self.order,
+            payment: self.payment,
+            stock: self.stock,
+            on_hand: self.on_hand,
+            mails: self.mails,
+            provider: self.provider,
+            streams: self.streams,
+            open: self.open,
+            past: self.past,
+            late: self.late,
+            appended: self.appended,
+            rung: None,
+            trouble: self.trouble,
+            written: self.written,
+            story: self.story,
+        }
     }
 
     /// A command to the order; refusals are a customer's bad luck.
@@ -285,6 +324,7 @@ impl World {
             self.story.push(format!("    {event:?}"));
             self.written += 1;
             self.checkout.evolve(&event);
+            self.log.push(event);
         }
         Ok(())
     }
@@ -321,6 +361,18 @@ impl World {
             }
         }
         panic!("never at rest:\n{}", self.story.join("\n"));
+    }
+
+    /// All that were sent arrive.
+    pub(crate) fn late_asks(&mut self) {
+        while !self.late.is_empty() {
+            self.late_ask();
+        }
+    }
+
+    /// Asks that have changed something.
+    pub(crate) fn answered(&self) -> usize {
+        self.appended.len()
     }
 
     pub(crate) fn wait(&mut self) {

@@ -1,0 +1,338 @@
+//! Two builds of the saga on one log: each checkout goes on by the definition that it started under,
+//! and a build that doesn't know it leaves it to one that does.
+
+#[path = "../../domains/checkout/tests/definitions/mod.rs"]
+mod definitions;
+
+use std::time::{Duration, Instant};
+
+use checkout::settling::{self, SagaId};
+use checkout::{Checkout, CheckoutEvent, Definitions};
+use chrono::Utc;
+use clap::Parser;
+use inventory::{InventoryCommand, StockItem};
+use kernel::{AggregateId, Decider, Fact, Money, OrderId, Sealed, UserId};
+use notification::Notification;
+use order::{Line, Order, OrderCommand, OrderStatus};
+use payment::{Payment, PaymentCommand, ProviderAction, payment_id};
+use sagas::Others;
+use serde_json::json;
+use streams::bus::{Bus, Host, Hosts};
+use streams::parking::{self, ParkedKey, Wish};
+use streams::{CommandMeta, Connection, Settings, Streams};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use self::definitions::{Today, Yesterday};
+use crate::app::PATIENCE;
+use crate::server::Server;
+
+const SKU: &str = "MUG";
+
+/// A shop without its HTTP: the contexts on the bus, and a provider that the test plays.
+pub(crate) struct Shop {
+    server: Server,
+    connection: Connection,
+    streams: Streams,
+}
+
+/// A process of the saga.
+pub(crate) struct Role {
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), sagas::Error>>,
+}
+
+#[derive(Parser)]
+struct Args {
+    #[command(flatten)]
+    saga: sagas::Config,
+}
+
+impl Shop {
+    pub(crate) async fn open(name: &str) -> Self {
+        let server = Server::start(name).await;
+        let connection = server.connect().await;
+        let topology = millrace::provision::topology();
+        let made = streams::topology::provision(&connection, &topology, 1);
+        made.await.unwrap();
+        let streams = connection.streams(Settings::default());
+        let host = |context| Host::new(context, streams.clone());
+        let hosts = Hosts::from_iter([
+            host("inventory").aggregate::<StockItem>(),
+            host("payment").aggregate::<Payment>(),
+            host("order").aggregate::<Order>(),
+            host("notification").aggregate::<Notification>(),
+        ]);
+        let serving = hosts.start(&connection).await.unwrap();
+        tokio::spawn(serving.run(CancellationToken::new()));
+        let shop = Self {
+            server,
+            connection,
+            streams,
+        };
+        let quantity = 10;
+        for command in [
+            InventoryCommand::CreateStockItem {},
+            InventoryCommand::ReceiveStock { quantity },
+        ] {
+            shop.does::<StockItem>(SKU, command, None).await;
+        }
+        shop
+    }
+
+    /// A process of the build that knows `D`.
+    async fn role<D: Definitions>(&self) -> Role {
+        self.role_with::<D>(Others::default(), &[]).await
+    }
+
+    pub(crate) async fn role_with<D: Definitions>(&self, others: Others, args: &[&str]) -> Role {
+        let stop = CancellationToken::new();
+        let config = Args::parse_from([&["saga"], args].concat()).saga;
+        let connection = self.server.connect().await;
+        let running = tokio::spawn(sagas::run_by::<D>(config, others, connection, stop.clone()));
+        Role { stop, running }
+    }
+
+    pub(crate) async fn does<A: Decider>(
+        &self,
+        id: &str,
+        command: A::Command,
+        order: Option<OrderId>,
+    ) {
+        let mut meta = CommandMeta::new(Uuid::new_v4(), Utc::now(), "test");
+        if let Some(order) = order {
+            meta = meta.with_correlation(order.to_string());
+        }
+        let id: AggregateId = id.parse().unwrap();
+        self.streams
+            .execute::<A>(&id, command, &meta)
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn is<A: Decider>(&self, what: &str, id: &str, wanted: impl Fn(&A) -> bool) {
+        let id: AggregateId = id.parse().unwrap();
+        let started = Instant::now();
+        loop {
+            let known = self.streams.load_current::<A>(&id).await.unwrap();
+            if wanted(&known.state) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "{id} never {what}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(crate) async fn orders(&self) -> OrderId {
+        let id = OrderId(Uuid::new_v4());
+        let user_id = UserId(Uuid::new_v4());
+        let placed = OrderCommand::PlaceOrder {
+            user_id,
+            lines: vec![Line {
+                sku: SKU.parse().unwrap(),
+                title: "Millstone mug".parse().unwrap(),
+                quantity: 1,
+                unit_price: Money::new(1_299, "EUR".parse().unwrap()),
+            }],
+            shipping_address: Sealed::new(user_id, "AAAA"),
+            payment_method: "pm_card_visa".parse().unwrap(),
+        };
+        self.does::<Order>(&id.to_string(), placed, Some(id)).await;
+        id
+    }
+
+    /// Waits until the payment of `order` wants something of the provider.
+    async fn wants(&self, order: OrderId, what: fn(&ProviderAction) -> bool) {
+        let id = payment_id(order).to_string();
+        self.is::<Payment>("wants it", &id, |payment| {
+            payment.due().is_some_and(|due| what(&due))
+        })
+        .await;
+    }
+
+    /// The provider has done it.
+    async fn paid(&self, order: OrderId, done: PaymentCommand) {
+        let id = payment_id(order).to_string();
+        self.does::<Payment>(&id, done, Some(order)).await;
+    }
+
+    pub(crate) async fn authorizes(&self, order: OrderId) {
+        self.wants(order, |due| {
+            matches!(due, ProviderAction::CreateIntent { .. })
+        })
+        .await;
+        let intent_id = format!("pi_{order}");
+        self.paid(order, PaymentCommand::RecordIntent { intent_id })
+            .await;
+        let amount = Money::new(1_299, "EUR".parse().unwrap());
+        self.paid(order, PaymentCommand::RecordAuthorization { amount })
+            .await;
+    }
+
+    pub(crate) async fn captures(&self, order: OrderId) {
+        self.wants(order, |due| matches!(due, ProviderAction::Capture { .. }))
+            .await;
+        let amount = Money::new(1_299, "EUR".parse().unwrap());
+        self.paid(order, PaymentCommand::RecordCapture { amount })
+            .await;
+        self.is::<Order>("is confirmed", &order.to_string(), |order| {
+            order.status() == Some(OrderStatus::Confirmed)
+        })
+        .await;
+    }
+
+    /// Waits until what is parked under `key` is as wanted.
+    async fn parked(&self, key: &str, wanted: fn(&Option<ParkedKey>) -> bool) -> Option<ParkedKey> {
+        let started = Instant::now();
+        loop {
+            let all = parking::parked(&self.connection).await.unwrap().into_iter();
+            let mut found = all.filter(|(_, parked, _)| parked == key);
+            let state = found.next().map(|(_, _, state)| state);
+            if wanted(&state) {
+                return state;
+            }
+            assert!(started.elapsed() < PATIENCE, "{key}: {state:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// What a checkout has written: the revision that it started under, and its steps in order.
+    async fn wrote(&self, order: OrderId) -> (u32, Vec<String>) {
+        let (mut revision, mut steps) = (0, Vec::new());
+        let mut events = self.connection.ordered("CHECKOUT", 0);
+        events.start().await.unwrap();
+        while !events.caught_up() {
+            let event = events.next().await.unwrap();
+            if event.aggregate_id.as_str() != order.to_string() {
+                continue;
+            }
+            let told = event.decode::<Checkout>().unwrap();
+            if let CheckoutEvent::StepSucceeded { step } = &told {
+                steps.push(step.to_string());
+            } else if let Some(number) = told.starts() {
+                revision = number;
+            } else {
+                steps.push(told.name().to_owned());
+            }
+        }
+        (revision, steps)
+    }
+}
+
+impl Role {
+    pub(crate) async fn ends(self) {
+        self.stop.cancel();
+        self.running.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_and_new_checkouts_end_by_their_own_tables_side_by_side() {
+    let shop = Shop::open("side-by-side").await;
+    let yesterday = shop.role::<Yesterday>().await;
+    let old = shop.orders().await;
+    shop.wants(old, |due| {
+        matches!(due, ProviderAction::CreateIntent { .. })
+    })
+    .await;
+    yesterday.ends().await;
+
+    let today = shop.role::<Today>().await;
+    let new = shop.orders().await;
+    shop.wants(new, |due| {
+        matches!(due, ProviderAction::CreateIntent { .. })
+    })
+    .await;
+    let before = shop.wrote(new).await;
+    let firm = ["reserve_stock-MUG", "commit_stock-MUG"];
+    assert_eq!(before, (2, firm.map(str::to_owned).to_vec()));
+    today.ends().await;
+
+    let open = millrace::schema::count(&shop.connection).await.unwrap();
+    let open = open.open_checkouts.into_iter();
+    let open = open.map(|(revision, counted)| (revision, counted.open, counted.known));
+    assert!(open.eq([(1, 1, true), (2, 1, false)]));
+
+    // The older build has it alone: it goes on with its own, and leaves the newer one as it is.
+    let yesterday = shop.role::<Yesterday>().await;
+    shop.authorizes(new).await;
+    shop.authorizes(old).await;
+    shop.captures(old).await;
+    assert_eq!(shop.wrote(new).await, before);
+    let late = shop.orders().await;
+    shop.authorizes(late).await;
+    shop.wants(late, |due| matches!(due, ProviderAction::Capture { .. }))
+        .await;
+    assert_eq!(shop.wrote(new).await, before);
+    yesterday.ends().await;
+
+    // Nothing of it was lost, and nobody had to see to it.
+    let today = shop.role::<Today>().await;
+    shop.captures(new).await;
+    shop.captures(late).await;
+    today.ends().await;
+    let parked = shop.connection.jetstream().get_stream("PARKED").await;
+    assert_eq!(parked.unwrap().cached_info().state.messages, 0);
+
+    let last = ["capture_payment", "checkout_completed"];
+    let steps = |first: [&str; 3]| [&first[..], &last[..]].concat().join(" ");
+    let by_1 = steps(["reserve_stock-MUG", "authorize_payment", "commit_stock-MUG"]);
+    let by_2 = steps(["reserve_stock-MUG", "commit_stock-MUG", "authorize_payment"]);
+    for (order, revision, table) in [(old, 1, &by_1), (late, 1, &by_1), (new, 2, &by_2)] {
+        let (followed, wrote) = shop.wrote(order).await;
+        assert_eq!((followed, &wrote.join(" ")), (revision, table));
+    }
+}
+
+/// When it is no upgrade: the older build sets aside what it must not touch, and a person has it handled
+/// once a build that knows it is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_no_build_in_sight_knows_is_parked_until_one_does() {
+    let shop = Shop::open("unknown-revision").await;
+    let today = shop.role::<Today>().await;
+    let order = shop.orders().await;
+    shop.wants(order, |due| {
+        matches!(due, ProviderAction::CreateIntent { .. })
+    })
+    .await;
+    let before = shop.wrote(order).await;
+    today.ends().await;
+
+    let none = ["--unknown-definition-patience-s", "0"];
+    let yesterday = shop.role_with::<Yesterday>(Others::default(), &none).await;
+    shop.authorizes(order).await;
+    let key = order.to_string();
+    let parked = shop.parked(&key, Option::is_some).await;
+    let why = format!("{parked:?}");
+    assert!(why.contains("definition revision 2"), "{why}");
+    // Nor is a person's wish decided on.
+    let asked = json!({
+        "saga": SagaId::Checkout(order),
+        "wish": settling::Wish::Resume,
+        "meta": CommandMeta::new(Uuid::new_v4(), Utc::now(), "operator:ada"),
+    });
+    let bus = Bus::new(&shop.connection);
+    let answer = bus.question("checkout", "settle", &asked, PATIENCE).await;
+    assert!(answer.unwrap_err().is_retryable());
+    let other = shop.orders().await;
+    shop.authorizes(other).await;
+    shop.captures(other).await;
+    assert_eq!(shop.wrote(order).await, before);
+    yesterday.ends().await;
+
+    let today = shop.role::<Today>().await;
+    let name = sagas::PAYMENT_DURABLE.name;
+    let asked = parking::ask(
+        &shop.connection,
+        name,
+        &key,
+        "ada",
+        Wish::Retry { reason: None },
+    )
+    .await;
+    asked.unwrap();
+    shop.captures(order).await;
+    shop.parked(&key, Option::is_none).await;
+    today.ends().await;
+}
