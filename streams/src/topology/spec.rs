@@ -240,7 +240,7 @@ pub enum OnFailure {
 /// How a durable's deliveries are acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acks {
-    /// Each by itself, as soon as it is handled: an event costs three messages, and hardly any is
+    /// Each by itself, as soon as it is handled: an event costs two messages, and hardly any is
     /// repeated after a crash.
     Each,
     /// All up to the last before which everything is handled, about once a second: an event costs one
