@@ -307,11 +307,13 @@ impl Handler<RecordedEvent> for Sender {
         if event.kind.as_deref() != WebhookDelivery::KIND {
             return Ok(());
         }
-        let (id, at_least) = (&event.aggregate_id, event.position.sequence);
-        let loaded = self
-            .parts
-            .streams
-            .load_at_least::<WebhookDelivery>(id, at_least);
+        let (id, streams) = (&event.aggregate_id, &self.parts.streams);
+        let loaded = streams.load_with::<WebhookDelivery>(event).await?;
+        if loaded.state.pending().is_none() {
+            return Ok(());
+        }
+        // It may have been tried since, by a worker that is gone.
+        let loaded = streams.load_current::<WebhookDelivery>(id);
         self.look_at(id, loaded.await?).await
     }
 }
