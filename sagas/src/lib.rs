@@ -49,6 +49,7 @@ const ON_FAILURE: OnFailure = OnFailure::Park {
 pub const ORDER_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-order",
     stream: "ORDER",
+    kind: None,
     acks: Acks::Each,
     on_failure: ON_FAILURE,
 };
@@ -57,6 +58,7 @@ pub const ORDER_DURABLE: DurableSpec = DurableSpec {
 pub const INVENTORY_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-inventory",
     stream: "INVENTORY",
+    kind: None,
     acks: Acks::Each,
     on_failure: ON_FAILURE,
 };
@@ -65,6 +67,7 @@ pub const INVENTORY_DURABLE: DurableSpec = DurableSpec {
 pub const PAYMENT_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-payment",
     stream: "PAYMENT",
+    kind: None,
     acks: Acks::Each,
     on_failure: ON_FAILURE,
 };
@@ -73,6 +76,7 @@ pub const PAYMENT_DURABLE: DurableSpec = DurableSpec {
 pub const TIMER_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-timers",
     stream: "TIMERS",
+    kind: None,
     acks: Acks::Each,
     on_failure: ON_FAILURE,
 };

@@ -304,9 +304,6 @@ pub(super) fn timer(delivery: &AggregateId) -> TimerId {
 impl Handler<RecordedEvent> for Sender {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
         let event = &delivery.event;
-        if event.kind.as_deref() != WebhookDelivery::KIND {
-            return Ok(());
-        }
         let (id, streams) = (&event.aggregate_id, &self.parts.streams);
         let loaded = streams.load_with::<WebhookDelivery>(event).await?;
         if loaded.state.pending().is_none() {
