@@ -103,7 +103,7 @@ impl Service {
             tracing::info!(erased, "who was erased stays erased");
             let here = Here::default();
             let hosts = hosts(&config.contexts, &streams, &digest_key, &here);
-            let bus = Bus::new(&nats).beside(&hosts);
+            let bus = Bus::new(&nats.clone().beside(&hosts));
             let webhook = Webhook {
                 letters: Arc::new(Inbox::new(&nats)),
                 secrets: webhook_secrets,
@@ -145,6 +145,11 @@ impl Service {
             router: self.router.merge(routes),
             ..self
         }
+    }
+
+    /// What it hosts, for roles of the same process.
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     /// What checks its tokens.

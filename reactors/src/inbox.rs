@@ -117,6 +117,12 @@ impl Letters {
             Ok(None) => return Ok(Heard::Waits),
             Err(error) => return unanswered(error),
         };
+        let payment = self.streams.load::<Payment>(&id).await?.state;
+        if payment.intent_id() == Some(intent_id) && notice.claim.is_some_and(|c| payment.knows(c))
+        {
+            // What stands on record once stays there.
+            return Ok(Heard::Echo);
+        }
         let payment = self.streams.load_current::<Payment>(&id).await?.state;
         let Some(known) = payment.intent_id() else {
             // Never requested, or its intent is not on record yet.

@@ -69,6 +69,7 @@ const MAIL_ATTEMPTS_MAX: u32 = 1_450;
 pub const PAYMENT_DURABLE: DurableSpec = DurableSpec {
     name: "payment-reactor",
     stream: "PAYMENT",
+    kind: None,
     acks: Acks::Each,
     // Money: what may pass is tried for ever, and seen in the log; parked is what can't be handled
     // as it is.
@@ -81,6 +82,7 @@ pub const PAYMENT_DURABLE: DurableSpec = DurableSpec {
 pub const MAILER_DURABLE: DurableSpec = DurableSpec {
     name: "mailer",
     stream: "NOTIFICATION",
+    kind: None,
     acks: Acks::Each,
     on_failure: OnFailure::Park {
         after_attempts: Some(MAIL_ATTEMPTS_MAX),
@@ -91,6 +93,7 @@ pub const MAILER_DURABLE: DurableSpec = DurableSpec {
 pub const WELCOME_DURABLE: DurableSpec = DurableSpec {
     name: "welcome",
     stream: "USER",
+    kind: None,
     acks: Acks::Each,
     // It only asks the notification context: whatever fails there passes.
     on_failure: OnFailure::Park {
@@ -102,6 +105,7 @@ pub const WELCOME_DURABLE: DurableSpec = DurableSpec {
 pub const ERASER_DURABLE: DurableSpec = DurableSpec {
     name: "eraser",
     stream: "USER",
+    kind: None,
     acks: Acks::Each,
     // Whoever asked to be erased must be: what may pass is tried for ever.
     on_failure: OnFailure::Park {
@@ -116,6 +120,7 @@ const ERASER_LANES: usize = 2;
 pub const INBOX_DURABLE: DurableSpec = DurableSpec {
     name: "inbox",
     stream: "INBOX",
+    kind: None,
     acks: Acks::Each,
     on_failure: NEVER_ASIDE,
 };
@@ -124,6 +129,7 @@ pub const INBOX_DURABLE: DurableSpec = DurableSpec {
 pub const INBOX_TIMER_DURABLE: DurableSpec = DurableSpec {
     name: "inbox-timers",
     stream: "TIMERS",
+    kind: None,
     acks: Acks::Each,
     on_failure: NEVER_ASIDE,
 };
@@ -132,6 +138,7 @@ pub const INBOX_TIMER_DURABLE: DurableSpec = DurableSpec {
 pub const RECONCILIATION_TIMER_DURABLE: DurableSpec = DurableSpec {
     name: "reconciliation-timers",
     stream: "TIMERS",
+    kind: None,
     acks: Acks::Each,
     on_failure: NEVER_ASIDE,
 };
@@ -172,7 +179,7 @@ pub const DURABLES: [DurableSpec; 16] = {
 };
 
 /// Durables of earlier versions of this role, which `millrace provision` takes away.
-pub const RETIRED: [Retired; 7] = webhook::RETIRED;
+pub const RETIRED: [Retired; 8] = webhook::RETIRED;
 
 /// What it has not read, as readiness tells it, until it is bound to all its streams.
 const BEGUN: &str = "its streams";

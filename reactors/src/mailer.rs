@@ -345,10 +345,11 @@ impl Handler for Mailer {
         let id = &event.aggregate_id;
         let notification_id: NotificationId =
             id.as_str().parse().map_err(HandleError::permanent)?;
-        let loaded = self
-            .streams
-            .load_at_least::<Notification>(id, event.position.sequence)
-            .await?;
+        let mut loaded = self.streams.load_with::<Notification>(event).await?;
+        if loaded.state.due().is_some() {
+            // It may have been sent since, by a worker that is gone.
+            loaded = self.streams.load_current::<Notification>(id).await?;
+        }
         if let Some(outcome) = self.send(notification_id, &loaded.state).await? {
             self.record(id, &outcome, event).await?;
         }

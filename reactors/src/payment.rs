@@ -1,9 +1,10 @@
 //! The payment reactor: does at the provider what the payment's state says is due.
 //!
 //! ```text
-//!   delivery ──► load the payment ──► due? ──no──► acknowledge
-//!                     ▲                 │
-//!                     └── record ◄── provider call
+//!   delivery ──► take it in ──► due? ──no──────────────────────────► acknowledge
+//!      ▲                          └─► still, says the leader? ──no──►    ▲
+//!      │                                   └─► provider call ──► record ─┘
+//!      └── what was recorded ◄─────────────────────────────────────┘
 //! ```
 
 use async_trait::async_trait;
@@ -22,8 +23,8 @@ use crate::recorder::{Cause, Record, Recorded, Recorder};
 /// As what this reactor acts.
 const ACTOR: &str = "reactor:payment";
 
-/// Most calls for one delivery: create, confirm, capture, cancel and a few refunds; the rest
-/// follows with the next delivery, for every recorded outcome is one.
+/// Most calls for one delivery: what is recorded is a delivery of its own, so there is another one only
+/// where a payment moved on meanwhile.
 const CALLS_MAX: usize = 16;
 
 /// Executes the intents of the payment context at the provider.
@@ -186,10 +187,19 @@ impl Handler for PaymentReactor {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
         let event = &delivery.event;
         let id = &event.aggregate_id;
-        let mut seen = event.position.sequence;
+        if self
+            .streams
+            .load_with::<Payment>(event)
+            .await?
+            .state
+            .due()
+            .is_none()
+        {
+            return Ok(());
+        }
         for _ in 0..CALLS_MAX {
-            let payment = self.streams.load_at_least::<Payment>(id, seen).await;
-            let payment = payment?;
+            // Money moves on what the leader knows: what was due may have been called off since.
+            let payment = self.streams.load_current::<Payment>(id).await?;
             let Some(action) = payment.state.due() else {
                 return Ok(());
             };
@@ -199,11 +209,12 @@ impl Handler for PaymentReactor {
                 Err(error) => return Err(HandleError::permanent(error)),
             };
             match self.record(id, &outcome, event).await? {
-                Recorded::At(position) => seen = seen.max(position.sequence),
+                // What is due then follows with the delivery of what was recorded.
+                Recorded::At(position) if position.sequence > payment.position => return Ok(()),
+                Recorded::At(_) => {}
                 // The payment moved on while the provider was asked: look at it again.
                 Recorded::Refused(code) => {
                     tracing::info!(payment = %id, %code, "the payment context refused an outcome");
-                    seen = payment.position.max(seen);
                 }
             }
         }

@@ -132,16 +132,21 @@ impl<D: Definitions> Intake<D> {
         let order_id = order_of(event)?;
         let origin = Origin::of(event, order_id);
         self.sagas.checkout.advance(order_id, fact, &origin).await?;
+        let Some((_, returned)) = returning::fact::from_payment(paid) else {
+            // No money that goes back.
+            return Ok(());
+        };
         let checkout = self.sagas.checkout.current(order_id).await?;
         let refund = refunding::fact::from_payment(&checkout, paid, event.time);
         let Some((refund_id, told)) = refund else {
             return Ok(());
         };
         let sagas = &self.sagas;
-        if let Some((_, fact)) = returning::fact::from_payment(paid)
-            && let Some(return_id) = sagas.return_of(refund_id).await?
-        {
-            sagas.returning.advance(return_id, fact, &origin).await?;
+        if let Some(return_id) = sagas.return_of(refund_id).await? {
+            sagas
+                .returning
+                .advance(return_id, returned, &origin)
+                .await?;
         }
         sagas.refunding.advance(refund_id, told, &origin).await
     }

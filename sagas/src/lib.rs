@@ -53,6 +53,7 @@ const ON_FAILURE: OnFailure = OnFailure::Park {
 pub const ORDER_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-order",
     stream: "ORDER",
+    kind: None,
     acks: Acks::Each,
     on_failure: ON_FAILURE,
 };
@@ -61,6 +62,7 @@ pub const ORDER_DURABLE: DurableSpec = DurableSpec {
 pub const INVENTORY_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-inventory",
     stream: "INVENTORY",
+    kind: None,
     acks: Acks::Each,
     on_failure: ON_FAILURE,
 };
@@ -69,6 +71,7 @@ pub const INVENTORY_DURABLE: DurableSpec = DurableSpec {
 pub const PAYMENT_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-payment",
     stream: "PAYMENT",
+    kind: None,
     acks: Acks::Each,
     on_failure: ON_FAILURE,
 };
@@ -77,6 +80,7 @@ pub const PAYMENT_DURABLE: DurableSpec = DurableSpec {
 pub const TIMER_DURABLE: DurableSpec = DurableSpec {
     name: "checkout-timers",
     stream: "TIMERS",
+    kind: None,
     acks: Acks::Each,
     on_failure: ON_FAILURE,
 };

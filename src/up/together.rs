@@ -10,6 +10,7 @@ use futures::FutureExt;
 use projections::Access;
 use projections::projector::Standing;
 use streams::Connection;
+use streams::bus::Hosts;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +26,8 @@ const UNLIMITED: gateway::Rates = gateway::Rates {
 };
 
 /// What every role of the one process is started with; each has a NATS user of its own, so that
-/// the permissions of production are exercised on a laptop too.
+/// the permissions of production are exercised on a laptop too. Only what sagas and reactors ask of
+/// contexts that this process hosts doesn't go over NATS: that is two messages an ask.
 pub(super) struct Together<'a> {
     pub(super) source: Source<'a>,
     pub(super) args: &'a UpArgs,
@@ -41,9 +43,9 @@ impl Together<'_> {
         roles: &mut Roles,
         listeners: [TcpListener; 3],
     ) -> anyhow::Result<()> {
-        self.apis(roles, listeners).await?;
+        let hosts = self.apis(roles, listeners).await?;
         for worker in self.args.workers() {
-            self.worker(roles, worker).await?;
+            self.worker(roles, worker, &hosts).await?;
         }
         Ok(())
     }
@@ -54,12 +56,12 @@ impl Together<'_> {
             .await
     }
 
-    /// The write side, the read side, and the entry in front of both.
+    /// The write side, the read side, and the entry in front of both. Answers with what is hosted.
     async fn apis(
         &self,
         roles: &mut Roles,
         [entry, commands, queries]: [TcpListener; 3],
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Hosts> {
         let nats = self.connect("command-api").await?;
         let config = command_api::Config {
             contexts: self.args.contexts.clone(),
@@ -70,6 +72,7 @@ impl Together<'_> {
         };
         let keys = self.keys.clone();
         let service = roles::command_service(config, &self.source, nats.clone(), keys).await?;
+        let hosts = service.hosts().clone();
         let withdrawn = withdrawing::follow(&nats, service.verifier(), self.shutdown.clone());
         roles.spawn(withdrawn.map(Ok));
         let connection = self.connect("query-api").await?;
@@ -102,7 +105,7 @@ impl Together<'_> {
             erasures.follow(following).await;
             Ok(())
         });
-        Ok(())
+        Ok(hosts)
     }
 
     /// Has gateways beside this one find the two APIs.
@@ -150,9 +153,9 @@ impl Together<'_> {
         Ok(())
     }
 
-    async fn worker(&self, roles: &mut Roles, worker: Worker) -> anyhow::Result<()> {
+    async fn worker(&self, roles: &mut Roles, worker: Worker, hosts: &Hosts) -> anyhow::Result<()> {
         let name = worker.role();
-        let connection = self.connect(name).await?;
+        let connection = self.connect(name).await?.beside(hosts);
         let stop = self.shutdown.clone();
         match worker {
             Worker::Projector => {

@@ -15,6 +15,7 @@ use thiserror::Error;
 use tokio::time::{Instant, sleep};
 
 use crate::barrier::Barrier;
+use crate::bus::Hosts;
 use crate::parking;
 use crate::topology::KEYS_STREAM;
 
@@ -106,6 +107,7 @@ pub struct Connection {
     jetstream: Context,
     barrier: Barrier,
     parked_end: Arc<parking::End>,
+    here: Hosts,
 }
 
 impl Connection {
@@ -142,7 +144,23 @@ impl Connection {
             jetstream,
             barrier: Barrier::default(),
             parked_end: Arc::default(),
+            here: Hosts::default(),
         }
+    }
+
+    /// The same, beside `hosts` that live in this process: whatever asks over it (each
+    /// [`crate::bus::Bus`] that is made of it) asks them directly.
+    #[must_use]
+    pub fn beside(self, hosts: &Hosts) -> Self {
+        Self {
+            here: hosts.clone(),
+            ..self
+        }
+    }
+
+    /// The hosts that live in this process.
+    pub(crate) fn here(&self) -> &Hosts {
+        &self.here
     }
 
     /// The plain connection.

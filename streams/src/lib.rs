@@ -114,8 +114,8 @@
 //!   found among an aggregate's last 1,000 commands, or in the stream's duplicate window.
 //! - What can't be read, or is missing, is an error; it is never skipped.
 //!
-//! It promises no order between streams, and [`Streams::load`] may be late: `load_current` and
-//! `load_at_least` are not.
+//! It promises no order between streams, and [`Streams::load`] may be late: `load_current` is not, and
+//! `load_with` not later than the event that it is given.
 
 pub mod barrier;
 pub mod bus;

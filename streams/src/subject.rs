@@ -28,6 +28,11 @@ pub fn all_of(context: &str) -> String {
     format!("{EVENT_TOKEN}.{context}.>")
 }
 
+/// Everything that happens to one secondary kind of aggregate, as a wildcard.
+pub fn all_of_kind(context: &str, kind: &str) -> String {
+    format!("{EVENT_TOKEN}.{context}.{kind}.*")
+}
+
 /// An event subject, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventSubject<'a> {

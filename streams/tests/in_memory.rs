@@ -67,6 +67,38 @@ async fn the_contract_holds_as_on_three_replicas() {
     contract::all(&InMemory::new(FirstCheck::MessageId)).await;
 }
 
+/// A log that holds nothing shows that nothing was read.
+#[tokio::test]
+async fn whoever_follows_a_stream_needs_no_more_than_its_events() {
+    let (there, id) = (Streams::in_memory(), id());
+    let mut events = Vec::new();
+    for command in [
+        AccountCommand::Open,
+        AccountCommand::Deposit(vec![5]),
+        AccountCommand::Deposit(vec![2, 3]),
+    ] {
+        let done = there.execute::<Account>(&id, command, &meta()).await;
+        events.extend(done.unwrap().events);
+    }
+    let follower = Streams::in_memory();
+    for (event, balance) in events.iter().zip([0, 5, 7, 10]) {
+        let loaded = follower.load_with::<Account>(event).await.unwrap();
+        assert_eq!(
+            (loaded.version, loaded.position),
+            (event.version, event.position.sequence)
+        );
+        assert_eq!(loaded.state.balance(), balance);
+    }
+    let again = follower.load_with::<Account>(&events[1]).await.unwrap();
+    assert_eq!((again.version, again.state.balance()), (4, 10), "it was in");
+    let late = Streams::in_memory().load_with::<Account>(&events[1]).await;
+    assert_eq!(
+        late.unwrap().version,
+        0,
+        "one before it is missing: the log is asked"
+    );
+}
+
 #[tokio::test]
 async fn an_answer_lost_before_or_after_the_append_makes_one_event() {
     for (first_check, fault) in BOTH.into_iter().flat_map(|check| {

@@ -80,6 +80,7 @@ async fn the_bus_answers_in_types_and_shares_the_work() {
     let server = Server::start("bus").await;
     let (one, other) = (server.connect().await, server.connect().await);
     bus::keeps_the_contract(bus::Way::Network(&one)).await;
+    bus::keeps_the_contract(bus::Way::Beside(&one)).await;
     bus::nobody_there_is_known_at_once(&one).await;
     bus::two_hosts_share_the_work(&one, &other).await;
     bus::nothing_is_begun_after_its_deadline(&one).await;

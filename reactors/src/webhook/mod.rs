@@ -38,6 +38,8 @@ pub(crate) use matcher::Matcher;
 pub(crate) use pending::Pending;
 pub(crate) use sender::{Parts, Sender};
 
+use kernel::Decider;
+use notification::webhook::WebhookDelivery;
 use streams::topology::{Acks, DurableSpec, OnFailure, Retired};
 
 /// As what this reactor acts.
@@ -58,6 +60,7 @@ const fn matching(name: &'static str, stream: &'static str) -> DurableSpec {
     DurableSpec {
         name,
         stream,
+        kind: None,
         // Every event comes here, and hardly any concerns an endpoint. A delivery's id follows from its
         // event, so what is repeated is asked for twice and told once.
         acks: Acks::InBulk,
@@ -84,8 +87,9 @@ const fn retired(name: &'static str, stream: &'static str, successor: &'static s
     }
 }
 
-/// What they were called while each event was acknowledged by itself.
-pub(crate) const RETIRED: [Retired; 7] = [
+/// What they were called while each event was acknowledged by itself, and the sender's while it read all of
+/// NOTIFICATION.
+pub(crate) const RETIRED: [Retired; 8] = [
     retired("webhooks-user", "USER", MATCHERS[0].name),
     retired("webhooks-product", "PRODUCT", MATCHERS[1].name),
     retired("webhooks-inventory", "INVENTORY", MATCHERS[2].name),
@@ -93,15 +97,17 @@ pub(crate) const RETIRED: [Retired; 7] = [
     retired("webhooks-payment", "PAYMENT", MATCHERS[4].name),
     retired("webhooks-notification", "NOTIFICATION", MATCHERS[5].name),
     retired("webhooks-checkout", "CHECKOUT", MATCHERS[6].name),
+    retired("webhook-sender", STREAM, SENDER_DURABLE.name),
 ];
 
 /// Messages that a matcher asks for at once: hardly any needs more than a look.
 pub(crate) const MATCHER_PREFETCH: usize = 512;
 
-/// Reads NOTIFICATION for deliveries.
+/// Reads the deliveries of NOTIFICATION.
 pub(crate) const SENDER_DURABLE: DurableSpec = DurableSpec {
-    name: "webhook-sender",
+    name: "webhook-deliveries",
     stream: STREAM,
+    kind: WebhookDelivery::KIND,
     acks: Acks::Each,
     on_failure: PATIENT,
 };
@@ -110,6 +116,7 @@ pub(crate) const SENDER_DURABLE: DurableSpec = DurableSpec {
 pub(crate) const TIMER_DURABLE: DurableSpec = DurableSpec {
     name: "webhook-timers",
     stream: "TIMERS",
+    kind: None,
     acks: Acks::Each,
     // A timer is a hint: the delivery that it is about is what must not be lost.
     on_failure: OnFailure::Retry,
@@ -127,6 +134,12 @@ mod tests {
             .map(|context| context.stream)
             .collect();
         assert_eq!(heard, streams);
+    }
+
+    #[test]
+    fn the_sender_reads_deliveries_alone() {
+        let deliveries = "event.notification.webhook_delivery.*";
+        assert_eq!(SENDER_DURABLE.config().filter_subject, deliveries);
     }
 
     #[test]

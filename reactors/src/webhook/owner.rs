@@ -42,7 +42,6 @@ async fn loaded<A: Decider>(
     event: &RecordedEvent,
     owner: fn(&A) -> Option<UserId>,
 ) -> Result<Option<UserId>, HandleError> {
-    let at_least = event.position.sequence;
-    let loaded = streams.load_at_least::<A>(&event.aggregate_id, at_least);
-    Ok(owner(&loaded.await?.state))
+    let loaded = streams.load_with::<A>(event).await?;
+    Ok(owner(&loaded.state))
 }

@@ -304,14 +304,13 @@ pub(super) fn timer(delivery: &AggregateId) -> TimerId {
 impl Handler<RecordedEvent> for Sender {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
         let event = &delivery.event;
-        if event.kind.as_deref() != WebhookDelivery::KIND {
+        let (id, streams) = (&event.aggregate_id, &self.parts.streams);
+        let loaded = streams.load_with::<WebhookDelivery>(event).await?;
+        if loaded.state.pending().is_none() {
             return Ok(());
         }
-        let (id, at_least) = (&event.aggregate_id, event.position.sequence);
-        let loaded = self
-            .parts
-            .streams
-            .load_at_least::<WebhookDelivery>(id, at_least);
+        // It may have been tried since, by a worker that is gone.
+        let loaded = streams.load_current::<WebhookDelivery>(id);
         self.look_at(id, loaded.await?).await
     }
 }

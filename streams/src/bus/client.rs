@@ -110,11 +110,13 @@ impl BusError {
 }
 
 impl Bus {
-    /// Over this connection.
+    /// Over this connection. The hosts that it is beside ([`Connection::beside`]) are asked directly.
+    /// They answer as they do over the network; what they begin they also finish when nobody waits any
+    /// more.
     pub fn new(connection: &Connection) -> Self {
         Self {
             client: Some(connection.client().clone()),
-            here: Hosts::default(),
+            here: connection.here().clone(),
         }
     }
 
@@ -123,16 +125,6 @@ impl Bus {
         Self {
             client: None,
             here: hosts.clone(),
-        }
-    }
-
-    /// The same, but `hosts`, which live in this process, are asked directly. They answer as they
-    /// do over the network; what they begin they also finish when nobody waits any more.
-    #[must_use]
-    pub fn beside(self, hosts: &Hosts) -> Self {
-        Self {
-            here: hosts.clone(),
-            ..self
         }
     }
 

@@ -27,7 +27,7 @@ pub struct HostError {
 /// The hosts of this process, one a context. Cheap to clone.
 ///
 /// [`Hosts::serve`] answers for them on the network; a [`super::Bus`] of the same process asks
-/// them directly ([`super::Bus::beside`]).
+/// them directly ([`Connection::beside`]).
 #[derive(Clone, Default)]
 pub struct Hosts {
     desks: Arc<HashMap<String, Arc<Desk>>>,

@@ -38,7 +38,7 @@ pub async fn append_then_load(rig: &dyn Rig) {
     let paid = paid.await.unwrap();
     assert!(paid.position.sequence > opened.position.sequence);
     assert_eq!((paid.version, paid.state.balance()), (2, 5));
-    let found = there.load_at_least::<Account>(&id, paid.position.sequence);
+    let found = there.load_with::<Account>(&paid.events[0]);
     let found = found.await.unwrap();
     assert_eq!((found.version, found.position), (2, paid.position.sequence));
     assert_eq!(found.state.balance(), 5);

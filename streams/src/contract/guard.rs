@@ -16,12 +16,14 @@ const DURABLES: [DurableSpec; 2] = [
     DurableSpec {
         name: "guard-guarded",
         stream: "GUARDED",
+        kind: None,
         acks: Acks::Each,
         on_failure: OnFailure::Retry,
     },
     DurableSpec {
         name: "guard-timers",
         stream: "TIMERS",
+        kind: None,
         acks: Acks::Each,
         on_failure: OnFailure::Retry,
     },

@@ -123,6 +123,7 @@ impl Bench {
         let spec = DurableSpec {
             name,
             stream: String::leak(self.stream.clone()),
+            kind: None,
             acks,
             on_failure,
         };

@@ -150,6 +150,8 @@ fn host(context: &str) -> Host {
 pub enum Way<'a> {
     /// Over the network.
     Network(&'a Connection),
+    /// Over a connection, to a host that the network knows nothing of.
+    Beside(&'a Connection),
     /// Within the process.
     Here,
 }
@@ -166,6 +168,10 @@ impl Running {
         let shutdown = CancellationToken::new();
         let (bus, task) = match way {
             Way::Here => (Bus::within(&hosts), tokio::spawn(async {})),
+            Way::Beside(connection) => {
+                let bus = Bus::new(&connection.clone().beside(&hosts));
+                (bus, tokio::spawn(async {}))
+            }
             Way::Network(connection) => {
                 let serving = hosts.start(connection).await.unwrap();
                 let task = tokio::spawn(serving.run(shutdown.clone()));

@@ -154,6 +154,7 @@ pub async fn a_missing_durable_is_an_error(connection: &Connection) {
     let spec = crate::topology::DurableSpec {
         name: "nobody-made-me",
         stream: String::leak(bench.stream.clone()),
+        kind: None,
         acks: crate::topology::Acks::Each,
         on_failure: crate::topology::OnFailure::Retry,
     };

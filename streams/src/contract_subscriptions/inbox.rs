@@ -99,6 +99,7 @@ pub async fn a_durable_hands_letters_out(connection: &Connection) {
     let spec = DurableSpec {
         name,
         stream: INBOX_STREAM,
+        kind: None,
         acks: Acks::Each,
         on_failure: OnFailure::Retry,
     };

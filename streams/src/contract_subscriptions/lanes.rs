@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -74,7 +75,8 @@ impl Diary {
 }
 
 /// Four keys over two lanes; everything fails once and one delivery of each key panics once:
-/// each is handled once, in the order of its key, and everything is acknowledged.
+/// each is handled once, in the order of its key, and everything is acknowledged, with a message each
+/// that no answer is waited for.
 pub async fn one_key_stays_in_order(connection: &Connection) {
     let bench = Bench::new(connection).await;
     let spec = bench.make_durable("lanes").await;
@@ -89,6 +91,8 @@ pub async fn one_key_stays_in_order(connection: &Connection) {
         ..Diary::default()
     });
     let shutdown = CancellationToken::new();
+    let acknowledged = format!("$JS.ACK.{}.{}.>", bench.stream, spec.name);
+    let mut said = connection.client().subscribe(acknowledged).await.unwrap();
     let subscription = bench.bind(&spec).await;
     let run = run_lanes(subscription, 2, diary.clone(), shutdown.clone());
     let run = tokio::spawn(run);
@@ -96,6 +100,10 @@ pub async fn one_key_stays_in_order(connection: &Connection) {
     bench.acknowledged_up_to(&spec, 32).await;
     shutdown.cancel();
     within("stopped", run).await.unwrap().unwrap();
+    said.unsubscribe().await.unwrap();
+    let said: Vec<_> = said.collect().await;
+    assert!(said.len() >= 32, "{} of 32", said.len());
+    assert!(said.iter().all(|message| message.reply.is_none()));
     bench.remove().await;
 }
 

@@ -18,6 +18,7 @@ async fn saga(connection: &Connection) -> (String, Timers, TimerSubscription) {
     let spec = DurableSpec {
         name,
         stream: TIMERS_STREAM,
+        kind: None,
         acks: Acks::Each,
         on_failure: OnFailure::Retry,
     };

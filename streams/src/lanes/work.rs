@@ -19,8 +19,6 @@ pub(super) const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_mins(1);
 /// Tries that are only warned about; from then on each failure is an error in the log.
 const WARNED_TRIES_MAX: u32 = 5;
-/// Tries to get one acknowledgement confirmed; after that it comes again, which does no harm.
-const ACK_TRIES: u32 = 3;
 
 /// What lies on a lane.
 #[derive(Debug)]
@@ -57,20 +55,13 @@ impl<T: Payload> Work<T> {
     }
 
     async fn acknowledge(&self) {
-        for _ in 0..ACK_TRIES {
-            let acknowledged = match self {
-                Self::Event(delivery) => delivery.ack().await,
-                Self::Unreadable(delivery) => delivery.ack().await,
-            };
-            let Err(error) = acknowledged else {
-                return;
-            };
-            tracing::debug!(position = %error.position, error = %error, "acknowledgement again");
+        let said = match self {
+            Self::Event(delivery) => delivery.ack_unconfirmed().await,
+            Self::Unreadable(delivery) => delivery.ack_unconfirmed().await,
+        };
+        if let Err(error) = said {
+            tracing::warn!(position = %error.position, %error, "handled; it will come again");
         }
-        tracing::warn!(
-            sequence = self.sequence(),
-            "handled, but not known to be acknowledged: it will come again"
-        );
     }
 
     /// Its copy for stream PARKED.

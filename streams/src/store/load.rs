@@ -83,6 +83,8 @@ impl Streams {
             if known.position >= last {
                 return Ok(known);
             }
+        } else if last == 0 {
+            return Ok(loaded(&Held::new(Known::new())));
         }
         let _turn = self.inner.queues.turn(&address.subject).await;
         let held = self.held::<A>(&address).await?;
@@ -90,23 +92,36 @@ impl Streams {
         Ok(loaded(&held))
     }
 
-    /// The aggregate with everything that its stream held up to `position`.
+    /// The aggregate with `event` in it, which was read from its stream: a follower has the event in
+    /// hand, so what is in memory right before it needs nothing of the log. Where something is missing in
+    /// between, this is [`Self::load_current`]. Later events may be there; who follows the stream gets
+    /// them next.
     ///
     /// # Errors
-    /// The log can't be reached, or holds something that can't be read.
-    pub async fn load_at_least<A: Decider>(
+    /// The event can't be read; or, if it doesn't fit, the log can't be reached or holds something that
+    /// can't be read.
+    pub async fn load_with<A: Decider>(
         &self,
-        id: &AggregateId,
-        position: u64,
+        event: &RecordedEvent,
     ) -> Result<Loaded<A>, LoadError> {
-        let subject = subject_of::<A>(id);
-        if let Some(held) = self.inner.cache.get::<A>(&subject) {
-            let known = loaded(&held);
-            if known.position >= position {
-                return Ok(known);
+        let address = Address::of::<A>(&event.aggregate_id);
+        let sequence = event.position.sequence;
+        {
+            let _turn = self.inner.queues.turn(&address.subject).await;
+            let held = self.inner.cache.get::<A>(&address.subject);
+            let mut known = held.map_or_else(Known::new, |held| held.lock().clone());
+            if known.position < sequence && known.version + 1 == event.version {
+                let before = known.version;
+                known.read(event, self.inner.settings.recent_commands_max)?;
+                self.keep_snapshot(&address, before, &known);
+                let subject = Arc::clone(&address.subject);
+                return Ok(loaded(&self.inner.cache.insert(subject, known)));
+            }
+            if known.position >= sequence {
+                return Ok(loaded(&Held::new(known)));
             }
         }
-        self.load_current(id).await
+        self.load_current(&event.aggregate_id).await
     }
 
     /// All events of an aggregate, oldest first, as the stream's leader confirms them.

@@ -135,6 +135,9 @@ impl Streams {
                     known.read(event, recent_max)?;
                 }
             }
+            if known.version + 1 == until {
+                known.read(&last, recent_max)?;
+            }
         }
         let read_from = known.version;
         while known.version < until {

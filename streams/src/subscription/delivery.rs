@@ -115,6 +115,19 @@ impl<T> Delivery<T> {
         }
     }
 
+    /// Acknowledges without waiting for a confirmation, which would say little: the server keeps what
+    /// is acknowledged in memory for a while. Whatever is not known to be acknowledged comes again, and
+    /// a handler takes that lightly. Where a durable is acknowledged in bulk, as [`Self::ack`].
+    ///
+    /// # Errors
+    /// The connection is closed: the event comes again.
+    pub(crate) async fn ack_unconfirmed(&self) -> Result<(), AckError> {
+        match self.acks {
+            Acks::Each => self.say(AckKind::Ack).await,
+            Acks::InBulk => Ok(()),
+        }
+    }
+
     /// What acknowledges it, without what was delivered.
     pub(crate) fn receipt(&self) -> Option<Receipt> {
         let (message, reply) = self.from.as_ref()?;

@@ -253,6 +253,7 @@ mod tests {
         let spec = DurableSpec {
             name: "checkout-order",
             stream: "ORDER",
+            kind: None,
             acks: Acks::Each,
             on_failure: OnFailure::Retry,
         };

@@ -240,7 +240,7 @@ pub enum OnFailure {
 /// How a durable's deliveries are acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acks {
-    /// Each by itself, as soon as it is handled: an event costs three messages, and hardly any is
+    /// Each by itself, as soon as it is handled: an event costs two messages, and hardly any is
     /// repeated after a crash.
     Each,
     /// All up to the last before which everything is handled, about once a second: an event costs one
@@ -254,8 +254,10 @@ pub enum Acks {
 pub struct DurableSpec {
     /// As in `checkout-order`; `<saga>-timers` on stream TIMERS.
     pub name: &'static str,
-    /// The stream that it reads, whole; of TIMERS, what is due for its saga.
+    /// The stream that it reads; of TIMERS, what is due for its saga.
     pub stream: &'static str,
+    /// The secondary kind of aggregate whose events it reads alone; `None` = the whole stream.
+    pub kind: Option<&'static str>,
     /// How its worker acknowledges.
     pub acks: Acks,
     /// What its worker does about a delivery that can't be handled.
@@ -286,6 +288,9 @@ pub struct Retired {
 impl DurableSpec {
     /// The part of the stream that it reads; `None` = all of it.
     pub fn filter_subject(&self) -> Option<String> {
+        if let Some(kind) = self.kind {
+            return Some(subject::all_of_kind(&self.stream.to_lowercase(), kind));
+        }
         let saga = self.name.strip_suffix(TIMERS_DURABLE_SUFFIX)?;
         (self.stream == TIMERS_STREAM).then(|| format!("timer.due.{saga}.>"))
     }

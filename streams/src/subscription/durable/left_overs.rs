@@ -6,12 +6,15 @@ use async_nats::jetstream::consumer;
 use tokio::time::Instant;
 
 use super::{DurableSubscription, Payload};
-use crate::topology::Acks;
+use crate::topology::{Acks, PIN_TIMEOUT};
 
 /// How often a standby that gets nothing looks whether a dead worker has left something.
 pub(super) const STANDBY_CHECK: Duration = Duration::from_secs(1);
 /// How often the active one looks whether it still is, and whether what it acknowledged counts.
 const ACTIVE_CHECK: Duration = Duration::from_secs(5);
+/// How often a standby looks where nobody is active and nothing is out: whoever becomes active meanwhile,
+/// and dies, keeps its pin at least as long.
+const QUIET_CHECK: Duration = PIN_TIMEOUT;
 
 impl<T: Payload> DurableSubscription<T> {
     /// After a message. An active one that is acknowledged in bulk looks also while it is busy.
@@ -27,10 +30,13 @@ impl<T: Payload> DurableSubscription<T> {
     /// Nothing comes. That may be because a worker died with deliveries in its hands: without a
     /// newer event nobody is pinned, and they would rest until the acknowledgement time.
     pub(super) async fn check_left_overs(&mut self) {
+        let mut quiet = false;
         if let Ok(consumer) = self.info().await {
+            quiet = is_quiet(consumer.cached_info());
             self.take_left_overs(consumer.cached_info()).await;
         }
         let pause = match self.takeover.pin() {
+            None if quiet => QUIET_CHECK,
             None => STANDBY_CHECK,
             Some(_) => ACTIVE_CHECK,
         };
@@ -103,5 +109,46 @@ impl<T: Payload> DurableSubscription<T> {
         reset.map_err(|error| error.to_string())?;
         self.unbroken.begins_anew();
         Ok(())
+    }
+}
+
+/// Nobody is active, and nothing is out.
+fn is_quiet(info: &consumer::Info) -> bool {
+    let mut groups = info.priority_groups.iter();
+    info.num_ack_pending == 0 && groups.all(|group| group.pinned_client_id.is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn info(pinned: Option<&str>, out: usize) -> consumer::Info {
+        let group = match pinned {
+            Some(id) => json!({ "group": "workers", "pinned_client_id": id }),
+            None => json!({ "group": "workers" }),
+        };
+        serde_json::from_value(json!({
+            "stream_name": "ORDER",
+            "name": "worker",
+            "created": "2026-01-01T00:00:00Z",
+            "config": { "ack_policy": "explicit", "deliver_policy": "all", "replay_policy": "instant" },
+            "delivered": { "consumer_seq": 0, "stream_seq": 0 },
+            "ack_floor": { "consumer_seq": 0, "stream_seq": 0 },
+            "num_ack_pending": out,
+            "num_redelivered": 0,
+            "num_waiting": 1,
+            "num_pending": 0,
+            "priority_groups": [group],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn it_is_quiet_only_where_nobody_can_have_left_anything() {
+        assert!(is_quiet(&info(None, 0)));
+        assert!(!is_quiet(&info(None, 1)), "somebody has died");
+        assert!(!is_quiet(&info(Some("other"), 0)), "somebody may die");
     }
 }
