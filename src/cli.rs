@@ -221,7 +221,7 @@ pub fn run(mut cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
             Command::Provision(args) => done(provision::run(args).await),
             Command::CommandApi(args) => done(roles::command_api(args).await),
             Command::QueryApi(args) => done(roles::query_api(args).await),
-            Command::Gateway(args) => done(roles::gateway(args).await),
+            Command::Gateway(args) => done(roles::gateway(args, cli.mode).await),
             Command::Projector(args) => done(roles::projector(args).await),
             Command::Saga(args) => done(roles::saga(args).await),
             Command::Reactor(args) => done(roles::reactor(args).await),

@@ -62,7 +62,7 @@ mod tests {
         std::fs::write(&ca, vouching.cert.pem()).unwrap();
         let behind = Behind {
             apis_ca: Some(ca),
-            apis_name: None,
+            ..Behind::default()
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let plain = format!("http://{}/readyz", listener.local_addr().unwrap());
@@ -76,7 +76,7 @@ mod tests {
         std::fs::write(&empty, "").unwrap();
         let nobody = Behind {
             apis_ca: Some(empty),
-            apis_name: None,
+            ..Behind::default()
         };
         assert!(client(&nobody).is_err(), "nobody could be believed");
     }

@@ -118,16 +118,11 @@ impl Service {
 fn health(gate: &Gate) -> Health {
     let commands = gate.clone();
     let queries = gate.clone();
-    let word = |ready: bool| {
-        ready
-            .then_some(())
-            .ok_or_else(|| "no replica is ready".to_owned())
-    };
     Health::new()
         .check("command-api", move || {
-            std::future::ready(word(commands.commands.is_ready()))
+            std::future::ready(commands.commands.check())
         })
         .check("query-api", move || {
-            std::future::ready(word(queries.queries.is_ready()))
+            std::future::ready(queries.queries.check())
         })
 }

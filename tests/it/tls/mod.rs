@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{ANYWHERE, PATIENCE, program};
 use crate::servers::Servers;
 
+mod announced;
+
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
 /// Somebody who vouches for servers, and the file that says so.
@@ -787,4 +789,9 @@ fn production_refuses_servers_in_the_clear() {
         ("MILLRACE_NATS_CA", "ca.crt"),
     ];
     assert!(!refusal(&["saga"], &trusted).contains("without TLS"));
+    let allowed = [
+        ("MILLRACE_QUERY_APIS", "http://10.0.0.7:8082"),
+        ("MILLRACE_APIS_HTTP", "true"),
+    ];
+    assert!(!refusal(&["gateway"], &allowed).contains("without TLS"));
 }
