@@ -82,6 +82,12 @@ pub struct Behind {
     /// which no certificate can name; without it, the host at which each is reached must stand there.
     #[arg(long, env = "MILLRACE_APIS_NAME", requires = "apis_ca")]
     pub apis_name: Option<String>,
+    /// File with the certificate (PEM) that is shown to the APIs, for those that demand one.
+    #[arg(long, env = "MILLRACE_APIS_CERT", requires_all = ["apis_key", "apis_ca"])]
+    pub apis_cert: Option<PathBuf>,
+    /// File with that certificate's private key (PEM).
+    #[arg(long, env = "MILLRACE_APIS_KEY", requires = "apis_cert")]
+    pub apis_key: Option<PathBuf>,
     /// Whether APIs on other machines may be talked to without TLS, for a network that something else
     /// protects; unset, they may, but not in production.
     #[arg(long, env = "MILLRACE_APIS_HTTP", conflicts_with = "apis_ca")]

@@ -48,7 +48,7 @@ impl Service {
     /// nothing, and takes itself for the only gateway.
     ///
     /// # Errors
-    /// The certificates of those who vouch for the APIs can't be used.
+    /// The certificates of those who vouch for the APIs, or the one that is shown to them, can't be used.
     pub fn new(config: Config, nats: Option<Connection>, keys: &KeySet) -> Result<Self, Error> {
         let gate = Gate::new(&config, Verifier::new(keys)).map_err(Error::Behind)?;
         // The probes stand outside the guard: they are never shed, and open under any host name.

@@ -22,6 +22,7 @@ use crate::app::{ANYWHERE, PATIENCE, program};
 use crate::servers::Servers;
 
 mod announced;
+mod clients;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -379,6 +380,7 @@ async fn mails(
     let acceptor = edge::TlsArgs {
         tls_cert: Some(shown[1].clone().into()),
         tls_key: Some(shown[3].clone().into()),
+        tls_clients_ca: None,
     };
     let acceptor = || acceptor.acceptor().unwrap().unwrap();
     let ca = production.ca.display().to_string();
