@@ -6,7 +6,7 @@ use devstack::launch::Child;
 use millrace::client::Shop;
 
 use super::{APIS, authority, becomes, client, listen};
-use crate::app::PATIENCE;
+use crate::app::{PATIENCE, program};
 use crate::servers::Servers;
 
 fn text(files: &[PathBuf; 2]) -> [String; 2] {
@@ -62,6 +62,20 @@ async fn an_api_that_demands_a_certificate_serves_nobody_else() {
     let (shop, _right, _) = gateway(&servers, (&queries, &ca), &right).await;
     let shown = shop.wait_for("the products", "/v1/products", PATIENCE, |_| true);
     shown.await.unwrap();
+
+    let is_healthy = |shown: &[&str]| {
+        let asked = ["health", &queries, "--http-ca", &ca, "--http-name", APIS];
+        let mut command = std::process::Command::new(program());
+        let output = command.args(asked).args(shown).output().unwrap();
+        output.status.success()
+    };
+    assert!(is_healthy(&[
+        "--http-cert",
+        &certificate,
+        "--http-key",
+        &key
+    ]));
+    assert!(!is_healthy(&[]), "it shows nothing");
 
     // The authority of the servers vouches for no client.
     let [certificate, key] = text(&client(&ours, &folder, "foreign"));
