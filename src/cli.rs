@@ -221,7 +221,7 @@ pub fn run(mut cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
             Command::Provision(args) => done(provision::run(args).await),
             Command::CommandApi(args) => done(roles::command_api(args).await),
             Command::QueryApi(args) => done(roles::query_api(args).await),
-            Command::Gateway(args) => done(roles::gateway(args).await),
+            Command::Gateway(args) => done(roles::gateway(args, cli.mode).await),
             Command::Projector(args) => done(roles::projector(args).await),
             Command::Saga(args) => done(roles::saga(args).await),
             Command::Reactor(args) => done(roles::reactor(args).await),
@@ -280,4 +280,42 @@ fn quiet(command: &Command) -> Option<&'static str> {
 
 fn done(outcome: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     outcome.map(|()| ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn each(command: &clap::Command, look: &mut impl FnMut(&clap::Command)) {
+        look(command);
+        for below in command.get_subcommands() {
+            each(below, look);
+        }
+    }
+
+    #[test]
+    fn whatever_reaches_a_server_takes_certificates() {
+        let mut looked_at = 0;
+        each(&Cli::command(), &mut |command| {
+            let has = |id: &str| command.get_arguments().any(|arg| arg.get_id() == id);
+            for (server, settings) in [
+                ("nats", "nats"),
+                ("postgres", "postgres"),
+                ("entry", "http"),
+            ] {
+                for end in ["ca", "cert", "key"] {
+                    let complete = has(&format!("{settings}_{end}"));
+                    assert!(
+                        complete || !has(server),
+                        "{} --{server}",
+                        command.get_name()
+                    );
+                }
+                looked_at += usize::from(has(server));
+            }
+        });
+        assert!(looked_at > 20, "{looked_at}");
+    }
 }

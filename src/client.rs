@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{ClientBuilder, Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -140,30 +140,20 @@ impl Shop {
     /// # Errors
     /// The HTTP client can't be made.
     pub fn new(entry: &str) -> Result<Self, reqwest::Error> {
+        Self::over(reqwest::Client::builder(), entry)
+    }
+
+    /// The same, over a client that is made ready for its server.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn over(http: ClientBuilder, entry: &str) -> Result<Self, reqwest::Error> {
         // A test or benchmark has no main of ours to do it; whoever was first, one is installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self {
-            http: reqwest::Client::builder()
-                .timeout(REQUEST_TIMEOUT)
-                .build()?,
+            http: http.timeout(REQUEST_TIMEOUT).build()?,
             entry: entry.trim_end_matches('/').to_owned(),
             token: None,
-        })
-    }
-
-    /// The same shop, if one of those whose certificates (PEM) are in `authorities` vouches for it.
-    ///
-    /// # Errors
-    /// They can't be read.
-    pub fn trusting(&self, authorities: &str) -> Result<Self, reqwest::Error> {
-        let trusted = reqwest::Certificate::from_pem_bundle(authorities.as_bytes())?;
-        let http = reqwest::Client::builder()
-            .timeout(REQUEST_TIMEOUT)
-            .tls_certs_only(trusted)
-            .build()?;
-        Ok(Self {
-            http,
-            ..self.clone()
         })
     }
 

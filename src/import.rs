@@ -13,6 +13,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::client::{Answer, ClientError, Shop};
+use crate::http::HttpArgs;
 use crate::{reach, token, up};
 
 /// Tries to send the file before giving up; each goes on where the one before it broke off.
@@ -40,12 +41,15 @@ pub struct ImportArgs {
     /// Where the running local stack keeps its data; not looked at with --entry.
     #[arg(long, env = "MILLRACE_DATA", default_value = ".millrace")]
     pub data: PathBuf,
-    /// The shop, instead of a local stack: <http://host:port>.
+    /// The shop, instead of a local stack: `http(s)://host:port`.
     #[arg(long, env = "MILLRACE_ENTRY", requires = "token")]
     pub entry: Option<String>,
     /// An operator's access token for it.
     #[arg(long, env = "MILLRACE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
+    /// TLS to it.
+    #[command(flatten)]
+    pub http: HttpArgs,
     /// Print the report as JSON.
     #[arg(long)]
     pub json: bool,
@@ -56,7 +60,7 @@ pub struct ImportArgs {
 /// # Errors
 /// The file can't be read, or the shop does not take it.
 pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
-    let shop = shop(&args)?;
+    let shop = shop(&args).await?;
     let file = &args.file;
     let key = match &args.key {
         Some(key) => key.clone(),
@@ -85,9 +89,9 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn shop(args: &ImportArgs) -> anyhow::Result<Shop> {
+async fn shop(args: &ImportArgs) -> anyhow::Result<Shop> {
     if let (Some(entry), Some(token)) = (&args.entry, &args.token) {
-        return Ok(Shop::new(entry)?.with_token(token));
+        return Ok(args.http.shop(entry).await?.with_token(token));
     }
     let endpoints = up::running(&args.data)?.with_context(|| {
         format!(

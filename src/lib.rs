@@ -18,6 +18,7 @@
 //!   health     how a role is
 //!   withdrawing  whose tokens count no longer
 //!   reach      where a tool that looks at the log finds it
+//!   http       how a tool reaches an HTTP server, over TLS
 //!   simulate   the shop by the thousand, with everything going wrong
 //!   demo       the main job, told as it happens
 //!   client     the shop with verbs, for demo, benchmarks and tests
@@ -28,6 +29,7 @@ pub mod client;
 pub mod demo;
 pub mod entry;
 pub mod health;
+pub mod http;
 pub mod import;
 pub mod inbox;
 pub mod keys;

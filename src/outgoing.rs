@@ -34,12 +34,20 @@ pub(crate) fn postgres(args: &PostgresArgs) -> anyhow::Result<()> {
     encrypted(args.postgres_ca.is_some(), host, "MILLRACE_POSTGRES_CA")
 }
 
-/// Whatever clients ask goes there, tokens and all.
-pub(crate) fn apis(variable: &str, members: &[Member]) -> anyhow::Result<()> {
-    for member in members {
-        let url = Url::parse(&member.address.to_string()).context(variable.to_owned())?;
-        let set = format!("{variable} to https://… addresses");
-        encrypted(member.address.is_encrypted(), host(&url), &set)?;
+/// Whatever clients ask goes there, tokens and all, in the clear only if somebody has said so. (Those
+/// that announce themselves the gateway finds later.)
+pub(crate) fn apis(config: &gateway::Config) -> anyhow::Result<()> {
+    for (variable, members) in [
+        ("MILLRACE_COMMAND_APIS", &config.command_apis),
+        ("MILLRACE_QUERY_APIS", &config.query_apis),
+    ] {
+        for Member { address, .. } in members {
+            let taken = address.is_encrypted() || config.behind.apis_http == Some(true);
+            let set = format!(
+                "{variable} to https://… addresses, or MILLRACE_APIS_HTTP to true where the network is trusted"
+            );
+            encrypted(taken, address.host(), &set)?;
+        }
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! `millrace parked`: what the sagas and reactors could not handle, and what is to become of it.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -10,8 +9,7 @@ use serde_json::{Value, json};
 use streams::Connection;
 use streams::parking::{self, Note, ParkedKey, Record, What, Wish};
 
-use crate::settings::Source;
-use crate::up;
+use crate::reach::ReachArgs;
 
 /// How often to look how far a retry is.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -25,18 +23,6 @@ pub struct ParkedArgs {
     /// What to do.
     #[command(subcommand)]
     pub action: Action,
-    /// Where the running local stack keeps its data; not looked at with --nats.
-    #[arg(
-        long,
-        env = "MILLRACE_DATA",
-        default_value = ".millrace",
-        global = true
-    )]
-    pub data: PathBuf,
-    /// Where NATS is, instead of a local stack: nats://host:port. The operator's password is read
-    /// from `MILLRACE_NATS_OPERATOR_PASSWORD`.
-    #[arg(long, env = "MILLRACE_NATS", global = true)]
-    pub nats: Option<String>,
     /// Print JSON, an object a line.
     #[arg(long, global = true)]
     pub json: bool,
@@ -46,11 +32,18 @@ pub struct ParkedArgs {
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// List the keys whose events wait.
-    List,
+    List {
+        /// Which log.
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
+    },
     /// Show everything that happened to one key, oldest first.
     Show {
         /// As `list` prints it: subscription/key.
         id: String,
+        /// Which log.
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
     },
     /// Have the waiting events of a key handled again, in order, and then its new ones.
     Retry {
@@ -64,6 +57,9 @@ pub enum Action {
         /// Who asks and how long to wait.
         #[command(flatten)]
         ask: AskArgs,
+        /// Which log.
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
     },
     /// Leave the first waiting event of a key out, for good, and have the later ones handled.
     Skip {
@@ -77,6 +73,9 @@ pub enum Action {
         /// Who asks and how long to wait.
         #[command(flatten)]
         ask: AskArgs,
+        /// Which log.
+        #[command(flatten)]
+        reach: Box<ReachArgs>,
     },
 }
 
@@ -96,17 +95,18 @@ pub struct AskArgs {
 /// # Errors
 /// NATS can't be reached, or nothing is parked under that key.
 pub async fn run(args: ParkedArgs) -> anyhow::Result<ExitCode> {
-    let connection = connect(&args).await?;
     let json = args.json;
     match args.action {
-        Action::List => list(&connection, json).await,
-        Action::Show { id } => show(&connection, &id, json).await,
+        Action::List { reach } => list(&reach.log().await?, json).await,
+        Action::Show { id, reach } => show(&reach.log().await?, &id, json).await,
         Action::Retry {
             subscription,
             key,
             reason,
             ask,
+            reach,
         } => {
+            let connection = reach.log().await?;
             let asking = Asking::new(&connection, &subscription, &key, json);
             asking.run(Wish::Retry { reason }, &ask).await
         }
@@ -115,25 +115,13 @@ pub async fn run(args: ParkedArgs) -> anyhow::Result<ExitCode> {
             key,
             reason,
             ask,
+            reach,
         } => {
+            let connection = reach.log().await?;
             let asking = Asking::new(&connection, &subscription, &key, json);
             asking.run(Wish::Skip { reason }, &ask).await
         }
     }
-}
-
-async fn connect(args: &ParkedArgs) -> anyhow::Result<Connection> {
-    if let Some(url) = &args.nats {
-        return Source::Environment.connect(url, "operator").await;
-    }
-    let running = up::running(&args.data)?;
-    let endpoints = running.with_context(|| {
-        format!(
-            "no stack runs on {}: say --data or --nats",
-            args.data.display()
-        )
-    })?;
-    up::operator_connection(&args.data, &endpoints).await
 }
 
 async fn list(connection: &Connection, json: bool) -> anyhow::Result<ExitCode> {

@@ -53,8 +53,7 @@ pub fn check(command: &Command) -> anyhow::Result<()> {
         }
         Command::Gateway(args) => {
             outgoing::nats(&args.nats)?;
-            outgoing::apis("MILLRACE_COMMAND_APIS", &args.config.command_apis)?;
-            outgoing::apis("MILLRACE_QUERY_APIS", &args.config.query_apis)?;
+            outgoing::apis(&args.config)?;
             ("gateway", Some(&args.jwt_keys))
         }
         Command::Provision(args) => {

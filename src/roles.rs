@@ -18,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{CommandApiArgs, GatewayArgs, ProjectorArgs, QueryApiArgs, ReactorArgs, SagaArgs};
+use crate::production::Mode;
 use crate::settings::Source;
 use crate::{entry, production, withdrawing};
 
@@ -122,7 +123,9 @@ pub async fn command_api(args: CommandApiArgs) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// NATS can't be reached, or a secret is missing.
-pub async fn gateway(args: GatewayArgs) -> anyhow::Result<()> {
+pub async fn gateway(mut args: GatewayArgs, mode: Mode) -> anyhow::Result<()> {
+    let apis_http = &mut args.config.behind.apis_http;
+    apis_http.get_or_insert(mode != Mode::Production);
     // No check of the streams: it works on none.
     let connection = Source::Environment.connect(&args.nats, gateway::ROLE);
     let connection = connection.await?;

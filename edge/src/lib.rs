@@ -60,5 +60,5 @@ pub use prefer::Prefer;
 pub use problem::{FieldError, Problem};
 pub use serve::{serve, serve_tls};
 pub use targets::Targets;
-pub use tls::{TlsArgs, TlsError, server_name, trusting};
+pub use tls::{Shown, TlsArgs, TlsError, server_name, trusting};
 pub use trace::Trace;

@@ -24,10 +24,11 @@ pub(crate) type Replicas = Client<HttpsConnector<HttpConnector>, Body>;
 /// one that talks TLS, and it isn't talked to either.
 ///
 /// # Errors
-/// Their certificates can't be used, or the name is none.
+/// Their certificates or the one that is shown can't be used, or the name is none.
 pub(crate) fn client(config: &Behind) -> Result<Replicas, TlsError> {
-    let builder =
-        HttpsConnectorBuilder::new().with_tls_config(edge::trusting(config.apis_ca.as_deref())?);
+    let shown = config.apis_cert.as_deref().zip(config.apis_key.as_deref());
+    let tls = edge::trusting(config.apis_ca.as_deref(), shown)?;
+    let builder = HttpsConnectorBuilder::new().with_tls_config(tls);
     let mut builder = if config.apis_ca.is_some() {
         builder.https_only()
     } else {
@@ -62,7 +63,7 @@ mod tests {
         std::fs::write(&ca, vouching.cert.pem()).unwrap();
         let behind = Behind {
             apis_ca: Some(ca),
-            apis_name: None,
+            ..Behind::default()
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let plain = format!("http://{}/readyz", listener.local_addr().unwrap());
@@ -76,7 +77,7 @@ mod tests {
         std::fs::write(&empty, "").unwrap();
         let nobody = Behind {
             apis_ca: Some(empty),
-            apis_name: None,
+            ..Behind::default()
         };
         assert!(client(&nobody).is_err(), "nobody could be believed");
     }

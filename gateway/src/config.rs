@@ -82,6 +82,24 @@ pub struct Behind {
     /// which no certificate can name; without it, the host at which each is reached must stand there.
     #[arg(long, env = "MILLRACE_APIS_NAME", requires = "apis_ca")]
     pub apis_name: Option<String>,
+    /// File with the certificate (PEM) that is shown to the APIs, for those that demand one.
+    #[arg(long, env = "MILLRACE_APIS_CERT", requires_all = ["apis_key", "apis_ca"])]
+    pub apis_cert: Option<PathBuf>,
+    /// File with that certificate's private key (PEM).
+    #[arg(long, env = "MILLRACE_APIS_KEY", requires = "apis_cert")]
+    pub apis_key: Option<PathBuf>,
+    /// Whether APIs on other machines may be talked to without TLS, for a network that something else
+    /// protects; unset, they may, but not in production.
+    #[arg(long, env = "MILLRACE_APIS_HTTP", conflicts_with = "apis_ca")]
+    pub apis_http: Option<bool>,
+}
+
+impl Behind {
+    /// May the API at `address` be asked, as far as TLS goes?
+    pub(crate) fn may_ask(&self, address: &Address) -> bool {
+        let in_the_clear = || edge::is_here(address.host()) || self.apis_http.unwrap_or(true);
+        address.is_encrypted() || (self.apis_ca.is_none() && in_the_clear())
+    }
 }
 
 /// How much one client may ask for, from all gateways together.
@@ -132,6 +150,11 @@ impl Address {
     pub fn is_encrypted(&self) -> bool {
         self.scheme == Scheme::HTTPS
     }
+
+    /// The host, an IPv6 address in brackets.
+    pub fn host(&self) -> &str {
+        self.authority.host()
+    }
 }
 
 impl FromStr for Address {
@@ -169,6 +192,25 @@ mod tests {
         assert_eq!(some.contexts, ["user", "order"]);
         assert!(member("http://a:8081").unwrap().contexts.is_empty());
         assert!(member("user=a").is_err());
+    }
+
+    #[test]
+    fn without_tls_only_who_may_be_is_asked() {
+        let may_ask = |behind: &Behind, address: &str| behind.may_ask(&address.parse().unwrap());
+        let set = |apis_http| Behind {
+            apis_http,
+            ..Behind::default()
+        };
+        for (apis_http, elsewhere) in [(None, true), (Some(true), true), (Some(false), false)] {
+            let behind = set(apis_http);
+            assert_eq!(may_ask(&behind, "http://a:1"), elsewhere, "{apis_http:?}");
+            assert!(may_ask(&behind, "http://[::1]:1") && may_ask(&behind, "https://a:1"));
+        }
+        let vouched = Behind {
+            apis_ca: Some("ca.pem".into()),
+            ..Behind::default()
+        };
+        assert!(may_ask(&vouched, "https://a:1") && !may_ask(&vouched, "http://127.0.0.1:1"));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::check::{Hosts, check};
 use crate::forward::{Forward, Outgoing, is_graphql, outgoing};
 use crate::limits::{Client, Left, Limiter};
 use crate::pool::Pool;
-use crate::{Config, headers, overview};
+use crate::{Behind, Config, headers, overview};
 
 /// Calls that need no token, and must not fail over an old one that is still sent.
 const OPEN: [&str; 3] = ["/v1/sessions", "/v1/users", "/v1/payments/webhook"];
@@ -41,6 +41,7 @@ pub(crate) struct Inner {
     pub(crate) limiter: Limiter,
     pub(crate) cache: Arc<Cache>,
     pub(crate) replicas: Replicas,
+    pub(crate) behind: Behind,
     forward: Arc<Forward>,
     hosts: Hosts,
     trusted: Vec<Network>,
@@ -74,6 +75,7 @@ impl Gate {
             limiter: Limiter::new(config.rates),
             cache: Arc::new(Cache::new(config.cache_bytes_max)),
             forward: Arc::new(Forward::new(replicas.clone())),
+            behind: config.behind.clone(),
             hosts: Hosts::new(&config.hosts),
             trusted: config.trusted_proxies.clone(),
             verifier,

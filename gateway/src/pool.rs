@@ -111,6 +111,8 @@ pub(crate) struct Pool {
     /// From the configuration: they stay.
     fixed: Vec<Member>,
     replicas: RwLock<Vec<Arc<Replica>>>,
+    /// Those that announce themselves and are not asked, for they talk no TLS.
+    refused: Mutex<Vec<Address>>,
     turn: AtomicUsize,
 }
 
@@ -120,6 +122,7 @@ impl Pool {
             role,
             fixed: fixed.to_vec(),
             replicas: RwLock::default(),
+            refused: Mutex::default(),
             turn: AtomicUsize::new(0),
         };
         pool.found(Vec::new());
@@ -152,6 +155,37 @@ impl Pool {
         *replicas = next.collect();
     }
 
+    /// Takes note of who announces itself without TLS, so that it isn't asked; tells each once.
+    pub(crate) fn refuse(&self, found: Vec<Member>) {
+        let found: Vec<Address> = found.into_iter().map(|member| member.address).collect();
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        for replica in found.iter().filter(|address| !refused.contains(address)) {
+            tracing::warn!(
+                %replica,
+                role = self.role,
+                "a replica is not asked: it announces itself without TLS (see MILLRACE_APIS_HTTP)"
+            );
+        }
+        let count = u32::try_from(found.len()).unwrap_or(u32::MAX);
+        metrics::gauge!("gateway_refused_replicas", "role" => self.role).set(count);
+        *refused = found;
+    }
+
+    /// How it is: ready as long as one replica is.
+    ///
+    /// # Errors
+    /// Why nobody can be asked, in words.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.is_ready() {
+            return Ok(());
+        }
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(match refused.len() {
+            0 => "no replica is ready".to_owned(),
+            some => format!("no replica is ready; without TLS, and so not asked: {some}"),
+        })
+    }
+
     /// All of them.
     pub(crate) fn all(&self) -> Vec<Arc<Replica>> {
         let replicas = self.replicas.read().unwrap_or_else(PoisonError::into_inner);
@@ -159,7 +193,7 @@ impl Pool {
     }
 
     /// Is there one that is ready?
-    pub(crate) fn is_ready(&self) -> bool {
+    fn is_ready(&self) -> bool {
         self.all()
             .iter()
             .any(|replica| replica.ready.load(Ordering::Relaxed))

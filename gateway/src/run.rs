@@ -48,7 +48,7 @@ impl Service {
     /// nothing, and takes itself for the only gateway.
     ///
     /// # Errors
-    /// The certificates of those who vouch for the APIs can't be used.
+    /// The certificates of those who vouch for the APIs, or the one that is shown to them, can't be used.
     pub fn new(config: Config, nats: Option<Connection>, keys: &KeySet) -> Result<Self, Error> {
         let gate = Gate::new(&config, Verifier::new(keys)).map_err(Error::Behind)?;
         // The probes stand outside the guard: they are never shed, and open under any host name.
@@ -118,16 +118,11 @@ impl Service {
 fn health(gate: &Gate) -> Health {
     let commands = gate.clone();
     let queries = gate.clone();
-    let word = |ready: bool| {
-        ready
-            .then_some(())
-            .ok_or_else(|| "no replica is ready".to_owned())
-    };
     Health::new()
         .check("command-api", move || {
-            std::future::ready(word(commands.commands.is_ready()))
+            std::future::ready(commands.commands.check())
         })
         .check("query-api", move || {
-            std::future::ready(word(queries.queries.is_ready()))
+            std::future::ready(queries.queries.check())
         })
 }

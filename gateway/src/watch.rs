@@ -49,7 +49,10 @@ async fn look(gate: &Gate, nats: Option<&Connection>, empty: &mut [u32; 2]) {
         for ((pool, found), empty) in pools.into_iter().zip(found_of).zip(empty) {
             *empty = if found.is_empty() { *empty + 1 } else { 0 };
             if !found.is_empty() || *empty > EMPTY_LOOKS_MAX {
-                pool.found(found);
+                let may_ask = |member: &Member| gate.behind.may_ask(&member.address);
+                let (asked, refused) = found.into_iter().partition(may_ask);
+                pool.found(asked);
+                pool.refuse(refused);
             }
         }
         gate.limiter.share(gateways.len());

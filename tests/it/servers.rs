@@ -101,6 +101,11 @@ impl Servers {
 
     /// A role as a process of its own.
     pub(crate) async fn role(&self, args: &[&str]) -> Child {
+        self.role_that_is_told(args, &[]).await
+    }
+
+    /// A role as a process of its own, with more in its environment.
+    pub(crate) async fn role_that_is_told(&self, args: &[&str], more: &[(&str, &str)]) -> Child {
         let mut spec = Spec::new(program())
             .args(args.iter().copied())
             .env("MILLRACE_HEALTH_LISTEN", ANYWHERE)
@@ -108,6 +113,9 @@ impl Servers {
             .env("MILLRACE_POSTGRES", self.postgres())
             .env("MILLRACE_JWT_KEYS", self.data.join("keys/jwt"));
         for (name, value) in self.stack.secrets().iter() {
+            spec = spec.env(name, value);
+        }
+        for (name, value) in more {
             spec = spec.env(name, value);
         }
         spec.log = Some(self.data.join(format!("{}.log", args.join("-"))));

@@ -3,7 +3,8 @@
 //! What waits is told by the deliveries' own events. They are read once, from as far back as one may still
 //! wait, and then only what came since.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound::{Excluded, Included, Unbounded};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -30,14 +31,19 @@ const BATCH: usize = 500;
 /// How long to wait for events that are on their way.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Most timers looked at in one sweep; the others have their turn in a later one.
+/// Most timers looked at in one sweep; the next one goes on behind them.
 const SWEPT_MAX: usize = 10_000;
+
+/// Until when each waits.
+type Due = BTreeMap<AggregateId, DateTime<Utc>>;
 
 /// What waits, and until when.
 pub(crate) struct Pending {
     connection: Connection,
     timers: Timers,
-    due: HashMap<AggregateId, DateTime<Utc>>,
+    due: Due,
+    /// Whose timer was looked at last.
+    looked_at: Option<AggregateId>,
     /// Up to where their events are read; 0 = not at all.
     read: u64,
 }
@@ -47,7 +53,8 @@ impl Pending {
         Self {
             connection: connection.clone(),
             timers: Timers::new(connection),
-            due: HashMap::new(),
+            due: Due::new(),
+            looked_at: None,
             read: 0,
         }
     }
@@ -81,14 +88,15 @@ impl Pending {
     async fn sweep(&mut self, patience: TimeDelta) -> Result<(), TimerError> {
         self.read_on().await;
         let now = Utc::now();
-        let overdue = self.due.iter().filter(|(_, due)| now - **due > patience);
-        for (id, _) in overdue.take(SWEPT_MAX) {
-            let timer = timer(id);
+        let overdue = next_overdue(&self.due, self.looked_at.as_ref(), now - patience);
+        for id in overdue {
+            let timer = timer(&id);
             if !self.timers.is_pending(&timer).await? {
                 metrics::counter!("webhook_timers_armed_again_total").increment(1);
                 tracing::warn!(delivery = %id, "a webhook's timer was lost; it is set again");
                 self.timers.set(&timer, now).await?;
             }
+            self.looked_at = Some(id);
         }
         Ok(())
     }
@@ -134,6 +142,15 @@ impl Pending {
     }
 }
 
+/// Who was due before `limit`: at most [`SWEPT_MAX`], those behind `last` first, and then from the beginning.
+fn next_overdue(due: &Due, last: Option<&AggregateId>, limit: DateTime<Utc>) -> Vec<AggregateId> {
+    let behind = due.range((last.map_or(Unbounded, Excluded), Unbounded));
+    let up_to = last.map(|last| due.range((Unbounded, Included(last))));
+    let round = behind.chain(up_to.into_iter().flatten());
+    let overdue = round.filter(|(_, due)| **due < limit).map(|(id, _)| id);
+    overdue.take(SWEPT_MAX).cloned().collect()
+}
+
 /// When it is due after this event, which stands at `at`; `None` = it waits for nothing any more.
 fn waits_until(fact: &DeliveryEvent, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
     match fact {
@@ -174,6 +191,31 @@ mod tests {
             },
             next_at,
         }
+    }
+
+    #[test]
+    fn everybody_who_is_overdue_has_a_turn() {
+        let now = DateTime::UNIX_EPOCH;
+        let ids: Vec<AggregateId> = (0..SWEPT_MAX + 2)
+            .map(|n| format!("{n:05}").parse().unwrap())
+            .collect();
+        let mut due: Due = ids.iter().map(|id| (id.clone(), now)).collect();
+        let limit = now + TimeDelta::seconds(1);
+        let first = next_overdue(&due, None, limit);
+        assert_eq!(first, ids[..SWEPT_MAX]);
+        let second = next_overdue(&due, first.last(), limit);
+        assert_eq!(second[..2], ids[SWEPT_MAX..], "those behind");
+        assert_eq!(
+            second[2..],
+            ids[..SWEPT_MAX - 2],
+            "then round, nobody twice"
+        );
+        // Whoever was last may be gone by now, and somebody else not due yet.
+        due.remove(first.last().unwrap());
+        due.insert(ids[SWEPT_MAX].clone(), limit);
+        let third = next_overdue(&due, first.last(), limit);
+        assert_eq!(third[0], ids[SWEPT_MAX + 1]);
+        assert_eq!(third.len(), SWEPT_MAX);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use devstack::launch::{Child, Signal, Spec};
 use devstack::mail::{Login, Tls};
 use millrace::client::Shop;
+use millrace::http::HttpArgs;
 use millrace::production::Mode;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::json;
@@ -20,6 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::{ANYWHERE, PATIENCE, program};
 use crate::servers::Servers;
+
+mod announced;
+mod clients;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -247,7 +251,11 @@ impl Production<'_> {
         ];
         let process = self.role(name, &args.concat(), more).await;
         let url = format!("https://localhost:{}", listen.rsplit(':').next().unwrap());
-        let shop = Shop::new(&url).unwrap().trusting(&authority.pem()).unwrap();
+        let http = HttpArgs {
+            http_ca: Some(self.ca.clone()),
+            ..HttpArgs::default()
+        };
+        let shop = http.shop(&url).await.unwrap();
         Entry {
             shop,
             listen,
@@ -377,6 +385,7 @@ async fn mails(
     let acceptor = edge::TlsArgs {
         tls_cert: Some(shown[1].clone().into()),
         tls_key: Some(shown[3].clone().into()),
+        tls_clients_ca: None,
     };
     let acceptor = || acceptor.acceptor().unwrap().unwrap();
     let ca = production.ca.display().to_string();
@@ -649,10 +658,49 @@ async fn servers_that_demand_a_certificate_are_shown_one() {
     let open = production.open(&ours).await;
     let token = millrace::token::operator(&servers.data).unwrap();
     sells_tea(&open.entry.shop.clone().with_token(&token)).await;
+    people_show_one_too(&production, &open.entry, &token);
 
     assert!(!nobody_to_nats.wait().unwrap().success());
     let refused = told("NATS");
     assert!(refused.contains("NATS at"), "{refused}");
+}
+
+/// `millrace parked` shows NATS a certificate, and `millrace import` believes whom it is told to.
+fn people_show_one_too(production: &Production<'_>, entry: &Entry, token: &str) {
+    let parked = |without: &[&str]| {
+        let mut command = Command::new(program());
+        command.args(["parked", "list"]).env_clear();
+        let environment = production.environment(&production.ca).into_iter();
+        command.envs(environment.filter(|(name, _)| !without.contains(&name.as_str())));
+        command.output().unwrap()
+    };
+    let listed = parked(&[]);
+    assert!(listed.status.success(), "{}", said(&listed));
+    let nobody = parked(&[
+        "MILLRACE_NATS_CA",
+        "MILLRACE_NATS_CERT",
+        "MILLRACE_NATS_KEY",
+    ]);
+    assert!(!nobody.status.success());
+
+    let products = production.servers.data.join("products.ndjson");
+    let product = json!({
+        "sku": "RYE", "title": "Rye", "description": "Dark.", "category": "Bread",
+        "price": { "amount": 5, "currency": "EUR" },
+    });
+    std::fs::write(&products, product.to_string()).unwrap();
+    let port = entry.listen.rsplit(':').next().unwrap();
+    let mut import = Command::new(program());
+    import.arg("import").arg(&products).env_clear();
+    import.args([
+        "--entry",
+        &format!("https://localhost:{port}"),
+        "--token",
+        token,
+    ]);
+    import.arg("--http-ca").arg(&production.ca);
+    let imported = import.output().unwrap();
+    assert!(imported.status.success(), "{}", said(&imported));
 }
 
 /// What production says to `args` in this environment, before it ends.
@@ -787,4 +835,9 @@ fn production_refuses_servers_in_the_clear() {
         ("MILLRACE_NATS_CA", "ca.crt"),
     ];
     assert!(!refusal(&["saga"], &trusted).contains("without TLS"));
+    let allowed = [
+        ("MILLRACE_QUERY_APIS", "http://10.0.0.7:8082"),
+        ("MILLRACE_APIS_HTTP", "true"),
+    ];
+    assert!(!refusal(&["gateway"], &allowed).contains("without TLS"));
 }
