@@ -135,6 +135,18 @@ async fn a_refund_whose_answer_was_lost_takes_place_once_though_the_key_is_refus
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_whose_key_the_provider_has_forgotten_takes_place_once() {
+    let (app, _shared) = beside_others().await;
+    let purchase = Purchase::prepare(app).await;
+    purchase.place("pm_card_visa").await;
+    purchase.comes_right().await;
+    let forgotten = once("refund", "after", "forget_key");
+    purchase.provider(forgotten).await;
+    gives_some_back(&purchase).await;
+    assert_eq!(purchase.one_charge().await["refunded"], SOME);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_must_act_is_told_so_and_may_cancel_instead() {
     let (app, _shared) = beside_others().await;
     let purchase = Purchase::prepare(app).await;
