@@ -74,7 +74,7 @@ impl FromRequestParts<Api> for Call {
         let Ok(trace) = Trace::from_request_parts(parts, api).await;
         Ok(Self {
             principal,
-            key: IdempotencyKey::parse(&parts.headers)?,
+            key: IdempotencyKey::optional(parts)?,
             if_match: IfMatch::from_request_parts(parts, api).await?,
             seen,
             trace,

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::api::Api;
 use crate::call::{Call, Operators};
-use crate::error::{key_reused, of_question};
+use crate::error::{key_reused, of_question, outcome_unknown};
 use crate::problems::problem;
 use crate::questions::AskSettle;
 use crate::write::{Done, Written};
@@ -212,6 +212,7 @@ async fn settle(
         Settled::NotSuspended => Err(not_suspended(&saga.to_string())),
         Settled::Unknown => Err(Problem::not_found(format!("there is no {saga}"))),
         Settled::KeyReused => Err(key_reused()),
+        Settled::OutcomeUnknown => Err(outcome_unknown()),
     }
 }
 

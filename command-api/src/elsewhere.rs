@@ -8,8 +8,8 @@
 //! ```
 //!
 //! So a call is answered by the same code wherever it arrives, and who asks is checked where it is
-//! done. The bus may send a request twice; a call without a key gets one here, so that it is still
-//! done once.
+//! done. The bus may send a request twice; a call without a key gets an id here, so that it
+//! is still done once. That makes no key of it: where the client must send one, it is refused.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -24,7 +24,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use edge::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
+use edge::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, PassedOn};
 use edge::limits::REQUEST_TIME_MAX_S;
 use edge::trace::TRACEPARENT;
 use edge::{Client, Peer, Prefer, Problem, Trace};
@@ -115,6 +115,9 @@ struct Carried {
     path: String,
     /// From where it came.
     client: Option<IpAddr>,
+    /// What makes it safe to send it twice over the bus, where the client has sent no key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    own_key: Option<Uuid>,
     headers: Headers,
     /// Base64.
     body: String,
@@ -171,6 +174,9 @@ impl Carried {
         if let Some(client) = self.client {
             request.extensions_mut().insert(Peer(client));
         }
+        if let Some(id) = self.own_key {
+            request.extensions_mut().insert(PassedOn::new(id));
+        }
         Ok(request)
     }
 }
@@ -206,11 +212,6 @@ pub(crate) async fn carry(
         + Prefer::parse(&parts.headers).wait.unwrap_or_default();
     let body = whole(body).await?;
     let own_key = !parts.headers.contains_key(IDEMPOTENCY_KEY);
-    if own_key {
-        let key = HeaderValue::try_from(format!("carried-{}", Uuid::new_v4()));
-        let key = key.map_err(|_never| Problem::internal())?;
-        parts.headers.insert(IDEMPOTENCY_KEY, key);
-    }
     if let Ok(traceparent) = HeaderValue::try_from(trace.traceparent()) {
         parts.headers.insert(TRACEPARENT, traceparent);
     }
@@ -219,6 +220,7 @@ pub(crate) async fn carry(
         method: parts.method.to_string(),
         path: path.unwrap_or_default(),
         client: client.address(&api.proxies),
+        own_key: own_key.then(Uuid::new_v4),
         headers: Headers::of(&parts.headers),
         body: STANDARD.encode(&body),
     };

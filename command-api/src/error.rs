@@ -312,10 +312,7 @@ fn failure<R: std::error::Error + 'static>(error: &ExecuteError<R>) -> Problem {
         )
         .retry(RETRY_AFTER_DEFAULT),
         ExecuteError::Unavailable { .. } => part_down(),
-        ExecuteError::Unknown { .. } => {
-            let detail = "it is not known whether it was done; with the same Idempotency-Key it is safe to try again";
-            Problem::unavailable("outcome_unknown", detail)
-        }
+        ExecuteError::Unknown { .. } => outcome_unknown(),
         ExecuteError::TooLarge => Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
@@ -369,6 +366,12 @@ pub(crate) fn of_question(error: NoAnswer) -> Problem {
 fn unavailable(error: &(dyn std::error::Error + 'static)) -> Problem {
     warn(error, "a part of the system is down");
     part_down()
+}
+
+/// 503: it may have been done.
+pub(crate) fn outcome_unknown() -> Problem {
+    let detail = "it is not known whether it was done; with the same Idempotency-Key it is safe to try again";
+    Problem::unavailable("outcome_unknown", detail)
 }
 
 /// 503: nothing was done.

@@ -12,7 +12,7 @@ use kernel::{Sku, UserId};
 use product::{Offer, Product};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use streams::bus::Bus;
+use streams::bus::{Bus, BusError};
 use streams::{CommandMeta, Connection, LoadError, RecordedEvent, Streams};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
@@ -164,7 +164,20 @@ impl Questions for OverBus {
     }
 
     async fn settle(&self, ask: &AskSettle) -> Result<Settled, NoAnswer> {
-        self.ask("checkout", "settle", ask).await
+        let context = "checkout";
+        let payload = serde_json::to_value(ask).map_err(|error| NoAnswer::of(context, error))?;
+        let settled = self
+            .0
+            .question(context, "settle", &payload, ANSWER_TIME_MAX);
+        let settled = match settled.await {
+            Ok(answer) => serde_json::from_value(answer),
+            // Other than a question, it changes something: silence doesn't say that it was not done.
+            Err(BusError::Timeout { .. } | BusError::Unreadable { .. }) => {
+                return Ok(Settled::OutcomeUnknown);
+            }
+            Err(error) => return Err(NoAnswer::of(context, error)),
+        };
+        Ok(settled.unwrap_or(Settled::OutcomeUnknown))
     }
 }
 
@@ -284,6 +297,8 @@ fn key_of<K: FromStr>(event: &RecordedEvent) -> Option<K> {
 mod tests {
     use std::sync::Mutex;
 
+    use streams::bus::{Host, Hosts};
+
     use super::*;
 
     /// A catalogue and a register that can be changed behind the cache's back.
@@ -324,6 +339,22 @@ mod tests {
 
     fn skus(names: &[&str]) -> Vec<Sku> {
         names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn of_a_settlement_without_an_answer_nobody_says_that_nothing_was_done() {
+        let host = Host::new("checkout", Streams::in_memory());
+        let host = host.question("settle", |_| std::future::pending());
+        let bus = Bus::within(&Hosts::from_iter([host]));
+        let ask = AskSettle {
+            saga: SagaId::Checkout(kernel::OrderId(uuid::Uuid::from_u128(1))),
+            wish: Wish::Resume,
+            meta: CommandMeta::new(uuid::Uuid::from_u128(2), chrono::Utc::now(), "user:ann"),
+        };
+        let settled = OverBus(bus).settle(&ask).await.unwrap();
+        assert_eq!(settled, Settled::OutcomeUnknown);
+        let nobody = OverBus(Bus::within(&Hosts::default()));
+        assert!(nobody.settle(&ask).await.is_err());
     }
 
     #[tokio::test]

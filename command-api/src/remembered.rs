@@ -13,6 +13,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
@@ -39,7 +40,8 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Remembered<K, V> {
     kept: Cache<K, Kept<V>>,
     changes: Box<[AtomicU64]>,
-    heard: AtomicBool,
+    /// What the subscription says that hears the changes; `None` = there is none.
+    heard: RwLock<Option<Arc<AtomicBool>>>,
 }
 
 #[derive(Clone)]
@@ -61,19 +63,32 @@ where
         Self {
             kept: Cache::new(ANSWERS_MAX),
             changes: (0..COUNTERS).map(|_| AtomicU64::new(0)).collect(),
-            heard: AtomicBool::new(false),
+            heard: RwLock::default(),
         }
     }
 
     /// The answer about `key`, if it is kept and not too old.
     pub(crate) fn get(&self, key: &K) -> Option<V> {
         let kept = self.kept.get(key)?;
-        let age_max = if self.heard.load(Ordering::Acquire) {
+        let age_max = if self.is_heard() {
             HEARD_AGE_MAX
         } else {
             UNHEARD_AGE_MAX
         };
         (kept.since.elapsed() < age_max).then_some(kept.answer)
+    }
+
+    /// Would what changes be heard now? Not while the subscription starts anew, nor until it has told
+    /// of all that changed meanwhile.
+    fn is_heard(&self) -> bool {
+        let heard = self.heard.read().unwrap_or_else(PoisonError::into_inner);
+        heard
+            .as_ref()
+            .is_some_and(|current| current.load(Ordering::Acquire))
+    }
+
+    fn hears(&self, current: Option<Arc<AtomicBool>>) {
+        *self.heard.write().unwrap_or_else(PoisonError::into_inner) = current;
     }
 
     /// To be taken before the question is asked.
@@ -128,7 +143,7 @@ where
                 () = shutdown.cancelled() => return,
                 failed = self.hear(stream, &key_of) => failed,
             };
-            self.heard.store(false, Ordering::Release);
+            self.hears(None);
             let name = stream.name;
             tracing::warn!(stream = name, %failed, "changes are not heard: answers are kept shortly");
             tokio::time::sleep(FAILURE_PAUSE).await;
@@ -148,7 +163,7 @@ where
         let mut events = stream.connection.ordered(stream.name, end);
         // What changed before `end` was not heard.
         self.forget_all();
-        self.heard.store(true, Ordering::Release);
+        self.hears(Some(events.current()));
         loop {
             match events.next().await {
                 Ok(event) => {
@@ -197,7 +212,13 @@ mod tests {
         let answer = "active";
         remembered.kept.insert(7, Kept { answer, since });
         assert_eq!(remembered.get(&7), None);
-        remembered.heard.store(true, Ordering::Release);
+        let current = Arc::new(AtomicBool::new(true));
+        remembered.hears(Some(Arc::clone(&current)));
         assert_eq!(remembered.get(&7), Some("active"));
+        current.store(false, Ordering::Release);
+        assert_eq!(remembered.get(&7), None);
+        current.store(true, Ordering::Release);
+        remembered.hears(None);
+        assert_eq!(remembered.get(&7), None);
     }
 }

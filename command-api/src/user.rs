@@ -7,7 +7,7 @@ use chrono::Utc;
 use edge::idempotency::derive_id;
 use edge::openapi::{Calls, about};
 use edge::{Body, IdempotencyKey, Problem, Trace};
-use kernel::{EmailClaimId, Reason, Title, UserId, purpose};
+use kernel::{Decider, EmailClaimId, Reason, Title, UserId, purpose};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -149,6 +149,7 @@ async fn register(
         Some(_) => api.digested(meta, &body),
         None => meta,
     };
+    must_be_free(&api, claim, user_id).await?;
     let command = compose(&api, user_id, claim, body).await?;
     let steps = vec![
         step::<User>(user_id.into(), command),
@@ -158,6 +159,16 @@ async fn register(
     let done = done.map_err(|error| error::of_together(error, refused))?;
     let location = format!("/v1/users/{user_id}");
     Ok(written(&done).made(location, Created::new(&user_id)))
+}
+
+/// Looked at before anything is sealed, for sealing makes a key, which stays: of two who want an
+/// address at the same moment one may still leave theirs behind.
+async fn must_be_free(api: &Api, claim: EmailClaimId, user_id: UserId) -> Result<(), Problem> {
+    let known = api.streams.load_current::<EmailClaim>(&claim.into()).await;
+    let known = known.map_err(error::of_load)?;
+    let wanted = known.state.decide(&EmailCommand::ClaimEmail { user_id });
+    wanted.map_err(|refusal| error::of_refusal(&refusal))?;
+    Ok(())
 }
 
 /// The user's id and the command's. Without a principal a key's scope is the address itself, as its

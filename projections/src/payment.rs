@@ -117,6 +117,9 @@ pub struct PaymentSummary {
     pub mismatch_accepted: Option<Reason>,
     /// How many events the payment has.
     pub version: u64,
+    /// Since when the provider owes an answer: to the request, the capture, the void or a refund.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due_since: Option<Moment>,
     /// When it was asked for.
     pub requested_at: Option<Moment>,
     /// When the amount was held.
@@ -131,7 +134,8 @@ pub struct PaymentSummary {
 
 impl EntityView<Payment> for PaymentSummary {
     const NAME: &'static str = "payment_summary";
-    const FILTERS: &'static [&'static str] = &["order_id", "user_id", "status", "mismatched"];
+    const FILTERS: &'static [&'static str] =
+        &["order_id", "user_id", "status", "mismatched", "due"];
     const FIXED: &'static [&'static str] = &["order_id", "user_id"];
     const SORT: Sort = Sort::Latest("requested_at");
 }
@@ -145,6 +149,7 @@ impl View<Payment> for PaymentSummary {
         // A tombstone has no request, but a place in the list all the same.
         self.requested_at = self.requested_at.or(at);
         self.fold(&event.payload, at);
+        self.due_since = self.due(&event.payload, at);
     }
 }
 
@@ -220,6 +225,33 @@ impl PaymentSummary {
                 self.mismatch.clear();
                 self.mismatch_accepted = Some(reason.clone());
             }
+        }
+    }
+
+    /// Since when an answer is due, behind this event.
+    fn due(&self, event: &PaymentEvent, at: Option<Moment>) -> Option<Moment> {
+        match event {
+            PaymentEvent::PaymentRequested { .. }
+            | PaymentEvent::CaptureRequested { .. }
+            | PaymentEvent::VoidRequested { .. } => at,
+            // What was held although it was to be let go still is to be.
+            PaymentEvent::PaymentAuthorized { .. } => at.filter(|_| self.void_reason.is_some()),
+            PaymentEvent::PaymentActionRequired { .. }
+            | PaymentEvent::PaymentDeclined { .. }
+            | PaymentEvent::PaymentFailed { .. }
+            | PaymentEvent::PaymentVoided {} => None,
+            PaymentEvent::PaymentCaptured { .. }
+            | PaymentEvent::RefundRequested { .. }
+            | PaymentEvent::PaymentRefunded { .. }
+            | PaymentEvent::RefundFailed { .. } => {
+                let asked = |refund: &&RefundEntry| refund.status == RefundStage::Requested;
+                self.refunds.iter().find(asked)?.requested_at
+            }
+            PaymentEvent::ProviderIntentCreated { .. }
+            | PaymentEvent::ProviderEventIgnored { .. }
+            | PaymentEvent::ReconciliationMismatched { .. }
+            | PaymentEvent::ReconciliationMatched {}
+            | PaymentEvent::ReconciliationAccepted { .. } => self.due_since,
         }
     }
 
@@ -348,6 +380,27 @@ mod tests {
         let row: PaymentSummary = fold::<Payment, _>("p-1", events);
         assert_eq!((row.status, row.refunded), (PaymentStage::Captured, None));
         assert_eq!(row.refunds[0].status, RefundStage::Failed);
+    }
+
+    #[test]
+    fn an_answer_of_the_provider_is_due_until_it_has_come() {
+        let is_due = |events: &[PaymentEvent]| {
+            let row: PaymentSummary = fold::<Payment, _>("p-1", events.to_vec());
+            row.due_since.is_some()
+        };
+        let mut events = captured();
+        events.extend(refund(1, 400));
+        let due = (1..=events.len()).map(|count| is_due(&events[..count]));
+        let due: Vec<bool> = due.collect();
+        // Requested, its intent; held; to be captured; captured; a refund; given back.
+        assert_eq!(due, [true, true, false, true, false, true, false]);
+        let [first, first_done] = refund(1, 400);
+        let [second, second_done] = refund(2, 400);
+        let mut events = captured();
+        events.extend([first, second, first_done]);
+        assert!(is_due(&events));
+        events.push(second_done);
+        assert!(!is_due(&events));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use streams::{RecordedEvent, Streams};
 use user::{EmailClaim, EmailCommand, Erasure, ErasureCommand, User, UserEvent};
 
 use crate::recorder::{Cause, Record, Recorder};
-use crate::scan::{Scan, Words};
+use crate::scan::{Noted, Scan, Words};
 
 /// As what this reactor acts.
 const ACTOR: &str = "reactor:eraser";
@@ -23,6 +23,7 @@ pub(crate) struct Eraser {
     recorder: Recorder,
     keys: Keys,
     scan: Scan,
+    noted: Noted,
 }
 
 impl Eraser {
@@ -32,6 +33,7 @@ impl Eraser {
             recorder,
             keys,
             scan,
+            noted: Noted::default(),
         }
     }
 
@@ -46,9 +48,12 @@ impl Eraser {
         let id = AggregateId::from(user_id);
         let erasure = self.streams.load_current::<Erasure>(&id).await?;
         if matches!(*erasure.state, Erasure::Completed { .. }) {
+            // By another process, it may be.
+            self.noted.forget(user_id);
             return Ok(());
         }
-        let words = Words::of(&self.streams, &self.keys, user_id).await?;
+        let readable = Words::of(&self.streams, &self.keys, user_id).await?;
+        let words = self.noted.note(user_id, readable);
         let destroyed = self.keys.destroy(user_id).await;
         destroyed.map_err(HandleError::retryable)?;
         let record = ErasureCommand::RecordKeyDestroyed {};
@@ -61,7 +66,9 @@ impl Eraser {
         let receipt = self.scan.run(user_id, &words).await?;
         let complete = ErasureCommand::CompleteErasure { receipt };
         self.ask::<Erasure>(&id, &complete, ("completed", cause))
-            .await
+            .await?;
+        self.noted.forget(user_id);
+        Ok(())
     }
 
     async fn ask<A: Decider>(

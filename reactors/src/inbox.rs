@@ -23,9 +23,10 @@ use streams::timers::DueTimer;
 use streams::{Connection, Streams};
 use thiserror::Error;
 
+use crate::failure::ProviderError;
 use crate::notice::Notice;
-use crate::outcome::{Outcome, outcome_of};
-use crate::provider::{Provider, ProviderError};
+use crate::outcome::{Outcome, given_back, outcome_of};
+use crate::provider::Provider;
 use crate::recorder::{Cause, Record, Recorded, Recorder};
 use crate::waiting::Waiting;
 
@@ -190,16 +191,9 @@ impl Letters {
             let refund_id = refund.refund_id()?;
             let known = of(refund_id)?;
             match refund.failure() {
-                Some(code) => Some(Outcome::new(
-                    format!("refund_failed/{refund_id}"),
-                    PaymentCommand::RecordRefundFailure { refund_id, code },
-                )),
                 // It failed for good in our books: a contradiction that a person must see.
                 None if matches!(known.stage, RefundStage::Failed { .. }) => None,
-                None => Some(Outcome::new(
-                    format!("refunded/{refund_id}"),
-                    PaymentCommand::RecordRefund { refund_id },
-                )),
+                failure => Some(given_back(refund_id, failure)),
             }
         });
         Ok(ours.collect())

@@ -19,6 +19,7 @@ mod config;
 mod daily;
 mod departures;
 mod eraser;
+mod failure;
 mod inbox;
 mod listing;
 mod mailer;
@@ -55,8 +56,9 @@ pub use config::{
     Config, ERASURE_GRACE_MS, ProviderConfig, RECONCILE_DAYS, ReconcileConfig, SmtpConfig, SmtpTls,
     WebhookConfig,
 };
+pub use failure::ProviderError;
 pub use listing::Refund;
-pub use provider::{Intent, IntentStatus, Provider, ProviderError};
+pub use provider::{Intent, IntentStatus, Provider};
 pub use reconcile::{Mismatched, Progress, ReconcileError, Reconciler, Reconciliation};
 pub use template::{Mail, Reader, TemplateError, Templates};
 

@@ -7,16 +7,14 @@ use kernel::RefundId;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::provider::{Intent, Provider, ProviderError};
+use crate::failure::ProviderError;
+use crate::provider::{Intent, Provider};
 
 /// Objects on a page: the provider's own limit.
 const PAGE: usize = 100;
 
 /// Most pages of one list: a million objects. What a list never ends with is an error, not a wait.
 const PAGES_MAX: usize = 10_000;
-
-/// The provider's code for an object that it doesn't have.
-const MISSING: &str = "resource_missing";
 
 /// Money that the provider gave back, or could not.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -91,7 +89,7 @@ impl Provider {
     pub async fn find(&self, intent_id: &str) -> Result<Option<Intent>, ProviderError> {
         match self.retrieve(intent_id).await {
             Ok(intent) => Ok(Some(intent)),
-            Err(ProviderError::Refused { code, .. }) if code == MISSING => Ok(None),
+            Err(ProviderError::Missing { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -65,7 +65,13 @@ pub enum MailerError {
 /// The mail waits until somebody has seen to it.
 #[derive(Debug, Error)]
 #[error("the mail server does not let us in: are MILLRACE_SMTP_USER and its password right?")]
-struct LoginRefused(#[source] lettre::transport::smtp::Error);
+struct LoginRefused(#[source] Said);
+
+/// What the mail server said, without whom it was said about: it stands in logs, and, once the mail is
+/// parked, in a stream that forgets nothing.
+#[derive(Debug, Error)]
+#[error("{0}")]
+struct Said(String);
 
 /// What the user context says of a person.
 #[derive(Deserialize)]
@@ -185,6 +191,7 @@ impl Mailer {
         let Some(message) = self.compose(&message_id, recipient, mail)? else {
             return Ok(Some(failure("the recipient's address is no mail address")));
         };
+        let said = |error| Said(rejection::said(&error, &email));
         match self.smtp.send(message).await {
             Ok(_) => Ok(Some(NotificationCommand::RecordSent {
                 message_id,
@@ -192,7 +199,7 @@ impl Mailer {
             })),
             Err(error) if rejection::is_about_us(&error) => {
                 metrics::counter!("mail_logins_refused_total").increment(1);
-                Err(HandleError::retryable(LoginRefused(error)))
+                Err(HandleError::retryable(LoginRefused(said(error))))
             }
             Err(error) if rejection::is_no_mailbox(&error) => {
                 let reason = rejection::said(&error, &email);
@@ -201,7 +208,7 @@ impl Mailer {
             Err(error) if error.is_permanent() => {
                 Ok(Some(failure(&rejection::said(&error, &email))))
             }
-            Err(error) => Err(HandleError::retryable(error)),
+            Err(error) => Err(HandleError::retryable(said(error))),
         }
     }
 

@@ -1,8 +1,10 @@
 //! What the provider said, as the command that records it.
 
+use kernel::RefundId;
 use payment::PaymentCommand;
 
-use crate::provider::{Intent, IntentStatus, ProviderError};
+use crate::failure::ProviderError;
+use crate::provider::{Intent, IntentStatus};
 
 /// What the provider calls a decline that another try with the same method may pass.
 const RETRYABLE_DECLINES: [&str; 3] = [
@@ -115,6 +117,20 @@ pub(crate) fn captured(intent: &Intent) -> Result<Outcome, ProviderError> {
         "captured",
         PaymentCommand::RecordCapture { amount },
     ))
+}
+
+/// What became of a refund of ours; `failure` = why the money did not go back.
+pub(crate) fn given_back(refund_id: RefundId, failure: Option<String>) -> Outcome {
+    match failure {
+        None => Outcome::new(
+            format!("refunded/{refund_id}"),
+            PaymentCommand::RecordRefund { refund_id },
+        ),
+        Some(code) => Outcome::new(
+            format!("refund_failed/{refund_id}"),
+            PaymentCommand::RecordRefundFailure { refund_id, code },
+        ),
+    }
 }
 
 pub(crate) fn voided() -> Outcome {

@@ -8,16 +8,18 @@
 //! ```
 
 use async_trait::async_trait;
-use kernel::{AggregateId, Money};
-use payment::{Payment, PaymentCommand, ProviderAction};
+use kernel::{AggregateId, Money, RefundId};
+use payment::{Payment, ProviderAction};
 use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
 use streams::{RecordedEvent, Streams};
 
+use crate::failure::ProviderError;
 use crate::outcome::{
-    Outcome, authorized_or_not, captured, declined, failed, intent_recorded, not_settled, voided,
+    Outcome, authorized_or_not, captured, declined, failed, given_back, intent_recorded,
+    not_settled, voided,
 };
-use crate::provider::{IntentStatus, Provider, ProviderError};
+use crate::provider::{IntentStatus, Provider};
 use crate::recorder::{Cause, Record, Recorded, Recorder};
 
 /// As what this reactor acts.
@@ -103,32 +105,35 @@ impl PaymentReactor {
                 intent_id,
                 amount,
                 key,
-            } => match self
-                .provider
-                .refund(&key, &intent_id, refund_id, amount)
-                .await
-            {
-                Ok(()) => Ok(Outcome::new(
-                    format!("refunded/{refund_id}"),
-                    PaymentCommand::RecordRefund { refund_id },
-                )),
-                Err(ProviderError::Refused { code, .. } | ProviderError::Declined { code }) => {
-                    Ok(Outcome::new(
-                        format!("refund_failed/{refund_id}"),
-                        PaymentCommand::RecordRefundFailure { refund_id, code },
-                    ))
-                }
-                Err(ProviderError::UnexpectedState) => Ok(Outcome::new(
-                    format!("refund_failed/{refund_id}"),
-                    PaymentCommand::RecordRefundFailure {
-                        refund_id,
-                        code: "unexpected_state".to_owned(),
-                    },
-                )),
-                Err(
-                    error @ (ProviderError::Unreachable(_) | ProviderError::Unavailable { .. }),
-                ) => Err(error),
-            },
+            } => self.refund(refund_id, &intent_id, amount, &key).await,
+        }
+    }
+
+    async fn refund(
+        &self,
+        refund_id: RefundId,
+        intent_id: &str,
+        amount: Money,
+        key: &str,
+    ) -> Result<Outcome, ProviderError> {
+        // The provider forgets a key after a day; what an earlier try has made, it lists for ever.
+        let made = self.provider.refunds_of(intent_id).await?;
+        let ours = made
+            .iter()
+            .find(|refund| refund.refund_id() == Some(refund_id));
+        if let Some(refund) = ours {
+            return Ok(given_back(refund_id, refund.failure()));
+        }
+        let made = self.provider.refund(key, intent_id, refund_id, amount);
+        match made.await {
+            Ok(refund) => Ok(given_back(refund_id, refund.failure())),
+            Err(ProviderError::Refused { code, .. } | ProviderError::Declined { code }) => {
+                Ok(given_back(refund_id, Some(code)))
+            }
+            Err(ProviderError::UnexpectedState) => {
+                Ok(given_back(refund_id, Some("unexpected_state".to_owned())))
+            }
+            Err(error) => Err(error),
         }
     }
 

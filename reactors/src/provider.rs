@@ -11,22 +11,13 @@ use kernel::{Money, RefundId};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use thiserror::Error;
 
 use crate::ProviderConfig;
+use crate::failure::{ProviderError, failure, unavailable};
 use crate::listing::Refund;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Most bytes of an unexpected answer that are quoted in an error.
-const QUOTE_LENGTH_MAX: usize = 200;
-
-/// The code of Stripe's answer to an operation that the intent's state does not allow.
-const UNEXPECTED_STATE: &str = "payment_intent_unexpected_state";
-
-/// The issuer's code that says nothing more than "declined".
-const GENERIC_DECLINE: &str = "generic_decline";
 
 /// Where an intent stands, in the provider's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -121,63 +112,6 @@ pub struct LastError {
     pub decline_code: Option<String>,
 }
 
-/// What the provider could not do.
-#[derive(Debug, Error)]
-pub enum ProviderError {
-    /// No answer, or the provider's own fault: the outcome is unknown, ask again.
-    #[error("no usable answer of the payment provider")]
-    Unreachable(#[source] reqwest::Error),
-    /// The provider is overloaded or broken: the outcome is unknown, ask again.
-    #[error("the payment provider answered {status}: {quote}")]
-    Unavailable {
-        /// The status.
-        status: u16,
-        /// The answer, cut.
-        quote: String,
-    },
-    /// The issuer said no.
-    #[error("declined: {code}")]
-    Declined {
-        /// The issuer's code if there is one, else the provider's.
-        code: String,
-    },
-    /// The intent's state does not allow the operation: retrieve it and see.
-    #[error("the intent's state does not allow this")]
-    UnexpectedState,
-    /// The request is wrong; trying again won't help.
-    #[error("the payment provider refuses: {code}: {message}")]
-    Refused {
-        /// The provider's code.
-        code: String,
-        /// The provider's words.
-        message: String,
-    },
-}
-
-impl ProviderError {
-    /// May the very same request succeed later?
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Unavailable { .. })
-    }
-}
-
-#[derive(Deserialize)]
-struct ErrorBody {
-    error: ErrorFields,
-}
-
-#[derive(Deserialize)]
-struct ErrorFields {
-    #[serde(default, rename = "type")]
-    kind: String,
-    #[serde(default)]
-    code: Option<String>,
-    #[serde(default)]
-    decline_code: Option<String>,
-    #[serde(default)]
-    message: Option<String>,
-}
-
 /// A client of the payment provider.
 #[derive(Clone)]
 pub struct Provider {
@@ -260,27 +194,20 @@ impl Provider {
     /// Gives money back. Repeated under `key` it is the same refund, and it carries our id.
     ///
     /// # Errors
-    /// See [`ProviderError`]; `Refused` when the provider says that the refund failed.
+    /// See [`ProviderError`].
     pub async fn refund(
         &self,
         key: &str,
         intent_id: &str,
         refund_id: RefundId,
         amount: Money,
-    ) -> Result<(), ProviderError> {
+    ) -> Result<Refund, ProviderError> {
         let form = [
             ("payment_intent".to_owned(), intent_id.to_owned()),
             ("amount".to_owned(), amount.amount.to_string()),
             ("metadata[refund_id]".to_owned(), refund_id.to_string()),
         ];
-        let refund: Refund = self.post("refunds", Some(key), &form).await?;
-        match refund.failure() {
-            None => Ok(()),
-            Some(code) => Err(ProviderError::Refused {
-                code,
-                message: "the provider could not give the money back".to_owned(),
-            }),
-        }
+        self.post("refunds", Some(key), &form).await
     }
 
     /// How the intent stands now.
@@ -327,63 +254,9 @@ impl Provider {
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|_| unavailable(status, &body));
         }
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            metrics::counter!("payment_keys_refused_total").increment(1);
+        }
         Err(failure(status, &body))
-    }
-}
-
-fn unavailable(status: StatusCode, body: &[u8]) -> ProviderError {
-    let text = String::from_utf8_lossy(body);
-    ProviderError::Unavailable {
-        status: status.as_u16(),
-        quote: text.chars().take(QUOTE_LENGTH_MAX).collect(),
-    }
-}
-
-/// Reads Stripe's error object. 409 = our own earlier request under the key is still running.
-fn failure(status: StatusCode, body: &[u8]) -> ProviderError {
-    let retry = status.is_server_error()
-        || status == StatusCode::TOO_MANY_REQUESTS
-        || status == StatusCode::CONFLICT;
-    let Ok(ErrorBody { error }) = serde_json::from_slice::<ErrorBody>(body) else {
-        return unavailable(status, body);
-    };
-    if retry {
-        return unavailable(status, body);
-    }
-    let code = error.code.unwrap_or_else(|| error.kind.clone());
-    if error.kind == "card_error" {
-        // "generic_decline" says less than the code that it refines (`card_declined`).
-        let specific = error.decline_code.filter(|code| code != GENERIC_DECLINE);
-        return ProviderError::Declined {
-            code: specific.unwrap_or(code),
-        };
-    }
-    if code == UNEXPECTED_STATE {
-        return ProviderError::UnexpectedState;
-    }
-    ProviderError::Refused {
-        code,
-        message: error.message.unwrap_or_default(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_decline_is_an_outcome_and_a_server_error_is_not() {
-        let declined = br#"{"error":{"type":"card_error","code":"card_declined","decline_code":"insufficient_funds"}}"#;
-        assert!(matches!(
-            failure(StatusCode::PAYMENT_REQUIRED, declined),
-            ProviderError::Declined { code } if code == "insufficient_funds"
-        ));
-        assert!(failure(StatusCode::BAD_GATEWAY, b"<html>").is_transient());
-        assert!(failure(StatusCode::INTERNAL_SERVER_ERROR, declined).is_transient());
-        let state = br#"{"error":{"type":"invalid_request_error","code":"payment_intent_unexpected_state"}}"#;
-        assert!(matches!(
-            failure(StatusCode::BAD_REQUEST, state),
-            ProviderError::UnexpectedState
-        ));
     }
 }

@@ -21,8 +21,9 @@ use streams::verify::{self, ScanError};
 use streams::{Connection, LoadError, RecordedEvent, Streams};
 use thiserror::Error;
 
+use crate::failure::ProviderError;
 use crate::listing::Refund;
-use crate::provider::{Intent, IntentStatus, Provider, ProviderError};
+use crate::provider::{Intent, IntentStatus, Provider};
 
 /// The stream of our payments.
 const STREAM: &str = "PAYMENT";

@@ -4,7 +4,8 @@
 //! One pass over every stream that may tell of people. It takes as long as reading the log takes,
 //! which an erasure may: there are few.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kernel::{Position, Sealed, UserId, purpose};
 use serde_json::Value;
@@ -71,6 +72,35 @@ impl Words {
 
     fn stand_in(&self, text: &str) -> bool {
         self.0.iter().any(|word| text.contains(word))
+    }
+}
+
+/// Words of people whose key is gone and whose receipt is not on record yet: another try in this process
+/// can't read them any more. A process that starts anew has none, and the receipt says so (`searched`).
+#[derive(Default)]
+pub(crate) struct Noted(Mutex<HashMap<UserId, Arc<Words>>>);
+
+impl Noted {
+    /// What can be read of the person now, or could be before.
+    pub(crate) fn note(&self, user_id: UserId, readable: Words) -> Arc<Words> {
+        let mut noted = self.lock();
+        match noted.get(&user_id) {
+            Some(before) if readable.0.is_empty() => Arc::clone(before),
+            Some(_) | None => {
+                let words = Arc::new(readable);
+                noted.insert(user_id, Arc::clone(&words));
+                words
+            }
+        }
+    }
+
+    /// The receipt is on record.
+    pub(crate) fn forget(&self, user_id: UserId) {
+        self.lock().remove(&user_id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<UserId, Arc<Words>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -222,6 +252,17 @@ mod tests {
         for harmless in ["Al", "Bonn", "DE", "nothing"] {
             assert!(!words.stand_in(harmless), "{harmless}");
         }
+    }
+
+    #[test]
+    fn what_could_be_read_once_is_looked_for_until_the_receipt_is_on_record() {
+        let [ann, ben] = [1, 2].map(|number| UserId(uuid::Uuid::from_u128(number)));
+        let noted = Noted::default();
+        assert!(noted.note(ann, words(&["Ann"])).stand_in("for Ann"));
+        assert!(noted.note(ann, Words::default()).stand_in("for Ann"));
+        assert!(!noted.note(ben, Words::default()).stand_in("for Ann"));
+        noted.forget(ann);
+        assert!(!noted.note(ann, Words::default()).stand_in("for Ann"));
     }
 
     #[test]

@@ -102,6 +102,7 @@ async fn record<S: Saga>(
     let executed = match streams.execute::<S>(&id, fact, &meta).await {
         Ok(executed) => executed,
         Err(ExecuteError::KeyReused) => return Ok(Settled::KeyReused),
+        Err(ExecuteError::Unknown { .. }) => return Ok(Settled::OutcomeUnknown),
         Err(error) => return Err(QuestionError::unavailable(error)),
     };
     Ok(match executed.outcome {

@@ -34,8 +34,19 @@ mod webhooks;
 
 mod carried {
     use serde_json::json;
+    use uuid::Uuid;
 
     use crate::app::{App, product};
+
+    /// Where the process that hosts it would refuse, so does the one that carries it there.
+    #[tokio::test]
+    async fn a_key_that_the_client_must_send_is_not_made_up_for_it() {
+        let app = App::new();
+        let path = format!("/v1/payments/{}/refunds", Uuid::new_v4());
+        let body = json!({ "amount": { "amount": 1, "currency": "EUR" }, "reason": "a scratch" });
+        let keyless = app.post(&path).by(&app.operator()).send(&body).await;
+        keyless.refused(400, "idempotency_key_required", "");
+    }
 
     /// Bodies of any length are not carried; everything else is, once, whatever the client sends.
     #[tokio::test]

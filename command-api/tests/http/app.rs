@@ -35,6 +35,7 @@ pub(crate) struct App {
     pub(crate) api: Api,
     pub(crate) streams: Streams,
     pub(crate) letters: Arc<MemoryLetters>,
+    personal: Arc<MemoryKeys>,
     router: Router,
     signer: Signer,
     /// What was done last. Apart, clients tell what they have seen: in memory nobody else does.
@@ -247,10 +248,16 @@ impl App {
             router,
             streams: world.streams,
             letters: world.letters,
+            personal: world.personal,
             signer: Signer::new(&world.token_keys),
             seen: Mutex::default(),
             _keys: world.folder,
         }
+    }
+
+    /// How much was sealed so far.
+    pub(crate) fn sealed(&self) -> u64 {
+        *self.personal.count.lock().unwrap()
     }
 
     pub(crate) fn person(&self, id: UserId, roles: &[&str]) -> Person {

@@ -30,13 +30,13 @@ async fn one_address_has_one_account() {
         "USER:2",
         "user and claim, one batch"
     );
-    let before = app.ends().await;
+    let before = (app.ends().await, app.sealed());
     let second = app
         .post("/v1/users")
         .send(&register("ann@example.COM"))
         .await;
     second.refused(409, "email_taken", "/email");
-    assert_eq!(app.ends().await, before);
+    assert_eq!((app.ends().await, app.sealed()), before);
 }
 
 #[tokio::test]

@@ -181,13 +181,21 @@ impl Handler for Decisions {
 /// The words of a refusal that a fault asks for.
 pub(super) fn rejection(fault: &Fault) -> Response {
     let for_now = fault.effect == Effect::RejectForNow;
+    // As mail servers do that name whom they refuse.
+    let about = fault.recipient.as_deref();
+    let about = about.map(|to| format!("<{to}>: ")).unwrap_or_default();
     let (code, text) = match (fault.stage, for_now) {
+        (Stage::RcptTo, true) => {
+            let text = format!("4.2.1 {about}Mailbox unavailable, try again later");
+            return Response::custom(450, text);
+        }
+        (Stage::RcptTo, false) => {
+            return Response::custom(550, format!("5.1.1 {about}No such mailbox"));
+        }
         (Stage::Connect, true) => (421, "4.3.2 Service not available, try again later"),
         (Stage::Connect, false) => (554, "5.3.2 No SMTP service here"),
         (Stage::MailFrom, true) => (451, "4.7.1 Greylisted, try again later"),
         (Stage::MailFrom, false) => (550, "5.7.1 Sender refused"),
-        (Stage::RcptTo, true) => (450, "4.2.1 Mailbox unavailable, try again later"),
-        (Stage::RcptTo, false) => (550, "5.1.1 No such mailbox"),
         (Stage::Data | Stage::AfterData, true) => (451, "4.3.0 Local error, try again later"),
         (Stage::Data | Stage::AfterData, false) => (554, "5.6.0 Message refused"),
     };

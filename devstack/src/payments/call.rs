@@ -122,6 +122,10 @@ impl Calls {
             },
         };
         let after = self.faults.strike(call.operation, When::After, &metadata);
+        let forgets = |fault: &Fault| fault.effect == Effect::ForgetKey;
+        if let Some(key) = call.key.filter(|_| after.as_ref().is_some_and(forgets)) {
+            self.ledger.forget(&key);
+        }
         Ok(strike(after).await.unwrap_or(end))
     }
 
@@ -217,7 +221,8 @@ async fn strike(fault: Option<Fault>) -> Option<End> {
     let fault = fault?;
     match fault.effect {
         Effect::Timeout => Some(End::Hold),
-        Effect::Reset => Some(End::Reset),
+        Effect::Reset | Effect::ForgetKey => Some(End::Reset),
+        Effect::Error401 => Some(End::refused(Refusal::unauthorized(true))),
         Effect::Error500 => Some(End::refused(Refusal::internal(
             "An error occurred on our side, as a test has ordered.",
         ))),

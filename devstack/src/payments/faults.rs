@@ -63,6 +63,9 @@ pub(super) enum When {
 pub(super) enum Effect {
     /// The connection stays open without an answer.
     Timeout,
+    /// 401, as if the API key were a wrong one.
+    #[serde(rename = "error_401")]
+    Error401,
     /// 500 `api_error`.
     #[serde(rename = "error_500")]
     Error500,
@@ -71,6 +74,9 @@ pub(super) enum Effect {
     Error429,
     /// The connection is reset.
     Reset,
+    /// After a change that came with a key: the connection is reset, and the key is forgotten at once,
+    /// as it otherwise is after a day.
+    ForgetKey,
     /// The call, or the answer, or the event, comes `delay_ms` later.
     Delay,
     /// Webhook: the event comes twice.
@@ -87,9 +93,10 @@ impl Effect {
     fn suits(self, target: Target) -> bool {
         match self {
             Self::Delay => true,
-            Self::Timeout | Self::Error500 | Self::Error429 | Self::Reset => {
+            Self::Timeout | Self::Error401 | Self::Error500 | Self::Error429 | Self::Reset => {
                 target != Target::Webhook
             }
+            Self::ForgetKey => matches!(target, Target::Create | Target::Refund),
             Self::Duplicate | Self::Drop | Self::OutOfOrder | Self::Forged => {
                 target == Target::Webhook
             }
@@ -148,7 +155,7 @@ pub(super) enum Refusal {
     Times,
     #[error("this effect does not exist for this operation")]
     Effect,
-    #[error("a webhook has no after")]
+    #[error("a webhook has no after, and a key is only forgotten after")]
     When,
 }
 
@@ -168,7 +175,11 @@ impl Faults {
         if !fault.effect.suits(fault.operation) {
             return Err(Refusal::Effect);
         }
-        if fault.operation == Target::Webhook && fault.when == When::After {
+        let (told, forgets) = (
+            fault.operation == Target::Webhook,
+            fault.effect == Effect::ForgetKey,
+        );
+        if (told && fault.when == When::After) || (forgets && fault.when == When::Before) {
             return Err(Refusal::When);
         }
         let allowed = if fault.effect.takes_time() {

@@ -75,6 +75,11 @@ impl Keys {
         }
     }
 
+    /// What ran under the key is no longer known; the key is free again.
+    pub(super) fn forget(&mut self, key: &str) {
+        self.known.remove(key);
+    }
+
     fn insert(&mut self, key: &str, print: &str, since: i64, answer: Option<Place>) {
         let fingerprint = print.to_owned();
         let entry = Key {

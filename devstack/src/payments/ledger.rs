@@ -142,6 +142,11 @@ impl Ledger {
         Ok((claim, running))
     }
 
+    /// Forgets a key, until the next start.
+    pub(super) fn forget(&self, key: &str) {
+        self.books().keys.forget(key);
+    }
+
     /// Runs a command and puts it into the journal with its answer.
     ///
     /// # Errors

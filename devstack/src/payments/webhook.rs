@@ -238,7 +238,12 @@ impl Lane {
                     delivery.deliver(event).await;
                 });
             }
-            Effect::Timeout | Effect::Error500 | Effect::Error429 | Effect::Reset => {
+            Effect::Timeout
+            | Effect::Error401
+            | Effect::Error500
+            | Effect::Error429
+            | Effect::Reset
+            | Effect::ForgetKey => {
                 delivery.deliver(event).await;
             }
         }

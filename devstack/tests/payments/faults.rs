@@ -104,7 +104,7 @@ async fn errors_are_answered_for_each_operation_and_only_as_often_as_ordered() {
         ),
     ];
     for (operation, path, form) in &calls {
-        for (effect, expected) in [("error_500", 500), ("error_429", 429)] {
+        for (effect, expected) in [("error_401", 401), ("error_500", 500), ("error_429", 429)] {
             let fault = json!({ "operation": operation, "effect": effect, "times": 2 });
             assert_eq!(provider.fault(fault).await, 201);
             for _ in 0..2 {
@@ -150,6 +150,30 @@ async fn a_key_gives_the_true_answer_after_a_lost_one() {
 }
 
 #[tokio::test]
+async fn a_forgotten_key_runs_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = Provider::start(folder.path()).await;
+    let id = provider.captured("o1").await;
+    let fault =
+        json!({ "operation": "refund", "when": "after", "effect": "forget_key", "times": 1 });
+    assert_eq!(provider.fault(fault).await, 201);
+    let form = [("payment_intent", id.as_str()), ("amount", "5")];
+    let request = || {
+        let request = provider.request("/v1/refunds", &form);
+        request.header("Idempotency-Key", "k1").send()
+    };
+    assert!(request().await.is_err());
+    for replayed in [false, true] {
+        let again = request().await.unwrap();
+        assert_eq!(again.status(), 200);
+        let told = again.headers().contains_key("Idempotent-Replayed");
+        assert_eq!(told, replayed);
+    }
+    assert_eq!(provider.ledger().await[0]["refunded"], 10);
+    provider.stop().await;
+}
+
+#[tokio::test]
 async fn a_fault_strikes_only_intents_with_its_metadata_until_taken_back() {
     let folder = tempfile::tempdir().unwrap();
     let provider = Provider::start(folder.path()).await;
@@ -186,6 +210,8 @@ async fn a_fault_that_makes_no_sense_is_refused() {
         json!({ "operation": "create", "effect": "reset", "delay_ms": 1 }),
         json!({ "operation": "create", "effect": "reset", "times": 0 }),
         json!({ "operation": "charge", "effect": "reset" }),
+        json!({ "operation": "capture", "effect": "forget_key", "when": "after" }),
+        json!({ "operation": "refund", "effect": "forget_key" }),
         json!({ "operation": "create", "effect": "reset", "wen": "after" }),
     ] {
         assert_eq!(provider.fault(fault.clone()).await, 422, "{fault}");

@@ -68,4 +68,6 @@ pub enum Settled {
     Unknown,
     /// The command id was used for something else.
     KeyReused,
+    /// It may be on record, or come to be: the same again, under the same command id, tells.
+    OutcomeUnknown,
 }

@@ -5,9 +5,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use kernel::{Decider, TestFramework, UserId, WebhookEndpointId};
 use notification::webhook::{
-    Attempt, DeliveryCommand, DeliveryEvent, DeliveryRefusal, DisabledBecause, EndpointCommand,
-    EndpointEvent, EndpointRefusal, EventRef, INTERESTS_MAX, Outcome, Subscription,
-    WebhookDelivery, WebhookEndpoint, delivery_id,
+    Attempt, DeliveryCommand, DeliveryEvent, DeliveryRefusal, DisabledBecause, EARLIER_MAX,
+    EndpointCommand, EndpointEvent, EndpointRefusal, EventRef, INTERESTS_MAX, Outcome,
+    Subscription, WebhookDelivery, WebhookEndpoint, delivery_id,
 };
 use uuid::Uuid;
 
@@ -186,6 +186,37 @@ fn both_secrets_sign_until_the_old_one_is_over() {
     });
     assert_eq!(generations(&endpoint, 4), [2, 1]);
     assert_eq!(generations(&endpoint, 5), [2]);
+}
+
+#[test]
+fn a_second_rotation_takes_no_promise_back() {
+    let mut endpoint = WebhookEndpoint::default();
+    endpoint.evolve(&registered());
+    for (generation, minutes) in [(2, 5), (3, 6)] {
+        endpoint.evolve(&EndpointEvent::WebhookSecretRotated {
+            generation,
+            previous_until: at(minutes),
+        });
+    }
+    let generations = |minutes| endpoint.endpoint().unwrap().generations(at(minutes));
+    assert_eq!(generations(4), [3, 2, 1]);
+    assert_eq!(generations(5), [3, 2]);
+    assert_eq!(generations(6), [3]);
+}
+
+#[test]
+fn what_is_remembered_of_rotations_is_bounded() {
+    let mut endpoint = WebhookEndpoint::default();
+    endpoint.evolve(&registered());
+    for generation in 2..100 {
+        endpoint.evolve(&EndpointEvent::WebhookSecretRotated {
+            generation,
+            previous_until: at(5),
+        });
+    }
+    let signing = endpoint.endpoint().unwrap().generations(at(0));
+    assert_eq!(signing.len(), EARLIER_MAX + 2);
+    assert_eq!(signing.first(), Some(&99));
 }
 
 #[test]

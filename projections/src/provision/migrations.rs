@@ -14,7 +14,7 @@ macro_rules! file {
 }
 
 /// Applied in this order; one that was applied never changes again.
-const MIGRATIONS: [Entry; 20] = [
+const MIGRATIONS: [Entry; 21] = [
     (
         "user",
         1,
@@ -95,6 +95,7 @@ const MIGRATIONS: [Entry; 20] = [
         "mismatched",
         file!("payment/0003_mismatched.sql"),
     ),
+    ("payment", 4, "due", file!("payment/0004_due.sql")),
     (
         "notification",
         1,

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!   sagas    suspended checkouts, returns and refunds      from their views
-//!   rows     mails not sent, payments that differ, holds,  from views; holds from their stock item
-//!            webhook endpoints that fail
+//!   rows     mails not sent, payments late or different,  from views; holds from their stock item
+//!            holds, webhook endpoints that fail
 //!   log      parked messages, orphan webhooks, views       from the streams
 //! ```
 //!
@@ -56,6 +56,8 @@ pub enum Kind {
     ExpiredHold,
     /// A mail is late, or will never be taken.
     UnsentMail,
+    /// The provider has owed an answer for long: it is away, or refuses our key.
+    LatePayment,
     /// The provider's record of a payment is another one.
     PaymentMismatch,
     /// A webhook endpoint takes nothing, or was disabled because of that.
@@ -179,7 +181,7 @@ impl Radar {
     /// Looks at everything, at most `limit` of each kind.
     pub async fn look(&self, limit: usize) -> Stuck {
         let limit = limit.clamp(1, ITEMS_MAX);
-        let parts: [(Kind, BoxFuture<'_, Found>); 10] = [
+        let parts: [(Kind, BoxFuture<'_, Found>); 11] = [
             (Kind::SuspendedCheckout, Box::pin(self.checkouts(limit))),
             (Kind::SuspendedReturn, Box::pin(self.returns(limit))),
             (Kind::SuspendedRefund, Box::pin(self.refunds(limit))),
@@ -187,6 +189,7 @@ impl Radar {
             (Kind::OrphanWebhook, Box::pin(self.letters(limit))),
             (Kind::ExpiredHold, Box::pin(self.holds(limit))),
             (Kind::UnsentMail, Box::pin(self.mails(limit))),
+            (Kind::LatePayment, Box::pin(self.late_payments(limit))),
             (Kind::PaymentMismatch, Box::pin(self.mismatches(limit))),
             (Kind::FailingEndpoint, Box::pin(self.endpoints(limit))),
             (Kind::StalledView, Box::pin(self.views(limit))),

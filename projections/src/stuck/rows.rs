@@ -1,7 +1,7 @@
-//! Mails that are late, payments that differ from the provider's record, holds that are over, and webhook
-//! endpoints that fail.
+//! Mails and payments that are late, payments that differ from the provider's record, holds that are
+//! over, and webhook endpoints that fail.
 
-use chrono::{SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use inventory::StockItem;
 use kernel::Sku;
 use serde_json::{Value, json};
@@ -13,7 +13,27 @@ use crate::{NOTIFICATION_ENTRY, PAYMENT_SUMMARY, STOCK_LEVEL, WEBHOOK_ENDPOINT_E
 /// A mail that was asked for so long ago and has not been taken is late.
 const MAIL_LATE_AFTER: TimeDelta = TimeDelta::minutes(2);
 
+/// An answer of the payment provider that is due for so long is late.
+const PAYMENT_LATE_AFTER: TimeDelta = TimeDelta::minutes(5);
+
 impl Radar {
+    /// Those of which the provider has long owed an answer. One that was requested later than that
+    /// can't be late.
+    pub(super) async fn late_payments(&self, limit: usize) -> Found {
+        let before = Utc::now() - PAYMENT_LATE_AFTER;
+        let late = [
+            Filter::new("due", "true"),
+            Filter::new_how(
+                "requested_at",
+                How::Before,
+                before.to_rfc3339_opts(SecondsFormat::Millis, true),
+            ),
+        ];
+        let (rows, more) = self.rows(&PAYMENT_SUMMARY, &late, limit).await?;
+        let items = rows.iter().filter_map(|row| late_payment(row, before));
+        Ok((items.collect(), more))
+    }
+
     /// Late ones first; then those that the mail server will never take.
     pub(super) async fn mails(&self, limit: usize) -> Found {
         let late = (Utc::now() - MAIL_LATE_AFTER).to_rfc3339_opts(SecondsFormat::Millis, true);
@@ -93,6 +113,16 @@ impl Radar {
     }
 }
 
+/// `None` = its answer has not been due since `before`.
+fn late_payment(row: &Value, before: DateTime<Utc>) -> Option<Item> {
+    let due = time(row, "/due_since").filter(|since| *since < before)?;
+    let id = text(row, "/id");
+    let cause = "the payment provider owes an answer, and is asked again and again: is it there, and is \
+                 MILLRACE_PAYMENT_SECRET_KEY its key? The reactor's log says what it answers";
+    let item = Item::new(Kind::LatePayment, id, cause).since(Some(due));
+    Some(item.events([format!("/v1/payments/{id}/events")]))
+}
+
 fn endpoint(row: &Value) -> Item {
     let id = text(row, "/id");
     let path = format!("/v1/webhook-endpoints/{id}");
@@ -128,4 +158,22 @@ fn mail(row: &Value) -> Item {
     Item::new(Kind::UnsentMail, id, cause)
         .since(time(row, "/requested_at"))
         .events([format!("/v1/notifications/{id}/events")])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payment_is_late_by_what_is_due_now_not_by_when_it_began() {
+        let now = Utc::now();
+        let ago = |minutes| (now - TimeDelta::minutes(minutes)).to_rfc3339();
+        let row = |due| json!({ "id": "p-1", "requested_at": ago(600), "due_since": due });
+        let before = now - PAYMENT_LATE_AFTER;
+        let late = late_payment(&row(json!(ago(6))), before).unwrap();
+        assert_eq!((late.kind, late.id.as_str()), (Kind::LatePayment, "p-1"));
+        assert!(late.age_s.is_some_and(|age| age >= 360), "{late:?}");
+        assert!(late_payment(&row(json!(ago(4))), before).is_none());
+        assert!(late_payment(&row(json!(null)), before).is_none());
+    }
 }

@@ -1,5 +1,6 @@
 //! Ordered subscriptions.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
@@ -138,6 +139,42 @@ pub async fn goes_on_when_its_consumer_is_deleted(connection: &Connection) {
     bench.append("a", 4, 2).await;
     assert_eq!(sequences(&mut subscription, 2).await, [4, 5]);
     bench.remove().await;
+}
+
+/// What it says of itself: current while nothing is on its way that the reader has not had, and not
+/// from the loss of its consumer until all has been read that came meanwhile.
+pub async fn says_whether_it_is_current(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    bench.append("a", 1, 3).await;
+    let mut subscription = connection.ordered(&bench.stream, 0);
+    let current = subscription.current();
+    let is_current = || current.load(Ordering::Acquire);
+    assert!(!is_current(), "nothing was asked yet");
+    assert_eq!(sequences(&mut subscription, 3).await, [1, 2, 3]);
+    until(&mut subscription, &is_current).await;
+    let js = connection.jetstream();
+    let stream = js.get_stream_no_info(&bench.stream).await.unwrap();
+    let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
+    stream.delete_consumer(&names[0]).await.unwrap();
+    bench.append("a", 4, 2).await;
+    assert_eq!(sequences(&mut subscription, 1).await, [4]);
+    assert!(!is_current(), "more has come meanwhile");
+    assert_eq!(sequences(&mut subscription, 1).await, [5]);
+    until(&mut subscription, &is_current).await;
+    bench.remove().await;
+}
+
+/// Reads, although nothing comes, until it is so.
+async fn until(subscription: &mut OrderedSubscription, so: &impl Fn() -> bool) {
+    let so = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = within("a change", so) => {}
+        event = subscription.next() => panic!("{event:?}"),
+    }
 }
 
 /// A missing event is an error that names it, and stays one.

@@ -2,8 +2,11 @@
 //! the server does.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use async_nats::connection::State;
 use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
 use async_nats::jetstream::{self, Context};
@@ -57,6 +60,7 @@ pub struct OrderedSubscription {
     pending: Option<u64>,
     missed_heartbeats: u32,
     backoff: Backoff,
+    current: Arc<AtomicBool>,
     /// Read, but not handed out yet: a batch in the making outlives a canceled future.
     waiting: VecDeque<Result<RecordedEvent, SubscriptionError>>,
 }
@@ -112,6 +116,7 @@ impl OrderedSubscription {
             live: None,
             pending: None,
             missed_heartbeats: 0,
+            current: Arc::default(),
             backoff: Backoff::new(RETRY_FIRST, RETRY_MAX),
             waiting: VecDeque::new(),
         }
@@ -175,6 +180,13 @@ impl OrderedSubscription {
         })
     }
 
+    /// Whether nothing has happened, as far as is known, that was not handed out: false from the loss of
+    /// the server or of the consumer until the reader asks for more behind all that had come
+    /// meanwhile. A loss that nobody tells of is noticed by a missing heartbeat.
+    pub fn current(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.current)
+    }
+
     /// How many events lie behind what was handed out, as far as the server has said.
     /// `None` until it was reached.
     pub fn pending(&self) -> Option<u64> {
@@ -225,6 +237,7 @@ impl OrderedSubscription {
     /// The next event from the server. Cancel-safe: the state changes only between the awaits.
     async fn receive(&mut self) -> Result<RecordedEvent, SubscriptionError> {
         loop {
+            self.is_current(self.is_at_the_end());
             let Some(live) = self.live.as_mut() else {
                 self.connect().await?;
                 continue;
@@ -249,6 +262,16 @@ impl OrderedSubscription {
                 None => self.rebuild("the consumer's messages ended"),
             }
         }
+    }
+
+    /// The reader has had everything, the server is there, and it would have told of more.
+    fn is_at_the_end(&self) -> bool {
+        let connected = self.jetstream.client().connection_state() == State::Connected;
+        connected && self.live.is_some() && self.missed_heartbeats == 0 && self.caught_up()
+    }
+
+    fn is_current(&self, current: bool) {
+        self.current.store(current, Ordering::Release);
     }
 
     /// Checks that this is the message that must come now, and decodes it.
@@ -308,6 +331,7 @@ impl OrderedSubscription {
         let pause_ms = self.backoff.failed().as_millis();
         tracing::warn!(stream = self.stream, position = self.read, %pause_ms, why, "ordered subscription starts anew");
         self.live = None;
+        self.is_current(false);
     }
 
     /// Makes a consumer behind `read`. A failure is logged and waited for, not returned.

@@ -54,6 +54,21 @@ async fn a_mail_that_is_refused_for_now_is_sent_later_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whom_a_mail_server_refuses_for_now_stands_in_no_log() {
+    let (app, _shared) = beside_others().await;
+    let purchase = Purchase::prepare(app).await;
+    let fault = json!({ "stage": "rcpt_to", "effect": "reject_4xx", "times": STRIKES });
+    purchase.mail_server(fault).await;
+    purchase.place("pm_card_visa").await;
+    purchase.comes_right().await;
+    purchase.mails_are(2).await;
+    let log = std::fs::read_to_string(app.data.with_extension("log")).unwrap();
+    // What it said does, and what stands in the log of a failure is what is parked with it.
+    assert!(log.contains("<the address>: Mailbox unavailable"));
+    assert!(!log.contains(&purchase.customer.email));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_mail_server_is_down_orders_are_confirmed_and_told_later() {
     let (app, _alone) = alone().await;
     let purchases = join_all((0..3).map(|_| Purchase::prepare(app))).await;

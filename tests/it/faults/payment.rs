@@ -2,9 +2,13 @@
 
 use futures::future::join_all;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{MANY, Purchase, alone, beside_others, each_has_struck, heal};
 use crate::app::PATIENCE;
+
+/// A part of the price.
+const SOME: i64 = 400;
 
 /// A fault that strikes once.
 fn once(operation: &str, when: &str, effect: &str) -> Value {
@@ -15,7 +19,7 @@ fn once(operation: &str, when: &str, effect: &str) -> Value {
 async fn whatever_call_is_lost_before_or_after_it_took_place_there_is_one_charge() {
     let (app, _shared) = beside_others().await;
     let operations = ["create", "confirm", "capture"];
-    let effects = ["timeout", "reset", "error_500", "error_429"];
+    let effects = ["timeout", "reset", "error_401", "error_500", "error_429"];
     let faults = operations.into_iter().flat_map(|operation| {
         let both = ["before", "after"].into_iter();
         both.flat_map(move |when| effects.map(|effect| once(operation, when, effect)))
@@ -95,6 +99,51 @@ async fn a_refund_whose_answer_was_lost_takes_place_once() {
         assert_eq!(entry["captured"], entry["refunded"], "{entry}");
     }))
     .await;
+}
+
+/// Gives some of the money back for what was shipped, as an operator, and waits for the word that it is.
+async fn gives_some_back(purchase: &Purchase<'_>) {
+    let ship = format!("/v1/orders/{}/ship", purchase.id);
+    let tracking = json!({ "tracking": "1Z 999" });
+    let shipped = purchase.app.operator().post(&ship, &tracking).await;
+    shipped.unwrap().success().unwrap();
+    let payment = purchase.payment_is("captured").await;
+    let path = format!("/v1/payments/{}/refunds", payment["id"].as_str().unwrap());
+    let some = json!({
+        "amount": { "amount": SOME, "currency": "EUR" }, "reason": "a scratch",
+    });
+    let key = Uuid::new_v4().to_string();
+    let operator = purchase.app.operator();
+    let asked = operator.post_with_key(&path, &key, &some).await.unwrap();
+    asked.success().unwrap();
+    let payment = purchase.payment_is("partially_refunded").await;
+    let refunds = payment["refunds"].as_array().unwrap();
+    assert_eq!((refunds.len(), &refunds[0]["status"]), (1, &json!("done")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_whose_answer_was_lost_takes_place_once_though_the_key_is_refused_then() {
+    let (app, _shared) = beside_others().await;
+    let purchase = Purchase::prepare(app).await;
+    purchase.place("pm_card_visa").await;
+    purchase.comes_right().await;
+    purchase.provider(once("refund", "after", "reset")).await;
+    let refused = json!({ "operation": "refund", "effect": "error_401", "times": 2 });
+    purchase.provider(refused).await;
+    gives_some_back(&purchase).await;
+    assert_eq!(purchase.one_charge().await["refunded"], SOME);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_whose_key_the_provider_has_forgotten_takes_place_once() {
+    let (app, _shared) = beside_others().await;
+    let purchase = Purchase::prepare(app).await;
+    purchase.place("pm_card_visa").await;
+    purchase.comes_right().await;
+    let forgotten = once("refund", "after", "forget_key");
+    purchase.provider(forgotten).await;
+    gives_some_back(&purchase).await;
+    assert_eq!(purchase.one_charge().await["refunded"], SOME);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -44,16 +44,51 @@ pub struct Endpoint {
     pub generation: u32,
     /// Until when the secret before that signs as well.
     pub previous_until: Option<DateTime<Utc>>,
+    /// Those before it that were still to sign when the next one came, the newest first; at most
+    /// [`EARLIER_MAX`].
+    pub earlier: Vec<Earlier>,
     /// Since when every attempt was in vain.
     pub failing_since: Option<DateTime<Utc>>,
 }
 
+/// A secret of which a receiver was told how long it goes on signing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// Its number.
+    pub generation: u32,
+    /// Until when it signs.
+    pub until: DateTime<Utc>,
+}
+
+/// Most secrets before the last two that still sign: rotated more often meanwhile, the oldest of them
+/// falls silent early.
+pub const EARLIER_MAX: usize = 8;
+
 impl Endpoint {
     /// The numbers of the secrets that sign at `now`, the newest first.
     pub fn generations(&self, now: DateTime<Utc>) -> Vec<u32> {
-        let previous = self.previous_until.filter(|until| now < *until);
-        let previous = previous.map(|_| self.generation.saturating_sub(1));
-        std::iter::once(self.generation).chain(previous).collect()
+        let earlier = self.previous();
+        let earlier = earlier.iter().chain(&self.earlier);
+        let signing = earlier.filter(|earlier| now < earlier.until);
+        let numbers = signing.map(|earlier| earlier.generation);
+        std::iter::once(self.generation).chain(numbers).collect()
+    }
+
+    fn previous(&self) -> Option<Earlier> {
+        Some(Earlier {
+            generation: self.generation.saturating_sub(1),
+            until: self.previous_until?,
+        })
+    }
+
+    /// What was promised of the earlier ones stands.
+    fn rotated(&mut self, generation: u32, previous_until: DateTime<Utc>) {
+        if let Some(previous) = self.previous() {
+            self.earlier.insert(0, previous);
+            self.earlier.truncate(EARLIER_MAX);
+        }
+        self.generation = generation;
+        self.previous_until = Some(previous_until);
     }
 }
 
@@ -217,6 +252,8 @@ fn bounded(subscription: &Subscription) -> Result<(), EndpointRefusal> {
 impl Decider for WebhookEndpoint {
     const CONTEXT: &'static str = "notification";
     const KIND: Option<&'static str> = Some("webhook_endpoint");
+    /// 2: with the secrets before the previous one that still sign.
+    const STATE_REVISION: u32 = 2;
 
     fn decide(&self, command: &EndpointCommand) -> Decision {
         match command {
@@ -249,6 +286,7 @@ impl Decider for WebhookEndpoint {
                     subscription: subscription.clone(),
                     generation: 1,
                     previous_until: None,
+                    earlier: Vec::new(),
                     failing_since: None,
                 });
             }
@@ -262,8 +300,7 @@ impl Decider for WebhookEndpoint {
                 previous_until,
             } => {
                 if let Some(endpoint) = self.endpoint_mut() {
-                    endpoint.generation = *generation;
-                    endpoint.previous_until = Some(*previous_until);
+                    endpoint.rotated(*generation, *previous_until);
                 }
             }
             EndpointEvent::WebhookEndpointFailing { since } => {

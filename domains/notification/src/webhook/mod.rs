@@ -30,7 +30,7 @@ mod refusal;
 
 pub use command::{DeliveryCommand, EndpointCommand};
 pub use delivery::{Pending, Request, WebhookDelivery, delivery_id};
-pub use endpoint::{Endpoint, WebhookEndpoint};
+pub use endpoint::{EARLIER_MAX, Earlier, Endpoint, WebhookEndpoint};
 pub use event::{
     Attempt, DeliveryEvent, DisabledBecause, EndpointEvent, EventRef, Outcome, Subscription,
 };
