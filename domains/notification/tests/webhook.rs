@@ -205,6 +205,21 @@ fn a_second_rotation_takes_no_promise_back() {
 }
 
 #[test]
+fn whoever_silences_a_secret_at_once_silences_those_before_it_too() {
+    let mut endpoint = WebhookEndpoint::default();
+    endpoint.evolve(&registered());
+    for (generation, minutes) in [(2, 9), (3, 9), (4, 1)] {
+        endpoint.evolve(&EndpointEvent::WebhookSecretRotated {
+            generation,
+            previous_until: at(minutes),
+        });
+    }
+    let generations = |minutes| endpoint.endpoint().unwrap().generations(at(minutes));
+    assert_eq!(generations(0), [4, 3, 2, 1]);
+    assert_eq!(generations(1), [4]);
+}
+
+#[test]
 fn what_is_remembered_of_rotations_is_bounded() {
     let mut endpoint = WebhookEndpoint::default();
     endpoint.evolve(&registered());

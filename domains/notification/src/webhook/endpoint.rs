@@ -81,11 +81,15 @@ impl Endpoint {
         })
     }
 
-    /// What was promised of the earlier ones stands.
+    /// What was promised of the earlier ones stands, but none signs for longer than the one that was
+    /// replaced now: who wants that one silent at once wants the others silent too.
     fn rotated(&mut self, generation: u32, previous_until: DateTime<Utc>) {
         if let Some(previous) = self.previous() {
             self.earlier.insert(0, previous);
             self.earlier.truncate(EARLIER_MAX);
+        }
+        for earlier in &mut self.earlier {
+            earlier.until = earlier.until.min(previous_until);
         }
         self.generation = generation;
         self.previous_until = Some(previous_until);
