@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use checkout::picture::{NOT_STARTED, Transition, pictures};
 use checkout::{Definitions, Shop};
@@ -17,13 +18,13 @@ pub type Taken = (&'static str, u32, Transition);
 pub type Transitions = BTreeMap<Taken, u64>;
 
 /// Every transition that is drawn.
-pub(crate) fn drawn() -> BTreeSet<Taken> {
+pub(crate) static DRAWN: LazyLock<BTreeSet<Taken>> = LazyLock::new(|| {
     let all = pictures().into_iter().flat_map(|picture| {
         let transitions = picture.transitions.into_iter();
         transitions.map(move |transition| (picture.saga, picture.revision, transition))
     });
     all.collect()
-}
+});
 
 impl World {
     /// Where a saga is, in the word of its picture.
@@ -65,7 +66,7 @@ impl World {
         let taken = (saga.name(), self.revision(saga), transition);
         let times = self.taken.entry(taken).or_default();
         *times += 1;
-        if *times == 1 && !drawn().contains(&taken) {
+        if *times == 1 && !DRAWN.contains(&taken) {
             let finding = Finding::new("every transition is drawn", format!("{taken:?}"));
             self.finding.get_or_insert(finding);
         }
