@@ -232,18 +232,18 @@ impl Reader {
         let deadline = Instant::now() + timeout;
         let mut place = None;
         loop {
-            let positions = &self.database(view)?.positions;
-            let announced = sequence > 0 && positions.announced(view.name) >= sequence;
+            let announced =
+                sequence > 0 && self.database(view)?.positions.announced(view.name) >= sequence;
             let found = read().await?;
             if position(&found) >= sequence || Instant::now() >= deadline {
                 return Ok(found);
             }
             if place.is_none() {
                 place = self.waiting.try_acquire().ok();
-            }
-            if place.is_none() {
-                metrics::counter!("reads_not_waited_for_total").increment(1);
-                return Ok(found);
+                if place.is_none() {
+                    metrics::counter!("reads_not_waited_for_total").increment(1);
+                    return Ok(found);
+                }
             }
             if announced {
                 // What was announced is committed: the view was set back since.
