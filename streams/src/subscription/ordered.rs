@@ -237,7 +237,7 @@ impl OrderedSubscription {
     /// The next event from the server. Cancel-safe: the state changes only between the awaits.
     async fn receive(&mut self) -> Result<RecordedEvent, SubscriptionError> {
         loop {
-            self.is_current(self.is_at_the_end());
+            self.current.store(self.is_at_the_end(), Ordering::Release);
             let Some(live) = self.live.as_mut() else {
                 self.connect().await?;
                 continue;
@@ -266,12 +266,8 @@ impl OrderedSubscription {
 
     /// The reader has had everything, the server is there, and it would have told of more.
     fn is_at_the_end(&self) -> bool {
-        let connected = self.jetstream.client().connection_state() == State::Connected;
-        connected && self.live.is_some() && self.missed_heartbeats == 0 && self.caught_up()
-    }
-
-    fn is_current(&self, current: bool) {
-        self.current.store(current, Ordering::Release);
+        let connected = || self.jetstream.client().connection_state() == State::Connected;
+        self.caught_up() && self.live.is_some() && self.missed_heartbeats == 0 && connected()
     }
 
     /// Checks that this is the message that must come now, and decodes it.
@@ -331,7 +327,7 @@ impl OrderedSubscription {
         let pause_ms = self.backoff.failed().as_millis();
         tracing::warn!(stream = self.stream, position = self.read, %pause_ms, why, "ordered subscription starts anew");
         self.live = None;
-        self.is_current(false);
+        self.current.store(false, Ordering::Release);
     }
 
     /// Makes a consumer behind `read`. A failure is logged and waited for, not returned.
