@@ -21,14 +21,7 @@ impl Radar {
     /// can't be late.
     pub(super) async fn late_payments(&self, limit: usize) -> Found {
         let before = Utc::now() - PAYMENT_LATE_AFTER;
-        let late = [
-            Filter::new("due", "true"),
-            Filter::new_how(
-                "requested_at",
-                How::Before,
-                before.to_rfc3339_opts(SecondsFormat::Millis, true),
-            ),
-        ];
+        let late = [Filter::new("due", "true"), requested_before(before)];
         let (rows, more) = self.rows(&PAYMENT_SUMMARY, &late, limit).await?;
         let items = rows.iter().filter_map(|row| late_payment(row, before));
         Ok((items.collect(), more))
@@ -36,10 +29,9 @@ impl Radar {
 
     /// Late ones first; then those that the mail server will never take.
     pub(super) async fn mails(&self, limit: usize) -> Found {
-        let late = (Utc::now() - MAIL_LATE_AFTER).to_rfc3339_opts(SecondsFormat::Millis, true);
         let late = [
             Filter::new("status", "requested"),
-            Filter::new_how("requested_at", How::Before, late),
+            requested_before(Utc::now() - MAIL_LATE_AFTER),
         ];
         let failed = [Filter::new("status", "failed")];
         let (mut rows, mut more) = self.rows(&NOTIFICATION_ENTRY, &late, limit).await?;
@@ -111,6 +103,12 @@ impl Radar {
         items.truncate(limit);
         Ok((items, more))
     }
+}
+
+/// Only what was asked for before `moment`.
+fn requested_before(moment: DateTime<Utc>) -> Filter {
+    let moment = moment.to_rfc3339_opts(SecondsFormat::Millis, true);
+    Filter::new_how("requested_at", How::Before, moment)
 }
 
 /// `None` = its answer has not been due since `before`.
