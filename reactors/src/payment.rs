@@ -192,14 +192,8 @@ impl Handler for PaymentReactor {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
         let event = &delivery.event;
         let id = &event.aggregate_id;
-        if self
-            .streams
-            .load_with::<Payment>(event)
-            .await?
-            .state
-            .due()
-            .is_none()
-        {
+        let payment = self.streams.load_with::<Payment>(event).await?;
+        if payment.state.due().is_none() {
             return Ok(());
         }
         for _ in 0..CALLS_MAX {
