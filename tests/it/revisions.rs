@@ -151,6 +151,14 @@ impl Shop {
         .await;
     }
 
+    /// Waits until the checkout of `order` has asked for its money, of which nothing is held.
+    async fn asks_for_money(&self, order: OrderId) {
+        self.wants(order, |due| {
+            matches!(due, ProviderAction::CreateIntent { .. })
+        })
+        .await;
+    }
+
     /// The provider has done it.
     async fn paid(&self, order: OrderId, done: PaymentCommand) {
         let id = payment_id(order).to_string();
@@ -158,10 +166,7 @@ impl Shop {
     }
 
     pub(crate) async fn authorizes(&self, order: OrderId) {
-        self.wants(order, |due| {
-            matches!(due, ProviderAction::CreateIntent { .. })
-        })
-        .await;
+        self.asks_for_money(order).await;
         let intent_id = format!("pi_{order}");
         self.paid(order, PaymentCommand::RecordIntent { intent_id })
             .await;
@@ -232,18 +237,12 @@ async fn old_and_new_checkouts_end_by_their_own_tables_side_by_side() {
     let shop = Shop::open("side-by-side").await;
     let yesterday = shop.role::<Yesterday>().await;
     let old = shop.orders().await;
-    shop.wants(old, |due| {
-        matches!(due, ProviderAction::CreateIntent { .. })
-    })
-    .await;
+    shop.asks_for_money(old).await;
     yesterday.ends().await;
 
     let today = shop.role::<Today>().await;
     let new = shop.orders().await;
-    shop.wants(new, |due| {
-        matches!(due, ProviderAction::CreateIntent { .. })
-    })
-    .await;
+    shop.asks_for_money(new).await;
     let before = shop.wrote(new).await;
     let firm = ["reserve_stock-MUG", "commit_stock-MUG"];
     assert_eq!(before, (2, firm.map(str::to_owned).to_vec()));
@@ -292,10 +291,7 @@ async fn what_no_build_in_sight_knows_is_parked_until_one_does() {
     let shop = Shop::open("unknown-revision").await;
     let today = shop.role::<Today>().await;
     let order = shop.orders().await;
-    shop.wants(order, |due| {
-        matches!(due, ProviderAction::CreateIntent { .. })
-    })
-    .await;
+    shop.asks_for_money(order).await;
     let before = shop.wrote(order).await;
     today.ends().await;
 

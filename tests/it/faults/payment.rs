@@ -101,8 +101,15 @@ async fn a_refund_whose_answer_was_lost_takes_place_once() {
     .await;
 }
 
-/// Gives some of the money back for what was shipped, as an operator, and waits for the word that it is.
-async fn gives_some_back(purchase: &Purchase<'_>) {
+/// Gives some of the money back for what was shipped, as an operator, while the provider fails so: once.
+async fn some_goes_back_once(faults: &[Value]) {
+    let (app, _shared) = beside_others().await;
+    let purchase = &Purchase::prepare(app).await;
+    purchase.place("pm_card_visa").await;
+    purchase.comes_right().await;
+    for fault in faults {
+        purchase.provider(fault.clone()).await;
+    }
     let ship = format!("/v1/orders/{}/ship", purchase.id);
     let tracking = json!({ "tracking": "1Z 999" });
     let shipped = purchase.app.operator().post(&ship, &tracking).await;
@@ -119,31 +126,18 @@ async fn gives_some_back(purchase: &Purchase<'_>) {
     let payment = purchase.payment_is("partially_refunded").await;
     let refunds = payment["refunds"].as_array().unwrap();
     assert_eq!((refunds.len(), &refunds[0]["status"]), (1, &json!("done")));
+    assert_eq!(purchase.one_charge().await["refunded"], SOME);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refund_whose_answer_was_lost_takes_place_once_though_the_key_is_refused_then() {
-    let (app, _shared) = beside_others().await;
-    let purchase = Purchase::prepare(app).await;
-    purchase.place("pm_card_visa").await;
-    purchase.comes_right().await;
-    purchase.provider(once("refund", "after", "reset")).await;
     let refused = json!({ "operation": "refund", "effect": "error_401", "times": 2 });
-    purchase.provider(refused).await;
-    gives_some_back(&purchase).await;
-    assert_eq!(purchase.one_charge().await["refunded"], SOME);
+    some_goes_back_once(&[once("refund", "after", "reset"), refused]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refund_whose_key_the_provider_has_forgotten_takes_place_once() {
-    let (app, _shared) = beside_others().await;
-    let purchase = Purchase::prepare(app).await;
-    purchase.place("pm_card_visa").await;
-    purchase.comes_right().await;
-    let forgotten = once("refund", "after", "forget_key");
-    purchase.provider(forgotten).await;
-    gives_some_back(&purchase).await;
-    assert_eq!(purchase.one_charge().await["refunded"], SOME);
+    some_goes_back_once(&[once("refund", "after", "forget_key")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
