@@ -16,6 +16,10 @@ use crate::up;
 /// The role of people: it reads, and changes nothing.
 const OPERATOR: &str = "operator";
 
+/// Said before what the environment lacks.
+const NO_STACK: &str = "no --data names a stack of this machine (--data .millrace), so the environment \
+                        says where and who";
+
 /// Which log a tool looks at.
 #[derive(Debug, Args)]
 pub struct ReachArgs {
@@ -46,7 +50,10 @@ impl ReachArgs {
     /// As [`Self::log`].
     pub async fn as_role(&self, role: &str) -> anyhow::Result<Connection> {
         match self.stack()? {
-            None => Source::Environment.connect(&self.nats, role).await,
+            None => {
+                let connected = Source::Environment.connect(&self.nats, role).await;
+                connected.context(NO_STACK)
+            }
             Some((secrets, endpoints)) => {
                 let source = Source::Stack(&secrets);
                 source.connect(&endpoints.nats, role).await
@@ -60,7 +67,7 @@ impl ReachArgs {
     /// No stack runs on the data folder, or the master key is missing.
     pub fn master_keys(&self) -> anyhow::Result<MasterKeys> {
         match self.stack()? {
-            None => Source::Environment.master_keys(),
+            None => Source::Environment.master_keys().context(NO_STACK),
             Some((secrets, _)) => Source::Stack(&secrets).master_keys(),
         }
     }
@@ -71,7 +78,10 @@ impl ReachArgs {
     /// No stack runs on the data folder, or a secret is missing.
     pub fn views(&self) -> anyhow::Result<Reader> {
         let logins = match self.stack()? {
-            None => Source::Environment.logins(&self.postgres, Access::Reader)?,
+            None => {
+                let logins = Source::Environment.logins(&self.postgres, Access::Reader);
+                logins.context(NO_STACK)?
+            }
             Some((secrets, endpoints)) => {
                 Source::Stack(&secrets).logins(&endpoints.postgres, Access::Reader)?
             }
@@ -94,7 +104,7 @@ impl ReachArgs {
             believing(login, server)
         };
         match self.stack()? {
-            None => admin((&self.postgres).into(), Source::Environment),
+            None => admin((&self.postgres).into(), Source::Environment).context(NO_STACK),
             Some((secrets, endpoints)) => {
                 admin((&endpoints.postgres).into(), Source::Stack(&secrets))
             }
