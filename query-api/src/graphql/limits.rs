@@ -27,6 +27,10 @@ pub(super) const ALIASES_MAX: usize = 20;
 /// how often the library, which spreads anew each time, looks at them.
 pub(super) const SELECTIONS_MAX: usize = 2_000;
 
+/// Most brackets within each other in the text of an operation. The parser goes down the stack with
+/// each, before anything is known of the operation; the process would end where the stack does.
+pub(super) const NESTING_MAX: usize = 64;
+
 /// Longest operation, in bytes.
 pub(super) const QUERY_BYTES_MAX: usize = 16 * 1024;
 
@@ -70,6 +74,13 @@ impl Extension for Limits {
         mut request: Request,
         next: NextPrepareRequest<'_>,
     ) -> ServerResult<Request> {
+        let nesting = nesting(&request.query);
+        within(
+            "brackets within each other",
+            "too_deep",
+            nesting,
+            NESTING_MAX,
+        )?;
         let document = request.parsed_query()?;
         let size = Sizes::of(document)?;
         within("aliases", "too_many_aliases", size.aliases, ALIASES_MAX)?;
@@ -108,6 +119,63 @@ fn coded(message: String, code: &str) -> ServerError {
     more.set("code", code);
     error.extensions = Some(more);
     error
+}
+
+/// How many brackets are open at once in a text, whatever they mean. What stands in strings and
+/// comments doesn't count (GraphQL §2.1).
+fn nesting(text: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let length = match first {
+            '#' => rest.find(['\n', '\r']),
+            // A block without an end is an empty string with another behind it.
+            '"' => string_end(rest).or(Some("\"\"".len())),
+            '{' | '[' | '(' => {
+                open += 1;
+                most = most.max(open);
+                Some(1)
+            }
+            '}' | ']' | ')' => {
+                open = open.saturating_sub(1);
+                Some(1)
+            }
+            other => Some(other.len_utf8()),
+        };
+        rest = length
+            .and_then(|length| rest.get(length..))
+            .unwrap_or_default();
+    }
+    most
+}
+
+/// Where the string ends with which the text begins; `None` = it has no end. A line's end ends one that is
+/// no block.
+fn string_end(text: &str) -> Option<usize> {
+    let (quotes, escape) = if text.starts_with("\"\"\"") {
+        ("\"\"\"", "\\\"\"\"")
+    } else {
+        ("\"", "\\")
+    };
+    let is_block = quotes.len() > 1;
+    let mut at = quotes.len();
+    loop {
+        let rest = text.get(at..)?;
+        let next = rest.chars().next()?;
+        if rest.starts_with(quotes) {
+            return Some(at + quotes.len());
+        }
+        if !is_block && matches!(next, '\n' | '\r') {
+            return Some(at);
+        }
+        at += if rest.starts_with(escape) {
+            // Whatever is escaped is no end.
+            let escaped = rest.get(escape.len()..)?.chars().next();
+            escape.len() + escaped.filter(|_| !is_block).map_or(0, char::len_utf8)
+        } else {
+            next.len_utf8()
+        };
+    }
 }
 
 /// How large a part of an operation is.
@@ -247,21 +315,44 @@ mod tests {
     #[tokio::test]
     async fn what_is_nested_without_end_is_refused() {
         let half = QUERY_BYTES_MAX / 2;
-        let sets = format!("{}{}", "{a".repeat(half / 2), "}".repeat(half / 2));
-        let lists = format!(
-            "{{ a(b: {}{}) }}",
-            "[".repeat(half - 10),
-            "]".repeat(half - 10)
-        );
-        let open = "[".repeat(QUERY_BYTES_MAX - 10);
-        let types = format!(
-            "query ($a: {}Int{}) {{ a }}",
-            "[".repeat(half - 20),
-            "]".repeat(half - 20)
-        );
-        for query in [sets, lists, format!("{{ a(b: {open}"), types] {
+        let nested = |open: &str, count: usize, close: &str| {
+            format!("{}{}", open.repeat(count), close.repeat(count))
+        };
+        let sets = nested("{a", half / 2, "}");
+        let lists = format!("{{ a(b: {}) }}", nested("[", half - 10, "]"));
+        let open = format!("{{ a(b: {}", "[".repeat(QUERY_BYTES_MAX - 10));
+        let types = format!("query ($a: {}) {{ a }}", nested("[", half - 20, "]"));
+        let hidden = format!("{{ a(b: {}", "[\"]\" ".repeat(half / 4));
+        let behind = format!("{{ a(b: [\"\"\"x\" {} \"", "[".repeat(half));
+        for query in [sets, lists, open, types, hidden, behind] {
             assert!(query.len() <= QUERY_BYTES_MAX);
-            assert!(!code(query).await.is_empty());
+            assert!(code(query).await.contains("too_deep"));
+        }
+    }
+
+    #[test]
+    fn brackets_count_where_they_mean_something() {
+        for (text, expected) in [
+            ("", 0),
+            ("{ a { b } c { d } }", 2),
+            ("{ a(b: [1, [2]]) }", 4),
+            ("}}} { a }", 1),
+            ("{ a(b: \"[[[\") }", 2),
+            ("{ a(b: \"]]]\", c: [1]) }", 3),
+            (r#"{ a(b: "\"[[[") }"#, 2),
+            (r#"{ a(b: "\\", c: [1]) }"#, 3),
+            ("{ a(b: \"\", c: [1]) }", 3),
+            (
+                "{ a(b: \"\"\" \"[[ ' \\\"\"\" [[ \n [[ \"\"\", c: [1]) }",
+                3,
+            ),
+            ("{ # [[[ \" \n a(b: [1]) }", 3),
+            ("{ a(b: \"no end\n [[", 4),
+            ("{ a(b: \"\"\"no end\n [[", 4),
+            ("{ a(b: \"\"\"no end\" [[ \"", 4),
+            ("{ ä(b: \"ß\") }", 2),
+        ] {
+            assert_eq!(nesting(text), expected, "{text}");
         }
     }
 }
