@@ -23,7 +23,7 @@ use crate::login::Login;
 use crate::view::ViewSpec;
 
 /// Longest that one look at the database may take.
-const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest that the server may work on one statement, in milliseconds.
 const STATEMENT_TIMEOUT_MS: u32 = 4_000;
@@ -94,27 +94,36 @@ impl Connections {
         }
     }
 
-    pub(super) async fn get(&self, view: &ViewSpec, id: &str) -> Result<Found, ReadError> {
-        let row = self
+    /// The rows of `view` with these ids, one answer for each in their order.
+    pub(super) async fn get(
+        &self,
+        view: &'static ViewSpec,
+        ids: &[&str],
+    ) -> Result<Vec<Found>, ReadError> {
+        let rows = self
             .ask(|prepared| async move {
                 let Some(statement) = prepared.gets.get(view.name) else {
-                    return Ok(None);
+                    return Ok(Vec::new());
                 };
-                prepared.client.query_opt(statement, &[&id]).await
+                prepared.client.query(statement, &[&ids]).await
             })
             .await?;
-        let row = row.ok_or(ReadError::NotProvisioned { view: view.name })?;
-        let refused = |source| self.refused(source);
-        let position: i64 = row.try_get(0).map_err(refused)?;
-        let version: Option<i64> = row.try_get(1).map_err(refused)?;
-        let payload: Option<JsonText> = row.try_get(2).map_err(refused)?;
-        Ok(Found {
-            position: unsigned(position),
-            row: version.zip(payload).map(|(version, payload)| Row {
-                version: unsigned(version),
-                payload: payload.0,
-            }),
-        })
+        if rows.len() != ids.len() {
+            return Err(ReadError::NotProvisioned { view: view.name });
+        }
+        let found = |row: &tokio_postgres::Row| {
+            let version: Option<i64> = row.try_get(1)?;
+            let payload: Option<JsonText> = row.try_get(2)?;
+            Ok(Found {
+                position: unsigned(row.try_get(0)?),
+                row: version.zip(payload).map(|(version, payload)| Row {
+                    version: unsigned(version),
+                    payload: payload.0,
+                }),
+            })
+        };
+        let found: Result<_, tokio_postgres::Error> = rows.iter().map(found).collect();
+        found.map_err(|source| self.refused(source))
     }
 
     pub(super) async fn list(
@@ -226,9 +235,7 @@ impl Connections {
                 Err(_late) => break,
             }
         }
-        Err(ReadError::Away {
-            context: self.context,
-        })
+        Err(self.away())
     }
 
     /// One of the open connections, in turn; waits a moment while there is none.
@@ -248,9 +255,7 @@ impl Connections {
         let any = futures::future::select_all(waits);
         // Whether it was in time shows in what is open now.
         let _ = timeout(CONNECTION_WAIT, any).await;
-        self.open_one().ok_or(ReadError::Away {
-            context: self.context,
-        })
+        self.open_one().ok_or_else(|| self.away())
     }
 
     fn open_one(&self) -> Option<Arc<Prepared>> {
@@ -267,10 +272,16 @@ impl Connections {
             })
     }
 
+    pub(super) fn away(&self) -> ReadError {
+        ReadError::Away {
+            context: self.context,
+        }
+    }
+
     fn refused(&self, source: tokio_postgres::Error) -> ReadError {
         ReadError::Refused {
             context: self.context,
-            source,
+            source: Arc::new(source),
         }
     }
 }
@@ -331,7 +342,8 @@ async fn connect(
         let table = view.name;
         let sql = format!(
             "select p.position, r.version, r.payload from view_position p \
-             left join {table} r on r.view_id = $1 where p.view = '{table}'"
+             cross join unnest($1::text[]) with ordinality as k (id, n) \
+             left join {table} r on r.view_id = k.id where p.view = '{table}' order by k.n"
         );
         gets.insert(view.name, client.prepare(&sql).await?);
     }

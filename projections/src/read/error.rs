@@ -1,9 +1,11 @@
 //! Why nothing could be read.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
 /// Why nothing could be read. Never that a row isn't there: that is an answer.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum ReadError {
     /// The context's database is not among ours.
     #[error("the read models of {context} are not served here")]
@@ -24,7 +26,7 @@ pub enum ReadError {
         context: &'static str,
         /// What tokio-postgres says.
         #[source]
-        source: tokio_postgres::Error,
+        source: Arc<tokio_postgres::Error>,
     },
     /// The database has no position for the view.
     #[error("view {view} has no position in its database: run `millrace provision`")]

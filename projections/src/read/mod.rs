@@ -1,7 +1,8 @@
 //! Rows out: by id, as lists, and not before they have come far enough.
 //!
 //! ```text
-//!   get, list,
+//!   get            those that come at the same time together     together     one statement
+//!   list,
 //!   belonging      position and rows from one SQL snapshot       connection   a few, pipelined
 //!   wait_for       LISTEN, then read the position, then wait     listen       one for positions
 //! ```
@@ -16,6 +17,7 @@ mod list;
 mod listen;
 mod many;
 mod row;
+mod together;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +36,7 @@ use crate::login::Login;
 use crate::view::ViewSpec;
 use connection::Connections;
 use listen::Positions;
+use together::Gets;
 
 /// The channel on which projectors say `<view>:<position>`.
 pub(crate) const CHANNEL: &str = "millrace_view";
@@ -51,7 +54,8 @@ pub struct Reader {
 }
 
 struct Database {
-    connections: Connections,
+    connections: Arc<Connections>,
+    gets: Gets,
     positions: Positions,
 }
 
@@ -71,8 +75,10 @@ impl Reader {
         let contexts = crate::contexts().into_iter();
         let databases = contexts.filter_map(|context| {
             let login = logins.get(context)?;
+            let connections = Arc::new(Connections::open(context, login, settings));
             let database = Database {
-                connections: Connections::open(context, login, settings),
+                gets: Gets::new(context, &connections, settings),
+                connections,
                 positions: Positions::listen(context, login),
             };
             Some((context, database))
@@ -88,7 +94,7 @@ impl Reader {
     /// # Errors
     /// The database is away.
     pub async fn get(&self, view: &'static ViewSpec, id: &str) -> Result<Found, ReadError> {
-        self.database(view)?.connections.get(view, id).await
+        self.database(view)?.gets.get(view, id).await
     }
 
     /// A part of the rows of `view` that match every filter.
