@@ -56,7 +56,7 @@ impl LiveView {
     /// Takes a batch in: prove, load, fold, commit.
     pub(super) async fn take(
         &mut self,
-        store: &mut Store,
+        store: &Store,
         stream_created_at: DateTime<Utc>,
         events: &[RecordedEvent],
     ) -> Result<Outcome, tokio_postgres::Error> {
@@ -82,8 +82,7 @@ impl LiveView {
             table: self.mark.table,
         };
         let marks = (&self.mark, &new);
-        let name = self.spec.name;
-        match store.commit(name, &self.table, marks, &folded.rows).await? {
+        match store.commit(&self.table, marks, &folded.rows).await? {
             Commit::FenceLost => return Ok(Outcome::FenceLost),
             Commit::Done => {}
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures::future::join_all;
 use kernel::Position;
 use streams::subscription::{OrderedSubscription, SubscriptionError};
 use streams::{Connection, LoadError, RecordedEvent, Streams};
@@ -113,7 +114,7 @@ impl Session {
         })
     }
 
-    /// Waits for a batch and takes it in, view by view.
+    /// Waits for a batch, and has every view take it in.
     pub(super) async fn take_batch(&mut self) -> Result<Taken, ProjectorError> {
         let short = self.beyond_the_end();
         if !short.is_empty() {
@@ -141,14 +142,18 @@ impl Session {
         self.end = events
             .last()
             .map_or(self.end, |last| last.position.sequence.max(self.end));
+        let (store, created) = (&self.store, self.stream_created_at);
+        // Each by itself, their statements one behind the other on the connection.
+        let takes = self.views.iter_mut().map(|view| {
+            let events = &events;
+            async move { (view.spec, view.take(store, created, events).await) }
+        });
         let mut stopped = Vec::new();
-        for view in &mut self.views {
-            let created = self.stream_created_at;
-            let outcome = view.take(&mut self.store, created, &events).await;
+        for (view, outcome) in join_all(takes).await {
             match outcome {
                 Ok(Outcome::Went) => {}
                 Ok(Outcome::FenceLost) => return Ok(Taken::FenceLost),
-                Ok(Outcome::Stopped(stop)) => stopped.push((view.spec, stop)),
+                Ok(Outcome::Stopped(stop)) => stopped.push((view, stop)),
                 Err(source) => return Err(self.database(source)),
             }
         }

@@ -15,10 +15,6 @@ use crate::view::ViewSpec;
 /// Longest that the server may work on one statement, in milliseconds.
 const STATEMENT_TIMEOUT_MS: u32 = 30_000;
 
-/// Longest that a transaction of ours may lie idle before the server ends it, in milliseconds: a
-/// projector that hangs must not keep the one that takes over waiting.
-const IDLE_TRANSACTION_TIMEOUT_MS: u32 = 10_000;
-
 /// Longest cause that a position row keeps, in characters.
 const CAUSE_LENGTH_MAX: usize = 2_000;
 
@@ -40,9 +36,7 @@ pub(super) struct Store {
     client: Client,
     driver: JoinHandle<()>,
     mark: Statement,
-    fence: Statement,
     failed: Statement,
-    notify: Statement,
     /// Does anybody wait for these tables?
     live: bool,
 }
@@ -51,7 +45,7 @@ pub(super) struct Store {
 #[derive(Clone)]
 pub(super) struct TableStatements {
     load: Statement,
-    upsert: Statement,
+    commit: Statement,
 }
 
 /// What the fence said.
@@ -79,7 +73,6 @@ impl Store {
         let sync = if settings.sync_commit { "on" } else { "off" };
         config.options(format!(
             "-c synchronous_commit={sync} -c statement_timeout={STATEMENT_TIMEOUT_MS} \
-             -c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_MS} \
              -c search_path={}",
             scope.schema
         ));
@@ -94,24 +87,16 @@ impl Store {
                  from view_position where view = $1 and to_regclass($1) is not null"
             ),
             client.prepare(
-                "update view_position set position = $3, event_id = $4, stream_created_at = $5, \
-                 updated_at = now(), failed_at = null, failed_position = null, last_error = null \
-                 where view = $1 and position = $2 and to_regclass($1)::oid = $6"
-            ),
-            client.prepare(
                 "update view_position set failed_at = now(), failed_position = $3, \
                  last_error = $4 where view = $1 and position = $2"
             ),
-            client.prepare("select pg_notify($1, $2)"),
         );
         match prepared {
-            Ok((mark, fence, failed, notify)) => Ok(Self {
+            Ok((mark, failed)) => Ok(Self {
                 client,
                 driver,
                 mark,
-                fence,
                 failed,
-                notify,
                 live: scope.schema == Scope::LIVE.schema,
             }),
             Err(error) => {
@@ -130,17 +115,27 @@ impl Store {
         let load = format!(
             "select view_id, version, payload::text from {table} where view_id = any($1::text[])"
         );
-        let upsert = format!(
-            "insert into {table} as row (view_id, version, payload) \
-             select new.view_id, new.version, new.payload::json \
-             from unnest($1::text[], $2::bigint[], $3::text[]) as new (view_id, version, payload) \
+        let said = if self.live {
+            format!("pg_notify('{CHANNEL}', '{table}:' || $2::bigint)")
+        } else {
+            "null".to_owned()
+        };
+        let commit = format!(
+            "with moved as (update view_position set position = $2, event_id = $3, \
+             stream_created_at = $4, updated_at = now(), failed_at = null, failed_position = null, \
+             last_error = null where view = '{table}' and position = $1 \
+             and to_regclass('{table}')::oid = $5 returning view), \
+             written as (insert into {table} as row (view_id, version, payload) \
+             select new.view_id, new.version, new.payload::json from moved, \
+             unnest($6::text[], $7::bigint[], $8::text[]) as new (view_id, version, payload) \
              on conflict (view_id) do update \
              set version = excluded.version, payload = excluded.payload \
-             where excluded.version > row.version"
+             where excluded.version > row.version) \
+             select {said} from moved"
         );
-        let (load, upsert) =
-            tokio::try_join!(self.client.prepare(&load), self.client.prepare(&upsert))?;
-        Ok(TableStatements { load, upsert })
+        let (load, commit) =
+            tokio::try_join!(self.client.prepare(&load), self.client.prepare(&commit))?;
+        Ok(TableStatements { load, commit })
     }
 
     /// Where `view` stands; none when it was never provisioned.
@@ -174,47 +169,34 @@ impl Store {
             .collect()
     }
 
-    /// Moves `view` from `old` to `new` and writes its rows: one transaction, the fence first.
+    /// Moves a view from `old` to `new` and writes its rows: one transaction, the fence first. It is one
+    /// statement, so that it costs one way to the server and back, and those of several views can be
+    /// under way at the same time.
     pub(super) async fn commit(
-        &mut self,
-        view: &str,
+        &self,
         table: &TableStatements,
         (old, new): (&Mark, &Mark),
         rows: &[StoredRow],
     ) -> Result<Commit, tokio_postgres::Error> {
-        let transaction = self.client.transaction().await?;
-        let moved = transaction
-            .execute(
-                &self.fence,
-                &[
-                    &view,
-                    &sql_position(old.position),
-                    &sql_position(new.position),
-                    &new.event_id,
-                    &new.stream_created_at,
-                    &old.table,
-                ],
-            )
-            .await?;
-        if moved == 0 {
-            transaction.rollback().await?;
-            return Ok(Commit::FenceLost);
-        }
-        if !rows.is_empty() {
-            let ids: Vec<&str> = rows.iter().map(|row| row.view_id.as_str()).collect();
-            let versions: Vec<i64> = rows.iter().map(|row| row.version).collect();
-            let payloads: Vec<&str> = rows.iter().map(|row| row.payload.as_str()).collect();
-            transaction
-                .execute(&table.upsert, &[&ids, &versions, &payloads])
-                .await?;
-        }
-        if self.live {
-            let notice = format!("{view}:{}", new.position);
-            let said: [&(dyn ToSql + Sync); 2] = [&CHANNEL, &notice];
-            transaction.execute(&self.notify, &said).await?;
-        }
-        transaction.commit().await?;
-        Ok(Commit::Done)
+        let ids: Vec<&str> = rows.iter().map(|row| row.view_id.as_str()).collect();
+        let versions: Vec<i64> = rows.iter().map(|row| row.version).collect();
+        let payloads: Vec<&str> = rows.iter().map(|row| row.payload.as_str()).collect();
+        let (from, to) = (sql_position(old.position), sql_position(new.position));
+        let values: [&(dyn ToSql + Sync); 8] = [
+            &from,
+            &to,
+            &new.event_id,
+            &new.stream_created_at,
+            &old.table,
+            &ids,
+            &versions,
+            &payloads,
+        ];
+        let moved = self.client.execute(&table.commit, &values).await?;
+        Ok(match moved {
+            0 => Commit::FenceLost,
+            _ => Commit::Done,
+        })
     }
 
     /// Writes down that `view` has stopped; not if somebody else has moved it meanwhile.

@@ -127,7 +127,7 @@ impl Rebuild {
     }
 
     /// Puts the new table in the place of the live one: in one transaction, with the live projector
-    /// waiting at its fence while the last events are taken in. Answers where the view then stands.
+    /// waiting while the last events are taken in. Answers where the view then stands.
     ///
     /// # Errors
     /// As [`Self::build`]; nothing was switched then.
@@ -240,9 +240,13 @@ impl Rebuild {
         self.announce().await
     }
 
-    /// Keeps the live view where it is until the transaction ends.
+    /// Keeps the live view where it is until the transaction ends. The table first, as whoever writes to
+    /// it does: the other way round the two would wait for each other.
     async fn hold(&self) -> Result<u64, RebuildError> {
-        let wait = format!("set local lock_timeout = {SWITCH_LOCK_MS}");
+        let wait = format!(
+            "set local lock_timeout = {SWITCH_LOCK_MS}; lock table public.{} in exclusive mode",
+            self.view.name
+        );
         self.client.batch_execute(&wait).await?;
         let lock = "select position from public.view_position where view = $1 for update";
         let row = self.client.query_one(lock, &[&self.view.name]).await?;
