@@ -21,6 +21,11 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 /// How long sent bytes may stay unacknowledged before the connection counts as lost.
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Rows are found by an index wherever there is one. A statement is planned once for each connection, maybe
+/// while its table is empty, and Postgres would walk through a small table from then on, also once it has
+/// grown, until it has counted its rows anew.
+pub(crate) const BY_INDEX: &str = "-c enable_seqscan=off";
+
 /// What a role may do to the read models of its context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Access {

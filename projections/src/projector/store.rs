@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::config::{Scope, Settings};
 use crate::fold::StoredRow;
-use crate::login::Login;
+use crate::login::{BY_INDEX, Login};
 use crate::read::CHANNEL;
 use crate::view::ViewSpec;
 
@@ -73,7 +73,7 @@ impl Store {
         let sync = if settings.sync_commit { "on" } else { "off" };
         config.options(format!(
             "-c synchronous_commit={sync} -c statement_timeout={STATEMENT_TIMEOUT_MS} \
-             -c search_path={}",
+             {BY_INDEX} -c plan_cache_mode=force_generic_plan -c search_path={}",
             scope.schema
         ));
         let (client, connection) = login.open(&config).await?;

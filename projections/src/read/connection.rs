@@ -19,7 +19,7 @@ use super::list::{Page, Query};
 use super::many::Belonging;
 use super::row::{Found, JsonText, ListedRow, Row, ViewStatus, unsigned};
 use crate::chain::chain;
-use crate::login::Login;
+use crate::login::{BY_INDEX, Login};
 use crate::view::ViewSpec;
 
 /// Longest that one look at the database may take.
@@ -330,7 +330,8 @@ async fn connect(
 ) -> Result<(Prepared, Driver), tokio_postgres::Error> {
     let mut config = login.config("millrace query-api");
     config.options(format!(
-        "-c statement_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on"
+        "-c statement_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on \
+         {BY_INDEX}"
     ));
     let (client, connection) = login.open(&config).await?;
     let driver = Driver(tokio::spawn(async move {
@@ -340,9 +341,10 @@ async fn connect(
     let mut gets = HashMap::new();
     for view in crate::views_of(context) {
         let table = view.name;
+        // The inner select keeps Postgres from planning anew for every number of ids.
         let sql = format!(
             "select p.position, r.version, r.payload from view_position p \
-             cross join unnest($1::text[]) with ordinality as k (id, n) \
+             cross join unnest((select $1::text[])) with ordinality as k (id, n) \
              left join {table} r on r.view_id = k.id where p.view = '{table}' order by k.n"
         );
         gets.insert(view.name, client.prepare(&sql).await?);
