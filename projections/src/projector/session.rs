@@ -26,6 +26,13 @@ const PROOF_TIMEOUT: Duration = Duration::from_secs(15);
 /// be deleted and restored without the connection noticing; that takes longer than this.
 const PROOF_AGE_MAX: Duration = Duration::from_secs(2);
 
+/// A projector that has caught up rests this many times as long as its last batch took. What comes
+/// meanwhile goes into one transaction, so the busier the machine, the larger the batches.
+const REST_TIMES: u32 = 2;
+
+/// Longest rest: what a reader who waits for the view may wait more.
+const REST_MAX: Duration = Duration::from_millis(20);
+
 /// A place in the stream, a connection to the database, rows in memory.
 pub(super) struct Session {
     log: Connection,
@@ -46,6 +53,8 @@ pub(super) struct Session {
     streams: Streams,
     /// When the event at our position was seen last; none until the session has seen it.
     proven: Option<Instant>,
+    /// When the next batch may begin.
+    rests_until: Instant,
 }
 
 /// What came of one batch.
@@ -111,6 +120,7 @@ impl Session {
             until: scope.until,
             streams,
             proven: (first == 0).then(Instant::now),
+            rests_until: Instant::now(),
         })
     }
 
@@ -123,6 +133,7 @@ impl Session {
                 stopped: short,
             });
         }
+        tokio::time::sleep_until(self.rests_until).await;
         let batch = self.next_batch().await;
         if connects(&self.log) != self.connects {
             return Ok(Taken::Reopen);
@@ -142,6 +153,7 @@ impl Session {
         self.end = events
             .last()
             .map_or(self.end, |last| last.position.sequence.max(self.end));
+        let began = Instant::now();
         let (store, created) = (&self.store, self.stream_created_at);
         // Each by itself, their statements one behind the other on the connection.
         let takes = self.views.iter_mut().map(|view| {
@@ -156,6 +168,10 @@ impl Session {
                 Ok(Outcome::Stopped(stop)) => stopped.push((view, stop)),
                 Err(source) => return Err(self.database(source)),
             }
+        }
+        if self.subscription.caught_up() {
+            let rest = began.elapsed().saturating_mul(REST_TIMES).min(REST_MAX);
+            self.rests_until = Instant::now() + rest;
         }
         self.report(events.len());
         Ok(Taken::Events {
