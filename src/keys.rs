@@ -1,8 +1,11 @@
-//! `millrace keys rotate`: every person's key wrapped anew, with the newest master key.
+//! `millrace keys`: every person's key wrapped anew, with the newest master key; a new key for access tokens.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args, Subcommand};
+use edge::auth::{ACCESS_TOKEN_TIME_S, KeySet};
 use serde_json::json;
 use streams::keys::Keys;
 
@@ -19,7 +22,7 @@ pub struct KeysArgs {
     pub command: KeysCommand,
 }
 
-/// What to do with the keys of people.
+/// What to do with keys.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
     /// Wrap every person's key with the newest master key, and overwrite the old record.
@@ -28,7 +31,30 @@ pub enum KeysCommand {
     /// and restart it; then rotate; then give every role the new one alone. It can be interrupted
     /// and repeated.
     Rotate(RotateArgs),
+    /// Add a key that signs access tokens.
+    ///
+    /// A role reads its keys when it starts. Give the new file to every role, and restart them in any order
+    /// before it signs; it is the newest from then on. Take the old file away once the last token that it has
+    /// signed is over, 15 minutes later.
+    AddTokenKey(AddTokenKeyArgs),
 }
+
+/// Settings of `millrace keys add-token-key`.
+#[derive(Debug, Args)]
+pub struct AddTokenKeyArgs {
+    /// The folder with the keys that sign access tokens.
+    #[arg(long, env = "MILLRACE_JWT_KEYS")]
+    pub jwt_keys: PathBuf,
+    /// After how many seconds it signs: long enough to give it to every role and to restart them.
+    #[arg(long, default_value_t = SIGNS_AFTER_S)]
+    pub signs_after_s: u32,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Long enough for a rolling restart.
+const SIGNS_AFTER_S: u32 = 60 * 60;
 
 /// Settings of `millrace keys rotate`.
 #[derive(Debug, Args)]
@@ -45,9 +71,35 @@ pub struct RotateArgs {
 ///
 /// # Errors
 /// A secret is missing, NATS can't be reached, or a key is under a master key that is not
-/// configured. What was done stays done.
+/// configured: what was done stays done. Or the folder can't be read or written.
 pub async fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
-    let KeysCommand::Rotate(args) = args.command;
+    match args.command {
+        KeysCommand::Rotate(args) => rotate(args).await,
+        KeysCommand::AddTokenKey(args) => add_token_key(&args),
+    }
+}
+
+fn add_token_key(args: &AddTokenKeyArgs) -> anyhow::Result<ExitCode> {
+    let signs_from = Utc::now() + TimeDelta::seconds(args.signs_after_s.into());
+    let file = KeySet::add(&args.jwt_keys, signs_from)?;
+    let old_until = signs_from + TimeDelta::seconds(ACCESS_TOKEN_TIME_S);
+    if args.json {
+        let made = json!({ "file": file, "signs_from": signs_from, "old_until": old_until });
+        println!("{made}");
+    } else {
+        let shown = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M:%S UTC");
+        println!(
+            "{} signs from {}: give it to every gateway and API and restart them before. Take the older \
+             files away after {}.",
+            file.display(),
+            shown(signs_from),
+            shown(old_until)
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn rotate(args: RotateArgs) -> anyhow::Result<ExitCode> {
     let master = args.reach.master_keys()?;
     let connection = args.reach.as_role(ROLE).await?;
     let bar = bar("keys", 0);

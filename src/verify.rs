@@ -129,6 +129,12 @@ pub async fn examine(connection: &Connection, views: Vec<ReaderReport>) -> anyho
         }
         Err(error) => report.add(of_topology(error)?),
     }
+    let once = topology::kept_once(connection, &table).await?;
+    let lonely = |stream: String| {
+        let what = "one server of the cluster alone keeps it: `millrace provision --replicas 3`";
+        of_the_table(format!("stream {stream}"), what.to_owned())
+    };
+    report.add(once.into_iter().map(lonely).collect());
     // Readers were asked first: whoever is ahead now has not just become so.
     let mut ends = BTreeMap::new();
     for context in domains::CONTEXTS {
@@ -267,19 +273,24 @@ fn knows(event: &RecordedEvent) -> Known {
     }
 }
 
-fn of_topology(error: TopologyError) -> anyhow::Result<Vec<Finding>> {
-    let finding = |stream: String, detail: String| Finding {
+fn of_the_table(stream: String, detail: String) -> Finding {
+    Finding {
         kind: Kind::Topology,
         stream,
         position: None,
         subject: None,
         detail,
-    };
+    }
+}
+
+fn of_topology(error: TopologyError) -> anyhow::Result<Vec<Finding>> {
     match error {
-        TopologyError::Missing { ref what } => Ok(vec![finding(what.clone(), error.to_string())]),
+        TopologyError::Missing { ref what } => {
+            Ok(vec![of_the_table(what.clone(), error.to_string())])
+        }
         TopologyError::Different(differences) => Ok(differences
             .iter()
-            .map(|difference| finding(difference.of.clone(), difference.to_string()))
+            .map(|difference| of_the_table(difference.of.clone(), difference.to_string()))
             .collect()),
         error @ TopologyError::Failed { .. } => Err(error.into()),
     }

@@ -8,6 +8,7 @@ use edge::idempotency::derive_id;
 use edge::openapi::{self, Part};
 use edge::{ConsistencyHeader, IdempotencyKey, IfMatch, Principal, Problem, Trace};
 use kernel::{ConsistencyToken, UserId};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use streams::CommandMeta;
 use uuid::Uuid;
@@ -74,13 +75,18 @@ impl FromRequestParts<Api> for Call {
         let Ok(trace) = Trace::from_request_parts(parts, api).await;
         Ok(Self {
             principal,
-            key: IdempotencyKey::optional(parts)?,
+            key: IdempotencyKey::parse(&parts.headers)?,
             if_match: IfMatch::from_request_parts(parts, api).await?,
             seen,
             trace,
-            path: parts.uri.path().to_owned(),
+            path: plain(parts.uri.path()),
         })
     }
+}
+
+/// A path without escapes: however it is written, what follows from it is the same.
+fn plain(path: &str) -> String {
+    percent_decode_str(path).decode_utf8_lossy().into_owned()
 }
 
 /// Who may make a call.

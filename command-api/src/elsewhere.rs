@@ -8,8 +8,7 @@
 //! ```
 //!
 //! So a call is answered by the same code wherever it arrives, and who asks is checked where it is
-//! done. The bus may send a request twice; a call without a key gets an id here, so that it
-//! is still done once. That makes no key of it: where the client must send one, it is refused.
+//! done. It is carried once: an answer may take long, and not everything may be done twice.
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
@@ -24,14 +23,12 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use edge::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED, PassedOn};
 use edge::limits::REQUEST_TIME_MAX_S;
 use edge::trace::TRACEPARENT;
 use edge::{Client, Peer, Prefer, Problem, Trace};
 use serde::{Deserialize, Serialize};
 use streams::bus::{Bus, BusError, QuestionError};
 use tower::ServiceExt;
-use uuid::Uuid;
 
 use crate::api::Api;
 use crate::error::part_down;
@@ -72,7 +69,7 @@ impl Elsewhere for Bus {
         call: serde_json::Value,
         within: Duration,
     ) -> Result<serde_json::Value, BusError> {
-        self.question(context, QUESTION, &call, within).await
+        self.question_once(context, QUESTION, &call, within).await
     }
 }
 
@@ -115,9 +112,6 @@ struct Carried {
     path: String,
     /// From where it came.
     client: Option<IpAddr>,
-    /// What makes it safe to send it twice over the bus, where the client has sent no key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    own_key: Option<Uuid>,
     headers: Headers,
     /// Base64.
     body: String,
@@ -174,9 +168,6 @@ impl Carried {
         if let Some(client) = self.client {
             request.extensions_mut().insert(Peer(client));
         }
-        if let Some(id) = self.own_key {
-            request.extensions_mut().insert(PassedOn::new(id));
-        }
         Ok(request)
     }
 }
@@ -211,7 +202,6 @@ pub(crate) async fn carry(
     let within = Duration::from_secs(REQUEST_TIME_MAX_S)
         + Prefer::parse(&parts.headers).wait.unwrap_or_default();
     let body = whole(body).await?;
-    let own_key = !parts.headers.contains_key(IDEMPOTENCY_KEY);
     if let Ok(traceparent) = HeaderValue::try_from(trace.traceparent()) {
         parts.headers.insert(TRACEPARENT, traceparent);
     }
@@ -220,19 +210,13 @@ pub(crate) async fn carry(
         method: parts.method.to_string(),
         path: path.unwrap_or_default(),
         client: client.address(&api.proxies),
-        own_key: own_key.then(Uuid::new_v4),
         headers: Headers::of(&parts.headers),
         body: STANDARD.encode(&body),
     };
     let call = serde_json::to_value(call).map_err(|_never| Problem::internal())?;
     let answer = api.elsewhere.carry(context, call, within).await;
     let answer = answer.map_err(|error| of_bus(&error))?;
-    let mut response = arrived(answer)?;
-    if own_key {
-        // The client has sent none, so it isn't told of one.
-        response.headers_mut().remove(IDEMPOTENCY_REPLAYED);
-    }
-    Ok(response)
+    arrived(answer)
 }
 
 async fn whole(body: Body) -> Result<Bytes, Problem> {

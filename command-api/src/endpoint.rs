@@ -225,7 +225,11 @@ async fn register(
     let turn = api.owned.turn(user_id, id, max).await;
     let turn = turn.map_err(|NoRoom| too_many(max))?;
     let written = write(&api, &call, id, command, &body).await?;
-    api.owned.add(user_id, id);
+    // What was registered before may have been removed since; if not, it is counted already, here or as
+    // soon as its event is read.
+    if !written.replayed {
+        api.owned.add(user_id, id);
+    }
     drop(turn);
     let location = format!("/v1/webhook-endpoints/{id}");
     Ok(written.made(location, Created::new(&id)))

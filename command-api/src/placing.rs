@@ -167,7 +167,8 @@ async fn place(
 /// The order that was placed under this id before: what it was placed with is not asked again (the
 /// store tells a repetition by the command's id).
 async fn earlier(api: &Api, id: OrderId) -> Result<Option<OrderCommand>, Problem> {
-    let loaded = api.streams.load::<Order>(&id.into()).await;
+    // As the leader has it: it may have been placed by another process.
+    let loaded = api.streams.load_current::<Order>(&id.into()).await;
     let loaded = loaded.map_err(error::of_load)?;
     Ok(loaded
         .state

@@ -79,6 +79,11 @@ impl Lock {
                 holder: Box::new(holder),
             });
         }
+        // What the last holder has said of itself is over.
+        ours.set_len(0).map_err(|source| Error::Path {
+            path: path.clone(),
+            source,
+        })?;
         let (servers, waited) = take_after_servers(data).await?;
         let holder = Holder {
             pid: std::process::id(),

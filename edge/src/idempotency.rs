@@ -51,16 +51,6 @@ impl IdempotencyKey {
         Ok(value.to_str().ok().map(|key| Self(key.to_owned())))
     }
 
-    /// The client's key, or that of whoever passed the call on.
-    ///
-    /// # Errors
-    /// As [`Self::parse`].
-    pub fn optional(parts: &Parts) -> Result<Option<Self>, Problem> {
-        let sent = Self::parse(&parts.headers)?;
-        let passed_on = parts.extensions.get::<PassedOn>();
-        Ok(sent.or_else(|| passed_on.map(|PassedOn(id)| Self(format!("carried-{id}")))))
-    }
-
     /// 400: a call that must be safe to try again came without a key.
     pub fn required() -> Problem {
         Problem::new(
@@ -68,19 +58,6 @@ impl IdempotencyKey {
             "idempotency_key_required",
             "send the header Idempotency-Key: it makes trying again safe",
         )
-    }
-}
-
-/// Stands, as an extension of a request, for the key that its client has not sent: whoever passes the
-/// call on may have to send it twice. It makes doing so safe, and nothing that the client does: where
-/// a key is required, this is none.
-#[derive(Debug, Clone)]
-pub struct PassedOn(Uuid);
-
-impl PassedOn {
-    /// Under an id of whoever passes the call on.
-    pub fn new(id: Uuid) -> Self {
-        Self(id)
     }
 }
 
@@ -99,7 +76,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for IdempotencyKey {
         parts: &mut Parts,
         _state: &S,
     ) -> Result<Option<Self>, Self::Rejection> {
-        Self::optional(parts)
+        Self::parse(&parts.headers)
     }
 }
 

@@ -153,14 +153,15 @@ pub fn run(args: UpArgs) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
 /// Where the stack on `data` can be reached, if one runs.
 ///
 /// # Errors
-/// The data folder can't be read.
+/// The data folder can't be read, or the stack on it is not ready yet.
 pub fn running(data: &Path) -> anyhow::Result<Option<Endpoints>> {
     let Some(holder) = devstack::holder(data)? else {
         return Ok(None);
     };
-    let file = data.join(ENDPOINTS);
-    let text = std::fs::read_to_string(&file)
-        .with_context(|| format!("{holder} holds {}, but is not ready yet", data.display()))?;
+    let not_yet = || format!("{holder} holds {}, but is not ready yet", data.display());
+    // Until it serves, the file is that of an earlier run.
+    holder.entry.as_ref().with_context(not_yet)?;
+    let text = std::fs::read_to_string(data.join(ENDPOINTS)).with_context(not_yet)?;
     Ok(Some(serde_json::from_str(&text)?))
 }
 
@@ -230,11 +231,11 @@ pub fn start(args: &UpArgs) -> LocalBoxFuture<'_, anyhow::Result<Running>> {
             let listeners = [entry, commands, queries];
             together.start(&mut roles, listeners).await?;
         }
-        stack.announce(&endpoints.entry)?;
         std::fs::write(
             args.data.join(ENDPOINTS),
             serde_json::to_string(&endpoints)?,
         )?;
+        stack.announce(&endpoints.entry)?;
         Ok(Running {
             stack,
             endpoints,

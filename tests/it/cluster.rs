@@ -243,12 +243,23 @@ async fn the_cluster_file_of_the_repository_keeps_three_copies_of_every_stream()
     let source = millrace::settings::Source::Stack(&cluster.secrets);
     let admin = source.connect(&urls.join(","), "provision").await.unwrap();
     let topology = millrace::provision::topology();
+    // As after a backup of one server was restored.
     becomes("the streams", async || {
+        streams::topology::provision(&admin, &topology, 1)
+            .await
+            .is_ok()
+    })
+    .await;
+    let once = streams::topology::kept_once(&admin, &topology);
+    assert_eq!(once.await.unwrap().len(), topology.streams.len());
+    becomes("three of each", async || {
         streams::topology::provision(&admin, &topology, NODES)
             .await
             .is_ok()
     })
     .await;
+    let once = streams::topology::kept_once(&admin, &topology);
+    assert_eq!(once.await.unwrap(), Vec::<String>::new());
     let mut order = admin.jetstream().get_stream("ORDER").await.unwrap();
     let info = order.info().await.unwrap();
     assert_eq!(info.config.num_replicas, NODES);

@@ -132,8 +132,16 @@ macro_rules! uuid_id {
         impl FromStr for $name {
             type Err = IdError;
 
+            /// Only as it is written everywhere, with hyphens and in lower case: what follows from the
+            /// text of a request must not depend on how an id is spelled.
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Uuid::try_parse(text).map(Self).map_err(|_| IdError::NotAUuid)
+                let id = Uuid::try_parse(text).map_err(|_| IdError::NotAUuid)?;
+                let mut spelled = Uuid::encode_buffer();
+                if id.hyphenated().encode_lower(&mut spelled) == text {
+                    Ok(Self(id))
+                } else {
+                    Err(IdError::NotAUuid)
+                }
             }
         }
 
@@ -233,6 +241,17 @@ mod tests {
                 "{bad:?}"
             );
             assert_eq!(bad.parse::<Sku>(), Err(IdError::NotAToken), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_spelled_in_one_way() {
+        let id = "0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b";
+        assert_eq!(id.parse::<OrderId>().unwrap().to_string(), id);
+        let bare = id.replace('-', "");
+        let others = [id.to_uppercase(), format!("{{{id}}}"), bare, "x".to_owned()];
+        for other in others {
+            assert_eq!(other.parse::<OrderId>(), Err(IdError::NotAUuid), "{other}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The signing keys: one file each in one folder; the newest signs, all of them verify.
+//! The signing keys: one file each in one folder; the newest whose time has come signs, all of them verify.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -60,6 +60,9 @@ struct KeyFile {
     /// The thumbprint (RFC 7638) of the public key.
     kid: String,
     created_at: DateTime<Utc>,
+    /// Before that it only verifies, so that everybody has it when it signs first. None: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signs_from: Option<DateTime<Utc>>,
     /// PKCS #8 v2 in base64url.
     pkcs8: String,
 }
@@ -68,6 +71,7 @@ struct KeyFile {
 #[derive(Clone)]
 pub(super) struct Key {
     pub(super) kid: String,
+    pub(super) signs_from: Option<DateTime<Utc>>,
     pub(super) pkcs8: Vec<u8>,
     pub(super) public: Vec<u8>,
 }
@@ -77,7 +81,6 @@ pub(super) struct Key {
 #[derive(Clone)]
 pub struct KeySet {
     keys: Vec<Key>,
-    newest: Key,
 }
 
 impl KeySet {
@@ -86,16 +89,7 @@ impl KeySet {
     /// # Errors
     /// No folder, no key in it, too many, or a file that is no key.
     pub fn load(folder: &Path) -> Result<Self, KeysError> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(folder).map_err(failed(folder))? {
-            let path = entry.map_err(failed(folder))?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "json")
-            {
-                files.push(path);
-            }
-        }
+        let mut files = files(folder)?;
         if files.len() > KEYS_MAX {
             return Err(KeysError::TooMany {
                 path: folder.to_owned(),
@@ -106,11 +100,12 @@ impl KeySet {
             .iter()
             .map(|path| read(path))
             .collect::<Result<Vec<_>, _>>()?;
-        let newest = keys.last().cloned();
-        let newest = newest.ok_or_else(|| KeysError::Empty {
-            path: folder.to_owned(),
-        })?;
-        Ok(Self { keys, newest })
+        if keys.is_empty() {
+            return Err(KeysError::Empty {
+                path: folder.to_owned(),
+            });
+        }
+        Ok(Self { keys })
     }
 
     /// Reads the folder, after making it and a first key if there is none. Of two processes that do
@@ -123,36 +118,56 @@ impl KeySet {
         fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(failed(folder))?;
         match Self::load(folder) {
             Err(KeysError::Empty { .. }) => {
-                create(folder, 1)?;
+                create(folder, 1, None)?;
                 Self::load(folder)
             }
             loaded => loaded,
         }
     }
 
-    /// Adds a key, which signs from the next start on; the others go on verifying.
+    /// Adds a key, newer than all there are, and answers with its file. It signs from `signs_from` on, in
+    /// processes that have been started since.
     ///
     /// # Errors
-    /// As [`KeySet::create_if_missing`].
-    pub fn rotate(folder: &Path) -> Result<Self, KeysError> {
-        let known = Self::load(folder)?.keys.len();
-        // Removed files leave gaps below, never above: the next free number is the newest.
-        for number in known + 1..=known + KEYS_MAX {
-            let newer = (number..=number + KEYS_MAX).any(|n| file(folder, n).exists());
-            if !newer && create(folder, number)? {
-                break;
+    /// As [`KeySet::load`]; the file can't be written.
+    pub fn add(folder: &Path, signs_from: DateTime<Utc>) -> Result<PathBuf, KeysError> {
+        if Self::load(folder)?.keys.len() >= KEYS_MAX {
+            return Err(KeysError::TooMany {
+                path: folder.to_owned(),
+            });
+        }
+        loop {
+            let numbers = files(folder)?.into_iter().filter_map(|path| number(&path));
+            let next = numbers.max().unwrap_or(0) + 1;
+            if create(folder, next, Some(signs_from))? {
+                return Ok(file(folder, next));
             }
         }
-        Self::load(folder)
-    }
-
-    pub(super) fn newest(&self) -> &Key {
-        &self.newest
     }
 
     pub(super) fn all(&self) -> &[Key] {
         &self.keys
     }
+}
+
+/// The key files of a folder, in no order.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, KeysError> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed(folder))? {
+        let path = entry.map_err(failed(folder))?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "json")
+        {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+/// The number of a key file.
+fn number(path: &Path) -> Option<usize> {
+    path.file_stem()?.to_str()?.parse().ok()
 }
 
 fn file(folder: &Path, number: usize) -> PathBuf {
@@ -161,8 +176,12 @@ fn file(folder: &Path, number: usize) -> PathBuf {
 
 /// Writes key `number`; false when somebody else has just done so. The file appears whole or not
 /// at all: it is written under another name and linked, and a link never replaces a file.
-fn create(folder: &Path, number: usize) -> Result<bool, KeysError> {
-    let content = generate()?;
+fn create(
+    folder: &Path,
+    number: usize,
+    signs_from: Option<DateTime<Utc>>,
+) -> Result<bool, KeysError> {
+    let content = generate(signs_from)?;
     let temporary = folder.join(format!(".{}", Uuid::new_v4()));
     let mut written = OpenOptions::new()
         .write(true)
@@ -184,7 +203,7 @@ fn create(folder: &Path, number: usize) -> Result<bool, KeysError> {
     }
 }
 
-fn generate() -> Result<String, KeysError> {
+fn generate(signs_from: Option<DateTime<Utc>>) -> Result<String, KeysError> {
     let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
         .map_err(|_unspecified| KeysError::Random)?;
     let pair =
@@ -192,6 +211,7 @@ fn generate() -> Result<String, KeysError> {
     let content = KeyFile {
         kid: thumbprint(pair.public_key().as_ref()),
         created_at: Utc::now(),
+        signs_from,
         pkcs8: URL_SAFE_NO_PAD.encode(document.as_ref()),
     };
     serde_json::to_string(&content).map_err(|_never| KeysError::Random)
@@ -213,6 +233,7 @@ fn read(path: &Path) -> Result<Key, KeysError> {
     }
     Ok(Key {
         kid: content.kid,
+        signs_from: content.signs_from,
         pkcs8,
         public,
     })
@@ -236,6 +257,27 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> KeysError {
 mod tests {
     use super::*;
 
+    fn newest(keys: &KeySet) -> String {
+        keys.all().last().unwrap().kid.clone()
+    }
+
+    #[test]
+    fn a_key_that_is_added_is_the_newest_whichever_were_taken_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        KeySet::create_if_missing(folder).unwrap();
+        fs::rename(file(folder, 1), file(folder, 20)).unwrap();
+        assert_eq!(KeySet::add(folder, Utc::now()).unwrap(), file(folder, 21));
+        let added = read(&file(folder, 21)).unwrap().kid;
+        assert_eq!(newest(&KeySet::load(folder).unwrap()), added);
+        for _ in 2..KEYS_MAX {
+            KeySet::add(folder, Utc::now()).unwrap();
+        }
+        let full = KeySet::add(folder, Utc::now());
+        assert!(matches!(full, Err(KeysError::TooMany { .. })));
+        KeySet::load(folder).unwrap();
+    }
+
     #[test]
     fn the_first_key_is_made_once_and_the_newest_signs() {
         let folder = tempfile::tempdir().unwrap();
@@ -244,7 +286,7 @@ mod tests {
         let racing: Vec<_> = (0..8)
             .map(|_| {
                 let folder = folder.clone();
-                std::thread::spawn(move || KeySet::create_if_missing(&folder).unwrap().newest.kid)
+                std::thread::spawn(move || newest(&KeySet::create_if_missing(&folder).unwrap()))
             })
             .collect();
         let kids: std::collections::BTreeSet<_> = racing
@@ -252,9 +294,11 @@ mod tests {
             .map(|thread| thread.join().unwrap())
             .collect();
         assert_eq!(kids.len(), 1, "all agree on one key");
-        let rotated = KeySet::rotate(&folder).unwrap();
+        let added = KeySet::add(&folder, Utc::now()).unwrap();
+        assert_eq!(added, file(&folder, 2));
+        let rotated = KeySet::load(&folder).unwrap();
         assert_eq!(rotated.all().len(), 2);
-        assert!(!kids.contains(&rotated.newest.kid));
+        assert!(!kids.contains(&newest(&rotated)));
         let mode = fs::metadata(file(&folder, 1)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         fs::write(file(&folder, 3), "{}").unwrap();

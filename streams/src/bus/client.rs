@@ -33,6 +33,9 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Most times that one request is sent.
 const SENDS_MAX: usize = 3;
 
+/// What may be answered late, and must not be done twice, is sent once.
+const ONCE: usize = 1;
+
 /// Pause before a busy host is asked again; doubles up to [`BUSY_PAUSE_MAX`], with jitter.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
@@ -142,10 +145,11 @@ impl Bus {
             let answer = if let Some(desk) = self.here.of(&ask.context) {
                 let ask = ask.clone();
                 let work = |desk: Arc<Desk>| async move { desk.command(ask).await };
-                here(&subject, desk, within, work).await
+                here(&subject, desk, (None, within), work).await
             } else {
                 let traceparent = ask.meta.traceparent.as_deref();
-                self.request(&subject, ask, within, traceparent).await
+                let how = (within, SENDS_MAX);
+                self.request(&subject, ask, how, traceparent).await
             };
             match answer {
                 Err(BusError::Failed {
@@ -167,14 +171,40 @@ impl Bus {
         payload: &'a Value,
         within: Duration,
     ) -> BoxFuture<'a, Result<Value, BusError>> {
+        self.asked(context, name, payload, (within, SENDS_MAX))
+    }
+
+    /// As [`Self::question`], of what may take long to answer or must not be worked on twice: one host
+    /// takes it, and when that dies with it there is no answer.
+    ///
+    /// # Errors
+    /// As [`Self::question`].
+    pub fn question_once<'a>(
+        &'a self,
+        context: &'a str,
+        name: &'a str,
+        payload: &'a Value,
+        within: Duration,
+    ) -> BoxFuture<'a, Result<Value, BusError>> {
+        self.asked(context, name, payload, (within, ONCE))
+    }
+
+    fn asked<'a>(
+        &'a self,
+        context: &'a str,
+        name: &'a str,
+        payload: &'a Value,
+        (within, sends_max): (Duration, usize),
+    ) -> BoxFuture<'a, Result<Value, BusError>> {
         Box::pin(async move {
             let subject = question_subject(context, name);
             if let Some(desk) = self.here.of(context) {
-                let (name, payload) = (name.to_owned(), payload.clone());
-                let work = |desk: Arc<Desk>| async move { desk.question(&name, payload).await };
-                return here(&subject, desk, within, work).await;
+                let (asked, payload) = (name.to_owned(), payload.clone());
+                let work = |desk: Arc<Desk>| async move { desk.question(&asked, payload).await };
+                return here(&subject, desk, (Some(name), within), work).await;
             }
-            self.request(&subject, payload, within, None).await
+            let how = (within, sends_max);
+            self.request(&subject, payload, how, None).await
         })
     }
 
@@ -182,7 +212,7 @@ impl Bus {
         &self,
         subject: &str,
         body: &Q,
-        within: Duration,
+        (within, sends_max): (Duration, usize),
         traceparent: Option<&str>,
     ) -> Result<R, BusError> {
         let Some(client) = &self.client else {
@@ -214,7 +244,7 @@ impl Bus {
                 }
             }
         };
-        let reply = first_reply(send, within).await?;
+        let reply = first_reply(send, (within, sends_max)).await?;
         serde_json::from_slice(&reply.payload).map_err(|source| BusError::Unreadable {
             subject: subject.to_owned(),
             source,
@@ -222,12 +252,12 @@ impl Bus {
     }
 }
 
-/// The first reply to a request, which is sent again after [`ASK_AGAIN_AFTER`] of silence, and
-/// soon after a host was busy. That one sending met nobody, or a busy host, is no answer as long as
+/// The first reply to a request, which is sent again after [`ASK_AGAIN_AFTER`] of silence, `sends_max` times
+/// in all, and soon after a host was busy. That one sending met nobody, or a busy host, is no answer as long as
 /// another may be worked on.
 async fn first_reply<F: Future<Output = Result<Message, BusError>>>(
     send: impl Fn(Duration) -> F,
-    within: Duration,
+    (within, sends_max): (Duration, usize),
 ) -> Result<Message, BusError> {
     let deadline = Instant::now() + within;
     let left = || deadline.saturating_duration_since(Instant::now());
@@ -238,7 +268,7 @@ async fn first_reply<F: Future<Output = Result<Message, BusError>>>(
         let silence = sleep(ASK_AGAIN_AFTER);
         tokio::select! {
             Some(answer) = asked.next() => match answer {
-                Err(error) if error.is_retryable() && !asked.is_empty() => sends = SENDS_MAX,
+                Err(error) if error.is_retryable() && !asked.is_empty() => sends = sends_max,
                 Err(BusError::Busy { .. }) if pause < left() => {
                     sleep(jittered(pause)).await;
                     pause = BUSY_PAUSE_MAX.min(pause * 2);
@@ -246,7 +276,7 @@ async fn first_reply<F: Future<Output = Result<Message, BusError>>>(
                 }
                 answer => return answer,
             },
-            () = silence, if sends < SENDS_MAX => {
+            () = silence, if sends < sends_max => {
                 asked.push(send(left()));
                 sends += 1;
             }
@@ -259,7 +289,7 @@ async fn first_reply<F: Future<Output = Result<Message, BusError>>>(
 async fn here<T, F>(
     subject: &str,
     desk: Arc<Desk>,
-    within: Duration,
+    (question, within): (Option<&str>, Duration),
     work: impl FnOnce(Arc<Desk>) -> F,
 ) -> Result<T, BusError>
 where
@@ -271,7 +301,9 @@ where
     let busy = |_elapsed| BusError::Busy {
         subject: subject.to_owned(),
     };
-    let place = timeout_at(deadline, desk.wait()).await.map_err(busy)?;
+    let place = timeout_at(deadline, desk.wait(question))
+        .await
+        .map_err(busy)?;
     let place = place.map_err(failed)?;
     let work = work(desk);
     let working = tokio::spawn(async move {

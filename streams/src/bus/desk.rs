@@ -12,9 +12,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::host::{Execute, Host, Reply};
 use super::message::{Answer, Ask, CODE_BAD_REQUEST, CODE_BROKEN, CODE_BUSY, CODE_UNAVAILABLE};
 
-/// Requests that one host works on at once, commands and questions together. Beyond it, who asks
-/// over the network hears at once that it is busy, and goes to another host or comes again; who asks
-/// within this process waits in line, as long as there is time.
+/// Requests of one kind that one host works on at once: commands, or one question. So a question whose
+/// answer takes long keeps no command waiting. Beyond it, who asks over the network hears at once that it
+/// is busy, and goes to another host or comes again; who asks within this process waits in line, as long as
+/// there is time.
 pub(crate) const CONCURRENCY_MAX: usize = 128;
 
 /// A request without an answer of the business.
@@ -53,17 +54,32 @@ impl Failure {
 pub(super) struct Desk {
     pub(super) context: String,
     commands: HashMap<Option<&'static str>, Execute>,
-    questions: HashMap<String, Reply>,
+    questions: HashMap<String, Question>,
+    /// For commands.
     places: Arc<Semaphore>,
+}
+
+/// One question, and its places.
+struct Question {
+    reply: Reply,
+    places: Arc<Semaphore>,
+}
+
+fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(CONCURRENCY_MAX))
 }
 
 impl Desk {
     pub(super) fn new(host: Host) -> Self {
+        let questions = host.questions.into_iter().map(|(name, reply)| {
+            let places = places();
+            (name, Question { reply, places })
+        });
         Self {
             context: host.context,
             commands: host.commands,
-            questions: host.questions,
-            places: Arc::new(Semaphore::new(CONCURRENCY_MAX)),
+            questions: questions.collect(),
+            places: places(),
         }
     }
 
@@ -75,16 +91,26 @@ impl Desk {
         self.questions.keys().map(String::as_str)
     }
 
-    /// A place to work at, to be kept until the answer is given; none if all are taken.
-    pub(super) fn admit(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
+    /// A place to work at on a question, or on a command, to be kept until the answer is given; none if all
+    /// are taken.
+    pub(super) fn admit(&self, question: Option<&str>) -> Result<OwnedSemaphorePermit, Failure> {
+        let place = self.places(question).try_acquire_owned();
         place.map_err(|_| Failure::new(CODE_BUSY, "busy"))
     }
 
     /// The next free place, in the order of asking.
-    pub(super) async fn wait(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        let place = Arc::clone(&self.places).acquire_owned().await;
+    pub(super) async fn wait(
+        &self,
+        question: Option<&str>,
+    ) -> Result<OwnedSemaphorePermit, Failure> {
+        let place = self.places(question).acquire_owned().await;
         place.map_err(|closed| Failure::new(CODE_BROKEN, closed.to_string()))
+    }
+
+    /// What nobody here answers to is told so at a command's place.
+    fn places(&self, question: Option<&str>) -> Arc<Semaphore> {
+        let known = question.and_then(|name| self.questions.get(name));
+        Arc::clone(known.map_or(&self.places, |known| &known.places))
     }
 
     pub(super) async fn command(&self, ask: Ask) -> Result<Answer, Failure> {
@@ -99,7 +125,7 @@ impl Desk {
     }
 
     pub(super) async fn question(&self, name: &str, payload: Value) -> Result<Value, Failure> {
-        let Some(reply) = self.questions.get(name) else {
+        let Some(Question { reply, .. }) = self.questions.get(name) else {
             return Err(Failure::new(CODE_BAD_REQUEST, "no such question here"));
         };
         let answer = run(reply(payload)).await?;

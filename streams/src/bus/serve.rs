@@ -138,7 +138,7 @@ fn service_name(context: &str) -> String {
 /// Takes requests until the service stops and none is left.
 async fn listen(mut endpoint: Endpoint, of: Work, tracker: TaskTracker) {
     while let Some(request) = endpoint.next().await {
-        let place = match of.desk.admit() {
+        let place = match of.desk.admit(of.question.as_deref()) {
             Ok(place) => place,
             Err(busy) => {
                 respond(&request, Err(busy)).await;

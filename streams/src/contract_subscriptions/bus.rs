@@ -299,6 +299,7 @@ async fn a_crowd_is_served_in_turn(way: Way<'_>) {
             Ok(Value::Null)
         }
     });
+    let host = host.question("other", |_| async { Ok(Value::Null) });
     let running = Running::start(host, way).await;
     let ask = |within| {
         let bus = &running.bus;
@@ -313,6 +314,12 @@ async fn a_crowd_is_served_in_turn(way: Way<'_>) {
         let busy = ask(Duration::from_millis(200)).await.unwrap_err();
         assert!(matches!(busy, BusError::Busy { .. }), "{busy}");
         assert!(busy.is_retryable());
+        let other = running.bus.question(&context, "other", &Value::Null, SOON);
+        assert_eq!(
+            other.await.unwrap(),
+            Value::Null,
+            "it has places of its own"
+        );
         opens.add_permits(1);
     };
     let (crowd, ()) = tokio::join!(crowd, late);

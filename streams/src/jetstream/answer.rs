@@ -13,6 +13,12 @@ const WRONG_LAST_SEQUENCE: u64 = 10071;
 const WRONG_LAST_SEQUENCE_IN_FLIGHT: u64 = 10164;
 /// A message id of the batch is known.
 const BATCH_KNOWN_ID: u64 = 10201;
+/// The server's or the cluster's room is used up.
+const SERVER_FULL: u64 = 10023;
+/// The account's room is used up.
+const ACCOUNT_FULL: u64 = 10002;
+/// The account's room on disk is used up.
+const ACCOUNT_STORAGE_FULL: u64 = 10047;
 /// The stream's limits are reached, or its store failed before the message was in.
 const STORE_FAILED: u64 = 10077;
 /// More publishes are queued than the stream takes.
@@ -98,9 +104,8 @@ fn classify(error: ApiError) -> Reply {
         WRONG_LAST_SEQUENCE_IN_FLIGHT => Reply::InFlight,
         BATCH_KNOWN_ID => Reply::KnownId,
         TOO_MANY_BATCHES | BATCH_INCOMPLETE | CLUSTER_NOT_AVAILABLE => Reply::Busy(error.into()),
-        STORE_FAILED | TOO_MANY_REQUESTS | OTHER_STREAM | BATCH_DISABLED | NOT_ENABLED => {
-            Reply::Refused(error.into())
-        }
+        SERVER_FULL | ACCOUNT_FULL | ACCOUNT_STORAGE_FULL | STORE_FAILED | TOO_MANY_REQUESTS
+        | OTHER_STREAM | BATCH_DISABLED | NOT_ENABLED => Reply::Refused(error.into()),
         BATCH_TOO_LARGE | MESSAGE_TOO_LARGE => Reply::TooLarge,
         // Among them 10158: our own message id is in flight.
         _ => Reply::Unknown(error.into()),
@@ -124,7 +129,9 @@ mod tests {
         assert!(matches!(of(10164), Reply::InFlight));
         assert!(matches!(of(10201), Reply::KnownId));
         assert!(matches!(of(10158), Reply::Unknown(_)));
-        assert!(matches!(of(10077), Reply::Refused(_)));
+        for full in [10077, 10023, 10002, 10047] {
+            assert!(matches!(of(full), Reply::Refused(_)), "{full}");
+        }
         assert!(matches!(of(10167), Reply::Refused(_)));
         assert!(matches!(of(10176), Reply::Busy(_)));
         assert!(matches!(of(10054), Reply::TooLarge));

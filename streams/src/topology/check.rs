@@ -48,6 +48,29 @@ pub fn check<'a>(
     })
 }
 
+/// The streams that one server of a cluster keeps alone: its disk is all that there is of them. None,
+/// where there is one server only.
+///
+/// # Errors
+/// The server can't be asked.
+pub fn kept_once<'a>(
+    connection: &'a Connection,
+    topology: &'a Topology,
+) -> BoxFuture<'a, Result<Vec<String>, TopologyError>> {
+    Box::pin(async move {
+        let mut once = Vec::new();
+        for spec in &topology.streams {
+            let info = stream_info(connection, spec).await?;
+            let cluster = info.as_ref().and_then(|info| info.cluster.as_ref());
+            let of_several = cluster.is_some_and(|cluster| cluster.name.is_some());
+            if of_several && info.is_some_and(|info| info.config.num_replicas <= 1) {
+                once.push(spec.name.clone());
+            }
+        }
+        Ok(once)
+    })
+}
+
 pub(super) fn name_of_stream(spec: &StreamSpec) -> String {
     format!("stream {}", spec.name)
 }
@@ -61,9 +84,16 @@ pub(super) async fn stream(
     connection: &Connection,
     spec: &StreamSpec,
 ) -> Result<Option<Config>, TopologyError> {
-    let request = format!("STREAM.INFO.{}", spec.name);
-    let found: Option<stream::Info> = info(connection, request, name_of_stream(spec)).await?;
+    let found = stream_info(connection, spec).await?;
     Ok(found.map(|info| info.config))
+}
+
+async fn stream_info(
+    connection: &Connection,
+    spec: &StreamSpec,
+) -> Result<Option<stream::Info>, TopologyError> {
+    let request = format!("STREAM.INFO.{}", spec.name);
+    info(connection, request, name_of_stream(spec)).await
 }
 
 /// The durable as the server has it, if it does.
@@ -203,6 +233,23 @@ pub(super) fn durable_differences(
     compare.same("priority_policy", &declared.priority_policy, policy);
     let groups = &actual.priority_groups;
     compare.same("priority_groups", &declared.priority_groups, groups);
+    let timeout = actual.priority_timeout;
+    compare.same("priority_timeout", &declared.priority_timeout, &timeout);
+    let subject = &actual.deliver_subject;
+    compare.same("deliver_subject", &declared.deliver_subject, subject);
+    let replay = actual.replay_policy;
+    compare.same("replay_policy", &declared.replay_policy, &replay);
+    compare.same("rate_limit_bps", &declared.rate_limit, &actual.rate_limit);
+    let threshold = actual.inactive_threshold;
+    compare.same(
+        "inactive_threshold",
+        &declared.inactive_threshold,
+        &threshold,
+    );
+    let now = chrono::Utc::now().timestamp();
+    let paused = actual.pause_until;
+    let paused = paused.filter(|until| until.unix_timestamp() > now);
+    compare.same("pause_until", &None, &paused);
     compare.found
 }
 
@@ -267,6 +314,32 @@ mod tests {
                 .map(ToString::to_string)
                 .collect::<Vec<_>>(),
             ["durable checkout-order on ORDER: max_deliver is 5, declared -1"]
+        );
+    }
+
+    #[test]
+    fn a_durable_that_is_held_back_is_refused() {
+        let spec = DurableSpec {
+            name: "checkout-order",
+            stream: "ORDER",
+            kind: None,
+            acks: Acks::Each,
+            on_failure: OnFailure::Retry,
+        };
+        let mut actual = spec.config().into_consumer_config();
+        actual.pause_until = Some(std::time::SystemTime::UNIX_EPOCH.into());
+        assert_eq!(durable_differences(&spec, &actual), [], "that is over");
+        let tomorrow = std::time::SystemTime::now() + Duration::from_hours(24);
+        actual.pause_until = Some(tomorrow.into());
+        actual.deliver_subject = Some("elsewhere".to_owned());
+        actual.inactive_threshold = Duration::from_mins(5);
+        let fields: Vec<_> = durable_differences(&spec, &actual)
+            .iter()
+            .map(|d| d.field)
+            .collect();
+        assert_eq!(
+            fields,
+            ["deliver_subject", "inactive_threshold", "pause_until"]
         );
     }
 }

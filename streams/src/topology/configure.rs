@@ -1,4 +1,4 @@
-//! Creates what is missing. Needs the rights of user `provision`, and is the only one that may.
+//! Creates what is missing, and has more servers keep what is there. Needs the rights of user `provision`, and is the only one that may.
 
 use super::check::{
     durable, durable_differences, name_of_durable, name_of_stream, stream, stream_differences,
@@ -7,11 +7,12 @@ use super::error::TopologyError;
 use super::retire::retire;
 use super::spec::{DurableSpec, StreamSpec, Topology};
 use crate::connection::Connection;
+use async_nats::jetstream::stream::Config;
 use futures::future::BoxFuture;
 
-/// Creates the streams and durables that aren't there, for `replicas` servers, and takes away the
-/// durables of earlier versions that nobody reads any more. What else is there is left as it is; a
-/// second run does nothing.
+/// Creates the streams and durables that aren't there, for `replicas` servers, has as many servers keep
+/// the streams that fewer kept, and takes away the durables of earlier versions that nobody reads any
+/// more. What else is there is left as it is; a second run does nothing.
 ///
 /// # Errors
 /// Something is there and not as declared (nothing is created then), or the server refuses.
@@ -21,11 +22,16 @@ pub fn provision<'a>(
     replicas: usize,
 ) -> BoxFuture<'a, Result<(), TopologyError>> {
     Box::pin(async move {
-        let (streams, durables) = missing(connection, topology).await?;
-        for spec in streams {
+        let found = look(connection, topology).await?;
+        for spec in found.streams {
             create_stream(connection, spec, replicas).await?;
         }
-        for spec in durables {
+        for (spec, config) in found.there {
+            if config.num_replicas < replicas {
+                keep_more_often(connection, spec, config, replicas).await?;
+            }
+        }
+        for spec in found.durables {
             create_durable(connection, spec).await?;
         }
         for old in &topology.retired {
@@ -35,28 +41,40 @@ pub fn provision<'a>(
     })
 }
 
-type Missing<'a> = (Vec<&'a StreamSpec>, Vec<&'a DurableSpec>);
+/// What there is, and what not.
+#[derive(Default)]
+struct Found<'a> {
+    /// Streams that aren't there.
+    streams: Vec<&'a StreamSpec>,
+    /// Streams that are there, each as it is.
+    there: Vec<(&'a StreamSpec, Config)>,
+    /// Durables that aren't there.
+    durables: Vec<&'a DurableSpec>,
+}
 
-/// What isn't there; an error when something is there and not as declared.
-async fn missing<'a>(
+/// An error when something is there and not as declared.
+async fn look<'a>(
     connection: &Connection,
     topology: &'a Topology,
-) -> Result<Missing<'a>, TopologyError> {
-    let (mut streams, mut durables, mut differences) = (Vec::new(), Vec::new(), Vec::new());
+) -> Result<Found<'a>, TopologyError> {
+    let (mut found, mut differences) = (Found::default(), Vec::new());
     for spec in &topology.streams {
         match stream(connection, spec).await? {
-            Some(actual) => differences.extend(stream_differences(spec, &actual)),
-            None => streams.push(spec),
+            Some(actual) => {
+                differences.extend(stream_differences(spec, &actual));
+                found.there.push((spec, actual));
+            }
+            None => found.streams.push(spec),
         }
     }
     for spec in &topology.durables {
         match durable(connection, spec).await? {
             Some(actual) => differences.extend(durable_differences(spec, &actual)),
-            None => durables.push(spec),
+            None => found.durables.push(spec),
         }
     }
     if differences.is_empty() {
-        Ok((streams, durables))
+        Ok(found)
     } else {
         Err(TopologyError::Different(differences))
     }
@@ -71,6 +89,29 @@ async fn create_stream(
     match created.await {
         Ok(_) => {
             tracing::info!(stream = spec.name, replicas, "stream created");
+            Ok(())
+        }
+        Err(error) => Err(TopologyError::Failed {
+            what: name_of_stream(spec),
+            source: error.into(),
+        }),
+    }
+}
+
+async fn keep_more_often(
+    connection: &Connection,
+    spec: &StreamSpec,
+    config: Config,
+    replicas: usize,
+) -> Result<(), TopologyError> {
+    let before = config.num_replicas;
+    let more = Config {
+        num_replicas: replicas,
+        ..config
+    };
+    match connection.jetstream().update_stream(more).await {
+        Ok(_) => {
+            tracing::info!(stream = spec.name, before, replicas, "kept by more servers");
             Ok(())
         }
         Err(error) => Err(TopologyError::Failed {

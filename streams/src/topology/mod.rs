@@ -16,7 +16,7 @@ mod error;
 mod retire;
 mod spec;
 
-pub use check::check;
+pub use check::{check, kept_once};
 pub use configure::provision;
 pub use error::{Difference, TopologyError};
 pub use spec::{

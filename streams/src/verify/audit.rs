@@ -33,7 +33,8 @@ pub enum Kind {
     WrongSubject,
     /// Of a type or schema version that this code doesn't know: newer code wrote it.
     NewerThanCode,
-    /// A stream or durable is missing, or could lose events as it is configured.
+    /// A stream or durable is missing, could lose events as it is configured, or is kept by one server of a
+    /// cluster alone.
     Topology,
     /// Somebody says to have read further than the log goes: the log lost its end.
     AheadOfLog,

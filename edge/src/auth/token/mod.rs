@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use kernel::UserId;
@@ -70,27 +70,42 @@ pub struct Token {
 #[error("the token can't be signed")]
 pub struct SignError(#[source] jsonwebtoken::errors::Error);
 
-/// Makes tokens with the newest key.
+/// Makes tokens with the newest key whose time has come.
 #[derive(Clone)]
 pub struct Signer {
+    /// The oldest first.
+    keys: Arc<[SigningKey]>,
+}
+
+struct SigningKey {
+    from: Option<DateTime<Utc>>,
     header: Header,
-    key: Arc<EncodingKey>,
+    key: EncodingKey,
 }
 
 impl Signer {
-    /// With the newest of `keys`.
+    /// With `keys`.
     pub fn new(keys: &KeySet) -> Self {
         crypto::install();
-        let newest = keys.newest();
-        let header = Header {
-            typ: Some(TOKEN_TYPE.to_owned()),
-            kid: Some(newest.kid.clone()),
-            ..Header::new(Algorithm::EdDSA)
-        };
+        let keys = keys.all().iter().map(|key| SigningKey {
+            from: key.signs_from,
+            header: Header {
+                typ: Some(TOKEN_TYPE.to_owned()),
+                kid: Some(key.kid.clone()),
+                ..Header::new(Algorithm::EdDSA)
+            },
+            key: EncodingKey::from_ed_der(&key.pkcs8),
+        });
         Self {
-            header,
-            key: Arc::new(EncodingKey::from_ed_der(&newest.pkcs8)),
+            keys: keys.collect(),
         }
+    }
+
+    /// The one to sign with; the oldest, when none has its time yet.
+    fn key(&self, now: DateTime<Utc>) -> Option<&SigningKey> {
+        let mut newest = self.keys.iter().rev();
+        let due = newest.find(|key| key.from.is_none_or(|from| from <= now));
+        due.or(self.keys.first())
     }
 
     /// A token for `principal`, good for [`ACCESS_TOKEN_TIME_S`] from now.
@@ -98,7 +113,11 @@ impl Signer {
     /// # Errors
     /// The key was not taken.
     pub fn sign(&self, principal: &Principal) -> Result<Token, SignError> {
-        let now = Utc::now().timestamp();
+        let now = Utc::now();
+        let signing = self
+            .key(now)
+            .ok_or_else(|| SignError(ErrorKind::InvalidKeyFormat.into()))?;
+        let now = now.timestamp();
         let claims = Claims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
@@ -110,7 +129,7 @@ impl Signer {
             jti: Uuid::new_v4(),
         };
         let access_token =
-            jsonwebtoken::encode(&self.header, &claims, &self.key).map_err(SignError)?;
+            jsonwebtoken::encode(&signing.header, &claims, &signing.key).map_err(SignError)?;
         Ok(Token {
             access_token,
             token_type: "Bearer",

@@ -44,13 +44,13 @@ impl Api {
     fn forge(&self, header: &Value, claims: &Value) -> String {
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", encode(header), encode(claims));
-        let pair = ring::signature::Ed25519KeyPair::from_pkcs8(&self.keys.newest().pkcs8).unwrap();
+        let pair = ring::signature::Ed25519KeyPair::from_pkcs8(&self.keys.all()[0].pkcs8).unwrap();
         let signature = URL_SAFE_NO_PAD.encode(pair.sign(message.as_bytes()));
         format!("{message}.{signature}")
     }
 
     fn header(&self) -> Value {
-        json!({"alg": "EdDSA", "typ": "at+jwt", "kid": self.keys.newest().kid})
+        json!({"alg": "EdDSA", "typ": "at+jwt", "kid": self.keys.all()[0].kid})
     }
 
     fn with_claim(&self, name: &str, value: Value) -> Result<Principal, TokenError> {
@@ -69,6 +69,32 @@ fn a_token_tells_its_principal_also_from_the_cache() {
         assert_eq!(api.verifier.verify(&token.access_token), Ok(principal()));
     }
     assert_eq!(api.verifier.verified.iter().count(), 1);
+}
+
+#[test]
+fn a_key_verifies_before_it_signs() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("jwt");
+    let before = KeySet::create_if_missing(&folder).unwrap();
+    let in_an_hour = Utc::now() + chrono::TimeDelta::hours(1);
+    KeySet::add(&folder, in_an_hour).unwrap();
+    let restarted = KeySet::load(&folder).unwrap();
+    let signer = Signer::new(&restarted);
+    let kid = |now| signer.key(now).unwrap().header.kid.clone().unwrap();
+    assert_eq!(
+        kid(Utc::now()),
+        before.all()[0].kid,
+        "its time has not come"
+    );
+    assert_eq!(kid(in_an_hour), restarted.all()[1].kid);
+    let token = signer.sign(&principal()).unwrap();
+    let not_restarted = Verifier::new(&before);
+    assert_eq!(not_restarted.verify(&token.access_token), Ok(principal()));
+    assert!(
+        Verifier::new(&restarted)
+            .keys
+            .contains_key(&restarted.all()[1].kid)
+    );
 }
 
 #[test]
