@@ -36,3 +36,20 @@ async fn a_customer_has_room_for_so_many_endpoints() {
     let refused = app.post(path).by(&ada).send(&body).await;
     refused.refused(409, "too_many_webhook_endpoints", "");
 }
+
+#[tokio::test]
+async fn a_registration_that_comes_again_after_the_removal_takes_no_room() {
+    let app = App::new();
+    let ada = app.customer("ada@example.com").await;
+    let path = "/v1/webhook-endpoints";
+    let body = json!({ "url": "https://hooks.example.com/a", "event_types": ["order.*"] });
+    for number in 0..=MAX {
+        let key = format!("endpoint-{number}");
+        let register = || app.post(path).by(&ada).key(&key).send(&body);
+        let made = register().await.must(201);
+        let remove = app.post(&format!("{path}/{}/remove", made.id())).by(&ada);
+        remove.send(&json!({})).await.must(200);
+        let again = register().await.must(201);
+        assert_eq!(again.header("idempotency-replayed"), "true");
+    }
+}

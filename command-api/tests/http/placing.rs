@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use command_api::{NoAnswer, Questions};
+use command_api::{Local, NoAnswer, Questions};
 use kernel::{Sku, UserId};
 use order::Order;
 use product::Offer;
 use serde_json::json;
-use streams::Streams;
+use streams::memory::MemoryLog;
+use streams::{Settings, Streams};
 use user::Standing;
 use uuid::Uuid;
 
@@ -271,4 +272,25 @@ async fn without_an_answer_from_the_others_nothing_is_placed() {
     assert_eq!(answer.header("retry-after"), "1");
     assert_eq!(answer.body["retryable"], true);
     assert_eq!(app.ends().await, before);
+}
+
+#[tokio::test]
+async fn what_another_process_has_placed_is_answered_also_where_nothing_can_be_asked() {
+    let log = Arc::new(MemoryLog::default());
+    let streams = || Streams::new(log.clone(), Settings::default());
+    let (here, there) = (streams(), streams());
+    let cut_off = App::asking(here, Arc::new(Nobody));
+    let whole = App::asking(there.clone(), Arc::new(Local(there)));
+    whole.product("tea", 500).await;
+    let ann = whole.customer("ann@example.com").await;
+    let body = order(&[("tea", 1)]);
+    let place = async |app: &App| {
+        let ann = app.person(ann.id, &["customer"]);
+        app.post("/v1/orders").by(&ann).key("k").send(&body).await
+    };
+    place(&cut_off).await.refused(503, "unavailable", "");
+    let placed = place(&whole).await.must(201);
+    let again = place(&cut_off).await.must(201);
+    assert_eq!(again.id(), placed.id());
+    assert_eq!(again.header("idempotency-replayed"), "true");
 }
