@@ -41,11 +41,23 @@ pub struct Config {
         default_value_t = 300
     )]
     pub unknown_patience_s: u64,
+    /// When a mail is asked for again that could not be asked for, in seconds. No order waits for it
+    /// meanwhile.
+    #[arg(
+        long = "late-pause-s",
+        env = "MILLRACE_LATE_PAUSE_S",
+        default_value_t = 60
+    )]
+    pub late_pause_s: u32,
 }
 
 impl Config {
     pub(crate) fn unknown_patience(&self) -> Duration {
         Duration::from_secs(self.unknown_patience_s)
+    }
+
+    pub(crate) fn late_pause(&self) -> TimeDelta {
+        TimeDelta::seconds(self.late_pause_s.into())
     }
 
     pub(crate) fn patience(&self) -> TimeDelta {

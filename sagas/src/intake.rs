@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use checkout::settling::SagaId;
 use checkout::{
-    CheckoutBy, CheckoutFact, Definitions, Refunding, Returning, fact, refunding, returning,
+    CheckoutBy, CheckoutFact, Definitions, Refunding, Returning, Saga, fact, refunding, returning,
     returns_of,
 };
 use chrono::{TimeDelta, Utc};
@@ -170,6 +170,7 @@ impl Origin {
             order_id,
             causation_id: Some(event.id.to_string()),
             traceparent: event.traceparent.clone(),
+            at: Utc::now(),
         }
     }
 
@@ -182,6 +183,7 @@ impl Origin {
             order_id,
             causation_id: None,
             traceparent: None,
+            at: timer.due.max(Utc::now()),
         }
     }
 }
@@ -214,7 +216,7 @@ impl<D: Definitions> Handler for Intake<D> {
     }
 }
 
-/// Hands a saga's timers to its runner when they ring. The return and the refund set none.
+/// Hands a saga's timers to its runner when they ring. The return sets none.
 pub(crate) struct Alarm<D: Definitions> {
     sagas: Arc<Sagas<D>>,
 }
@@ -234,11 +236,14 @@ impl<D: Definitions> Handler<DueTimer> for Alarm<D> {
                 return other.rang(id, timer).await;
             }
         }
+        if let Some(id) = id_of(&timer.id, Refunding::NAME) {
+            return self.sagas.refunding.rung(parse(id)?, timer).await;
+        }
         let order_id: OrderId = parse(timer.id.id.as_str())?;
         let origin = Origin::rung(timer, order_id);
-        let fact = CheckoutFact::DeadlineReached { at: Utc::now() };
+        let fact = CheckoutFact::DeadlineReached { at: origin.at };
         let checkout = &self.sagas.checkout;
-        checkout.rang(order_id);
+        checkout.rang(order_id, origin.at);
         checkout.advance(order_id, fact, &origin).await
     }
 }

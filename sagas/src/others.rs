@@ -121,13 +121,7 @@ impl<S: Listens> Other for Runner<S> {
         self.advance(id, fact, &origin).await
     }
 
-    /// A hint: what is due by now is asked.
     async fn rang(&self, id: &str, timer: &DueTimer) -> Result<(), HandleError> {
-        let id: S::Id = parse(id)?;
-        let Some(order_id) = self.current(id).await?.order_id() else {
-            return Ok(());
-        };
-        Runner::rang(self, id);
-        self.wake(id, &Origin::rung(timer, order_id)).await
+        self.rung(parse(id)?, timer).await
     }
 }

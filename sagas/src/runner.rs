@@ -5,13 +5,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use checkout::{Checkout, Due, Saga};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::stream::{self, StreamExt};
 use kernel::{AggregateId, OrderId};
 use moka::sync::Cache;
 use streams::bus::{Answer, Ask, Bus};
 use streams::lanes::HandleError;
-use streams::timers::{TimerError, TimerId, Timers};
+use streams::timers::{DueTimer, TimerError, TimerId, Timers};
 use streams::{CommandMeta, ExecuteError, Outcome, Streams};
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -89,6 +89,16 @@ pub(crate) struct Origin {
     pub(crate) causation_id: Option<String>,
     /// The trace that it belongs to.
     pub(crate) traceparent: Option<String>,
+    /// When it is. A timer that rings is proof that its time has come, whatever this machine's clock says.
+    pub(crate) at: DateTime<Utc>,
+}
+
+/// What was asked has come to this.
+struct Asked<F> {
+    /// The answers that the streams will not tell, each with its ask.
+    facts: Vec<(Uuid, F)>,
+    /// Something that may be late was not answered.
+    late: bool,
 }
 
 impl Origin {
@@ -115,6 +125,8 @@ pub(crate) struct Runner<S: Saga> {
     met_unknown: OnceLock<Instant>,
     /// For how long after that it is taken for an upgrade.
     unknown_patience: Duration,
+    /// When what may be late is asked again that was not answered.
+    late_pause: TimeDelta,
 }
 
 impl<S: Saga> Runner<S> {
@@ -131,6 +143,7 @@ impl<S: Saga> Runner<S> {
             armed: Cache::new(config.memory),
             met_unknown: OnceLock::new(),
             unknown_patience: config.unknown_patience(),
+            late_pause: config.late_pause(),
         }
     }
 
@@ -166,11 +179,13 @@ impl<S: Saga> Runner<S> {
         // An ask whose refusal changes nothing stays due; it waits for the next fact.
         let mut refused = HashSet::new();
         for _ in 0..ROUNDS_MAX {
-            let answers = self.ask_all(id, &state, &refused, origin).await?;
-            if answers.is_empty() {
-                return self.arm(id, &state).await.map_err(HandleError::retryable);
+            let Asked { facts, late } = self.ask_all(id, &state, &refused, origin).await?;
+            if facts.is_empty() {
+                let again = late.then(|| origin.at + self.late_pause);
+                let armed = self.arm(id, &state, again).await;
+                return armed.map_err(HandleError::retryable);
             }
-            for (ask_id, fact) in answers {
+            for (ask_id, fact) in facts {
                 refused.insert(ask_id);
                 let fact_id = Uuid::new_v5(&ask_id, b"answer");
                 state = self.take_in(id, fact, fact_id, origin).await?;
@@ -190,11 +205,21 @@ impl<S: Saga> Runner<S> {
     /// Its timer rang, and is gone by now. One that rang before its deadline is set again; one that
     /// rang in time is not: what it was for is asked now, and until that is settled it would ring
     /// without end.
-    pub(crate) fn rang(&self, id: S::Id) {
-        let in_time = |deadline: DateTime<Utc>| deadline <= Utc::now();
+    pub(crate) fn rang(&self, id: S::Id, at: DateTime<Utc>) {
+        let in_time = |deadline: DateTime<Utc>| deadline <= at;
         if !self.armed.get(&id).is_some_and(in_time) {
             self.armed.invalidate(&id);
         }
+    }
+
+    /// Its timer rang: what is due by now is asked.
+    pub(crate) async fn rung(&self, id: S::Id, timer: &DueTimer) -> Result<(), HandleError> {
+        let Some(order_id) = self.current(id).await?.order_id() else {
+            return Ok(());
+        };
+        let origin = Origin::rung(timer, order_id);
+        self.rang(id, origin.at);
+        self.wake(id, &origin).await
     }
 
     async fn take_in(
@@ -253,29 +278,41 @@ impl<S: Saga> Runner<S> {
 
     /// Sends what is due and was not just answered. What comes back are the answers that the
     /// streams will not tell: a refusal, or that there was nothing to undo.
+    ///
+    /// What may be late and is not answered now keeps nobody waiting.
     async fn ask_all(
         &self,
         id: S::Id,
         state: &S,
         refused: &HashSet<Uuid>,
         origin: &Origin,
-    ) -> Result<Vec<(Uuid, S::Command)>, HandleError> {
+    ) -> Result<Asked<S::Command>, HandleError> {
         let due: Vec<Due<S::Ask>> = state
-            .pending(Utc::now())
+            .pending(origin.at)
             .into_iter()
             .filter(|due| !refused.contains(&due.ask_id))
             .filter(|due| !self.answered.contains_key(&due.ask_id))
             .collect();
         let answers = stream::iter(due)
-            .map(|due| self.ask(id, due, origin))
+            .map(|due| async move {
+                let may_be_late = S::may_be_late(&due.label);
+                (may_be_late, self.ask(id, due, origin).await)
+            })
             .buffer_unordered(ASKS_AT_ONCE)
             .collect::<Vec<_>>()
             .await;
-        let mut facts = Vec::new();
+        let (mut facts, mut late) = (Vec::new(), false);
         for answer in answers {
-            facts.extend(answer?);
+            match answer {
+                (true, Err(error)) if !error.permanent => {
+                    let error: &dyn std::error::Error = error.source.as_ref();
+                    tracing::warn!(saga = S::NAME, %id, error, "it is asked again later");
+                    late = true;
+                }
+                (_, answer) => facts.extend(answer?),
+            }
         }
-        Ok(facts)
+        Ok(Asked { facts, late })
     }
 
     async fn ask(
@@ -334,14 +371,14 @@ impl<S: Saga> Runner<S> {
             return Ok(());
         }
         self.armed.invalidate(&id);
-        let armed = self.arm(id, &state).await;
+        let armed = self.arm(id, &state, None).await;
         armed.map_err(HandleError::retryable)
     }
 
-    /// Sets the saga's one timer to its next deadline. A timer that is no longer needed is left:
+    /// Sets the saga's one timer to its next deadline, or to `again` if that is sooner. A timer that is no longer needed is left:
     /// a due timer is a hint, the state decides.
-    async fn arm(&self, id: S::Id, state: &S) -> Result<(), Error> {
-        let Some(deadline) = state.deadline() else {
+    async fn arm(&self, id: S::Id, state: &S, again: Option<DateTime<Utc>>) -> Result<(), Error> {
+        let Some(deadline) = state.deadline().into_iter().chain(again).min() else {
             return Ok(());
         };
         if self.armed.get(&id) == Some(deadline) {

@@ -207,14 +207,7 @@ fn of_checkout(event: &RecordedEvent) -> Told {
     if resumed {
         return Told::Resumed;
     }
-    let over = is(|event| {
-        matches!(
-            event,
-            CheckoutEvent::CheckoutCompleted {}
-                | CheckoutEvent::CheckoutEnded { .. }
-                | CheckoutEvent::CheckoutResolved { .. }
-        )
-    });
+    let over = is(|event| event.closes() || matches!(event, CheckoutEvent::CheckoutCompleted {}));
     if over { Told::Over } else { Told::UnderWay }
 }
 

@@ -111,7 +111,8 @@ impl Flow {
             .then(|| self.undone(Step::CapturePayment))
     }
 
-    /// Also of a refund that was done: a bank sends money back after days. Then it is tried again.
+    /// Also of a refund that was done: a bank sends money back after days. Then it is tried again, unless an
+    /// operator is waited for because of that very money.
     pub(crate) fn refund_failed(
         &self,
         refund_id: RefundId,
@@ -119,7 +120,9 @@ impl Flow {
         at: DateTime<Utc>,
     ) -> Option<CheckoutEvent> {
         let open = matches!(self.funds, Funds::Captured | Funds::Refunded);
-        (refund_id == self.refund_id() && open && self.is_unwinding() && self.suspension.is_none())
+        let suspended = self.suspension.as_ref();
+        let in_hand = suspended.is_some_and(|s| s.step == Step::CapturePayment);
+        (refund_id == self.refund_id() && open && self.is_unwinding() && !in_hand)
             .then(|| self.failed(Step::CapturePayment, code, at))
     }
 

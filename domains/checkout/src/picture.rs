@@ -230,6 +230,7 @@ fn of_refunding() -> Vec<Transition> {
         fixed("recording", "refunding_ended", "ended"),
         fixed("recording", "refunding_suspended", "suspended"),
         fixed("ended", "refunding_suspended", "suspended"),
+        fixed("suspended", "refunding_suspended", "suspended"),
         fixed("suspended", "refunding_ended", "ended"),
         fixed("suspended", "refunding_resumed", "recording"),
         fixed("suspended", "refunding_resumed", "ended"),

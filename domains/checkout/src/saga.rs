@@ -40,6 +40,12 @@ pub trait Saga: Decider {
     /// Everything that is to be asked now, under the same ids until it is settled.
     fn pending(&self, now: DateTime<Utc>) -> Vec<Due<Self::Ask>>;
 
+    /// Is it enough that it is done some time? Then nobody waits for the answer: a mail holds no order up.
+    fn may_be_late(ask: &Self::Ask) -> bool {
+        let _ = ask;
+        false
+    }
+
     /// When it wants to be woken. `None` = it waits for facts only.
     fn deadline(&self) -> Option<DateTime<Utc>>;
 
@@ -103,6 +109,10 @@ impl<D: Definitions> Saga for CheckoutBy<D> {
 
     fn pending(&self, now: DateTime<Utc>) -> Vec<Due> {
         self.pending(now)
+    }
+
+    fn may_be_late(ask: &crate::Ask) -> bool {
+        matches!(ask, crate::Ask::Notify { .. })
     }
 
     fn deadline(&self) -> Option<DateTime<Utc>> {

@@ -147,6 +147,21 @@ fn money_that_the_bank_sends_back_is_left_to_a_person() {
 }
 
 #[test]
+fn money_that_came_back_stays_with_a_person_whatever_the_order_says() {
+    let saga = after(&[refunded(), failed()]);
+    assert_eq!(saga.react(&RefundingFact::OrderRefunded {}), None);
+    let mut stuck = after(&[refunded(), refused(RefundAsk::RecordRefund)]);
+    stuck.evolve(&stuck.react(&failed()).unwrap());
+    let why = stuck.suspended().unwrap();
+    assert_eq!(why, "the refund failed: charge_disputed");
+    let resumed = RefundingFact::Resumed {
+        by: "operator:ada".to_owned(),
+    };
+    stuck.evolve(&stuck.react(&resumed).unwrap());
+    assert_eq!(asks(&stuck), [], "the order is told of no refund");
+}
+
+#[test]
 fn a_person_has_the_order_told_again_or_closes_what_is_over() {
     let resumed = RefundingFact::Resumed {
         by: "operator:ada".to_owned(),

@@ -57,6 +57,23 @@ fn a_refund_that_comes_back_after_days_is_made_again() {
 }
 
 #[test]
+fn a_refund_that_comes_back_while_something_else_is_stuck_is_made_again() {
+    let mut case = refunding().given([refunded(1)]);
+    for attempt in 1..=UNDO_FAILURES_MAX + 1 {
+        let stuck = undo_again(commit("MUG"), attempt);
+        case.when(&refused(stuck, "reservation_shipped"));
+    }
+    let (stuck, _) = case.state.suspended().unwrap();
+    assert_eq!(*stuck, commit("MUG"));
+    case.when(&refund_failed(1, 86_400));
+    assert_eq!(case.state.status(), Status::Suspended);
+    case.ignores(&refund_failed(1, 86_400));
+    case.when(&resumed());
+    let again = undo_again(Step::CapturePayment, 2);
+    assert!(case.asks_at(86_405).contains(&again));
+}
+
+#[test]
 fn the_waits_double_up_to_five_minutes_and_then_an_operator_is_asked() {
     let mut case = refunding();
     let mut waits = Vec::new();

@@ -5,10 +5,10 @@ use std::time::Duration;
 use devstack::launch::Signal;
 use millrace::client::{CartLine, Shop};
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::app::{App, PASSWORD, folder};
+use crate::app::{App, PASSWORD, PATIENCE, folder};
 
 /// Longer than an answer is kept whose changes nobody hears.
 const LONG: Duration = Duration::from_secs(3);
@@ -66,5 +66,36 @@ async fn without_the_user_context_orders_of_known_people_go_on() {
     // What they got before they were suspended counts no longer.
     let answer = orders(&suspended).await;
     assert_eq!(answer.status, 401, "{}", answer.body);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_notification_context_no_order_is_held_and_its_mails_come_later() {
+    let all_but_mails = "user,product,inventory,order,payment,checkout";
+    let args = ["--contexts", all_but_mails, "--without", "saga"];
+    let app = App::start_with(&folder("no-mails"), &args).await;
+    let sagas = app.role(&["saga", "--late-pause-s", "2"], "saga.log").await;
+    let (customer, sku) = (app.customer().await, app.product(1).await);
+    let order = customer.orders(&sku, 1, "pm_card_visa").await;
+    app.order_is(&order, "confirmed").await;
+    // What held the mail would be held up to a bound, and everything behind it then.
+    let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
+    let admin = admin.await.unwrap();
+    let stream = admin.jetstream().get_stream("ORDER").await.unwrap();
+    let started = Instant::now();
+    loop {
+        let durable = stream.consumer_info("checkout-order").await.unwrap();
+        if durable.num_pending == 0 && durable.num_ack_pending == 0 {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "{durable:?}");
+        sleep(Duration::from_millis(50)).await;
+    }
+    let (_, mails) = app.command_api(&["--contexts", "notification"]).await;
+    app.told(&order, 1).await;
+    for role in [sagas, mails] {
+        let stopped = role.stop(Signal::TERM, PATIENCE);
+        stopped.await.unwrap();
+    }
     app.stop().await;
 }

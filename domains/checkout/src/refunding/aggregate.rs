@@ -94,16 +94,26 @@ impl Refunding {
                 amount: *amount,
                 started_at: *refunded_at,
             }),
+            // Money that came back a person sees to, whatever the order says by now.
+            (Self::Suspended { refund, .. }, RefundingFact::OrderRefunded {}) if refund.failed => {
+                None
+            }
             (Self::Recording(_) | Self::Suspended { .. }, RefundingFact::OrderRefunded {}) => {
                 Some(RefundingEvent::RefundingEnded {})
             }
-            // The order says that money went back, and it did not stay there.
-            (Self::Recording(_) | Self::Ended(_), RefundingFact::RefundFailed { code }) => {
-                Some(RefundingEvent::RefundingSuspended {
-                    why: format!("the refund failed: {code}"),
-                    failed: true,
-                })
+            (Self::Suspended { refund, .. }, RefundingFact::RefundFailed { .. })
+                if refund.failed =>
+            {
+                None
             }
+            // The order says, or is to say, that money went back, and it did not stay there.
+            (
+                Self::Recording(_) | Self::Suspended { .. } | Self::Ended(_),
+                RefundingFact::RefundFailed { code },
+            ) => Some(RefundingEvent::RefundingSuspended {
+                why: format!("the refund failed: {code}"),
+                failed: true,
+            }),
             // Failing to tell the customer stops nothing.
             (
                 Self::Recording(_),
@@ -229,6 +239,10 @@ impl Saga for Refunding {
                 mail.into_iter().collect()
             }
         }
+    }
+
+    fn may_be_late(ask: &RefundAsk) -> bool {
+        *ask == RefundAsk::Notify
     }
 
     /// It waits for facts only.
