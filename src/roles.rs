@@ -49,7 +49,10 @@ pub async fn command_service(
     token_keys: KeySet,
 ) -> anyhow::Result<command_api::Service> {
     let connections = Connections {
-        streams: connection.streams(Settings::default()),
+        streams: connection.streams(Settings {
+            cache_capacity: config.aggregates_max,
+            ..Settings::default()
+        }),
         keys: Keys::new(&connection, secrets.master_keys()?),
         token_keys,
         digest_key: secrets.digest_key()?,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use edge::{Limits, Network, Targets, TlsArgs};
+use streams::Settings;
 
 /// How old a webhook's signature may be, in seconds: what the provider's own libraries take.
 const WEBHOOK_TOLERANCE_S: u64 = 300;
@@ -45,6 +46,14 @@ pub struct Config {
         default_value_t = ENDPOINTS_MAX
     )]
     pub webhook_endpoints_max: usize,
+    /// How many aggregates are kept in memory, so that a command needs nothing of the log; a large one
+    /// counts once for each 2 KiB, so this many times 2 KiB is the most that they take.
+    #[arg(
+        long,
+        env = "MILLRACE_AGGREGATES_MAX",
+        default_value_t = Settings::default().cache_capacity
+    )]
+    pub aggregates_max: u64,
     /// The server's bounds.
     #[command(flatten)]
     pub limits: Limits,
@@ -59,6 +68,7 @@ impl Default for Config {
             tls: TlsArgs::default(),
             targets: Targets::default(),
             webhook_endpoints_max: ENDPOINTS_MAX,
+            aggregates_max: Settings::default().cache_capacity,
             limits: Limits::default(),
         }
     }

@@ -35,6 +35,9 @@ pub(crate) struct Snapshot {
     commands: String,
     /// The state as it serializes.
     state: Value,
+    /// How long it was when it was read, in bytes.
+    #[serde(skip)]
+    pub(crate) bytes: usize,
 }
 
 /// What became of an attempt to read a snapshot.
@@ -66,6 +69,7 @@ impl Snapshot {
             event_id,
             commands: STANDARD_NO_PAD.encode(packed),
             state: serde_json::to_value(state).ok()?,
+            bytes: 0,
         })
     }
 
@@ -84,6 +88,7 @@ impl Snapshot {
         if snapshot.fingerprint != fingerprint::<A>() {
             return Reading::OtherSchema;
         }
+        snapshot.bytes = bytes.len();
         let written = std::mem::take(&mut snapshot.state);
         let Ok(state) = A::deserialize(&written) else {
             return Reading::OtherSchema;

@@ -4,36 +4,60 @@ use std::any::Any;
 use std::sync::Arc;
 
 use kernel::Decider;
+use quick_cache::Weighter;
 
 use super::held::{Held, Known};
 
-type Anything = Arc<dyn Any + Send + Sync>;
+/// What one place holds, in bytes.
+const PLACE_BYTES: usize = 2_048;
+
+/// An aggregate of any type.
+#[derive(Clone)]
+struct Kept {
+    held: Arc<dyn Any + Send + Sync>,
+    /// As large as it was when it came: what it grows by later is little.
+    places: u64,
+}
+
+#[derive(Clone)]
+struct Places;
+
+impl Weighter<Arc<str>, Kept> for Places {
+    fn weight(&self, _subject: &Arc<str>, kept: &Kept) -> u64 {
+        kept.places
+    }
+}
 
 /// Aggregates by subject, of all types.
-pub(super) struct Cache(quick_cache::sync::Cache<Arc<str>, Anything>);
+pub(super) struct Cache(quick_cache::sync::Cache<Arc<str>, Kept, Places>);
 
 impl Cache {
-    /// Room for `capacity` aggregates; 0 = none is kept.
-    pub(super) fn new(capacity: u64) -> Self {
-        let capacity = usize::try_from(capacity).unwrap_or(usize::MAX);
-        Self(quick_cache::sync::Cache::new(capacity))
+    /// So many places, [`PLACE_BYTES`] each; 0 = none is kept.
+    pub(super) fn new(places: u64) -> Self {
+        let aggregates = usize::try_from(places).unwrap_or(usize::MAX);
+        let cache = quick_cache::sync::Cache::with_weighter(aggregates, places, Places);
+        Self(cache)
     }
 
     /// The aggregate at `subject`, if it is there and an `A`.
     pub(super) fn get<A: Decider>(&self, subject: &str) -> Option<Arc<Held<A>>> {
-        self.0.get(subject)?.downcast().ok()
+        self.0.get(subject)?.held.downcast().ok()
     }
 
     pub(super) fn insert<A: Decider>(&self, subject: Arc<str>, known: Known<A>) -> Arc<Held<A>> {
         let held = Arc::new(Held::new(known));
-        self.0.insert(subject, Arc::clone(&held) as Anything);
+        self.keep(&subject, &held);
         held
     }
 
     /// Keeps `held` at `subject`.
     pub(super) fn keep<A: Decider>(&self, subject: &Arc<str>, held: &Arc<Held<A>>) {
-        self.0
-            .insert(Arc::clone(subject), Arc::clone(held) as Anything);
+        let more = held.lock().bytes() / PLACE_BYTES;
+        let kept = Kept {
+            held: Arc::clone(held) as _,
+            places: 1 + u64::try_from(more).unwrap_or(u64::MAX - 1),
+        };
+        self.0.insert(Arc::clone(subject), kept);
     }
 
     /// Forgets what may not be true any more.
@@ -62,5 +86,17 @@ mod tests {
         assert_eq!(kept(&Cache::new(1_000), 100), 100);
         let bounded = kept(&Cache::new(1_000), 10_000);
         assert!((500..=1_000).contains(&bounded), "{bounded}");
+    }
+
+    #[test]
+    fn a_large_one_takes_the_room_of_many() {
+        let cache = Cache::new(1_000);
+        for number in 0..1_000 {
+            let mut large = Known::<Account>::new();
+            large.largest = 9 * PLACE_BYTES;
+            cache.insert(format!("event.account.{number}").into(), large);
+        }
+        assert!((50..=100).contains(&cache.0.len()), "{}", cache.0.len());
+        assert!(cache.0.weight() <= 1_000, "{}", cache.0.weight());
     }
 }

@@ -19,6 +19,8 @@ pub(super) struct Known<A> {
     /// Id of its last event; nil = none.
     pub(super) event_id: Uuid,
     pub(super) recent: Recent,
+    /// Bytes of the largest event, or of the snapshot: about what the state takes.
+    pub(super) largest: usize,
 }
 
 impl<A: Decider> Known<A> {
@@ -30,7 +32,13 @@ impl<A: Decider> Known<A> {
             position: 0,
             event_id: Uuid::nil(),
             recent: Recent::default(),
+            largest: 0,
         }
+    }
+
+    /// About how many bytes it takes in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.largest + self.recent.bytes()
     }
 
     /// What a decision on this state stands on.
@@ -64,6 +72,7 @@ impl<A: Decider> Known<A> {
         self.version = event.version;
         self.position = event.position.sequence;
         self.event_id = event.id;
+        self.largest = self.largest.max(event.data.len());
         self.recent
             .note(event.command_id, event.position.sequence, recent_max);
     }

@@ -29,6 +29,11 @@ impl Recent {
         }
     }
 
+    /// What they take in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.tags.len() * 2 * size_of::<u64>()
+    }
+
     /// All of them, oldest first: half of the id, and where the first event stands.
     pub(super) fn entries(&self) -> impl Iterator<Item = (u64, u64)> {
         let sequences = self.sequences.iter().copied();

@@ -177,6 +177,7 @@ impl Streams {
                 position,
                 event_id,
                 recent,
+                largest: _,
             } = known;
             Snapshot::new::<A>(&state, (version, position, event_id), recent.entries())
         });
@@ -242,6 +243,7 @@ impl Streams {
                 position: snapshot.position,
                 event_id: snapshot.event_id,
                 recent: Recent::from_entries(snapshot.commands()),
+                largest: snapshot.bytes,
             },
             at,
             rest,

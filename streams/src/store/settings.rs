@@ -5,8 +5,8 @@ use crate::snapshot::Snapshots;
 /// Bounds of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Aggregates held in memory; 100,000. One takes its state, its subject and 16 bytes for each
-    /// recent command.
+    /// Places for aggregates in memory; 100,000. One takes a place for each 2 KiB that it may be: its
+    /// largest event stands for its state, and each recent command is 16 bytes.
     pub cache_capacity: u64,
     /// Command ids remembered for each aggregate; 1,000. A repeated command is found among them.
     pub recent_commands_max: usize,
