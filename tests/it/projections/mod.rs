@@ -147,6 +147,32 @@ async fn reads_beyond_those_that_may_wait_are_answered_at_once() {
 }
 
 #[tokio::test]
+async fn reads_that_go_together_are_answered_each_with_its_own_row() {
+    let app = shared().await;
+    let mut skus = Vec::new();
+    for number in 0..4 {
+        skus.push(app.product(0).await);
+        skus.push(format!("no-such-{number}"));
+    }
+    let logins = BTreeMap::from([("product".to_owned(), login(app, "product", Access::Reader))]);
+    let settings = Settings {
+        read_connections: 1,
+        ..Settings::default()
+    };
+    let reader = Reader::open(&logins, settings);
+    // More than one statement holds.
+    let asked = skus.iter().cycle().take(300);
+    let reads = asked.map(async |sku| (sku, reader.get(&PRODUCT_CARD, sku).await.unwrap()));
+    for (sku, found) in join_all(reads).await {
+        assert!(found.position > 0);
+        let row = found.row.map(|row| row.payload);
+        let there = !sku.starts_with("no-such");
+        assert_eq!(row.is_some(), there, "{sku}: {row:?}");
+        assert!(row.is_none_or(|row| row.contains(sku.as_str())), "{sku}");
+    }
+}
+
+#[tokio::test]
 async fn a_role_reaches_its_own_database_and_does_there_what_it_must() {
     let app = shared().await;
     for access in Access::ALL {
