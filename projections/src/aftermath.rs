@@ -283,6 +283,7 @@ mod tests {
                 amount: Money::new(100, "EUR".parse().unwrap()),
                 started_at: DateTime::UNIX_EPOCH,
                 restock_until: DateTime::UNIX_EPOCH,
+                revision: 1,
             },
             ReturningEvent::ReturningSuspended {
                 step: step.clone(),
@@ -311,6 +312,7 @@ mod tests {
                 user_id: UserId(Uuid::from_u128(3)),
                 amount: Money::new(100, "EUR".parse().unwrap()),
                 started_at: DateTime::UNIX_EPOCH,
+                revision: 1,
             },
             RefundingEvent::RefundingSuspended {
                 why: why.clone(),

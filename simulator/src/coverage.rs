@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use checkout::picture::{NOT_STARTED, Transition, pictures};
-use checkout::{Definitions, Shop};
 
 use crate::audit::Finding;
 use crate::saga::SagaId;
@@ -41,15 +40,13 @@ impl World {
         stage.unwrap_or(NOT_STARTED)
     }
 
-    /// The definition that a saga follows. Returns and refunds have had one.
-    fn revision(&self, saga: SagaId) -> u32 {
+    /// The definition that a saga follows; `None` = it has not started.
+    fn revision(&self, saga: SagaId) -> Option<u32> {
+        let shop = &self.shop;
         match saga {
-            SagaId::Checkout(order) => {
-                let file = self.shop.file(order);
-                let revision = file.and_then(|file| file.checkout.state.revision());
-                revision.unwrap_or(Shop::CURRENT)
-            }
-            SagaId::Returning(_) | SagaId::Refunding(_) => 1,
+            SagaId::Checkout(order) => shop.file(order)?.checkout.state.revision(),
+            SagaId::Returning(id) => shop.returning.get(&id)?.state.revision(),
+            SagaId::Refunding(id) => shop.refunding.get(&id)?.state.revision(),
         }
     }
 
@@ -58,12 +55,15 @@ impl World {
         let Some(recorded) = self.shop.log.get(new.start).filter(|_| !new.is_empty()) else {
             return;
         };
+        let Some(revision) = self.revision(saga) else {
+            return;
+        };
         let transition = Transition {
             from,
             event: recorded.told.name(),
             to: self.stage(saga),
         };
-        let taken = (saga.name(), self.revision(saga), transition);
+        let taken = (saga.name(), revision, transition);
         let times = self.taken.entry(taken).or_default();
         *times += 1;
         if *times == 1 && !DRAWN.contains(&taken) {

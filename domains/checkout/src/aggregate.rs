@@ -8,7 +8,9 @@ use kernel::{Decider, OrderId, RefundId, UserId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 use crate::state::Flow;
-use crate::{CheckoutEvent, CheckoutFact, CheckoutRefusal, Definitions, Shop, Stage, Status, Step};
+use crate::{
+    CheckoutEvent, CheckoutFact, CheckoutRefusal, Definitions, Followed, Shop, Stage, Status, Step,
+};
 
 /// The shop's checkout.
 pub type Checkout = CheckoutBy<Shop>;
@@ -271,7 +273,7 @@ impl<'de, D: Definitions> Deserialize<'de> for CheckoutBy<D> {
             Kept::NotStarted => return Ok(Self::NotStarted),
             Kept::Started(flow) => flow,
         };
-        flow.followed = D::followed(flow.revision);
+        flow.followed = Followed::by::<D>(flow.revision);
         if !flow.is_understood() {
             let revision = flow.revision;
             let why = CheckoutRefusal::RevisionUnknown { revision };

@@ -4,8 +4,8 @@ use kernel::{Reason, Sku};
 
 use crate::state::{Fate, Flow, Funds, Hold, Line, Notice, Suspension, Tries};
 use crate::{
-    Cause, CheckoutEvent, Definitions, Each, Outcome, PAYMENT_TIMED_OUT, RESERVATION_TIMED_OUT,
-    Stage, Step,
+    Cause, CheckoutEvent, Definitions, Each, Followed, Outcome, PAYMENT_TIMED_OUT,
+    RESERVATION_TIMED_OUT, Stage, Step,
 };
 
 /// The order's reason when a hold lapsed before it was made firm.
@@ -45,7 +45,7 @@ impl Flow {
             reserved_until: *reserved_until,
             deadline: *deadline,
             revision: *revision,
-            followed: D::followed(*revision),
+            followed: Followed::by::<D>(*revision),
             stage: Stage::Reserving,
             lines: items.iter().map(line).collect(),
             funds: Funds::Untouched,

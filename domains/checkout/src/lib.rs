@@ -50,6 +50,7 @@
 //!   state      Stage, Status                       what is known of stock and money outside
 //!   settling   SagaId, Wish                      what a person may have a saga do
 //!   saga       Saga, Listens                       what a runner must know of a saga
+//!   tasks      Tasks                               steps that don't wait for each other
 //!   returning  Returning                           goods that came back: restock, refund
 //!   refunding  Refunding                           money that went back: order and customer are told
 //! ```
@@ -75,6 +76,7 @@ pub mod settling;
 mod state;
 mod steps;
 mod stock;
+mod tasks;
 
 pub use addressed::Addressed;
 pub use aggregate::{Checkout, CheckoutBy, Started};
@@ -88,9 +90,13 @@ pub use id::{
     RETURN_ATTEMPTS_MAX, ask_id, ask_id_of, refund_id, refund_id_of, refund_id_of_return,
     returns_of,
 };
-pub use refunding::{Refunding, RefundingEvent, RefundingFact};
-pub use refusal::{CheckoutRefusal, NoRefusal};
-pub use returning::{Returning, ReturningEvent, ReturningFact};
+pub use refunding::{
+    REFUND_STEPS, RefundRow, Refunding, RefundingBy, RefundingEvent, RefundingFact,
+};
+pub use refusal::{CheckoutRefusal, NoRefusal, SagaRefusal};
+pub use returning::{
+    RETURN_STEPS, ReturnRow, Returning, ReturningBy, ReturningEvent, ReturningFact,
+};
 pub use saga::{Listens, Saga};
 pub use state::{Stage, Status};
 pub use steps::{Each, PAYMENT_TIMED_OUT, RESERVATION_TIMED_OUT, Refused, Row, STEPS, Step};

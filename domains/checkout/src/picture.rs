@@ -4,10 +4,14 @@
 //! The simulator holds them against what happens: a transition that is not here fails its run, and
 //! one that no run takes is reported (`millrace simulate --coverage`).
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
+use crate::refunding::{RECORDING, RefundAsk};
+use crate::returning::{RUNNING, ReturnStep};
+use crate::tasks::{ENDED, RESOLVED, SUSPENDED};
 use crate::{
-    Checkout, Definition, Definitions, Each, Refunding, Refused, Returning, Row, Saga, Shop, Stage,
+    Checkout, Definition, Definitions, Each, RefundRow, Refunding, Refused, ReturnRow, Returning,
+    Row, Saga, Shop, Stage, Step,
 };
 
 /// How to change a saga: the end of the page.
@@ -36,43 +40,75 @@ pub struct Picture {
     pub revision: u32,
     /// What it is about, in a line.
     pub about: &'static str,
-    /// Its table, if it has one.
-    pub steps: &'static [Row],
+    /// Its table, a line for each step.
+    pub table: Vec<Cells>,
     /// Every transition.
     pub transitions: Vec<Transition>,
 }
+
+/// One line of a table, in words: under [`COLUMNS`].
+pub type Cells = [String; 8];
+
+/// What is told of each step.
+pub const COLUMNS: [&str; 8] = [
+    "stage",
+    "asks",
+    "of",
+    "done when",
+    "refused",
+    "too late",
+    "undo",
+    "then",
+];
 
 /// All sagas of the shop; of one with several definitions the newest first.
 pub fn pictures() -> Vec<Picture> {
     pictures_of::<Shop>()
 }
 
-/// All sagas, the checkout by the definitions of `D`.
-pub fn pictures_of<D: Definitions>() -> Vec<Picture> {
-    let checkouts = D::known().iter().rev().map(|definition| Picture {
-        saga: Checkout::NAME,
+/// All sagas by the definitions of `D`.
+pub fn pictures_of<D>() -> Vec<Picture>
+where
+    D: Definitions + Definitions<ReturnRow> + Definitions<RefundRow>,
+{
+    let checkouts = drawn::<D, Step, Stage>(
+        Checkout::NAME,
+        "From an order placed to an order confirmed and shipped, or undone.",
+        of_checkout,
+    );
+    let returns = drawn::<D, ReturnStep, &'static str>(
+        Returning::NAME,
+        "Goods that came back are put on the shelf, and their money goes back.",
+        |definition| of_tasks(definition.steps, RUNNING, &RETURNING, &RETURNING_BESIDES),
+    );
+    let refunds = drawn::<D, RefundAsk, &'static str>(
+        Refunding::NAME,
+        "Money went back that the checkout did not ask for: order and customer are told.",
+        |definition| of_tasks(definition.steps, RECORDING, &REFUNDING, &REFUNDING_BESIDES),
+    );
+    [checkouts, returns, refunds].concat()
+}
+
+/// One saga under each of its definitions.
+fn drawn<D, S, P>(
+    saga: &'static str,
+    about: &'static str,
+    transitions: impl Fn(&Definition<Row<S, P>>) -> Vec<Transition>,
+) -> Vec<Picture>
+where
+    D: Definitions<Row<S, P>>,
+    S: 'static,
+    P: fmt::Display + 'static,
+{
+    let newest_first = D::known().iter().rev();
+    let picture = |definition: &Definition<Row<S, P>>| Picture {
+        saga,
         revision: definition.revision,
-        about: "From an order placed to an order confirmed and shipped, or undone.",
-        steps: definition.steps,
-        transitions: of_checkout(definition),
-    });
-    let others = [
-        Picture {
-            saga: Returning::NAME,
-            revision: 1,
-            about: "Goods that came back are put on the shelf, and their money goes back.",
-            steps: &[],
-            transitions: of_returning(),
-        },
-        Picture {
-            saga: Refunding::NAME,
-            revision: 1,
-            about: "Money went back that the checkout did not ask for: order and customer are told.",
-            steps: &[],
-            transitions: of_refunding(),
-        },
-    ];
-    checkouts.chain(others).collect()
+        about,
+        table: definition.steps.iter().map(Row::cells).collect(),
+        transitions: transitions(definition),
+    };
+    newest_first.map(picture).collect()
 }
 
 fn arrow(
@@ -204,39 +240,89 @@ const UNDOING: [Transition; 34] = [
     fixed("ended", "checkout_resolved", "resolved"),
 ];
 
-fn of_returning() -> Vec<Transition> {
-    vec![
-        fixed(NOT_STARTED, "returning_started", "running"),
-        fixed("running", "returning_step_succeeded", "running"),
-        fixed("running", "returning_suspended", "suspended"),
-        fixed("running", "returning_ended", "ended"),
-        fixed("suspended", "returning_step_succeeded", "suspended"),
-        fixed("suspended", "returning_step_succeeded", "running"),
-        fixed("suspended", "returning_suspended", "suspended"),
-        fixed("suspended", "returning_resumed", "running"),
-        fixed("suspended", "returning_resumed", "suspended"),
-        fixed("suspended", "returning_step_skipped", "suspended"),
-        fixed("suspended", "returning_step_skipped", "running"),
-        fixed("suspended", "returning_step_skipped", "ended"),
-        fixed("suspended", "returning_resolved", "resolved"),
-        fixed("suspended", "returning_ended", "ended"),
-        fixed("ended", "returning_suspended", "suspended"),
-    ]
+/// The events of a saga whose steps don't wait for each other.
+struct TaskEvents {
+    started: &'static str,
+    /// A step is done that is not the last; `None` = it never has several.
+    step_succeeded: Option<&'static str>,
+    suspended: &'static str,
+    resumed: &'static str,
+    skipped: &'static str,
+    resolved: &'static str,
+    ended: &'static str,
 }
 
-fn of_refunding() -> Vec<Transition> {
-    vec![
-        fixed(NOT_STARTED, "refunding_started", "recording"),
-        fixed("recording", "refunding_ended", "ended"),
-        fixed("recording", "refunding_suspended", "suspended"),
-        fixed("ended", "refunding_suspended", "suspended"),
-        fixed("suspended", "refunding_suspended", "suspended"),
-        fixed("suspended", "refunding_ended", "ended"),
-        fixed("suspended", "refunding_resumed", "recording"),
-        fixed("suspended", "refunding_resumed", "ended"),
-        fixed("suspended", "refunding_skipped", "ended"),
-        fixed("suspended", "refunding_resolved", "resolved"),
-    ]
+const RETURNING: TaskEvents = TaskEvents {
+    started: "returning_started",
+    step_succeeded: Some("returning_step_succeeded"),
+    suspended: "returning_suspended",
+    resumed: "returning_resumed",
+    skipped: "returning_step_skipped",
+    resolved: "returning_resolved",
+    ended: "returning_ended",
+};
+
+/// What is in no line of the return's table.
+const RETURNING_BESIDES: [Transition; 1] = [
+    // The bank sends the money back after the end.
+    fixed("ended", "returning_suspended", "suspended"),
+];
+
+const REFUNDING: TaskEvents = TaskEvents {
+    started: "refunding_started",
+    step_succeeded: None,
+    suspended: "refunding_suspended",
+    resumed: "refunding_resumed",
+    skipped: "refunding_skipped",
+    resolved: "refunding_resolved",
+    ended: "refunding_ended",
+};
+
+/// What is in no line of the refund's table.
+const REFUNDING_BESIDES: [Transition; 3] = [
+    // The bank sends the money back, after the end or while the order says no; a person sees to that.
+    fixed("ended", "refunding_suspended", "suspended"),
+    fixed("suspended", "refunding_suspended", "suspended"),
+    fixed("suspended", "refunding_resumed", "ended"),
+];
+
+/// What follows from a table whose steps don't wait for each other, and then what is `besides`. While
+/// something is due the saga is `busy`.
+fn of_tasks<S, P>(
+    table: &[Row<S, P>],
+    busy: &'static str,
+    events: &TaskEvents,
+    besides: &[Transition],
+) -> Vec<Transition> {
+    if table.is_empty() {
+        return vec![arrow(NOT_STARTED, events.started, ENDED)];
+    }
+    let mut all = vec![
+        arrow(NOT_STARTED, events.started, busy),
+        arrow(busy, events.suspended, SUSPENDED),
+        arrow(busy, events.ended, ENDED),
+        arrow(SUSPENDED, events.resumed, busy),
+        arrow(SUSPENDED, events.skipped, ENDED),
+        arrow(SUSPENDED, events.resolved, RESOLVED),
+        arrow(SUSPENDED, events.ended, ENDED),
+    ];
+    let lines = table.iter().any(|row| matches!(row.step, Each::Line(_)));
+    if let Some(step_succeeded) = events.step_succeeded
+        && (lines || table.len() > 1)
+    {
+        // Others are still due, or stuck as well.
+        all.extend([
+            arrow(busy, step_succeeded, busy),
+            arrow(SUSPENDED, step_succeeded, SUSPENDED),
+            arrow(SUSPENDED, step_succeeded, busy),
+            arrow(SUSPENDED, events.suspended, SUSPENDED),
+            arrow(SUSPENDED, events.resumed, SUSPENDED),
+            arrow(SUSPENDED, events.skipped, SUSPENDED),
+            arrow(SUSPENDED, events.skipped, busy),
+        ]);
+    }
+    all.extend(besides);
+    all
 }
 
 impl Picture {
@@ -270,8 +356,8 @@ impl Picture {
     }
 }
 
-/// `docs/sagas.md`: every saga, drawn under each of its definitions, the checkout's table, and how to
-/// change one.
+/// `docs/sagas.md`: every saga under each of its definitions, as a table and drawn, and how to change
+/// one.
 pub fn page() -> String {
     let mut text = "# The sagas\n\nWritten by `millrace sagas` from \
                     [`domains/checkout`](../domains/checkout/src/steps.rs); a test compares.\n"
@@ -285,9 +371,10 @@ pub fn page() -> String {
             _ => String::new(),
         };
         line(&mut text, &format!("\n## {saga}{revision}\n\n{about}"));
-        if !picture.steps.is_empty() {
-            line(&mut text, "");
-            table(&mut text, picture.steps);
+        line(&mut text, &format!("\n| {} |", COLUMNS.join(" | ")));
+        line(&mut text, &format!("|{}", "---|".repeat(COLUMNS.len())));
+        for cells in &picture.table {
+            line(&mut text, &format!("| {} |", cells.join(" | ")));
         }
         line(
             &mut text,
@@ -298,36 +385,30 @@ pub fn page() -> String {
     text
 }
 
-fn table(text: &mut String, steps: &[Row]) {
-    line(
-        text,
-        "| stage | asks | of | done when | refused | too late | undo | then |",
-    );
-    line(text, "|---|---|---|---|---|---|---|---|");
-    for row in steps {
-        let each = match row.step {
+impl<S, P: fmt::Display> Row<S, P> {
+    fn cells(&self) -> Cells {
+        let each = match self.step {
             Each::Line(_) => ", each line",
             Each::Order(_) => "",
         };
-        let refused = match row.refusal {
+        let refused = match self.refusal {
             Refused::Undo => "undo",
             Refused::Suspend => "a person sees to it",
         };
-        let late = row.timeout.unwrap_or("asked until answered");
-        let undo = row.undo.map_or("–".to_owned(), |(ask, done)| {
+        let late = self.timeout.unwrap_or("asked until answered");
+        let undo = self.undo.map_or("–".to_owned(), |(ask, done)| {
             format!("`{ask}` → `{done}`")
         });
-        let cells = [
-            row.stage.to_string(),
-            format!("`{}`{each}", row.command),
-            row.context.to_owned(),
-            format!("`{}`", row.success),
+        [
+            self.stage.to_string(),
+            format!("`{}`{each}", self.command),
+            self.context.to_owned(),
+            format!("`{}`", self.success),
             refused.to_owned(),
             late.to_owned(),
             undo,
-            row.then.to_string(),
-        ];
-        line(text, &format!("| {} |", cells.join(" | ")));
+            self.then.to_string(),
+        ]
     }
 }
 

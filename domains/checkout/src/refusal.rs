@@ -21,6 +21,18 @@ pub enum CheckoutRefusal {
     },
 }
 
+/// When a return or a refund does not take a fact in.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(tag = "code", rename_all = "snake_case")]
+pub enum SagaRefusal {
+    /// As of a checkout: the fact must be delivered again to a build that knows the definition.
+    #[error("the saga follows definition revision {revision}, which this build does not know")]
+    RevisionUnknown {
+        /// Which.
+        revision: u32,
+    },
+}
+
 /// A saga that ignores whatever it can't use refuses nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]

@@ -1,4 +1,5 @@
-//! The saga on one page: every step, what it asks, what says that it is done, and its undo.
+//! What a table of steps is made of, and the checkout's: every step, what it asks, what says that it
+//! is done, and its undo.
 
 use std::fmt;
 
@@ -96,11 +97,11 @@ impl fmt::Display for Step {
 
 /// How often a step is taken.
 #[derive(Debug, Clone)]
-pub enum Each {
+pub enum Each<S = Step> {
     /// Once for each line, all at the same time.
-    Line(fn(Sku) -> Step),
-    /// Once for the order.
-    Order(Step),
+    Line(fn(Sku) -> S),
+    /// Once for the order (the return, the refund).
+    Order(S),
 }
 
 /// What a business "no" to a step leads to.
@@ -112,13 +113,13 @@ pub enum Refused {
     Suspend,
 }
 
-/// One line of the table.
+/// One line of a table: the checkout's unless said otherwise.
 #[derive(Debug, Clone)]
-pub struct Row {
-    /// While the checkout is here, the step is due.
-    pub stage: Stage,
+pub struct Row<S = Step, P = Stage> {
+    /// While the saga is here, the step is due.
+    pub stage: P,
     /// The step.
-    pub step: Each,
+    pub step: Each<S>,
     /// Whom it asks.
     pub context: &'static str,
     /// What it asks.
@@ -128,12 +129,12 @@ pub struct Row {
     /// What a business "no" leads to.
     pub refusal: Refused,
     /// Why the order is rejected when the step is not done by the checkout's deadline. `None` = the
-    /// step is asked until it is answered: money is held by then.
+    /// step is asked until it is answered: money is held by then, or goods are back.
     pub timeout: Option<&'static str>,
     /// What asks to undo it, and what says that this is done.
     pub undo: Option<(&'static str, &'static str)>,
-    /// Where the checkout goes when the step is done (for every line).
-    pub then: Stage,
+    /// Where the saga goes when the step is done (for every line).
+    pub then: P,
 }
 
 /// The checkout, revision 1; [`crate::picture`] draws it. `pending` walks down this table; the undo

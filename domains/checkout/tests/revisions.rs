@@ -148,7 +148,7 @@ fn rests<D: Definitions>(world: &mut WorldBy<D>, revision: u32) {
     world.settle();
     check(world, world.order.status().unwrap());
     assert_eq!(world.checkout.revision(), Some(revision));
-    let known = Today::known().iter();
+    let known = <Today as Definitions>::known().iter();
     let table = known.clone().find(|known| known.revision == revision);
     let table = table.unwrap().steps;
     let line = |step: &Step| table.iter().position(|row| row.stage == step.stage());

@@ -3,17 +3,24 @@
 #![allow(
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::unwrap_used,
     clippy::wildcard_enum_match_arm,
     reason = "a test: what can't be is a finding, and ends it"
 )]
 
 mod kit;
 
-use checkout::{Ask, Definitions, Due, Each, Followed, STEPS, Shop, Stage, Step};
+use checkout::{
+    Ask, Definitions, Due, Each, REFUND_STEPS, RETURN_STEPS, RefundRow, Refunding, RefundingFact,
+    Refused, ReturnRow, Returning, ReturningFact, Row, STEPS, Saga, Shop, Stage, Step,
+    refund_id_of_return,
+};
+use kernel::{RefundId, ReturnId};
 use kit::{
     Case, authorized, canceled, captured, committed, confirmed, refunded, released, reserved,
     shipped, stock_shipped, voided,
 };
+use uuid::Uuid;
 
 /// A fact for every success in the table, in its order.
 fn flow() -> Vec<checkout::CheckoutFact> {
@@ -101,15 +108,98 @@ fn is_of(step: &Step, each: &Each) -> bool {
     }
 }
 
+fn is_in_order<R: 'static>()
+where
+    Shop: Definitions<R>,
+{
+    let known = <Shop as Definitions<R>>::known();
+    assert!(known.is_sorted_by(|a, b| a.revision < b.revision));
+    let current = <Shop as Definitions<R>>::numbered(<Shop as Definitions<R>>::CURRENT);
+    assert!(current.is_some(), "nobody knows what starts");
+}
+
+#[test]
+fn the_definitions_are_in_order_and_what_starts_is_known() {
+    is_in_order::<Row>();
+    is_in_order::<ReturnRow>();
+    is_in_order::<RefundRow>();
+}
+
+/// With nothing else due the saga asks what the row says, leaves a "no" to a person, and comes with the
+/// success to where the row says.
+fn is_true<S: Saga>(
+    row: &Row<S::Ask, &'static str>,
+    facts: &[S::Command],
+    success: &S::Command,
+    stage: fn(&S) -> &'static str,
+) {
+    let before = facts.iter().fold(S::default(), told);
+    let [due] = &before.pending(kit::at(1))[..] else {
+        panic!("{} and something else is due", row.command);
+    };
+    assert_eq!(
+        (due.context, tag(&due.command)),
+        (row.context, row.command.to_owned())
+    );
+    let no = S::refused(due, "no".to_owned(), "no".to_owned(), kit::at(1));
+    let refused = told(before.clone(), &no).suspended().is_some();
+    assert_eq!(refused, row.refusal == Refused::Suspend);
+    assert_eq!(tag(&serde_json::to_value(success).unwrap()), row.success);
+    assert_eq!(
+        (stage(&before), stage(&told(before, success))),
+        (row.stage, row.then)
+    );
+}
+
+fn told<S: Saga>(mut saga: S, fact: &S::Command) -> S {
+    for event in saga.decide(fact).unwrap() {
+        saga.evolve(&event);
+    }
+    saga
+}
+
+#[test]
+fn every_row_of_a_return_says_what_is_asked_and_taken_in() {
+    let return_id = ReturnId(Uuid::from_u128(0xB));
+    let received = ReturningFact::ReturnReceived {
+        return_id,
+        order_id: kit::order_id(),
+        items: vec![kit::item("MUG", 1)],
+        amount: kit::total(),
+        received_at: kit::at(0),
+    };
+    let successes = [
+        ReturningFact::ReturnRestocked {
+            sku: kit::sku("MUG"),
+        },
+        ReturningFact::PaymentRefunded {
+            refund_id: refund_id_of_return(return_id, 1),
+        },
+    ];
+    for (index, row) in RETURN_STEPS.iter().enumerate() {
+        let other = successes[1 - index].clone();
+        let stage = Returning::stage;
+        is_true(row, &[received.clone(), other], &successes[index], stage);
+    }
+}
+
+#[test]
+fn every_row_of_a_refund_says_what_is_asked_and_taken_in() {
+    let [record] = &REFUND_STEPS;
+    let refunded = RefundingFact::PaymentRefunded {
+        refund_id: RefundId(Uuid::from_u128(0xB)),
+        order_id: kit::order_id(),
+        user_id: kit::user_id(),
+        amount: kit::total(),
+        refunded_at: kit::at(0),
+    };
+    let success = RefundingFact::OrderRefunded {};
+    is_true(record, &[refunded], &success, Refunding::stage);
+}
+
 #[test]
 fn every_stage_with_a_step_has_its_row_and_no_other() {
-    assert!(Shop::known().is_sorted_by(|a, b| a.revision < b.revision));
-    let current = Shop::followed(Shop::CURRENT);
-    assert!(
-        matches!(current, Followed::Known(_)),
-        "nobody knows what starts"
-    );
-    for definition in Shop::known() {
+    for definition in <Shop as Definitions>::known() {
         assert_eq!(
             definition.steps[0].stage,
             Stage::Reserving,

@@ -119,6 +119,7 @@ fn returning_examples() -> Vec<ReturningEvent> {
             amount: kit::total(),
             started_at: kit::at(0),
             restock_until: kit::at(0) + checkout::returning::RESTOCK_PATIENCE,
+            revision: 1,
         },
         ReturningEvent::ReturningStepSucceeded {
             step: ReturnStep::RestockReturn { sku },
@@ -154,6 +155,7 @@ fn refunding_examples() -> Vec<RefundingEvent> {
             user_id: kit::user_id(),
             amount: kit::total(),
             started_at: kit::at(0),
+            revision: 1,
         },
         RefundingEvent::RefundingSuspended {
             why: "the refund failed: charge_disputed".to_owned(),

@@ -1,6 +1,7 @@
 //! The telling of a refund: `decide` takes a fact in, `pending` says what is to be asked.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use ::order::OrderCommand;
 use chrono::{DateTime, Utc};
@@ -10,47 +11,59 @@ use kernel::{Decider, Money, OrderId, RefundId, UserId};
 use notification::{Details, Template};
 use serde::{Deserialize, Serialize};
 
-use super::{RefundingEvent, RefundingFact};
+use super::{RECORDING, RefundRow, RefundingEvent, RefundingFact};
 use crate::addressed::Addressed;
+use crate::definition::known;
 use crate::id::ask_id_of;
 use crate::picture::NOT_STARTED;
-use crate::{Due, NoRefusal, Saga};
+use crate::tasks::{RESOLVED, TaskStage, Tasks, UNKNOWN};
+use crate::{Definitions, Due, Saga, SagaRefusal, Shop};
 
-/// What is told of one refund.
+/// A person may have the order told as often as they like.
+const ATTEMPTS_MAX: u32 = u32::MAX;
+
+/// The shop's refund.
+pub type Refunding = RefundingBy<Shop>;
+
+/// What is told of one refund, by the definition of `D` that it started under.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Refunding {
+#[serde(rename_all = "snake_case", bound = "D: Definitions<RefundRow>")]
+pub enum RefundingBy<D> {
     /// No money went back under this id that somebody else should be told of.
     #[default]
     NotStarted,
-    /// The order is being told.
-    Recording(Refund),
-    /// A person sees to it.
-    Suspended {
-        /// What went back.
-        refund: Refund,
-        /// What is wrong.
-        why: String,
-    },
-    /// The order knows.
-    Ended(Refund),
+    /// Money went back.
+    Started(Refund<D>),
     /// A person has dealt with all of it.
-    Resolved(Refund),
+    Resolved(Refund<D>),
+    /// Money went back under a definition that this build does not know: it can't tell what there is
+    /// to do. Never in a snapshot.
+    #[serde(skip)]
+    Unknown {
+        /// Of which order.
+        order_id: OrderId,
+        /// Under which definition.
+        revision: u32,
+    },
 }
 
 /// Money that went back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refund {
+#[serde(bound = "D: Definitions<RefundRow>")]
+pub struct Refund<D> {
+    #[serde(deserialize_with = "known::<D, RefundRow, _>")]
+    revision: u32,
     id: RefundId,
     order_id: OrderId,
     user_id: UserId,
     amount: Money,
-    /// From 1; above 1 only after an operator resumed.
-    attempt: u32,
+    tasks: Tasks<RefundAsk>,
     /// The order knows.
     recorded: bool,
     /// The money did not stay there.
     failed: bool,
+    #[serde(skip)]
+    by: PhantomData<D>,
 }
 
 /// One thing asked.
@@ -73,79 +86,14 @@ impl fmt::Display for RefundAsk {
     }
 }
 
-impl Refunding {
+impl<D: Definitions<RefundRow>> RefundingBy<D> {
     /// What follows from a fact: one event, or none when it is repeated, late or of no concern. A
     /// fact before any money went back is about a refund of the checkout's own, or one that failed.
     pub fn react(&self, fact: &RefundingFact) -> Option<RefundingEvent> {
-        match (self, fact) {
-            (
-                Self::NotStarted,
-                RefundingFact::PaymentRefunded {
-                    refund_id,
-                    order_id,
-                    user_id,
-                    amount,
-                    refunded_at,
-                },
-            ) => Some(RefundingEvent::RefundingStarted {
-                refund_id: *refund_id,
-                order_id: *order_id,
-                user_id: *user_id,
-                amount: *amount,
-                started_at: *refunded_at,
-            }),
-            // Money that came back a person sees to, whatever the order says by now.
-            (Self::Suspended { refund, .. }, RefundingFact::OrderRefunded {}) if refund.failed => {
-                None
-            }
-            (Self::Recording(_) | Self::Suspended { .. }, RefundingFact::OrderRefunded {}) => {
-                Some(RefundingEvent::RefundingEnded {})
-            }
-            (Self::Suspended { refund, .. }, RefundingFact::RefundFailed { .. })
-                if refund.failed =>
-            {
-                None
-            }
-            // The order says, or is to say, that money went back, and it did not stay there.
-            (
-                Self::Recording(_) | Self::Suspended { .. } | Self::Ended(_),
-                RefundingFact::RefundFailed { code },
-            ) => Some(RefundingEvent::RefundingSuspended {
-                why: format!("the refund failed: {code}"),
-                failed: true,
-            }),
-            // Failing to tell the customer stops nothing.
-            (
-                Self::Recording(_),
-                RefundingFact::AskRefused {
-                    ask: RefundAsk::RecordRefund,
-                    code,
-                    message,
-                },
-            ) => Some(RefundingEvent::RefundingSuspended {
-                why: format!("{code}: {message}"),
-                failed: false,
-            }),
-            (Self::Suspended { .. }, RefundingFact::Resumed { by }) => {
-                Some(RefundingEvent::RefundingResumed { by: by.clone() })
-            }
-            // Only what is stuck: an operator settles what they have looked at.
-            (Self::Suspended { .. }, RefundingFact::Skipped { step, by, reason })
-                if *step == RefundAsk::RecordRefund.to_string() =>
-            {
-                Some(RefundingEvent::RefundingSkipped {
-                    by: by.clone(),
-                    reason: reason.clone(),
-                })
-            }
-            (Self::Suspended { .. }, RefundingFact::Resolved { by, reason }) => {
-                Some(RefundingEvent::RefundingResolved {
-                    by: by.clone(),
-                    reason: reason.clone(),
-                })
-            }
-            // Late or repeated: ignore.
-            _ => None,
+        match self {
+            Self::NotStarted => start(fact, D::CURRENT),
+            Self::Started(refund) => refund.react(fact),
+            Self::Resolved(_) | Self::Unknown { .. } => None,
         }
     }
 
@@ -153,43 +101,115 @@ impl Refunding {
     pub fn stage(&self) -> &'static str {
         match self {
             Self::NotStarted => NOT_STARTED,
-            Self::Recording(_) => "recording",
-            Self::Suspended { .. } => "suspended",
-            Self::Ended(_) => "ended",
-            Self::Resolved(_) => "resolved",
+            Self::Started(refund) => refund.tasks.stage(RECORDING),
+            Self::Resolved(_) => RESOLVED,
+            Self::Unknown { .. } => UNKNOWN,
         }
     }
 
-    fn refund(&self) -> Option<&Refund> {
+    /// The definition that it follows, once started.
+    pub fn revision(&self) -> Option<u32> {
         match self {
             Self::NotStarted => None,
-            Self::Recording(refund)
-            | Self::Suspended { refund, .. }
-            | Self::Ended(refund)
-            | Self::Resolved(refund) => Some(refund),
-        }
-    }
-
-    fn move_to(&mut self, stage: impl FnOnce(Refund) -> Self) {
-        if let Some(refund) = self.refund().cloned() {
-            *self = stage(refund);
+            Self::Started(refund) | Self::Resolved(refund) => Some(refund.revision),
+            Self::Unknown { revision, .. } => Some(*revision),
         }
     }
 }
 
-impl Refund {
-    /// What the order was not told it is told again. Money that came back a person has seen to.
-    fn resume(self) -> Refunding {
-        if self.recorded || self.failed {
-            return Refunding::Ended(self);
+fn start(fact: &RefundingFact, revision: u32) -> Option<RefundingEvent> {
+    let RefundingFact::PaymentRefunded {
+        refund_id,
+        order_id,
+        user_id,
+        amount,
+        refunded_at,
+    } = fact
+    else {
+        return None;
+    };
+    Some(RefundingEvent::RefundingStarted {
+        refund_id: *refund_id,
+        order_id: *order_id,
+        user_id: *user_id,
+        amount: *amount,
+        started_at: *refunded_at,
+        revision,
+    })
+}
+
+impl<D> Refund<D> {
+    fn react(&self, fact: &RefundingFact) -> Option<RefundingEvent> {
+        let record = self.tasks.of_step(&RefundAsk::RecordRefund)?;
+        let stuck = self.tasks.stuck().next().is_some();
+        // Then a person sees to it, whatever the order says by now.
+        let came_back = stuck && self.failed;
+        match fact {
+            RefundingFact::PaymentRefunded { .. } => None,
+            RefundingFact::OrderRefunded {} => {
+                (record.is_open() && !came_back).then_some(RefundingEvent::RefundingEnded {})
+            }
+            // The order says, or is to say, that money went back, and it did not stay there.
+            RefundingFact::RefundFailed { code } => {
+                (!came_back).then(|| RefundingEvent::RefundingSuspended {
+                    why: format!("the refund failed: {code}"),
+                    failed: true,
+                })
+            }
+            // The mail is no step: failing to tell the customer stops nothing.
+            RefundingFact::AskRefused { ask, code, message } => {
+                let task = self.tasks.of_step(ask)?;
+                task.is_due().then(|| RefundingEvent::RefundingSuspended {
+                    why: format!("{code}: {message}"),
+                    failed: false,
+                })
+            }
+            RefundingFact::Resumed { by } => {
+                stuck.then(|| RefundingEvent::RefundingResumed { by: by.clone() })
+            }
+            RefundingFact::Skipped { step, by, reason } => {
+                self.tasks.stuck_at(step)?;
+                Some(RefundingEvent::RefundingSkipped {
+                    by: by.clone(),
+                    reason: reason.clone(),
+                })
+            }
+            RefundingFact::Resolved { by, reason } => {
+                stuck.then(|| RefundingEvent::RefundingResolved {
+                    by: by.clone(),
+                    reason: reason.clone(),
+                })
+            }
         }
-        Refunding::Recording(Self {
-            attempt: self.attempt.saturating_add(1),
-            ..self
-        })
     }
 
-    fn due(&self, ask: RefundAsk) -> Due<RefundAsk> {
+    fn set(&mut self, stage: TaskStage) {
+        self.tasks.set(&RefundAsk::RecordRefund, stage);
+    }
+
+    /// What the order was not told it is told again. Money that came back a person has seen to.
+    fn resume(&mut self) {
+        if self.recorded || self.failed {
+            self.set(TaskStage::Done);
+        } else {
+            self.tasks.resume(ATTEMPTS_MAX);
+        }
+    }
+
+    /// A mail stays due for good: a repeat is harmless, a loss is not. It follows the step, however
+    /// that went; of money that did not go back after all nobody is told.
+    fn asks(&self) -> Vec<Due<RefundAsk>> {
+        let due: Vec<_> = self.tasks.due().collect();
+        if due.is_empty() && (self.recorded || !self.failed) {
+            // One mail, whatever became of the rest.
+            return vec![self.due(RefundAsk::Notify, 1)];
+        }
+        let asks = due.into_iter();
+        asks.map(|task| self.due(task.step.clone(), task.attempt))
+            .collect()
+    }
+
+    fn due(&self, ask: RefundAsk, attempt: u32) -> Due<RefundAsk> {
         let addressed = match ask {
             RefundAsk::RecordRefund => Addressed::order(
                 self.order_id,
@@ -208,36 +228,35 @@ impl Refund {
                 Addressed::mail(self.id.0, self.user_id, template, details)
             }
         };
-        let attempt = match ask {
-            RefundAsk::RecordRefund => self.attempt,
-            // One mail, whatever became of the rest.
-            RefundAsk::Notify => 1,
-        };
         let ask_id = ask_id_of("refund", self.id, format!("{ask}/{attempt}"));
         addressed.due(ask_id, ask)
     }
 }
 
-impl Saga for Refunding {
+impl<D: Definitions<RefundRow>> Saga for RefundingBy<D> {
     const NAME: &'static str = "refunding";
     type Id = RefundId;
     type Ask = RefundAsk;
 
     fn order_id(&self) -> Option<OrderId> {
-        self.refund().map(|refund| refund.order_id)
+        match self {
+            Self::NotStarted => None,
+            Self::Started(refund) | Self::Resolved(refund) => Some(refund.order_id),
+            Self::Unknown { order_id, .. } => Some(*order_id),
+        }
     }
 
-    /// A mail stays due for good: a repeat is harmless, a loss is not.
+    fn unknown_revision(&self) -> Option<u32> {
+        match self {
+            Self::NotStarted | Self::Started(_) | Self::Resolved(_) => None,
+            Self::Unknown { revision, .. } => Some(*revision),
+        }
+    }
+
     fn pending(&self, _now: DateTime<Utc>) -> Vec<Due<RefundAsk>> {
         match self {
-            Self::NotStarted | Self::Resolved(_) => Vec::new(),
-            Self::Recording(refund) => vec![refund.due(RefundAsk::RecordRefund)],
-            // Of money that did not go back after all nobody is told.
-            Self::Suspended { refund, .. } | Self::Ended(refund) => {
-                let told = refund.recorded || !refund.failed;
-                let mail = told.then(|| refund.due(RefundAsk::Notify));
-                mail.into_iter().collect()
-            }
+            Self::NotStarted | Self::Resolved(_) | Self::Unknown { .. } => Vec::new(),
+            Self::Started(refund) => refund.asks(),
         }
     }
 
@@ -251,10 +270,11 @@ impl Saga for Refunding {
     }
 
     fn suspended(&self) -> Option<String> {
-        match self {
-            Self::Suspended { why, .. } => Some(why.clone()),
-            Self::NotStarted | Self::Recording(_) | Self::Ended(_) | Self::Resolved(_) => None,
-        }
+        let Self::Started(refund) = self else {
+            return None;
+        };
+        let (_, why) = refund.tasks.stuck().next()?;
+        Some(why.to_owned())
     }
 
     fn refused(
@@ -276,58 +296,80 @@ impl Saga for Refunding {
     }
 }
 
-impl Decider for Refunding {
+impl<D: Definitions<RefundRow>> Decider for RefundingBy<D> {
     const CONTEXT: &'static str = "checkout";
     const KIND: Option<&'static str> = Some("refund");
+    const STATE_REVISION: u32 = 2;
 
-    fn decide(&self, fact: &RefundingFact) -> Result<Vec<RefundingEvent>, NoRefusal> {
+    fn decide(&self, fact: &RefundingFact) -> Result<Vec<RefundingEvent>, SagaRefusal> {
+        if let Some(revision) = self.unknown_revision() {
+            return Err(SagaRefusal::RevisionUnknown { revision });
+        }
         Ok(self.react(fact).into_iter().collect())
     }
 
     fn evolve(&mut self, event: &RefundingEvent) {
-        match event {
-            RefundingEvent::RefundingStarted {
-                refund_id,
-                order_id,
-                user_id,
-                amount,
-                started_at: _,
-            } => {
-                *self = Self::Recording(Refund {
+        match (self, event) {
+            (
+                known @ Self::NotStarted,
+                RefundingEvent::RefundingStarted {
+                    refund_id,
+                    order_id,
+                    user_id,
+                    amount,
+                    started_at: _,
+                    revision,
+                },
+            ) => {
+                let Some(definition) = D::numbered(*revision) else {
+                    *known = Self::Unknown {
+                        order_id: *order_id,
+                        revision: *revision,
+                    };
+                    return;
+                };
+                *known = Self::Started(Refund {
+                    revision: *revision,
                     id: *refund_id,
                     order_id: *order_id,
                     user_id: *user_id,
                     amount: *amount,
-                    attempt: 1,
+                    // Of the goods it knows nothing.
+                    tasks: Tasks::of(definition.steps, &[]),
                     recorded: false,
                     failed: false,
+                    by: PhantomData,
                 });
             }
-            RefundingEvent::RefundingSuspended { why, failed } => {
-                let (why, failed) = (why.clone(), *failed);
-                self.move_to(|refund| Self::Suspended {
-                    refund: Refund { failed, ..refund },
-                    why,
-                });
+            // A fact about a refund that never was, or a second start, changes nothing.
+            (Self::NotStarted | Self::Resolved(_) | Self::Unknown { .. }, _)
+            | (_, RefundingEvent::RefundingStarted { .. }) => {}
+            (Self::Started(refund), RefundingEvent::RefundingSuspended { why, failed }) => {
+                refund.failed = *failed;
+                refund.set(TaskStage::Stuck { why: why.clone() });
             }
-            RefundingEvent::RefundingResumed { by: _ } => self.move_to(Refund::resume),
-            RefundingEvent::RefundingSkipped { .. } => self.move_to(Self::Ended),
-            RefundingEvent::RefundingResolved { .. } => self.move_to(Self::Resolved),
-            RefundingEvent::RefundingEnded {} => self.move_to(|refund| {
-                Self::Ended(Refund {
-                    recorded: true,
-                    ..refund
-                })
-            }),
+            (Self::Started(refund), RefundingEvent::RefundingResumed { by: _ }) => refund.resume(),
+            (Self::Started(refund), RefundingEvent::RefundingSkipped { .. }) => {
+                refund.set(TaskStage::Skipped);
+            }
+            (Self::Started(refund), RefundingEvent::RefundingEnded {}) => {
+                refund.recorded = true;
+                refund.set(TaskStage::Done);
+            }
+            (known @ Self::Started(_), RefundingEvent::RefundingResolved { .. }) => {
+                if let Self::Started(refund) = std::mem::take(known) {
+                    *known = Self::Resolved(refund);
+                }
+            }
         }
     }
 }
 
-impl Aggregate for Refunding {
+impl<D: Definitions<RefundRow>> Aggregate for RefundingBy<D> {
     const TYPE: &'static str = "checkout.refund";
     type Command = RefundingFact;
     type Event = RefundingEvent;
-    type Error = NoRefusal;
+    type Error = SagaRefusal;
     type Services = ();
 
     async fn handle(
@@ -335,7 +377,7 @@ impl Aggregate for Refunding {
         fact: RefundingFact,
         (): &(),
         sink: &EventSink<Self>,
-    ) -> Result<(), NoRefusal> {
+    ) -> Result<(), SagaRefusal> {
         kernel::bridge(self, fact, sink).await
     }
 

@@ -5,6 +5,8 @@ use kernel::{Money, OrderId, Reason, RefundId, UserId};
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
+use crate::definition::{first, is_first};
+
 /// Facts about the telling of one refund. At most one for each fact taken in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
@@ -22,6 +24,9 @@ pub enum RefundingEvent {
         amount: Money,
         /// When.
         started_at: DateTime<Utc>,
+        /// The saga's definition that it keeps to its end.
+        #[serde(default = "first", skip_serializing_if = "is_first")]
+        revision: u32,
     },
     /// It goes no further by itself: a person sees to it.
     RefundingSuspended {

@@ -9,6 +9,7 @@
 //! ```
 //!
 //! ```text
+//!   steps      REFUND_STEPS       the saga on one page: read this first
 //!   fact       RefundingFact      what it takes in
 //!   event      RefundingEvent     what it remembers, as it stands on the wire
 //!   aggregate  Refunding          react, pending, evolve
@@ -17,7 +18,10 @@
 mod aggregate;
 mod event;
 pub mod fact;
+mod steps;
 
-pub use aggregate::{Refund, RefundAsk, Refunding};
+pub use aggregate::{Refund, RefundAsk, Refunding, RefundingBy};
 pub use event::RefundingEvent;
 pub use fact::RefundingFact;
+pub(crate) use steps::RECORDING;
+pub use steps::{REFUND_STEPS, RefundRow};

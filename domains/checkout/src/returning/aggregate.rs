@@ -1,5 +1,7 @@
 //! The handling of a return: `decide` takes a fact in, `pending` says what is to be asked.
 
+use std::marker::PhantomData;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
@@ -8,11 +10,16 @@ use kernel::{Decider, Money, OrderId, Reason, RefundId, ReturnId};
 use payment::PaymentCommand;
 use serde::{Deserialize, Serialize};
 
-use super::{ReturnStep, ReturningEvent, ReturningFact};
+use super::{RUNNING, ReturnRow, ReturnStep, ReturningEvent, ReturningFact};
 use crate::addressed::Addressed;
+use crate::definition::known;
 use crate::id::ask_id_of;
 use crate::picture::NOT_STARTED;
-use crate::{Due, Item, NoRefusal, RETURN_ATTEMPTS_MAX, Saga, refund_id_of_return};
+use crate::tasks::{RESOLVED, Task, TaskStage, Tasks, UNKNOWN};
+use crate::{
+    Definitions, Due, Item, RETURN_ATTEMPTS_MAX, Saga, SagaRefusal, Shop, refund_id_of_return,
+    returns_of,
+};
 
 /// How long the inventory is asked to put goods on the shelf: longer than any outage that nobody
 /// notices. It remembers a return for as long, so that it restocks it once.
@@ -21,93 +28,93 @@ pub const RESTOCK_PATIENCE: TimeDelta = TimeDelta::days(7);
 /// Why money goes back, as the payment context is told.
 const REASON: &str = "goods returned";
 
-/// What is done about the goods of one return.
+/// The shop's return.
+pub type Returning = ReturningBy<Shop>;
+
+/// What is done about the goods of one return, by the definition of `D` that it started under.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Returning {
+#[serde(rename_all = "snake_case", bound = "D: Definitions<ReturnRow>")]
+pub enum ReturningBy<D> {
     /// Nothing came back under this id.
     #[default]
     NotStarted,
     /// Goods came back.
-    Started(Progress),
+    Started(Progress<D>),
     /// A person has dealt with all of it.
-    Resolved(Progress),
+    Resolved(Progress<D>),
+    /// Goods came back under a definition that this build does not know: it can't tell what there is
+    /// to do. Never in a snapshot.
+    #[serde(skip)]
+    Unknown {
+        /// Which return.
+        return_id: ReturnId,
+        /// Of which order.
+        order_id: OrderId,
+        /// Under which definition.
+        revision: u32,
+    },
 }
 
 /// A return on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
+#[serde(bound = "D: Definitions<ReturnRow>")]
+pub struct Progress<D> {
+    #[serde(deserialize_with = "known::<D, ReturnRow, _>")]
+    revision: u32,
     return_id: ReturnId,
     order_id: OrderId,
     items: Vec<Item>,
     amount: Money,
     restock_until: DateTime<Utc>,
-    tasks: Vec<Task>,
+    tasks: Tasks<ReturnStep>,
+    #[serde(skip)]
+    by: PhantomData<D>,
 }
 
-/// A step, and how far it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Task {
-    step: ReturnStep,
-    /// From 1; above 1 only after an operator resumed.
-    attempt: u32,
-    stage: Stage,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Stage {
-    /// It is asked for.
-    Due,
-    /// It goes no further by itself.
-    Stuck {
-        /// Why.
-        why: String,
-    },
-    Done,
-    /// A person has done it.
-    Skipped,
-}
-
-impl Returning {
+impl<D: Definitions<ReturnRow>> ReturningBy<D> {
     /// What follows from a fact: one event, or none when it is repeated, late or of no concern. A
     /// fact before the goods are back is none of a return: nothing is asked before.
     pub fn react(&self, fact: &ReturningFact) -> Option<ReturningEvent> {
         match self {
-            Self::NotStarted => start(fact),
+            Self::NotStarted => start(fact, D::CURRENT),
             Self::Started(progress) => progress.react(fact),
-            Self::Resolved(_) => None,
+            Self::Resolved(_) | Self::Unknown { .. } => None,
         }
     }
 
     /// Where it is, in a word: the stage of its picture.
     pub fn stage(&self) -> &'static str {
-        let progress = match self {
-            Self::NotStarted => return NOT_STARTED,
-            Self::Started(progress) => progress,
-            Self::Resolved(_) => return "resolved",
-        };
-        if progress.tasks.iter().any(Task::is_stuck) {
-            "suspended"
-        } else if progress.tasks.iter().any(Task::is_open) {
-            "running"
-        } else {
-            "ended"
+        match self {
+            Self::NotStarted => NOT_STARTED,
+            Self::Started(progress) => progress.tasks.stage(RUNNING),
+            Self::Resolved(_) => RESOLVED,
+            Self::Unknown { .. } => UNKNOWN,
         }
     }
 
-    /// Is it the refund that is or was asked for last?
+    /// The definition that it follows, once started.
+    pub fn revision(&self) -> Option<u32> {
+        match self {
+            Self::NotStarted => None,
+            Self::Started(progress) | Self::Resolved(progress) => Some(progress.revision),
+            Self::Unknown { revision, .. } => Some(*revision),
+        }
+    }
+
+    /// Is it the refund that is or was asked for last? Of a definition that is not known, any that it
+    /// may ask for: a build that knows it is to say.
     pub fn asked_for(&self, refund_id: RefundId) -> bool {
         match self {
             Self::NotStarted => false,
             Self::Started(progress) | Self::Resolved(progress) => {
                 progress.refund_id() == Some(refund_id)
             }
+            Self::Unknown { return_id, .. } => returns_of(refund_id).any(|id| id == *return_id),
         }
     }
 }
 
-fn start(fact: &ReturningFact) -> Option<ReturningEvent> {
+fn start(fact: &ReturningFact, revision: u32) -> Option<ReturningEvent> {
     let ReturningFact::ReturnReceived {
         return_id,
         order_id,
@@ -125,10 +132,11 @@ fn start(fact: &ReturningFact) -> Option<ReturningEvent> {
         amount: *amount,
         started_at: *received_at,
         restock_until: *received_at + RESTOCK_PATIENCE,
+        revision,
     })
 }
 
-impl Progress {
+impl<D> Progress<D> {
     fn react(&self, fact: &ReturningFact) -> Option<ReturningEvent> {
         match fact {
             ReturningFact::ReturnReceived { .. } => None,
@@ -141,9 +149,9 @@ impl Progress {
             }
             // Also of a refund that was done: a bank sends money back after days.
             ReturningFact::RefundFailed { refund_id, code } => {
-                let task = self.task(&ReturnStep::RefundPayment)?;
+                let task = self.tasks.of_step(&ReturnStep::RefundPayment)?;
                 let current = self.refund_id() == Some(*refund_id);
-                (current && task.takes_failure()).then(|| ReturningEvent::ReturningSuspended {
+                (current && takes_failure(task)).then(|| ReturningEvent::ReturningSuspended {
                     step: ReturnStep::RefundPayment,
                     why: format!("the refund failed: {code}"),
                 })
@@ -153,21 +161,28 @@ impl Progress {
                 code,
                 message,
             } => {
-                let due = self.task(step)?.stage == Stage::Due;
-                due.then(|| ReturningEvent::ReturningSuspended {
+                let task = self.tasks.of_step(step)?;
+                task.is_due().then(|| ReturningEvent::ReturningSuspended {
                     step: step.clone(),
                     why: format!("{code}: {message}"),
                 })
             }
             ReturningFact::Resumed { by } => {
-                let mut stuck = self.tasks.iter().filter(|task| task.is_stuck());
-                let again = stuck.any(|task| task.attempt < RETURN_ATTEMPTS_MAX);
+                let again = self.tasks.may_resume(RETURN_ATTEMPTS_MAX);
                 again.then(|| ReturningEvent::ReturningResumed { by: by.clone() })
             }
-            ReturningFact::Skipped { step, by, reason } => self.skipped(step, by, reason),
+            ReturningFact::Skipped { step, by, reason } => {
+                let step = self.tasks.stuck_at(step)?;
+                Some(ReturningEvent::ReturningStepSkipped {
+                    step: step.clone(),
+                    by: by.clone(),
+                    reason: reason.clone(),
+                    last: self.tasks.is_last(),
+                })
+            }
             ReturningFact::Resolved { by, reason } => {
-                let stuck = self.tasks.iter().any(Task::is_stuck);
-                stuck.then(|| ReturningEvent::ReturningResolved {
+                self.tasks.stuck().next()?;
+                Some(ReturningEvent::ReturningResolved {
                     by: by.clone(),
                     reason: reason.clone(),
                 })
@@ -175,46 +190,24 @@ impl Progress {
         }
     }
 
-    /// Only what is stuck: an operator settles what they have looked at.
-    fn skipped(&self, step: &str, by: &str, reason: &Reason) -> Option<ReturningEvent> {
-        let mut stuck = self.tasks.iter().filter(|task| task.is_stuck());
-        let task = stuck.find(|task| task.step.to_string() == step)?;
-        let open = self.tasks.iter().filter(|task| task.is_open());
-        Some(ReturningEvent::ReturningStepSkipped {
-            step: task.step.clone(),
-            by: by.to_owned(),
-            reason: reason.clone(),
-            last: open.count() == 1,
-        })
-    }
-
     fn done(&self, step: ReturnStep) -> Option<ReturningEvent> {
-        let open = |task: &&Task| task.is_open();
-        self.task(&step).filter(open)?;
-        Some(if self.tasks.iter().filter(open).count() == 1 {
-            ReturningEvent::ReturningEnded { step }
-        } else {
-            ReturningEvent::ReturningStepSucceeded { step }
+        let open = self.tasks.of_step(&step)?.is_open();
+        open.then(|| {
+            if self.tasks.is_last() {
+                ReturningEvent::ReturningEnded { step }
+            } else {
+                ReturningEvent::ReturningStepSucceeded { step }
+            }
         })
-    }
-
-    fn task(&self, step: &ReturnStep) -> Option<&Task> {
-        self.tasks.iter().find(|task| task.step == *step)
-    }
-
-    fn move_to(&mut self, step: &ReturnStep, stage: Stage) {
-        if let Some(task) = self.tasks.iter_mut().find(|task| task.step == *step) {
-            task.stage = stage;
-        }
     }
 
     /// The refund that is or was asked for last.
     fn refund_id(&self) -> Option<RefundId> {
-        let task = self.task(&ReturnStep::RefundPayment)?;
+        let task = self.tasks.of_step(&ReturnStep::RefundPayment)?;
         Some(refund_id_of_return(self.return_id, task.attempt))
     }
 
-    fn due(&self, task: &Task, at: DateTime<Utc>) -> Option<Due<ReturnStep>> {
+    fn due(&self, task: &Task<ReturnStep>, at: DateTime<Utc>) -> Option<Due<ReturnStep>> {
         let addressed = match &task.step {
             ReturnStep::RestockReturn { sku } => {
                 let item = self.items.iter().find(|item| item.sku == *sku)?;
@@ -241,43 +234,15 @@ impl Progress {
     }
 }
 
-impl Task {
-    fn new(step: ReturnStep) -> Self {
-        Self {
-            step,
-            attempt: 1,
-            stage: Stage::Due,
-        }
-    }
-
-    fn is_stuck(&self) -> bool {
-        matches!(self.stage, Stage::Stuck { .. })
-    }
-
-    fn is_open(&self) -> bool {
-        match self.stage {
-            Stage::Due | Stage::Stuck { .. } => true,
-            Stage::Done | Stage::Skipped => false,
-        }
-    }
-
-    /// Money that came back is news, unless a person waits for it or has seen to it.
-    fn takes_failure(&self) -> bool {
-        match self.stage {
-            Stage::Due | Stage::Done => true,
-            Stage::Stuck { .. } | Stage::Skipped => false,
-        }
-    }
-
-    fn resume(&mut self) {
-        if self.is_stuck() && self.attempt < RETURN_ATTEMPTS_MAX {
-            self.attempt += 1;
-            self.stage = Stage::Due;
-        }
+/// Money that came back is news, unless a person waits for it or has seen to it.
+fn takes_failure(task: &Task<ReturnStep>) -> bool {
+    match task.stage {
+        TaskStage::Due | TaskStage::Done => true,
+        TaskStage::Stuck { .. } | TaskStage::Skipped => false,
     }
 }
 
-impl Saga for Returning {
+impl<D: Definitions<ReturnRow>> Saga for ReturningBy<D> {
     const NAME: &'static str = "returning";
     type Id = ReturnId;
     type Ask = ReturnStep;
@@ -286,6 +251,14 @@ impl Saga for Returning {
         match self {
             Self::NotStarted => None,
             Self::Started(progress) | Self::Resolved(progress) => Some(progress.order_id),
+            Self::Unknown { order_id, .. } => Some(*order_id),
+        }
+    }
+
+    fn unknown_revision(&self) -> Option<u32> {
+        match self {
+            Self::NotStarted | Self::Started(_) | Self::Resolved(_) => None,
+            Self::Unknown { revision, .. } => Some(*revision),
         }
     }
 
@@ -293,10 +266,7 @@ impl Saga for Returning {
         let Self::Started(progress) = self else {
             return Vec::new();
         };
-        let due = progress
-            .tasks
-            .iter()
-            .filter(|task| task.stage == Stage::Due);
+        let due = progress.tasks.due();
         due.filter_map(|task| progress.due(task, now)).collect()
     }
 
@@ -309,11 +279,8 @@ impl Saga for Returning {
         let Self::Started(progress) = self else {
             return None;
         };
-        let mut stuck = progress.tasks.iter().filter_map(|task| match &task.stage {
-            Stage::Stuck { why } => Some(format!("{}: {why}", task.step)),
-            Stage::Due | Stage::Done | Stage::Skipped => None,
-        });
-        stuck.next()
+        let (task, why) = progress.tasks.stuck().next()?;
+        Some(format!("{}: {why}", task.step))
     }
 
     fn refused(
@@ -335,11 +302,15 @@ impl Saga for Returning {
     }
 }
 
-impl Decider for Returning {
+impl<D: Definitions<ReturnRow>> Decider for ReturningBy<D> {
     const CONTEXT: &'static str = "checkout";
     const KIND: Option<&'static str> = Some("return");
+    const STATE_REVISION: u32 = 2;
 
-    fn decide(&self, fact: &ReturningFact) -> Result<Vec<ReturningEvent>, NoRefusal> {
+    fn decide(&self, fact: &ReturningFact) -> Result<Vec<ReturningEvent>, SagaRefusal> {
+        if let Some(revision) = self.unknown_revision() {
+            return Err(SagaRefusal::RevisionUnknown { revision });
+        }
         Ok(self.react(fact).into_iter().collect())
     }
 
@@ -354,30 +325,44 @@ impl Decider for Returning {
                     amount,
                     started_at: _,
                     restock_until,
+                    revision,
                 },
             ) => {
+                let Some(definition) = D::numbered(*revision) else {
+                    *known = Self::Unknown {
+                        return_id: *return_id,
+                        order_id: *order_id,
+                        revision: *revision,
+                    };
+                    return;
+                };
+                let skus: Vec<_> = items.iter().map(|item| &item.sku).collect();
                 *known = Self::Started(Progress {
+                    revision: *revision,
                     return_id: *return_id,
                     order_id: *order_id,
                     items: items.clone(),
                     amount: *amount,
                     restock_until: *restock_until,
-                    tasks: all_tasks(items),
+                    tasks: Tasks::of(definition.steps, &skus),
+                    by: PhantomData,
                 });
             }
             // A fact about a return that never was, or a second start, changes nothing.
-            (Self::NotStarted | Self::Resolved(_), _)
+            (Self::NotStarted | Self::Resolved(_) | Self::Unknown { .. }, _)
             | (_, ReturningEvent::ReturningStarted { .. }) => {}
             (
                 Self::Started(progress),
                 ReturningEvent::ReturningStepSucceeded { step }
                 | ReturningEvent::ReturningEnded { step },
-            ) => progress.move_to(step, Stage::Done),
+            ) => progress.tasks.set(step, TaskStage::Done),
             (Self::Started(progress), ReturningEvent::ReturningSuspended { step, why }) => {
-                progress.move_to(step, Stage::Stuck { why: why.clone() });
+                progress
+                    .tasks
+                    .set(step, TaskStage::Stuck { why: why.clone() });
             }
             (Self::Started(progress), ReturningEvent::ReturningStepSkipped { step, .. }) => {
-                progress.move_to(step, Stage::Skipped);
+                progress.tasks.set(step, TaskStage::Skipped);
             }
             (known @ Self::Started(_), ReturningEvent::ReturningResolved { .. }) => {
                 if let Self::Started(progress) = std::mem::take(known) {
@@ -385,25 +370,17 @@ impl Decider for Returning {
                 }
             }
             (Self::Started(progress), ReturningEvent::ReturningResumed { by: _ }) => {
-                progress.tasks.iter_mut().for_each(Task::resume);
+                progress.tasks.resume(RETURN_ATTEMPTS_MAX);
             }
         }
     }
 }
 
-fn all_tasks(items: &[Item]) -> Vec<Task> {
-    let restocks = items.iter().map(|item| ReturnStep::RestockReturn {
-        sku: item.sku.clone(),
-    });
-    let steps = restocks.chain([ReturnStep::RefundPayment]);
-    steps.map(Task::new).collect()
-}
-
-impl Aggregate for Returning {
+impl<D: Definitions<ReturnRow>> Aggregate for ReturningBy<D> {
     const TYPE: &'static str = "checkout.return";
     type Command = ReturningFact;
     type Event = ReturningEvent;
-    type Error = NoRefusal;
+    type Error = SagaRefusal;
     type Services = ();
 
     async fn handle(
@@ -411,7 +388,7 @@ impl Aggregate for Returning {
         fact: ReturningFact,
         (): &(),
         sink: &EventSink<Self>,
-    ) -> Result<(), NoRefusal> {
+    ) -> Result<(), SagaRefusal> {
         kernel::bridge(self, fact, sink).await
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
 
 use crate::Item;
+use crate::definition::{first, is_first};
 
 /// One thing to be done about a return.
 #[derive(
@@ -54,6 +55,9 @@ pub enum ReturningEvent {
         started_at: DateTime<Utc>,
         /// Until when the goods may be put on the shelf by themselves.
         restock_until: DateTime<Utc>,
+        /// The saga's definition that it keeps to its end.
+        #[serde(default = "first", skip_serializing_if = "is_first")]
+        revision: u32,
     },
     /// A step is done.
     ReturningStepSucceeded {

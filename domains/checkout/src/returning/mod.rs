@@ -12,6 +12,7 @@
 //! order and the customer hear of the money from the refund's own saga ([`crate::refunding`]).
 //!
 //! ```text
+//!   steps      RETURN_STEPS       the saga on one page: read this first
 //!   fact       ReturningFact      what it takes in
 //!   event      ReturningEvent     what it remembers, as it stands on the wire
 //!   aggregate  Returning          react, pending, evolve
@@ -20,7 +21,10 @@
 mod aggregate;
 mod event;
 pub mod fact;
+mod steps;
 
-pub use aggregate::{RESTOCK_PATIENCE, Returning};
+pub use aggregate::{Progress, RESTOCK_PATIENCE, Returning, ReturningBy};
 pub use event::{ReturnStep, ReturningEvent};
 pub use fact::ReturningFact;
+pub(crate) use steps::RUNNING;
+pub use steps::{RETURN_STEPS, ReturnRow};

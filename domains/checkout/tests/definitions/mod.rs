@@ -8,7 +8,9 @@
 
 use std::sync::LazyLock;
 
-use checkout::{Definition, Definitions, Row, STEPS, Stage};
+use checkout::{
+    Definition, Definitions, REFUND_STEPS, RETURN_STEPS, RefundRow, ReturnRow, Row, STEPS, Stage,
+};
 
 /// Why an order without stock is rejected under revision 2.
 pub(crate) const LATE_STOCK: &str = "stock_came_too_late";
@@ -47,6 +49,27 @@ fn firm_first() -> &'static [Row] {
     ]))
 }
 
+/// Under revision 2 a return's money goes back, and the goods are left where they are.
+static RETURNS: LazyLock<[Definition<ReturnRow>; 2]> = LazyLock::new(|| {
+    let definition = |revision, steps| Definition { revision, steps };
+    [
+        definition(1, &RETURN_STEPS),
+        definition(2, &RETURN_STEPS[1..]),
+    ]
+});
+
+/// Under revision 2 a refund is told to the customer alone.
+static REFUNDS: [Definition<RefundRow>; 2] = [
+    Definition {
+        revision: 1,
+        steps: &REFUND_STEPS,
+    },
+    Definition {
+        revision: 2,
+        steps: &[],
+    },
+];
+
 /// A build that knows revision 1 alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Yesterday;
@@ -59,7 +82,23 @@ impl Definitions for Yesterday {
     }
 }
 
-/// One that starts checkouts under revision 2, and goes on with those of revision 1.
+impl Definitions<ReturnRow> for Yesterday {
+    const CURRENT: u32 = 1;
+
+    fn known() -> &'static [Definition<ReturnRow>] {
+        &RETURNS[..1]
+    }
+}
+
+impl Definitions<RefundRow> for Yesterday {
+    const CURRENT: u32 = 1;
+
+    fn known() -> &'static [Definition<RefundRow>] {
+        &REFUNDS[..1]
+    }
+}
+
+/// One that starts all sagas under revision 2, and goes on with those of revision 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Today;
 
@@ -68,6 +107,22 @@ impl Definitions for Today {
 
     fn known() -> &'static [Definition] {
         &*BOTH
+    }
+}
+
+impl Definitions<ReturnRow> for Today {
+    const CURRENT: u32 = 2;
+
+    fn known() -> &'static [Definition<ReturnRow>] {
+        &*RETURNS
+    }
+}
+
+impl Definitions<RefundRow> for Today {
+    const CURRENT: u32 = 2;
+
+    fn known() -> &'static [Definition<RefundRow>] {
+        &REFUNDS
     }
 }
 
