@@ -73,6 +73,7 @@ async fn what_can_not_be_handled_is_parked_and_comes_back() {
     parking::what_can_not_be_read_is_set_aside(&first).await;
     parking::what_does_not_pass_in_time_is_set_aside(&first).await;
     parking::a_standby_knows_what_is_parked(&first, &second).await;
+    parking::what_comes_late_is_handled_or_waits(&first).await;
     parking::a_worker_that_must_stop_does(&first).await;
 }
 

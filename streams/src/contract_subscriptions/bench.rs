@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::consumer::{PriorityPolicy, PullConsumer};
 use async_nats::jetstream::stream::Config;
 use bytes::Bytes;
 use chrono::Utc;
@@ -104,6 +104,20 @@ impl Bench {
     /// The same, with what its worker does about failures.
     pub(super) async fn make(&self, name: &'static str, on_failure: OnFailure) -> DurableSpec {
         self.make_with(name, on_failure, Acks::Each).await
+    }
+
+    /// Takes the pin away: what one reader has in its hands stays there while another reads on, as what
+    /// got lost on the way does.
+    pub(super) async fn unpin(&self, spec: &DurableSpec) {
+        let js = self.connection.jetstream();
+        let deleted = js.delete_consumer_from_stream(spec.name, &self.stream);
+        deleted.await.unwrap();
+        let mut config = spec.config();
+        config.priority_policy = PriorityPolicy::None;
+        config.priority_groups = Vec::new();
+        config.priority_timeout = Duration::ZERO;
+        let made = js.create_consumer_on_stream(config, &self.stream);
+        made.await.unwrap();
     }
 
     /// One that is acknowledged in bulk.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::bench::{Bench, within};
 use crate::connection::Connection;
 use crate::lanes::{HandleError, Handler, Stopped, run_lanes};
-use crate::parking::{Note, ParkedKey, ParkingError, What, Wish, ask, history, parked};
+use crate::parking::{Note, ParkedKey, ParkingError, Record, What, Wish, ask, history, parked};
 use crate::subscription::Delivery;
 use crate::topology::{DurableSpec, OnFailure};
 
@@ -20,6 +20,9 @@ use crate::topology::{DurableSpec, OnFailure};
 const PERMANENT: OnFailure = OnFailure::Park {
     after_attempts: None,
 };
+
+/// By when a worker has begun with another try.
+const RETRY_BEGINS: Duration = Duration::from_secs(3);
 
 /// Writes down what it handled; what is broken fails.
 #[derive(Default)]
@@ -286,6 +289,52 @@ pub async fn a_standby_knows_what_is_parked(first: &Connection, second: &Connect
     waits(&bench, &spec, "bad", &[2, 3]).await;
     assert!(other.handled("bad").await.is_empty(), "nothing overtakes");
     let worker = Worker { stop, runs };
+    worker.stop().await;
+    bench.remove().await;
+}
+
+/// What got lost on the way comes late, behind a newer event of its key that is parked by then. Between
+/// those that wait it waits at its own place; before them it is handled at once, and a retry waits for
+/// it. Nothing is taken for parked that never was.
+pub async fn what_comes_late_is_handled_or_waits(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    let spec = durable(&bench, PERMANENT).await;
+    bench.unpin(&spec).await;
+    let clerk = Clerk::with_broken("bad", 2);
+    bench.append("bad", 1, 3).await;
+    let mut lossy = bench.bind(&spec).await;
+    let mut lost = Vec::new();
+    for _ in 1..=3 {
+        lost.push(within("delivered", lossy.next()).await.unwrap());
+    }
+    drop(lossy);
+    let come = async |index: usize| {
+        let delivery: &Delivery = &lost[index];
+        delivery.retry_after(Duration::from_millis(1)).await
+    };
+    let worker = Worker::start(&bench, &spec, &clerk).await;
+    come(1).await.unwrap();
+    waits(&bench, &spec, "bad", &[2]).await;
+    bench.append("bad", 4, 1).await;
+    waits(&bench, &spec, "bad", &[2, 4]).await;
+    come(2).await.unwrap();
+    waits(&bench, &spec, "bad", &[2, 3, 4]).await;
+
+    clerk.broken.lock().await.clear();
+    let in_hand = clerk.handled.lock().await;
+    come(0).await.unwrap();
+    bench.acknowledged_up_to(&spec, 4).await;
+    let retry = Wish::Retry { reason: None };
+    ask(connection, spec.name, "bad", "ada", retry)
+        .await
+        .unwrap();
+    tokio::time::sleep(RETRY_BEGINS).await;
+    let records = history(connection, spec.name, "bad").await.unwrap();
+    let tried = |record: &Record| matches!(record.what, What::Note(Note::Trying {}));
+    assert!(!records.iter().any(tried), "1 is in hand: {records:?}");
+    drop(in_hand);
+    clerk.has_handled("bad", &[1, 2, 3, 4]).await;
+    waits(&bench, &spec, "bad", &[]).await;
     worker.stop().await;
     bench.remove().await;
 }

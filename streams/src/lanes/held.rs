@@ -88,6 +88,11 @@ impl<T: Item> Held<T> {
         }
     }
 
+    /// Is anything of `key` held?
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.queues.contains_key(key)
+    }
+
     pub(super) fn count(&self) -> u64 {
         u64::try_from(self.sequences.len()).unwrap_or(u64::MAX)
     }

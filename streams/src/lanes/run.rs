@@ -245,7 +245,8 @@ impl<T: Payload> Lanes<T> {
             if self.retries.len() >= RETRIES_AT_ONCE {
                 return;
             }
-            if !self.retrying.insert(key.clone()) {
+            // What is in hand may have come late, before what waits: two of a key never run at once.
+            if self.held.has(&key) || !self.retrying.insert(key.clone()) {
                 continue;
             }
             let (name, lot) = (self.name.clone(), Arc::clone(lot));

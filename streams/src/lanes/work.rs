@@ -138,7 +138,7 @@ pub(super) async fn handle<T: Payload>(
 }
 
 async fn behind<T: Payload>(lot: &Lot, work: &Work<T>) -> Result<Parked, HandleError> {
-    let copy = work.copy("an earlier event of its key is parked", 0);
+    let copy = work.copy("another event of its key is parked", 0);
     let copy = copy.ok_or_else(|| HandleError::permanent("it has no stored message"))?;
     let parked = lot.park(work.key(), &copy, true).await;
     parked.map_err(HandleError::retryable)

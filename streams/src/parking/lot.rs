@@ -64,7 +64,7 @@ pub enum ParkingError {
 pub(crate) enum Parked {
     /// Set aside, now or before: acknowledge it.
     Aside,
-    /// Its key is not parked (any more): handle it.
+    /// Nothing of its key holds it up (any more): handle it.
     No,
 }
 
@@ -125,7 +125,7 @@ impl Lot {
     pub(crate) fn concerns(&self, key: &str, sequence: u64) -> bool {
         let keys = self.keys();
         let state = keys.get(&self.subscription, key);
-        state.is_some_and(|state| state.parked || state.has_taken(sequence))
+        state.is_some_and(|state| state.holds_up(sequence) || state.has_taken(sequence))
     }
 
     /// Keys with another try due.
@@ -135,7 +135,7 @@ impl Lot {
         due.map(|(_, key, _)| key.to_owned()).collect()
     }
 
-    /// Sets `event` aside; with `only_behind`, only when something of its key is aside already.
+    /// Sets `event` aside; with `only_behind`, only when what is aside of its key holds it up.
     pub(crate) async fn park(
         &self,
         key: &str,
@@ -146,7 +146,7 @@ impl Lot {
             if state.has_taken(event.position.sequence) {
                 return Decision::Already(Parked::Aside);
             }
-            if only_behind && !state.parked {
+            if only_behind && !state.holds_up(event.position.sequence) {
                 return Decision::Already(Parked::No);
             }
             Decision::Write(What::Parked(event.clone()), Parked::Aside)

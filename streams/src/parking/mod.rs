@@ -11,6 +11,10 @@
 //! role states which record it expects to be the last (as events do), so two processes can't set
 //! the same event aside twice, nor go past each other: whoever was too slow reads on and decides
 //! again. A key is parked from its first event until the record `done`.
+//!
+//! What was lost on the way is delivered late, behind newer events of its key. Before whatever waits
+//! it is handled at once; else it waits at its own place, since it is told by its sequence alone what
+//! has been set aside.
 
 mod end;
 mod follow;

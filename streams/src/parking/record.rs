@@ -62,7 +62,7 @@ pub struct ParkedEvent {
     pub recorded_at: DateTime<Utc>,
     /// Why it was set aside, in words.
     pub cause: String,
-    /// How often it had been tried; 0 = it came behind another one.
+    /// How often it had been tried; 0 = another one of its key held it up.
     pub attempts: u32,
     /// Its own headers, without the server's.
     pub(crate) headers: HeaderMap,
@@ -88,7 +88,7 @@ pub enum Note {
         by: String,
         /// Why.
         reason: String,
-        /// Which event: nothing happens when another one is first by now.
+        /// Which event: nothing happens when it waits no more.
         position: Position,
     },
     /// A process of the role has begun.
