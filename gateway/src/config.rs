@@ -48,8 +48,8 @@ pub struct Config {
     /// Proxies in front, as addresses or networks (`10.0.0.0/8`), whose X-Forwarded-For is believed; everybody else's is dropped.
     #[arg(long, env = "MILLRACE_TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<Network>,
-    /// Origins of pages that may call this entry from a browser (`https://shop.example`).
-    #[arg(long, env = "MILLRACE_CORS_ORIGINS", value_delimiter = ',')]
+    /// Origins of pages that may call this entry from a browser (`https://shop.example`); `*` = any.
+    #[arg(long, env = "MILLRACE_CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
     pub cors_origins: Vec<HeaderValue>,
     /// Most bytes of cached answers; 0 = no cache.
     #[arg(long, env = "MILLRACE_CACHE_BYTES_MAX", default_value_t = CACHE_BYTES_MAX)]
@@ -125,6 +125,16 @@ pub struct Member {
     pub contexts: Vec<String>,
 }
 
+/// `scheme://host` or `scheme://host:port`, as a browser names a page's origin (RFC 6454); or `*`.
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let uri = text.parse::<Uri>().ok();
+    let spelled = uri.and_then(|uri| Some(format!("{}://{}", uri.scheme_str()?, uri.authority()?)));
+    if text != "*" && spelled.as_deref() != Some(text) {
+        return Err("an origin is scheme://host[:port], without a path, or *".to_owned());
+    }
+    HeaderValue::try_from(text).map_err(|error| error.to_string())
+}
+
 /// `http://host:port`, or `context+context=http://host:port`.
 fn member(text: &str) -> Result<Member, String> {
     let (contexts, address) = text.split_once('=').unwrap_or(("", text));
@@ -192,6 +202,22 @@ mod tests {
         assert_eq!(some.contexts, ["user", "order"]);
         assert!(member("http://a:8081").unwrap().contexts.is_empty());
         assert!(member("user=a").is_err());
+    }
+
+    #[test]
+    fn an_origin_is_spelled_as_browsers_do() {
+        for good in ["*", "https://shop.example", "http://localhost:3000"] {
+            assert_eq!(origin(good).unwrap(), good);
+        }
+        for bad in [
+            "https://shop.example/",
+            "shop.example",
+            "null",
+            "https://a b",
+            "",
+        ] {
+            assert!(origin(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

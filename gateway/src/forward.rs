@@ -4,6 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
 use axum::http::{Method, Request, Response, Uri, Version};
@@ -160,6 +161,9 @@ fn request(parts: &Parts, replica: &Picked, body: Body) -> Request<Body> {
     *request.method_mut() = parts.method.clone();
     *request.version_mut() = Version::HTTP_11;
     request.headers_mut().clone_from(&parts.headers);
+    // The length is that of the body which goes along, not of what the client has sent: else a replica
+    // waits for bytes that don't come, or takes those of the next request for them.
+    request.headers_mut().remove(CONTENT_LENGTH);
     request
 }
 

@@ -122,8 +122,13 @@ async fn plain_head(mut request: Request) -> Request {
 
 /// Pages of these origins may call, with a token in a header and never with a cookie: there is none.
 fn cors(origins: &[HeaderValue]) -> CorsLayer {
+    let origins = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().cloned())
+    };
     CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+        .allow_origin(origins)
         .allow_methods([
             Method::GET,
             Method::HEAD,

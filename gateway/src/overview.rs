@@ -87,7 +87,8 @@ pub(crate) fn order_id(parts: &Parts) -> Option<&str> {
     let (before, behind) = PATH.split_once("{id}")?;
     let id = parts.uri.path().strip_prefix(before)?;
     let id = id.strip_suffix(behind)?;
-    (parts.method == Method::GET && !id.is_empty() && !id.contains('/')).then_some(id)
+    (matches!(parts.method, Method::GET | Method::HEAD) && !id.is_empty() && !id.contains('/'))
+        .then_some(id)
 }
 
 /// Reads all parts at once, as whoever asks: each view checks by itself what is theirs.
@@ -137,6 +138,8 @@ pub(crate) async fn overview(
 /// The same request for another path; no condition, for its tags are of another thing.
 fn asked(parts: &Parts, path: &str) -> Parts {
     let mut asked = parts.clone();
+    // Of a HEAD the head alone is sent, of what a GET is answered.
+    asked.method = Method::GET;
     // Made of a path that was one.
     asked.uri = path.parse().unwrap_or(Uri::from_static("/"));
     for name in [IF_MATCH, IF_NONE_MATCH, ACCEPT_ENCODING] {

@@ -12,6 +12,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
 use crate::asked::{Asked, Freshness};
+use crate::unseal::Opened;
 
 /// Says that the answer is older than was asked for.
 pub(crate) const STALE: HeaderName = HeaderName::from_static("stale");
@@ -36,6 +37,15 @@ pub(crate) fn json(body: String, freshness: &Freshness) -> Response {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     dress(&mut response, freshness);
     response
+}
+
+/// One thing at one version, as it is shown. Where somebody was erased it has no tag: its version stayed
+/// the same, and who has kept it from before must not hear that they have it already.
+pub(crate) fn one(shown: Opened, version: u64, asked: &Asked, freshness: &Freshness) -> Response {
+    if shown.erased {
+        return json(shown.body, freshness);
+    }
+    versioned(shown.body, version, asked, freshness)
 }
 
 /// One thing at one version; 304 when the client has it already.
@@ -76,9 +86,9 @@ pub(crate) fn describe_versioned(call: &mut Call<'_>, body: &Value) {
     describe(call, body);
     call.answer_as(StatusCode::NOT_MODIFIED, "You have it already", None);
     describe_dress(call, StatusCode::NOT_MODIFIED);
-    for status in [StatusCode::OK, StatusCode::NOT_MODIFIED] {
-        call.tells(status, "ETag", true, "Its version.");
-    }
+    let told = "Its version; not of what somebody was erased from.";
+    call.tells(StatusCode::OK, "ETag", false, told);
+    call.tells(StatusCode::NOT_MODIFIED, "ETag", true, "Its version.");
 }
 
 /// The same of a type.

@@ -11,6 +11,9 @@ pub(crate) const READ_WAIT_MS: u64 = 2_000;
 /// Most live streams at once: half of the connections that the server takes.
 pub(crate) const LIVE_CLIENTS_MAX: usize = 4_096;
 
+/// Most live streams of one customer at once: some pages on some devices.
+pub(crate) const LIVE_CLIENTS_OF_ONE_MAX: usize = 16;
+
 /// Longest that a live stream lasts, in seconds: as long as a token.
 pub(crate) const LIVE_TIME_MAX_S: u64 = 900;
 
@@ -28,6 +31,13 @@ pub struct Config {
     /// Most live streams (server-sent events) at once; above it 503.
     #[arg(long, env = "MILLRACE_LIVE_CLIENTS_MAX", default_value_t = LIVE_CLIENTS_MAX)]
     pub live_clients_max: usize,
+    /// Most live streams of one customer at once; above it 503. Operators' are not counted.
+    #[arg(
+        long,
+        env = "MILLRACE_LIVE_CLIENTS_OF_ONE_MAX",
+        default_value_t = LIVE_CLIENTS_OF_ONE_MAX
+    )]
+    pub live_clients_of_one_max: usize,
     /// Longest that a live stream lasts, in seconds. Who resumes shows a token again.
     #[arg(long, env = "MILLRACE_LIVE_TIME_MAX_S", default_value_t = LIVE_TIME_MAX_S)]
     pub live_time_max_s: u64,
@@ -50,6 +60,7 @@ impl Default for Config {
         Self {
             read_wait_ms: READ_WAIT_MS,
             live_clients_max: LIVE_CLIENTS_MAX,
+            live_clients_of_one_max: LIVE_CLIENTS_OF_ONE_MAX,
             live_time_max_s: LIVE_TIME_MAX_S,
             live_heartbeat_s: LIVE_HEARTBEAT_S,
             read: projections::read::Settings::default(),

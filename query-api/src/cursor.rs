@@ -10,17 +10,21 @@ use edge::Problem;
 use projections::ViewSpec;
 use projections::read::{After, Filter, How};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Longest cursor, in characters.
 pub(crate) const CURSOR_LENGTH_MAX: usize = 1024;
+
+/// What filters are hashed in.
+const FILTERS: Uuid = Uuid::from_u128(0xd1a7_5c0e_3b1d_4f0e_9f62_6d2b_8e41_7c35);
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Content {
     /// The view.
     v: String,
-    /// The filters.
-    f: Vec<(String, How, String)>,
+    /// What the filters come to.
+    f: Uuid,
     /// The last row's place in the order, if that isn't its id.
     s: Option<String>,
     /// The last row's id.
@@ -31,7 +35,7 @@ struct Content {
 pub(crate) fn write(view: &ViewSpec, filters: &[Filter], after: &After) -> String {
     let content = Content {
         v: view.name.to_owned(),
-        f: named(filters),
+        f: hash(filters),
         s: after.sort.clone(),
         i: after.view_id.clone(),
     };
@@ -42,7 +46,7 @@ pub(crate) fn write(view: &ViewSpec, filters: &[Filter], after: &After) -> Strin
 /// Reads one that `view` gave under the same filters.
 pub(crate) fn read(view: &ViewSpec, filters: &[Filter], cursor: &str) -> Result<After, Problem> {
     let content = decode(cursor).ok_or_else(|| invalid("it was not given by this API"))?;
-    if content.v != view.name || content.f != named(filters) {
+    if content.v != view.name || content.f != hash(filters) {
         return Err(invalid("it was given for another list or other filters"));
     }
     Ok(After {
@@ -61,13 +65,14 @@ fn decode(cursor: &str) -> Option<Content> {
     usable.then_some(content)
 }
 
-fn named(filters: &[Filter]) -> Vec<(String, How, String)> {
-    let mut named: Vec<_> = filters
+/// Of the same filters, in whatever order, the same. So a cursor is short however long they are.
+fn hash(filters: &[Filter]) -> Uuid {
+    let mut named: Vec<(_, How, _)> = filters
         .iter()
         .map(|filter| (filter.column.to_owned(), filter.how, filter.value.clone()))
         .collect();
     named.sort_unstable();
-    named
+    Uuid::new_v5(&FILTERS, &serde_json::to_vec(&named).unwrap_or_default())
 }
 
 /// A cursor that can't be used.
@@ -103,8 +108,25 @@ mod tests {
     }
 
     #[test]
+    fn a_cursor_is_short_however_long_its_filters_are() {
+        let long = "\u{1}".repeat(200);
+        let filters = [
+            Filter::new("status", long.as_str()),
+            Filter::new("user_id", long.as_str()),
+        ];
+        let after = After {
+            sort: Some("2026-01-01T00:00:00.000000Z".into()),
+            view_id: "o".repeat(64),
+        };
+        let cursor = write(&ORDER_SUMMARY, &filters, &after);
+        assert_eq!(read(&ORDER_SUMMARY, &filters, &cursor).unwrap(), after);
+    }
+
+    #[test]
     fn nonsense_is_no_cursor() {
-        let nul = URL_SAFE_NO_PAD.encode(r#"{"v":"order_summary","f":[],"s":"\u0000","i":"a"}"#);
+        let none = hash(&[]);
+        let nul = format!(r#"{{"v":"order_summary","f":"{none}","s":"\u0000","i":"a"}}"#);
+        let nul = URL_SAFE_NO_PAD.encode(nul);
         let long = "A".repeat(5_000);
         for bad in ["", "x", "e30", "====", &nul, &long] {
             let refused = read(&ORDER_SUMMARY, &[], bad).unwrap_err();

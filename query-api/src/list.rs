@@ -346,7 +346,8 @@ mod tests {
         let until = narrow(Takes::ToDay, "2026-12-31").unwrap();
         assert_eq!(until.filters[0].value, "2027-01-01");
         let upper = "00000000-0000-0000-0000-00000000000A";
-        let wanted = narrow(id, upper).unwrap();
+        assert!(narrow(id, upper).is_err(), "an id is spelled in one way");
+        let wanted = narrow(id, &upper.to_lowercase()).unwrap();
         assert_eq!(wanted.filters[0].value, upper.to_lowercase());
     }
 }

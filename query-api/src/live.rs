@@ -4,7 +4,10 @@
 //! it: nothing is left out and nothing comes twice. A stream that the server ends says why in an event
 //! `end`, and may be opened again at once.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{FromRequestParts, State};
@@ -15,14 +18,14 @@ use axum::response::{IntoResponse, Response};
 use edge::openapi::{Call, Calls, Part, about};
 use edge::{Id, Principal, Problem};
 use futures::stream;
-use kernel::{AggregateId, OrderId};
+use kernel::{AggregateId, OrderId, UserId};
 use projections::{Replay, ViewSpec};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde_json::json;
 use streams::feed::{FeedEnd, Follower, Poke};
 use streams::{LoadError, Moment, RecordedEvent, Walk, subject};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::asked::{NoParams, Params};
@@ -117,7 +120,7 @@ async fn order(
 ) -> Result<Response, Problem> {
     let resource = &ORDERS;
     let id = resource.may_ask(&caller, &id)?;
-    let slot = api.live.slot()?;
+    let slot = api.live.slot(caller.principal()?)?;
     let last = last.sequence(&api, resource.view).await?;
     let kind = resource.view.kind;
     // First listen, then look: what happens in between is heard of.
@@ -221,7 +224,7 @@ async fn everything(
         let known = projections::contexts().join(", ");
         parameter(format!("context must be one of: {known}"))
     })?;
-    let slot = api.live.slot()?;
+    let slot = api.live.slot(&principal)?;
     let after = LastEventId(last.0.or(params.after));
     let after = after.sequence(&api, view).await?;
     let follower = api.live.feeds.follow(&view.stream(), after).await;
@@ -261,7 +264,7 @@ fn broken(error: impl std::error::Error) -> &'static str {
 }
 
 /// Sends what comes, until there is no more, the time is over, or the role ends.
-fn serve(api: &Api, slot: OwnedSemaphorePermit, source: impl Source) -> Response {
+fn serve(api: &Api, slot: Slot, source: impl Source) -> Response {
     let live = api.live.clone();
     let until = Instant::now() + live.time_max;
     let heartbeat = live.heartbeat;
@@ -300,7 +303,10 @@ fn end(code: &'static str) -> Event {
 #[derive(Clone)]
 pub(crate) struct Live {
     pub(crate) feeds: streams::feed::Feeds,
-    slots: std::sync::Arc<tokio::sync::Semaphore>,
+    slots: Arc<Semaphore>,
+    /// How many each customer has open who has any.
+    open: Arc<Mutex<HashMap<UserId, usize>>>,
+    of_one_max: usize,
     /// The role ends.
     closing: tokio_util::sync::CancellationToken,
     time_max: Duration,
@@ -317,15 +323,69 @@ impl Live {
         let streams = contexts.map(subject::stream_name);
         Self {
             feeds: streams::feed::Feeds::new(connection, streams),
-            slots: std::sync::Arc::new(tokio::sync::Semaphore::new(config.live_clients_max)),
+            slots: Arc::new(Semaphore::new(config.live_clients_max)),
+            open: Arc::default(),
+            of_one_max: config.live_clients_of_one_max,
             closing,
             time_max: Duration::from_secs(config.live_time_max_s),
             heartbeat: Duration::from_secs(config.live_heartbeat_s.max(1)),
         }
     }
 
-    fn slot(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let slot = std::sync::Arc::clone(&self.slots).try_acquire_owned();
-        slot.map_err(|_| Problem::unavailable("overloaded", "too many live streams are open"))
+    fn slot(&self, who: &Principal) -> Result<Slot, Problem> {
+        let slot = Arc::clone(&self.slots).try_acquire_owned();
+        let of_all = slot.map_err(|_| overloaded("too many live streams are open"))?;
+        let of_one = if who.is_operator() {
+            None
+        } else {
+            Some(self.one_more_of(who.user_id)?)
+        };
+        Ok(Slot {
+            _of_all: of_all,
+            _of_one: of_one,
+        })
+    }
+
+    fn one_more_of(&self, owner: UserId) -> Result<OfOne, Problem> {
+        let mut all = lock(&self.open);
+        let open = all.entry(owner).or_default();
+        if *open >= self.of_one_max {
+            return Err(overloaded("you have too many live streams open"));
+        }
+        *open += 1;
+        Ok(OfOne {
+            owner,
+            open: Arc::clone(&self.open),
+        })
+    }
+}
+
+fn overloaded(detail: &'static str) -> Problem {
+    Problem::unavailable("overloaded", detail)
+}
+
+fn lock(open: &Mutex<HashMap<UserId, usize>>) -> MutexGuard<'_, HashMap<UserId, usize>> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One live stream's place, among all and among its owner's.
+struct Slot {
+    _of_all: OwnedSemaphorePermit,
+    _of_one: Option<OfOne>,
+}
+
+struct OfOne {
+    owner: UserId,
+    open: Arc<Mutex<HashMap<UserId, usize>>>,
+}
+
+impl Drop for OfOne {
+    fn drop(&mut self) {
+        if let Entry::Occupied(mut open) = lock(&self.open).entry(self.owner) {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
     }
 }

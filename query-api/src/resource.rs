@@ -19,7 +19,7 @@ use crate::caller::{Asker, Caller, Known, Operator};
 use crate::failure::nothing;
 use crate::listing::{Found, Listing};
 use crate::past::{self, Was};
-use crate::unseal::{self, Field};
+use crate::unseal::{self, Field, Opened};
 use crate::{Api, answer, diff, history, owner};
 
 /// A resource: what is shown, to whom, and how its list may be narrowed.
@@ -189,17 +189,17 @@ async fn one(
     let Some(text) = params.as_of else {
         let id = resource.may_ask(&caller, &id)?;
         let (row, freshness) = resource.live(&api, &caller, &asked, &id).await?;
-        let body = resource.open_one(&api, row.payload).await?;
-        let answer = answer::versioned(body, row.version, &asked, &freshness);
+        let shown = resource.show(&api, row.payload).await?;
+        let answer = answer::one(shown, row.version, &asked, &freshness);
         return Ok(resource.share(&caller, answer));
     };
     let id = resource.past_of(&api, &caller, &asked, &id).await?;
     let moment = past::moment(&api, resource.view, "as_of", &text).await?.at;
     let was = resource.was(&api, &caller, &id, moment).await?;
     let Was { row, position } = was.ok_or_else(|| nothing(resource.what))?;
-    let body = resource.open_one(&api, row.payload).await?;
+    let shown = resource.show(&api, row.payload).await?;
     let freshness = Freshness::of(&position);
-    Ok(answer::versioned(body, row.version, &asked, &freshness))
+    Ok(answer::one(shown, row.version, &asked, &freshness))
 }
 
 async fn list(
@@ -376,18 +376,29 @@ impl Resource {
         if self.sealed.is_empty() {
             return Ok(rows);
         }
-        let opened = unseal::open(&api.keys, self.sealed, rows).await?;
-        let shown = opened.into_iter().map(|row| match self.erased {
-            Some(status) if row.erased => unseal::with_status(&row.body, status),
-            _ => Ok(row.body),
-        });
-        shown.collect()
+        let shown = self.show_all(api, rows).await?;
+        Ok(shown.into_iter().map(|row| row.body).collect())
+    }
+
+    async fn show_all(&self, api: &Api, rows: Vec<String>) -> Result<Vec<Opened>, Problem> {
+        let mut opened = unseal::open(&api.keys, self.sealed, rows).await?;
+        if let Some(status) = self.erased {
+            for row in opened.iter_mut().filter(|row| row.erased) {
+                row.body = unseal::with_status(&row.body, status)?;
+            }
+        }
+        Ok(opened)
+    }
+
+    /// A row as it is to be shown, and whether somebody in it was erased.
+    pub(crate) async fn show(&self, api: &Api, row: String) -> Result<Opened, Problem> {
+        let shown = self.show_all(api, vec![row]).await?;
+        // One row in, one row out.
+        shown.into_iter().next().ok_or_else(Problem::internal)
     }
 
     /// A row as it is to be shown.
     pub(crate) async fn open_one(&self, api: &Api, row: String) -> Result<String, Problem> {
-        let opened = self.open(api, vec![row]).await?;
-        // One row in, one row out.
-        opened.into_iter().next().ok_or_else(Problem::internal)
+        Ok(self.show(api, row).await?.body)
     }
 }

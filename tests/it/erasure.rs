@@ -213,6 +213,16 @@ async fn the_order_still_adds_up(app: &App, order: &str) {
     let shown = app.order_is(order, "delivered").await;
     assert_eq!(shown["total"]["amount"], 2 * 1_299, "{shown}");
     assert_eq!(shown["shipping_address"], json!({ "erased": true }));
+    let (path, kept) = (
+        format!("/v1/orders/{order}"),
+        format!("\"{}\"", shown["version"]),
+    );
+    let kept = [("If-None-Match", kept.as_str())];
+    let operator = app.operator();
+    let again = operator.call(reqwest::Method::GET, &path, &kept, None);
+    let again = again.await.unwrap();
+    assert_eq!(again.status, 200, "who has kept it is not told to keep it");
+    assert_eq!(again.header("ETag"), None);
     let ledger = app.ledger(order).await;
     assert_eq!(ledger[0]["captured"], 2 * 1_299, "{ledger:?}");
     let path = format!("/v1/payments?order_id={order}");

@@ -135,6 +135,25 @@ async fn what_could_be_understood_in_two_ways_is_refused_at_the_entry() {
 }
 
 #[tokio::test]
+async fn a_body_that_goes_nowhere_is_not_announced_to_a_replica() {
+    let app = shared().await;
+    let entry = &app.endpoints.entry;
+    let host = address(entry);
+    for path in [
+        "/v1/products/no-such-thing",
+        "/v1/orders/no-such-thing/overview",
+    ] {
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 5\r\n\r\nhello");
+        let started = std::time::Instant::now();
+        let answer = raw(entry, &head).await;
+        let status = answers(&answer);
+        assert!(matches!(status[..], ["404" | "401"]), "{answer}");
+        // Who waits for the body waits for seconds.
+        assert!(started.elapsed() < Duration::from_secs(3), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn no_request_is_smuggled_in_the_body_of_another() {
     let app = shared().await;
     let entry = &app.endpoints.entry;

@@ -8,10 +8,13 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::app::{App, PATIENCE, folder, shared};
+use crate::app::{App, Customer, PATIENCE, folder, shared};
 
 /// Clients that wait for one order each.
 const IDLE_CLIENTS: usize = 1_000;
+
+/// What `--live-clients-of-one-max` is unless somebody says otherwise.
+const OF_ONE_MAX: usize = 16;
 
 /// One event as it was sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -172,7 +175,8 @@ async fn many_idle_clients_wait_and_all_are_told_that_the_role_ends() {
     let path = format!("/v1/orders/{order}/live");
     let mut clients = Vec::new();
     for _ in 0..IDLE_CLIENTS / 50 {
-        let opened = join_all((0..50).map(|_| Open::at(&customer.shop, &path, None))).await;
+        let operator = app.operator();
+        let opened = join_all((0..50).map(|_| Open::at(&operator, &path, None))).await;
         clients.extend(opened);
     }
     let first = join_all(clients.iter_mut().map(Open::next)).await;
@@ -224,6 +228,35 @@ async fn consumers(app: &App) -> usize {
         .unwrap();
     let mut stream = nats.jetstream().get_stream("ORDER").await.unwrap();
     stream.info().await.unwrap().state.consumer_count
+}
+
+#[tokio::test]
+async fn nobody_takes_the_live_streams_of_all() {
+    let app = shared().await;
+    let (customer, other) = (app.customer().await, app.customer().await);
+    let sku = app.product(5).await;
+    let live = async |customer: &Customer| {
+        let order = customer.orders(&sku, 1, "pm_card_visa").await;
+        app.order_is(&order, "confirmed").await;
+        format!("/v1/orders/{order}/live")
+    };
+    let (path, others) = (live(&customer).await, live(&other).await);
+    let mut open = Vec::new();
+    for _ in 0..OF_ONE_MAX {
+        open.push(Open::at(&customer.shop, &path, None).await);
+    }
+    let refused = customer.shop.get(&path).await.unwrap();
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    assert_eq!(refused.body["code"], "overloaded", "{}", refused.body);
+    let _other = Open::at(&other.shop, &others, None).await;
+    let _operator = Open::at(&app.operator(), &path, None).await;
+    drop(open.pop());
+    let again = async {
+        while customer.shop.open(&path, &[]).await.unwrap().status() != 200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, again).await.expect("its place is free");
 }
 
 #[tokio::test]

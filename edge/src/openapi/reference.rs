@@ -1,6 +1,7 @@
 //! `/openapi.json` for programs, `/reference` for people: one page that needs nothing else.
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::HeaderName;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{Html, IntoResponse};
@@ -22,12 +23,14 @@ const POLICY: [(HeaderName, &str); 1] = [(
 
 /// Serves the document, and the page made from it.
 pub fn routes<S: Clone + Send + Sync + 'static>(document: &Document) -> Router<S> {
-    let json = document.json().to_string();
+    // Shared by all who ask: it is large, and some read slowly.
+    let json = Bytes::from(document.json().to_string());
     let page = page(document).unwrap_or_else(|error| {
         // The template and the document are the program's own: a test renders them.
         tracing::error!(%error, "the reference can't be rendered");
         String::new()
     });
+    let page = Bytes::from(page);
     Router::new()
         .route(
             "/openapi.json",

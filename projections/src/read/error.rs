@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use thiserror::Error;
+use tokio_postgres::error::SqlState;
 
 /// Why nothing could be read. Never that a row isn't there: that is an answer.
 #[derive(Debug, Clone, Error)]
@@ -49,7 +50,20 @@ impl ReadError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Away { .. } | Self::NotProvisioned { .. } => true,
-            Self::NoDatabase { .. } | Self::Refused { .. } | Self::UnknownFilter { .. } => false,
+            Self::Refused { source, .. } => source.code().is_some_and(passes),
+            Self::NoDatabase { .. } | Self::UnknownFilter { .. } => false,
         }
     }
+}
+
+/// Does it pass by itself: was it too much for now (class 53), did it take too long, or was something in
+/// its way?
+fn passes(code: &SqlState) -> bool {
+    let passing = [
+        SqlState::QUERY_CANCELED,
+        SqlState::LOCK_NOT_AVAILABLE,
+        SqlState::T_R_SERIALIZATION_FAILURE,
+        SqlState::T_R_DEADLOCK_DETECTED,
+    ];
+    passing.contains(code) || code.code().starts_with("53")
 }
