@@ -285,3 +285,31 @@ async fn what_was_built_before_a_kill_is_not_built_again() {
     assert_eq!(code, 0, "{report}");
     says(&app, &growing, 6, 0).await;
 }
+
+#[tokio::test]
+async fn what_another_program_has_built_is_built_anew() {
+    let app = App::start(&folder("other-program")).await;
+    let built = app.product(3).await;
+    says(&app, &built, 3, 0).await;
+    let (code, report) = rebuild(&app, VIEW, &[]).await;
+    assert_eq!(code, 0, "{report}");
+    let database = admin(&app, "inventory").await;
+    let wrong = "update rebuild.stock_level set payload = replace(payload::text, \
+                 '\"on_hand\":3', '\"on_hand\":70')::json where view_id = $1";
+    assert_eq!(database.execute(wrong, &[&built]).await.unwrap(), 1);
+    let (code, report) = rebuild(&app, VIEW, &["--ci"]).await;
+    assert_ne!(code, 0, "the same program goes on with it: {report}");
+    let other = "comment on table rebuild.stock_level is 'another program'";
+    database.batch_execute(other).await.unwrap();
+    let (code, report) = rebuild(&app, VIEW, &["--ci", "--switch"]).await;
+    assert_eq!(code, 0, "{report}");
+    says(&app, &built, 3, 0).await;
+
+    // A migration in between leaves nothing to go back to.
+    let migrated = "alter table stock_level add column words text";
+    database.batch_execute(migrated).await.unwrap();
+    let (code, report) = rebuild(&app, VIEW, &["--rollback"]).await;
+    assert_ne!(code, 0, "{report}");
+    says(&app, &built, 3, 0).await;
+    app.stop().await;
+}

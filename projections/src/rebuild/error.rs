@@ -25,6 +25,14 @@ pub enum RebuildError {
         /// Which view.
         view: &'static str,
     },
+    /// What there is to go back to is another table by now.
+    #[error(
+        "{view} has other columns than before the last switch: a migration came in between, so build it anew"
+    )]
+    OtherColumns {
+        /// Which view.
+        view: &'static str,
+    },
     /// The live view was set back behind what was built.
     #[error("the rebuilt {view} is at {rebuilt}, the live one at {live}: begin anew with --anew")]
     Ahead {

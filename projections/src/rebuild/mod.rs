@@ -14,6 +14,7 @@
 mod compare;
 mod error;
 
+use chrono::{DateTime, Utc};
 use tokio_postgres::Client;
 
 use crate::ViewSpec;
@@ -39,10 +40,14 @@ const SWITCH_LOCK_MS: u32 = 5_000;
 /// What tells where a table stands.
 const MARK: &str = "view, stream, position, event_id, stream_created_at";
 
-/// The columns of a table, to be compared with another's.
-const COLUMNS: &str = "select coalesce(string_agg(attname || ' ' || format_type(atttypid, atttypmod), \
-                       ', ' order by attname), '') from pg_attribute \
+/// The columns of a table with what they are made of, to be compared with another's.
+const COLUMNS: &str = "select coalesce(string_agg(attname || ' ' || format_type(atttypid, atttypmod) \
+                       || coalesce(' ' || pg_get_expr(adbin, adrelid), ''), ', ' order by attname), '') \
+                       from pg_attribute left join pg_attrdef on adrelid = attrelid and adnum = attnum \
                        where attrelid = to_regclass($1::text) and attnum > 0 and not attisdropped";
+
+/// Which program has built a table: its comment.
+const BUILT_BY: &str = "select coalesce(obj_description(to_regclass($1::text), 'pg_class'), '')";
 
 /// What advisory locks of rebuilds have in common; the other half is the view's.
 const LOCK_SPACE: i32 = 64_557_224;
@@ -149,6 +154,10 @@ impl Rebuild {
         let there = self.client.query_one(&look, &[]).await?;
         if !there.try_get::<_, bool>(0)? {
             return Err(RebuildError::NoPrevious { view });
+        }
+        let columns = |schema: &str| self.told(COLUMNS, format!("{schema}.{view}"));
+        if columns(PREVIOUS).await? != columns("public").await? {
+            return Err(RebuildError::OtherColumns { view });
         }
         self.client.batch_execute("begin").await?;
         let swapped = self.swap_back().await;
@@ -275,17 +284,21 @@ impl Rebuild {
         self.client.batch_execute(&schemas).await?;
         let live = format!("public.{view}");
         let shadow = format!("{SHADOW}.{view}");
-        let columns = self.columns(&live).await?;
-        if self.columns(&shadow).await? == columns {
+        let program = program();
+        let same = self.told(COLUMNS, &shadow).await? == self.told(COLUMNS, &live).await?
+            && self.told(BUILT_BY, &shadow).await? == program;
+        if same {
             return Ok(());
         }
         // Indexes keep their names, so that a later migration finds them.
         let indexes = "select pg_get_indexdef(indexrelid) from pg_index \
                        where indrelid = $1::text::regclass and not indisprimary";
-        // One that a migration has left behind begins anew.
+        // One that a migration has left behind begins anew, and so does what another program has built: it
+        // may have made other rows of the same events.
         let mut make = format!(
             "begin; drop table if exists {shadow}; create table {shadow} (like {live} including all excluding indexes); \
              alter table {SHADOW}.{view} add primary key (view_id); \
+             comment on table {shadow} is '{program}'; \
              grant select, insert, update on {SHADOW}.{view} to {}; \
              grant select on {SHADOW}.{view} to {}; \
              delete from {SHADOW}.view_position where view = '{view}'; \
@@ -304,10 +317,26 @@ impl Rebuild {
         Ok(self.client.batch_execute(&make).await?)
     }
 
-    async fn columns(&self, table: &str) -> Result<String, RebuildError> {
-        let row = self.client.query_one(COLUMNS, &[&table]).await?;
+    /// What Postgres says of a table.
+    async fn told(&self, what: &str, table: impl AsRef<str>) -> Result<String, RebuildError> {
+        let row = self.client.query_one(what, &[&table.as_ref()]).await?;
         Ok(row.try_get(0)?)
     }
+}
+
+/// Which program this is: the size of its file, and when that was made.
+fn program() -> String {
+    let file = std::env::current_exe().and_then(std::fs::metadata);
+    let told = file.and_then(|file| Ok((file.len(), file.modified()?)));
+    told.map_or_else(
+        |_| "unknown".to_owned(),
+        |(bytes, made)| {
+            format!(
+                "{bytes} bytes of {}",
+                DateTime::<Utc>::from(made).to_rfc3339()
+            )
+        },
+    )
 }
 
 /// The live position becomes that of another schema's table.
