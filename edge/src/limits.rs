@@ -34,6 +34,10 @@ pub const LINE_TIME_MAX_MS: u64 = 1_000;
 /// Most open connections; above it new ones wait in the listener's backlog.
 pub const CONNECTIONS_MAX: usize = 8192;
 
+/// Longest that a client may leave lying what it was sent, in seconds: a connection whose peer takes
+/// nothing in is cut then.
+pub const STALL_TIME_MAX_S: u64 = 30;
+
 /// How long accepted requests may take to finish at shutdown, in seconds.
 pub const DRAIN_TIME_MAX_S: u64 = 10;
 
@@ -61,6 +65,9 @@ pub struct Limits {
     /// Most open connections.
     #[arg(long, env = "MILLRACE_CONNECTIONS_MAX", default_value_t = CONNECTIONS_MAX)]
     pub connections_max: usize,
+    /// Longest time for a client to take in what it was sent, in seconds.
+    #[arg(long, env = "MILLRACE_STALL_TIME_MAX_S", default_value_t = STALL_TIME_MAX_S)]
+    pub stall_time_max_s: u64,
     /// Longest time to finish accepted requests at shutdown, in seconds.
     #[arg(long, env = "MILLRACE_DRAIN_TIME_MAX_S", default_value_t = DRAIN_TIME_MAX_S)]
     pub drain_time_max_s: u64,
@@ -76,6 +83,7 @@ impl Default for Limits {
             requests_waiting_max: REQUESTS_WAITING_MAX,
             line_time_max_ms: LINE_TIME_MAX_MS,
             connections_max: CONNECTIONS_MAX,
+            stall_time_max_s: STALL_TIME_MAX_S,
             drain_time_max_s: DRAIN_TIME_MAX_S,
         }
     }
@@ -92,6 +100,10 @@ impl Limits {
 
     pub(crate) fn head_time(&self) -> Duration {
         Duration::from_secs(self.head_time_max_s)
+    }
+
+    pub(crate) fn stall_time(&self) -> Duration {
+        Duration::from_secs(self.stall_time_max_s)
     }
 
     pub(crate) fn drain_time(&self) -> Duration {

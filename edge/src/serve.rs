@@ -14,6 +14,8 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
@@ -70,6 +72,7 @@ pub fn serve_tls(
         let slots = Arc::new(Semaphore::new(limits.connections_max));
 
         while let Some((stream, peer, slot)) = accept(&listener, &slots, &shutdown).await {
+            bound_stalls(&stream, limits.stall_time());
             let router = router.clone();
             let watcher = graceful.watcher();
             let (tls, shutdown) = (tls.clone(), shutdown.clone());
@@ -109,6 +112,18 @@ async fn begin(stream: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<(Strea
     let stream = tls.accept(stream).await?;
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
     Ok((Either::Right(stream), is_http2))
+}
+
+/// Has the kernel cut the connection when what was sent is not taken in for so long: it answers no
+/// acknowledgement, or its window stays shut (`TCP_USER_TIMEOUT`, tcp(7); RFC 5482). Where there is no such
+/// option, clients that don't read keep their connection.
+fn bound_stalls(stream: &TcpStream, longest: Duration) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(longest)) {
+        tracing::debug!(%error, "a connection without a bound on stalls");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, longest);
 }
 
 /// Does the client begin with HTTP/2? Waits for its first bytes, and leaves them where they are.
@@ -206,13 +221,14 @@ mod tests {
     ) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = Router::new().route(
-            "/slow",
-            get(|| async {
-                tokio::time::sleep(Duration::from_millis(300)).await;
-                "done"
-            }),
-        );
+        let slow = || async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            "done"
+        };
+        let large = || async { "x".repeat(LARGE) };
+        let router = Router::new()
+            .route("/slow", get(slow))
+            .route("/large", get(large));
         let shutdown = CancellationToken::new();
         let server = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
         (address, shutdown, server)
@@ -224,6 +240,30 @@ mod tests {
         let mut answer = String::new();
         let _reset = stream.read_to_string(&mut answer).await;
         answer
+    }
+
+    /// More than the buffers of two sockets hold.
+    const LARGE: usize = 64 * 1024 * 1024;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn who_asks_and_does_not_read_is_cut() {
+        let limits = Limits {
+            connections_max: 1,
+            stall_time_max_s: 1,
+            ..Limits::default()
+        };
+        let (address, shutdown, server) = start(limits).await;
+        let mut stalls = TcpStream::connect(address).await.unwrap();
+        let ask = b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n";
+        stalls.write_all(ask).await.unwrap();
+        let next = "GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let next = tokio::time::timeout(Duration::from_secs(30), talk(address, next));
+        let answer = next.await.expect("its connection is free");
+        assert!(answer.ends_with("done"), "{answer}");
+        drop(stalls);
+        shutdown.cancel();
+        server.await.unwrap().unwrap();
     }
 
     #[tokio::test]
