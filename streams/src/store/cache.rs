@@ -44,9 +44,9 @@ impl Cache {
         self.0.get(subject)?.held.downcast().ok()
     }
 
-    pub(super) fn insert<A: Decider>(&self, subject: Arc<str>, known: Known<A>) -> Arc<Held<A>> {
+    pub(super) fn insert<A: Decider>(&self, subject: &Arc<str>, known: Known<A>) -> Arc<Held<A>> {
         let held = Arc::new(Held::new(known));
-        self.keep(&subject, &held);
+        self.keep(subject, &held);
         held
     }
 
@@ -72,9 +72,9 @@ mod tests {
     use crate::contract::account::Account;
 
     fn kept(cache: &Cache, count: u32) -> u32 {
-        let subject = |number| format!("event.account.{number}").into();
+        let subject = |number| Arc::from(format!("event.account.{number}"));
         for number in 0..count {
-            cache.insert::<Account>(subject(number), Known::new());
+            cache.insert::<Account>(&subject(number), Known::new());
         }
         let found = (0..count).filter(|n| cache.get::<Account>(&subject(*n)).is_some());
         found.map(|_| 1).sum()
@@ -92,9 +92,10 @@ mod tests {
     fn a_large_one_takes_the_room_of_many() {
         let cache = Cache::new(1_000);
         for number in 0..1_000 {
+            let subject = format!("event.account.{number}").into();
             let mut large = Known::<Account>::new();
             large.largest = 9 * PLACE_BYTES;
-            cache.insert(format!("event.account.{number}").into(), large);
+            cache.insert(&subject, large);
         }
         assert!((50..=100).contains(&cache.0.len()), "{}", cache.0.len());
         assert!(cache.0.weight() <= 1_000, "{}", cache.0.weight());

@@ -114,8 +114,7 @@ impl Streams {
                 let before = known.version;
                 known.read(event, self.inner.settings.recent_commands_max)?;
                 self.keep_snapshot(&address, before, &known);
-                let subject = Arc::clone(&address.subject);
-                return Ok(loaded(&self.inner.cache.insert(subject, known)));
+                return Ok(loaded(&self.inner.cache.insert(&address.subject, known)));
             }
             if known.position >= sequence {
                 return Ok(loaded(&Held::new(known)));
@@ -153,8 +152,7 @@ impl Streams {
         }
         let mut known = Known::new();
         self.read_on(address, &mut known).await?;
-        let subject = Arc::clone(&address.subject);
-        Ok(self.inner.cache.insert(subject, known))
+        Ok(self.inner.cache.insert(&address.subject, known))
     }
 
     /// Reads what came after what is known; says whether anything did. Asks for the turn.
