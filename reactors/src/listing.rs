@@ -24,7 +24,7 @@ pub struct Refund {
     /// How much, in minor units.
     #[serde(default)]
     pub amount: i64,
-    /// `pending`, `succeeded`, `failed`, …
+    /// `pending`, `requires_action`, `succeeded`, `failed`, `canceled`.
     pub status: String,
     /// When it was made, in seconds.
     #[serde(default)]
@@ -46,15 +46,15 @@ impl Refund {
         self.metadata.get("refund_id")?.parse().ok()
     }
 
-    /// Why the money did not go back; `None` = it did, or is on its way.
+    /// Why the money did not go back; `None` = it did, or is on its way, as it is with every word
+    /// that does not say the contrary: who takes it for a failure may pay twice.
     pub fn failure(&self) -> Option<String> {
-        match self.status.as_str() {
-            "succeeded" | "pending" => None,
-            other => {
-                let reason = self.failure_reason.clone();
-                Some(reason.unwrap_or_else(|| format!("refund_{other}")))
-            }
+        let status = self.status.as_str();
+        if !matches!(status, "failed" | "canceled") {
+            return None;
         }
+        let reason = self.failure_reason.clone();
+        Some(reason.unwrap_or_else(|| format!("refund_{status}")))
     }
 }
 
@@ -175,5 +175,13 @@ mod tests {
         assert_eq!(theirs.failure().as_deref(), Some("lost_card"));
         let canceled = refund(r#"{"id":"re_3","status":"canceled","payment_intent":null}"#);
         assert_eq!(canceled.failure().as_deref(), Some("refund_canceled"));
+    }
+
+    #[test]
+    fn a_refund_that_is_under_way_has_not_failed() {
+        for status in ["pending", "requires_action", "a_word_of_tomorrow"] {
+            let refund = refund(&format!(r#"{{"id":"re_1","status":"{status}"}}"#));
+            assert_eq!(refund.failure(), None, "{status}");
+        }
     }
 }

@@ -67,6 +67,11 @@ pub enum MailerError {
 #[error("the mail server does not let us in: are MILLRACE_SMTP_USER and its password right?")]
 struct LoginRefused(#[source] Said);
 
+/// The mail waits as well: it may be the quota of a day.
+#[derive(Debug, Error)]
+#[error("the mail server takes no mail from us: is MILLRACE_MAIL_FROM right, or a quota used up?")]
+struct SenderRefused(#[source] Said);
+
 /// What the mail server said, without whom it was said about: it stands in logs, and, once the mail is
 /// parked, in a stream that forgets nothing.
 #[derive(Debug, Error)]
@@ -200,6 +205,10 @@ impl Mailer {
             Err(error) if rejection::is_about_us(&error) => {
                 metrics::counter!("mail_logins_refused_total").increment(1);
                 Err(HandleError::retryable(LoginRefused(said(error))))
+            }
+            Err(error) if rejection::is_about_sender(&error) => {
+                metrics::counter!("mail_senders_refused_total").increment(1);
+                Err(HandleError::retryable(SenderRefused(said(error))))
             }
             Err(error) if rejection::is_no_mailbox(&error) => {
                 let reason = rejection::said(&error, &email);

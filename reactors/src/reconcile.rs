@@ -165,7 +165,7 @@ impl Reconciler<'_> {
         })
     }
 
-    /// The provider's record of every intent.
+    /// The provider's record of every intent that may be ours.
     async fn theirs(
         &self,
         since: DateTime<Utc>,
@@ -178,12 +178,12 @@ impl Reconciler<'_> {
                 by_intent.entry(intent_id).or_default().push(refund);
             }
         }
-        let with_refunds = intents.into_iter().map(|intent| {
+        let with_refunds = intents.into_iter().filter_map(|intent| {
             let refunds = by_intent.remove(&intent.id).unwrap_or_default();
-            let record = record(&intent, &refunds)?;
-            Ok((intent, record))
+            let record = comparable(&intent, &refunds)?;
+            Some((intent, record))
         });
-        with_refunds.collect()
+        Ok(with_refunds.collect())
     }
 
     /// Our payments that were requested since `since`, as the stream has them.
@@ -229,7 +229,7 @@ impl Reconciler<'_> {
         let seen = match self.provider.find(&pair.intent_id).await? {
             Some(intent) => {
                 let refunds = self.provider.refunds_of(&intent.id).await?;
-                Some(record(&intent, &refunds)?)
+                comparable(&intent, &refunds)
             }
             None => None,
         };
@@ -320,6 +320,16 @@ fn mismatched(pair: &Pair, payment: &Payment, seen: Option<ProviderRecord>) -> M
     }
 }
 
+/// What the provider has under an intent; `None` = it is in a currency that is none of ours, so no
+/// payment of ours can have asked for it. One that names it as its own misses it then, which is told.
+fn comparable(intent: &Intent, refunds: &[Refund]) -> Option<ProviderRecord> {
+    record(intent, refunds)
+        .inspect_err(
+            |error| tracing::warn!(intent = %intent.id, %error, "an intent is not compared"),
+        )
+        .ok()
+}
+
 /// What the provider has under an intent.
 fn record(intent: &Intent, refunds: &[Refund]) -> Result<ProviderRecord, ProviderError> {
     let back = refunds.iter().filter(|refund| refund.failure().is_none());
@@ -340,4 +350,23 @@ fn record(intent: &Intent, refunds: &[Refund]) -> Result<ProviderRecord, Provide
         captured: intent.received()?,
         refunded: intent.money(refunded)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_intent_in_a_currency_of_somebody_else_is_not_compared() {
+        let intent = |currency: &str| -> Intent {
+            let json = serde_json::json!({
+                "id": "pi_1", "status": "succeeded", "amount": 500, "amount_received": 500,
+                "currency": currency,
+            });
+            serde_json::from_value(json).unwrap()
+        };
+        assert_eq!(comparable(&intent("zar"), &[]), None);
+        let ours = comparable(&intent("eur"), &[]).unwrap();
+        assert_eq!(ours.captured.to_string(), ours.amount.to_string());
+    }
 }

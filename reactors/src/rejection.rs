@@ -15,6 +15,27 @@ const NO_MAILBOX: [&str; 5] = ["5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10"];
 /// Replies that are about us: who we are, or that we may not say it like this (RFC 4954 §6, RFC 3207 §4).
 const LOGIN_REPLIES: [u16; 4] = [530, 534, 535, 538];
 
+/// Enhanced status codes that are about whoever sends (RFC 3463 §3.2, §3.5): the address in
+/// `MILLRACE_MAIL_FROM`, and more mail than may be sent in a day.
+const SENDER: [&str; 3] = ["5.1.7", "5.1.8", "5.4.5"];
+
+/// What may not be sent, or not by us (RFC 3463 §3.8).
+const POLICY: &str = "5.7.";
+
+/// Does the server say that it takes nothing from us as we are? That may be over tomorrow, or once
+/// somebody has seen to it, and would be the end of every mail of the time between.
+pub(crate) fn is_about_sender(error: &Error) -> bool {
+    error.is_permanent()
+        && error
+            .source()
+            .is_some_and(|text| blames_sender(&text.to_string()))
+}
+
+fn blames_sender(text: &str) -> bool {
+    let code = text.split_whitespace().next();
+    code.is_some_and(|code| SENDER.contains(&code) || code.starts_with(POLICY))
+}
+
 /// Does the server say that it doesn't know us? That says nothing about any mail.
 pub(crate) fn is_about_us(error: &Error) -> bool {
     let reply = error.status().map(u16::from);
@@ -80,6 +101,26 @@ mod tests {
             "5.6.0 Message refused (see 5.1.1)",
         ] {
             assert!(!is_about_mailbox(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_about_us_is_told_from_what_is_about_the_mailbox() {
+        for text in [
+            "5.4.5 Daily sending quota exceeded",
+            "5.7.1 Relay access denied",
+            "5.7.26 Unauthenticated mail",
+            "5.1.8 Bad sender's system address",
+        ] {
+            assert!(blames_sender(text), "{text}");
+        }
+        for text in [
+            "",
+            "5.1.1 No such mailbox",
+            "5.4.50 Something new",
+            "5.6.0 Message refused (see 5.7.1)",
+        ] {
+            assert!(!blames_sender(text), "{text}");
         }
     }
 

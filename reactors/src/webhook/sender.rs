@@ -73,7 +73,6 @@ struct Due<'a> {
     pending: &'a Pending,
     /// How many events the delivery has.
     version: u64,
-    endpoint: &'a WebhookEndpoint,
 }
 
 impl Due<'_> {
@@ -111,7 +110,6 @@ impl Sender {
             id,
             pending,
             version: loaded.version,
-            endpoint: &endpoint,
         };
         let Some(told) = endpoint.enabled() else {
             return self.abandon(&due, NOT_TOLD).await;
@@ -195,33 +193,22 @@ impl Sender {
 
     /// What the attempt says about the endpoint, if that is news.
     async fn judge(&self, due: &Due<'_>, attempt: &Attempt) -> Result<(), HandleError> {
-        let command = match attempt.outcome {
-            Outcome::Accepted { .. } => EndpointCommand::RecordWebhookSuccess {},
-            Outcome::Rejected { status: GONE, .. } => EndpointCommand::DisableWebhookEndpoint {
-                because: DisabledBecause::Gone,
-                reason: None,
-            },
-            Outcome::Rejected { .. } | Outcome::Unanswered { .. } => {
-                EndpointCommand::RecordWebhookFailure {
-                    at: attempt.at,
-                    patience_s: self.parts.config.webhook_patience_s,
-                }
-            }
-        };
-        if due
-            .endpoint
-            .decide(&command)
-            .is_ok_and(|news| news.is_empty())
-        {
+        let (command, verdict) = verdict(attempt, self.parts.config.webhook_patience_s);
+        let id = due.endpoint_id().into();
+        // As it is now: the call may have taken long, and others may have come through meanwhile.
+        let endpoint = self.parts.streams.load_current::<WebhookEndpoint>(&id);
+        let endpoint = endpoint.await?.state;
+        if endpoint.decide(&command).is_ok_and(|news| news.is_empty()) {
             return Ok(());
         }
         // A refusal means that it was removed meanwhile.
         self.parts
             .recorder
             .record::<WebhookEndpoint>(Record {
-                id: &due.endpoint_id().into(),
+                id: &id,
                 command: &command,
-                label: &format!("{}/{}", due.id, attempt.number),
+                // An attempt that was not recorded is made again, and may end otherwise.
+                label: &format!("{}/{}/{verdict}", due.id, attempt.number),
                 cause: &Cause::default(),
                 actor: ACTOR,
             })
@@ -292,6 +279,27 @@ impl Sender {
     }
 }
 
+/// What an attempt says about the endpoint, and the word for it.
+fn verdict(attempt: &Attempt, patience_s: u64) -> (EndpointCommand, &'static str) {
+    match attempt.outcome {
+        Outcome::Accepted { .. } => (EndpointCommand::RecordWebhookSuccess {}, "accepted"),
+        Outcome::Rejected { status: GONE, .. } => {
+            let disable = EndpointCommand::DisableWebhookEndpoint {
+                because: DisabledBecause::Gone,
+                reason: None,
+            };
+            (disable, "gone")
+        }
+        Outcome::Rejected { .. } | Outcome::Unanswered { .. } => {
+            let failure = EndpointCommand::RecordWebhookFailure {
+                at: attempt.at,
+                patience_s,
+            };
+            (failure, "failed")
+        }
+    }
+}
+
 /// What wakes a delivery.
 pub(super) fn timer(delivery: &AggregateId) -> TimerId {
     TimerId {
@@ -321,5 +329,34 @@ impl Handler<DueTimer> for Sender {
         let id = &delivery.event.id.id;
         let loaded = self.parts.streams.load_current::<WebhookDelivery>(id);
         self.look_at(id, loaded.await?).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(outcome: Outcome) -> &'static str {
+        let attempt = Attempt {
+            number: 1,
+            at: DateTime::UNIX_EPOCH,
+            duration_ms: 1,
+            outcome,
+        };
+        verdict(&attempt, 60).1
+    }
+
+    #[test]
+    fn an_attempt_that_is_made_again_and_ends_otherwise_is_another_command() {
+        let answered = |status| Outcome::Rejected {
+            status,
+            excerpt: String::new(),
+        };
+        let accepted = word(Outcome::Accepted {
+            status: 200,
+            excerpt: String::new(),
+        });
+        let (failed, gone) = (word(answered(500)), word(answered(GONE)));
+        assert!(accepted != failed && accepted != gone && failed != gone);
     }
 }
