@@ -260,10 +260,13 @@ async fn the_cluster_file_of_the_repository_keeps_three_copies_of_every_stream()
     .await;
     let once = streams::topology::kept_once(&admin, &topology);
     assert_eq!(once.await.unwrap(), Vec::<String>::new());
-    let mut order = admin.jetstream().get_stream("ORDER").await.unwrap();
-    let info = order.info().await.unwrap();
-    assert_eq!(info.config.num_replicas, NODES);
-    assert_eq!(info.cluster.as_ref().unwrap().replicas.len(), NODES - 1);
+    becomes("two more servers with ORDER", async || {
+        let mut order = admin.jetstream().get_stream("ORDER").await.unwrap();
+        let info = order.info().await.unwrap();
+        assert_eq!(info.config.num_replicas, NODES);
+        info.cluster.as_ref().unwrap().replicas.len() == NODES - 1
+    })
+    .await;
     assert!(!cluster.said(0).contains("letmein"), "{}", cluster.said(0));
 }
 

@@ -255,7 +255,10 @@ async fn what_operators_are_told_to_type_works() {
             .split(' ')
             .map(|word| match word {
                 ".millrace" => app.data.display().to_string(),
-                word => word.to_owned(),
+                word => match word.strip_prefix(".millrace/") {
+                    Some(within) => app.data.join(within).display().to_string(),
+                    None => word.to_owned(),
+                },
             })
             .collect();
         let mut command = match words[0].as_str() {
