@@ -26,8 +26,9 @@ const PROOF_TIMEOUT: Duration = Duration::from_secs(15);
 /// be deleted and restored without the connection noticing; that takes longer than this.
 const PROOF_AGE_MAX: Duration = Duration::from_secs(2);
 
-/// A projector that has caught up rests this many times as long as its last batch took. What comes
-/// meanwhile goes into one transaction, so the busier the machine, the larger the batches.
+/// A projector that has caught up, and that several events came to at once, rests this many times as long as
+/// the batch took. What comes meanwhile goes into one transaction, so the busier the machine, the larger
+/// the batches; who writes one event after another waits for nothing.
 const REST_TIMES: u32 = 2;
 
 /// Longest rest: what a reader who waits for the view may wait more.
@@ -169,7 +170,7 @@ impl Session {
                 Err(source) => return Err(self.database(source)),
             }
         }
-        if self.subscription.caught_up() {
+        if events.len() > 1 && self.subscription.caught_up() {
             let rest = began.elapsed().saturating_mul(REST_TIMES).min(REST_MAX);
             self.rests_until = Instant::now() + rest;
         }
