@@ -260,6 +260,14 @@ mod tests {
     use super::*;
     use crate::topology::{Acks, INBOX_STREAM, OnFailure};
 
+    const CHECKOUT_ORDER: DurableSpec = DurableSpec {
+        name: "checkout-order",
+        stream: "ORDER",
+        kind: None,
+        acks: Acks::Each,
+        on_failure: OnFailure::Retry,
+    };
+
     #[test]
     fn what_could_lose_events_is_named_by_its_field() {
         let spec = StreamSpec::events("order");
@@ -297,13 +305,7 @@ mod tests {
 
     #[test]
     fn a_durable_that_gives_up_is_refused() {
-        let spec = DurableSpec {
-            name: "checkout-order",
-            stream: "ORDER",
-            kind: None,
-            acks: Acks::Each,
-            on_failure: OnFailure::Retry,
-        };
+        let spec = CHECKOUT_ORDER;
         let mut actual = spec.config().into_consumer_config();
         assert_eq!(durable_differences(&spec, &actual), []);
         actual.max_deliver = 5;
@@ -319,13 +321,7 @@ mod tests {
 
     #[test]
     fn a_durable_that_is_held_back_is_refused() {
-        let spec = DurableSpec {
-            name: "checkout-order",
-            stream: "ORDER",
-            kind: None,
-            acks: Acks::Each,
-            on_failure: OnFailure::Retry,
-        };
+        let spec = CHECKOUT_ORDER;
         let mut actual = spec.config().into_consumer_config();
         actual.pause_until = Some(std::time::SystemTime::UNIX_EPOCH.into());
         assert_eq!(durable_differences(&spec, &actual), [], "that is over");

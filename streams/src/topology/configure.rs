@@ -1,4 +1,5 @@
-//! Creates what is missing, and has more servers keep what is there. Needs the rights of user `provision`, and is the only one that may.
+//! Creates what is missing, and has more servers keep what is there. Needs the rights of user
+//! `provision`, and is the only one that may.
 
 use super::check::{
     durable, durable_differences, name_of_durable, name_of_stream, stream, stream_differences,
