@@ -38,7 +38,7 @@ pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> 
     for _ in 0..PRODUCTS {
         skus.push(stack.product(1).await?);
     }
-    // With a token the gateway keeps no answer: each call goes all the way.
+    // For an operator the gateway keeps no answer: each call goes all the way.
     let token = stack.token()?;
     let gets = |base: &str, token: &str| Gets::new(base, &skus, token);
     let direct = gets(stack.query_api(), &token);

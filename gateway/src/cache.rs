@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{AUTHORIZATION, ETAG, IF_NONE_MATCH};
+use axum::http::header::{ETAG, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::response;
 use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode};
-use edge::Problem;
 use edge::consistency::{CONSISTENCY_TOKEN, PROJECTION_POSITION};
+use edge::{Principal, Problem};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use http_body_util::{BodyExt, Limited};
@@ -37,8 +37,38 @@ const CATALOGUE: &str = "/v1/products";
 /// The stream that changes them.
 pub(crate) const STREAM: &str = "PRODUCT";
 
-/// Said of every answer that could have come from here: `hit`, `miss` or `shared`.
+/// Said of every answer that could have come from here (RFC 9211).
 const CACHE: HeaderName = HeaderName::from_static("cache-status");
+
+/// How an answer was come by.
+#[derive(Debug, Clone, Copy)]
+enum How {
+    /// It was kept.
+    Hit,
+    /// It was fetched for this request.
+    Fetched,
+    /// It was fetched for another one that had asked just before.
+    Shared,
+}
+
+impl How {
+    fn status(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Hit => "millrace; hit",
+            Self::Fetched => "millrace; fwd=miss",
+            Self::Shared => "millrace; fwd=miss; collapsed",
+        })
+    }
+
+    /// As the metrics call it.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Fetched => "miss",
+            Self::Shared => "shared",
+        }
+    }
+}
 
 /// Nothing is as new as that: nothing is kept.
 const UNHEARD: u64 = u64::MAX;
@@ -115,18 +145,19 @@ impl Cache {
         self.newest.store(UNHEARD, Ordering::Release);
     }
 
-    /// Is this a read that everybody is answered alike? Who asks for a certain freshness is not.
-    pub(crate) fn covers(&self, parts: &Parts) -> bool {
+    /// Is this a read that everybody is answered alike? Operators see more, and who asks for a certain
+    /// freshness is answered for that.
+    pub(crate) fn covers(&self, parts: &Parts, user: Option<&Principal>) -> bool {
         let path = parts.uri.path();
         let below = path.strip_prefix(CATALOGUE);
         let catalogue = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let own = [
-            AUTHORIZATION,
             CONSISTENCY_TOKEN,
             HeaderName::from_static(edge::prefer::PREFER),
         ];
         let plain = !own.iter().any(|name| parts.headers.contains_key(name));
-        self.enabled && parts.method == Method::GET && catalogue && plain
+        let alike = plain && !user.is_some_and(Principal::is_operator);
+        self.enabled && parts.method == Method::GET && catalogue && alike
     }
 
     /// The kept answer to this request, if it may still be used.
@@ -138,7 +169,7 @@ impl Cache {
             BeforeRequest::Fresh(fresh) if *position >= newest => fresh,
             BeforeRequest::Fresh(_) | BeforeRequest::Stale { .. } => return None,
         };
-        Some(answer.to(parts, fresh.headers, "hit"))
+        Some(answer.to(parts, fresh.headers, How::Hit))
     }
 
     /// The answer to this request, fetched by `fetch` unless somebody is fetching it right now.
@@ -218,17 +249,12 @@ fn policy(key: &str, parts: &response::Parts) -> Option<(CachePolicy, u64)> {
 impl Answer {
     /// This answer for one who shares the fetch, or began it.
     pub(crate) fn shared(&self, parts: &Parts, first: bool) -> Response<Body> {
-        let how = if first { "miss" } else { "shared" };
+        let how = if first { How::Fetched } else { How::Shared };
         self.to(parts, self.parts.headers.clone(), how)
     }
 
     /// 304 when the client has it already.
-    fn to(
-        &self,
-        parts: &Parts,
-        headers: axum::http::HeaderMap,
-        how: &'static str,
-    ) -> Response<Body> {
+    fn to(&self, parts: &Parts, headers: axum::http::HeaderMap, how: How) -> Response<Body> {
         let known = self.parts.status == StatusCode::OK && self.is_known(parts);
         let mut response = Response::new(Body::empty());
         *response.headers_mut() = headers;
@@ -241,10 +267,8 @@ impl Answer {
             *response.status_mut() = self.parts.status;
             *response.body_mut() = Body::from(self.body.clone());
         }
-        response
-            .headers_mut()
-            .insert(CACHE, HeaderValue::from_static(how));
-        metrics::counter!("gateway_cache_total", "outcome" => how).increment(1);
+        response.headers_mut().insert(CACHE, how.status());
+        metrics::counter!("gateway_cache_total", "outcome" => how.label()).increment(1);
         edge::as_it_is(response)
     }
 
@@ -298,6 +322,13 @@ mod tests {
 
     const SHARED: &str = "public, max-age=0, s-maxage=10";
 
+    fn somebody(roles: &[&str]) -> Principal {
+        Principal {
+            user_id: "0198b0a2-7c3d-7e4f-8a5b-6c7d8e9fa0b1".parse().unwrap(),
+            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        }
+    }
+
     async fn fetch(cache: &Arc<Cache>, answer: Response<Body>) {
         let fetch = async move { Ok(answer) }.boxed();
         cache.fetched(KEY.to_owned(), fetch).await.unwrap();
@@ -316,7 +347,7 @@ mod tests {
         let hit = cache.kept(KEY, &asked(&[])).unwrap();
         assert_eq!(
             (hit.status(), &hit.headers()[CACHE]),
-            (StatusCode::OK, &HeaderValue::from_static("hit"))
+            (StatusCode::OK, &HeaderValue::from_static("millrace; hit"))
         );
         assert!(hit.headers().contains_key("age"));
         let known = cache
@@ -359,19 +390,18 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_as_somebody_or_for_freshness_is_not_covered() {
+    fn operators_and_who_asks_for_freshness_are_not_covered() {
         let cache = Cache::new(1);
-        assert!(cache.covers(&asked(&[])));
-        for own in [
-            ("authorization", "Bearer x"),
-            ("consistency-token", "PRODUCT:1"),
-            ("prefer", "wait=1"),
-        ] {
-            assert!(!cache.covers(&asked(&[own])), "{own:?}");
+        let (operator, customer) = (somebody(&["operator"]), somebody(&[]));
+        assert!(cache.covers(&asked(&[]), None));
+        assert!(cache.covers(&asked(&[]), Some(&customer)));
+        assert!(!cache.covers(&asked(&[]), Some(&operator)));
+        for own in [("consistency-token", "PRODUCT:1"), ("prefer", "wait=1")] {
+            assert!(!cache.covers(&asked(&[own]), None), "{own:?}");
         }
         let (orders, ()) = Request::get("/v1/productsx").body(()).unwrap().into_parts();
-        assert!(!cache.covers(&orders));
-        assert!(!Cache::new(0).covers(&asked(&[])));
+        assert!(!cache.covers(&orders, None));
+        assert!(!Cache::new(0).covers(&asked(&[]), None));
     }
 
     #[tokio::test]

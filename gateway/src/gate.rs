@@ -174,12 +174,12 @@ async fn handle(
     let user = user(gate, &mut parts).await;
     limit(gate, &parts, client, user.as_ref().ok(), left)?;
     // After the limit, so that guessing tokens is limited too.
-    user?;
+    let user = user?;
     headers::inward(&mut parts, client, trace);
     if let Some(id) = overview::order_id(&parts) {
         return overview::overview(&gate.forward, &gate.queries, &parts, id).await;
     }
-    if gate.cache.covers(&parts) {
+    if gate.cache.covers(&parts, user.as_ref()) {
         return cached(gate, parts).await;
     }
     let pool = if is_read(&parts) {
@@ -241,7 +241,9 @@ fn limit(
 }
 
 /// A read of the public catalogue: kept, or fetched together with others who want the same.
-async fn cached(gate: &Gate, parts: Parts) -> Result<Response, Problem> {
+async fn cached(gate: &Gate, mut parts: Parts) -> Result<Response, Problem> {
+    // Whoever it is, they are answered as nobody in particular is.
+    parts.headers.remove(AUTHORIZATION);
     let key = parts
         .uri
         .path_and_query()
