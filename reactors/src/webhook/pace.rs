@@ -1,7 +1,8 @@
-//! How much one endpoint is asked at once, and when what comes on top has its turn.
+//! How much one endpoint is asked at once, and all slow ones together, and when what comes on top has its
+//! turn.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kernel::WebhookEndpointId;
@@ -9,6 +10,9 @@ use tokio::time::Instant;
 
 /// The shortest pause between two turns: an endpoint that answers at once is asked often enough.
 const SPACING_MIN: Duration = Duration::from_millis(10);
+
+/// An endpoint whose last attempt took longer is slow.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// One endpoint's share.
 #[derive(Debug, Default)]
@@ -21,26 +25,44 @@ struct Share {
     next: Option<Instant>,
 }
 
-/// The shares of all endpoints that are asked now, or were lately.
+impl Share {
+    fn is_slow(&self) -> bool {
+        self.took > SLOW
+    }
+}
+
+/// The shares of all endpoints that are asked now, were lately, or are slow.
+#[derive(Debug, Default)]
+struct Shares {
+    of: HashMap<WebhookEndpointId, Share>,
+    /// What is under way to slow ones.
+    slow: usize,
+}
+
+/// Gives turns.
 #[derive(Debug)]
 pub(super) struct Pace {
     at_once: usize,
-    shares: Arc<Mutex<HashMap<WebhookEndpointId, Share>>>,
+    slow_max: usize,
+    shares: Arc<Mutex<Shares>>,
 }
 
 /// May ask, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
     endpoint: WebhookEndpointId,
+    slow: bool,
     begun: Instant,
-    shares: Arc<Mutex<HashMap<WebhookEndpointId, Share>>>,
+    shares: Arc<Mutex<Shares>>,
 }
 
 impl Pace {
-    /// At most `at_once` attempts at one endpoint at the same time.
-    pub(super) fn new(at_once: usize) -> Self {
+    /// At most `at_once` attempts at one endpoint at the same time, and `slow_max` at all that are slow:
+    /// however many these are, and whoever they belong to, the other places are left to the others.
+    pub(super) fn new(at_once: usize, slow_max: usize) -> Self {
         Self {
             at_once: at_once.max(1),
+            slow_max: slow_max.max(1),
             shares: Arc::default(),
         }
     }
@@ -49,12 +71,16 @@ impl Pace {
     /// as the endpoint's answers.
     pub(super) fn turn(&self, endpoint: WebhookEndpointId) -> Result<Turn, Duration> {
         let now = Instant::now();
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        let share = shares.entry(endpoint).or_default();
-        if share.running < self.at_once {
+        let mut shares = locked(&self.shares);
+        let Shares { of, slow: all_slow } = &mut *shares;
+        let share = of.entry(endpoint).or_default();
+        let slow = share.is_slow();
+        if share.running < self.at_once && (!slow || *all_slow < self.slow_max) {
             share.running += 1;
+            *all_slow += usize::from(slow);
             return Ok(Turn {
                 endpoint,
+                slow,
                 begun: now,
                 shares: Arc::clone(&self.shares),
             });
@@ -69,17 +95,23 @@ impl Pace {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(share) = shares.get_mut(&self.endpoint) else {
+        let mut shares = locked(&self.shares);
+        let Shares { of, slow: all_slow } = &mut *shares;
+        *all_slow -= usize::from(self.slow);
+        let Some(share) = of.get_mut(&self.endpoint) else {
             return;
         };
         share.running = share.running.saturating_sub(1);
         share.took = self.begun.elapsed();
         let waited_for = share.next.is_some_and(|next| next > Instant::now());
-        if share.running == 0 && !waited_for {
-            shares.remove(&self.endpoint);
+        if share.running == 0 && !waited_for && !share.is_slow() {
+            of.remove(&self.endpoint);
         }
     }
+}
+
+fn locked(shares: &Mutex<Shares>) -> MutexGuard<'_, Shares> {
+    shares.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -94,7 +126,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_endpoint_has_its_share_and_takes_no_other_s() {
-        let pace = Pace::new(2);
+        let pace = Pace::new(2, 8);
         let turns = [1, 1, 2, 2].map(|number| pace.turn(endpoint(number)).unwrap());
         assert!(pace.turn(endpoint(1)).is_err());
         assert!(pace.turn(endpoint(3)).is_ok());
@@ -104,7 +136,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_given_a_time_of_their_own_as_far_apart_as_the_answers() {
-        let pace = Pace::new(2);
+        let pace = Pace::new(2, 8);
         let first = pace.turn(endpoint(1)).unwrap();
         let _second = pace.turn(endpoint(1)).unwrap();
         tokio::time::advance(Duration::from_secs(4)).await;
@@ -116,8 +148,31 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_kept_of_an_endpoint_that_nobody_waits_for() {
-        let pace = Pace::new(1);
+        let pace = Pace::new(1, 8);
         drop(pace.turn(endpoint(1)).unwrap());
-        assert!(pace.shares.lock().unwrap().is_empty());
+        assert!(locked(&pace.shares).of.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slow_endpoints_leave_places_to_the_others_however_many_they_are() {
+        let pace = Pace::new(4, 2);
+        let all = 1..=3;
+        // Who has not answered yet may be fast.
+        let first: Vec<_> = all
+            .clone()
+            .map(|n| pace.turn(endpoint(n)).unwrap())
+            .collect();
+        tokio::time::advance(SLOW + Duration::from_millis(1)).await;
+        drop(first);
+        let turns: Vec<_> = all.map(|number| pace.turn(endpoint(number))).collect();
+        assert_eq!(turns.iter().filter(|turn| turn.is_ok()).count(), 2);
+        let fast = [(); 4].map(|()| pace.turn(endpoint(9)).unwrap());
+        drop((fast, turns));
+        // Who has answered at once is not slow any more; the third has not been asked again.
+        let (again, still) = ([1; 3], [3; 3]);
+        let turns = again.map(|number| pace.turn(endpoint(number)));
+        assert!(turns.iter().all(Result::is_ok));
+        let turns = still.map(|number| pace.turn(endpoint(number)));
+        assert_eq!(turns.map(|turn| turn.is_ok()), [true, true, false]);
     }
 }

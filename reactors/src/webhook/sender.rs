@@ -34,6 +34,9 @@ const GONE: u16 = 410;
 /// not tried again at the same time.
 const JITTER_PERCENT_MAX: u32 = 20;
 
+/// What part of the places those endpoints may take that are slow to answer, as a divisor.
+const SLOW_SHARE: usize = 2;
+
 /// Why nothing is told to an endpoint that is disabled or was removed.
 const NOT_TOLD: &str = "the webhook endpoint is disabled";
 
@@ -84,7 +87,10 @@ impl Due<'_> {
 impl Sender {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
-            pace: Pace::new(parts.config.webhook_at_once),
+            pace: Pace::new(
+                parts.config.webhook_at_once,
+                parts.config.webhook_lanes / SLOW_SHARE,
+            ),
             parts,
         }
     }
