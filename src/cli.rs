@@ -145,6 +145,9 @@ pub struct GatewayArgs {
     /// Where it listens: host:port.
     #[arg(long, env = "MILLRACE_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: String,
+    /// Where it tells its metrics (/metrics), out of its clients' reach: host:port. Unset = where it listens.
+    #[arg(long, env = "MILLRACE_METRICS_LISTEN")]
+    pub metrics_listen: Option<String>,
     /// Where this gateway itself is reached, http(s)://host:port: the gateways count each other by it.
     /// Where it listens, unless that is every address: then the machine's name stands for it.
     #[arg(long, env = "MILLRACE_ADVERTISE")]

@@ -22,6 +22,16 @@ pub struct KeysArgs {
     pub command: KeysCommand,
 }
 
+impl KeysArgs {
+    /// Which stack is asked, if one is.
+    pub(crate) fn reach(&self) -> Option<&ReachArgs> {
+        match &self.command {
+            KeysCommand::Rotate(args) => Some(&args.reach),
+            KeysCommand::AddTokenKey(_) => None,
+        }
+    }
+}
+
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
@@ -31,7 +41,9 @@ pub enum KeysCommand {
     /// and restart it; then rotate; then give every role the new one alone. It can be interrupted
     /// and repeated.
     Rotate(RotateArgs),
-    /// Add a key that signs access tokens.
+    /// Add a key that signs access tokens, in a folder that is made if there is none.
+    ///
+    /// The first one signs at once.
     ///
     /// A role reads its keys when it starts. Give the new file to every role, and restart them in any order
     /// before it signs; it is the newest from then on. Take the old file away once the last token that it has
@@ -80,6 +92,17 @@ pub async fn run(args: KeysArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn add_token_key(args: &AddTokenKeyArgs) -> anyhow::Result<ExitCode> {
+    if let Some(first) = KeySet::create_first(&args.jwt_keys)? {
+        if args.json {
+            println!("{}", json!({ "file": first }));
+        } else {
+            println!(
+                "{} is the first key, and signs at once: give it to every gateway and API.",
+                first.display()
+            );
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let signs_from = Utc::now() + TimeDelta::seconds(args.signs_after_s.into());
     let file = KeySet::add(&args.jwt_keys, signs_from)?;
     let old_until = signs_from + TimeDelta::seconds(ACCESS_TOKEN_TIME_S);

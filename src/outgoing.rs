@@ -8,6 +8,8 @@ use reactors::SmtpConfig;
 use reqwest::Url;
 use telemetry::{NatsArgs, PostgresArgs};
 
+use crate::reach::ReachArgs;
+
 /// Passwords and the log go there.
 pub(crate) fn nats(args: &NatsArgs) -> anyhow::Result<()> {
     if args.nats_ca.is_some() {
@@ -32,6 +34,25 @@ pub(crate) fn postgres(args: &PostgresArgs) -> anyhow::Result<()> {
     let address = &args.postgres;
     let host = address.rsplit_once(':').map_or(&**address, |(it, _)| it);
     encrypted(args.postgres_ca.is_some(), host, "MILLRACE_POSTGRES_CA")
+}
+
+/// What somebody who looks after the shop sends to NATS and Postgres, passwords first.
+pub(crate) fn tool(reach: &ReachArgs) -> anyhow::Result<()> {
+    if reach.data.is_some() {
+        return Ok(());
+    }
+    nats(&reach.nats)?;
+    postgres(&reach.postgres)
+}
+
+/// An operator's token goes there.
+pub(crate) fn entry(address: &str) -> anyhow::Result<()> {
+    let url = Url::parse(address).context("--entry must be an address as https://shop.example")?;
+    encrypted(
+        url.scheme() == "https",
+        host(&url),
+        "--entry to an https://… address",
+    )
 }
 
 /// Whatever clients ask goes there, tokens and all, in the clear only if somebody has said so. (Those

@@ -79,6 +79,18 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Which log is asked.
+    pub(crate) fn reach(&self) -> &ReachArgs {
+        match self {
+            Self::List { reach }
+            | Self::Show { reach, .. }
+            | Self::Retry { reach, .. }
+            | Self::Skip { reach, .. } => reach,
+        }
+    }
+}
+
 /// Who asks, and how long to wait for the outcome.
 #[derive(Debug, Args)]
 pub struct AskArgs {

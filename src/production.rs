@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{bail, ensure};
 use clap::ValueEnum;
-use reactors::SmtpConfig;
+use reactors::{ProviderConfig, SmtpConfig};
 
 use crate::cli::Command;
 use crate::outgoing;
@@ -19,7 +19,7 @@ const SECRET_BYTES_MIN: usize = 16;
 const PLACEHOLDER: &str = "change-me";
 
 /// How the payment provider's keys begin that move no money.
-const TEST_KEY: &str = "sk_test_";
+const TEST_KEYS: [&str; 2] = ["sk_test_", "rk_test_"];
 
 /// Where the keys of a local stack are.
 pub const LOCAL_KEYS: &str = ".millrace/keys/jwt";
@@ -87,18 +87,23 @@ pub fn check(command: &Command) -> anyhow::Result<()> {
         | Command::MailSink(_)
         | Command::PaymentSimulator(_) => bail!("this is only for a laptop, not for production"),
         // What people type to look after a running system.
-        Command::Parked(_)
-        | Command::Stuck(_)
-        | Command::Inbox(_)
-        | Command::Keys(_)
-        | Command::Reconcile(_)
-        | Command::Import(_)
-        | Command::Rebuild(_)
-        | Command::Health(_)
-        | Command::Verify(_)
-        | Command::Schema(_)
-        | Command::Simulate(_)
-        | Command::Sagas(_) => return Ok(()),
+        Command::Parked(args) => return outgoing::tool(args.action.reach()),
+        Command::Stuck(args) => return outgoing::tool(&args.reach),
+        Command::Inbox(args) => return outgoing::tool(&args.reach),
+        Command::Rebuild(args) => return outgoing::tool(&args.reach),
+        Command::Verify(args) => return outgoing::tool(&args.reach),
+        Command::Keys(args) => return args.reach().map_or(Ok(()), outgoing::tool),
+        Command::Schema(args) => return args.reach().map_or(Ok(()), outgoing::tool),
+        Command::Reconcile(args) => {
+            if args.reach.data.is_none() {
+                outgoing::payments(&args.provider.url)?;
+            }
+            return outgoing::tool(&args.reach);
+        }
+        Command::Import(args) => {
+            return args.entry.as_deref().map_or(Ok(()), outgoing::entry);
+        }
+        Command::Health(_) | Command::Simulate(_) | Command::Sagas(_) => return Ok(()),
     };
     let local = keys.is_some_and(|folder| folder == Path::new(LOCAL_KEYS));
     ensure!(
@@ -122,6 +127,18 @@ pub fn provider_key(given: &str) -> anyhow::Result<String> {
         return Source::Environment.get(devstack::secrets::PAYMENT_SECRET_KEY);
     }
     Ok(given.to_owned())
+}
+
+/// Gives the provider's client its secret key. Without one the provider says so, which is told then.
+///
+/// # Errors
+/// The file with it can't be read.
+pub fn know_provider(config: &mut ProviderConfig) -> anyhow::Result<()> {
+    if config.secret_key.is_empty() {
+        let found = Source::Environment.find(devstack::secrets::PAYMENT_SECRET_KEY)?;
+        config.secret_key = found.unwrap_or_default();
+    }
+    Ok(())
 }
 
 /// The password of the mail server's user, as given, else from the environment or a file; `None` =
@@ -149,7 +166,7 @@ fn sound(secrets: &[(String, String)]) -> anyhow::Result<()> {
             "it is the placeholder of .env.example"
         } else if value.len() < SECRET_BYTES_MIN || of_one_kind {
             "it can be guessed"
-        } else if value.starts_with(TEST_KEY) {
+        } else if TEST_KEYS.iter().any(|test| value.starts_with(test)) {
             "it is a test key, which moves no money"
         } else if let Some(other) = seen.insert(value, name) {
             bail!("production refuses {name}: it is the same as {other}");
@@ -184,6 +201,7 @@ mod tests {
             "short",
             "aaaaaaaaaaaaaaaaaaaaaaaa",
             "sk_test_51Habcdefghijklmn",
+            "rk_test_51Habcdefghijklmn",
         ] {
             let said = refused(&[bad]).unwrap();
             assert!(said.starts_with("production refuses S0"), "{said}");

@@ -20,6 +20,9 @@ pub struct ProvisionArgs {
     /// Postgres.
     #[command(flatten)]
     pub postgres: PostgresArgs,
+    /// Postgres's administrator: a superuser, or who may make roles and databases.
+    #[arg(long, env = "MILLRACE_POSTGRES_ADMIN", default_value = POSTGRES_ADMIN)]
+    pub postgres_admin: String,
     /// Copies of each stream: 1 on a single server, 3 on a cluster.
     #[arg(long, env = "MILLRACE_REPLICAS", default_value_t = 1)]
     pub replicas: usize,
@@ -45,7 +48,7 @@ pub async fn run(args: ProvisionArgs) -> anyhow::Result<()> {
     provision(
         &Source::Environment,
         &args.nats,
-        &args.postgres,
+        (&args.postgres, &args.postgres_admin),
         args.replicas,
     )
     .await?;
@@ -63,7 +66,7 @@ pub async fn run(args: ProvisionArgs) -> anyhow::Result<()> {
 pub async fn provision(
     secrets: &Source<'_>,
     nats: impl Into<Server<'_>>,
-    postgres: impl Into<Server<'_>>,
+    (postgres, administrator): (impl Into<Server<'_>>, &str),
     replicas: usize,
 ) -> anyhow::Result<()> {
     let (nats, postgres) = (nats.into(), postgres.into());
@@ -82,7 +85,7 @@ pub async fn provision(
             }
         }
         let admin_password = secrets.get(POSTGRES_ADMIN_PASSWORD)?;
-        let admin = Login::admin(postgres.address, POSTGRES_ADMIN, &admin_password)?;
+        let admin = Login::admin(postgres.address, administrator, &admin_password)?;
         let admin = believing(admin, postgres)?;
         projections::provision(&admin, &passwords)
             .await

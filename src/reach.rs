@@ -93,20 +93,25 @@ impl ReachArgs {
         Ok(Reader::open(&logins, one_connection))
     }
 
-    /// Postgres's administrator, who may make and move tables.
+    /// Postgres's administrator, who may make and move tables, under the name that a server elsewhere gives
+    /// them.
     ///
     /// # Errors
     /// No stack runs on the data folder, or the password is missing.
-    pub fn admin(&self) -> anyhow::Result<Login> {
-        let admin = |server: Server<'_>, source: Source<'_>| {
+    pub fn admin(&self, elsewhere: &str) -> anyhow::Result<Login> {
+        let admin = |server: Server<'_>, name, source: Source<'_>| {
             let password = source.get(POSTGRES_ADMIN_PASSWORD)?;
-            let login = Login::admin(server.address, POSTGRES_ADMIN, &password)?;
+            let login = Login::admin(server.address, name, &password)?;
             believing(login, server)
         };
         match self.stack()? {
-            None => admin((&self.postgres).into(), Source::Environment).context(NO_STACK),
+            None => {
+                let admin = admin((&self.postgres).into(), elsewhere, Source::Environment);
+                admin.context(NO_STACK)
+            }
             Some((secrets, endpoints)) => {
-                admin((&endpoints.postgres).into(), Source::Stack(&secrets))
+                let source = Source::Stack(&secrets);
+                admin((&endpoints.postgres).into(), POSTGRES_ADMIN, source)
             }
         }
     }

@@ -11,6 +11,7 @@ use projections::rebuild::{Difference, Rebuild};
 use serde::Serialize;
 
 use crate::reach::{ReachArgs, bar};
+use crate::settings::POSTGRES_ADMIN;
 
 /// Settings of `millrace rebuild`.
 #[derive(Debug, Args)]
@@ -21,6 +22,9 @@ pub struct RebuildArgs {
     /// Where.
     #[command(flatten)]
     pub reach: ReachArgs,
+    /// Postgres's administrator; with --data, that of the local stack.
+    #[arg(long, env = "MILLRACE_POSTGRES_ADMIN", default_value = POSTGRES_ADMIN)]
+    pub postgres_admin: String,
     /// Compare every row with the live one's.
     #[arg(long)]
     pub diff: bool,
@@ -64,7 +68,7 @@ struct Report {
 /// and the next call goes on.
 pub async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
     let view = find(&args.view)?;
-    let admin = args.reach.admin()?;
+    let admin = args.reach.admin(&args.postgres_admin)?;
     let rebuild = Rebuild::begin(view, args.reach.log().await?, &admin).await?;
     let report = if args.rollback {
         roll_back(view, rebuild).await?

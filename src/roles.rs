@@ -7,7 +7,6 @@ use clap::{Args, Command, FromArgMatches};
 use command_api::Connections;
 use edge::Limits;
 use edge::auth::{KeySet, Verifier};
-use edge::health::Health;
 use projections::projector::Standing;
 use projections::{Access, Reader};
 use streams::keys::{Erasures, Keys};
@@ -97,16 +96,16 @@ pub async fn query_router(
 /// # Errors
 /// A server can't be reached, or a secret is missing.
 pub async fn command_api(args: CommandApiArgs) -> anyhow::Result<()> {
-    let secrets = Source::Environment;
-    let connection = secrets.connect_to_work(&args.nats, "command-api").await?;
+    let (secrets, stop) = (Source::Environment, until_told());
+    let connection = secrets.connect_to_work(&args.nats, "command-api");
+    let connection = unless_told(&stop, connection).await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let contexts = args.config.contexts.clone();
     let encrypted = args.config.tls.tls_cert.is_some();
-    let service = command_service(args.config, &secrets, connection.clone(), keys).await?;
-    let service = service.with(metrics()?);
+    let service = command_service(args.config, &secrets, connection.clone(), keys);
+    let service = unless_told(&stop, service).await?.with(metrics()?);
     let listener = listen(&args.listen).await?;
     let address = advertised(args.advertise, &listener, encrypted)?;
-    let stop = until_told();
     let withdrawn = withdrawing::follow(&connection, service.verifier(), stop.clone());
     // Everything that it serves is one future: too large for a stack.
     let (served, (), announced) = tokio::join!(
@@ -130,8 +129,9 @@ pub async fn gateway(mut args: GatewayArgs, mode: Mode) -> anyhow::Result<()> {
     let apis_http = &mut args.config.behind.apis_http;
     apis_http.get_or_insert(mode != Mode::Production);
     // No check of the streams: it works on none.
-    let connection = Source::Environment.connect(&args.nats, gateway::ROLE);
-    let connection = connection.await?;
+    let (secrets, stop) = (Source::Environment, until_told());
+    let connection = secrets.connect(&args.nats, gateway::ROLE);
+    let connection = unless_told(&stop, connection).await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let limits = args.config.limits;
     let encrypted = args.config.tls.tls_cert.is_some();
@@ -141,8 +141,13 @@ pub async fn gateway(mut args: GatewayArgs, mode: Mode) -> anyhow::Result<()> {
     let address = advertised(args.advertise, &listener, encrypted)?;
     // No two gateways may have the same: they would take themselves for one.
     let address = address.unwrap_or_else(|| format!("http://{}:{port}", machine()));
-    let service = service.with(entry::routes(&limits).merge(metrics()?));
-    Ok(service.run(listener, address, until_told()).await?)
+    let routes = entry::routes(&limits);
+    let Some(apart) = args.metrics_listen else {
+        let service = service.with(routes.merge(metrics()?));
+        return Ok(service.run(listener, address, stop).await?);
+    };
+    let run = service.with(routes).run(listener, address, stop);
+    beside(&apart, Router::new(), run).await
 }
 
 /// The name of this machine or container, or one that nobody else has.
@@ -203,16 +208,16 @@ pub async fn announce(
 /// # Errors
 /// A server can't be reached, or a secret is missing.
 pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
-    let secrets = Source::Environment;
-    let connection = secrets.connect_to_work(&args.nats, "query-api").await?;
+    let (secrets, stop) = (Source::Environment, until_told());
+    let connection = secrets.connect_to_work(&args.nats, "query-api");
+    let connection = unless_told(&stop, connection).await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let postgres = &args.postgres;
     let verifier = Verifier::new(&keys);
     let withdrawn = verifier.clone();
-    let stop = until_told();
     let reach = (postgres.into(), stop.clone());
-    let (router, erasures) =
-        query_router(&args.config, &secrets, &connection, verifier, reach).await?;
+    let router = query_router(&args.config, &secrets, &connection, verifier, reach);
+    let (router, erasures) = unless_told(&stop, router).await?;
     let router = router.merge(metrics()?);
     let listener = listen(&args.listen).await?;
     let tls = args.config.tls.acceptor()?;
@@ -245,16 +250,17 @@ async fn listen(address: &str) -> anyhow::Result<TcpListener> {
 /// # Errors
 /// A server can't be reached, a secret is missing, or every view has stopped.
 pub async fn projector(args: ProjectorArgs) -> anyhow::Result<()> {
-    let secrets = Source::Environment;
-    let connection = secrets.connect_to_work(&args.nats, "projector").await?;
+    let (secrets, stop) = (Source::Environment, until_told());
+    let connection = secrets.connect_to_work(&args.nats, "projector");
+    let connection = unless_told(&stop, connection).await?;
     let databases = secrets.logins(&args.postgres, Access::Writer)?;
     let standing = Standing::default();
     let asked = standing.clone();
     let health =
         command_api::health(&connection).check("views", move || std::future::ready(asked.check()));
-    let watched = (standing, until_told());
+    let watched = (standing, stop);
     let run = projections::projector::run(args.config, connection, databases, watched);
-    beside(&args.health_listen, health, run).await
+    beside(&args.health_listen, health.router(), run).await
 }
 
 /// Runs the sagas until they are told to stop.
@@ -262,12 +268,12 @@ pub async fn projector(args: ProjectorArgs) -> anyhow::Result<()> {
 /// # Errors
 /// A server can't be reached, or a secret is missing.
 pub async fn saga(args: SagaArgs) -> anyhow::Result<()> {
-    let connection = Source::Environment
-        .connect_to_work(&args.nats, "saga")
-        .await?;
+    let (secrets, stop) = (Source::Environment, until_told());
+    let connection = secrets.connect_to_work(&args.nats, "saga");
+    let connection = unless_told(&stop, connection).await?;
     let health = command_api::health(&connection);
-    let run = sagas::run(args.config, connection, until_told());
-    beside(&args.health_listen, health, run).await
+    let run = sagas::run(args.config, connection, stop);
+    beside(&args.health_listen, health.router(), run).await
 }
 
 /// Runs the reactors until they are told to stop.
@@ -275,28 +281,26 @@ pub async fn saga(args: SagaArgs) -> anyhow::Result<()> {
 /// # Errors
 /// A server can't be reached, or a secret is missing.
 pub async fn reactor(mut args: ReactorArgs) -> anyhow::Result<()> {
-    let secrets = Source::Environment;
-    // Without one the provider says so, which is told then.
-    if let Ok(key) = production::provider_key(&args.config.provider.secret_key) {
-        args.config.provider.secret_key = key;
-    }
+    let (secrets, stop) = (Source::Environment, until_told());
+    production::know_provider(&mut args.config.provider)?;
     if let Some(password) = production::mail_password(&args.config.smtp)? {
         args.config.smtp.smtp_password = password;
     }
-    let connection = secrets.connect_to_work(&args.nats, "reactor").await?;
+    let connection = secrets.connect_to_work(&args.nats, "reactor");
+    let connection = unless_told(&stop, connection).await?;
     let keys = Keys::new(&connection, secrets.master_keys()?);
     let health = command_api::health(&connection);
-    let run = reactors::run(args.config, connection, keys, until_told());
-    beside(&args.health_listen, health, run).await
+    let run = reactors::run(args.config, connection, keys, stop);
+    beside(&args.health_listen, health.router(), run).await
 }
 
-/// Runs a role that serves no HTTP, and as long as it runs says at `address` how it is.
+/// Runs a role, and as long as it runs says at `address` how it is: `routes`, and its metrics.
 ///
 /// # Errors
 /// Nobody can listen there, or the role ended with one.
 async fn beside<E>(
     address: &str,
-    health: Health,
+    routes: Router,
     role: impl Future<Output = Result<(), E>>,
 ) -> anyhow::Result<()>
 where
@@ -307,7 +311,7 @@ where
         connections_max: PROBES_MAX,
         ..Limits::default()
     };
-    let routes = edge::guarded(health.router().merge(metrics()?), &limits);
+    let routes = edge::guarded(routes.merge(metrics()?), &limits);
     let ended = CancellationToken::new();
     let served = edge::serve(listener, routes, limits, ended.clone());
     let role = async {
@@ -318,6 +322,19 @@ where
     let (role, served) = tokio::join!(role, served);
     role?;
     Ok(served?)
+}
+
+/// What a role has to do before it can begin. It may have to wait long for a server, and whoever wants to
+/// stop it meanwhile need not.
+///
+/// # Errors
+/// It was told to stop, or those of `work`.
+async fn unless_told<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let done = stop.run_until_cancelled(work).await;
+    done.context("it was told to stop before it had begun")?
 }
 
 /// Canceled at Ctrl-C or SIGTERM.

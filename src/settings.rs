@@ -35,13 +35,13 @@ pub const DIGEST_KEY: &str = "MILLRACE_DIGEST_KEY";
 /// while one is replaced.
 pub const PAYMENT_WEBHOOK_SECRET: &str = "MILLRACE_PAYMENT_WEBHOOK_SECRET";
 
-/// The password of Postgres's superuser, of whom only `provision` knows.
+/// The password of Postgres's administrator, of whom only `provision` and `rebuild` know.
 pub const POSTGRES_ADMIN_PASSWORD: &str = "MILLRACE_POSTGRES_ADMIN_PASSWORD";
 
 /// What a variable's name ends with that says in which file the secret is.
 pub const FILE_SUFFIX: &str = "_FILE";
 
-/// The superuser's name.
+/// The administrator's name, unless another one is given.
 pub const POSTGRES_ADMIN: &str = "millrace_admin";
 
 /// How often a server that gives no answer is asked whether the streams are as declared; each try
@@ -118,18 +118,24 @@ impl Source<'_> {
     /// # Errors
     /// It is not set; the error says where it was looked for.
     pub fn get(&self, name: &str) -> anyhow::Result<String> {
+        self.find(name)?.with_context(|| match self {
+            Self::Environment => {
+                format!("set {name}, or {name}_FILE to the file that holds it")
+            }
+            Self::Stack(_) => format!("secrets.env of the data folder lacks {name}"),
+        })
+    }
+
+    /// A secret by its variable's name, if it is set.
+    ///
+    /// # Errors
+    /// The file that is to hold it can't be read.
+    pub fn find(&self, name: &str) -> anyhow::Result<Option<String>> {
         let found = match self {
             Self::Environment => from_environment(name)?,
             Self::Stack(secrets) => secrets.get(name).map(str::to_owned),
         };
-        found
-            .filter(|value| !value.is_empty())
-            .with_context(|| match self {
-                Self::Environment => {
-                    format!("set {name}, or {name}_FILE to the file that holds it")
-                }
-                Self::Stack(_) => format!("secrets.env of the data folder lacks {name}"),
-            })
+        Ok(found.filter(|value| !value.is_empty()))
     }
 
     /// What wraps the per-person keys: one master key, or while they are rotated several with commas

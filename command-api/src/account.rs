@@ -11,6 +11,7 @@ use kernel::{AddressId, Sealed, Title, UserId, purpose};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use streams::Outcome;
 use user::UserRefusal::{AddressDiffers, AddressUnknown, TooManyAddresses, UserUnknown};
 use user::{ADDRESSES_MAX, Account, Standing, Topic, User, UserCommand, UserRefusal};
 use uuid::Uuid;
@@ -193,23 +194,68 @@ async fn change_password(
         address: client.address(&api.proxies),
     };
     api.throttle.attempt(attempt)?;
+    let judged = judged(&api, user_id, account, &body).await;
+    let judged = judged.inspect_err(|_ours| api.throttle.unjudged(attempt))?;
+    let password_hash = judged.ok_or_else(password_wrong)?;
+    api.throttle.succeeded(attempt);
+    let command = UserCommand::ChangePassword { password_hash };
+    let executed = api
+        .change::<User, _>(&call, &user_id, command, &body)
+        .await?;
+    if executed.outcome == Outcome::Replayed {
+        must_be_same_password(&api, &executed.state, body.new_password).await?;
+    }
+    Ok(Written::from(&executed).acted(&user_id))
+}
+
+/// The new password as it is kept, if the current one is right, or the new one is the current one: it was
+/// changed to this one before, and the answer got lost, for instance. The error is ours.
+async fn judged(
+    api: &Api,
+    user_id: UserId,
+    account: &Account,
+    body: &ChangePassword,
+) -> Result<Option<Sealed>, Problem> {
     let opened = api
         .personal
         .open(&account.password_hash, purpose::USER_PASSWORD);
     let known = opened.await.map_err(error::of_personal)?;
     let verify = |attempt| api.passwords.verify(attempt, known.clone());
-    let password_hash = if verify(body.current_password.clone()).await? {
+    if verify(body.current_password.clone()).await? {
         let hash = api.passwords.hash(body.new_password.clone()).await?;
-        seal(&api, user_id, purpose::USER_PASSWORD, &hash).await?
-    } else if verify(body.new_password.as_attempt()).await? {
-        // It was changed to this one before: an answer that got lost, for instance.
-        account.password_hash.clone()
-    } else {
-        return Err(password_wrong());
+        let sealed = seal(api, user_id, purpose::USER_PASSWORD, &hash).await?;
+        return Ok(Some(sealed));
+    }
+    let again = verify(body.new_password.as_attempt()).await?;
+    Ok(again.then(|| account.password_hash.clone()))
+}
+
+/// Under a key that was used before the password must be the one that was set then. The digest can't
+/// tell: no password is in it.
+///
+/// # Errors
+/// It is another one (422), or can't be compared.
+pub(crate) async fn must_be_same_password(
+    api: &Api,
+    then: &User,
+    password: NewPassword,
+) -> Result<(), Problem> {
+    let Some(account) = then.account() else {
+        return Ok(());
     };
-    api.throttle.succeeded(attempt);
-    let command = UserCommand::ChangePassword { password_hash };
-    change(&api, &call, user_id, command, &body).await
+    let opened = api
+        .personal
+        .open(&account.password_hash, purpose::USER_PASSWORD);
+    // Of who was erased since, nothing can be compared any more.
+    let Some(known) = opened.await.map_err(error::of_personal)? else {
+        return Ok(());
+    };
+    let same = api.passwords.verify(password.as_attempt(), Some(known));
+    if same.await? {
+        Ok(())
+    } else {
+        Err(error::key_reused())
+    }
 }
 
 async fn add_address(

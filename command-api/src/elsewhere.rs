@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -201,7 +201,7 @@ pub(crate) async fn carry(
     let (mut parts, body) = request.into_parts();
     let within = Duration::from_secs(REQUEST_TIME_MAX_S)
         + Prefer::parse(&parts.headers).wait.unwrap_or_default();
-    let body = whole(body).await?;
+    let body = edge::whole(&parts.extensions, body, BODY_BYTES_MAX).await?;
     if let Ok(traceparent) = HeaderValue::try_from(trace.traceparent()) {
         parts.headers.insert(TRACEPARENT, traceparent);
     }
@@ -217,11 +217,6 @@ pub(crate) async fn carry(
     let answer = api.elsewhere.carry(context, call, within).await;
     let answer = answer.map_err(|error| of_bus(&error))?;
     arrived(answer)
-}
-
-async fn whole(body: Body) -> Result<Bytes, Problem> {
-    let whole = axum::body::to_bytes(body, BODY_BYTES_MAX).await;
-    whole.map_err(|_too_large| Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE))
 }
 
 fn arrived(answer: serde_json::Value) -> Result<Response, Problem> {

@@ -19,8 +19,10 @@ use notification::webhook::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use user::UserRefusal::{UserErased, UserUnknown};
 use uuid::Uuid;
 
+use crate::account::must_be_there;
 use crate::api::Api;
 use crate::call::Call;
 use crate::config::ENDPOINTS_MAX;
@@ -57,6 +59,7 @@ pub(crate) fn calls() -> Calls<Api> {
                 .refuses(refusals(WRONG_TYPES))
                 .refuses(wrong_subscription())
                 .refuses([too_many(ENDPOINTS_MAX)])
+                .refuses(refusals([UserUnknown, UserErased]))
                 .example(subscription()),
             register,
         )
@@ -217,6 +220,9 @@ async fn register(
     let id = WebhookEndpointId(id);
     let principal = &call.principal;
     let user_id = (!principal.is_operator()).then_some(principal.user_id);
+    if let Some(user_id) = user_id {
+        must_be_there(&api, user_id).await?;
+    }
     let command = EndpointCommand::RegisterWebhookEndpoint {
         user_id,
         subscription: body.subscription(&api, user_id)?,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use kernel::{OrderId, Reason};
 use order::{Order, OrderEvent, OrderStatus};
 use streams::{Connection, Loaded, RecordedEvent};
@@ -11,8 +12,18 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Most requests that wait at once; one more isn't waited for, and its answer says so by leaving
-/// `Preference-Applied` out.
-const WAITERS_MAX: usize = 4096;
+/// `Preference-Applied` out. Each has a place among the requests that are worked on, here and in the
+/// gateway ([`edge::limits::REQUESTS_IN_FLIGHT_MAX`]): three of four are left to the others.
+const WAITERS_MAX: usize = edge::limits::REQUESTS_IN_FLIGHT_MAX / 4;
+
+/// Most of them that wait for one order: who asks again and again takes nobody's place.
+const WAITERS_OF_ONE_MAX: usize = 4;
+
+/// The orders' own events.
+const ORDERS: &str = "event.order.*";
+
+/// How far the clock of the NATS server may be from ours.
+const CLOCKS_APART_MAX: TimeDelta = TimeDelta::minutes(1);
 
 /// Pause after an event that can't be read or a log with a gap: trying at once would spin.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
@@ -65,7 +76,21 @@ impl Ending {
     }
 }
 
-type Waiting = HashMap<OrderId, Vec<oneshot::Sender<Ending>>>;
+/// From where an order's end can still come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Begin {
+    /// Behind a sequence of ORDER: where it was placed.
+    Behind(u64),
+    /// Behind a moment at which an order that was placed before, maybe long ago, had not ended.
+    Since(DateTime<Utc>),
+}
+
+/// Who waits, and how many they are.
+#[derive(Default)]
+struct Waiting {
+    of: HashMap<OrderId, Vec<oneshot::Sender<Ending>>>,
+    count: usize,
+}
 
 /// Who waits for which order. Cheap to clone.
 #[derive(Clone)]
@@ -73,8 +98,8 @@ pub struct Outcomes(Arc<Inner>);
 
 struct Inner {
     waiting: Mutex<Waiting>,
-    /// Behind which sequence the subscription begins: the first order that anybody waited for.
-    begin: watch::Sender<Option<u64>>,
+    /// Where the subscription begins: at the first order that anybody waited for.
+    begin: watch::Sender<Option<Begin>>,
 }
 
 impl Default for Outcomes {
@@ -95,13 +120,19 @@ impl Outcomes {
                 .wait_for(Option::is_some)
                 .await
                 .ok()
-                .and_then(|after| *after)
+                .and_then(|begin| *begin)
         };
-        let after = tokio::select! {
+        let begin = tokio::select! {
             () = shutdown.cancelled() => return,
-            after = begun => after.unwrap_or(0),
+            begin = begun => begin,
         };
-        let mut events = connection.ordered("ORDER", after);
+        let mut events = match begin {
+            Some(Begin::Since(moment)) => {
+                connection.ordered_since("ORDER", ORDERS, moment - CLOCKS_APART_MAX)
+            }
+            Some(Begin::Behind(sequence)) => connection.ordered("ORDER", sequence),
+            None => return,
+        };
         loop {
             let event = tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -123,13 +154,19 @@ impl Outcomes {
             return;
         };
         // Most events are of orders that nobody waits for: they are not even decoded.
-        if event.kind.is_some() || !self.waiting().contains_key(&id) {
+        if event.kind.is_some() || !self.waiting().of.contains_key(&id) {
             return;
         }
         let Some(ending) = Ending::of_event(event) else {
             return;
         };
-        for waiter in self.waiting().remove(&id).unwrap_or_default() {
+        let told = {
+            let mut waiting = self.waiting();
+            let told = waiting.of.remove(&id).unwrap_or_default();
+            waiting.count -= told.len();
+            told
+        };
+        for waiter in told {
             // Err = it has stopped waiting meanwhile.
             let _gone = waiter.send(ending.clone());
         }
@@ -138,11 +175,13 @@ impl Outcomes {
     /// A place in the queue for `order_id`; `None` = too many wait already.
     pub(crate) fn waiter(&self, order_id: OrderId) -> Option<Waiter> {
         let mut waiting = self.waiting();
-        if waiting.len() >= WAITERS_MAX {
+        let of_one = waiting.of.get(&order_id).map_or(0, Vec::len);
+        if waiting.count >= WAITERS_MAX || of_one >= WAITERS_OF_ONE_MAX {
             return None;
         }
         let (sender, ending) = oneshot::channel();
-        waiting.entry(order_id).or_default().push(sender);
+        waiting.of.entry(order_id).or_default().push(sender);
+        waiting.count += 1;
         drop(waiting);
         Some(Waiter {
             outcomes: self.clone(),
@@ -159,10 +198,13 @@ impl Outcomes {
 
     fn forget(&self, order_id: OrderId) {
         let mut waiting = self.waiting();
-        if let Some(waiters) = waiting.get_mut(&order_id) {
+        let Waiting { of, count } = &mut *waiting;
+        if let Some(waiters) = of.get_mut(&order_id) {
+            let before = waiters.len();
             waiters.retain(|waiter| !waiter.is_closed());
+            *count -= before - waiters.len();
             if waiters.is_empty() {
-                waiting.remove(&order_id);
+                of.remove(&order_id);
             }
         }
     }
@@ -180,11 +222,11 @@ impl Waiter {
         self.order_id
     }
 
-    /// The order's end, if it comes within `wait`. The order was placed at `position`.
-    pub(crate) async fn wait(mut self, position: u64, wait: Duration) -> Option<Ending> {
+    /// The order's end, if it comes within `wait`.
+    pub(crate) async fn wait(mut self, from: Begin, wait: Duration) -> Option<Ending> {
         self.outcomes.0.begin.send_if_modified(|begin| {
             let first = begin.is_none();
-            begin.get_or_insert(position);
+            begin.get_or_insert(from);
             first
         });
         let ending = self.ending.take()?;

@@ -77,11 +77,9 @@ async fn open(
         address: client.address(&api.proxies),
     };
     api.throttle.attempt(attempt)?;
-    let (user_id, user) = holder(&api, claim).await?;
-    let known = known_hash(&api, &user).await?;
-    if !api.passwords.verify(body.password, known).await? {
-        return Err(credentials_wrong());
-    }
+    let judged = judged(&api, claim, body.password).await;
+    let judged = judged.inspect_err(|_ours| api.throttle.unjudged(attempt))?;
+    let (user_id, user) = judged.ok_or_else(credentials_wrong)?;
     api.throttle.succeeded(attempt);
     if user.standing() == Standing::Suspended {
         return Err(suspended());
@@ -94,6 +92,18 @@ async fn open(
             Problem::internal()
         })?;
     Ok(Opened(token))
+}
+
+/// Whose account it is, if the password is theirs; the error is ours.
+async fn judged(
+    api: &Api,
+    claim: EmailClaimId,
+    password: Attempt,
+) -> Result<Option<(UserId, Arc<User>)>, Problem> {
+    let (user_id, user) = holder(api, claim).await?;
+    let known = known_hash(api, &user).await?;
+    let is_theirs = api.passwords.verify(password, known).await?;
+    Ok(is_theirs.then_some((user_id, user)))
 }
 
 fn credentials_wrong() -> Problem {

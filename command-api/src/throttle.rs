@@ -65,6 +65,14 @@ impl Throttle {
         self.accounts.count(attempt.account).map_err(too_many)
     }
 
+    /// Whether the password is right could not be said, for a reason of ours: it was no attempt.
+    pub(crate) fn unjudged(&self, attempt: Attempt) {
+        self.accounts.take_back(&attempt.account);
+        if let Some(address) = attempt.address {
+            self.addresses.take_back(&network(address));
+        }
+    }
+
     /// The password was right: nothing is held against the account, and one attempt less against
     /// the address.
     pub(crate) fn succeeded(&self, attempt: Attempt) {
@@ -122,10 +130,13 @@ impl<K: Hash + Eq + Send + Sync + 'static> Failures<K> {
         Err(WINDOW.saturating_sub(failed.since.elapsed()))
     }
 
-    /// One less.
+    /// One less; none of those that began to be counted after it.
     fn take_back(&self, of: &K) {
         if let Some(failed) = self.0.get(of) {
-            failed.count.fetch_sub(1, Ordering::Relaxed);
+            let less = |count: u32| count.checked_sub(1);
+            let _none_left = failed
+                .count
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
     }
 }
@@ -154,6 +165,20 @@ mod tests {
         assert_eq!(refused.status.as_u16(), 429);
         assert!(refused.retry_after.is_some_and(|after| after <= WINDOW));
         assert!(throttle.attempt(ben).is_ok());
+        throttle.succeeded(ann);
+        assert!(throttle.attempt(ann).is_ok());
+    }
+
+    #[test]
+    fn what_could_not_be_judged_was_no_attempt() {
+        let throttle = Throttle::new();
+        let ann = attempt(1, Some("192.0.2.1"));
+        for _ in 0..2 * ADDRESS_FAILURES_MAX {
+            assert!(throttle.attempt(ann).is_ok());
+            throttle.unjudged(ann);
+        }
+        // Of a window that is over nothing is taken back.
+        throttle.unjudged(ann);
         throttle.succeeded(ann);
         assert!(throttle.attempt(ann).is_ok());
     }

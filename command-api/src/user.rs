@@ -16,7 +16,7 @@ use user::UserRefusal::{CustomerRoleImplied, UserErased, UserLeaving, UserUnknow
 use user::{EmailClaim, EmailCommand, EmailRefusal, Role, User, UserCommand, UserRefusal};
 use uuid::Uuid;
 
-use crate::account::seal;
+use crate::account::{must_be_same_password, seal};
 use crate::api::Api;
 use crate::call::Operators;
 use crate::email::Email;
@@ -35,6 +35,7 @@ pub(crate) fn calls() -> Calls<Api> {
             "/v1/users",
             about("Open an account")
                 .refuses(refusals([EmailRefusal::EmailTaken]))
+                .refuses([error::key_reused()])
                 .refuses(failures())
                 .example(json!({
                     "email": "ann@example.com", "name": "Ann", "password": "correct horse battery",
@@ -150,6 +151,7 @@ async fn register(
         None => meta,
     };
     must_be_free(&api, claim, user_id).await?;
+    let password = body.password.clone();
     let command = compose(&api, user_id, claim, body).await?;
     let steps = vec![
         step::<User>(user_id.into(), command),
@@ -157,6 +159,10 @@ async fn register(
     ];
     let done = api.streams.execute_together(steps, &meta).await;
     let done = done.map_err(|error| error::of_together(error, refused))?;
+    if let (Outcome::Replayed, Some(user)) = (done.outcome, done.steps.first()) {
+        let then = user.state::<User>().ok_or_else(Problem::internal)?;
+        must_be_same_password(&api, &then, password).await?;
+    }
     let location = format!("/v1/users/{user_id}");
     Ok(written(&done).made(location, Created::new(&user_id)))
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
@@ -116,15 +116,13 @@ struct Told {
 impl<S: Send + Sync> FromRequest<S> for Told {
     type Rejection = Problem;
 
-    async fn from_request(mut request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        DefaultBodyLimit::max(BODY_BYTES_MAX).apply(&mut request);
-        let signature = request.headers().get(SIGNATURE);
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
+        let (parts, body) = request.into_parts();
+        let signature = parts.headers.get(SIGNATURE);
         let signature = signature.and_then(|value| value.to_str().ok());
         Ok(Self {
             signature: signature.map(str::to_owned),
-            body: Bytes::from_request(request, state)
-                .await
-                .map_err(|rejection| Problem::of_status(rejection.status()))?,
+            body: edge::whole(&parts.extensions, body, BODY_BYTES_MAX).await?,
         })
     }
 }

@@ -67,6 +67,7 @@ impl World {
             usual_folders: false,
             cache: self.folder.path().join("cache"),
             nats_releases: format!("{}/releases", self.url),
+            nats_cli_releases: format!("{}/cli", self.url),
             python_index: self.url.clone(),
             progress: MultiProgress::new(),
         }
@@ -229,6 +230,39 @@ async fn an_archive_with_another_checksum_is_refused_by_name_and_advice_is_given
         "{tried:?}"
     );
     assert!(!world.folder.path().join("cache/bin/nats-server").exists());
+}
+
+/// Packed as natscli's releases are: a zip with a folder of the archive's name.
+#[tokio::test]
+async fn the_cli_is_taken_out_of_its_release() {
+    let world = World::new().await;
+    let platform = archive_name();
+    let platform = platform.strip_prefix("nats-server-v2.15.2-").unwrap();
+    let platform = platform.strip_suffix(".tar.gz").unwrap();
+    let folder = format!("nats-0.5.1-{platform}");
+    let mut zip = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().unix_permissions(0o755);
+    zip.add_directory(&folder, options).unwrap();
+    for (name, bytes) in [("README.md", b"nats".to_vec()), ("nats", script("0.5.1"))] {
+        zip.start_file(format!("{folder}/{name}"), options).unwrap();
+        zip.write_all(&bytes).unwrap();
+    }
+    let zip = zip.finish().unwrap().into_inner();
+    let sums = format!("{}  {folder}.zip\n", hex(&zip));
+    world.put(&format!("cli/v0.5.1/{folder}.zip"), zip.clone());
+    world.put("cli/v0.5.1/SHA256SUMS", sums);
+    let path = fetch::nats_cli(&world.sources()).await.unwrap();
+    assert_eq!(fs::read(&path).unwrap(), script("0.5.1"));
+    fs::remove_file(path).unwrap();
+
+    let changed = [&zip[..], b"x"].concat();
+    world.put(&format!("cli/v0.5.1/{folder}.zip"), changed);
+    let tried = attempts(fetch::nats_cli(&world.sources()).await.unwrap_err());
+    let is_refused = |problem: &Problem| matches!(problem, Problem::Checksum { .. });
+    assert!(
+        tried.iter().any(|(_, problem)| is_refused(problem)),
+        "{tried:?}"
+    );
 }
 
 #[tokio::test]

@@ -17,8 +17,8 @@ use futures::FutureExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::Instrument;
 
-use crate::json::BodyLimit;
 use crate::timing::Timing;
+use crate::whole::BodyBounds;
 use crate::{Deadline, Limits, Prefer, Problem, Trace, linger};
 
 /// Puts the guard around every route of `router`, and around what no route takes.
@@ -28,7 +28,7 @@ pub fn guarded(router: Router, limits: &Limits) -> Router {
         line: Arc::new(Semaphore::new(limits.requests_waiting_max)),
         line_time: limits.line_time(),
         time_max: limits.request_time(),
-        body_bytes_max: limits.body_bytes_max,
+        body: BodyBounds::from(limits),
         timing: Timing::default(),
     };
     router
@@ -45,7 +45,7 @@ struct Guard {
     line: Arc<Semaphore>,
     line_time: Duration,
     time_max: Duration,
-    body_bytes_max: usize,
+    body: BodyBounds,
     timing: Timing,
 }
 
@@ -57,9 +57,7 @@ async fn stand(State(guard): State<Guard>, mut request: Request, next: Next) -> 
     let route = request.extensions().get::<MatchedPath>().cloned();
     let span = tracing::info_span!("request", trace_id = trace.id(), %method, path = %instance);
     request.extensions_mut().insert(trace.clone());
-    request
-        .extensions_mut()
-        .insert(BodyLimit(guard.body_bytes_max));
+    request.extensions_mut().insert(guard.body);
 
     let (request, rest) = linger::watch(request);
     let response = run(&guard, request, next).instrument(span).await;

@@ -18,7 +18,15 @@ use crate::openapi::{self, Call, Calls, about};
 /// Longest that one check may take; then it has failed.
 const CHECK_TIME_MAX: Duration = Duration::from_secs(2);
 
-type Check = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+type Look = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// One thing that is looked at.
+#[derive(Clone)]
+struct Check {
+    look: Look,
+    /// It must be well, or the role is not ready.
+    counts: bool,
+}
 
 /// What must work before a role may be sent requests, by name.
 ///
@@ -36,13 +44,31 @@ impl Health {
 
     /// Adds a check; its error says in words what is wrong.
     #[must_use]
-    pub fn check<F, R>(mut self, name: &'static str, check: F) -> Self
+    pub fn check<F, R>(self, name: &'static str, look: F) -> Self
     where
         F: Fn() -> R + Send + Sync + 'static,
         R: Future<Output = Result<(), String>> + Send + 'static,
     {
-        let check: Check = Arc::new(move || Box::pin(check()));
-        self.checks.insert(name, check);
+        self.with(name, look, true)
+    }
+
+    /// Adds something that is told, and without which requests may be sent all the same.
+    #[must_use]
+    pub fn note<F, R>(self, name: &'static str, look: F) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.with(name, look, false)
+    }
+
+    fn with<F, R>(mut self, name: &'static str, look: F, counts: bool) -> Self
+    where
+        F: Fn() -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let look: Look = Arc::new(move || Box::pin(look()));
+        self.checks.insert(name, Check { look, counts });
         self
     }
 
@@ -103,15 +129,17 @@ impl openapi::Answer for Alive {
 
 async fn ready(State(health): State<Health>) -> Readiness {
     let results = join_all(health.checks.iter().map(|(name, check)| async {
-        let outcome = tokio::time::timeout(CHECK_TIME_MAX, check()).await;
+        let outcome = tokio::time::timeout(CHECK_TIME_MAX, (check.look)()).await;
         let outcome = outcome.unwrap_or_else(|_elapsed| Err("no answer in time".to_owned()));
-        (*name, outcome)
+        (*name, check.counts, outcome)
     }))
     .await;
-    let ready = results.iter().all(|(_, outcome)| outcome.is_ok());
+    let ready = results
+        .iter()
+        .all(|(_, counts, outcome)| outcome.is_ok() || !counts);
     let checks = results
         .into_iter()
-        .map(|(name, outcome)| (name, outcome.err().unwrap_or_else(|| "ok".to_owned())))
+        .map(|(name, _, outcome)| (name, outcome.err().unwrap_or_else(|| "ok".to_owned())))
         .collect();
     Readiness { ready, checks }
 }
@@ -171,5 +199,12 @@ mod tests {
             json,
             serde_json::json!({"status": "not_ready", "checks": {"nats": "ok", "postgres": "refused"}})
         );
+        let noted = Health::new().note("postgres", || async { Err("refused".to_owned()) });
+        let request = Request::get("/readyz").body(Body::empty()).unwrap();
+        let response = noted.router().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let bytes = axum::body::to_bytes(response.into_body(), 4096).await;
+        let json: serde_json::Value = serde_json::from_slice(&bytes.unwrap()).unwrap();
+        assert_eq!(json["checks"]["postgres"], "refused");
     }
 }

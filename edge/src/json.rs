@@ -1,6 +1,5 @@
 //! A JSON body that, when it is wrong, names the field.
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
@@ -8,13 +7,14 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 
-use crate::limits::BODY_BYTES_MAX;
+use crate::whole::{BodyBounds, too_large, whole};
 use crate::{FieldError, Problem};
 
 /// A request body of type `T`. No body at all counts as `{}`, for calls that need no field.
 ///
 /// - another content type → 415
 /// - more than the limit ([`crate::Limits::body_bytes_max`]) → 413
+/// - not there within [`crate::Limits::body_time_max_s`] → 503
 /// - not JSON, or nested deeper than `serde_json` follows (128) → 400
 /// - an unknown or missing field, a wrong type, a value out of its bounds → 422 with its pointer
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +27,12 @@ where
 {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        let declared = is_json(request.headers());
-        refuse_declared_length(request.headers(), limit_of(&request))?;
-        let limit = limit_of(&request);
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| unread(rejection.status(), limit))?;
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
+        let (parts, body) = request.into_parts();
+        let declared = is_json(&parts.headers);
+        let limit = BodyBounds::of(&parts.extensions).bytes;
+        refuse_declared_length(&parts.headers, limit)?;
+        let bytes = whole(&parts.extensions, body, limit).await?;
         if bytes.is_empty() {
             return parse(b"{}").map(Self);
         }
@@ -42,17 +41,6 @@ where
         }
         parse(&bytes).map(Self)
     }
-}
-
-/// How large a body of this router may be, in bytes; [`crate::guarded`] puts it into each request.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct BodyLimit(pub(crate) usize);
-
-fn limit_of(request: &Request) -> usize {
-    request
-        .extensions()
-        .get::<BodyLimit>()
-        .map_or(BODY_BYTES_MAX, |limit| limit.0)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -73,19 +61,6 @@ fn refuse_declared_length(headers: &HeaderMap, limit: usize) -> Result<(), Probl
         Some(length) if length > limit => Err(too_large(limit)),
         Some(_) | None => Ok(()),
     }
-}
-
-fn unread(status: StatusCode, limit: usize) -> Problem {
-    if status == StatusCode::PAYLOAD_TOO_LARGE {
-        too_large(limit)
-    } else {
-        Problem::malformed("the body broke off")
-    }
-}
-
-pub(crate) fn too_large(limit: usize) -> Problem {
-    let detail = format!("the body must not be larger than {limit} bytes");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
 }
 
 /// Reads `bytes` as a `T`.

@@ -44,6 +44,7 @@ pub mod targets;
 mod timing;
 mod tls;
 pub mod trace;
+mod whole;
 
 pub use auth::Principal;
 pub use client::{Client, Network, Peer};
@@ -62,3 +63,4 @@ pub use serve::{serve, serve_tls};
 pub use targets::Targets;
 pub use tls::{Shown, TlsArgs, TlsError, server_name, trusting};
 pub use trace::Trace;
+pub use whole::whole;

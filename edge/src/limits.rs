@@ -17,6 +17,10 @@ pub const HEADERS_MAX: usize = 100;
 /// is taken in: longest without a piece of it.
 pub const REQUEST_TIME_MAX_S: u64 = 30;
 
+/// Longest that a body of bounded size may take to come in, in seconds: it is waited for in one of the places
+/// of those that are worked on.
+pub const BODY_TIME_MAX_S: u64 = 5;
+
 /// Longest that a client may take to send a request's head, in seconds (slow-loris). An idle
 /// kept-alive connection is closed after the same time.
 pub const HEAD_TIME_MAX_S: u64 = 15;
@@ -47,6 +51,9 @@ pub struct Limits {
     /// Largest request body, in bytes.
     #[arg(long, env = "MILLRACE_BODY_BYTES_MAX", default_value_t = BODY_BYTES_MAX)]
     pub body_bytes_max: usize,
+    /// Longest time for a body of bounded size, in seconds.
+    #[arg(long, env = "MILLRACE_BODY_TIME_MAX_S", default_value_t = BODY_TIME_MAX_S)]
+    pub body_time_max_s: u64,
     /// Longest work on one request, in seconds; `Prefer: wait` comes on top.
     #[arg(long, env = "MILLRACE_REQUEST_TIME_MAX_S", default_value_t = REQUEST_TIME_MAX_S)]
     pub request_time_max_s: u64,
@@ -77,6 +84,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes_max: BODY_BYTES_MAX,
+            body_time_max_s: BODY_TIME_MAX_S,
             request_time_max_s: REQUEST_TIME_MAX_S,
             head_time_max_s: HEAD_TIME_MAX_S,
             requests_in_flight_max: REQUESTS_IN_FLIGHT_MAX,

@@ -247,6 +247,10 @@ fn policy(key: &str, parts: &response::Parts) -> Option<(CachePolicy, u64)> {
 }
 
 impl Answer {
+    pub(crate) fn status(&self) -> StatusCode {
+        self.parts.status
+    }
+
     /// This answer for one who shares the fetch, or began it.
     pub(crate) fn shared(&self, parts: &Parts, first: bool) -> Response<Body> {
         let how = if first { How::Fetched } else { How::Shared };

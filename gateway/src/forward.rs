@@ -101,6 +101,9 @@ impl Forward {
                     Ok(answer) => return Ok(received(answer, replica)),
                     Err(error) => error,
                 };
+                if let Some(problem) = of_client(&error) {
+                    return Err(problem);
+                }
                 replica.failed();
                 let unsent = error.is_connect();
                 note(&replica, &error, unsent);
@@ -121,6 +124,17 @@ impl Forward {
             }
         })
     }
+}
+
+/// What went wrong with the body that the client has sent, if it was that: no replica is to blame.
+fn of_client(error: &(dyn Error + 'static)) -> Option<Problem> {
+    let mut causes = std::iter::successors(Some(error), |&error| error.source());
+    let broken = causes.any(|cause| {
+        cause
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(hyper::Error::is_user)
+    });
+    broken.then(|| Problem::malformed("the body broke off, or is not what its headers say"))
 }
 
 /// With all that the error comes from: itself it says no more than that there is no connection.
@@ -197,9 +211,8 @@ pub(crate) async fn outgoing(parts: &Parts, body: Body) -> Result<Outgoing, Prob
     let size = body.size_hint().exact();
     let kept = size.is_some_and(|size| size <= KEPT_BYTES_MAX as u64);
     if kept {
-        let bytes = axum::body::to_bytes(body, KEPT_BYTES_MAX).await;
-        let cut = |_| Problem::malformed("the body ended before its announced length");
-        return bytes.map(Outgoing::Whole).map_err(cut);
+        let bytes = edge::whole(&parts.extensions, body, KEPT_BYTES_MAX).await;
+        return bytes.map(Outgoing::Whole);
     }
     let deadline = parts.extensions.get::<Deadline>().cloned();
     let body = body.map_frame(move |frame| {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRef, FromRequestParts, Request, State};
-use axum::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL};
+use axum::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, IF_NONE_MATCH};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Version};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
@@ -240,15 +240,14 @@ fn limit(
     Ok(())
 }
 
-/// A read of the public catalogue: kept, or fetched together with others who want the same.
+/// A read of the public catalogue: kept, or fetched together with others who want the same. Whoever it
+/// is, they are answered as nobody in particular is.
 async fn cached(gate: &Gate, mut parts: Parts) -> Result<Response, Problem> {
-    // Whoever it is, they are answered as nobody in particular is.
-    parts.headers.remove(AUTHORIZATION);
-    let key = parts
-        .uri
-        .path_and_query()
-        .map_or("/", |whole| whole.as_str())
-        .to_owned();
+    let target = parts.uri.path_and_query().cloned();
+    // HTTP/2 names the host there too, which is the same for everybody.
+    parts.uri = target.map_or_else(Uri::default, Uri::from);
+    let token = parts.headers.remove(AUTHORIZATION);
+    let key = parts.uri.to_string();
     if let Some(kept) = gate.cache.kept(&key, &parts) {
         return Ok(kept);
     }
@@ -256,10 +255,7 @@ async fn cached(gate: &Gate, mut parts: Parts) -> Result<Response, Problem> {
         let (forward, queries) = (Arc::clone(&gate.forward), Arc::clone(&gate.queries));
         // For everybody, so without what one of them has already.
         let mut asked = parts.clone();
-        for name in [
-            axum::http::header::IF_NONE_MATCH,
-            axum::http::header::ACCEPT_ENCODING,
-        ] {
+        for name in [IF_NONE_MATCH, ACCEPT_ENCODING] {
             asked.headers.remove(name);
         }
         async move {
@@ -267,12 +263,16 @@ async fn cached(gate: &Gate, mut parts: Parts) -> Result<Response, Problem> {
             forward.send(&queries, &asked, nothing).await
         }
     };
-    match gate.cache.fetched(key, fetch.boxed()).await {
-        Ok((answer, first)) => Ok(answer.shared(&parts, first)),
-        Err(Missing::Failed(problem)) => Err(problem),
-        Err(Missing::TooLarge) => {
-            let nothing = Outgoing::Flowing(Body::empty());
-            gate.forward.send(&gate.queries, &parts, nothing).await
+    let fetched = gate.cache.fetched(key, fetch.boxed()).await;
+    match (fetched, token) {
+        (Ok((answer, _)), Some(token)) if answer.status() == StatusCode::UNAUTHORIZED => {
+            // Not for everybody, after all.
+            parts.headers.insert(AUTHORIZATION, token);
         }
+        (Ok((answer, first)), _) => return Ok(answer.shared(&parts, first)),
+        (Err(Missing::Failed(problem)), _) => return Err(problem),
+        (Err(Missing::TooLarge), _) => {}
     }
+    let nothing = Outgoing::Flowing(Body::empty());
+    gate.forward.send(&gate.queries, &parts, nothing).await
 }

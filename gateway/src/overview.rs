@@ -3,9 +3,11 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::http::header::{ACCEPT_ENCODING, IF_MATCH, IF_NONE_MATCH};
+use axum::http::header::{
+    ACCEPT_ENCODING, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use edge::openapi::{Calls, Part, about};
@@ -24,24 +26,33 @@ use crate::problems::lost;
 /// Where it is.
 const PATH: &str = "/v1/orders/{id}/overview";
 
+/// What holds of the whole when it holds of one part: it is older than was asked for, and that was allowed.
+const TOLD: [HeaderName; 2] = [
+    HeaderName::from_static("stale"),
+    edge::prefer::PREFERENCE_APPLIED,
+];
+
+/// What a refusal tells besides its body.
+const REFUSAL: [HeaderName; 3] = [CONTENT_TYPE, WWW_AUTHENTICATE, RETRY_AFTER];
+
 /// Largest part, in bytes.
 const PART_BYTES_MAX: usize = 1024 * 1024;
 
 /// The parts, and where each is read; the order itself first.
 const PARTS: [(&str, &str); 4] = [
     ("order", "/v1/orders/{id}"),
-    ("payments", "/v1/payments?order_id={id}"),
+    ("payments", "/v1/payments?order_id={id}&limit=200"),
     ("checkout", "/v1/checkouts/{id}"),
-    ("notifications", "/v1/notifications?order_id={id}"),
+    ("notifications", "/v1/notifications?order_id={id}&limit=200"),
 ];
 
-/// A part that isn't there.
+/// A part that isn't there, or of which there is more (`truncated`).
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "MissingPart")]
 struct Missing {
     /// Which.
     part: &'static str,
-    /// The HTTP status that was answered instead.
+    /// The HTTP status that was answered.
     status: u16,
     /// The problem's code.
     code: String,
@@ -111,15 +122,21 @@ pub(crate) async fn overview(
     let answers = join_all(reads).await;
     let mut found = Map::new();
     let mut missing = Vec::new();
+    let mut told = HeaderMap::new();
     for (part, answer) in answers {
         match answer {
-            Ok((status, body)) if status.is_success() => {
-                found.insert(part.to_owned(), content(&body));
+            Ok(answer) if answer.status.is_success() => {
+                let (content, is_whole) = content(&answer.body);
+                if !is_whole {
+                    missing.push(truncated(part));
+                }
+                found.insert(part.to_owned(), content);
+                told.extend(only(answer.headers, &TOLD));
             }
-            Ok((status, body)) if part == "order" && status.is_client_error() => {
-                return Ok(refused(status, body));
+            Ok(answer) if part == "order" && answer.status.is_client_error() => {
+                return Ok(refused(answer));
             }
-            Ok((status, body)) => missing.push(of_answer(part, status, &body)),
+            Ok(answer) => missing.push(of_answer(part, answer.status, &answer.body)),
             Err(problem) => missing.push(of_problem(part, &problem)),
         }
     }
@@ -127,12 +144,27 @@ pub(crate) async fn overview(
         return Err(crate::problems::down(queries.role));
     }
     for lack in &missing {
-        found.insert(lack.part.to_owned(), Value::Null);
+        found.entry(lack.part).or_insert(Value::Null);
     }
     found.insert("complete".to_owned(), missing.is_empty().into());
     let missing = serde_json::to_value(missing).map_err(|_never| Problem::internal())?;
     found.insert("missing".to_owned(), missing);
-    Ok(Json(found).into_response())
+    Ok((told, Json(found)).into_response())
+}
+
+/// What a part was answered with.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// Those headers that are named.
+fn only(mut headers: HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    let named = names.iter().cloned();
+    named
+        .filter_map(|name| headers.remove(&name).map(|value| (name, value)))
+        .collect()
 }
 
 /// The same request for another path; no condition, for its tags are of another thing.
@@ -148,29 +180,41 @@ fn asked(parts: &Parts, path: &str) -> Parts {
     asked
 }
 
-async fn read(
-    forward: &Forward,
-    queries: &Pool,
-    asked: &Parts,
-) -> Result<(StatusCode, Bytes), Problem> {
+async fn read(forward: &Forward, queries: &Pool, asked: &Parts) -> Result<Answer, Problem> {
     let answer = forward
         .send(queries, asked, Outgoing::Whole(Bytes::new()))
         .await?;
     let (parts, body) = answer.into_parts();
     let body = Limited::new(body, PART_BYTES_MAX).collect().await;
     let body = body.map_err(|_cut| lost(queries.role))?;
-    Ok((parts.status, body.to_bytes()))
+    Ok(Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body: body.to_bytes(),
+    })
 }
 
-/// Of a list its items.
-fn content(body: &[u8]) -> Value {
+/// Of a list its items, and whether these are all.
+fn content(body: &[u8]) -> (Value, bool) {
     let mut value: Value = serde_json::from_slice(body).unwrap_or_default();
-    value.get_mut("items").map(Value::take).unwrap_or(value)
+    let is_whole = value.get("next").is_none_or(Value::is_null);
+    let items = value.get_mut("items").map(Value::take);
+    (items.unwrap_or(value), is_whole)
 }
 
-fn refused(status: StatusCode, body: Bytes) -> Response {
-    let media = edge::problem::MEDIA_TYPE;
-    edge::as_it_is((status, [("content-type", media)], Body::from(body)).into_response())
+fn refused(answer: Answer) -> Response {
+    let headers = only(answer.headers, &REFUSAL);
+    edge::as_it_is((answer.status, headers, Body::from(answer.body)).into_response())
+}
+
+/// There is more of it than is shown: its own list has the rest.
+fn truncated(part: &'static str) -> Missing {
+    Missing {
+        part,
+        status: StatusCode::OK.as_u16(),
+        code: "truncated".to_owned(),
+        retryable: false,
+    }
 }
 
 fn of_answer(part: &'static str, status: StatusCode, body: &[u8]) -> Missing {
@@ -191,5 +235,40 @@ fn of_problem(part: &'static str, problem: &Problem) -> Missing {
         status: problem.status.as_u16(),
         code: problem.code.clone().into_owned(),
         retryable: problem.retryable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_list_that_goes_on_it_is_said() {
+        let (items, is_whole) = content(br#"{"items": [1, 2], "next": "x"}"#);
+        assert_eq!((items, is_whole), (json!([1, 2]), false));
+        let (items, is_whole) = content(br#"{"items": [1], "next": null}"#);
+        assert_eq!((items, is_whole), (json!([1]), true));
+        assert_eq!(content(br#"{"id": "a"}"#), (json!({ "id": "a" }), true));
+    }
+
+    #[test]
+    fn a_refusal_says_how_to_ask_and_nothing_of_the_way() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("www-authenticate", "Bearer"),
+            ("content-type", "application/problem+json"),
+            ("content-length", "2"),
+        ] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        let status = StatusCode::UNAUTHORIZED;
+        let body = Bytes::from_static(b"{}");
+        let refused = refused(Answer {
+            status,
+            headers,
+            body,
+        });
+        assert_eq!(refused.headers()["www-authenticate"], "Bearer");
+        assert!(!refused.headers().contains_key("content-length"));
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct Replica {
     outstanding: AtomicUsize,
     /// Says itself that it may be asked.
     ready: AtomicBool,
+    /// Says anything at all.
+    reached: AtomicBool,
     /// In a row.
     failures: AtomicU32,
     ejected_until: Mutex<Option<Instant>>,
@@ -38,6 +40,7 @@ impl Replica {
             outstanding: AtomicUsize::new(0),
             // Until the first check nobody knows, and somebody must be asked.
             ready: AtomicBool::new(true),
+            reached: AtomicBool::new(true),
             failures: AtomicU32::new(0),
             ejected_until: Mutex::new(None),
         }
@@ -48,8 +51,10 @@ impl Replica {
         self.contexts.is_empty() || context.is_none_or(named)
     }
 
-    /// What `/readyz` said.
-    pub(crate) fn is_ready(&self, ready: bool) {
+    /// What `/readyz` said; `None` = nothing.
+    pub(crate) fn said(&self, ready: Option<bool>) {
+        self.reached.store(ready.is_some(), Ordering::Relaxed);
+        let ready = ready.unwrap_or_default();
         if self.ready.swap(ready, Ordering::Relaxed) != ready {
             tracing::info!(replica = %self.address, ready, "a replica has changed");
         }
@@ -169,6 +174,13 @@ impl Pool {
         let count = u32::try_from(found.len()).unwrap_or(u32::MAX);
         metrics::gauge!("gateway_refused_replicas", "role" => self.role).set(count);
         *refused = found;
+    }
+
+    /// Does one answer, ready or not?
+    pub(crate) fn is_reached(&self) -> bool {
+        self.all()
+            .iter()
+            .any(|replica| replica.reached.load(Ordering::Relaxed))
     }
 
     /// How it is: ready as long as one replica is.
@@ -301,7 +313,7 @@ mod tests {
     fn the_unready_the_failing_and_the_tried_come_last_but_come() {
         let pool = pool(&["a:1", "b:1"]);
         let [a, b] = &pool.all()[..] else { panic!() };
-        a.is_ready(false);
+        a.said(Some(false));
         assert_eq!(name(&pool.pick(None, &[]).unwrap()), "b:1");
         for _ in 0..FAILURES_MAX {
             b.failed();
@@ -336,9 +348,16 @@ mod tests {
     fn who_is_found_again_is_still_known() {
         let pool = pool(&["a:1"]);
         pool.found(vec![member("b:1")]);
-        pool.all()[0].is_ready(false);
+        pool.all()[0].said(None);
         pool.found(vec![member("b:1"), member("c:1")]);
         assert_eq!(pool.all().len(), 3);
+        assert!(pool.is_reached());
+        for replica in pool.all() {
+            replica.said(None);
+        }
+        assert!(!pool.is_reached());
+        pool.all()[1].said(Some(false));
+        assert!(pool.is_reached() && pool.check().is_err());
         assert!(!pool.all()[0].ready.load(Ordering::Relaxed));
         pool.found(Vec::new());
         assert_eq!(pool.all().len(), 1, "the fixed one stays");

@@ -114,15 +114,19 @@ impl Service {
     }
 }
 
-/// Ready = there is somebody to ask on each side.
+/// Ready = somebody can be asked at all. A side that is not ready is told and doesn't count: the other
+/// goes on, and with it whatever needs no more.
 fn health(gate: &Gate) -> Health {
-    let commands = gate.clone();
-    let queries = gate.clone();
+    let (commands, queries, either) = (gate.clone(), gate.clone(), gate.clone());
     Health::new()
-        .check("command-api", move || {
+        .note("command-api", move || {
             std::future::ready(commands.commands.check())
         })
-        .check("query-api", move || {
+        .note("query-api", move || {
             std::future::ready(queries.queries.check())
+        })
+        .check("replicas", move || {
+            let reached = either.commands.is_reached() || either.queries.is_reached();
+            std::future::ready(reached.then_some(()).ok_or("none answers".to_owned()))
         })
 }

@@ -59,7 +59,7 @@ async fn look(gate: &Gate, nats: Option<&Connection>, empty: &mut [u32; 2]) {
     }
     let all = pools.into_iter().flat_map(Pool::all);
     join_all(all.map(|replica| async move {
-        replica.is_ready(is_ready(&gate.replicas, &replica).await);
+        replica.said(is_ready(&gate.replicas, &replica).await);
     }))
     .await;
 }
@@ -80,13 +80,12 @@ async fn found(nats: &Connection, role: &str) -> Vec<Member> {
     }
 }
 
-async fn is_ready(replicas: &Replicas, replica: &Replica) -> bool {
+/// What it says itself; `None` = nothing.
+async fn is_ready(replicas: &Replicas, replica: &Replica) -> Option<bool> {
     let address = format!("{}/readyz", replica.address);
-    let Ok(request) = Request::get(address).body(Body::empty()) else {
-        return false;
-    };
+    let request = Request::get(address).body(Body::empty()).ok()?;
     let answer = tokio::time::timeout(READY_TIME_MAX, replicas.request(request)).await;
-    answer.is_ok_and(|answer| answer.is_ok_and(|answer| answer.status().is_success()))
+    Some(answer.ok()?.ok()?.status().is_success())
 }
 
 /// Tells the cache what changes in the catalogue, until `shutdown`.

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use crate::reach::ReachArgs;
+
 pub use api::{check_api, check_graph};
 pub use census::{Census, CensusArgs, Versions, count};
 pub use check::{CheckArgs, Problem, check};
@@ -19,6 +21,16 @@ pub struct SchemaArgs {
     /// What to do.
     #[command(subcommand)]
     pub command: SchemaCommand,
+}
+
+impl SchemaArgs {
+    /// Which log is asked, if one is.
+    pub(crate) fn reach(&self) -> Option<&ReachArgs> {
+        match &self.command {
+            SchemaCommand::Check(_) => None,
+            SchemaCommand::Census(args) => Some(&args.reach),
+        }
+    }
 }
 
 /// What can be asked about schemas.

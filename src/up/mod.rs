@@ -25,7 +25,7 @@ pub use args::{UpArgs, Worker};
 use self::separate::{Processes, Separate};
 use self::together::Together;
 use crate::provision;
-use crate::settings::{Source, nats_password_variable};
+use crate::settings::{POSTGRES_ADMIN, Source, nats_password_variable};
 
 /// Where the payment simulator sends its webhooks, below the entry.
 const WEBHOOK: &str = "/v1/payments/webhook";
@@ -194,7 +194,8 @@ pub fn start(args: &UpArgs) -> LocalBoxFuture<'_, anyhow::Result<Running>> {
         let servers = stack.endpoints().clone();
         let postgres = servers.postgres.to_string();
         let source = Source::Stack(&secrets);
-        provision::provision(&source, &servers.nats, &postgres, 1).await?;
+        let postgres_as_admin = (&postgres, POSTGRES_ADMIN);
+        provision::provision(&source, &servers.nats, postgres_as_admin, 1).await?;
 
         let (commands, queries) = (listen(0)?, listen(0)?);
         let endpoints = Endpoints {

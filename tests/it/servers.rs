@@ -64,7 +64,7 @@ impl Servers {
     pub(crate) async fn provision(&self) {
         let source = Source::Stack(self.stack.secrets());
         let nats = &self.stack.endpoints().nats;
-        millrace::provision::provision(&source, nats, &self.postgres(), 1)
+        millrace::provision::provision(&source, nats, (&self.postgres(), POSTGRES_ADMIN), 1)
             .await
             .unwrap();
     }

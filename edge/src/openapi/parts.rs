@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::{Answer, Call, Part};
 use crate::etag::TAGS_MAX;
 use crate::idempotency::KEY_LENGTH_MAX;
-use crate::json::too_large;
 use crate::limits::BODY_BYTES_MAX;
 use crate::prefer::WAIT_MAX_S;
+use crate::whole::too_large;
 use crate::{
     Body, Client, ConsistencyHeader, Deadline, Id, IdempotencyKey, Ids, IfMatch, IfNoneMatch,
     Prefer, Principal, Problem, Trace,

@@ -150,6 +150,12 @@ impl Problem {
         Self::unavailable("request_timeout", detail)
     }
 
+    /// 503: the body did not come in within `time`; nothing was done.
+    pub(crate) fn body_timeout(time: Duration) -> Self {
+        let detail = format!("the body was not there within {time:?}; nothing was done");
+        Self::unavailable("request_timeout", detail)
+    }
+
     /// 500: a fault of ours. The particulars are in the log under the trace id.
     pub fn internal() -> Self {
         let detail = "the fault is on our side; the trace id finds it in the log";

@@ -31,11 +31,30 @@ pub(super) async fn create(
         .await,
     )?;
     let verifier = scram_sha_256(password.as_bytes());
-    let sql = format!(
-        "alter role {role} with login nosuperuser nocreatedb nocreaterole noreplication \
-         nobypassrls password '{verifier}'"
-    );
-    execute(server, &format!("set up role {role}"), &sql).await
+    let set_up = format!("set up role {role}");
+    let sql = format!("alter role {role} with login password '{verifier}'");
+    execute(server, &set_up, &sql).await?;
+    // A new role may do nothing more. Only a superuser may as much as name these rights, and the
+    // administrator of a hosted server is none.
+    let more = may_more(server, &role).await;
+    let more = more.map_err(|source| ProvisionError::Statement {
+        what: set_up.clone(),
+        source,
+    });
+    if more? {
+        let sql = format!(
+            "alter role {role} with nosuperuser nocreatedb nocreaterole noreplication nobypassrls"
+        );
+        execute(server, &set_up, &sql).await?;
+    }
+    Ok(())
+}
+
+/// Has somebody given the role rights that it must not have?
+async fn may_more(server: &mut PgConnection, role: &str) -> Result<bool, sqlx::Error> {
+    let sql = "select rolsuper or rolcreatedb or rolcreaterole or rolreplication or rolbypassrls \
+               from pg_roles where rolname = $1";
+    sqlx::query_scalar(sql).bind(role).fetch_one(server).await
 }
 
 /// Makes the context's database, closed to everybody but its two roles.
