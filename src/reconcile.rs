@@ -8,6 +8,7 @@ use clap::Args;
 use reactors::{Mismatched, Progress, Provider, ProviderConfig, Reconciler, Reconciliation};
 use streams::{Settings, Snapshots};
 
+use crate::production;
 use crate::reach::{ReachArgs, bar};
 
 /// Settings of `millrace reconcile`.
@@ -33,8 +34,9 @@ pub struct ReconcileArgs {
 /// One side can't be read, so nothing can be said.
 pub async fn run(args: ReconcileArgs) -> anyhow::Result<ExitCode> {
     let mut provider = args.provider;
-    if let Some((url, key)) = args.reach.payments()? {
-        (provider.url, provider.secret_key) = (url, key);
+    match args.reach.payments()? {
+        Some((url, key)) => (provider.url, provider.secret_key) = (url, key),
+        None => provider.secret_key = production::provider_key(&provider.secret_key)?,
     }
     let connection = args.reach.log().await?;
     // People may not read snapshots.
