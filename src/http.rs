@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use clap::Args;
 use reqwest::{Certificate, ClientBuilder, Identity, Url};
 
@@ -33,6 +33,11 @@ impl HttpArgs {
     /// # Errors
     /// A file can't be read or used, or `entry` is no address of a server.
     pub async fn shop(&self, entry: &str) -> anyhow::Result<Shop> {
+        let is_server = |url: Url| matches!(url.scheme(), "http" | "https") && url.has_host();
+        ensure!(
+            Url::parse(entry).is_ok_and(is_server),
+            "{entry:?} is not http(s)://host:port"
+        );
         let mut http = reqwest::Client::builder();
         if let Some(ca) = &self.http_ca {
             let trusted = Certificate::from_pem_bundle(&read(ca)?);
@@ -70,4 +75,19 @@ async fn named(
 
 fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_no_address_of_a_server_is_told_the_form() {
+        let http = HttpArgs::default();
+        for wrong in ["127.0.0.1:8083", "localhost:8083", "ftp://shop", "http://"] {
+            let said = http.shop(wrong).await.unwrap_err().to_string();
+            assert_eq!(said, format!("{wrong:?} is not http(s)://host:port"));
+        }
+        http.shop("http://127.0.0.1:8083").await.unwrap();
+    }
 }

@@ -147,11 +147,8 @@ pub fn know_provider(config: &mut ProviderConfig) -> anyhow::Result<()> {
 /// # Errors
 /// There is a user, and no password is set.
 pub fn mail_password(config: &SmtpConfig) -> anyhow::Result<Option<String>> {
-    if config.smtp_user.is_none() || !config.smtp_password.is_empty() {
-        let given = config
-            .smtp_user
-            .as_ref()
-            .map(|_| config.smtp_password.clone());
+    if config.user().is_none() || !config.smtp_password.is_empty() {
+        let given = config.user().map(|_| config.smtp_password.clone());
         return Ok(given);
     }
     Source::Environment.get(SMTP_PASSWORD).map(Some)

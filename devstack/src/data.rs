@@ -20,8 +20,8 @@ use crate::secrets;
 const MARK: &str = "made-by-millrace";
 const MARK_TEXT: &str =
     "Millrace keeps its data here. `millrace up --fresh` empties this folder.\n";
-/// A role that was run alone may have put its keys there before.
-const MAY_COME_FIRST: &str = "keys";
+/// What a role, the mail sink or the payment simulator that was run alone may have put there before.
+const MAY_COME_FIRST: [&str; 3] = ["keys", "mail", "payments"];
 /// Says where Postgres's files are when they are not in the data folder.
 const LOCATION: &str = "postgres.location";
 
@@ -110,7 +110,8 @@ impl Data {
         let mark = root.join(MARK);
         if !mark.exists() {
             let mut found = fs::read_dir(&root).map_err(at)?.filter_map(Result::ok);
-            if found.any(|entry| entry.file_name() != MAY_COME_FIRST) {
+            let is_ours = |name: &OsStr| MAY_COME_FIRST.iter().any(|ours| name == *ours);
+            if found.any(|entry| !is_ours(&entry.file_name())) {
                 return Err(Error::Foreign { path: root });
             }
             fs::set_permissions(&root, Permissions::from_mode(OPEN)).map_err(at)?;
@@ -231,9 +232,11 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_in_which_a_role_has_left_its_keys_is_ours() {
+    fn a_folder_in_which_what_was_run_alone_has_left_its_own_is_ours() {
         let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("keys/jwt")).unwrap();
+        for left in ["keys/jwt", "mail", "payments"] {
+            fs::create_dir_all(folder.path().join(left)).unwrap();
+        }
         Data::open(folder.path()).unwrap().lay_out().unwrap();
     }
 

@@ -13,7 +13,8 @@
 //!                                                          event.checkout.refund.<id>
 //! ```
 //!
-//! A new context is a crate in this folder, a dependency of this crate and a line in [`CONTEXTS`].
+//! A new context is a crate in this folder, a dependency of this crate and a line each in [`NAMES`] and
+//! [`CONTEXTS`]; what must know of it besides stands in README.md.
 
 mod aggregate;
 mod hearers;

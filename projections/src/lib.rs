@@ -15,8 +15,8 @@
 //!   stuck       the radar: everything that waits for a human or is late
 //! ```
 //!
-//! A new read model is one file here, one migration under `migrations/<context>/`, and one line in
-//! [`VIEWS`].
+//! A new read model is one file here, one migration under `migrations/<context>/` with its entry in
+//! `provision/migrations.rs`, and one line in [`VIEWS`].
 
 mod aftermath;
 mod chain;

@@ -149,7 +149,8 @@ pub struct SmtpConfig {
     /// File with the certificates (PEM) of those who vouch for it; without it, whom the system trusts.
     #[arg(long, env = "MILLRACE_SMTP_CA")]
     pub smtp_ca: Option<PathBuf>,
-    /// As whom the mailer signs in to it; without it, it doesn't. Over TLS alone, but for this machine.
+    /// As whom the mailer signs in to it; without it, or with none, it doesn't. Over TLS alone, but for this
+    /// machine.
     #[arg(long, env = "MILLRACE_SMTP_USER")]
     pub smtp_user: Option<String>,
     /// That user's password; better in the environment, or in the file that
@@ -185,6 +186,11 @@ impl SmtpConfig {
             Some(SmtpTls::None) | None => false,
         };
         encrypted || is_here(self.server())
+    }
+
+    /// As whom the mailer signs in, if as anybody.
+    pub fn user(&self) -> Option<&str> {
+        self.smtp_user.as_deref().filter(|user| !user.is_empty())
     }
 
     /// The server without its port.

@@ -322,7 +322,7 @@ fn transport(config: &SmtpConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>, 
 
 /// As whom, if as anybody.
 fn login(config: &SmtpConfig) -> Result<Option<Credentials>, MailerError> {
-    let Some(user) = &config.smtp_user else {
+    let Some(user) = config.user() else {
         return Ok(None);
     };
     if config.smtp_password.is_empty() {
@@ -331,7 +331,7 @@ fn login(config: &SmtpConfig) -> Result<Option<Credentials>, MailerError> {
     if !config.is_private() {
         return Err(MailerError::InTheClear(config.server().to_owned()));
     }
-    let (user, password) = (user.clone(), config.smtp_password.clone());
+    let (user, password) = (user.to_owned(), config.smtp_password.clone());
     Ok(Some(Credentials::new(user, password)))
 }
 
@@ -411,7 +411,11 @@ mod tests {
         }
         let forgotten = signs_in("127.0.0.1:25", &[]);
         assert!(matches!(forgotten, Err(MailerError::Password)));
-        let nobody = Role::parse_from(["role"]);
-        assert!(login(&nobody.smtp).unwrap().is_none());
+        // As compose passes on what .env doesn't say.
+        let empty = ["role", "--smtp-user", "", "--smtp-password", ""];
+        for said in [&empty[..1], &empty] {
+            let nobody = Role::parse_from(said);
+            assert!(login(&nobody.smtp).unwrap().is_none());
+        }
     }
 }

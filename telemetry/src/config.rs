@@ -122,7 +122,8 @@ pub enum Format {
 /// What is logged, and how.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct LogArgs {
-    /// What is logged, as in info,streams=debug; without it `RUST_LOG` counts, then info.
+    /// What is logged, as in info,streams=debug; without it `RUST_LOG` counts, then info, or less: of `up`
+    /// warn, of commands that talk to a person themselves error.
     #[arg(long, env = "MILLRACE_LOG", global = true)]
     pub log: Option<String>,
     /// How it is written.

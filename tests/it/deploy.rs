@@ -32,6 +32,7 @@ const NODES: [&str; 3] = ["nats-1", "nats-2", "nats-3"];
 #[derive(Deserialize)]
 struct Compose {
     services: BTreeMap<String, Service>,
+    networks: serde_json::Value,
     volumes: BTreeMap<String, Option<serde_json::Value>>,
 }
 
@@ -50,6 +51,11 @@ struct Service {
     healthcheck: BTreeMap<String, serde_json::Value>,
     #[serde(default)]
     depends_on: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
+    networks: serde_json::Value,
+    #[serde(default)]
+    init: bool,
+    stop_grace_period: Option<String>,
 }
 
 pub(crate) fn file(name: &str) -> String {
@@ -174,6 +180,10 @@ fn every_role_of_the_binary_is_a_service() {
 fn every_published_port_is_the_one_that_the_role_listens_on() {
     for (name, service) in compose().services {
         for published in &service.ports {
+            assert!(
+                published.starts_with("127.0.0.1:"),
+                "{name} publishes {published} to other machines"
+            );
             let inner = published.rsplit(':').next().unwrap();
             let listens = service
                 .environment
@@ -186,6 +196,46 @@ fn every_published_port_is_the_one_that_the_role_listens_on() {
                 "{name} publishes {inner} but does not listen there"
             );
         }
+    }
+}
+
+#[test]
+fn every_service_ends_in_its_own_time() {
+    for (name, service) in compose().services {
+        let time = if name == "postgres" { "1m" } else { "45s" };
+        assert_eq!(service.stop_grace_period.as_deref(), Some(time), "{name}");
+        assert_eq!(service.init, is_ours(&service), "{name}");
+    }
+}
+
+/// Else another container might be given its address first.
+#[test]
+fn the_gateway_has_an_address_that_no_other_container_draws() {
+    let compose = compose();
+    let [config] = compose.networks["default"]["ipam"]["config"]
+        .as_array()
+        .unwrap()
+        .as_slice()
+    else {
+        panic!("one network");
+    };
+    assert_eq!(config["subnet"], "172.30.0.0/24");
+    assert_eq!(config["ip_range"], "172.30.0.128/25");
+    let services = &compose.services;
+    let address = &services["gateway"].networks["default"]["ipv4_address"];
+    assert_eq!(address, "172.30.0.10");
+    assert_eq!(
+        services["command-api"].environment["MILLRACE_PROXIES"],
+        "172.30.0.10/32"
+    );
+    let advertised = &services["gateway"].environment["MILLRACE_ADVERTISE"];
+    assert_eq!(advertised, "http://172.30.0.10:8080");
+}
+
+#[test]
+fn the_secrets_of_compose_go_into_no_commit_and_no_image() {
+    for (ignoring, line) in [(".gitignore", "/.env"), (".dockerignore", ".env")] {
+        assert!(file(ignoring).lines().any(|it| it == line), "{ignoring}");
     }
 }
 
@@ -256,6 +306,13 @@ fn the_example_environment_has_every_secret_and_nothing_else() {
         .filter_map(|line| line.split('=').next())
         .collect();
     assert_eq!(asked, given);
+    // What may be left out stands there as an example.
+    for name in text.split("${").skip(1) {
+        let Some((name, _)) = name.split_once('}').unwrap().0.split_once(":-") else {
+            continue;
+        };
+        assert!(example.contains(&format!("\n# {name}=")), "{name}");
+    }
 }
 
 #[test]

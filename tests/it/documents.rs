@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use clap::CommandFactory;
+use millrace::cli::Cli;
 use millrace::schema::{check_api, check_graph};
 
 use crate::app::{App, folder, program, shared};
@@ -185,6 +187,24 @@ fn the_committed_graph_is_what_the_code_says() {
     assert!(differs.contains(&place), "{differs}");
     assert_eq!(check_graph(&other, true).unwrap(), None);
     assert_eq!(std::fs::read_to_string(&other).unwrap(), text);
+}
+
+/// They are no flags, so nothing else lists them.
+#[test]
+fn what_finds_the_servers_of_a_local_stack_is_told() {
+    let readers = ["devstack/src/fetch/mod.rs", "devstack/src/postgres/user.rs"];
+    let text = readers.map(document).concat();
+    let read = text.split("\"MILLRACE_").skip(1);
+    let read: Vec<&str> = read.filter_map(|rest| rest.split('"').next()).collect();
+    assert_eq!(read.len(), 5, "{read:?}");
+    let cli = Cli::command();
+    let up = cli.find_subcommand("up").unwrap();
+    let help = up.get_long_about().unwrap().to_string();
+    for name in read {
+        let told = format!("`MILLRACE_{name}`");
+        assert!(help.contains(&told), "`up --help` lacks {told}");
+        assert!(readme().contains(&told), "the README lacks {told}");
+    }
 }
 
 /// Every Rust file of the workspace.

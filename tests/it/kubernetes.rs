@@ -161,6 +161,42 @@ fn every_port_is_the_one_that_the_role_listens_on_and_is_asked_whether_it_is_rea
 }
 
 #[test]
+fn clients_reach_the_api_and_neither_metrics_nor_probes() {
+    let objects = objects();
+    let ingress = &of_kind(&objects, "Ingress")[0].1["spec"];
+    let rule = &ingress["rules"][0];
+    let settings = &of_kind(&objects, "ConfigMap")[0].1["data"];
+    assert_eq!(rule["host"], settings["MILLRACE_HOSTS"]);
+    assert_eq!(ingress["tls"][0]["hosts"][0], rule["host"]);
+    let paths = rule["http"]["paths"].as_array().unwrap();
+    for path in paths {
+        let service = &path["backend"]["service"];
+        assert_eq!(service["name"], "gateway");
+        assert_eq!(service["port"]["name"], "http");
+    }
+    let passes = |asked: &str| {
+        paths.iter().any(|path| {
+            let rest = asked.strip_prefix(path["path"].as_str().unwrap());
+            let within = path["pathType"] == "Prefix";
+            rest.is_some_and(|rest| rest.is_empty() || within && rest.starts_with('/'))
+        })
+    };
+    let own = ["/metrics", "/livez", "/readyz"];
+    for asked in own.into_iter().chain(["/", "/v1metrics"]) {
+        assert!(!passes(asked), "{asked}");
+    }
+    let document: Value = serde_json::from_str(&file("openapi.json")).unwrap();
+    let called = document["paths"].as_object().unwrap().keys();
+    let called = called
+        .map(String::as_str)
+        .filter(|path| !own.contains(path));
+    let pages = ["/openapi.json", "/reference", "/problems/unavailable"];
+    for asked in called.chain(pages) {
+        assert!(passes(asked), "{asked}");
+    }
+}
+
+#[test]
 fn every_pod_is_bounded_unprivileged_and_may_go_away_one_at_a_time() {
     let objects = objects();
     let names = |kind: &str| {
@@ -174,6 +210,12 @@ fn every_pod_is_bounded_unprivileged_and_may_go_away_one_at_a_time() {
         ["command-api", "query-api", "saga"].into()
     );
     assert_eq!(names("PodDisruptionBudget"), names("Deployment"));
+    // What is applied again must not undo what an autoscaler has decided.
+    for (role, deployment) in of_kind(&objects, "Deployment") {
+        let replicas = &deployment["spec"]["replicas"];
+        let scaled = names("HorizontalPodAutoscaler").contains(role);
+        assert_eq!(replicas.as_u64(), (!scaled).then_some(2), "{role}");
+    }
     for (role, pod) in pods(&objects) {
         let container = &pod["containers"][0];
         assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{role}");
