@@ -240,3 +240,33 @@ impl Drop for Waiter {
         self.outcomes.forget(self.order_id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn order(number: usize) -> OrderId {
+        OrderId(Uuid::from_u128(number as u128))
+    }
+
+    #[test]
+    fn who_waits_takes_no_more_places_than_there_are_for_that() {
+        let outcomes = Outcomes::default();
+        let of_one: Vec<_> = (0..WAITERS_OF_ONE_MAX)
+            .map(|_| outcomes.waiter(order(0)).unwrap())
+            .collect();
+        assert!(outcomes.waiter(order(0)).is_none());
+        let others: Vec<_> = (1..)
+            .map_while(|number| outcomes.waiter(order(number)))
+            .take(2 * WAITERS_MAX)
+            .collect();
+        assert_eq!(of_one.len() + others.len(), WAITERS_MAX);
+        drop(of_one);
+        assert!(outcomes.waiter(order(0)).is_some());
+        drop(others);
+        assert_eq!(outcomes.waiting().count, 0);
+        assert!(outcomes.waiting().of.is_empty());
+    }
+}

@@ -277,6 +277,23 @@ mod tests {
         assert_eq!(code(&shed), (503, "overloaded"));
     }
 
+    /// Its place is given to others, whatever it would like to wait for.
+    #[tokio::test(start_paused = true)]
+    async fn who_announces_a_body_and_sends_none_is_not_waited_for_long() {
+        let limits = Limits::default();
+        let began = tokio::time::Instant::now();
+        let nothing = futures::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
+        let request = Request::post("/v1/take")
+            .header(CONTENT_TYPE, "application/json")
+            .header("prefer", "wait=30")
+            .body(Body::from_stream(nothing))
+            .unwrap();
+        let response = router(&limits).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 503);
+        let longest = Duration::from_secs(limits.body_time_max_s) + linger::LINGER_TIME_MAX;
+        assert!(began.elapsed() <= longest, "{:?}", began.elapsed());
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_burst_waits_in_line_and_what_is_more_is_shed_at_once() {
         let limits = Limits {

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 const DISCARDED_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Longest that a refused client is listened to.
-const LINGER_TIME_MAX: Duration = Duration::from_secs(5);
+pub(crate) const LINGER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Where the part of a request's body that nobody has read comes back to.
 pub(crate) struct Rest(Option<oneshot::Receiver<Body>>);

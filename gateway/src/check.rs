@@ -15,6 +15,9 @@ const URI_BYTES_MAX: usize = 4096;
 /// another of them may hide.
 const ESCAPES: [&str; 5] = ["%2e", "%2f", "%5c", "%00", "%25"];
 
+/// What the services behind tell of themselves, and not to clients.
+const METRICS: &str = "/metrics";
+
 /// The host names that are ours.
 #[derive(Debug, Clone)]
 pub(crate) struct Hosts(Vec<String>);
@@ -49,6 +52,9 @@ pub(crate) fn check(parts: &Parts, hosts: &Hosts) -> Result<(), Problem> {
     if !is_plain(parts.uri.path()) {
         let detail = "the path has empty segments, dots, backslashes or escapes of those";
         return Err(problems::ambiguous(detail));
+    }
+    if parts.uri.path() == METRICS {
+        return Err(Problem::of_status(StatusCode::NOT_FOUND));
     }
     once(parts)?;
     known(parts, hosts)
@@ -158,6 +164,7 @@ mod tests {
     fn addresses_are_bounded_and_methods_known() {
         let long = format!("/v1/products?x={}", "a".repeat(URI_BYTES_MAX));
         assert_eq!(refusal(get(&long)).0, 414);
+        assert_eq!(refusal(get("/metrics")).0, 404);
         let trace = Request::builder().method("TRACE").uri("/");
         assert_eq!(refusal(trace.header(HOST, "shop.example")).0, 405);
     }

@@ -127,6 +127,45 @@ async fn a_changed_password_opens_and_the_old_one_no_longer_does() {
     new.unwrap();
 }
 
+/// No password is in the digest of a request, so it is compared with what was set.
+#[tokio::test]
+async fn a_key_that_is_used_again_with_another_password_is_refused() {
+    let app = shared().await;
+    let ann = app.customer().await;
+    let path = format!("/v1/users/{}/password", ann.id);
+    let key = Uuid::now_v7().to_string();
+    let set = async |current: &str, new: &str| {
+        let body = json!({ "current_password": current, "new_password": new });
+        ann.shop.post_with_key(&path, &key, &body).await.unwrap()
+    };
+    let (second, third) = ("the second, and long", "the third, and long");
+    set(PASSWORD, second).await.success().unwrap();
+    let again = set(PASSWORD, second).await.success().unwrap();
+    assert_eq!(again.header("Idempotency-Replayed"), Some("true"));
+    let other = set(second, third).await;
+    assert_eq!(other.status.as_u16(), 422, "{}", other.body);
+    assert_eq!(other.body["code"], "idempotency_key_reused");
+    app.shop().sign_in(&ann.email, second).await.unwrap();
+
+    let key = Uuid::now_v7().to_string();
+    let email = format!("{}@example.org", Uuid::now_v7().simple());
+    let register = async |password: &str| {
+        let body = json!({ "email": email, "name": "Ben", "password": password });
+        app.shop()
+            .post_with_key("/v1/users", &key, &body)
+            .await
+            .unwrap()
+    };
+    register(second).await.success().unwrap();
+    register(second).await.success().unwrap();
+    let other = register(third).await;
+    assert_eq!(
+        other.body["code"], "idempotency_key_reused",
+        "{}",
+        other.body
+    );
+}
+
 #[tokio::test]
 async fn an_account_page_shows_what_its_owner_said_and_nobody_else_sees_it() {
     let app = shared().await;

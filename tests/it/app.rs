@@ -1,7 +1,7 @@
 //! The application under test, with verbs.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use devstack::launch::{Child, Launcher, Signal, Spawner, Spec};
 use millrace::client::{Answer, CartLine, Shop};
@@ -15,6 +15,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long a stack may take to start: servers may have to be fetched first.
 const START_PATIENCE: Duration = Duration::from_mins(10);
+
+/// Pause before something is looked at again.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Good enough for the API.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
@@ -351,5 +354,14 @@ async fn ready(child: &Child, log: &Path) -> Endpoints {
             "`millrace up` is not ready:\n{printed}"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until `what` is so.
+pub(crate) async fn becomes(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so().await {
+        assert!(started.elapsed() < PATIENCE, "{what}");
+        tokio::time::sleep(LOOK).await;
     }
 }

@@ -10,7 +10,7 @@ use devstack::launch::{Child, Launcher, Signal, Spawner, Spec};
 use streams::contract::{self, OnServer, races};
 use streams::{ConnectOptions, Connection};
 
-use crate::app::{PATIENCE, folder, program};
+use crate::app::{PATIENCE, becomes, folder, program};
 
 /// The one user of every server, and its password.
 const USER: &str = "contract";
@@ -217,15 +217,6 @@ impl FromFile {
         let routes = routes["routes"].as_array().cloned().unwrap_or_default();
         let name = |route: &serde_json::Value| route["remote_name"].as_str().map(str::to_owned);
         Some(routes.iter().filter_map(name).collect())
-    }
-}
-
-/// Waits until `what` is so.
-async fn becomes(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so().await {
-        assert!(started.elapsed() < PATIENCE, "{what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

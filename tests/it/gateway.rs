@@ -391,6 +391,70 @@ async fn the_entry_speaks_http_2_as_well() {
 }
 
 #[tokio::test]
+async fn over_http_2_the_catalogue_is_kept_as_well() {
+    let app = shared().await;
+    let client = Client::builder(TokioExecutor::new())
+        .http2_only(true)
+        .build_http::<Body>();
+    let address = format!("{}/v1/products?limit=7", app.endpoints.entry);
+    for _ in 0..200 {
+        let request = axum::http::Request::get(&address).body(Body::empty());
+        let answer = client.request(request.unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        if answer.headers()["cache-status"] == "millrace; hit" {
+            return;
+        }
+    }
+    panic!("nothing is ever kept");
+}
+
+/// A customer is told that it is not for them; nobody in particular, that it is for somebody.
+#[tokio::test]
+async fn below_the_catalogue_operators_alone_see_what_is_theirs() {
+    let app = shared().await;
+    let sku = app.product(1).await;
+    let path = format!("/v1/products/{sku}/events");
+    let customer = app.customer().await.shop;
+    for (who, status) in [(app.shop(), 401), (customer, 403), (app.operator(), 200)] {
+        let answer = who.get(&path).await.unwrap();
+        assert_eq!(answer.status.as_u16(), status, "{}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_no_fault_of_a_replica() {
+    let app = shared().await;
+    let (entry, child) = gateway(app, &[]).await;
+    let host = address(&entry);
+    let broken = format!(
+        "POST /v1/sessions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
+         transfer-encoding: chunked\r\n\r\nzz\r\n"
+    );
+    for _ in 0..5 {
+        let answer = raw(&entry, &broken).await;
+        assert_eq!(answers(&answer), ["400"], "{answer}");
+    }
+    assert_eq!(metric(&entry, "gateway_ejections_total").await, 0);
+    drop(child);
+}
+
+#[tokio::test]
+async fn its_metrics_may_be_out_of_its_clients_reach() {
+    let app = shared().await;
+    let apart = devstack::Reserved::choose(0).unwrap().address();
+    let (entry, child) = gateway(app, &["--metrics-listen", &apart.to_string()]).await;
+    let public = reqwest::get(format!("{entry}/metrics")).await.unwrap();
+    assert_eq!(public.status(), 404);
+    let apart = reqwest::get(format!("http://{apart}/metrics"))
+        .await
+        .unwrap();
+    assert_eq!(apart.status(), 200);
+    let page = apart.text().await.unwrap();
+    assert!(page.contains("http_request_seconds"), "{page}");
+    drop(child);
+}
+
+#[tokio::test]
 async fn a_bad_token_ends_at_the_entry_but_not_a_new_session() {
     let app = shared().await;
     let customer = app.customer().await;

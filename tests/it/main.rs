@@ -27,6 +27,7 @@ mod event_stores;
 mod faults;
 mod gateway;
 mod graphql;
+mod hosted;
 mod kill;
 mod kubernetes;
 mod live;

@@ -18,7 +18,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::Rows;
-use crate::app::PATIENCE;
+use crate::app::{PATIENCE, becomes};
 use crate::servers::Servers;
 
 /// Between two looks at a level.
@@ -296,6 +296,7 @@ async fn while_postgres_is_dead_writes_go_on_and_then_the_views_catch_up() {
     let projector = servers.role(&["projector"]).await;
     let ((writes, _commands), (reads, _queries)) =
         tokio::join!(servers.api("command-api"), servers.api("query-api"));
+    let (entry, _gateway) = servers.api("gateway").await;
     let sku = "TEA-1";
     writes.stock_product(sku, "Tea", 500, 1).await.unwrap();
     let path = format!("/v1/inventory/{sku}");
@@ -324,13 +325,22 @@ async fn while_postgres_is_dead_writes_go_on_and_then_the_views_catch_up() {
     let health = reads.get("/readyz").await.unwrap();
     assert_eq!(health.status.as_u16(), 503, "{}", health.body);
     assert_eq!(health.body["checks"]["postgres.inventory"], "away");
+    becomes("the entry sees it", async || {
+        let ready = entry.get("/readyz").await.unwrap();
+        // Whatever needs no reads goes on, so it must still be asked.
+        assert_eq!(ready.status.as_u16(), 200, "{}", ready.body);
+        ready.text("/checks/query-api") == "no replica is ready"
+    })
+    .await;
+    let written = entry.post(&receive, &body).await.unwrap();
+    written.success().unwrap();
 
     postgres.restart().await.unwrap();
     let started = Instant::now();
     loop {
         let read = reads.get_after(&path, &token).await.unwrap();
         if read.status.as_u16() == 200 {
-            assert_eq!(read.body["on_hand"], 11, "{}", read.body);
+            assert_eq!(read.body["on_hand"], 12, "{}", read.body);
             break;
         }
         assert_eq!(read.status.as_u16(), 503, "{}", read.body);

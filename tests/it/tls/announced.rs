@@ -3,8 +3,8 @@
 use devstack::launch::Child;
 use millrace::client::Shop;
 
-use super::{becomes, listen};
-use crate::app::PATIENCE;
+use super::listen;
+use crate::app::{PATIENCE, becomes};
 use crate::servers::Servers;
 
 /// A query API that announces an address which is not this machine's alone, in the clear.

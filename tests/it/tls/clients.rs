@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use devstack::launch::Child;
 use millrace::client::Shop;
 
-use super::{APIS, authority, becomes, client, listen};
-use crate::app::{PATIENCE, program};
+use super::{APIS, authority, client, listen};
+use crate::app::{PATIENCE, becomes, program};
 use crate::servers::Servers;
 
 fn text(files: &[PathBuf; 2]) -> [String; 2] {

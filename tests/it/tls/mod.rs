@@ -4,7 +4,6 @@ use std::fs::File;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,10 +15,9 @@ use millrace::production::Mode;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{ANYWHERE, PATIENCE, program};
+use crate::app::{ANYWHERE, PATIENCE, becomes, program};
 use crate::servers::Servers;
 
 mod announced;
@@ -327,15 +325,6 @@ async fn mail_server(folder: PathBuf, tls: Tls) -> (String, String) {
     };
     tokio::spawn(devstack::mail::run(options, CancellationToken::new()));
     (at[0].to_string(), format!("http://{}/messages", at[1]))
-}
-
-/// Waits until `what` is so.
-async fn becomes(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let started = Instant::now();
-    while !is_so().await {
-        assert!(started.elapsed() < PATIENCE, "{what}");
-        sleep(Duration::from_millis(50)).await;
-    }
 }
 
 /// How often a reactor has found itself sent away by the mail server.
@@ -749,6 +738,30 @@ fn production_refuses_what_is_for_a_laptop() {
         ("MILLRACE_SMTP_USER", MAIL_USER),
     ];
     assert!(refusal(&["reactor"], &user).contains("MILLRACE_SMTP_PASSWORD_FILE"));
+    let elsewhere = [("MILLRACE_NATS", "nats://192.0.2.1:4222")];
+    for tool in [
+        &["parked", "list"][..],
+        &["stuck"],
+        &["inbox"],
+        &["verify"],
+        &["rebuild", "order_summary"],
+        &["keys", "rotate"],
+        &["schema", "census"],
+        &["reconcile"],
+    ] {
+        let said = refusal(tool, &elsewhere);
+        assert!(said.contains("192.0.2.1 without TLS"), "{tool:?}: {said}");
+    }
+    let entry = "http://192.0.2.1";
+    let import = [
+        "import",
+        "--entry",
+        entry,
+        "--token",
+        "x",
+        "products.ndjson",
+    ];
+    assert!(refusal(&import, &[]).contains("without TLS"));
     let short = [user[0], user[1], ("MILLRACE_SMTP_PASSWORD", "short")];
     assert!(refusal(&["reactor"], &short).contains("MILLRACE_SMTP_PASSWORD: it can be guessed"));
 }
