@@ -121,10 +121,15 @@ impl Connection {
     pub fn open(options: &ConnectOptions) -> BoxFuture<'_, Result<Self, ConnectError>> {
         Box::pin(async move {
             let deadline = Instant::now() + CONNECT_BUDGET;
+            let mut told = false;
             loop {
                 match connect(options).await {
                     Ok(client) => return Ok(Self::from_client(client)),
                     Err(source) => {
+                        if !std::mem::replace(&mut told, true) {
+                            let url = &options.url;
+                            tracing::warn!(url, %source, budget = ?CONNECT_BUDGET, "NATS can't be reached yet");
+                        }
                         if let Some(error) = final_error(options, source, deadline) {
                             return Err(error);
                         }

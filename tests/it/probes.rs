@@ -3,12 +3,12 @@
 use std::process::Command;
 use std::time::Duration;
 
-use devstack::launch::Child;
+use devstack::launch::{Child, Signal};
 use millrace::client::Shop;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::app::{PATIENCE, program};
+use crate::app::{PATIENCE, becomes, program};
 use crate::servers::Servers;
 
 /// Between two looks.
@@ -134,4 +134,17 @@ async fn a_worker_is_ready_as_long_as_it_reaches_what_it_needs_and_alive_all_alo
     let another = Worker::start(&servers, "projector").await;
     another.has_stopped().await;
     another.becomes(200, |_| true).await;
+}
+
+#[tokio::test]
+async fn a_role_that_waits_for_a_server_ends_when_it_is_told() {
+    let servers = Servers::bare("waiting", []).await;
+    let nowhere = [("MILLRACE_NATS", "nats://127.0.0.1:9")];
+    let role = servers.role_that_is_told(&["saga"], &nowhere).await;
+    let log = servers.data.join("saga.log");
+    let said = |words: &str| std::fs::read_to_string(&log).unwrap().contains(words);
+    becomes("it waits", async || said("NATS can't be reached yet")).await;
+    role.signaller().send(Signal::TERM).unwrap();
+    assert!(!role.wait().await.success());
+    assert!(said("told to stop before it had begun"));
 }
