@@ -1,5 +1,6 @@
 //! `millrace stuck`: everything that waits for a human or is late.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,7 @@ pub async fn run(args: StuckArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         println!("{}", serde_json::to_string(&stuck)?);
     } else {
-        tell(&stuck);
+        tell(&stuck, args.reach.data.as_deref());
     }
     Ok(if stuck.items.is_empty() && stuck.is_whole() {
         ExitCode::SUCCESS
@@ -59,9 +60,9 @@ async fn look(radar: &Radar, limit: usize) -> Stuck {
     }
 }
 
-fn tell(stuck: &Stuck) {
+fn tell(stuck: &Stuck, data: Option<&Path>) {
     for item in &stuck.items {
-        tell_item(item);
+        tell_item(item, data);
     }
     for Part {
         kind, more, away, ..
@@ -79,7 +80,7 @@ fn tell(stuck: &Stuck) {
     }
 }
 
-fn tell_item(item: &Item) {
+fn tell_item(item: &Item, data: Option<&Path>) {
     let Item {
         kind, id, cause, ..
     } = item;
@@ -92,22 +93,43 @@ fn tell_item(item: &Item) {
         println!("    see {events}");
     }
     for action in &item.actions {
-        println!("    {}", line(action));
+        println!("    {}", line(action, data));
     }
 }
 
-fn line(action: &Action) -> String {
+/// What to do, and how; a command of ours as it is typed for the stack whose data folder was named.
+fn line(action: &Action, data: Option<&Path>) -> String {
     let Action {
         name,
         call,
         body,
         command,
     } = action;
-    let how = call.as_ref().or(command.as_ref());
+    let data = data.map(|data| format!(" --data {}", data.display()));
+    let typed = |command: &String| format!("{command}{}", data.as_deref().unwrap_or_default());
+    let how = call.clone().or_else(|| command.as_ref().map(typed));
     let body = body.as_ref().map(|body| format!(" {body}"));
     format!(
         "{name}: {}{}",
-        how.map_or("", String::as_str),
+        how.unwrap_or_default(),
         body.unwrap_or_default()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_told_as_it_is_typed_here() {
+        let retry = Action {
+            name: "retry",
+            call: None,
+            body: None,
+            command: Some("millrace reconcile".to_owned()),
+        };
+        assert_eq!(line(&retry, None), "retry: millrace reconcile");
+        let here = line(&retry, Some(Path::new("x")));
+        assert_eq!(here, "retry: millrace reconcile --data x");
+    }
 }
