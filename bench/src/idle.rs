@@ -12,7 +12,7 @@ use crate::usage;
 const STEP: usize = 1_000;
 
 /// How often so many come; the first ones fill what later ones use again.
-const STEPS: usize = 4;
+const STEPS: usize = 2;
 
 /// Each asks once, as a browser does before it idles.
 const REQUEST: &[u8] = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n";

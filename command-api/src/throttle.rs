@@ -1,13 +1,13 @@
 //! Guessing passwords is slowed down, per account and per address.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
-use edge::Problem;
+use edge::{Problem, counted_as};
 use kernel::EmailClaimId;
 use moka::sync::Cache;
 
@@ -23,9 +23,6 @@ const WINDOW: Duration = Duration::from_mins(5);
 
 /// Most accounts, and most addresses, that are remembered; beyond it the least used are forgotten.
 const REMEMBERED_MAX: u64 = 50_000;
-
-/// Bits of an IPv6 address that one customer of a provider has in common (RFC 6177: a /64 at least).
-const IPV6_PREFIX_BITS: u32 = 64;
 
 /// Counts failures in this process: behind n processes there are n times as many tries, which argon2
 /// still makes few. It counts for accounts that nobody has as well, so that it doesn't tell which
@@ -60,7 +57,9 @@ impl Throttle {
     pub(crate) fn attempt(&self, attempt: Attempt) -> Result<(), Problem> {
         let too_many = |left| too_many_attempts().retry(left);
         if let Some(address) = attempt.address {
-            self.addresses.count(network(address)).map_err(too_many)?;
+            self.addresses
+                .count(counted_as(address))
+                .map_err(too_many)?;
         }
         self.accounts.count(attempt.account).map_err(too_many)
     }
@@ -69,7 +68,7 @@ impl Throttle {
     pub(crate) fn unjudged(&self, attempt: Attempt) {
         self.accounts.take_back(&attempt.account);
         if let Some(address) = attempt.address {
-            self.addresses.take_back(&network(address));
+            self.addresses.take_back(&counted_as(address));
         }
     }
 
@@ -78,7 +77,7 @@ impl Throttle {
     pub(crate) fn succeeded(&self, attempt: Attempt) {
         self.accounts.0.invalidate(&attempt.account);
         if let Some(address) = attempt.address {
-            self.addresses.take_back(&network(address));
+            self.addresses.take_back(&counted_as(address));
         }
     }
 }
@@ -87,17 +86,6 @@ impl Throttle {
 pub(crate) fn too_many_attempts() -> Problem {
     let detail = "too many wrong passwords for this account, or from this address";
     Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", detail).retry(WINDOW)
-}
-
-/// Whoever has one IPv6 address has as many as they like.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => {
-            let prefix = u128::MAX << (u128::BITS - IPV6_PREFIX_BITS);
-            Ipv6Addr::from_bits(address.to_bits() & prefix).into()
-        }
-    }
 }
 
 /// How often it went wrong for each, lately; and how often it may.

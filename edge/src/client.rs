@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use axum::extract::FromRequestParts;
@@ -49,6 +49,20 @@ impl From<IpAddr> for Network {
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// Bits of an IPv6 address that one customer of a provider has in common (RFC 6177: a /64 at least).
+const IPV6_PREFIX_BITS: u32 = 64;
+
+/// The address as its holder is counted: of IPv6 the first of the /64, for whoever has one has them all.
+pub fn counted_as(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => {
+            let prefix = u128::MAX << (u128::BITS - IPV6_PREFIX_BITS);
+            Ipv6Addr::from_bits(address.to_bits() & prefix).into()
+        }
     }
 }
 

@@ -37,6 +37,7 @@ pub mod json;
 pub mod limits;
 mod linger;
 pub mod openapi;
+mod places;
 pub mod prefer;
 pub mod problem;
 mod serve;
@@ -47,7 +48,7 @@ pub mod trace;
 mod whole;
 
 pub use auth::Principal;
-pub use client::{Client, Network, Peer};
+pub use client::{Client, Network, Peer, counted_as};
 pub use consistency::ConsistencyHeader;
 pub use deadline::Deadline;
 pub use etag::{IfMatch, IfNoneMatch};

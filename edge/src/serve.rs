@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,7 +16,6 @@ use hyper_util::service::TowerToHyperService;
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
@@ -26,6 +24,7 @@ use tower::ServiceExt;
 
 use crate::Peer;
 use crate::limits::{HEAD_BYTES_MAX, Limits};
+use crate::places::{Places, Taken};
 use crate::tls::H2;
 
 /// Pause after a failed accept (out of file descriptors, most likely): trying at once would spin.
@@ -69,9 +68,9 @@ pub fn serve_tls(
 ) -> BoxFuture<'static, io::Result<()>> {
     Box::pin(async move {
         let graceful = GracefulShutdown::new();
-        let slots = Arc::new(Semaphore::new(limits.connections_max));
+        let places = Places::new(&limits);
 
-        while let Some((stream, peer, slot)) = accept(&listener, &slots, &shutdown).await {
+        while let Some((stream, peer, place)) = accept(&listener, &places, &shutdown).await {
             bound_stalls(&stream, limits.stall_time());
             let router = router.clone();
             let watcher = graceful.watcher();
@@ -86,7 +85,7 @@ pub fn serve_tls(
                 if let Ok(Ok((stream, is_http2))) = begun {
                     talk((stream, peer), router, limits, watcher, is_http2).await;
                 }
-                drop(slot);
+                drop(place);
             });
         }
         drop(listener);
@@ -175,21 +174,28 @@ async fn talk(
     };
 }
 
-/// The next connection and its slot; `None` = shut down.
+/// The next connection and its place; `None` = shut down. One too many of an address is closed.
 async fn accept(
     listener: &TcpListener,
-    slots: &Arc<Semaphore>,
+    places: &Places,
     shutdown: &CancellationToken,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, Taken)> {
     let next = async {
-        // The semaphore is never closed, so this only fails by being dropped with us.
-        let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+        let mut free = places.free().await?;
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
+                    let place = match places.take(free, peer) {
+                        Ok(place) => place,
+                        Err(still_free) => {
+                            free = still_free;
+                            metrics::counter!("http_connections_refused_total").increment(1);
+                            continue;
+                        }
+                    };
                     // Small answers must not wait for more bytes; a socket without it still works.
                     let _nagle = stream.set_nodelay(true);
-                    return Some((stream, peer, slot));
+                    return Some((stream, peer, place));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");

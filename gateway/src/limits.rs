@@ -39,13 +39,9 @@ pub(crate) enum Client {
 }
 
 impl Client {
-    /// An address as it is counted: of IPv6 the /64, for whoever has one address has them all.
+    /// An address, with all that its holder has.
     pub(crate) fn address(address: IpAddr) -> Self {
-        let address = match address {
-            IpAddr::V4(_) => address,
-            IpAddr::V6(six) => IpAddr::from((u128::from(six) >> 64 << 64).to_be_bytes()),
-        };
-        Self::Address(address)
+        Self::Address(edge::counted_as(address))
     }
 
     fn class(&self) -> usize {

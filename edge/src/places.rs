@@ -1,0 +1,107 @@
+//! How many connections there may be: in all, and of one address.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::Limits;
+use crate::counted_as;
+
+/// The places of one server.
+#[derive(Debug)]
+pub(crate) struct Places {
+    all: Arc<Semaphore>,
+    of_one_max: usize,
+    taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+/// One that is free, for whoever comes next.
+pub(crate) struct Free(OwnedSemaphorePermit);
+
+/// One that is taken, until it is dropped.
+pub(crate) struct Taken {
+    address: IpAddr,
+    taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Places {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(limits.connections_max)),
+            of_one_max: limits.connections_of_one_max,
+            taken: Arc::default(),
+        }
+    }
+
+    /// Waits for a free place; `None` = never.
+    pub(crate) async fn free(&self) -> Option<Free> {
+        // The semaphore is never closed, so this only fails by being dropped with us.
+        Arc::clone(&self.all).acquire_owned().await.ok().map(Free)
+    }
+
+    /// Gives a place to `peer`, or back to whoever comes next when its address has its share already.
+    pub(crate) fn take(&self, free: Free, peer: SocketAddr) -> Result<Taken, Free> {
+        let address = counted_as(peer.ip());
+        let mut taken = locked(&self.taken);
+        let of_one = taken.entry(address).or_default();
+        if *of_one >= self.of_one_max {
+            return Err(free);
+        }
+        *of_one += 1;
+        drop(taken);
+        Ok(Taken {
+            address,
+            taken: Arc::clone(&self.taken),
+            _place: free.0,
+        })
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut taken = locked(&self.taken);
+        if let Some(of_one) = taken.get_mut(&self.address) {
+            *of_one -= 1;
+            if *of_one == 0 {
+                taken.remove(&self.address);
+            }
+        }
+    }
+}
+
+fn locked(taken: &Mutex<HashMap<IpAddr, usize>>) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    taken.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_address_takes_its_share_and_no_more() {
+        let places = Places::new(&Limits {
+            connections_max: 4,
+            connections_of_one_max: 2,
+            ..Limits::default()
+        });
+        let take = async |peer: &str| {
+            let free = places.free().await.unwrap();
+            places.take(free, peer.parse().unwrap()).ok()
+        };
+        let first = take("192.0.2.1:1").await.unwrap();
+        let _second = take("[::ffff:192.0.2.1]:2").await.unwrap();
+        assert!(take("192.0.2.1:3").await.is_none());
+        // Of IPv6 whoever has one address has the /64.
+        let _third = take("[2001:db8::1]:1").await.unwrap();
+        let fourth = take("[2001:db8::2]:1").await.unwrap();
+        assert_eq!(places.all.available_permits(), 0);
+        drop(fourth);
+        drop(first);
+        assert!(take("[2001:db8::3]:1").await.is_some());
+        assert!(take("192.0.2.1:3").await.is_some());
+        assert_eq!(locked(&places.taken).len(), 2);
+    }
+}
