@@ -273,6 +273,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_has_his_share_of_the_connections_gets_no_more() {
+        let limits = Limits {
+            connections_of_one_max: 1,
+            ..Limits::default()
+        };
+        let (address, shutdown, server) = start(limits).await;
+        let request = "GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let mut first = TcpStream::connect(address).await.unwrap();
+        first.write_all(request.as_bytes()).await.unwrap();
+        assert_eq!(talk(address, request).await, "");
+        let mut answer = String::new();
+        first.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("done"), "{answer}");
+        drop(first);
+        let again = async {
+            while talk(address, request).await.is_empty() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let again = tokio::time::timeout(Duration::from_secs(30), again);
+        again.await.expect("its place is free again");
+        shutdown.cancel();
+        server.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
     async fn what_was_accepted_is_finished() {
         let (address, shutdown, server) = start(Limits::default()).await;
         let request = "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n";
