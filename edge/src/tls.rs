@@ -150,3 +150,84 @@ fn failed(path: &Path) -> impl Fn(pem::Error) -> TlsError {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+
+    const NAME: &str = "apis.shop.example";
+
+    type Authority = CertifiedIssuer<'static, KeyPair>;
+
+    /// Somebody who vouches for others, and the file that says who.
+    fn authority(folder: &Path, name: &str) -> (Authority, PathBuf) {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let file = folder.join(format!("{name}.pem"));
+        std::fs::write(&file, issuer.pem()).unwrap();
+        (issuer, file)
+    }
+
+    /// The files with a certificate for [`NAME`], and its key.
+    fn shown(authority: &Authority, folder: &Path, whose: &str) -> [PathBuf; 2] {
+        let mut params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+        // Under the issuer's own name it would count as signed by itself.
+        params.distinguished_name.push(DnType::CommonName, whose);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, authority).unwrap();
+        let files = ["crt", "key"].map(|end| folder.join(format!("{whose}.{end}")));
+        for (file, text) in files.iter().zip([certificate.pem(), key.serialize_pem()]) {
+            std::fs::write(file, text).unwrap();
+        }
+        files
+    }
+
+    /// What the server thinks of a client.
+    async fn meet(server: &TlsArgs, client: ClientConfig) -> Result<(), String> {
+        let acceptor = server.acceptor().unwrap().unwrap();
+        let connector = TlsConnector::from(Arc::new(client));
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let name = server_name(NAME).unwrap();
+        // Who is refused may have heard nothing of it yet.
+        let (accepted, _) = tokio::join!(acceptor.accept(ours), connector.connect(name, theirs));
+        accepted.map(drop).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn who_demands_a_certificate_talks_to_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let (ours, ca) = authority(folder, "ours");
+        let (clients, demanded) = authority(folder, "clients");
+        let [certificate, key] = shown(&ours, folder, "server");
+        let mut server = TlsArgs {
+            tls_cert: Some(certificate),
+            tls_key: Some(key),
+            tls_clients_ca: None,
+        };
+        let [right, foreign] = [(&clients, "right"), (&ours, "foreign")]
+            .map(|(authority, whose)| shown(authority, folder, whose));
+        let client = |shown: Option<&[PathBuf; 2]>| {
+            let shown = shown.map(|[certificate, key]| (certificate.as_path(), key.as_path()));
+            trusting(Some(&ca), shown).unwrap()
+        };
+        assert_eq!(meet(&server, client(None)).await, Ok(()), "it demands none");
+        server.tls_clients_ca = Some(demanded.clone());
+        assert_eq!(meet(&server, client(Some(&right))).await, Ok(()));
+        let none = meet(&server, client(None)).await.unwrap_err();
+        assert!(none.contains("no certificates"), "{none}");
+        // The authority of the servers vouches for no client.
+        let foreign = meet(&server, client(Some(&foreign))).await.unwrap_err();
+        assert!(foreign.contains("UnknownIssuer"), "{foreign}");
+        // Nor does that of the clients for a server.
+        let mistaken = trusting(Some(&demanded), None).unwrap();
+        server.tls_clients_ca = None;
+        let mistaken = meet(&server, mistaken).await.unwrap_err();
+        assert!(mistaken.contains("UnknownCA"), "{mistaken}");
+    }
+}

@@ -108,13 +108,17 @@ pub(crate) fn order_id(parts: &Parts) -> Option<&str> {
 /// had, the rest is answered still.
 ///
 /// # Errors
-/// No part can be had.
+/// There is something in the query, or no part can be had.
 pub(crate) async fn overview(
     forward: &Forward,
     queries: &Pool,
     parts: &Parts,
     id: &str,
 ) -> Result<Response, Problem> {
+    if parts.uri.query().is_some_and(|query| !query.is_empty()) {
+        // As everywhere: a misspelled parameter does not answer as if it were none.
+        return Err(Problem::malformed("an overview takes no parameters"));
+    }
     let reads = PARTS.map(|(part, path)| {
         let asked = asked(parts, &path.replace("{id}", id));
         async move { (part, read(forward, queries, &asked).await) }

@@ -247,3 +247,28 @@ impl<D: Definitions> Handler<DueTimer> for Alarm<D> {
         checkout.advance(order_id, fact, &origin).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+
+    fn rung(due: DateTime<Utc>) -> Origin {
+        let order_id = OrderId(Uuid::new_v4());
+        let id = TimerId {
+            saga: "checkout".to_owned(),
+            id: order_id.into(),
+        };
+        Origin::rung(&DueTimer { id, due }, order_id)
+    }
+
+    #[test]
+    fn a_timer_rings_when_it_was_due_or_later() {
+        let before = Utc::now();
+        let (ahead, ago) = (before + TimeDelta::hours(1), before - TimeDelta::hours(1));
+        assert_eq!(rung(ahead).at, ahead, "another machine's clock is ahead");
+        let late = rung(ago).at;
+        assert!((before..=Utc::now()).contains(&late), "{late}");
+    }
+}

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use axum::http::HeaderMap;
 use devstack::launch::{Child, Launcher, Signal, Spawner, Spec};
+use edge::IdempotencyKey;
 use millrace::client::{Answer, CartLine, Shop};
 use millrace::up::Endpoints;
 use serde_json::Value;
@@ -294,6 +296,15 @@ impl Customer {
         let answer = self.tries(&[(sku, quantity)], method).await;
         assert_eq!(answer.status.as_u16(), 201, "{}", answer.body);
         answer.text("/id").to_owned()
+    }
+
+    /// The id that an order of theirs gets which is placed with `key`.
+    pub(crate) fn order_id(&self, key: &str) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert("idempotency-key", key.parse().unwrap());
+        let key = IdempotencyKey::parse(&headers).unwrap().unwrap();
+        let who = format!("user:{}", self.id);
+        edge::idempotency::derive_id("order", &who, "/v1/orders", &key).to_string()
     }
 
     /// Tries to order; whatever the answer is.

@@ -7,8 +7,12 @@ use async_nats::jetstream::stream::Config;
 use devstack::Reserved;
 use devstack::fetch::{self, Sources};
 use devstack::launch::{Child, Launcher, Signal, Spawner, Spec};
-use streams::contract::{self, OnServer, races};
-use streams::{ConnectOptions, Connection};
+use kernel::AggregateId;
+use streams::contract::account::{Account, AccountCommand};
+use streams::contract::{self, OnServer, Rig, races};
+use streams::topology::Topology;
+use streams::{CommandMeta, ConnectOptions, Connection, ExecuteError, LoadError};
+use uuid::Uuid;
 
 use crate::app::{PATIENCE, becomes, folder, program};
 
@@ -22,13 +26,23 @@ const NODES: usize = 3;
 struct Cluster {
     nodes: Vec<Node>,
     // Ends the servers when the test ends.
-    _spawner: Spawner,
+    spawner: Spawner,
 }
 
 struct Node {
     name: String,
     port: u16,
+    folder: PathBuf,
+    spec: Spec,
     child: Child,
+}
+
+impl Node {
+    /// Ends it the hard way.
+    async fn kill(&self) {
+        self.child.signaller().send(Signal::KILL).unwrap();
+        self.child.wait().await;
+    }
 }
 
 impl Cluster {
@@ -55,16 +69,15 @@ impl Cluster {
             nodes.push(Node {
                 name: node_name(n),
                 port,
+                folder,
                 child: spawner
                     .spawn(&Launcher::new(program()), &spec)
                     .await
                     .unwrap(),
+                spec,
             });
         }
-        let cluster = Self {
-            nodes,
-            _spawner: spawner,
-        };
+        let cluster = Self { nodes, spawner };
         cluster.ready().await;
         cluster
     }
@@ -105,8 +118,14 @@ impl Cluster {
         let cluster = info.cached_info().cluster.as_ref().unwrap();
         let leader = cluster.leader.as_ref().unwrap();
         let node = self.nodes.iter().find(|node| node.name == *leader).unwrap();
-        node.child.signaller().send(Signal::KILL).unwrap();
-        node.child.wait().await;
+        node.kill().await;
+    }
+
+    /// Starts the `n`th again, after it was killed.
+    async fn restart(&mut self, n: usize) {
+        let launcher = Launcher::new(program());
+        let started = self.spawner.spawn(&launcher, &self.nodes[n].spec).await;
+        self.nodes[n].child = started.unwrap();
     }
 }
 
@@ -138,6 +157,65 @@ async fn a_store_on_three_replicas_keeps_the_contract() {
     let rig = OnServer::open(cluster.options(), NODES).await;
     contract::on_replicas(&rig).await;
     races::writers_lose_nothing_during(&rig, async || cluster.kill_leader("ACCOUNT").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_nothing_is_promised_and_with_one_nothing_is_lost() {
+    let mut cluster = Cluster::start("majority").await;
+    let rig = OnServer::open(cluster.options(), NODES).await;
+    let streams = rig.process().await;
+    let id: AggregateId = Uuid::new_v4().to_string().parse().unwrap();
+    let meta = || CommandMeta::new(Uuid::new_v4(), chrono::Utc::now(), "system");
+    for command in [AccountCommand::Open, AccountCommand::Deposit(vec![1, 1])] {
+        let done = streams.execute::<Account>(&id, command, &meta()).await;
+        done.unwrap();
+    }
+    for node in &cluster.nodes[1..] {
+        node.kill().await;
+    }
+    let (command, meta) = (AccountCommand::Deposit(vec![1]), meta());
+    let alone = streams.execute::<Account>(&id, command.clone(), &meta);
+    let refused = alone.await.unwrap_err();
+    let is_open = |error: &ExecuteError<_>| {
+        let unavailable = matches!(error, ExecuteError::Unavailable { .. });
+        unavailable || matches!(error, ExecuteError::Unknown { .. })
+    };
+    assert!(is_open(&refused), "{refused:?}");
+    // One of them has lost everything.
+    std::fs::remove_dir_all(cluster.nodes[2].folder.join("store")).unwrap();
+    for n in 1..NODES {
+        cluster.restart(n).await;
+    }
+    let again = async || {
+        streams
+            .execute::<Account>(&id, command.clone(), &meta)
+            .await
+    };
+    let done = answered(again, is_open).await;
+    assert_eq!((done.version, done.state.balance()), (4, 3));
+    // The leaders may change once more while the third catches up.
+    let other = rig.process().await;
+    let read = async || other.history::<Account>(&id).await;
+    let away = |error: &LoadError| matches!(error, LoadError::Unavailable { .. });
+    let history = answered(read, away).await;
+    let versions: Vec<_> = history.iter().map(|event| event.version).collect();
+    assert_eq!(versions, [1, 2, 3, 4]);
+}
+
+/// Asks until there is an answer, as long as what comes instead `passes`.
+async fn answered<T, E: std::fmt::Debug>(
+    mut ask: impl AsyncFnMut() -> Result<T, E>,
+    passes: impl Fn(&E) -> bool,
+) -> T {
+    let started = Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(error) if passes(&error) && started.elapsed() < PATIENCE => {}
+            Err(error) => panic!("{error:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// nats-cluster.conf, on servers that docker-compose.yml would start in the same way.
@@ -241,8 +319,26 @@ async fn the_cluster_file_of_the_repository_keeps_three_copies_of_every_stream()
             .is_ok()
     })
     .await;
+    let of = |topology: &Topology| -> Vec<String> {
+        let names = topology.streams.iter().map(|spec| spec.name.clone());
+        names.collect()
+    };
     let once = streams::topology::kept_once(&admin, &topology);
-    assert_eq!(once.await.unwrap().len(), topology.streams.len());
+    assert_eq!(once.await.unwrap(), of(&topology));
+    becomes("three of one", async || {
+        let order = topology.only(&["ORDER"]);
+        let raised = streams::topology::provision(&admin, &order, NODES);
+        raised.await.is_ok()
+    })
+    .await;
+    let mut others = of(&topology);
+    others.retain(|name| name != "ORDER");
+    let once = streams::topology::kept_once(&admin, &topology);
+    assert_eq!(once.await.unwrap(), others);
+    let report = millrace::verify::examine(&admin, Vec::new()).await.unwrap();
+    let named = report.findings.iter().map(|finding| finding.stream.clone());
+    let expected = others.iter().map(|name| format!("stream {name}"));
+    assert!(named.eq(expected), "{}", report.words());
     becomes("three of each", async || {
         streams::topology::provision(&admin, &topology, NODES)
             .await

@@ -358,6 +358,17 @@ async fn must_be_described(document: &Value, call: &Value, answer: Response) -> 
     body
 }
 
+/// What somebody is told who is no operator and owns nothing, where that follows from the description.
+fn of_others(path: &str, call: &Value) -> Option<StatusCode> {
+    if call["security"] != json!([{ "token": [] }]) {
+        return None;
+    }
+    if call["responses"]["403"].is_object() {
+        return Some(StatusCode::FORBIDDEN);
+    }
+    path.contains('{').then_some(StatusCode::NOT_FOUND)
+}
+
 /// Every read that the document has, with every parameter that it has, as whom it is for; and as whom
 /// it isn't.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -402,12 +413,17 @@ async fn every_read_answers_as_it_is_described() {
             must_be_described(document, call, answer).await;
         }
         let wrong = format!("{plain}&nonsense=1");
-        for (shop, path) in [
-            (&operator, &wrong),
-            (&app.shop(), &plain),
-            (&somebody, &plain),
+        let unknown = path.starts_with("/v1/").then_some(StatusCode::BAD_REQUEST);
+        let needs_token = call["security"] == json!([{ "token": [] }]);
+        let unsigned = needs_token.then_some(StatusCode::UNAUTHORIZED);
+        for (shop, path, expected) in [
+            (&operator, &wrong, unknown),
+            (&app.shop(), &plain, unsigned),
+            (&somebody, &plain, of_others(path, call)),
         ] {
             let answer = shop.open(path, &[]).await.unwrap();
+            let status = answer.status();
+            assert!(expected.is_none_or(|it| it == status), "{path}: {status}");
             must_be_described(document, call, answer).await;
         }
         reads += 1;

@@ -1,7 +1,11 @@
 //! The graph of the read models: it joins what REST shows apart, to the same people, with few
 //! statements and within its limits.
 
+use std::time::Duration;
+
+use devstack::launch::Signal;
 use millrace::client::Shop;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::app::{App, PATIENCE, folder, shared};
@@ -265,4 +269,35 @@ async fn the_graph_waits_for_what_was_written() {
     assert_eq!(code(&answer), "view_is_behind", "{answer}");
     let order = customer.orders(&sku, 1, "pm_card_visa").await;
     app.order_is(&order, "confirmed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_graph_waits_for_a_view_that_is_behind() {
+    let app = App::start_with(&folder("graph-behind"), &["--without", "projector"]).await;
+    let projector = app.role(&["projector"], "projector.log").await;
+    let (operator, anybody) = (app.operator(), app.shop());
+    let sku = app.product(1).await;
+    let path = format!("/v1/products/{sku}");
+    let there = anybody.wait_for("the product", &path, PATIENCE, |_| true);
+    there.await.unwrap();
+    projector.signaller().send(Signal::STOP).unwrap();
+    let price = json!({ "price": { "amount": 777, "currency": "EUR" } });
+    let written = operator.post(&format!("{path}/price"), &price).await;
+    let written = written.unwrap().success().unwrap();
+    let token = written.header("Consistency-Token").unwrap();
+    let body =
+        json!({ "query": format!("{{ product(sku: \"{sku}\") {{ price {{ amount }} }} }}") });
+    let old = ask(&anybody, body["query"].as_str().unwrap(), json!({})).await;
+    assert_eq!(old["data"]["product"]["price"]["amount"], 1_299, "{old}");
+    let headers = [("Consistency-Token", token), ("Prefer", "wait=10")];
+    let read = anybody.call(Method::POST, "/graphql", &headers, Some(&body));
+    let goes_on = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        projector.signaller().send(Signal::CONT).unwrap();
+    };
+    let (read, ()) = tokio::join!(read, goes_on);
+    let read = read.unwrap().body;
+    assert_eq!(read["data"]["product"]["price"]["amount"], 777, "{read}");
+    projector.stop(Signal::TERM, PATIENCE).await.unwrap();
+    app.stop().await;
 }

@@ -30,19 +30,19 @@ const STEPS: [(&str, &str, usize); 16] = [
 /// Longest wait for the event to kill at: it comes within milliseconds.
 pub(crate) const WATCH_LIMIT: Duration = Duration::from_secs(30);
 
-/// Follows `stream` until the `nth` event of `event_type` of whatever order is newest.
+/// Follows `stream` behind `after` until the `nth` event of `event_type` in the flow of `order`.
 pub(crate) async fn seen(
     connection: &Connection,
-    stream: &str,
-    event_type: &str,
-    nth: usize,
-    after: u64,
+    (stream, after): (&str, u64),
+    order: &str,
+    (event_type, nth): (&str, usize),
 ) {
     let mut subscription = connection.ordered(stream, after);
     let mut count = 0;
     while count < nth {
         let event = subscription.next().await.unwrap();
-        if event.event_type == event_type {
+        let of_order = event.correlation_id.as_deref() == Some(order);
+        if of_order && event.event_type == event_type {
             count += 1;
         }
     }
@@ -59,10 +59,11 @@ async fn an_order_survives_a_kill_after_each_of_its_events() {
             .unwrap();
         let streams = connection.streams(streams::Settings::default());
         let after = streams.stream_state(stream).await.unwrap().last;
-        let watch = seen(&connection, stream, event_type, nth, after);
         // The answer may be lost with the process: the key finds the order again.
         let customer = app.customer().await;
         let key = uuid::Uuid::new_v4().to_string();
+        let order = customer.order_id(&key);
+        let watch = seen(&connection, (stream, after), &order, (event_type, nth));
         let lines = [millrace::client::CartLine {
             sku: sku.clone(),
             quantity: 1,
@@ -83,11 +84,13 @@ async fn an_order_survives_a_kill_after_each_of_its_events() {
             .unwrap()
             .success()
             .unwrap();
-        orders.push((again.text("/id").to_owned(), customer.email, event_type));
+        assert_eq!(again.text("/id"), order, "an id follows from its key");
+        // What comes next is the next order's.
+        app.order_is(&order, "confirmed").await;
+        app.told(&order, 1).await;
+        orders.push((order, customer.email, event_type));
     }
     for (order, email, event_type) in &orders {
-        app.order_is(order, "confirmed").await;
-        app.told(order, 1).await;
         let ledger = app.ledger(order).await;
         let captured: Vec<_> = ledger.iter().filter(|e| e["captured"] != 0).collect();
         assert_eq!(captured.len(), 1, "killed after {event_type}: {ledger:?}");

@@ -30,6 +30,8 @@ async fn each_role_can_do_its_work_and_no_more() {
         saga: connect("saga").await,
         reactor: connect("reactor").await,
         operator: connect("operator").await,
+        gateway: connect("gateway").await,
+        provision: admin,
     };
     each_role_can_do_its_work(&roles, &sagas::DURABLES, &reactors::DURABLES).await;
     no_role_can_do_more(&roles).await;

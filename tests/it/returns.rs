@@ -378,7 +378,7 @@ async fn a_return_survives_a_kill_after_each_of_its_events() {
             .unwrap();
         let streams = connection.streams(streams::Settings::default());
         let after = streams.stream_state(stream).await.unwrap().last;
-        let watch = seen(&connection, stream, event_type, 1, after);
+        let watch = seen(&connection, (stream, after), order, (event_type, 1));
         // The answer may be lost with the process: receiving again is already true.
         let receive = act_whatever(&app, order, back);
         let (watched, ()) = tokio::join!(tokio::time::timeout(WATCH_LIMIT, watch), receive);

@@ -7,11 +7,14 @@ mod definitions;
 use std::time::{Duration, Instant};
 
 use checkout::settling::{self, SagaId};
-use checkout::{Checkout, CheckoutEvent, Definitions};
+use checkout::{
+    Checkout, CheckoutEvent, Definitions, Item, Refunding, RefundingFact, Returning, ReturningFact,
+    refund_id_of_return,
+};
 use chrono::Utc;
 use clap::Parser;
 use inventory::{InventoryCommand, StockItem};
-use kernel::{AggregateId, Decider, Fact, Money, OrderId, Sealed, UserId};
+use kernel::{AggregateId, Decider, Fact, Money, OrderId, RefundId, ReturnId, Sealed, UserId};
 use notification::Notification;
 use order::{Line, Order, OrderCommand, OrderStatus};
 use payment::{Payment, PaymentCommand, ProviderAction, payment_id};
@@ -282,6 +285,76 @@ async fn old_and_new_checkouts_end_by_their_own_tables_side_by_side() {
         let (followed, wrote) = shop.wrote(order).await;
         assert_eq!((followed, &wrote.join(" ")), (revision, table));
     }
+}
+
+/// How many returns and refunds are open, by the definition that they follow.
+async fn open_afterwards(shop: &Shop) -> [Vec<(u32, u64, bool)>; 2] {
+    let census = millrace::schema::count(&shop.connection).await.unwrap();
+    [census.open_returns, census.open_refunds].map(|counted| {
+        let counted = counted.into_iter();
+        let counted = counted.map(|(revision, of)| (revision, of.open, of.known));
+        counted.collect()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn returns_and_refunds_are_counted_until_they_end() {
+    let shop = Shop::open("afterwards").await;
+    assert_eq!(
+        open_afterwards(&shop).await,
+        [[(1, 0, true)], [(1, 0, true)]]
+    );
+    let (order_id, amount) = (
+        OrderId(Uuid::new_v4()),
+        Money::new(1_299, "EUR".parse().unwrap()),
+    );
+    let (return_id, other) = (ReturnId(Uuid::new_v4()), RefundId(Uuid::new_v4()));
+    let received = ReturningFact::ReturnReceived {
+        return_id,
+        order_id,
+        items: vec![Item {
+            sku: SKU.parse().unwrap(),
+            quantity: 1,
+        }],
+        amount,
+        received_at: Utc::now(),
+    };
+    let refunded = RefundingFact::PaymentRefunded {
+        refund_id: other,
+        order_id,
+        user_id: UserId(Uuid::new_v4()),
+        amount,
+        refunded_at: Utc::now(),
+    };
+    let returns = async |fact| {
+        let id = return_id.to_string();
+        shop.does::<Returning>(&id, fact, Some(order_id)).await;
+    };
+    let refunds = async |fact| {
+        let id = other.to_string();
+        shop.does::<Refunding>(&id, fact, Some(order_id)).await;
+    };
+    returns(received).await;
+    assert_eq!(
+        open_afterwards(&shop).await,
+        [[(1, 1, true)], [(1, 0, true)]]
+    );
+    refunds(refunded).await;
+    returns(ReturningFact::ReturnRestocked {
+        sku: SKU.parse().unwrap(),
+    })
+    .await;
+    assert_eq!(
+        open_afterwards(&shop).await,
+        [[(1, 1, true)], [(1, 1, true)]]
+    );
+    let refund_id = refund_id_of_return(return_id, 1);
+    returns(ReturningFact::PaymentRefunded { refund_id }).await;
+    refunds(RefundingFact::OrderRefunded {}).await;
+    assert_eq!(
+        open_afterwards(&shop).await,
+        [[(1, 0, true)], [(1, 0, true)]]
+    );
 }
 
 /// When it is no upgrade: the older build sets aside what it must not touch, and a person has it handled

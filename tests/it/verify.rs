@@ -7,8 +7,9 @@ use std::process::{Command, Output};
 use async_nats::HeaderMap;
 use inventory::{InventoryCommand, StockItem};
 use millrace::schema::{self, Problem};
+use millrace::up::Endpoints;
 use millrace::verify::{ReaderReport, examine};
-use serde_json::Value;
+use serde_json::{Value, json};
 use streams::topology::{self, StreamSpec};
 use streams::verify::Kind;
 use streams::{CommandMeta, Connection, Settings};
@@ -21,7 +22,7 @@ fn millrace(args: &[&str]) -> Output {
     Command::new(program()).args(args).output().unwrap()
 }
 
-fn json(output: &Output) -> Value {
+fn printed(output: &Output) -> Value {
     let text = String::from_utf8_lossy(&output.stdout);
     serde_json::from_str(&text).unwrap_or_else(|error| {
         panic!("{error}: {text}{}", String::from_utf8_lossy(&output.stderr))
@@ -37,8 +38,8 @@ async fn a_stack_at_work_is_well_and_its_census_adds_up() {
     app.order_is(&order, "confirmed").await;
     let data = app.data.to_str().unwrap();
     let verified = millrace(&["verify", "--data", data, "--json"]);
-    let report = json(&verified);
-    assert_eq!(report["findings"], serde_json::json!([]), "{report:#}");
+    let report = printed(&verified);
+    assert_eq!(report["findings"], json!([]), "{report:#}");
     assert!(verified.status.success());
     assert_eq!(report["ok"], true);
     let streams = report["streams"].as_array().unwrap();
@@ -56,7 +57,7 @@ async fn a_stack_at_work_is_well_and_its_census_adds_up() {
     assert!(String::from_utf8_lossy(&words.stdout).contains("All is well"));
 
     let census = millrace(&["schema", "census", "--data", data, "--json"]);
-    let census = json(&census);
+    let census = printed(&census);
     assert_eq!(census["unreadable"], 0);
     let placed = &census["streams"]["ORDER"]["order_placed"]["1"];
     assert!(placed["events"].as_u64() > Some(0), "{census:#}");
@@ -70,6 +71,30 @@ fn where_nothing_runs_nothing_is_said() {
     assert!(!verified.status.success());
     let error = String::from_utf8_lossy(&verified.stderr);
     assert!(error.contains("nothing runs on"), "{error}");
+}
+
+/// The stack starts again: what an earlier run left behind says where nobody listens any more.
+#[test]
+fn what_is_not_ready_yet_is_not_asked_where_it_was() {
+    let data = folder("starting");
+    std::fs::create_dir_all(&data).unwrap();
+    let old = json!({
+        "entry": "http://127.0.0.1:1", "command_api": "http://127.0.0.1:1",
+        "query_api": "http://127.0.0.1:1", "nats": "nats://127.0.0.1:1", "postgres": "127.0.0.1:1",
+        "mail": "http://127.0.0.1:1", "smtp": "127.0.0.1:1", "payments": "http://127.0.0.1:1",
+    });
+    std::fs::write(data.join("endpoints.json"), old.to_string()).unwrap();
+    assert!(serde_json::from_value::<Endpoints>(old).is_ok());
+    let holder = json!({
+        "pid": std::process::id(), "since": chrono::Utc::now(), "entry": null, "endpoints": null,
+    });
+    std::fs::write(data.join("lock"), holder.to_string()).unwrap();
+    let lock = std::fs::File::open(data.join("lock")).unwrap();
+    lock.lock().unwrap();
+    let verified = millrace(&["verify", "--data", data.to_str().unwrap()]);
+    assert!(!verified.status.success());
+    let error = String::from_utf8_lossy(&verified.stderr);
+    assert!(error.contains("is not ready yet"), "{error}");
 }
 
 /// The headers of an event that somebody makes by hand.
@@ -276,7 +301,7 @@ fn an_incompatible_change_is_named() {
         folder.to_str().unwrap(),
     ]);
     assert!(!checked.status.success());
-    assert_eq!(json(&checked).as_array().unwrap().len(), found.len());
+    assert_eq!(printed(&checked).as_array().unwrap().len(), found.len());
 }
 
 #[test]

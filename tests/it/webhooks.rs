@@ -381,19 +381,19 @@ async fn a_lost_timer_is_set_again_and_a_broken_endpoint_holds_up_no_other() {
         id: delivery.rsplit('/').next().unwrap().parse().unwrap(),
     };
     let timers = Timers::new(&admin);
-    while !timers.is_pending(&timer).await.unwrap() {
-        tokio::task::yield_now().await;
-    }
+    let is_set = timeout(PATIENCE, async {
+        while !timers.is_pending(&timer).await.unwrap() {
+            tokio::task::yield_now().await;
+        }
+    });
+    is_set.await.unwrap();
     let stream = admin
         .jetstream()
         .get_stream_no_info("TIMERS")
         .await
         .unwrap();
-    stream
-        .purge()
-        .filter("timer.sched.webhook.>")
-        .await
-        .unwrap();
+    let lost = stream.purge().filter("timer.sched.webhook.>").await;
+    assert_eq!(lost.unwrap().purged, 1, "the timer");
     endpoint.delivery_is(&delivery, "delivered").await;
 
     let subject = format!("event.notification.webhook_endpoint.{}", Uuid::new_v4());
@@ -553,19 +553,25 @@ async fn a_customer_hears_of_what_is_theirs_and_sees_no_other_endpoint() {
     let operators = Endpoint::registered(app.operator(), &all, &["order.*"]).await;
     let foreign = an_order(app).await;
     all.hears_of(&foreign).await;
+    app.order_is(&foreign, "confirmed").await;
     let sku = app.product(5).await;
     let own = customer.orders(&sku, 1, "pm_card_visa").await;
     app.order_is(&own, "confirmed").await;
-    for kind in [
-        "order.order_placed",
-        "payment.payment_captured",
-        "checkout.checkout_completed",
+    let payment_of = |order: &str| payment::payment_id(order.parse().unwrap()).to_string();
+    let paid = payment_of(&own);
+    for (kind, id) in [
+        ("order.order_placed", &own),
+        ("payment.payment_captured", &paid),
+        ("checkout.checkout_completed", &own),
     ] {
-        theirs.hears(1, |told| told.body()["type"] == kind).await;
+        let is = |body: Value| body["type"] == kind && body["id"] == id.as_str();
+        theirs.hears(1, |told| is(told.body())).await;
     }
+    let of_others = [payment_of(&foreign), foreign];
     for told in theirs.told.borrow().iter() {
         let body = told.body();
-        assert_ne!(body["id"], foreign, "{body}");
+        let text = body.to_string();
+        assert!(!of_others.iter().any(|id| text.contains(id)), "{body}");
         let kind = body["type"].as_str().unwrap();
         assert!(
             !kind.starts_with("product.") && !kind.starts_with("inventory."),

@@ -93,18 +93,27 @@ async fn a_successor_goes_on_where_the_old_one_was(connection: &Connection) {
     let after = Topology::new(&["guarded"], &[new]).without(&[retired]);
     let jetstream = connection.jetstream();
     let stream = jetstream.get_stream_no_info("GUARDED").await.unwrap();
+    let stands = async || {
+        let found = stream.consumer_info(new.name).await.unwrap();
+        let outstanding = found.num_pending + found.num_ack_pending as u64;
+        (found.ack_floor.stream_sequence, outstanding)
+    };
     for _ in 0..2 {
         provision(connection, &after, 1).await.unwrap();
         check(connection, &after).await.unwrap();
         check(connection, &before).await.unwrap();
-        let found = stream.consumer_info(new.name).await.unwrap();
-        let (floor, pending) = (found.ack_floor.stream_sequence, found.num_pending);
-        assert_eq!(
-            (floor, pending),
-            (3, 2),
-            "what is not acknowledged comes again"
-        );
+        let found = stands().await;
+        assert_eq!(found, (3, 2), "what is not acknowledged comes again");
     }
+    let successor = connection.durable(&new, DurableLimits::default());
+    let mut successor = successor.await.unwrap();
+    let next = successor.next().await.unwrap();
+    assert_eq!(next.position.sequence, 4);
+    next.receipt().unwrap().ack().await.unwrap();
+    provision(connection, &after, 1).await.unwrap();
+    let found = stands().await;
+    assert_eq!(found, (4, 1), "it goes on where it is itself");
+    drop(successor);
     drop(reader);
     while stream.consumer_info(old.name).await.is_ok() {
         provision(connection, &after, 1).await.unwrap();

@@ -14,6 +14,7 @@
 //!   event_store  the same as cqrs-es sees it
 //!   lossy        answers and requests get lost; asks for a server
 //!   guard        the start-up check; asks for a server
+//!   full         a log without room; asks for a server
 //! ```
 //!
 //! [`all`] runs everything that needs no server, [`on_replicas`] what can be counted on several; every case uses aggregates of its own, so cases run side by side.
@@ -29,6 +30,7 @@ pub mod account;
 pub mod basics;
 pub mod conditional;
 pub mod event_store;
+pub mod full;
 pub mod guard;
 pub mod lossy;
 pub mod moments;

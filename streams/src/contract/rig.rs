@@ -61,8 +61,9 @@ impl OnServer {
         Self { options, by_hand }
     }
 
-    /// What needs a server: lost answers, the start-up check.
+    /// What needs a server: no room, lost answers, the start-up check.
     pub async fn all(&self) {
+        super::full::all(&self.by_hand).await;
         super::guard::all(&self.by_hand).await;
         super::lossy::all(&self.options).await;
     }

@@ -99,7 +99,11 @@ pub async fn a_released_worker_hands_over_at_once(connection: &Connection) {
     bench.append("a", 2, 1).await;
     let since = Instant::now();
     assert_eq!(next(&mut standby).await, 2);
-    assert!(since.elapsed() < PIN_TIMEOUT / 2, "{:?}", since.elapsed());
+    assert!(
+        since.elapsed() < PIN_TIMEOUT * 4 / 5,
+        "{:?}",
+        since.elapsed()
+    );
     bench.remove().await;
 }
 

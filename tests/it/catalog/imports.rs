@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io;
 use std::process::{Command, Output};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
@@ -239,13 +238,21 @@ async fn what_breaks_off_in_the_middle_goes_on_under_the_same_key() {
     // Half a line more than what is whole.
     let sent = lines.len() / 2 + 7;
     let cut = Bytes::copy_from_slice(&lines.as_bytes()[..sent]);
+    let (goes, gone) = tokio::sync::oneshot::channel();
     let pieces = stream::iter([Ok(cut)]).chain(stream::once(async {
-        // What was sent is read before the connection ends.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        gone.await.unwrap();
         Err(io::Error::other("the client goes away"))
     }));
-    let body = reqwest::Body::wrap_stream(pieces);
-    assert!(operator.import(&catalogue.key, body).await.is_err());
+    let sending = operator.import(&catalogue.key, reqwest::Body::wrap_stream(pieces));
+    let leaving = async {
+        // What was sent is read before the connection ends.
+        catalogue
+            .told(&operator, |import| import["lines"].as_u64() >= Some(1_000))
+            .await;
+        goes.send(()).unwrap();
+    };
+    let (sent, ()) = tokio::join!(sending, leaving);
+    assert!(sent.is_err());
     let broken = catalogue
         .told(&operator, |import| import["status"] == "interrupted")
         .await;

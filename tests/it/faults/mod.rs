@@ -12,8 +12,6 @@ pub(crate) mod webhooks;
 
 use std::time::Duration;
 
-use axum::http::HeaderMap;
-use edge::IdempotencyKey;
 use millrace::client::CartLine;
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -35,6 +33,10 @@ pub(crate) const MANY: u32 = 1_000;
 const LOOK: Duration = Duration::from_millis(25);
 
 const CONFIRMED: &str = "Your order is confirmed";
+
+const REJECTED: &str = "We could not take your order";
+
+const CANCELED: &str = "Your order is canceled";
 
 static STACK: OnceCell<App> = OnceCell::const_new();
 
@@ -71,16 +73,11 @@ impl<'a> Purchase<'a> {
     async fn prepare(app: &'a App) -> Self {
         let (customer, sku) = tokio::join!(app.customer(), app.product(STOCK));
         let key = Uuid::new_v4().to_string();
-        let mut headers = HeaderMap::new();
-        headers.insert("idempotency-key", key.parse().unwrap());
-        let parsed = IdempotencyKey::parse(&headers).unwrap().unwrap();
-        let who = format!("user:{}", customer.id);
-        let id = edge::idempotency::derive_id("order", &who, "/v1/orders", &parsed);
         let purchase = Self {
             app,
             sku,
+            id: customer.order_id(&key),
             key,
-            id: id.to_string(),
             customer,
         };
         purchase.mails_are(1).await;
@@ -147,6 +144,12 @@ impl<'a> Purchase<'a> {
         let entry = self.one_charge().await;
         assert_eq!(entry["captured"], 0, "{entry}");
         assert_ne!(entry["status"], "requires_capture", "held: {entry}");
+        let subject = if status == "rejected" {
+            REJECTED
+        } else {
+            CANCELED
+        };
+        assert_eq!(self.told_of(subject).await, 1);
     }
 
     /// The provider's one entry of this order.

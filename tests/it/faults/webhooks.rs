@@ -13,7 +13,7 @@ use streams::inbox::Inbox;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::{LOOK, MANY, PRICE, Purchase, beside_others};
+use super::{LOOK, MANY, PRICE, Purchase, beside_others, open_faults};
 use crate::app::{App, PATIENCE, folder, program};
 
 const WEBHOOK: &str = "/v1/payments/webhook";
@@ -113,6 +113,15 @@ impl Purchase<'_> {
         items.as_array().unwrap().clone()
     }
 
+    /// Authorized and captured, each once.
+    async fn is_paid_once(&self, fault: &Value) {
+        let events = self.payment_events().await;
+        for once in ["payment_authorized", "payment_captured"] {
+            let count = events.iter().filter(|event| event["event_type"] == once);
+            assert_eq!(count.count(), 1, "{fault}: {events:?}");
+        }
+    }
+
     /// Waits until the payment has ignored an event for this reason.
     async fn has_ignored(&self, because: &str) {
         let started = Instant::now();
@@ -167,11 +176,26 @@ async fn however_an_event_comes_it_counts_once() {
         purchase.payment_is("action_required").await;
         purchase.authenticates(true).await;
         purchase.comes_right().await;
-        let events = purchase.payment_events().await;
-        for once in ["payment_authorized", "payment_captured"] {
-            let count = events.iter().filter(|event| event["event_type"] == once);
-            assert_eq!(count.count(), 1, "{fault}: {events:?}");
-        }
+        let open = open_faults(&app.endpoints.payments).await;
+        let ours = |open: &&Value| open["metadata"]["order_id"] == purchase.id.as_str();
+        let left = open.iter().find(ours);
+        let left = left.map(|fault| fault["times"].as_u64().unwrap());
+        let times = fault["times"].as_u64().unwrap();
+        assert_eq!(left.is_none(), times == 1, "{fault}: {left:?} are left");
+        assert!(left.is_none_or(|left| left < times), "{fault} never struck");
+        purchase.is_paid_once(&fault).await;
+        // By hand, without any fault: kept, known when it comes again, and done with.
+        let intent = purchase.one_charge().await["id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        let letter = format!("evt_{}", Uuid::new_v4().simple());
+        let again = event(&letter, &intent, &purchase.payment_id());
+        tells(app, &again).await;
+        let repeated = tell(app, &webhook_secret(app), TimeDelta::zero(), &again).await;
+        assert_eq!((repeated.0, &repeated.1["duplicate"]), (200, &json!(true)));
+        becomes(app, &letter, false).await;
+        purchase.is_paid_once(&fault).await;
     }))
     .await;
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use devstack::launch::Child;
+use devstack::launch::{Child, Signal};
 use futures::future::join_all;
 use inventory::{InventoryCommand, StockItem};
 use kernel::Money;
@@ -23,6 +23,9 @@ use crate::servers::Servers;
 
 /// Between two looks at a level.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// Longer than an event that was seen proves that the log is the same.
+const PROOF_AGE: Duration = Duration::from_secs(3);
 
 /// The position row of one view.
 #[derive(Debug)]
@@ -208,9 +211,7 @@ impl Watched {
     /// A new projector process sees it as well.
     async fn restart_projector(&mut self) {
         let old = self.roles.remove(0);
-        old.signaller()
-            .send(devstack::launch::Signal::KILL)
-            .unwrap();
+        old.signaller().send(Signal::KILL).unwrap();
         old.wait().await;
         let forget = "update view_position set failed_at = null, failed_position = null, \
                       last_error = null";
@@ -290,6 +291,32 @@ async fn a_stream_made_anew_stops_its_view_and_changes_no_row() {
     shop.others_go_on("A").await;
 }
 
+/// The projector keeps its connection all the while: only the event at its position tells.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_made_anew_behind_the_back_of_a_projector_is_noticed() {
+    let shop = Watched::start("behind-its-back").await;
+    publish(&shop.streams, "A").await;
+    publish(&shop.streams, "B").await;
+    until(&shop.sql, &PRODUCT_CARD, |mark| mark.position == 4).await;
+    let before = Rows::read(&shop.sql, &PRODUCT_CARD).await;
+    let projector = shop.roles[0].signaller();
+    projector.send(Signal::STOP).unwrap();
+    let js = shop.admin.jetstream();
+    js.delete_stream("PRODUCT").await.unwrap();
+    shop.servers.provision().await;
+    // Another history, already longer than what the view has seen.
+    let streams = shop.servers.streams().await;
+    for sku in ["C", "D", "E"] {
+        publish(&streams, sku).await;
+    }
+    // What it has seen proves nothing any more.
+    sleep(PROOF_AGE).await;
+    projector.send(Signal::CONT).unwrap();
+    shop.has_stopped(&PRODUCT_CARD, &before, (4, "restored"))
+        .await;
+    shop.others_go_on("A").await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_postgres_is_dead_writes_go_on_and_then_the_views_catch_up() {
     let servers = Servers::start("postgres-kill").await;
@@ -348,6 +375,27 @@ async fn while_postgres_is_dead_writes_go_on_and_then_the_views_catch_up() {
         sleep(LOOK).await;
     }
     assert!(projector.exited().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_too_long_for_postgres_is_told_to_come_back() {
+    let shop = Watched::start("postgres-slow").await;
+    publish(&shop.streams, "A").await;
+    until(&shop.sql, &PRODUCT_CARD, |mark| mark.position == 2).await;
+    let reads = ["/v1/products/A", "/v1/products"];
+    let lock = "begin; lock table product_card in access exclusive mode";
+    shop.sql.batch_execute(lock).await.unwrap();
+    for refused in join_all(reads.map(|path| shop.queries.get(path))).await {
+        let refused = refused.unwrap();
+        assert_eq!(refused.status.as_u16(), 503, "{}", refused.body);
+        assert_eq!(refused.body["code"], "unavailable", "{}", refused.body);
+        assert!(refused.header("Retry-After").is_some());
+    }
+    shop.sql.batch_execute("rollback").await.unwrap();
+    for path in reads {
+        let read = shop.queries.wait_for("a row", path, PATIENCE, |_| true);
+        read.await.unwrap();
+    }
 }
 
 /// Is one position of a stream behind the other?
