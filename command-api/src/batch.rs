@@ -100,9 +100,11 @@ pub(crate) fn wrong(line: u64, problem: &Problem) -> LineError {
     }
 }
 
-/// At most [`DETAIL_LENGTH_MAX`] characters: details may repeat what the client wrote.
+/// At most [`DETAIL_LENGTH_MAX`] characters, and none that is no text (Postgres keeps no NUL): details may
+/// repeat what the client wrote.
 pub(crate) fn shortened(text: &str) -> String {
-    text.chars().take(DETAIL_LENGTH_MAX).collect()
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    plain.take(DETAIL_LENGTH_MAX).collect()
 }
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ impl Outcomes {
     /// Follows ORDER from the first order that somebody waits for, until `shutdown`.
     pub async fn follow(&self, connection: &Connection, shutdown: CancellationToken) {
         let mut start = self.0.begin.subscribe();
-        let begun = async {
+        let first = async {
             start
                 .wait_for(Option::is_some)
                 .await
@@ -124,7 +124,7 @@ impl Outcomes {
         };
         let begin = tokio::select! {
             () = shutdown.cancelled() => return,
-            begin = begun => begin,
+            begin = first => begin,
         };
         let mut events = match begin {
             Some(Begin::Since(moment)) => {

@@ -23,7 +23,7 @@ pub(crate) struct Free(OwnedSemaphorePermit);
 /// One that is taken, until it is dropped.
 pub(crate) struct Taken {
     address: IpAddr,
-    taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    of_all: Arc<Mutex<HashMap<IpAddr, usize>>>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -54,7 +54,7 @@ impl Places {
         drop(taken);
         Ok(Taken {
             address,
-            taken: Arc::clone(&self.taken),
+            of_all: Arc::clone(&self.taken),
             _place: free.0,
         })
     }
@@ -62,7 +62,7 @@ impl Places {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        let mut taken = locked(&self.taken);
+        let mut taken = locked(&self.of_all);
         if let Some(of_one) = taken.get_mut(&self.address) {
             *of_one -= 1;
             if *of_one == 0 {

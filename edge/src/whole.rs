@@ -61,7 +61,7 @@ pub async fn whole(
     read.map_err(|error| {
         if error
             .source()
-            .is_some_and(|why| why.is::<LengthLimitError>())
+            .is_some_and(<dyn Error>::is::<LengthLimitError>)
         {
             too_large(bytes_max)
         } else {

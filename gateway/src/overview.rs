@@ -165,8 +165,8 @@ struct Answer {
 
 /// Those headers that are named.
 fn only(mut headers: HeaderMap, names: &[HeaderName]) -> HeaderMap {
-    let named = names.iter().cloned();
-    named
+    let wanted = names.iter().cloned();
+    wanted
         .filter_map(|name| headers.remove(&name).map(|value| (name, value)))
         .collect()
 }

@@ -213,8 +213,13 @@ impl PaymentSummary {
             }
             PaymentEvent::RefundFailed { refund_id, code } => {
                 if let Some(refund) = self.refunds.iter_mut().find(|r| r.id == *refund_id) {
-                    refund.status = RefundStage::Failed;
+                    let before = std::mem::replace(&mut refund.status, RefundStage::Failed);
                     refund.code = Some(code.clone());
+                    if before == RefundStage::Done {
+                        // The bank has sent it back.
+                        let amount = refund.amount;
+                        self.give_back(Money::new(-amount.amount, amount.currency));
+                    }
                 }
             }
             PaymentEvent::ReconciliationMismatched { differences, .. } => {
@@ -260,22 +265,28 @@ impl PaymentSummary {
         self.code = Some(code.to_owned());
     }
 
-    /// Adds up what went back. The payment's rules keep it within what was captured and in its
-    /// currency; an amount that isn't leaves the sum as it was.
     fn refund(&mut self, id: RefundId, amount: Money) {
         if let Some(refund) = self.refunds.iter_mut().find(|r| r.id == id) {
             refund.status = RefundStage::Done;
         }
+        self.give_back(amount);
+    }
+
+    /// Adds up what went back, less what came again. The payment's rules keep it within what was captured
+    /// and in its currency; an amount that isn't leaves the sum as it was.
+    fn give_back(&mut self, amount: Money) {
         let before = self.refunded.unwrap_or(Money::zero(amount.currency));
         let refunded = before.plus(amount).unwrap_or(before);
-        self.refunded = Some(refunded);
+        self.refunded = Some(refunded).filter(|refunded| refunded.amount > 0);
         let whole = self
             .captured
             .is_some_and(|captured| refunded.amount >= captured.amount);
         self.status = if whole {
             PaymentStage::Refunded
-        } else {
+        } else if self.refunded.is_some() {
             PaymentStage::PartiallyRefunded
+        } else {
+            PaymentStage::Captured
         };
     }
 }
@@ -380,6 +391,23 @@ mod tests {
         let row: PaymentSummary = fold::<Payment, _>("p-1", events);
         assert_eq!((row.status, row.refunded), (PaymentStage::Captured, None));
         assert_eq!(row.refunds[0].status, RefundStage::Failed);
+    }
+
+    #[test]
+    fn what_the_bank_sends_back_is_not_given_back() {
+        let came_back = PaymentEvent::RefundFailed {
+            refund_id: RefundId(Uuid::from_u128(1)),
+            code: "account_closed".into(),
+        };
+        let mut events = captured();
+        events.extend(refund(1, 1000));
+        events.push(came_back);
+        let row: PaymentSummary = fold::<Payment, _>("p-1", events.clone());
+        assert_eq!((row.status, row.refunded), (PaymentStage::Captured, None));
+        events.extend(refund(2, 400));
+        let row: PaymentSummary = fold::<Payment, _>("p-1", events);
+        assert_eq!(row.status, PaymentStage::PartiallyRefunded);
+        assert_eq!(row.refunded, Some(eur(400)));
     }
 
     #[test]

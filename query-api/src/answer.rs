@@ -24,6 +24,9 @@ const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
 /// of changes, others don't. A browser asks again each time.
 const SHARED: HeaderValue = HeaderValue::from_static("public, max-age=0, s-maxage=10");
 
+/// What an answer depends on besides its address: whose it is, and how fresh it had to be.
+const ASKED_BY: HeaderValue = HeaderValue::from_static("authorization, consistency-token, prefer");
+
 /// Marks an answer that is the same for everybody who sends no token.
 pub(crate) fn shared(mut response: Response) -> Response {
     response.headers_mut().insert(CACHE_CONTROL, SHARED);
@@ -113,7 +116,7 @@ fn describe_dress(call: &mut Call<'_>, status: StatusCode) {
 fn dress(response: &mut Response, freshness: &Freshness) {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, PRIVATE);
-    headers.insert(VARY, HeaderValue::from_static("authorization"));
+    headers.insert(VARY, ASKED_BY);
     let mut put = |name: HeaderName, text: &str| {
         // Stream names and digits: always a header value.
         if let Ok(value) = HeaderValue::from_str(text) {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use axum::http::header::LINK;
 use axum::http::{HeaderValue, Uri};
 use axum::response::Response;
-use chrono::{DateTime, NaiveDate};
+use chrono::{DateTime, Datelike, NaiveDate};
 use edge::Problem;
 use projections::read::{After, Filter, How, Page, Part};
 use projections::{Moment, Sort, ViewSpec};
@@ -23,6 +23,9 @@ pub const LIMIT_MAX: usize = 200;
 
 /// Longest value of a filter, in characters.
 pub(crate) const FILTER_LENGTH_MAX: usize = 200;
+
+/// The last year whose days and times have four digits: text order is time order up to there.
+const YEAR_MAX: i32 = 9_999;
 
 /// How long a day is, as in `2026-01-31`.
 const DAY_LENGTH: usize = 10;
@@ -88,8 +91,8 @@ impl Wanted {
             },
             Takes::From | Takes::Before => match DateTime::parse_from_rfc3339(&value) {
                 // As rows hold times: text order is time order.
-                Ok(time) => Moment(time.to_utc()).to_string(),
-                Err(_) => return wrong("a time (2026-01-31T12:00:00Z)"),
+                Ok(time) if time.to_utc().year() <= YEAR_MAX => Moment(time.to_utc()).to_string(),
+                Ok(_) | Err(_) => return wrong("a time (2026-01-31T12:00:00Z)"),
             },
             Takes::FromDay | Takes::ToDay => match day(&value, by.takes) {
                 Some(day) => day,
@@ -226,7 +229,7 @@ pub(crate) fn words_of(sort: Sort) -> (&'static str, &'static str) {
 fn day(text: &str, takes: Takes) -> Option<String> {
     let day: NaiveDate = text.parse().ok().filter(|_| text.len() == DAY_LENGTH)?;
     let day = match takes {
-        Takes::ToDay => day.succ_opt()?,
+        Takes::ToDay => day.succ_opt().filter(|next| next.year() <= YEAR_MAX)?,
         Takes::FromDay
         | Takes::Text
         | Takes::Flag

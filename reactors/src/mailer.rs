@@ -192,11 +192,10 @@ impl Mailer {
             .render(request.template, &reader, &request.details)
             .map_err(HandleError::permanent)?;
         let (message_id, address) = (notification::message_id(id), recipient.address);
-        let email = recipient.email.clone();
         let Some(message) = self.compose(&message_id, recipient, mail)? else {
             return Ok(Some(failure("the recipient's address is no mail address")));
         };
-        let said = |error| Said(rejection::said(&error, &email));
+        let said = |error| Said(rejection::said(&error));
         match self.smtp.send(message).await {
             Ok(_) => Ok(Some(NotificationCommand::RecordSent {
                 message_id,
@@ -211,12 +210,13 @@ impl Mailer {
                 Err(HandleError::retryable(SenderRefused(said(error))))
             }
             Err(error) if rejection::is_no_mailbox(&error) => {
-                let reason = rejection::said(&error, &email);
+                let reason = rejection::said(&error);
                 Ok(Some(NotificationCommand::RecordBounce { reason, address }))
             }
-            Err(error) if error.is_permanent() => {
-                Ok(Some(failure(&rejection::said(&error, &email))))
-            }
+            Err(error) if error.is_permanent() => Ok(Some(failure(&rejection::said(&error)))),
+            Err(error) if rejection::is_unreadable(&error) => Ok(Some(failure(
+                "the mail server's answer can't be read: it may have taken the mail",
+            ))),
             Err(error) => Err(HandleError::retryable(said(error))),
         }
     }

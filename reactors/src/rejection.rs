@@ -19,6 +19,9 @@ const LOGIN_REPLIES: [u16; 4] = [530, 534, 535, 538];
 /// `MILLRACE_MAIL_FROM`, and more mail than may be sent in a day.
 const SENDER: [&str; 3] = ["5.1.7", "5.1.8", "5.4.5"];
 
+/// Longest enhanced status code (RFC 3463 §2: a digit and two numbers of up to three).
+const ENHANCED_LENGTH_MAX: usize = 9;
+
 /// What may not be sent, or not by us (RFC 3463 §3.8).
 const POLICY: &str = "5.7.";
 
@@ -57,22 +60,39 @@ fn is_about_mailbox(text: &str) -> bool {
     code.is_some_and(|code| NO_MAILBOX.contains(&code))
 }
 
-/// What the server said, without the address that it was said about: events hold nothing personal.
-pub(crate) fn said(error: &Error, email: &str) -> String {
-    without(&error.to_string(), email)
+/// Is what the server said no text (RFC 5321 §2.4 has ASCII)? It has answered, so the mail may be on its way:
+/// to send it again might be to send it twice.
+pub(crate) fn is_unreadable(error: &Error) -> bool {
+    let mut causes = std::iter::successors(error.source(), |&error| error.source());
+    causes.any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
+    })
 }
 
-fn without(text: &str, email: &str) -> String {
-    let (lower, email) = (text.to_ascii_lowercase(), email.to_ascii_lowercase());
-    let mut plain = String::with_capacity(text.len());
-    let mut from = 0;
-    for (at, found) in lower.match_indices(&email) {
-        plain.push_str(text.get(from..at).unwrap_or_default());
-        plain.push_str("the address");
-        from = at + found.len();
+/// What the server said, by its codes alone: its words may tell of the recipient in any way, and events
+/// hold nothing personal.
+pub(crate) fn said(error: &Error) -> String {
+    let Some(reply) = error.status() else {
+        // It said nothing that could be read: this is about the connection.
+        return error.to_string();
+    };
+    let text = error.source().map(ToString::to_string);
+    codes(u16::from(reply), &text.unwrap_or_default())
+}
+
+fn codes(reply: u16, text: &str) -> String {
+    let first = text.split_whitespace().next().unwrap_or_default();
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let enhanced = first.split('.').count() == 3
+        && first.split('.').all(number)
+        && first.len() <= ENHANCED_LENGTH_MAX;
+    if enhanced {
+        format!("the mail server answered {reply} {first}")
+    } else {
+        format!("the mail server answered {reply}")
     }
-    plain.push_str(text.get(from..).unwrap_or_default());
-    plain
 }
 
 /// What the server said, as the reason of a suppression.
@@ -125,16 +145,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_does_not_hold_the_address() {
-        let text = "5.1.1 <Ann@Example.com>: no such user ann@example.com, ä";
-        assert_eq!(
-            without(text, "ann@example.COM"),
-            "5.1.1 <the address>: no such user the address, ä"
-        );
-        assert_eq!(
-            without("no such mailbox", "ann@example.com"),
-            "no such mailbox"
-        );
+    fn what_is_kept_holds_nothing_of_the_address() {
+        for text in [
+            "5.1.1 <ann.miller@example.com>: unknown",
+            "5.1.1 User ann.miller unknown",
+            "5.1.1",
+        ] {
+            assert_eq!(codes(550, text), "the mail server answered 550 5.1.1");
+        }
+        for text in [
+            "",
+            "ann.miller is unknown",
+            "1.2.3.ann x",
+            "5.1. x",
+            "5.1.1\u{0} x",
+        ] {
+            assert_eq!(codes(550, text), "the mail server answered 550", "{text}");
+        }
     }
 
     #[test]

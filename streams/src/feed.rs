@@ -180,6 +180,8 @@ async fn read(
             continue;
         };
         let mut subscription = connection.ordered(&stream, state.last);
+        // What has happened since the last one was told to nobody.
+        poke_all(&pokes);
         begun.send_replace(true);
         loop {
             match subscription.next().await {
@@ -194,8 +196,9 @@ async fn read(
                 }
                 Err(error @ (SubscriptionError::Gap { .. } | SubscriptionError::Ahead { .. })) => {
                     tracing::error!(stream, %error, "the feed begins anew");
-                    // Who listens finds a log that is not what it was.
-                    poke_all(&pokes);
+                    // Who begins to listen waits until it is read again; who listens finds a log that is
+                    // not what it was.
+                    begun.send_replace(false);
                     // As above.
                     let _ = ring.send(None);
                     break;

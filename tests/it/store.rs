@@ -44,6 +44,10 @@ async fn durable_subscriptions_lose_nothing_and_one_works_at_a_time() {
     durable::a_missing_durable_is_an_error(&first).await;
     lanes::one_key_stays_in_order(&first).await;
     lanes::a_poisoned_key_stops_nobody_else(&first).await;
+    Box::pin(lanes::a_worker_with_full_hands_stays_the_only_one(
+        &first, &second,
+    ))
+    .await;
     lanes::lanes_go_on_after_a_restart(&first, async || server.kill_and_restart().await).await;
 }
 

@@ -72,8 +72,8 @@ impl Release {
     fn take_out(self, archive: &Path, target: &Path) -> Result<(), Problem> {
         let file = File::open(archive).map_err(Problem::file(archive))?;
         let found = match self.packed {
-            Packed::Tar => self.from_tar(file, archive, target)?,
-            Packed::Zip => self.from_zip(file, target)?,
+            Packed::Tar => self.out_of_tar(file, archive, target)?,
+            Packed::Zip => self.out_of_zip(file, target)?,
         };
         found.then_some(()).ok_or_else(|| Problem::Lacks {
             place: archive.display().to_string(),
@@ -81,7 +81,7 @@ impl Release {
         })
     }
 
-    fn from_tar(self, file: File, archive: &Path, target: &Path) -> Result<bool, Problem> {
+    fn out_of_tar(self, file: File, archive: &Path, target: &Path) -> Result<bool, Problem> {
         let at = || Problem::file(archive);
         let mut tar = tar::Archive::new(GzDecoder::new(file));
         for entry in tar.entries().map_err(at())? {
@@ -96,7 +96,7 @@ impl Release {
         Ok(false)
     }
 
-    fn from_zip(self, file: File, target: &Path) -> Result<bool, Problem> {
+    fn out_of_zip(self, file: File, target: &Path) -> Result<bool, Problem> {
         let mut zip = ZipArchive::new(file)?;
         for index in 0..zip.len() {
             let mut entry = zip.by_index(index)?;

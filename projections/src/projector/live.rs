@@ -53,8 +53,35 @@ impl LiveView {
         }
     }
 
-    /// Takes a batch in: prove, load, fold, commit.
+    /// Takes a batch in: prove, load, fold, commit. What Postgres can't keep in a row stops this view alone.
     pub(super) async fn take(
+        &mut self,
+        store: &Store,
+        stream_created_at: DateTime<Utc>,
+        events: &[RecordedEvent],
+    ) -> Result<Outcome, tokio_postgres::Error> {
+        let refused = match self.take_all(store, stream_created_at, events).await {
+            Err(error) if is_about_data(&error) => error,
+            taken => return taken,
+        };
+        tracing::warn!(view = self.spec.name, error = %chain(&refused), "a batch is refused: its events one by one");
+        for event in events {
+            let one = std::slice::from_ref(event);
+            self.fold = self.spec.fold();
+            match self.take_all(store, stream_created_at, one).await {
+                Ok(Outcome::Went) => {}
+                Err(error) if is_about_data(&error) => {
+                    let position = event.position.sequence;
+                    let cause = format!("Postgres can't keep the row: {}", chain(&error));
+                    return Ok(Outcome::Stopped(Stop { position, cause }));
+                }
+                taken => return taken,
+            }
+        }
+        Ok(Outcome::Went)
+    }
+
+    async fn take_all(
         &mut self,
         store: &Store,
         stream_created_at: DateTime<Utc>,
@@ -161,6 +188,14 @@ impl LiveView {
             },
         }
     }
+}
+
+/// Is it about what stands in a row, so that trying again never helps? A value that its type can't hold
+/// (class 22), a constraint (23), a limit of Postgres's own (54).
+fn is_about_data(error: &tokio_postgres::Error) -> bool {
+    let classes = ["22", "23", "54"];
+    let code = error.code().map(tokio_postgres::error::SqlState::code);
+    code.is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
 }
 
 fn stop_at(event: &RecordedEvent, error: &FoldError) -> Stop {

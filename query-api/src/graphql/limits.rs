@@ -18,7 +18,10 @@ use crate::failure::parameter;
 pub(super) const DEPTH_MAX: usize = 15;
 
 /// Most fields of one answer, where each field of a list counts as often as the list may be long.
-pub(super) const COMPLEXITY_MAX: usize = 2_000;
+pub(super) const COMPLEXITY_MAX: usize = 20_000;
+
+/// What a field of a line's product counts for: its description may be long, and stands in each line again.
+pub(super) const PRODUCT_COST: usize = 10;
 
 /// Most fields under another name.
 pub(super) const ALIASES_MAX: usize = 20;

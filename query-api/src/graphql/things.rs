@@ -3,13 +3,14 @@
 use async_graphql::{ComplexObject, Context, Result, SimpleObject};
 use checkout::CheckoutEvent;
 use notification::{Channel, Template};
-use order::{PaymentStatus, ReturnStatus};
+use order::{LINES_MAX, PaymentStatus, ReturnStatus};
 use projections::{
     AccountStatus, CardStatus, CheckoutStage, Delivery, PaymentStage, SummaryStatus,
 };
 use serde::Deserialize;
 use user::Role;
 
+use super::limits::PRODUCT_COST;
 use super::rows::{EACH_MAX, Loaders, all, one};
 use super::words::Word;
 
@@ -49,6 +50,7 @@ pub(super) struct Line {
 #[ComplexObject]
 impl Line {
     /// The product as it is now; null when it is not on sale any more.
+    #[graphql(complexity = "PRODUCT_COST * child_complexity + 1")]
     async fn product(&self, ctx: &Context<'_>) -> Result<Option<Product>> {
         one(&ctx.data::<Loaders>()?.products, &self.sku).await
     }
@@ -65,6 +67,7 @@ pub(super) struct Order {
     reason: Option<String>,
     payment_status: Word<PaymentStatus>,
     return_status: Word<ReturnStatus>,
+    #[graphql(skip)]
     lines: Vec<Line>,
     total: Option<Money>,
     refunded: Option<Money>,
@@ -79,7 +82,14 @@ pub(super) struct Order {
 
 #[ComplexObject]
 impl Order {
+    /// What is bought.
+    #[graphql(complexity = "LINES_MAX as usize * child_complexity + 1")]
+    async fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
     /// What was held, taken and given back for it.
+    #[graphql(complexity = "EACH_MAX * child_complexity + 1")]
     async fn payments(&self, ctx: &Context<'_>) -> Result<Vec<Payment>> {
         all(&ctx.data::<Loaders>()?.payments, &self.id).await
     }
@@ -90,6 +100,7 @@ impl Order {
     }
 
     /// What its buyer was told.
+    #[graphql(complexity = "EACH_MAX * child_complexity + 1")]
     async fn notifications(&self, ctx: &Context<'_>) -> Result<Vec<Notification>> {
         all(&ctx.data::<Loaders>()?.notifications, &self.id).await
     }

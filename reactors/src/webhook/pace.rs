@@ -11,6 +11,9 @@ use tokio::time::Instant;
 /// The shortest pause between two turns: an endpoint that answers at once is asked often enough.
 const SPACING_MIN: Duration = Duration::from_millis(10);
 
+/// The longest wait for a turn.
+const WAIT_MAX: Duration = Duration::from_mins(1);
+
 /// An endpoint whose last attempt took longer is slow.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -88,6 +91,8 @@ impl Pace {
         let at_once = u32::try_from(self.at_once).unwrap_or(u32::MAX);
         let spacing = (share.took / at_once).max(SPACING_MIN);
         let turn = share.next.map_or(now, |next| next.max(now)) + spacing;
+        // It may be faster by then: whoever is woken asks again.
+        let turn = turn.min(now + WAIT_MAX);
         share.next = Some(turn);
         Err(turn - now)
     }
@@ -102,7 +107,12 @@ impl Drop for Turn {
             return;
         };
         share.running = share.running.saturating_sub(1);
-        share.took = self.begun.elapsed();
+        let took = self.begun.elapsed();
+        if took < share.took / 2 {
+            // It is much faster: turns as far apart as before would leave it idle.
+            share.next = None;
+        }
+        share.took = took;
         let waited_for = share.next.is_some_and(|next| next > Instant::now());
         if share.running == 0 && !waited_for && !share.is_slow() {
             of.remove(&self.endpoint);
@@ -174,5 +184,20 @@ mod tests {
         assert!(turns.iter().all(Result::is_ok));
         let turns = still.map(|number| pace.turn(endpoint(number)));
         assert_eq!(turns.map(|turn| turn.is_ok()), [true, true, false]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_recovers_is_not_left_waiting() {
+        let pace = Pace::new(4, 8);
+        let four = || [(); 4].map(|()| pace.turn(endpoint(1)).unwrap());
+        let slow = four();
+        tokio::time::advance(Duration::from_secs(15)).await;
+        drop(slow);
+        let turns = four();
+        let waits = (0..1_000).map(|_| pace.turn(endpoint(1)).unwrap_err());
+        assert!(waits.max().unwrap() <= WAIT_MAX);
+        drop(turns);
+        let _turns = four();
+        assert!(pace.turn(endpoint(1)).unwrap_err() <= SPACING_MIN * 2);
     }
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::desk::{Desk, Failure};
 use super::hosts::Hosts;
@@ -238,9 +238,13 @@ impl Bus {
                 .headers(headers.clone());
             let sent = client.send_request(subject.to_owned(), request.timeout(Some(left)));
             async move {
-                match sent.await {
-                    Ok(reply) => service_error(subject, &reply).map_or(Ok(reply), Err),
-                    Err(error) => Err(unanswered(subject, error)),
+                // Its own time-out begins once it is on its way: away from the server, that may be long.
+                match timeout(left, sent).await {
+                    Ok(Ok(reply)) => service_error(subject, &reply).map_or(Ok(reply), Err),
+                    Ok(Err(error)) => Err(unanswered(subject, error)),
+                    Err(_late) => Err(BusError::Timeout {
+                        subject: subject.to_owned(),
+                    }),
                 }
             }
         };

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::bench::{Bench, within};
 use crate::connection::Connection;
 use crate::lanes::{HandleError, Handler, run_lanes};
-use crate::subscription::Delivery;
+use crate::subscription::{Delivery, DurableLimits};
+use crate::topology::{MAX_ACK_PENDING, PIN_TIMEOUT};
 
 /// Writes down what it handled, by key; fails where it is told to.
 #[derive(Default)]
@@ -135,6 +137,50 @@ pub async fn a_poisoned_key_stops_nobody_else(connection: &Connection) {
     for sequence in [1, 2] {
         let delivery = within("delivered", next.next()).await.unwrap();
         assert_eq!(delivery.position.sequence, sequence);
+    }
+    bench.remove().await;
+}
+
+/// Fails, and counts how often.
+#[derive(Default)]
+struct Refusal(AtomicUsize);
+
+#[async_trait]
+impl Handler for Refusal {
+    async fn handle(&self, _delivery: &Delivery) -> Result<(), HandleError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Err(HandleError::retryable("what it needs is away"))
+    }
+}
+
+/// More keys fail than a worker is given at once, for longer than a pin lasts: it stays the only one.
+pub async fn a_worker_with_full_hands_stays_the_only_one(first: &Connection, second: &Connection) {
+    let bench = Bench::new(first).await;
+    let spec = bench.make_durable("full").await;
+    let keys = usize::try_from(MAX_ACK_PENDING).unwrap() + 50;
+    for key in 0..keys {
+        bench.append_one(&format!("k{key}"), 1).await;
+    }
+    let workers = [Arc::<Refusal>::default(), Arc::default()];
+    let shutdown = CancellationToken::new();
+    let mut runs = Vec::new();
+    for (worker, connection) in workers.iter().zip([first, second]) {
+        let bound = connection.durable(&spec, DurableLimits::default()).await;
+        let run = run_lanes(bound.unwrap(), 64, worker.clone(), shutdown.clone());
+        runs.push(tokio::spawn(run));
+    }
+    let tries = || [0, 1].map(|index| workers[index].0.load(Ordering::Relaxed));
+    within("its hands are full", async {
+        while tries().iter().sum::<usize>() < keys - 50 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    tokio::time::sleep(PIN_TIMEOUT * 2).await;
+    assert!(tries().contains(&0), "two have worked: {:?}", tries());
+    shutdown.cancel();
+    for run in runs {
+        within("stopped", run).await.unwrap().unwrap();
     }
     bench.remove().await;
 }

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use kernel::Position;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::JetStreamLog;
 use super::answer::ApiError;
@@ -62,16 +62,16 @@ pub(super) async fn read(log: &JetStreamLog, ask: Ask<'_>) -> Result<Page, ReadE
     };
     let payload = serde_json::to_vec(&request).map_err(unavailable)?;
     let inbox = log.client.new_inbox();
-    let mut answers = log
-        .client
-        .subscribe(inbox.clone())
-        .await
-        .map_err(unavailable)?;
     let subject = format!("$JS.API.DIRECT.GET.{}", ask.stream);
-    log.client
-        .publish_with_reply(subject, inbox, payload.into())
-        .await
-        .map_err(unavailable)?;
+    let client = &log.client;
+    let asked = async {
+        let answers = client.subscribe(inbox.clone()).await;
+        let answers = answers.map_err(unavailable)?;
+        let asked = client.publish_with_reply(subject, inbox, payload.into());
+        asked.await.map_err(unavailable)?;
+        Ok(answers)
+    };
+    let mut answers = in_time(asked).await?;
     collect(&mut answers, ask).await
 }
 
@@ -85,12 +85,22 @@ pub(super) async fn last_event(
     let request = Request::new()
         .payload(Bytes::new())
         .timeout(Some(ANSWER_TIMEOUT));
-    let answer = log.client.send_request(address, request).await;
-    match Answer::read(answer.map_err(unavailable)?)? {
+    let answer = async {
+        let answer = log.client.send_request(address, request).await;
+        answer.map_err(unavailable)
+    };
+    match Answer::read(in_time(answer).await?)? {
         Answer::Event(message, link) => event(stream, &message, link.sequence).map(Some),
         Answer::Nothing => Ok(None),
         Answer::End { .. } => Err(unavailable("a direct get without a message")),
     }
+}
+
+/// What `asked` comes to. The client's own time-out begins when a question is on its way, and while the
+/// connection is away it may be long before there is room for it.
+async fn in_time<T>(asked: impl Future<Output = Result<T, ReadError>>) -> Result<T, ReadError> {
+    let answer = timeout(ANSWER_TIMEOUT, asked).await;
+    answer.unwrap_or_else(|_late| Err(unavailable("no answer in time")))
 }
 
 async fn collect(answers: &mut Subscriber, ask: Ask<'_>) -> Result<Page, ReadError> {
@@ -285,14 +295,17 @@ async fn leader(
 ) -> Result<Option<RawMessage>, ReadError> {
     let payload = serde_json::to_vec(request).map_err(unavailable)?;
     let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
-    let answer = log.client.request(subject, payload.into()).await;
-    let answer = answer.map_err(|error| match error.kind() {
-        RequestErrorKind::NoResponders => unavailable("the stream has no leader now"),
-        RequestErrorKind::TimedOut
-        | RequestErrorKind::InvalidSubject
-        | RequestErrorKind::MaxPayloadExceeded
-        | RequestErrorKind::Other => unavailable(error),
-    })?;
+    let answer = async {
+        let answer = log.client.request(subject, payload.into()).await;
+        answer.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => unavailable("the stream has no leader now"),
+            RequestErrorKind::TimedOut
+            | RequestErrorKind::InvalidSubject
+            | RequestErrorKind::MaxPayloadExceeded
+            | RequestErrorKind::Other => unavailable(error),
+        })
+    };
+    let answer = in_time(answer).await?;
     let answer: LeaderAnswer = serde_json::from_slice(&answer.payload).map_err(unavailable)?;
     match answer.error {
         Some(error) if error.err_code == NO_MESSAGE_FOUND => Ok(None),

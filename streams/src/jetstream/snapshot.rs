@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::header::HeaderName;
 use async_nats::{HeaderMap, Request};
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::JetStreamLog;
 use crate::log::BoxError;
@@ -24,7 +25,8 @@ pub(super) async fn read(log: &JetStreamLog, subject: &str) -> Result<Option<Byt
         .payload(Bytes::new())
         .timeout(Some(READ_TIMEOUT));
     let address = format!("$JS.API.DIRECT.GET.{SNAPSHOTS_STREAM}.{subject}");
-    let answer = log.client.send_request(address, request).await?;
+    let answer = log.client.send_request(address, request);
+    let answer = timeout(READ_TIMEOUT, answer).await??;
     match answer.status.map(|status| status.as_u16()) {
         None => Ok(Some(answer.payload)),
         Some(NOT_FOUND) => Ok(None),

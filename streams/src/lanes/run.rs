@@ -18,7 +18,7 @@ use super::{HandleError, Handler, Stopped};
 use crate::barrier::Barrier;
 use crate::parking::Lot;
 use crate::subscription::{DurableSubscription, Payload, Received};
-use crate::topology::{ACK_WAIT, Acks, MAX_ACK_PENDING, OnFailure};
+use crate::topology::{ACK_WAIT, Acks, OnFailure};
 
 /// How often the server hears that a held delivery is still being worked on.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(ACK_WAIT.as_secs() / 3);
@@ -28,10 +28,6 @@ pub(super) const PARKED_INTERVAL: Duration = Duration::from_secs(1);
 const RETRIES_AT_ONCE: usize = 8;
 /// At shutdown, running handlers have this long to finish.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
-/// Most deliveries held: the server stops at the same number. Taking deliveries in never waits
-/// for a handler before that, because pulling is what keeps the pin.
-const HELD_MAX: u64 = MAX_ACK_PENDING.unsigned_abs();
-
 /// Runs `handler` over the deliveries of `subscription` until `shutdown`: at most `lanes` at once,
 /// one after another and in order for each key.
 ///
@@ -94,7 +90,9 @@ async fn run_one_by_one<T: Payload>(
             () = at(due) => {}
             _ = progress.tick() => lanes.report_progress().await,
             _ = parked.tick() => lanes.try_again(),
-            received = subscription.receive(), if lanes.held.count() < HELD_MAX => {
+            // However much is held: the server stops by itself (`MAX_ACK_PENDING`), and pulling is what
+            // keeps the pin.
+            received = subscription.receive() => {
                 if subscription.pin() != pin.as_deref() {
                     pin = subscription.pin().map(str::to_owned);
                     lanes.catch_up(&shutdown).await;

@@ -281,8 +281,8 @@ impl<A: Decider> Work<'_, A> {
             }
             pause_after_conflict(look).await;
         }
-        // Nothing is to be seen yet; the next attempt finds out.
-        Ok(())
+        // Nothing is to be seen yet, and the next attempt finds out; or the log has lost what was read.
+        self.prove(held).await.map(drop)
     }
 
     fn answer(

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use kernel::Position;
 use thiserror::Error;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::envelope::{self, DecodeError, RecordedEvent, time_from_nats};
 use crate::subject::EventSubject;
@@ -165,7 +165,9 @@ impl<T> Delivery<T> {
             return Ok(());
         };
         let client = message.context.client();
-        let said = client.publish(reply.clone(), kind.into()).await;
+        // While the connection is away there may be no room for more, for as long as that takes.
+        let said = timeout(ACK_TIMEOUT, client.publish(reply.clone(), kind.into())).await;
+        let said = said.map_err(|late| self.unconfirmed(late))?;
         said.map_err(|e| self.unconfirmed(e))
     }
 
@@ -192,11 +194,16 @@ impl Receipt {
         let request = Request::new()
             .payload(AckKind::Ack.into())
             .timeout(Some(ACK_TIMEOUT));
-        let answer = self.client.send_request(self.reply.clone(), request).await;
-        answer.map(|_| ()).map_err(|source| AckError {
+        let unconfirmed = |source| AckError {
             position: self.position.clone(),
-            source: source.into(),
-        })
+            source,
+        };
+        let answer = self.client.send_request(self.reply.clone(), request);
+        let answer = timeout(ACK_TIMEOUT, answer).await;
+        let answer = answer.map_err(|late| unconfirmed(late.into()))?;
+        answer
+            .map(|_| ())
+            .map_err(|source| unconfirmed(source.into()))
     }
 }
 

@@ -22,8 +22,10 @@ pub(super) enum Verdict {
 #[derive(Debug, Default)]
 pub(super) struct Takeover {
     pin: Option<String>,
-    /// A reset was done, its first delivery has not come yet.
-    skipping: bool,
+    /// The number of the last delivery.
+    last: u64,
+    /// A reset was done behind that number, and its first delivery has not come yet.
+    skipping: Option<u64>,
 }
 
 impl Takeover {
@@ -33,6 +35,7 @@ impl Takeover {
             return Verdict::Deliver;
         };
         let first = consumer_sequence == 1;
+        self.last = consumer_sequence;
         if self.pin.as_deref() != Some(pin) {
             if !first {
                 return Verdict::Reset;
@@ -41,17 +44,20 @@ impl Takeover {
             self.begin(pin, false);
             return Verdict::Deliver;
         }
-        if self.skipping && !first {
-            return Verdict::Drop;
+        if let Some(before) = self.skipping.filter(|_| !first) {
+            // The numbers begin anew with a reset: one from before it has come again, so the first got
+            // lost on its way, and what was outstanding with it.
+            let lost = consumer_sequence <= before;
+            return if lost { Verdict::Reset } else { Verdict::Drop };
         }
-        self.skipping = false;
+        self.skipping = None;
         Verdict::Deliver
     }
 
     /// Works under `pin` from now on; `reset` = the durable was reset for it.
     pub(super) fn begin(&mut self, pin: &str, reset: bool) {
         self.pin = Some(pin.to_owned());
-        self.skipping = reset;
+        self.skipping = reset.then_some(self.last);
     }
 
     /// Is nobody working on the durable, given whom the server has pinned? Then whatever is
@@ -92,6 +98,18 @@ mod tests {
         assert_eq!(takeover.judge(Some("b"), 6), Verdict::Reset);
         takeover.begin("b", true);
         assert_eq!(takeover.judge(Some("b"), 7), Verdict::Drop);
+        assert_eq!(takeover.judge(Some("b"), 1), Verdict::Deliver);
+        assert_eq!(takeover.judge(Some("b"), 2), Verdict::Deliver);
+    }
+
+    #[test]
+    fn a_first_delivery_that_got_lost_is_asked_for_again() {
+        let mut takeover = Takeover::default();
+        assert_eq!(takeover.judge(Some("b"), 6), Verdict::Reset);
+        takeover.begin("b", true);
+        assert_eq!(takeover.judge(Some("b"), 7), Verdict::Drop);
+        assert_eq!(takeover.judge(Some("b"), 2), Verdict::Reset);
+        takeover.begin("b", true);
         assert_eq!(takeover.judge(Some("b"), 1), Verdict::Deliver);
         assert_eq!(takeover.judge(Some("b"), 2), Verdict::Deliver);
     }

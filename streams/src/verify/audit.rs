@@ -172,7 +172,7 @@ impl<'a> Audit<'a> {
             self.found(Kind::DuplicateId, message, detail);
         }
         let before = self.versions.insert(event.subject.clone(), event.version);
-        let expected = before.unwrap_or(0) + 1;
+        let expected = before.unwrap_or(0).saturating_add(1);
         if event.version != expected {
             let detail = format!("version {} where {expected} follows", event.version);
             self.found(Kind::VersionGap, message, detail);
