@@ -269,6 +269,13 @@ mod tests {
     }
 
     #[test]
+    fn a_day_behind_which_text_order_ends_is_none() {
+        let day = |text| day(text, Takes::ToDay);
+        assert_eq!(day("9999-12-30").as_deref(), Some("9999-12-31"));
+        assert_eq!(day("9999-12-31"), None);
+    }
+
+    #[test]
     fn a_page_is_bounded() {
         for bad in [0, 201, u32::MAX] {
             let refused = Wanted::new(&ORDER_SUMMARY, place(bad)).unwrap_err();

@@ -9,8 +9,8 @@ use futures::future::join_all;
 use inventory::{InventoryCommand, StockItem};
 use kernel::Money;
 use millrace::client::Shop;
-use product::{Product, ProductCommand};
-use projections::{PRODUCT_CARD, STOCK_LEVEL, ViewSpec};
+use product::{Import, ImportCommand, LineError, Product, ProductCommand, Tally};
+use projections::{IMPORT_REPORT, PRODUCT_CARD, STOCK_LEVEL, ViewSpec};
 use serde_json::{Value, json};
 use streams::{CommandMeta, Connection, Executed, Streams};
 use tokio::time::{Instant, sleep};
@@ -315,6 +315,51 @@ async fn a_stream_made_anew_behind_the_back_of_a_projector_is_noticed() {
     shop.has_stopped(&PRODUCT_CARD, &before, (4, "restored"))
         .await;
     shop.others_go_on("A").await;
+}
+
+/// Postgres takes a NUL into `json`, and can't read a field of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_postgres_can_not_keep_stops_its_own_view_alone() {
+    let servers = Servers::start("refused-row").await;
+    let streams = servers.streams().await;
+    publish(&streams, "A").await;
+    let tally = Tally {
+        lines: 1,
+        failed: 1,
+        digest: "d".to_owned(),
+        ..Tally::default()
+    };
+    let poison = LineError {
+        line: 1,
+        code: "malformed".to_owned(),
+        pointer: "/a\u{0}b".to_owned(),
+        detail: "no".to_owned(),
+    };
+    let import = "imported".parse().unwrap();
+    for command in [
+        ImportCommand::StartImport {
+            key: "k".to_owned(),
+        },
+        ImportCommand::CompleteImport {
+            tally,
+            errors: vec![poison],
+        },
+    ] {
+        let done = streams.execute::<Import>(&import, command, &meta()).await;
+        done.unwrap();
+    }
+    publish(&streams, "B").await;
+    // All in one batch.
+    let projector = servers.role(&["projector"]).await;
+    let sql = servers.sql("millrace_product").await;
+    until(&sql, &PRODUCT_CARD, |mark| mark.position == 6).await;
+    let stopped = until(&sql, &IMPORT_REPORT, |mark| mark.failed_position.is_some()).await;
+    assert_eq!((stopped.position, stopped.failed_position), (3, Some(4)));
+    let why = stopped.last_error.unwrap();
+    assert!(why.contains("Postgres can't keep the row"), "{why}");
+    publish(&streams, "C").await;
+    until(&sql, &PRODUCT_CARD, |mark| mark.position == 8).await;
+    assert!(projector.exited().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
