@@ -17,8 +17,7 @@ use tokio_util::task::TaskTracker;
 use super::desk::{Desk, Failure};
 use super::hosts::HostError;
 use super::message::{
-    CODE_BAD_REQUEST, CODE_BROKEN, CODE_UNAVAILABLE, DEADLINE_HEADER, command_subject,
-    question_subject,
+    CODE_BAD_REQUEST, CODE_BROKEN, CODE_BUSY, DEADLINE_HEADER, command_subject, question_subject,
 };
 use crate::connection::Connection;
 
@@ -156,8 +155,9 @@ async fn listen(mut endpoint: Endpoint, of: Work, tracker: TaskTracker) {
 
 async fn answer(work: &Work, request: &Request) -> Result<Bytes, Failure> {
     if is_too_late(request, Utc::now()) {
+        // If somebody does wait, the clocks are apart, and another host may have a better one.
         let late = "the deadline has passed";
-        return Err(Failure::new(CODE_UNAVAILABLE, late));
+        return Err(Failure::new(CODE_BUSY, late));
     }
     let unreadable = |e: serde_json::Error| Failure::new(CODE_BAD_REQUEST, e.to_string());
     let payload = &request.message.payload;

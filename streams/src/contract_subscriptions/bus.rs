@@ -481,7 +481,7 @@ pub async fn nothing_is_begun_after_its_deadline(connection: &Connection) {
         .headers
         .as_ref()
         .and_then(|h| h.get("Nats-Service-Error-Code"));
-    assert_eq!(code.map(ToString::to_string).as_deref(), Some("503"));
+    assert_eq!(code.map(ToString::to_string).as_deref(), Some("429"));
     let answer = Bus::new(connection).ask(&on, SOON).await.unwrap();
     assert!(
         matches!(answer, Answer::Done { already: false, .. }),

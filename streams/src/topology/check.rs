@@ -246,6 +246,12 @@ pub(super) fn durable_differences(
         &declared.inactive_threshold,
         &threshold,
     );
+    // Any of these ends our pulls, or lets go of them, before anything comes.
+    compare.same("max_batch", &declared.max_batch, &actual.max_batch);
+    compare.same("max_bytes", &declared.max_bytes, &actual.max_bytes);
+    compare.same("max_expires", &declared.max_expires, &actual.max_expires);
+    let memory = actual.memory_storage;
+    compare.same("memory_storage", &declared.memory_storage, &memory);
     let now = chrono::Utc::now().timestamp();
     let paused = actual.pause_until;
     let paused = paused.filter(|until| until.unix_timestamp() > now);
@@ -329,13 +335,19 @@ mod tests {
         actual.pause_until = Some(tomorrow.into());
         actual.deliver_subject = Some("elsewhere".to_owned());
         actual.inactive_threshold = Duration::from_mins(5);
+        actual.max_expires = Duration::from_millis(1);
         let fields: Vec<_> = durable_differences(&spec, &actual)
             .iter()
             .map(|d| d.field)
             .collect();
         assert_eq!(
             fields,
-            ["deliver_subject", "inactive_threshold", "pause_until"]
+            [
+                "deliver_subject",
+                "inactive_threshold",
+                "max_expires",
+                "pause_until"
+            ]
         );
     }
 }
