@@ -1,7 +1,7 @@
 //! What follows after a checkout: how goods that came back, and money that went back, are seen to.
 
 use checkout::returning::ReturnStep;
-use checkout::{Refunding, RefundingEvent, Returning, ReturningEvent};
+use checkout::{RETURN_ATTEMPTS_MAX, Refunding, RefundingEvent, Returning, ReturningEvent};
 use cqrs_es::{EventEnvelope, View};
 use kernel::{Fact, Money, OrderId, Reason, UserId};
 use schemars::JsonSchema;
@@ -159,7 +159,7 @@ impl View<Returning> for ReturnHandling {
                 self.look();
             }
             ReturningEvent::ReturningResumed { by } => {
-                self.stuck.clear();
+                self.ask_again();
                 self.look();
                 entry.by = Some(by.clone());
             }
@@ -196,6 +196,31 @@ impl ReturnHandling {
     fn unstick(&mut self, step: &ReturnStep) {
         self.stuck.retain(|stuck| stuck.step != *step);
         self.look();
+    }
+
+    /// What was tried too often already stays stuck.
+    fn ask_again(&mut self) {
+        let mut stuck = std::mem::take(&mut self.stuck);
+        stuck.retain(|stuck| self.attempts_at(&stuck.step) >= RETURN_ATTEMPTS_MAX);
+        self.stuck = stuck;
+    }
+
+    /// The number of its current attempt: one more than how often it was stuck, and let go on.
+    fn attempts_at(&self, step: &ReturnStep) -> u32 {
+        let (mut attempt, mut stuck) = (1, false);
+        for entry in &self.steps {
+            if entry.step.as_ref() == Some(step) {
+                // Only what suspends says what is wrong.
+                stuck = entry.why.is_some();
+            } else if entry.step.is_none()
+                && entry.by.is_some()
+                && stuck
+                && attempt < RETURN_ATTEMPTS_MAX
+            {
+                (attempt, stuck) = (attempt + 1, false);
+            }
+        }
+        attempt
     }
 
     /// One step that is stuck is enough to wait.

@@ -49,7 +49,9 @@ impl World {
                 }
             }
             Told::Checkout(
-                CheckoutEvent::CheckoutResumed { .. } | CheckoutEvent::StepSkipped { .. },
+                CheckoutEvent::CheckoutResumed { .. }
+                | CheckoutEvent::StepSkipped { .. }
+                | CheckoutEvent::CheckoutResolved { .. },
             ) => {
                 jobs.push(Job::Wake(SagaId::Checkout(order)));
             }
@@ -77,7 +79,9 @@ impl World {
     /// What a payment's event is to the returns and refunds of its order, now that its checkout
     /// has taken it in.
     pub(crate) fn paid(&self, order: usize, event: &PaymentEvent, at: Time) -> Vec<Job> {
-        let Some(file) = self.shop.file(order) else {
+        let came_back = matches!(event, PaymentEvent::RefundFailed { .. });
+        let dropped = came_back && self.has_bug(Bug::DropComeBack);
+        let Some(file) = self.shop.file(order).filter(|_| !dropped) else {
             return Vec::new();
         };
         let checkout = &file.checkout.state;

@@ -202,7 +202,7 @@ const fn fixed(from: &'static str, event: &'static str, to: &'static str) -> Tra
 }
 
 /// What is in no line of the table: shortcuts, and the way back.
-const UNDOING: [Transition; 34] = [
+const UNDOING: [Transition; 41] = [
     // With nothing to undo.
     fixed("reserving", "step_refused", "undone"),
     fixed("confirming", "shipping_started", "shipping"),
@@ -238,6 +238,14 @@ const UNDOING: [Transition; 34] = [
     fixed("ended", "checkout_resumed", "ended"),
     fixed("ended", "step_skipped", "ended"),
     fixed("ended", "checkout_resolved", "resolved"),
+    // The money is in a person's hands; stock that is held is still given back.
+    fixed("resolved", "undo_started", "resolved"),
+    fixed("resolved", "undo_succeeded", "resolved"),
+    fixed("resolved", "undo_failed", "resolved"),
+    fixed("resolved", "checkout_suspended", "resolved"),
+    fixed("resolved", "checkout_resumed", "resolved"),
+    fixed("resolved", "step_skipped", "resolved"),
+    fixed("resolved", "checkout_resolved", "resolved"),
 ];
 
 /// The events of a saga whose steps don't wait for each other.
