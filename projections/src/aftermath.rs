@@ -105,6 +105,9 @@ pub struct RefundHandling {
     pub suspended: Option<String>,
     /// How much went back.
     pub amount: Option<Money>,
+    /// The bank sent it back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub came_back: bool,
     /// Every step, oldest first.
     pub steps: Vec<AftermathEntry>,
     /// How many events it has.
@@ -257,13 +260,25 @@ impl View<Refunding> for RefundHandling {
                 self.amount = Some(*amount);
                 self.started_at = at;
             }
-            RefundingEvent::RefundingSuspended { why, .. } => {
+            RefundingEvent::RefundingDropped { code } => {
+                self.status = AftermathStage::Ended;
+                self.started_at = at;
+                entry.why = Some(code.clone());
+            }
+            RefundingEvent::RefundingSuspended { why, failed } => {
+                self.came_back = *failed;
                 self.status = AftermathStage::Suspended;
                 self.suspended = Some(why.clone());
                 entry.why = Some(why.clone());
             }
             RefundingEvent::RefundingResumed { by } => {
-                self.status = AftermathStage::Running;
+                // What the order knows, or need not know, it is not told again.
+                let over = self.came_back || self.has_ended();
+                self.status = if over {
+                    AftermathStage::Ended
+                } else {
+                    AftermathStage::Running
+                };
                 self.suspended = None;
                 entry.by = Some(by.clone());
             }
@@ -283,6 +298,13 @@ impl View<Refunding> for RefundHandling {
             }
         }
         self.steps.push(entry);
+    }
+}
+
+impl RefundHandling {
+    fn has_ended(&self) -> bool {
+        let ended = RefundingEvent::RefundingEnded {};
+        self.steps.iter().any(|entry| entry.event == ended.name())
     }
 }
 
@@ -308,6 +330,7 @@ mod tests {
                 amount: Money::new(100, "EUR".parse().unwrap()),
                 started_at: DateTime::UNIX_EPOCH,
                 restock_until: DateTime::UNIX_EPOCH,
+                user_id: None,
                 revision: 1,
             },
             ReturningEvent::ReturningSuspended {

@@ -228,7 +228,8 @@ impl Orders {
             | OrderEvent::ReturnApproved { .. }
             | OrderEvent::ReturnRefused { .. }
             | OrderEvent::ReturnReceived { .. }
-            | OrderEvent::OrderRefunded { .. } => {}
+            | OrderEvent::OrderRefunded { .. }
+            | OrderEvent::OrderRefundReversed { .. } => {}
         }
     }
 

@@ -380,6 +380,7 @@ impl Slip {
             OrderEvent::OrderShipped { .. } => self.status = OrderStatus::Shipped,
             OrderEvent::OrderDelivered {} => self.status = OrderStatus::Delivered,
             OrderEvent::OrderRefunded { amount, .. } => self.refunded += amount.amount,
+            OrderEvent::OrderRefundReversed { amount, .. } => self.refunded -= amount.amount,
             OrderEvent::ReturnReceived {
                 return_id, lines, ..
             } => self.back.push(Back {

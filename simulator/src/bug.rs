@@ -30,7 +30,7 @@ pub enum Bug {
     NewMessageId,
     /// Half of what is asked for is taken.
     CaptureHalf,
-    /// Half of what is asked for goes back.
+    /// Half of what a return is worth goes back.
     RefundHalf,
     /// Of what comes back one unit is put on the shelf.
     RestockOne,

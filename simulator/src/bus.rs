@@ -177,7 +177,9 @@ impl World {
             Some(Bug::RestockOne) => ("restock_return", "/data/quantity", |_| 1),
             _ => return asked,
         };
-        let is_it = asked.command.get("type").and_then(Value::as_str) == Some(command);
+        let text = |pointer| asked.command.pointer(pointer).and_then(Value::as_str);
+        let of_return = text("/data/reason").is_none_or(|reason| reason == "goods returned");
+        let is_it = text("/type") == Some(command) && of_return;
         if let Some(number) = asked.command.pointer_mut(number).filter(|_| is_it) {
             *number = number.as_i64().map(bent).into();
         }

@@ -1,8 +1,8 @@
 //! Which facts the sagas take in, from where, and when their timers ring.
 
 use checkout::{
-    CheckoutEvent, CheckoutFact, PATIENCE, RefundingEvent, ReturningEvent, fact, refunding,
-    returning, returns_of,
+    CheckoutEvent, CheckoutFact, PATIENCE, RefundingEvent, ReturningEvent, ReturningFact, fact,
+    refunding, returning, returns_of,
 };
 use payment::PaymentEvent;
 use uuid::Uuid;
@@ -29,7 +29,11 @@ impl World {
             Told::Order(event) => {
                 jobs.extend(fact::from_order(id, event, at, PATIENCE).map(checkout));
                 let returned = returning::fact::from_order(id, event, at);
-                jobs.extend(returned.map(|(id, fact)| Job::TakeIn(Fact::Returning(id, fact))));
+                let buyer = self.shop.file(order)?.checkout.state.user_id();
+                let bought = |fact: ReturningFact| fact.bought_by(buyer);
+                jobs.extend(
+                    returned.map(|(id, fact)| Job::TakeIn(Fact::Returning(id, bought(fact)))),
+                );
                 let refunded = refunding::fact::from_order(event);
                 jobs.extend(refunded.map(|(id, fact)| Job::TakeIn(Fact::Refunding(id, fact))));
             }

@@ -237,7 +237,8 @@ pub fn from_order(
         | OrderEvent::ReturnApproved { .. }
         | OrderEvent::ReturnRefused { .. }
         | OrderEvent::ReturnReceived { .. }
-        | OrderEvent::OrderRefunded { .. } => None,
+        | OrderEvent::OrderRefunded { .. }
+        | OrderEvent::OrderRefundReversed { .. } => None,
     }
 }
 

@@ -287,7 +287,9 @@ const REFUNDING: TaskEvents = TaskEvents {
 };
 
 /// What is in no line of the refund's table.
-const REFUNDING_BESIDES: [Transition; 3] = [
+const REFUNDING_BESIDES: [Transition; 4] = [
+    // The money is here again before anybody has heard that it went.
+    fixed(NOT_STARTED, "refunding_dropped", "ended"),
     // The bank sends the money back, after the end or while the order says no; a person sees to that.
     fixed("ended", "refunding_suspended", "suspended"),
     fixed("suspended", "refunding_suspended", "suspended"),
@@ -303,7 +305,9 @@ fn of_tasks<S, P>(
     besides: &[Transition],
 ) -> Vec<Transition> {
     if table.is_empty() {
-        return vec![arrow(NOT_STARTED, events.started, ENDED)];
+        let start = arrow(NOT_STARTED, events.started, ENDED);
+        let begins = besides.iter().filter(|other| other.from == NOT_STARTED);
+        return [start].into_iter().chain(begins.copied()).collect();
     }
     let mut all = vec![
         arrow(NOT_STARTED, events.started, busy),

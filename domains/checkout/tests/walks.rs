@@ -77,7 +77,7 @@ fn wandered<S: Decider>(
         let mut state = S::default();
         let some = facts.iter().filter(|_| chance.percent(60));
         let some: Vec<_> = some.chain(&facts[..1]).collect();
-        let mut fact = &facts[0];
+        let mut fact = some[chance.below(some.len())];
         for _ in 0..FACTS {
             for mut event in state.decide(fact).unwrap() {
                 under(&mut event);

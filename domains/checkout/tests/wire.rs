@@ -117,6 +117,8 @@ fn returning_examples() -> Vec<ReturningEvent> {
             order_id: kit::order_id(),
             items: vec![kit::item("MUG", 2)],
             amount: kit::total(),
+            // Where it is known it stands there; before it was, nothing did.
+            user_id: None,
             started_at: kit::at(0),
             restock_until: kit::at(0) + checkout::returning::RESTOCK_PATIENCE,
             revision: 1,
@@ -171,6 +173,9 @@ fn refunding_examples() -> Vec<RefundingEvent> {
         RefundingEvent::RefundingResolved {
             by: "operator:ada".to_owned(),
             reason: "settled on the phone".parse().unwrap(),
+        },
+        RefundingEvent::RefundingDropped {
+            code: "charge_disputed".to_owned(),
         },
         RefundingEvent::RefundingEnded {},
     ]

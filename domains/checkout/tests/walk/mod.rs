@@ -8,7 +8,7 @@
 )]
 
 use checkout::refunding::RefundAsk;
-use checkout::returning::ReturnStep;
+use checkout::returning::{ReturnAsk, ReturnStep};
 use checkout::{
     Ask, CheckoutBy, CheckoutFact, Definitions, RefundingFact, ReturningFact, Step,
     refund_id_of_return,
@@ -118,6 +118,7 @@ pub(crate) fn of_a_return() -> Vec<ReturningFact> {
         order_id: kit::order_id(),
         items: vec![item("MUG", 1)],
         amount: kit::total(),
+        user_id: Some(kit::user_id()),
         received_at: kit::at(0),
     }];
     let sku = kit::sku("MUG");
@@ -135,7 +136,7 @@ pub(crate) fn of_a_return() -> Vec<ReturningFact> {
             reason: reason.clone(),
         });
         facts.push(ReturningFact::AskRefused {
-            step,
+            ask: ReturnAsk::Step { step },
             code: "no".to_owned(),
             message: "no".to_owned(),
         });
