@@ -85,10 +85,10 @@ fn a_checkout_waits_for_an_operator_if_and_only_if_its_row_says_so() {
         let mut fact = placed(SKUS[..lines].iter().map(|sku| item(sku, 1)).collect());
         for moves in 1..=FACTS {
             both.take(&fact);
-            let row = match both.row.status {
-                CheckoutStage::Undone => CheckoutStage::Undoing,
-                other => other,
-            };
+            let mut row = both.row.status;
+            if row == CheckoutStage::Undone {
+                row = CheckoutStage::Undoing;
+            }
             let (saga, steps) = (word(both.saga.status()), &both.row.steps);
             assert_eq!(row, saga, "seed {seed}, after {steps:#?}");
             let told = both.row.suspended.as_ref();
