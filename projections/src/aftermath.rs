@@ -155,7 +155,7 @@ impl View<Returning> for ReturnHandling {
                 self.unstick(step);
                 entry.step = Some(step.clone());
             }
-            ReturningEvent::ReturningSuspended { step, why } => {
+            ReturningEvent::ReturningSuspended { step, why, .. } => {
                 let (step, why) = (step.clone(), why.clone());
                 (entry.step, entry.why) = (Some(step.clone()), Some(why.clone()));
                 self.stuck.push(Stuck { step, why });
@@ -336,6 +336,7 @@ mod tests {
             ReturningEvent::ReturningSuspended {
                 step: step.clone(),
                 why,
+                failed: true,
             },
         ];
         let row: ReturnHandling = fold::<Returning, _>("r-1", events.clone());

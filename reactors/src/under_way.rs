@@ -328,6 +328,7 @@ mod tests {
         let stuck = ReturningEvent::ReturningSuspended {
             step: step.clone(),
             why: "no".to_owned(),
+            failed: true,
         };
         let ended = ReturningEvent::ReturningEnded { step: step.clone() };
         // The bank sends the money back after the end.

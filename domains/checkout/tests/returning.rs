@@ -226,6 +226,19 @@ fn a_person_has_what_is_stuck_asked_again_under_other_ids() {
     assert_eq!(again.react(&resumed), None, "nothing is stuck any more");
 }
 
+#[test]
+fn that_a_refund_went_is_no_news_once_it_has_come_back() {
+    let saga = after(&[received(), restocked("MUG"), restocked("TEE"), failed()]);
+    assert_eq!(saga.react(&refunded()), None, "told late");
+    assert!(saga.suspended().is_some());
+    let resumed = ReturningFact::Resumed {
+        by: "operator:ada".to_owned(),
+    };
+    let mut again = saga.clone();
+    again.evolve(&saga.react(&resumed).unwrap());
+    assert!(again.react(&refunded_by(2)).is_some());
+}
+
 fn skipped(step: &str) -> ReturningFact {
     ReturningFact::Skipped {
         step: step.to_owned(),

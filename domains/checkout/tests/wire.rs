@@ -129,6 +129,7 @@ fn returning_examples() -> Vec<ReturningEvent> {
         ReturningEvent::ReturningSuspended {
             step: ReturnStep::RefundPayment,
             why: "the refund failed: charge_disputed".to_owned(),
+            failed: false,
         },
         ReturningEvent::ReturningResumed {
             by: "operator:ada".to_owned(),

@@ -70,6 +70,8 @@ pub struct Progress<D> {
     user_id: Option<UserId>,
     restock_until: DateTime<Utc>,
     tasks: Tasks<ReturnStep>,
+    /// The last refund that failed.
+    failed: Option<RefundId>,
     #[serde(skip)]
     by: PhantomData<D>,
 }
@@ -147,8 +149,10 @@ impl<D> Progress<D> {
             ReturningFact::ReturnRestocked { sku } => {
                 self.done(ReturnStep::RestockReturn { sku: sku.clone() })
             }
+            // A refund that failed never succeeds after that: that it did is told late.
             ReturningFact::PaymentRefunded { refund_id } => {
-                let current = self.refund_id() == Some(*refund_id);
+                let failed = self.failed == Some(*refund_id);
+                let current = self.refund_id() == Some(*refund_id) && !failed;
                 current.then(|| self.done(ReturnStep::RefundPayment))?
             }
             // Also of a refund that was done: a bank sends money back after days.
@@ -158,6 +162,7 @@ impl<D> Progress<D> {
                 (current && takes_failure(task)).then(|| ReturningEvent::ReturningSuspended {
                     step: ReturnStep::RefundPayment,
                     why: format!("the refund failed: {code}"),
+                    failed: true,
                 })
             }
             // Repeated; or somebody could not be told, which stops nothing.
@@ -175,6 +180,7 @@ impl<D> Progress<D> {
                 task.is_due().then(|| ReturningEvent::ReturningSuspended {
                     step: step.clone(),
                     why: format!("{code}: {message}"),
+                    failed: false,
                 })
             }
             ReturningFact::Resumed { by } => {
@@ -394,6 +400,7 @@ impl<D: Definitions<ReturnRow>> Decider for ReturningBy<D> {
                     user_id: *user_id,
                     restock_until: *restock_until,
                     tasks: Tasks::of(definition.steps, &skus),
+                    failed: None,
                     by: PhantomData,
                 });
             }
@@ -405,7 +412,10 @@ impl<D: Definitions<ReturnRow>> Decider for ReturningBy<D> {
                 ReturningEvent::ReturningStepSucceeded { step }
                 | ReturningEvent::ReturningEnded { step },
             ) => progress.tasks.set(step, TaskStage::Done),
-            (Self::Started(progress), ReturningEvent::ReturningSuspended { step, why }) => {
+            (Self::Started(progress), ReturningEvent::ReturningSuspended { step, why, failed }) => {
+                if *failed {
+                    progress.failed = progress.refund_id();
+                }
                 progress
                     .tasks
                     .set(step, TaskStage::Stuck { why: why.clone() });

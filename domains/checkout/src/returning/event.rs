@@ -99,6 +99,9 @@ pub enum ReturningEvent {
         step: ReturnStep,
         /// What is wrong.
         why: String,
+        /// The money can't go back by this refund, or did not stay there.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        failed: bool,
     },
     /// A person has seen to what was stuck: it is asked again.
     ReturningResumed {
