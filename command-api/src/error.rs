@@ -143,6 +143,7 @@ impl Placed for OrderRefusal {
             | Self::ReturnNotApproved
             | Self::ReturnAlreadyReceived
             | Self::OrderNotRefundable
+            | Self::RefundReversed
             | Self::RefundDiffers => state(),
         }
     }

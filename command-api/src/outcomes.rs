@@ -65,7 +65,8 @@ impl Ending {
             | OrderEvent::ReturnApproved { .. }
             | OrderEvent::ReturnRefused { .. }
             | OrderEvent::ReturnReceived { .. }
-            | OrderEvent::OrderRefunded { .. } => return None,
+            | OrderEvent::OrderRefunded { .. }
+            | OrderEvent::OrderRefundReversed { .. } => return None,
         };
         Some(Self {
             status,

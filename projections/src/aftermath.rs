@@ -1,7 +1,7 @@
 //! What follows after a checkout: how goods that came back, and money that went back, are seen to.
 
 use checkout::returning::ReturnStep;
-use checkout::{Refunding, RefundingEvent, Returning, ReturningEvent};
+use checkout::{RETURN_ATTEMPTS_MAX, Refunding, RefundingEvent, Returning, ReturningEvent};
 use cqrs_es::{EventEnvelope, View};
 use kernel::{Fact, Money, OrderId, Reason, UserId};
 use schemars::JsonSchema;
@@ -105,6 +105,9 @@ pub struct RefundHandling {
     pub suspended: Option<String>,
     /// How much went back.
     pub amount: Option<Money>,
+    /// The bank sent it back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub came_back: bool,
     /// Every step, oldest first.
     pub steps: Vec<AftermathEntry>,
     /// How many events it has.
@@ -152,14 +155,14 @@ impl View<Returning> for ReturnHandling {
                 self.unstick(step);
                 entry.step = Some(step.clone());
             }
-            ReturningEvent::ReturningSuspended { step, why } => {
+            ReturningEvent::ReturningSuspended { step, why, .. } => {
                 let (step, why) = (step.clone(), why.clone());
                 (entry.step, entry.why) = (Some(step.clone()), Some(why.clone()));
                 self.stuck.push(Stuck { step, why });
                 self.look();
             }
             ReturningEvent::ReturningResumed { by } => {
-                self.stuck.clear();
+                self.ask_again();
                 self.look();
                 entry.by = Some(by.clone());
             }
@@ -198,6 +201,31 @@ impl ReturnHandling {
         self.look();
     }
 
+    /// What was tried too often already stays stuck.
+    fn ask_again(&mut self) {
+        let mut stuck = std::mem::take(&mut self.stuck);
+        stuck.retain(|stuck| self.attempts_at(&stuck.step) >= RETURN_ATTEMPTS_MAX);
+        self.stuck = stuck;
+    }
+
+    /// The number of its current attempt: one more than how often it was stuck, and let go on.
+    fn attempts_at(&self, step: &ReturnStep) -> u32 {
+        let (mut attempt, mut stuck) = (1, false);
+        for entry in &self.steps {
+            if entry.step.as_ref() == Some(step) {
+                // Only what suspends says what is wrong.
+                stuck = entry.why.is_some();
+            } else if entry.step.is_none()
+                && entry.by.is_some()
+                && stuck
+                && attempt < RETURN_ATTEMPTS_MAX
+            {
+                (attempt, stuck) = (attempt + 1, false);
+            }
+        }
+        attempt
+    }
+
     /// One step that is stuck is enough to wait.
     fn look(&mut self) {
         let stuck = self.stuck.last();
@@ -232,13 +260,25 @@ impl View<Refunding> for RefundHandling {
                 self.amount = Some(*amount);
                 self.started_at = at;
             }
-            RefundingEvent::RefundingSuspended { why, .. } => {
+            RefundingEvent::RefundingDropped { code } => {
+                self.status = AftermathStage::Ended;
+                self.started_at = at;
+                entry.why = Some(code.clone());
+            }
+            RefundingEvent::RefundingSuspended { why, failed } => {
+                self.came_back = *failed;
                 self.status = AftermathStage::Suspended;
                 self.suspended = Some(why.clone());
                 entry.why = Some(why.clone());
             }
             RefundingEvent::RefundingResumed { by } => {
-                self.status = AftermathStage::Running;
+                // What the order knows, or need not know, it is not told again.
+                let over = self.came_back || self.has_ended();
+                self.status = if over {
+                    AftermathStage::Ended
+                } else {
+                    AftermathStage::Running
+                };
                 self.suspended = None;
                 entry.by = Some(by.clone());
             }
@@ -258,6 +298,13 @@ impl View<Refunding> for RefundHandling {
             }
         }
         self.steps.push(entry);
+    }
+}
+
+impl RefundHandling {
+    fn has_ended(&self) -> bool {
+        let ended = RefundingEvent::RefundingEnded {};
+        self.steps.iter().any(|entry| entry.event == ended.name())
     }
 }
 
@@ -283,11 +330,13 @@ mod tests {
                 amount: Money::new(100, "EUR".parse().unwrap()),
                 started_at: DateTime::UNIX_EPOCH,
                 restock_until: DateTime::UNIX_EPOCH,
+                user_id: None,
                 revision: 1,
             },
             ReturningEvent::ReturningSuspended {
                 step: step.clone(),
                 why,
+                failed: true,
             },
         ];
         let row: ReturnHandling = fold::<Returning, _>("r-1", events.clone());

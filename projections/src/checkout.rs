@@ -159,33 +159,25 @@ impl CheckoutTimeline {
                 self.revision = *revision;
                 self.started_at = at;
             }
+            CheckoutEvent::StepSucceeded { step } | CheckoutEvent::UndoSucceeded { step, .. } => {
+                self.wait_no_more(|waits_for| waits_for == step);
+            }
             // A late success is undone by itself: where the checkout stands doesn't change.
-            CheckoutEvent::StepSucceeded { .. }
-            | CheckoutEvent::UndoSucceeded { .. }
-            | CheckoutEvent::UndoFailed { .. }
+            CheckoutEvent::UndoFailed { .. }
             | CheckoutEvent::UndoStarted {
                 cause: Cause::LateSuccess { .. },
             } => {}
             CheckoutEvent::StepRefused { .. }
             | CheckoutEvent::StepTimedOut { .. }
-            | CheckoutEvent::UndoStarted { .. } => self.status = CheckoutStage::Undoing,
-            CheckoutEvent::CheckoutCompleted {} => self.status = CheckoutStage::Completed,
-            CheckoutEvent::ShippingStarted { .. } => self.status = CheckoutStage::Shipping,
-            CheckoutEvent::CheckoutUndone { .. } => self.status = CheckoutStage::Undone,
-            CheckoutEvent::CheckoutSuspended { step, why, .. } => {
-                self.suspended = Some(Suspension {
-                    why: why.clone(),
-                    at,
-                    step: step.clone(),
-                    from: self.status,
-                });
-                self.status = CheckoutStage::Suspended;
+            | CheckoutEvent::UndoStarted { .. } => self.move_to(CheckoutStage::Undoing),
+            CheckoutEvent::CheckoutCompleted {} => self.move_to(CheckoutStage::Completed),
+            CheckoutEvent::ShippingStarted { .. } => self.move_to(CheckoutStage::Shipping),
+            CheckoutEvent::CheckoutUndone { step, .. } => {
+                self.wait_no_more(|waits_for| waits_for == step);
+                self.move_to(CheckoutStage::Undone);
             }
-            CheckoutEvent::CheckoutResumed { by: _ } => {
-                if let Some(suspension) = self.suspended.take() {
-                    self.status = suspension.from;
-                }
-            }
+            CheckoutEvent::CheckoutSuspended { step, why, .. } => self.suspend(step, why, at),
+            CheckoutEvent::CheckoutResumed { by: _ } => self.wait_no_more(|_| true),
             CheckoutEvent::StepSkipped { stage, outcome, .. } => {
                 self.suspended = None;
                 self.status = (*stage).into();
@@ -198,9 +190,38 @@ impl CheckoutTimeline {
                 self.status = CheckoutStage::Resolved;
             }
             CheckoutEvent::CheckoutEnded { outcome, .. } => {
+                self.suspended = None;
                 self.status = CheckoutStage::Ended;
                 self.outcome = Some(outcome.clone());
             }
+        }
+    }
+}
+
+impl CheckoutTimeline {
+    /// Who waits for an operator goes on waiting, and stands there when they have seen to it.
+    fn move_to(&mut self, stage: CheckoutStage) {
+        match &mut self.suspended {
+            Some(suspension) => suspension.from = stage,
+            None => self.status = stage,
+        }
+    }
+
+    fn suspend(&mut self, step: &Step, why: &str, at: Option<Moment>) {
+        let before = self.suspended.as_ref();
+        self.suspended = Some(Suspension {
+            why: why.to_owned(),
+            at,
+            step: step.clone(),
+            from: before.map_or(self.status, |suspension| suspension.from),
+        });
+        self.status = CheckoutStage::Suspended;
+    }
+
+    /// If that is so of what it waits for.
+    fn wait_no_more(&mut self, of: impl FnOnce(&Step) -> bool) {
+        if let Some(suspension) = self.suspended.take_if(|suspension| of(&suspension.step)) {
+            self.status = suspension.from;
         }
     }
 }
@@ -360,6 +381,32 @@ mod tests {
             row.suspended.map(|s| s.why).as_deref(),
             Some("refund failed")
         );
+        events.push(CheckoutEvent::CheckoutResumed { by: "op".into() });
+        let row: CheckoutTimeline = fold::<Checkout, _>("o-1", events);
+        assert_eq!((row.status, row.suspended), (CheckoutStage::Undoing, None));
+    }
+
+    #[test]
+    fn canceling_what_waits_for_an_operator_does_not_hide_it() {
+        let refused = CheckoutEvent::StepRefused {
+            step: Step::ConfirmOrder,
+            code: "order_unknown".into(),
+            message: "no".into(),
+        };
+        let suspended = CheckoutEvent::CheckoutSuspended {
+            step: Step::CapturePayment,
+            attempt: 9,
+            why: "refund failed".into(),
+        };
+        let cause = Cause::OrderCanceled {
+            reason: "changed my mind".parse().unwrap(),
+        };
+        let canceled = CheckoutEvent::UndoStarted { cause };
+        let mut events = vec![started(), refused, suspended, canceled];
+        let row: CheckoutTimeline = fold::<Checkout, _>("o-1", events.clone());
+        assert_eq!(row.status, CheckoutStage::Suspended);
+        let from = row.suspended.map(|suspended| suspended.from);
+        assert_eq!(from, Some(CheckoutStage::Undoing));
         events.push(CheckoutEvent::CheckoutResumed { by: "op".into() });
         let row: CheckoutTimeline = fold::<Checkout, _>("o-1", events);
         assert_eq!((row.status, row.suspended), (CheckoutStage::Undoing, None));

@@ -4,7 +4,7 @@
 //! own events tell; the payment page says the rest.
 
 use cqrs_es::{EventEnvelope, View};
-use kernel::{Money, PaymentId, Reason, ReturnId, Sealed, Tracking, UserId};
+use kernel::{Money, MoneyError, PaymentId, Reason, ReturnId, Sealed, Tracking, UserId};
 use order::{Line, Order, OrderEvent, PaymentStatus, ReturnLine, ReturnStage, ReturnStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -202,7 +202,11 @@ impl OrderSummary {
             OrderEvent::OrderRefunded {
                 refund_id: _,
                 amount,
-            } => self.refund(*amount),
+            } => self.refund(|before| before.plus(*amount), *amount),
+            OrderEvent::OrderRefundReversed {
+                refund_id: _,
+                amount,
+            } => self.refund(|before| before.minus(*amount), *amount),
         }
     }
 
@@ -241,17 +245,15 @@ impl OrderSummary {
 
     /// Adds up what went back. The order's rules keep it within the total and in its currency; an
     /// amount that isn't leaves the sum as it was.
-    fn refund(&mut self, amount: Money) {
+    fn refund(&mut self, sum: impl FnOnce(Money) -> Result<Money, MoneyError>, amount: Money) {
         let before = self.refunded.unwrap_or(Money::zero(amount.currency));
-        let refunded = before.plus(amount).unwrap_or(before);
-        self.refunded = Some(refunded);
-        let whole = self
-            .total
-            .is_some_and(|total| refunded.amount >= total.amount);
-        self.payment_status = if whole {
-            PaymentStatus::Refunded
-        } else {
-            PaymentStatus::PartiallyRefunded
+        let refunded = sum(before).unwrap_or(before);
+        self.refunded = Some(refunded).filter(|refunded| refunded.amount != 0);
+        let total = self.total.map_or(0, |total| total.amount);
+        self.payment_status = match refunded.amount {
+            0 => PaymentStatus::Captured,
+            back if back < total => PaymentStatus::PartiallyRefunded,
+            _ => PaymentStatus::Refunded,
         };
     }
 }
@@ -412,9 +414,22 @@ mod tests {
         let row: OrderSummary = fold::<Order, _>("o-1", events.clone());
         assert_eq!(row.payment_status, PaymentStatus::PartiallyRefunded);
         events.push(refunded(600));
-        let row: OrderSummary = fold::<Order, _>("o-1", events);
+        let row: OrderSummary = fold::<Order, _>("o-1", events.clone());
         assert_eq!(row.payment_status, PaymentStatus::Refunded);
-        assert_eq!(row.refunded, Some(eur(1000)));
+        assert_eq!(row.refunded, row.total);
+        // The bank sends it back.
+        let reversed = |amount| OrderEvent::OrderRefundReversed {
+            refund_id: RefundId(Uuid::from_u128(3)),
+            amount: eur(amount),
+        };
+        events.push(reversed(600));
+        let row: OrderSummary = fold::<Order, _>("o-1", events.clone());
+        assert_eq!(row.payment_status, PaymentStatus::PartiallyRefunded);
+        assert_eq!(row.refunded, Some(eur(400)));
+        events.push(reversed(400));
+        let row: OrderSummary = fold::<Order, _>("o-1", events);
+        assert_eq!(row.payment_status, PaymentStatus::Captured);
+        assert_eq!(row.refunded, None);
         assert_eq!(row.status, SummaryStatus::Canceled);
     }
 }

@@ -98,7 +98,8 @@ impl TableView for SalesReport {
             | OrderEvent::ReturnRequested { .. }
             | OrderEvent::ReturnApproved { .. }
             | OrderEvent::ReturnRefused { .. }
-            | OrderEvent::OrderRefunded { .. } => return Vec::new(),
+            | OrderEvent::OrderRefunded { .. }
+            | OrderEvent::OrderRefundReversed { .. } => return Vec::new(),
         };
         ids.push(memory);
         ids
@@ -123,7 +124,8 @@ impl TableView for SalesReport {
             | OrderEvent::ReturnRequested { .. }
             | OrderEvent::ReturnApproved { .. }
             | OrderEvent::ReturnRefused { .. }
-            | OrderEvent::OrderRefunded { .. } => return,
+            | OrderEvent::OrderRefunded { .. }
+            | OrderEvent::OrderRefundReversed { .. } => return,
         };
         count(event, rows, meaning);
     }

@@ -1,12 +1,15 @@
-//! Who asked to be erased is erased once their orders are final, or the time is up.
+//! Who asked to be erased is erased once their orders are final and nothing of them is under way, or the
+//! time is up.
 //!
 //! ```text
 //!   erasures  opened: waits ── key destroyed: over        event.user.erasure.*
 //!   orders    placed: open ── rejected, canceled, delivered: final     event.order.>
+//!   sagas     what is under way: see `under_way`                       event.checkout.>
 //! ```
 //!
-//! Both are followed from the first event on; orders only once somebody waits, for most reactors
-//! never see an erasure. An order may be placed on an answer about its buyer that is a little older
+//! All are followed from the first event on; orders and sagas only once somebody waits, for most
+//! reactors never see an erasure. A canceled order is final, and its money may still have to go back;
+//! so may that of goods that came back. An order may be placed on an answer about its buyer that is a little older
 //! than their request, so nobody is erased before that time has passed and the log was read to where
 //! it ended then.
 
@@ -18,12 +21,13 @@ use kernel::{OrderId, UserId};
 use order::{Order, OrderEvent};
 use streams::keys::erasures::SUBJECTS;
 use streams::subscription::{OrderedSubscription, SubscriptionError};
-use streams::{Connection, RecordedEvent, Streams};
+use streams::{Connection, LoadError, RecordedEvent, Streams};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use user::{Erasure, ErasureEvent, User, UserCommand};
 
 use crate::recorder::{Cause, Record, Recorded, Recorder};
+use crate::under_way::{CHECKOUT, UnderWay};
 
 /// Where the erasures are.
 const USER: &str = "USER";
@@ -60,6 +64,7 @@ pub(crate) struct Departures {
     grace: TimeDelta,
     waiting: HashMap<UserId, Waiting>,
     orders: Option<Orders>,
+    sagas: Option<UnderWay>,
 }
 
 impl Departures {
@@ -76,6 +81,7 @@ impl Departures {
             grace,
             waiting: HashMap::new(),
             orders: None,
+            sagas: None,
         }
     }
 
@@ -89,6 +95,7 @@ impl Departures {
                 () = shutdown.cancelled() => return,
                 event = erasures.next() => event.map(|event| self.note(event)),
                 event = next_order(&mut self.orders) => event.map(|event| self.order(&event)),
+                event = next_saga(&mut self.sagas) => event.map(|event| self.saga(&event)),
                 _ = look.tick(), if !self.waiting.is_empty() => {
                     self.look().await;
                     Ok(())
@@ -125,11 +132,17 @@ impl Departures {
         }
     }
 
+    fn saga(&mut self, event: &RecordedEvent) {
+        if let Some(sagas) = &mut self.sagas {
+            sagas.take_in(event);
+        }
+    }
+
     /// Erases everybody who needs to wait no longer.
     async fn look(&mut self) {
         let (now, grace) = (Utc::now(), self.grace);
-        let end = match self.streams.stream_state(ORDER).await {
-            Ok(state) => state.last,
+        let (end, sagas_end) = match self.ends().await {
+            Ok(ends) => ends,
             Err(error) => {
                 tracing::warn!(%error, "the end of the orders is not known yet");
                 return;
@@ -138,15 +151,31 @@ impl Departures {
         let orders = self
             .orders
             .get_or_insert_with(|| Orders::new(&self.connection));
+        let sagas = self
+            .sagas
+            .get_or_insert_with(|| UnderWay::new(&self.connection));
+        if let Err(error) = sagas.learn_owners(&self.streams).await {
+            tracing::warn!(%error, "whose order a saga is about is not known yet");
+        }
         let may_go = |(user_id, waiting): (&UserId, &Waiting)| {
             let all_are_there = now - waiting.cause.recorded_at >= grace;
-            let done = all_are_there && orders.are_final(*user_id, end);
+            let done = all_are_there
+                && orders.are_final(*user_id, end)
+                && sagas.are_over(*user_id, sagas_end);
             (done || now >= waiting.erase_by).then_some(*user_id)
         };
         let due: Vec<UserId> = self.waiting.iter().filter_map(may_go).collect();
         for user_id in due {
             self.erase(user_id).await;
         }
+    }
+
+    /// The last positions of ORDER and CHECKOUT, in this order: what is final in the one, the other may
+    /// have gone on with.
+    async fn ends(&self) -> Result<(u64, u64), LoadError> {
+        let orders = self.streams.stream_state(ORDER).await?;
+        let sagas = self.streams.stream_state(CHECKOUT).await?;
+        Ok((orders.last, sagas.last))
     }
 
     /// What follows from it is the eraser's. Without an answer it is asked again at the next look.
@@ -228,13 +257,22 @@ impl Orders {
             | OrderEvent::ReturnApproved { .. }
             | OrderEvent::ReturnRefused { .. }
             | OrderEvent::ReturnReceived { .. }
-            | OrderEvent::OrderRefunded { .. } => {}
+            | OrderEvent::OrderRefunded { .. }
+            | OrderEvent::OrderRefundReversed { .. } => {}
         }
     }
 
     /// Is nothing of this user's open, as of `end` of ORDER?
     fn are_final(&self, user_id: UserId, end: u64) -> bool {
         self.read >= end && !self.overrun && !self.open.values().any(|owner| *owner == user_id)
+    }
+}
+
+/// Never, while nobody waits.
+async fn next_saga(sagas: &mut Option<UnderWay>) -> Result<RecordedEvent, SubscriptionError> {
+    match sagas {
+        Some(sagas) => sagas.next().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -7,7 +7,7 @@
 //!   NOTIFICATION ─► mailer   ──SMTP──► mail server   a bounce suppresses its address
 //!   USER ─────────► welcome  ──bus───► notification
 //!   USER ─────────► eraser   ──bus───► user           destroys the key, keeps the receipt
-//!   USER, ORDER ──► departures ─bus──► user           erased once their orders are final
+//!   USER, ORDER, CHECKOUT ─► departures ─bus─► user   erased once nothing of them is under way
 //!   every stream ─► webhook  ──HTTP──► endpoints      who wants to hear of it is told
 //! ```
 //!
@@ -32,6 +32,7 @@ mod recorder;
 mod rejection;
 mod scan;
 mod template;
+mod under_way;
 mod waiting;
 mod webhook;
 mod welcome;

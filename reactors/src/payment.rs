@@ -29,6 +29,9 @@ const ACTOR: &str = "reactor:payment";
 /// where a payment moved on meanwhile.
 const CALLS_MAX: usize = 16;
 
+/// What the payment context answers to an amount that is not its own.
+const AMOUNT_DIFFERS: &str = "amount_differs";
+
 /// Executes the intents of the payment context at the provider.
 pub(crate) struct PaymentReactor {
     streams: Streams,
@@ -211,17 +214,50 @@ impl Handler for PaymentReactor {
                 // What is due then follows with the delivery of what was recorded.
                 Recorded::At(position) if position.sequence > payment.position => return Ok(()),
                 Recorded::At(_) => {}
-                // The payment moved on while the provider was asked: look at it again.
-                Recorded::Refused(code) => {
-                    tracing::info!(payment = %id, %code, "the payment context refused an outcome");
-                }
+                Recorded::Refused(code) => refused(id, &code)?,
             }
         }
         Err(HandleError::retryable(TooManyCalls))
     }
 }
 
+/// The payment moved on while the provider was asked: it is looked at again. But what the provider says
+/// of an amount it will say the next time too.
+fn refused(id: &AggregateId, code: &str) -> Result<(), HandleError> {
+    if code == AMOUNT_DIFFERS {
+        return Err(HandleError::permanent(OtherAmount));
+    }
+    tracing::info!(payment = %id, %code, "the payment context refused an outcome");
+    Ok(())
+}
+
 /// The payment keeps asking for calls.
 #[derive(Debug, thiserror::Error)]
 #[error("the payment still has calls due after {CALLS_MAX}")]
 struct TooManyCalls;
+
+/// Somebody has taken a part of the money on the provider's own page, or the provider holds another
+/// amount. A person is to look; the reconciliation says what differs.
+#[derive(Debug, thiserror::Error)]
+#[error("the provider holds or took another amount than the payment's")]
+struct OtherAmount;
+
+#[cfg(test)]
+mod tests {
+    use kernel::{Money, Refusal};
+    use payment::PaymentRefusal;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn another_amount_is_left_to_a_person_and_is_not_asked_for_ever() {
+        let id = kernel::PaymentId(Uuid::nil()).into();
+        let expected = Money::new(2_500, "EUR".parse().unwrap());
+        let differs = PaymentRefusal::AmountDiffers { expected };
+        let left = refused(&id, differs.code().as_ref()).unwrap_err();
+        assert!(left.permanent);
+        let moved_on = PaymentRefusal::PaymentVoided;
+        assert!(refused(&id, moved_on.code().as_ref()).is_ok());
+    }
+}

@@ -83,6 +83,8 @@ impl<D: Definitions> Intake<D> {
             self.sagas.checkout.advance(order_id, fact, &origin).await?;
         }
         if let Some((id, fact)) = returning::fact::from_order(order_id, &told, event.time) {
+            let checkout = self.sagas.checkout.current(order_id).await?;
+            let fact = fact.bought_by(checkout.user_id());
             self.sagas.returning.advance(id, fact, &origin).await?;
         }
         if let Some((id, fact)) = refunding::fact::from_order(&told) {

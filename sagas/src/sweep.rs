@@ -201,7 +201,9 @@ fn of_checkout(event: &RecordedEvent) -> Told {
     let resumed = is(|event| {
         matches!(
             event,
-            CheckoutEvent::CheckoutResumed { .. } | CheckoutEvent::StepSkipped { .. }
+            CheckoutEvent::CheckoutResumed { .. }
+                | CheckoutEvent::StepSkipped { .. }
+                | CheckoutEvent::CheckoutResolved { .. }
         )
     });
     if resumed {

@@ -8,6 +8,7 @@ use kernel::{OrderId, RefundId, ReservationId, ReturnId, Sku};
 use order::{OrderEvent, OrderStatus};
 use payment::PaymentEvent;
 
+use crate::plan::GOODS;
 use crate::provider::Provider;
 use crate::shop::Recorded;
 use crate::told::Told;
@@ -53,13 +54,25 @@ pub(crate) fn look_at(provider: &Provider) -> Result<(), Finding> {
     Ok(())
 }
 
+/// What so many of these cost, by the price list that the run began with.
+pub(crate) fn worth(lines: &[(Sku, u32)]) -> i64 {
+    let price = |sku: &Sku| {
+        let mut goods = GOODS.iter().filter(|(name, _)| *name == sku.as_str());
+        goods.next().map_or(0, |(_, price)| *price)
+    };
+    let costs = lines
+        .iter()
+        .map(|(sku, units)| price(sku) * i64::from(*units));
+    costs.sum()
+}
+
 /// One SKU as the log tells it.
 #[derive(Debug, Default)]
 pub(crate) struct Shelf {
     on_hand: i64,
     pub(crate) reserved: BTreeMap<ReservationId, u32>,
     pub(crate) committed: BTreeMap<ReservationId, u32>,
-    pub(crate) restocked: BTreeSet<ReturnId>,
+    pub(crate) restocked: BTreeMap<ReturnId, u32>,
 }
 
 /// One payment as the log tells it, in cents.
@@ -78,7 +91,7 @@ pub(crate) struct Till {
 #[derive(Debug)]
 pub(crate) struct Back {
     pub(crate) id: ReturnId,
-    pub(crate) skus: Vec<Sku>,
+    pub(crate) lines: Vec<(Sku, u32)>,
 }
 
 /// One order as the log tells it.
@@ -190,11 +203,16 @@ impl Audit {
     ) -> Result<(), Finding> {
         if let OrderEvent::OrderPlaced { lines, total, .. } = event {
             let lines = lines.iter().map(|line| (line.sku.clone(), line.quantity));
+            let lines: Vec<_> = lines.collect();
+            let (asked, due) = (total.amount, worth(&lines));
+            holds("an order costs what is in it", asked == due, || {
+                format!("order {}: {asked} for what costs {due}", order + 1)
+            })?;
             let slip = Slip {
                 id,
                 status: OrderStatus::Placed,
-                total: total.amount,
-                lines: lines.collect(),
+                total: due,
+                lines,
                 refunded: 0,
                 confirmed: false,
                 back: Vec::new(),
@@ -296,7 +314,7 @@ impl Shelf {
                 ..
             } => {
                 self.on_hand += i64::from(*quantity);
-                self.restocked.insert(*return_id)
+                self.restocked.insert(*return_id, *quantity).is_none()
             }
         }
     }
@@ -362,16 +380,65 @@ impl Slip {
             OrderEvent::OrderShipped { .. } => self.status = OrderStatus::Shipped,
             OrderEvent::OrderDelivered {} => self.status = OrderStatus::Delivered,
             OrderEvent::OrderRefunded { amount, .. } => self.refunded += amount.amount,
+            OrderEvent::OrderRefundReversed { amount, .. } => self.refunded -= amount.amount,
             OrderEvent::ReturnReceived {
                 return_id, lines, ..
             } => self.back.push(Back {
                 id: *return_id,
-                skus: lines.iter().map(|line| line.sku.clone()).collect(),
+                lines: lines
+                    .iter()
+                    .map(|line| (line.sku.clone(), line.quantity))
+                    .collect(),
             }),
             OrderEvent::OrderPlaced { .. }
             | OrderEvent::ReturnRequested { .. }
             | OrderEvent::ReturnApproved { .. }
             | OrderEvent::ReturnRefused { .. } => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kernel::{Money, Sealed, UserId};
+    use order::Line;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn cents(amount: i64) -> Money {
+        Money::new(amount, "EUR".parse().unwrap_or_else(|_| unreachable!()))
+    }
+
+    /// What the audit makes of two mugs at this total.
+    fn two_mugs(total: i64) -> Result<(), Finding> {
+        let user_id = UserId(Uuid::from_u128(1));
+        let text = "MUG";
+        let (Ok(sku), Ok(title), Ok(payment_method)) = (text.parse(), text.parse(), text.parse())
+        else {
+            unreachable!("words that parse");
+        };
+        let event = OrderEvent::OrderPlaced {
+            user_id,
+            lines: vec![Line {
+                sku,
+                title,
+                quantity: 2,
+                unit_price: cents(1_299),
+            }],
+            total: cents(total),
+            shipping_address: Sealed::new(user_id, "AAAA"),
+            payment_method,
+        };
+        let id = OrderId(Uuid::from_u128(2));
+        Audit::default().order((0, id), &event, &Provider::default())
+    }
+
+    #[test]
+    fn an_order_costs_its_units_times_their_prices() {
+        assert_eq!(two_mugs(2_598), Ok(()));
+        let found = two_mugs(1_299).err();
+        let rule = found.map(|finding| finding.rule);
+        assert_eq!(rule, Some("an order costs what is in it"));
     }
 }

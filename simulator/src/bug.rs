@@ -28,4 +28,12 @@ pub enum Bug {
     RecordMailFirst,
     /// Every try of a mail has another Message-ID.
     NewMessageId,
+    /// Half of what is asked for is taken.
+    CaptureHalf,
+    /// Half of what a return is worth goes back.
+    RefundHalf,
+    /// Of what comes back one unit is put on the shelf.
+    RestockOne,
+    /// That the bank has sent a refund back is told to nobody.
+    DropComeBack,
 }

@@ -124,6 +124,7 @@ impl World {
     }
 
     fn execute(&mut self, asked: &Asked) -> Executed {
+        let asked = &self.bent(asked);
         let meta = Meta {
             command_id: asked.id,
             order: Some(asked.order),
@@ -166,6 +167,23 @@ impl World {
             }
             _ => unreadable(asked.context),
         }
+    }
+
+    /// The ask as it is carried out.
+    fn bent(&self, asked: &Asked) -> Asked {
+        let mut asked = asked.clone();
+        let (command, number, bent): (_, _, fn(i64) -> i64) = match self.bug {
+            Some(Bug::RefundHalf) => ("refund_payment", "/data/amount/amount", |cents| cents / 2),
+            Some(Bug::RestockOne) => ("restock_return", "/data/quantity", |_| 1),
+            _ => return asked,
+        };
+        let text = |pointer| asked.command.pointer(pointer).and_then(Value::as_str);
+        let of_return = text("/data/reason").is_none_or(|reason| reason == "goods returned");
+        let is_it = text("/type") == Some(command) && of_return;
+        if let Some(number) = asked.command.pointer_mut(number).filter(|_| is_it) {
+            *number = number.as_i64().map(bent).into();
+        }
+        asked
     }
 
     /// A saga takes a fact in. At most one event may follow.

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use checkout::picture::{NOT_STARTED, Transition, pictures};
+use checkout::{Definitions, RefundRow, Shop};
 
 use crate::audit::Finding;
 use crate::saga::SagaId;
@@ -55,9 +56,9 @@ impl World {
         let Some(recorded) = self.shop.log.get(new.start).filter(|_| !new.is_empty()) else {
             return;
         };
-        let Some(revision) = self.revision(saga) else {
-            return;
-        };
+        // What is over before it began follows none: it is drawn for each.
+        let newest = <Shop as Definitions<RefundRow>>::CURRENT;
+        let revision = self.revision(saga).unwrap_or(newest);
         let transition = Transition {
             from,
             event: recorded.told.name(),

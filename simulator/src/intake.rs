@@ -1,8 +1,8 @@
 //! Which facts the sagas take in, from where, and when their timers ring.
 
 use checkout::{
-    CheckoutEvent, CheckoutFact, PATIENCE, RefundingEvent, ReturningEvent, fact, refunding,
-    returning, returns_of,
+    CheckoutEvent, CheckoutFact, PATIENCE, RefundingEvent, ReturningEvent, ReturningFact, fact,
+    refunding, returning, returns_of,
 };
 use payment::PaymentEvent;
 use uuid::Uuid;
@@ -29,7 +29,11 @@ impl World {
             Told::Order(event) => {
                 jobs.extend(fact::from_order(id, event, at, PATIENCE).map(checkout));
                 let returned = returning::fact::from_order(id, event, at);
-                jobs.extend(returned.map(|(id, fact)| Job::TakeIn(Fact::Returning(id, fact))));
+                let buyer = self.shop.file(order)?.checkout.state.user_id();
+                let bought = |fact: ReturningFact| fact.bought_by(buyer);
+                jobs.extend(
+                    returned.map(|(id, fact)| Job::TakeIn(Fact::Returning(id, bought(fact)))),
+                );
                 let refunded = refunding::fact::from_order(event);
                 jobs.extend(refunded.map(|(id, fact)| Job::TakeIn(Fact::Refunding(id, fact))));
             }
@@ -49,7 +53,9 @@ impl World {
                 }
             }
             Told::Checkout(
-                CheckoutEvent::CheckoutResumed { .. } | CheckoutEvent::StepSkipped { .. },
+                CheckoutEvent::CheckoutResumed { .. }
+                | CheckoutEvent::StepSkipped { .. }
+                | CheckoutEvent::CheckoutResolved { .. },
             ) => {
                 jobs.push(Job::Wake(SagaId::Checkout(order)));
             }
@@ -77,7 +83,9 @@ impl World {
     /// What a payment's event is to the returns and refunds of its order, now that its checkout
     /// has taken it in.
     pub(crate) fn paid(&self, order: usize, event: &PaymentEvent, at: Time) -> Vec<Job> {
-        let Some(file) = self.shop.file(order) else {
+        let came_back = matches!(event, PaymentEvent::RefundFailed { .. });
+        let dropped = came_back && self.has_bug(Bug::DropComeBack);
+        let Some(file) = self.shop.file(order).filter(|_| !dropped) else {
             return Vec::new();
         };
         let checkout = &file.checkout.state;

@@ -121,7 +121,9 @@ impl World {
             Told::Payment(_) => &[Durable::CheckoutPayment, Durable::PaymentReactor],
             Told::Notification(..) => &[Durable::Mailer],
             Told::Checkout(
-                CheckoutEvent::CheckoutResumed { .. } | CheckoutEvent::StepSkipped { .. },
+                CheckoutEvent::CheckoutResumed { .. }
+                | CheckoutEvent::StepSkipped { .. }
+                | CheckoutEvent::CheckoutResolved { .. },
             )
             | Told::Returning(
                 _,

@@ -55,7 +55,10 @@ pub(crate) enum Call {
         confirm: bool,
     },
     Confirm(usize),
-    Capture(usize),
+    Capture {
+        intent: usize,
+        cents: i64,
+    },
     Cancel(usize),
     Refund {
         intent: usize,
@@ -134,7 +137,9 @@ impl Provider {
                 Said::Created(known)
             }
             Call::Confirm(intent) => self.on(*intent, Intent::confirm),
-            Call::Capture(intent) => self.on(*intent, Intent::capture),
+            Call::Capture { intent, cents } => self.on(*intent, |intent, index, follows| {
+                intent.capture(*cents, index, follows)
+            }),
             Call::Cancel(intent) => self.on(*intent, Intent::cancel),
             Call::Retrieve(intent) => self.on(*intent, |intent, _, _| intent.is()),
             Call::Refund {
@@ -152,7 +157,10 @@ impl Provider {
     /// Somebody takes the money of an order on the provider's own page.
     pub(crate) fn capture_by_hand(&mut self, order: usize) -> bool {
         let found = self.intents.iter().position(|intent| intent.order == order);
-        found.is_some_and(|index| self.on(index, Intent::capture) != Said::UnexpectedState)
+        let all = |intent: &mut Intent, index, follows: &mut Follows| {
+            intent.capture(intent.asked, index, follows)
+        };
+        found.is_some_and(|index| self.on(index, all) != Said::UnexpectedState)
     }
 
     /// Its time has come. `false` = it changed nothing.
@@ -250,7 +258,7 @@ impl Intent {
         self.is()
     }
 
-    fn capture(&mut self, index: usize, follows: &mut Follows) -> Said {
+    fn capture(&mut self, cents: i64, index: usize, follows: &mut Follows) -> Said {
         if self.status != Status::Held {
             return Said::UnexpectedState;
         }
@@ -258,7 +266,7 @@ impl Intent {
             return Said::Refused("capture_failed");
         }
         self.status = Status::Taken;
-        self.received = self.asked;
+        self.received = cents.min(self.asked);
         follows.claims.push((index, Claim::Captured));
         self.is()
     }

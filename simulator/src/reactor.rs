@@ -16,6 +16,9 @@ use crate::world::{Entry, World};
 /// Most calls for one delivery.
 const CALLS_MAX: u32 = 16;
 
+/// What the payment answers to an amount that is not its own.
+const AMOUNT_DIFFERS: &str = "amount_differs";
+
 /// The work on one delivery.
 #[derive(Debug, Default)]
 pub(crate) struct PaymentWork {
@@ -62,6 +65,10 @@ impl World {
                     self.tell("reactor", || {
                         format!("the payment moved on meanwhile: {code}")
                     });
+                    if code == AMOUNT_DIFFERS {
+                        // It is parked: a person is to look.
+                        return Next::Done;
+                    }
                 }
                 self.look(at, work)
             }
@@ -123,8 +130,15 @@ impl World {
             ProviderAction::Confirm { intent_id, .. } => {
                 on(Doing::Confirm, &intent_id, Call::Confirm)
             }
-            ProviderAction::Capture { intent_id, .. } => {
-                on(Doing::Capture, &intent_id, Call::Capture)
+            ProviderAction::Capture {
+                intent_id, amount, ..
+            } => {
+                let half = self.has_bug(Bug::CaptureHalf);
+                let call = Call::Capture {
+                    intent: number(&intent_id),
+                    cents: amount.amount / if half { 2 } else { 1 },
+                };
+                (Doing::Capture, Some(number(&intent_id)), call)
             }
             ProviderAction::Cancel { intent_id, .. } => {
                 on(Doing::Cancel, &intent_id?, Call::Cancel)

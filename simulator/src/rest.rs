@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 
 use checkout::RETURN_ATTEMPTS_MAX;
-use checkout::{Saga, Status, refund_id_of_return};
-use kernel::{OrderId, RefundId, UserId};
+use checkout::{CheckoutEvent, Saga, Status, Step, refund_id_of_return};
+use kernel::{OrderId, RefundId, Sku, UserId};
 use notification::{Channel, Template, message_id, notification_id};
 use order::OrderStatus;
 use uuid::Uuid;
 
 use crate::acts::customer;
-use crate::audit::{Audit, Finding, Slip, Till, holds};
+use crate::audit::{Audit, Finding, Slip, Till, holds, worth};
 use crate::provider::{self, Intent};
+use crate::told::Told;
 use crate::world::World;
 
 impl World {
@@ -19,12 +20,70 @@ impl World {
     pub(crate) fn at_rest(&self) -> Result<(), Finding> {
         for (order, slip) in &self.audit.slips {
             // What was done by hand, only that person knows.
-            let theirs = self.waits_for_a_person(slip.id) || self.done_by_hand(*order);
-            if !theirs {
+            if self.waits_for_a_person(slip.id) || self.done_by_hand(*order) {
+                self.what_is_not_theirs_rests(*order, slip)?;
+            } else {
                 self.order_rests(*order, slip)?;
             }
         }
         Ok(())
+    }
+
+    /// A person has to do with it, or will: but not with the provider's books, nor with stock that they
+    /// did not take upon themselves.
+    fn what_is_not_theirs_rests(&self, order: usize, slip: &Slip) -> Result<(), Finding> {
+        let name = order + 1;
+        let intents: Vec<_> = self.provider.of(order).collect();
+        let till = Till::default();
+        ledger(
+            name,
+            self.audit.tills.get(&order).unwrap_or(&till),
+            &intents,
+        )?;
+        let checkout = self.shop.checkout(slip.id);
+        if checkout.is_some_and(|saga| saga.suspended().is_some()) {
+            // What is undone after what it is suspended for has not been asked yet.
+            return Ok(());
+        }
+        match self.stock_by_hand(order) {
+            Some(theirs) => self.audit.stock_rests(name, slip, &theirs),
+            None => Ok(()),
+        }
+    }
+
+    /// The stock of an order that a person has seen to; `None` = all of it.
+    fn stock_by_hand(&self, order: usize) -> Option<BTreeSet<Sku>> {
+        let (mut theirs, mut suspended_for) = (BTreeSet::new(), None);
+        for recorded in &self.shop.log {
+            let Told::Checkout(event) = &recorded.told else {
+                continue;
+            };
+            if recorded.order != Some(order) {
+                continue;
+            }
+            match event {
+                CheckoutEvent::CheckoutSuspended { step, .. } => suspended_for = Some(step.clone()),
+                CheckoutEvent::StepSkipped { step, .. } => theirs.extend(step.sku().cloned()),
+                CheckoutEvent::CheckoutResolved { .. } => match &suspended_for {
+                    Some(Step::ShipStock { .. }) => return None,
+                    Some(step) => theirs.extend(step.sku().cloned()),
+                    None => {}
+                },
+                CheckoutEvent::CheckoutStarted { .. }
+                | CheckoutEvent::StepSucceeded { .. }
+                | CheckoutEvent::StepRefused { .. }
+                | CheckoutEvent::StepTimedOut { .. }
+                | CheckoutEvent::UndoStarted { .. }
+                | CheckoutEvent::UndoSucceeded { .. }
+                | CheckoutEvent::UndoFailed { .. }
+                | CheckoutEvent::CheckoutCompleted {}
+                | CheckoutEvent::ShippingStarted { .. }
+                | CheckoutEvent::CheckoutUndone { .. }
+                | CheckoutEvent::CheckoutResumed { .. }
+                | CheckoutEvent::CheckoutEnded { .. } => {}
+            }
+        }
+        Some(theirs)
     }
 
     /// How an order ended, in a word.
@@ -86,22 +145,13 @@ impl World {
             format!("order {name} is {status}")
         })?;
         ledger(name, till, &intents)?;
-        self.audit.stock_rests(name, slip)?;
+        self.audit.stock_rests(name, slip, &BTreeSet::new())?;
         self.saga_rests(name, slip)?;
         returns(name, slip, till, &self.audit)?;
-        if till.came_back.is_empty() {
-            let back: i64 = till.done.values().sum();
-            holds(
-                "the order knows what went back",
-                slip.refunded == back,
-                || {
-                    format!(
-                        "order {name} knows of {}, and {back} went back",
-                        slip.refunded
-                    )
-                },
-            )?;
-        }
+        let (known, back) = (slip.refunded, till.done.values().sum::<i64>());
+        holds("the order knows what went back", known == back, || {
+            format!("order {name} knows of {known}, and {back} went back")
+        })?;
         self.mails_rest(order, slip, till)
     }
 
@@ -201,29 +251,30 @@ fn ledger(name: usize, till: &Till, intents: &[&Intent]) -> Result<(), Finding> 
 /// Goods that are back are on the bin, and their money is back.
 fn returns(name: usize, slip: &Slip, till: &Till, audit: &Audit) -> Result<(), Finding> {
     for back in &slip.back {
-        let shelved = back.skus.iter().all(|sku| {
+        let shelved = back.lines.iter().all(|(sku, quantity)| {
             let bin = audit.shelves.get(sku);
-            bin.is_some_and(|bin| bin.restocked.contains(&back.id))
+            bin.is_some_and(|bin| bin.restocked.get(&back.id) == Some(quantity))
         });
         holds("what came back is on the bin", shelved, || {
             format!("order {name}")
         })?;
-        let mut attempts = 1..=RETURN_ATTEMPTS_MAX;
-        let paid = attempts.any(|n| till.done.contains_key(&refund_id_of_return(back.id, n)));
-        holds(
-            "what came back is paid back",
-            paid || !till.came_back.is_empty(),
-            || format!("order {name}"),
-        )?;
+        let attempts = 1..=RETURN_ATTEMPTS_MAX;
+        let paid = attempts.filter_map(|n| till.done.get(&refund_id_of_return(back.id, n)));
+        let paid: i64 = paid.sum();
+        let due = worth(&back.lines);
+        holds("what came back is paid back", paid == due, || {
+            format!("order {name}: {paid} of {due} went back for it")
+        })?;
     }
     Ok(())
 }
 
 impl Audit {
-    fn stock_rests(&self, name: usize, slip: &Slip) -> Result<(), Finding> {
+    /// But for what a person has seen to.
+    fn stock_rests(&self, name: usize, slip: &Slip, theirs: &BTreeSet<Sku>) -> Result<(), Finding> {
         let confirmed = slip.status == OrderStatus::Confirmed;
         for (sku, bin) in &self.shelves {
-            if !confirmed {
+            if !confirmed && !theirs.contains(sku) {
                 holds("no stock stays held", !bin.holds(slip.id), || {
                     format!("order {name} is {}, and {sku} is held for it", slip.status)
                 })?;

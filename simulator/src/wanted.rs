@@ -1,7 +1,7 @@
 //! What a saga wants to ask, whichever saga it is.
 
 use checkout::refunding::RefundAsk;
-use checkout::returning::ReturnStep;
+use checkout::returning::ReturnAsk;
 use checkout::{Ask, Checkout, Due, Refunding, Returning, Saga};
 use chrono::{DateTime, Utc};
 use kernel::AggregateId;
@@ -14,7 +14,7 @@ use crate::saga::{Fact, SagaId};
 #[derive(Debug)]
 pub(crate) enum Wanted {
     Checkout(Due<Ask>),
-    Returning(Due<ReturnStep>),
+    Returning(Due<ReturnAsk>),
     Refunding(Due<RefundAsk>),
 }
 

@@ -25,7 +25,7 @@ fn runs() -> u64 {
 /// breaks its word, lead to (an order that can't be rejected, goods that can't be counted, and what
 /// a person then does by hand), and in few runs the rare ones. `domains/checkout/tests/walks.rs` takes
 /// every one of every saga, and fails when it doesn't.
-const MISSED_MAX: usize = if cfg!(debug_assertions) { 30 } else { 24 };
+const MISSED_MAX: usize = if cfg!(debug_assertions) { 36 } else { 30 };
 
 /// Runs within which each bug on purpose must show.
 const BUG_RUNS: u64 = 2_000;

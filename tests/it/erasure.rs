@@ -18,6 +18,7 @@ use user::{User, UserCommand, UserEvent};
 use uuid::Uuid;
 
 use crate::app::{App, Customer, PASSWORD, PATIENCE, folder};
+use crate::faults::{MANY, each_has_struck, heal, order_fault};
 use crate::rebuild::rebuild;
 use crate::servers::sql;
 
@@ -282,6 +283,34 @@ async fn when_the_time_is_up_open_orders_keep_nobody() {
     assert!(matches!(answer, Answer::Done { .. }), "{answer:?}");
     app.erasure_is(&ann.id, "completed").await;
     app.order_is(&order, "confirmed").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_goes_whose_money_is_still_to_go_back() {
+    let app = stack().await;
+    let sku = app.product(1).await;
+    let (ann, ben) = (app.customer().await, app.customer().await);
+    let order = ann.orders(&sku, 1, "pm_card_visa").await;
+    app.order_is(&order, "confirmed").await;
+    let provider = &app.endpoints.payments;
+    let down = json!({ "operation": "refund", "effect": "reset", "times": MANY });
+    order_fault(provider, &down).await;
+    let cancel = format!("/v1/orders/{order}/cancel");
+    let why = json!({ "reason": "changed my mind" });
+    let canceled = ann.shop.post(&cancel, &why).await.unwrap();
+    canceled.success().unwrap();
+    app.order_is(&order, "canceled").await;
+    ann.changes("erasure", &json!({})).await.success().unwrap();
+    each_has_struck(provider, 2).await;
+    // Who asked later and waits for nothing is through: that of the first is what is waited for.
+    ben.changes("erasure", &json!({})).await.success().unwrap();
+    app.erasure_is(&ben.id, "completed").await;
+    app.erasure_is(&ann.id, "waiting").await;
+    heal(provider).await;
+    app.erasure_is(&ann.id, "completed").await;
+    let path = format!("/v1/checkouts/{order}");
+    let checkout = app.operator().get(&path).await.unwrap();
+    assert_eq!(checkout.body["status"], "ended", "{}", checkout.body);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

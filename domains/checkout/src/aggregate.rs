@@ -161,7 +161,7 @@ impl Flow {
     /// A table of contents: what each fact means is said in `stock.rs`, `money.rs`, `order.rs` and
     /// `answer.rs`. Whatever they don't name is late or repeated, and ignored.
     fn react(&self, fact: &CheckoutFact) -> Option<CheckoutEvent> {
-        if self.stage == Stage::Resolved {
+        if self.stage == Stage::Resolved && !(self.is_unwinding() && fact.is_of_stock()) {
             // A person has it in hand.
             return None;
         }
@@ -204,6 +204,7 @@ impl Flow {
 
 impl<D: Definitions> Decider for CheckoutBy<D> {
     const CONTEXT: &'static str = "checkout";
+    const STATE_REVISION: u32 = 2;
 
     fn decide(&self, fact: &CheckoutFact) -> Result<Vec<CheckoutEvent>, CheckoutRefusal> {
         Ok(self.react(fact)?.into_iter().collect())

@@ -176,7 +176,7 @@ pub enum CheckoutEvent {
         outcome: Option<Outcome>,
     },
     /// An operator has dealt with all of it by hand: nothing more is asked, and nothing that comes
-    /// later changes that.
+    /// later changes that. Only stock that was being given back still is.
     CheckoutResolved {
         /// Who.
         by: String,

@@ -106,10 +106,7 @@ impl Flow {
             }
             CheckoutEvent::CheckoutResumed { .. } => self.suspension = None,
             CheckoutEvent::StepSkipped { step, .. } => self.skip(step),
-            CheckoutEvent::CheckoutResolved { .. } => {
-                self.suspension = None;
-                self.enter(Stage::Resolved);
-            }
+            CheckoutEvent::CheckoutResolved { .. } => self.resolve(),
             CheckoutEvent::CheckoutEnded {
                 outcome,
                 step,
@@ -132,6 +129,7 @@ impl Flow {
             Step::CapturePayment => self.funds = Funds::Captured,
             Step::ConfirmOrder => {}
         }
+        self.wait_no_more(step);
         let Some(row) = self.row().filter(|_| self.stage.is_forward()) else {
             return;
         };
@@ -245,9 +243,12 @@ impl Flow {
             Step::CapturePayment => self.funds = Funds::Refunded,
             Step::ConfirmOrder | Step::ShipStock { .. } => {}
         }
-        if self.suspension.as_ref().is_some_and(|s| s.step == *step) {
-            self.suspension = None;
-        }
+        self.wait_no_more(step);
+    }
+
+    /// What it was suspended for is done.
+    fn wait_no_more(&mut self, step: &Step) {
+        self.suspension.take_if(|waits| waits.step == *step);
     }
 
     /// A refund that came back was none.
@@ -323,6 +324,18 @@ impl Flow {
             | Stage::Ended
             | Stage::Resolved => {}
         }
+    }
+
+    /// A person has done what it was suspended for, and sees to the money. Stock that is still held
+    /// they can't give back: that goes on.
+    fn resolve(&mut self) {
+        if let Some(Suspension { step, .. }) = self.suspension.take()
+            && step.sku().is_some()
+            && self.is_unwinding()
+        {
+            self.undo(&step, false);
+        }
+        self.enter(Stage::Resolved);
     }
 
     /// Is what it was suspended for still to be done?

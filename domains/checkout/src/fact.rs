@@ -170,6 +170,38 @@ pub enum CheckoutFact {
     },
 }
 
+impl CheckoutFact {
+    /// Is it about stock that is held, or about a wait for its end? What a person who has resolved a
+    /// checkout does not see to.
+    pub(crate) fn is_of_stock(&self) -> bool {
+        match self {
+            Self::StockReserved { .. }
+            | Self::ReservationReleased { .. }
+            | Self::ReservationExpired { .. }
+            | Self::AskRefused { .. }
+            | Self::NothingToUndo { .. }
+            | Self::Resumed { .. }
+            | Self::Skipped { .. }
+            | Self::Resolved { .. } => true,
+            Self::OrderPlaced { .. }
+            | Self::OrderConfirmed {}
+            | Self::OrderRejected { .. }
+            | Self::OrderCanceled { .. }
+            | Self::OrderShipped { .. }
+            | Self::ReservationCommitted { .. }
+            | Self::StockShipped { .. }
+            | Self::PaymentAuthorized {}
+            | Self::PaymentDeclined { .. }
+            | Self::PaymentFailed { .. }
+            | Self::PaymentCaptured { .. }
+            | Self::PaymentVoided {}
+            | Self::PaymentRefunded { .. }
+            | Self::RefundFailed { .. }
+            | Self::DeadlineReached { .. } => false,
+        }
+    }
+}
+
 /// What an order's event is to its checkout; `at` is the event's time, and `patience` how long it
 /// waits for the authorization from then on: usually [`PATIENCE`].
 pub fn from_order(
@@ -205,7 +237,8 @@ pub fn from_order(
         | OrderEvent::ReturnApproved { .. }
         | OrderEvent::ReturnRefused { .. }
         | OrderEvent::ReturnReceived { .. }
-        | OrderEvent::OrderRefunded { .. } => None,
+        | OrderEvent::OrderRefunded { .. }
+        | OrderEvent::OrderRefundReversed { .. } => None,
     }
 }
 

@@ -44,7 +44,9 @@ impl Flow {
     /// What is due, waits aside.
     pub(crate) fn asks(&self) -> Vec<Ask> {
         let mut asks = Vec::new();
-        if self.suspension.is_none() && self.stage != Stage::Resolved {
+        if self.suspension.is_none() && self.stage == Stage::Resolved {
+            asks.extend(self.releases());
+        } else if self.suspension.is_none() {
             asks.extend(self.steps());
             asks.extend(self.undos());
             asks.extend(self.closing());
@@ -112,8 +114,7 @@ impl Flow {
         };
         let stock_first = self.is_after(stock, money);
         if self.money_is_clean() || (stock_first && !self.stock_is_clean()) {
-            let open = self.lines.iter().filter(|line| !line.is_clean());
-            return open.map(|line| self.undo_ask(line.newest_step())).collect();
+            return self.releases();
         }
         let step = match self.funds {
             Funds::Captured => Step::CapturePayment,
@@ -126,6 +127,13 @@ impl Flow {
             | Funds::Refunded => Step::AuthorizePayment,
         };
         vec![self.undo_ask(step)]
+    }
+
+    /// Also when a person has resolved it: the money is in their hands, stock is in nobody's.
+    fn releases(&self) -> Vec<Ask> {
+        let open = self.lines.iter().filter(|line| !line.is_clean());
+        let open = open.filter(|_| self.is_unwinding());
+        open.map(|line| self.undo_ask(line.newest_step())).collect()
     }
 
     fn undo_ask(&self, step: Step) -> Ask {

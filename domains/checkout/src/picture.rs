@@ -202,7 +202,7 @@ const fn fixed(from: &'static str, event: &'static str, to: &'static str) -> Tra
 }
 
 /// What is in no line of the table: shortcuts, and the way back.
-const UNDOING: [Transition; 34] = [
+const UNDOING: [Transition; 41] = [
     // With nothing to undo.
     fixed("reserving", "step_refused", "undone"),
     fixed("confirming", "shipping_started", "shipping"),
@@ -238,6 +238,14 @@ const UNDOING: [Transition; 34] = [
     fixed("ended", "checkout_resumed", "ended"),
     fixed("ended", "step_skipped", "ended"),
     fixed("ended", "checkout_resolved", "resolved"),
+    // The money is in a person's hands; stock that is held is still given back.
+    fixed("resolved", "undo_started", "resolved"),
+    fixed("resolved", "undo_succeeded", "resolved"),
+    fixed("resolved", "undo_failed", "resolved"),
+    fixed("resolved", "checkout_suspended", "resolved"),
+    fixed("resolved", "checkout_resumed", "resolved"),
+    fixed("resolved", "step_skipped", "resolved"),
+    fixed("resolved", "checkout_resolved", "resolved"),
 ];
 
 /// The events of a saga whose steps don't wait for each other.
@@ -279,7 +287,9 @@ const REFUNDING: TaskEvents = TaskEvents {
 };
 
 /// What is in no line of the refund's table.
-const REFUNDING_BESIDES: [Transition; 3] = [
+const REFUNDING_BESIDES: [Transition; 4] = [
+    // The money is here again before anybody has heard that it went.
+    fixed(NOT_STARTED, "refunding_dropped", "ended"),
     // The bank sends the money back, after the end or while the order says no; a person sees to that.
     fixed("ended", "refunding_suspended", "suspended"),
     fixed("suspended", "refunding_suspended", "suspended"),
@@ -295,7 +305,9 @@ fn of_tasks<S, P>(
     besides: &[Transition],
 ) -> Vec<Transition> {
     if table.is_empty() {
-        return vec![arrow(NOT_STARTED, events.started, ENDED)];
+        let start = arrow(NOT_STARTED, events.started, ENDED);
+        let begins = besides.iter().filter(|other| other.from == NOT_STARTED);
+        return [start].into_iter().chain(begins.copied()).collect();
     }
     let mut all = vec![
         arrow(NOT_STARTED, events.started, busy),

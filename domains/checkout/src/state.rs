@@ -49,7 +49,8 @@ pub enum Stage {
     Undone,
     /// The order is closed.
     Ended,
-    /// An operator has dealt with all of it by hand: nothing is asked any more, but for mails.
+    /// An operator has dealt with all of it by hand: nothing is asked any more, but for mails, and
+    /// to give back stock that was being given back.
     Resolved,
 }
 

@@ -11,7 +11,7 @@ mod definitions;
 mod kit;
 
 use checkout::refunding::RefundAsk;
-use checkout::returning::ReturnStep;
+use checkout::returning::{ReturnAsk, ReturnStep};
 use checkout::{
     RefundingBy, RefundingEvent, RefundingFact, ReturningBy, ReturningEvent, ReturningFact, Saga,
     SagaRefusal, refund_id_of_return,
@@ -31,6 +31,7 @@ fn received() -> ReturningFact {
         order_id: kit::order_id(),
         items: vec![kit::item("MUG", 1)],
         amount: kit::total(),
+        user_id: Some(kit::user_id()),
         received_at: kit::at(0),
     }
 }
@@ -91,8 +92,10 @@ fn a_return_asks_by_the_table_that_it_started_under() {
     let mut old: ReturningBy<Today> = read(&before);
     let new: ReturningBy<Today> = read(&after);
     assert_eq!((old.revision(), new.revision()), (Some(1), Some(2)));
-    assert_eq!(asks(&old), [restock, ReturnStep::RefundPayment]);
-    assert_eq!(asks(&new), [ReturnStep::RefundPayment]);
+    let [restock, refund] =
+        [restock, ReturnStep::RefundPayment].map(|step| ReturnAsk::Step { step });
+    assert_eq!(asks(&old), [restock, refund.clone()]);
+    assert_eq!(asks(&new), [refund]);
     let ended = ReturningEvent::ReturningEnded {
         step: ReturnStep::RefundPayment,
     };

@@ -10,15 +10,16 @@ mod kit;
 
 use std::collections::BTreeSet;
 
-use checkout::returning::{RESTOCK_PATIENCE, ReturnStep, fact};
+use checkout::returning::{RESTOCK_PATIENCE, ReturnAsk, ReturnStep, fact};
 use checkout::{
     RETURN_ATTEMPTS_MAX, Returning, ReturningEvent, ReturningFact, Saga, refund_id_of_return,
     returns_of,
 };
 use inventory::{InventoryCommand, InventoryEvent, Stock};
 use kernel::{Decider, Money, RefundId, ReturnId};
-use kit::{at, item, order_id, sku};
-use order::{OrderEvent, ReturnLine};
+use kit::{at, item, order_id, sku, user_id};
+use notification::{Channel, Template, notification_id};
+use order::{OrderCommand, OrderEvent, ReturnLine};
 use payment::{PaymentCommand, PaymentEvent, payment_id};
 use uuid::Uuid;
 
@@ -34,6 +35,7 @@ fn received() -> ReturningFact {
         order_id: order_id(),
         items: vec![item("MUG", 2), item("TEE", 1)],
         amount: amount(),
+        user_id: Some(user_id()),
         received_at: at(0),
     }
 }
@@ -61,7 +63,7 @@ fn failed() -> ReturningFact {
 
 fn refused(step: ReturnStep) -> ReturningFact {
     ReturningFact::AskRefused {
-        step,
+        ask: ReturnAsk::Step { step },
         code: "no".to_owned(),
         message: "can't be done".to_owned(),
     }
@@ -84,7 +86,11 @@ fn after(facts: &[ReturningFact]) -> Returning {
 
 fn asks(saga: &Returning) -> Vec<ReturnStep> {
     let due = saga.pending(at(1)).into_iter();
-    due.map(|due| due.label).collect()
+    let steps = due.filter_map(|due| match due.label {
+        ReturnAsk::Step { step } => Some(step),
+        ReturnAsk::RecordRefund | ReturnAsk::Notify => None,
+    });
+    steps.collect()
 }
 
 #[test]
@@ -201,9 +207,10 @@ fn a_person_has_what_is_stuck_asked_again_under_other_ids() {
     again.evolve(&stuck.react(&resumed).unwrap());
     assert_eq!(again.suspended(), None);
     assert_eq!(asks(&again), [restock("MUG"), ReturnStep::RefundPayment]);
-    let ask = |saga: &Returning, step| {
+    let ask = |saga: &Returning, step: ReturnStep| {
         let mut due = saga.pending(at(1)).into_iter();
-        due.find(|due| due.label == step).unwrap()
+        due.find(|due| due.label == ReturnAsk::Step { step: step.clone() })
+            .unwrap()
     };
     let (before, now) = (after(&[received()]), &again);
     let of_restock = [&before, now].map(|saga| ask(saga, restock("MUG")).ask_id);
@@ -217,6 +224,19 @@ fn a_person_has_what_is_stuck_asked_again_under_other_ids() {
     assert_eq!(again.react(&refunded()), None, "not the refund of now");
     assert!(again.react(&refunded_by(2)).is_some());
     assert_eq!(again.react(&resumed), None, "nothing is stuck any more");
+}
+
+#[test]
+fn that_a_refund_went_is_no_news_once_it_has_come_back() {
+    let saga = after(&[received(), restocked("MUG"), restocked("TEE"), failed()]);
+    assert_eq!(saga.react(&refunded()), None, "told late");
+    assert!(saga.suspended().is_some());
+    let resumed = ReturningFact::Resumed {
+        by: "operator:ada".to_owned(),
+    };
+    let mut again = saga.clone();
+    again.evolve(&saga.react(&resumed).unwrap());
+    assert!(again.react(&refunded_by(2)).is_some());
 }
 
 fn skipped(step: &str) -> ReturningFact {
@@ -255,6 +275,45 @@ fn a_refund_made_by_hand_is_skipped_and_the_rest_goes_on() {
     assert_eq!(saga.react(&refunded()), None);
     let ended = saga.react(&restocked("MUG")).unwrap();
     assert!(matches!(ended, ReturningEvent::ReturningEnded { .. }));
+}
+
+#[test]
+fn what_a_person_paid_by_hand_the_order_and_the_customer_hear_of() {
+    let mut saga = after(&[received(), restocked("TEE"), failed()]);
+    let tells = |saga: &Returning| {
+        let due = saga.pending(at(1)).into_iter();
+        let told = due.filter(|due| !matches!(due.label, ReturnAsk::Step { .. }));
+        told.collect::<Vec<_>>()
+    };
+    assert!(tells(&saga).is_empty());
+    saga.evolve(&saga.react(&skipped("refund_payment")).unwrap());
+    let told = tells(&saga);
+    let command: OrderCommand = serde_json::from_value(told[0].command.clone()).unwrap();
+    let refund_id = refund_id_of_return(BACK, 1);
+    let record = OrderCommand::RecordRefund {
+        refund_id,
+        amount: amount(),
+    };
+    assert_eq!((told[0].context, command), ("order", record));
+    let template = Template::OrderRefunded;
+    let mail = notification_id(refund_id.0, template, Channel::Email, user_id());
+    assert_eq!(told[1].aggregate_id, mail.into());
+    // However it goes on: a repeat is harmless.
+    let no = ReturningFact::AskRefused {
+        ask: ReturnAsk::RecordRefund,
+        code: "refund_exceeds_total".to_owned(),
+        message: "no".to_owned(),
+    };
+    assert_eq!(saga.react(&no), None);
+    saga.evolve(&saga.react(&restocked("MUG")).unwrap());
+    assert_eq!((saga.stage(), tells(&saga)), ("ended", told));
+    // A return that began before it was known whose it is tells the order alone.
+    let old = after(&[
+        received().bought_by(None),
+        failed(),
+        skipped("refund_payment"),
+    ]);
+    assert_eq!(tells(&old).len(), 1);
 }
 
 #[test]
@@ -351,6 +410,7 @@ fn the_contexts_events_tell_which_return_they_are_about() {
         amount: amount(),
     };
     let told = fact::from_order(order_id(), &came_back, at(0));
+    let told = told.map(|(id, fact)| (id, fact.bought_by(Some(user_id()))));
     assert_eq!(told, Some((BACK, received())));
     let shelved = InventoryEvent::ReturnRestocked {
         return_id: BACK,

@@ -159,6 +159,13 @@ fn what_is_resolved_asks_for_nothing_more_and_nothing_changes_it() {
     let mails = case.asks();
     case.when(&resolved());
     assert_eq!(case.state.status(), Status::Resolved);
+    assert_eq!(
+        case.works(),
+        [undo(commit("MUG"))],
+        "stock is in nobody's hands"
+    );
+    case.when(&released("MUG"));
+    assert_eq!(case.state.status(), Status::Resolved);
     assert_eq!(case.asks(), mails, "mails that were due stay due");
     assert!(case.works().is_empty());
     assert_eq!(case.state.deadline(), None);
@@ -175,4 +182,53 @@ fn what_is_resolved_asks_for_nothing_more_and_nothing_changes_it() {
     ] {
         case.ignores(&late);
     }
+}
+
+#[test]
+fn stock_that_a_resolved_checkout_can_not_give_back_waits_for_a_person_again() {
+    let mut case = refund_stuck();
+    case.when(&resolved());
+    for attempt in 1..=UNDO_FAILURES_MAX + 1 {
+        let ask = undo_again(commit("MUG"), attempt);
+        case.when(&refused(ask, "no_such_thing"));
+    }
+    assert_eq!(case.state.status(), Status::Suspended);
+    let again = case.clone().given([resumed()]);
+    assert_eq!(
+        again.works(),
+        [undo_again(commit("MUG"), UNDO_FAILURES_MAX + 2)]
+    );
+    for settled in [skipped("commit_stock-MUG"), resolved()] {
+        let over = case.clone().given([settled]);
+        assert_eq!(over.state.status(), Status::Resolved);
+        assert!(over.works().is_empty(), "a person has given it back");
+    }
+}
+
+#[test]
+fn a_late_hold_of_a_resolved_checkout_is_given_back() {
+    let mut case = Case::placed().given([refused(step(reserve("MUG")), "out_of_stock")]);
+    for attempt in 1..=UNDO_FAILURES_MAX + 1 {
+        let ask = Ask::RejectOrder { attempt };
+        case.when(&refused(ask, "order_already_confirmed"));
+    }
+    case.when(&resolved());
+    assert!(case.works().is_empty());
+    case.when(&reserved("MUG"));
+    assert_eq!(case.works(), [undo_again(reserve("MUG"), 2)]);
+    case.when(&released("MUG"));
+    assert_eq!(case.state.status(), Status::Resolved);
+    assert!(case.works().is_empty());
+}
+
+#[test]
+fn stock_that_is_booked_out_after_all_is_waited_for_no_longer() {
+    let two = [reserved("MUG"), reserved("TEE"), authorized()];
+    let paid = [committed("MUG"), committed("TEE"), captured(), confirmed()];
+    let mut case = Case::placed_two().given(two).given(paid).given([shipped()]);
+    case.when(&refused(step(ship("MUG")), "reservation_unknown"));
+    assert_eq!(case.state.status(), Status::Suspended);
+    case.when(&stock_shipped("MUG"));
+    assert_eq!(case.state.status(), Status::Shipping);
+    assert_eq!(case.works(), [step(ship("TEE"))]);
 }

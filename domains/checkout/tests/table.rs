@@ -127,8 +127,8 @@ fn the_definitions_are_in_order_and_what_starts_is_known() {
 
 /// With nothing else due the saga asks what the row says, leaves a "no" to a person, and comes with the
 /// success to where the row says.
-fn is_true<S: Saga>(
-    row: &Row<S::Ask, &'static str>,
+fn is_true<S: Saga, A>(
+    row: &Row<A, &'static str>,
     facts: &[S::Command],
     success: &S::Command,
     stage: fn(&S) -> &'static str,
@@ -166,6 +166,7 @@ fn every_row_of_a_return_says_what_is_asked_and_taken_in() {
         order_id: kit::order_id(),
         items: vec![kit::item("MUG", 1)],
         amount: kit::total(),
+        user_id: None,
         received_at: kit::at(0),
     };
     let successes = [

@@ -12,113 +12,23 @@
 mod chance;
 mod definitions;
 mod kit;
+mod walk;
 
 use std::collections::BTreeSet;
 
 use chance::Chance;
 use checkout::picture::{NOT_STARTED, Picture, Transition, pictures_of};
-use checkout::refunding::RefundAsk;
-use checkout::returning::ReturnStep;
 use checkout::{
-    Ask, Checkout, CheckoutBy, CheckoutEvent, CheckoutFact, Definitions, RefundRow, Refunding,
-    RefundingBy, RefundingEvent, RefundingFact, ReturnRow, Returning, ReturningBy, ReturningEvent,
-    ReturningFact, Saga, Shop, Step, refund_id_of_return,
+    Checkout, CheckoutBy, CheckoutEvent, Definitions, RefundRow, Refunding, RefundingBy,
+    RefundingEvent, ReturnRow, Returning, ReturningBy, ReturningEvent, Saga, Shop,
 };
 use definitions::Today;
-use kernel::{Decider, Fact, Reason, RefundId, ReturnId};
-use kit::{
-    authorized, canceled, captured, committed, confirmed, declined, expired, failed, item, placed,
-    refund_failed, refunded, refused_at, rejected, released, reserved, resolved, resumed, rings,
-    shipped, skipped, stock_shipped, voided,
-};
-use uuid::Uuid;
+use kernel::{Decider, Fact};
+use kit::{item, placed};
+use walk::{FACTS, PACE_SECONDS, SKUS, of_a_refund, of_a_return, something};
 
 /// Walks under each definition.
 const WALKS: u64 = 3_000;
-
-/// Facts of one walk.
-const FACTS: usize = 80;
-
-/// Seconds between two facts: undos are tried again within five minutes.
-const PACE_SECONDS: i64 = 400;
-
-const SKUS: [&str; 2] = ["MUG", "TEE"];
-
-/// Anything that may be told now: what the contexts say, what is answered, what a person does. In
-/// `answers` of 100 cases it is an answer, in `noes` of 100 of these "no".
-fn something<D: Definitions>(
-    state: &CheckoutBy<D>,
-    chance: &mut Chance,
-    (answers, noes): (usize, usize),
-    seconds: i64,
-) -> CheckoutFact {
-    let sku = SKUS[chance.below(SKUS.len())];
-    let asks = state.pending(kit::at(seconds)).into_iter();
-    let mut asks: Vec<Ask> = asks.map(|due| due.label).collect();
-    if !asks.is_empty() && chance.percent(answers) {
-        let ask = asks.swap_remove(chance.below(asks.len()));
-        if chance.percent(noes) {
-            return refused_at(ask, "no_such_thing", seconds);
-        }
-        return answered(&ask, chance, seconds);
-    }
-    if let Some((step, _)) = state.suspended()
-        && chance.percent(30)
-    {
-        let acts = [resumed(), skipped(&step.to_string()), resolved()];
-        return acts[chance.below(acts.len())].clone();
-    }
-    match chance.below(16) {
-        0 => canceled(),
-        1 => shipped(),
-        2 => rejected("nobody knows"),
-        3 => confirmed(),
-        4 => reserved(sku),
-        5 => committed(sku),
-        6 => released(sku),
-        7 => expired(sku),
-        8 => stock_shipped(sku),
-        9 => authorized(),
-        10 => declined(),
-        11 => failed(),
-        12 => captured(),
-        13 => voided(),
-        14 => rings(seconds),
-        _ => refund_failed(1, seconds),
-    }
-}
-
-/// What an ask comes to: mostly what it is for.
-fn answered(ask: &Ask, chance: &mut Chance, seconds: i64) -> CheckoutFact {
-    match ask {
-        Ask::Step { step, .. } => done(step),
-        Ask::Undo { step, attempt } => undone(step, *attempt, chance, seconds),
-        Ask::RejectOrder { .. } => rejected("it was refused"),
-        Ask::RecordRefund | Ask::Notify { .. } => rings(seconds),
-    }
-}
-
-fn done(step: &Step) -> CheckoutFact {
-    match step {
-        Step::ReserveStock { sku } => reserved(sku.as_str()),
-        Step::CommitStock { sku } => committed(sku.as_str()),
-        Step::ShipStock { sku } => stock_shipped(sku.as_str()),
-        Step::AuthorizePayment => authorized(),
-        Step::CapturePayment => captured(),
-        Step::ConfirmOrder => confirmed(),
-    }
-}
-
-fn undone(step: &Step, attempt: u32, chance: &mut Chance, seconds: i64) -> CheckoutFact {
-    match step {
-        Step::ReserveStock { sku } | Step::CommitStock { sku } | Step::ShipStock { sku } => {
-            released(sku.as_str())
-        }
-        Step::CapturePayment if chance.percent(50) => refund_failed(attempt, seconds),
-        Step::CapturePayment => refunded(attempt),
-        Step::AuthorizePayment | Step::ConfirmOrder => voided(),
-    }
-}
 
 /// Where it is, in the word of its picture.
 fn stage<D: Definitions>(state: &CheckoutBy<D>) -> &'static str {
@@ -167,7 +77,7 @@ fn wandered<S: Decider>(
         let mut state = S::default();
         let some = facts.iter().filter(|_| chance.percent(60));
         let some: Vec<_> = some.chain(&facts[..1]).collect();
-        let mut fact = &facts[0];
+        let mut fact = some[chance.below(some.len())];
         for _ in 0..FACTS {
             for mut event in state.decide(fact).unwrap() {
                 under(&mut event);
@@ -180,71 +90,6 @@ fn wandered<S: Decider>(
         }
     }
     taken
-}
-
-fn of_a_return() -> Vec<ReturningFact> {
-    let return_id = ReturnId(Uuid::from_u128(0xB));
-    let by = "operator:ada".to_owned();
-    let reason: Reason = "by hand".parse().unwrap();
-    let mut facts = vec![ReturningFact::ReturnReceived {
-        return_id,
-        order_id: kit::order_id(),
-        items: vec![item("MUG", 1)],
-        amount: kit::total(),
-        received_at: kit::at(0),
-    }];
-    let sku = kit::sku("MUG");
-    facts.push(ReturningFact::ReturnRestocked { sku: sku.clone() });
-    for attempt in 1..=2 {
-        let refund_id = refund_id_of_return(return_id, attempt);
-        let code = "charge_disputed".to_owned();
-        facts.push(ReturningFact::PaymentRefunded { refund_id });
-        facts.push(ReturningFact::RefundFailed { refund_id, code });
-    }
-    for step in [ReturnStep::RestockReturn { sku }, ReturnStep::RefundPayment] {
-        facts.push(ReturningFact::Skipped {
-            step: step.to_string(),
-            by: by.clone(),
-            reason: reason.clone(),
-        });
-        facts.push(ReturningFact::AskRefused {
-            step,
-            code: "no".to_owned(),
-            message: "no".to_owned(),
-        });
-    }
-    facts.push(ReturningFact::Resumed { by: by.clone() });
-    facts.push(ReturningFact::Resolved { by, reason });
-    facts
-}
-
-fn of_a_refund() -> Vec<RefundingFact> {
-    let by = "operator:ada".to_owned();
-    let reason: Reason = "by hand".parse().unwrap();
-    let code = "no".to_owned();
-    vec![
-        RefundingFact::PaymentRefunded {
-            refund_id: RefundId(Uuid::from_u128(0xC)),
-            order_id: kit::order_id(),
-            user_id: kit::user_id(),
-            amount: kit::total(),
-            refunded_at: kit::at(0),
-        },
-        RefundingFact::OrderRefunded {},
-        RefundingFact::RefundFailed { code: code.clone() },
-        RefundingFact::AskRefused {
-            ask: RefundAsk::RecordRefund,
-            message: code.clone(),
-            code,
-        },
-        RefundingFact::Resumed { by: by.clone() },
-        RefundingFact::Skipped {
-            step: RefundAsk::RecordRefund.to_string(),
-            by: by.clone(),
-            reason: reason.clone(),
-        },
-        RefundingFact::Resolved { by, reason },
-    ]
 }
 
 fn every_transition_is_taken<D>(of: fn(&Picture) -> bool)

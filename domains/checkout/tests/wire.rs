@@ -117,6 +117,8 @@ fn returning_examples() -> Vec<ReturningEvent> {
             order_id: kit::order_id(),
             items: vec![kit::item("MUG", 2)],
             amount: kit::total(),
+            // Where it is known it stands there; before it was, nothing did.
+            user_id: None,
             started_at: kit::at(0),
             restock_until: kit::at(0) + checkout::returning::RESTOCK_PATIENCE,
             revision: 1,
@@ -127,6 +129,7 @@ fn returning_examples() -> Vec<ReturningEvent> {
         ReturningEvent::ReturningSuspended {
             step: ReturnStep::RefundPayment,
             why: "the refund failed: charge_disputed".to_owned(),
+            failed: false,
         },
         ReturningEvent::ReturningResumed {
             by: "operator:ada".to_owned(),
@@ -171,6 +174,9 @@ fn refunding_examples() -> Vec<RefundingEvent> {
         RefundingEvent::RefundingResolved {
             by: "operator:ada".to_owned(),
             reason: "settled on the phone".parse().unwrap(),
+        },
+        RefundingEvent::RefundingDropped {
+            code: "charge_disputed".to_owned(),
         },
         RefundingEvent::RefundingEnded {},
     ]

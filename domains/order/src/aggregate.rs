@@ -1,5 +1,7 @@
 //! One order: what follows from a command, and what a fact changes.
 
+use std::collections::BTreeSet;
+
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use kernel::{
@@ -194,6 +196,9 @@ impl Order {
             | Self::Shipped { purchase, .. }
             | Self::Delivered { purchase, .. } => purchase,
         };
+        if purchase.reversed.contains(&refund_id) {
+            return Err(OrderRefusal::RefundReversed);
+        }
         match purchase.refunds.get(&refund_id) {
             Some(known) if *known == amount => Ok(vec![]),
             Some(_) => Err(OrderRefusal::RefundDiffers),
@@ -202,6 +207,16 @@ impl Order {
                 Ok(vec![OrderEvent::OrderRefunded { refund_id, amount }])
             }
         }
+    }
+
+    fn reverse_refund(&self, refund_id: RefundId) -> Decision {
+        let purchase = self.purchase().ok_or(OrderRefusal::OrderUnknown)?;
+        if purchase.reversed.contains(&refund_id) {
+            return Ok(vec![]);
+        }
+        let known = purchase.refunds.get(&refund_id).copied();
+        let amount = known.unwrap_or(Money::zero(purchase.total.currency));
+        Ok(vec![OrderEvent::OrderRefundReversed { refund_id, amount }])
     }
 
     fn move_to(&mut self, stage: impl FnOnce(Purchase) -> Self) {
@@ -231,6 +246,7 @@ impl Order {
 
 impl Decider for Order {
     const CONTEXT: &'static str = "order";
+    const STATE_REVISION: u32 = 2;
 
     fn decide(&self, command: &OrderCommand) -> Decision {
         match command {
@@ -264,6 +280,7 @@ impl Decider for Order {
             OrderCommand::RecordRefund { refund_id, amount } => {
                 self.record_refund(*refund_id, *amount)
             }
+            OrderCommand::ReverseRefund { refund_id } => self.reverse_refund(*refund_id),
         }
     }
 
@@ -284,6 +301,7 @@ impl Decider for Order {
                     payment_method: payment_method.clone(),
                     payment_id: None,
                     refunds: Refunds::new(),
+                    reversed: BTreeSet::new(),
                     returns: Returns::default(),
                 });
             }
@@ -334,6 +352,7 @@ impl Decider for Order {
                     purchase.refunds.insert(*refund_id, *amount);
                 }
             }
+            OrderEvent::OrderRefundReversed { refund_id, .. } => self.take_back(*refund_id),
         }
     }
 }
@@ -342,6 +361,13 @@ impl Order {
     fn change_returns(&mut self, change: impl FnOnce(&mut Returns)) {
         if let Some(purchase) = self.purchase_mut() {
             change(&mut purchase.returns);
+        }
+    }
+
+    fn take_back(&mut self, refund_id: RefundId) {
+        if let Some(purchase) = self.purchase_mut() {
+            purchase.refunds.remove(&refund_id);
+            purchase.reversed.insert(refund_id);
         }
     }
 

@@ -75,4 +75,10 @@ pub enum OrderCommand {
         /// How much.
         amount: kernel::Money,
     },
+    /// The saga: the bank sent the money of a refund back. Of one that the order was never told of
+    /// it leaves a tombstone.
+    ReverseRefund {
+        /// The refund of the payment.
+        refund_id: RefundId,
+    },
 }

@@ -110,6 +110,13 @@ pub enum OrderEvent {
         /// How much.
         amount: Money,
     },
+    /// The money of a refund is here again: the bank sent it back.
+    OrderRefundReversed {
+        /// The refund of the payment.
+        refund_id: RefundId,
+        /// How much the order counted as gone back for it; zero = nothing yet, and it never will.
+        amount: Money,
+    },
 }
 
 kernel::fact!(OrderEvent);

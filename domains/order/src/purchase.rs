@@ -1,6 +1,6 @@
 //! What was bought, and where its money is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::{Money, PaymentId, PaymentMethod, RefundId, Sealed, UserId};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,8 @@ pub struct Purchase {
     pub payment_id: Option<PaymentId>,
     /// What went back.
     pub refunds: BTreeMap<RefundId, Money>,
+    /// What the bank sent back.
+    pub reversed: BTreeSet<RefundId>,
     /// What comes back.
     pub returns: Returns,
 }

@@ -124,6 +124,9 @@ pub enum OrderRefusal {
     /// Money goes back only for what was called off or rejected, or has left the house.
     #[error("the order is neither canceled nor rejected nor shipped")]
     OrderNotRefundable,
+    /// The bank sent the refund's money back.
+    #[error("the refund's money came back from the bank")]
+    RefundReversed,
     /// The refund was recorded with another amount.
     #[error("the refund was recorded with another amount")]
     RefundDiffers,

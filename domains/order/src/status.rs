@@ -151,7 +151,9 @@ impl Order {
     /// Where its money is, once placed.
     pub fn payment_status(&self) -> Option<PaymentStatus> {
         let purchase = self.purchase()?;
-        let untouched = purchase.payment_id.is_none() && purchase.refunds.is_empty();
+        let untouched = purchase.payment_id.is_none()
+            && purchase.refunds.is_empty()
+            && purchase.reversed.is_empty();
         Some(match self {
             Self::Rejected { .. } | Self::Canceled { .. } if untouched => PaymentStatus::Released,
             Self::Unplaced | Self::Placed(_) => PaymentStatus::Pending,

@@ -30,6 +30,9 @@ fn commands() -> impl Strategy<Value = OrderCommand> {
             refund_id: RefundId(Uuid::from_u128(number)),
             amount: eur(amount),
         }),
+        1 => number().prop_map(|number| OrderCommand::ReverseRefund {
+            refund_id: RefundId(Uuid::from_u128(number)),
+        }),
     ]
 }
 
@@ -46,7 +49,8 @@ fn received(events: &[OrderEvent], wanted: &Sku) -> u32 {
         | OrderEvent::ReturnRequested { .. }
         | OrderEvent::ReturnApproved { .. }
         | OrderEvent::ReturnRefused { .. }
-        | OrderEvent::OrderRefunded { .. } => None,
+        | OrderEvent::OrderRefunded { .. }
+        | OrderEvent::OrderRefundReversed { .. } => None,
     });
     let of_sku = lines.flatten().filter(|line| line.sku == *wanted);
     of_sku.map(|line| line.quantity).sum()

@@ -4,8 +4,8 @@
 
 mod words;
 
-use kernel::{Money, PaymentId, RefundId};
-use order::{Order, OrderCommand, OrderRefusal, OrderStatus, PaymentStatus};
+use kernel::{Decider, Money, PaymentId, RefundId};
+use order::{Order, OrderCommand, OrderEvent, OrderRefusal, OrderStatus, PaymentStatus};
 use uuid::Uuid;
 use words::{
     PAID, after, approve_return, at_canceled, at_confirmed, at_delivered, at_rejected, at_shipped,
@@ -158,6 +158,40 @@ fn no_more_goes_back_than_was_paid() {
             OrderRefusal::RefundExceedsTotal,
         );
     }
+}
+
+#[test]
+fn what_the_bank_sends_back_counts_as_gone_no_longer() {
+    let back = refunded(eur(2_500));
+    let OrderEvent::OrderRefunded { refund_id, .. } = back else {
+        unreachable!("{back:?}");
+    };
+    let reverse = OrderCommand::ReverseRefund { refund_id };
+    let reversed = |amount| OrderEvent::OrderRefundReversed { refund_id, amount };
+    let told = [at_canceled(), vec![back]].concat();
+    assert_eq!(
+        after(&told).decide(&reverse),
+        Ok(vec![reversed(eur(2_500))])
+    );
+    // Its note of the refund may come later, and is then none.
+    assert_eq!(
+        after(&at_canceled()).decide(&reverse),
+        Ok(vec![reversed(eur(0))])
+    );
+    for history in [
+        [told, vec![reversed(eur(2_500))]].concat(),
+        [at_canceled(), vec![reversed(eur(0))]].concat(),
+    ] {
+        let order = after(&history);
+        assert_eq!(order.payment_status(), Some(PaymentStatus::Captured));
+        assert_eq!(order.decide(&reverse), Ok(vec![]));
+        is_refused(
+            history,
+            record_refund(eur(2_500)),
+            OrderRefusal::RefundReversed,
+        );
+    }
+    is_refused(vec![], reverse, OrderRefusal::OrderUnknown);
 }
 
 #[test]

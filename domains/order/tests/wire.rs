@@ -74,6 +74,10 @@ fn examples() -> Vec<OrderEvent> {
             refund_id: kernel::RefundId(order_id.0),
             amount: eur(54_900),
         },
+        OrderEvent::OrderRefundReversed {
+            refund_id: kernel::RefundId(order_id.0),
+            amount: eur(54_900),
+        },
     ]
 }
 

@@ -71,8 +71,9 @@ impl Payment {
         }])
     }
 
-    /// From every stage: money that was taken was taken. Never more than was asked for, which the
-    /// provider can't do.
+    /// From every stage: money that was taken was taken. Neither more than was held, which the provider
+    /// can't do, nor less: somebody took a part by hand, and the order would be sent for it. The
+    /// reconciliation tells of that, and a person sees to it.
     pub(crate) fn record_capture(&self, amount: Money) -> Decision {
         let charge = self.must_be_requested()?;
         match charge.captured {
@@ -82,7 +83,7 @@ impl Payment {
         }
         must_be_positive(amount)?;
         let expected = charge.authorized.unwrap_or(charge.amount);
-        if amount.currency != expected.currency || amount.amount > expected.amount {
+        if amount != expected {
             return Err(PaymentRefusal::AmountDiffers { expected });
         }
         Ok(vec![PaymentEvent::PaymentCaptured { amount }])

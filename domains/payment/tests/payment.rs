@@ -287,12 +287,14 @@ fn taken_money_is_recorded_once_wherever_the_payment_stood() {
 }
 
 #[test]
-fn no_more_is_taken_than_was_held() {
+fn neither_more_nor_less_is_taken_than_was_held() {
     let expected = eur(2_500);
-    let dollars = Money::new(1, "USD".parse().unwrap());
-    for amount in [eur(2_501), dollars] {
-        let refusal = PaymentRefusal::AmountDiffers { expected };
-        is_refused(at_capturing(), record_capture(amount), refusal);
+    let dollars = Money::new(2_500, "USD".parse().unwrap());
+    for amount in [eur(2_501), eur(2_499), eur(1), dollars] {
+        for history in [at_authorized(), at_capturing(), at_voiding(), at_failed()] {
+            let refusal = PaymentRefusal::AmountDiffers { expected };
+            is_refused(history, record_capture(amount), refusal);
+        }
     }
     is_refused(
         at_capturing(),

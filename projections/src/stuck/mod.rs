@@ -2,7 +2,7 @@
 //! the events concerned, and what may be done about it.
 //!
 //! ```text
-//!   sagas    suspended checkouts, returns and refunds      from their views
+//!   sagas    checkouts, returns, refunds: suspended, late  from their views
 //!   rows     mails not sent, payments late or different,  from views; holds from their stock item
 //!            holds, webhook endpoints that fail
 //!   log      parked messages, orphan webhooks, views       from the streams
@@ -48,6 +48,12 @@ pub enum Kind {
     SuspendedReturn,
     /// A refund's saga does.
     SuspendedRefund,
+    /// A checkout has something to do, and does not get on.
+    LateCheckout,
+    /// A return's saga has.
+    LateReturn,
+    /// A refund's saga has.
+    LateRefund,
     /// A message that a role could not handle, and the later ones of its key.
     ParkedMessage,
     /// A webhook that belongs to nothing yet.
@@ -181,10 +187,13 @@ impl Radar {
     /// Looks at everything, at most `limit` of each kind.
     pub async fn look(&self, limit: usize) -> Stuck {
         let limit = limit.clamp(1, ITEMS_MAX);
-        let parts: [(Kind, BoxFuture<'_, Found>); 11] = [
+        let parts: [(Kind, BoxFuture<'_, Found>); 14] = [
             (Kind::SuspendedCheckout, Box::pin(self.checkouts(limit))),
             (Kind::SuspendedReturn, Box::pin(self.returns(limit))),
             (Kind::SuspendedRefund, Box::pin(self.refunds(limit))),
+            (Kind::LateCheckout, Box::pin(self.late_checkouts(limit))),
+            (Kind::LateReturn, Box::pin(self.late_returns(limit))),
+            (Kind::LateRefund, Box::pin(self.late_refunds(limit))),
             (Kind::ParkedMessage, Box::pin(self.parked(limit))),
             (Kind::OrphanWebhook, Box::pin(self.letters(limit))),
             (Kind::ExpiredHold, Box::pin(self.holds(limit))),

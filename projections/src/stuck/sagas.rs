@@ -1,14 +1,77 @@
-//! Sagas that wait for an operator, and what they may be told.
+//! Sagas that wait for an operator, and what they may be told; and sagas that don't get on.
 
-use checkout::Step;
+use checkout::{Step, UNDO_WAIT_MAX_SECONDS};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Action, Away, Found, Item, Kind, REASON, Radar, text, time};
-use crate::read::Filter;
+use crate::read::{Filter, How};
+use crate::view::ViewSpec;
 use crate::{CHECKOUT_TIMELINE, REFUND_HANDLING, RETURN_HANDLING};
 
+/// A saga that has something to do, and of which nothing was heard for so long, is late: twice the
+/// longest wait between two tries of an undo.
+const LATE_AFTER: TimeDelta = TimeDelta::seconds(2 * UNDO_WAIT_MAX_SECONDS);
+
+/// Where a checkout has something to do.
+const AT_WORK: [&str; 4] = ["running", "undoing", "undone", "shipping"];
+
 impl Radar {
+    pub(super) async fn late_checkouts(&self, limit: usize) -> Found {
+        let (mut items, mut more) = (Vec::new(), false);
+        for status in AT_WORK {
+            let (found, others) = self.late((&CHECKOUT_TIMELINE, status), limit).await?;
+            items.extend(found.iter().map(|row| {
+                let id = text(row, "/id");
+                let events = [
+                    format!("/v1/checkouts/{id}/events"),
+                    format!("/v1/orders/{id}/events"),
+                ];
+                let cancel = format!("/v1/orders/{id}/cancel");
+                let cancel = Action::call("cancel", cancel, json!({ "reason": REASON }));
+                let cancel = (status == "running").then_some(cancel);
+                late(Kind::LateCheckout, row).events(events).actions(cancel)
+            }));
+            more |= others;
+        }
+        more |= items.len() > limit;
+        items.truncate(limit);
+        Ok((items, more))
+    }
+
+    pub(super) async fn late_returns(&self, limit: usize) -> Found {
+        let at_work = (&RETURN_HANDLING, "running");
+        let (rows, more) = self.late(at_work, limit).await?;
+        let item = |row| of_order(Kind::LateReturn, "/v1/checkouts/returns", row);
+        Ok((rows.iter().map(item).collect(), more))
+    }
+
+    pub(super) async fn late_refunds(&self, limit: usize) -> Found {
+        let at_work = (&REFUND_HANDLING, "running");
+        let (rows, more) = self.late(at_work, limit).await?;
+        let item = |row| of_order(Kind::LateRefund, "/v1/checkouts/refunds", row);
+        Ok((rows.iter().map(item).collect(), more))
+    }
+
+    /// Those in this status of which nothing was heard for long. One that began later than that can't
+    /// be late.
+    async fn late(
+        &self,
+        (view, status): (&'static ViewSpec, &str),
+        limit: usize,
+    ) -> Result<(Vec<Value>, bool), Away> {
+        let now = Utc::now();
+        let before = (now - LATE_AFTER).to_rfc3339_opts(SecondsFormat::Millis, true);
+        let filters = [
+            Filter::new("status", status),
+            Filter::new_how("started_at", How::Before, before),
+        ];
+        let (mut rows, more) = self.rows(view, &filters, limit).await?;
+        rows.retain(|row| is_late(row, now));
+        Ok((rows, more))
+    }
+
     pub(super) async fn checkouts(&self, limit: usize) -> Found {
         let (rows, more) = self.rows(&CHECKOUT_TIMELINE, &suspended(), limit).await?;
         let item = |row: &Value| {
@@ -49,6 +112,34 @@ impl Radar {
     }
 }
 
+/// A checkout may wait for a customer until its deadline.
+fn is_late(row: &Value, now: DateTime<Utc>) -> bool {
+    let waits = text(row, "/status") == "running";
+    let deadline = time(row, "/deadline").filter(|_| waits);
+    let silent = time(row, "/updated_at").is_some_and(|heard| heard < now - LATE_AFTER);
+    silent && deadline.is_none_or(|deadline| deadline < now)
+}
+
+fn late(kind: Kind, row: &Value) -> Item {
+    let steps = row.pointer("/steps").and_then(Value::as_array);
+    let last = steps.and_then(|steps| steps.last());
+    let last = last.map_or("nothing", |last| text(last, "/event"));
+    let status = text(row, "/status");
+    let cause = format!(
+        "it is {status}, and the last that was heard of it is {last}: are the sagas there, and what they ask?"
+    );
+    Item::new(kind, text(row, "/id"), cause).since(time(row, "/updated_at"))
+}
+
+/// A late return or refund, and where it can be read.
+fn of_order(kind: Kind, path: &str, row: &Value) -> Item {
+    let (id, order) = (text(row, "/id"), text(row, "/order_id"));
+    late(kind, row).events([
+        format!("{path}/{id}/events"),
+        format!("/v1/orders/{order}/events"),
+    ])
+}
+
 fn suspended() -> [Filter; 1] {
     [Filter::new("status", "suspended")]
 }
@@ -80,4 +171,34 @@ fn settle(path: &str, step: &str) -> [Action; 3] {
             json!({ "reason": REASON }),
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saga_is_late_when_nothing_was_heard_of_it_but_may_wait_for_a_customer() {
+        let now = Utc::now();
+        let ago = |minutes| (now - TimeDelta::minutes(minutes)).to_rfc3339();
+        let row = |status, heard, deadline| {
+            json!({
+                "id": "o-1",
+                "status": status,
+                "updated_at": ago(heard),
+                "deadline": ago(deadline),
+                "steps": [{ "event": "checkout_started" }, { "event": "step_succeeded" }],
+            })
+        };
+        assert!(!is_late(&row("running", 11, -4), now), "until its deadline");
+        assert!(is_late(&row("running", 11, 1), now));
+        assert!(!is_late(&row("running", 9, 1), now));
+        assert!(is_late(&row("undoing", 11, -4), now));
+        assert!(!is_late(&row("undoing", 9, -4), now));
+        let of_return = json!({ "status": "running", "updated_at": ago(11) });
+        assert!(is_late(&of_return, now));
+        let item = late(Kind::LateCheckout, &row("undoing", 11, -4));
+        assert!(item.cause.contains("step_succeeded"), "{item:?}");
+        assert!(item.age_s.is_some_and(|age| age >= 660), "{item:?}");
+    }
 }

@@ -137,6 +137,7 @@ impl Listens for Arrival {
             | OrderEvent::OrderRejected { .. }
             | OrderEvent::OrderCanceled { .. }
             | OrderEvent::OrderRefunded { .. }
+            | OrderEvent::OrderRefundReversed { .. }
             | OrderEvent::ReturnRequested { .. }
             | OrderEvent::ReturnApproved { .. }
             | OrderEvent::ReturnRefused { .. }

@@ -16,7 +16,7 @@ use crate::addressed::Addressed;
 use crate::definition::known;
 use crate::id::ask_id_of;
 use crate::picture::NOT_STARTED;
-use crate::tasks::{RESOLVED, TaskStage, Tasks, UNKNOWN};
+use crate::tasks::{ENDED, RESOLVED, TaskStage, Tasks, UNKNOWN};
 use crate::{Definitions, Due, Saga, SagaRefusal, Shop};
 
 /// A person may have the order told as often as they like.
@@ -32,6 +32,8 @@ pub enum RefundingBy<D> {
     /// No money went back under this id that somebody else should be told of.
     #[default]
     NotStarted,
+    /// The money never went back, or was here again before anybody was told.
+    Dropped,
     /// Money went back.
     Started(Refund<D>),
     /// A person has dealt with all of it.
@@ -72,28 +74,32 @@ pub struct Refund<D> {
 pub enum RefundAsk {
     /// To note on the order that money went back.
     RecordRefund,
+    /// To note on the order that the money came back.
+    ReverseRefund,
     /// To tell the customer.
     Notify,
 }
 
 impl fmt::Display for RefundAsk {
-    /// `record_refund`, `notify`.
+    /// `record_refund`, `reverse_refund`, `notify`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::RecordRefund => "record_refund",
+            Self::ReverseRefund => "reverse_refund",
             Self::Notify => "notify",
         })
     }
 }
 
 impl<D: Definitions<RefundRow>> RefundingBy<D> {
-    /// What follows from a fact: one event, or none when it is repeated, late or of no concern. A
-    /// fact before any money went back is about a refund of the checkout's own, or one that failed.
+    /// What follows from a fact: one event, or none when it is repeated, late or of no concern. Before
+    /// any money went back a fact is about a refund of the checkout's own; or it says that the money did
+    /// not stay there, which is remembered: that it went may yet be told.
     pub fn react(&self, fact: &RefundingFact) -> Option<RefundingEvent> {
         match self {
             Self::NotStarted => start(fact, D::CURRENT),
             Self::Started(refund) => refund.react(fact),
-            Self::Resolved(_) | Self::Unknown { .. } => None,
+            Self::Dropped | Self::Resolved(_) | Self::Unknown { .. } => None,
         }
     }
 
@@ -101,6 +107,7 @@ impl<D: Definitions<RefundRow>> RefundingBy<D> {
     pub fn stage(&self) -> &'static str {
         match self {
             Self::NotStarted => NOT_STARTED,
+            Self::Dropped => ENDED,
             Self::Started(refund) => refund.tasks.stage(RECORDING),
             Self::Resolved(_) => RESOLVED,
             Self::Unknown { .. } => UNKNOWN,
@@ -110,7 +117,7 @@ impl<D: Definitions<RefundRow>> RefundingBy<D> {
     /// The definition that it follows, once started.
     pub fn revision(&self) -> Option<u32> {
         match self {
-            Self::NotStarted => None,
+            Self::NotStarted | Self::Dropped => None,
             Self::Started(refund) | Self::Resolved(refund) => Some(refund.revision),
             Self::Unknown { revision, .. } => Some(*revision),
         }
@@ -118,6 +125,10 @@ impl<D: Definitions<RefundRow>> RefundingBy<D> {
 }
 
 fn start(fact: &RefundingFact, revision: u32) -> Option<RefundingEvent> {
+    if let RefundingFact::RefundFailed { code } = fact {
+        let code = code.clone();
+        return Some(RefundingEvent::RefundingDropped { code });
+    }
     let RefundingFact::PaymentRefunded {
         refund_id,
         order_id,
@@ -197,16 +208,21 @@ impl<D> Refund<D> {
     }
 
     /// A mail stays due for good: a repeat is harmless, a loss is not. It follows the step, however
-    /// that went; of money that did not go back after all nobody is told.
+    /// that went; of money that did not go back after all nobody is told. That the order takes it back
+    /// stays due in the same way, for its note of the refund may be on its way.
     fn asks(&self) -> Vec<Due<RefundAsk>> {
-        let due: Vec<_> = self.tasks.due().collect();
-        if due.is_empty() && (self.recorded || !self.failed) {
-            // One mail, whatever became of the rest.
-            return vec![self.due(RefundAsk::Notify, 1)];
+        let due = self.tasks.due();
+        let mut asks: Vec<_> = due
+            .map(|task| self.due(task.step.clone(), task.attempt))
+            .collect();
+        if self.failed {
+            asks.push(self.due(RefundAsk::ReverseRefund, 1));
         }
-        let asks = due.into_iter();
-        asks.map(|task| self.due(task.step.clone(), task.attempt))
-            .collect()
+        if self.tasks.due().next().is_none() && (self.recorded || !self.failed) {
+            // One mail, whatever became of the rest.
+            asks.push(self.due(RefundAsk::Notify, 1));
+        }
+        asks
     }
 
     fn due(&self, ask: RefundAsk, attempt: u32) -> Due<RefundAsk> {
@@ -217,6 +233,10 @@ impl<D> Refund<D> {
                     refund_id: self.id,
                     amount: self.amount,
                 },
+            ),
+            RefundAsk::ReverseRefund => Addressed::order(
+                self.order_id,
+                &OrderCommand::ReverseRefund { refund_id: self.id },
             ),
             RefundAsk::Notify => {
                 let details = Details {
@@ -240,7 +260,7 @@ impl<D: Definitions<RefundRow>> Saga for RefundingBy<D> {
 
     fn order_id(&self) -> Option<OrderId> {
         match self {
-            Self::NotStarted => None,
+            Self::NotStarted | Self::Dropped => None,
             Self::Started(refund) | Self::Resolved(refund) => Some(refund.order_id),
             Self::Unknown { order_id, .. } => Some(*order_id),
         }
@@ -248,14 +268,16 @@ impl<D: Definitions<RefundRow>> Saga for RefundingBy<D> {
 
     fn unknown_revision(&self) -> Option<u32> {
         match self {
-            Self::NotStarted | Self::Started(_) | Self::Resolved(_) => None,
+            Self::NotStarted | Self::Dropped | Self::Started(_) | Self::Resolved(_) => None,
             Self::Unknown { revision, .. } => Some(*revision),
         }
     }
 
     fn pending(&self, _now: DateTime<Utc>) -> Vec<Due<RefundAsk>> {
         match self {
-            Self::NotStarted | Self::Resolved(_) | Self::Unknown { .. } => Vec::new(),
+            Self::NotStarted | Self::Dropped | Self::Resolved(_) | Self::Unknown { .. } => {
+                Vec::new()
+            }
             Self::Started(refund) => refund.asks(),
         }
     }
@@ -299,7 +321,7 @@ impl<D: Definitions<RefundRow>> Saga for RefundingBy<D> {
 impl<D: Definitions<RefundRow>> Decider for RefundingBy<D> {
     const CONTEXT: &'static str = "checkout";
     const KIND: Option<&'static str> = Some("refund");
-    const STATE_REVISION: u32 = 2;
+    const STATE_REVISION: u32 = 3;
 
     fn decide(&self, fact: &RefundingFact) -> Result<Vec<RefundingEvent>, SagaRefusal> {
         if let Some(revision) = self.unknown_revision() {
@@ -341,9 +363,15 @@ impl<D: Definitions<RefundRow>> Decider for RefundingBy<D> {
                     by: PhantomData,
                 });
             }
+            (known @ Self::NotStarted, RefundingEvent::RefundingDropped { .. }) => {
+                *known = Self::Dropped;
+            }
             // A fact about a refund that never was, or a second start, changes nothing.
-            (Self::NotStarted | Self::Resolved(_) | Self::Unknown { .. }, _)
-            | (_, RefundingEvent::RefundingStarted { .. }) => {}
+            (Self::NotStarted | Self::Dropped | Self::Resolved(_) | Self::Unknown { .. }, _)
+            | (
+                _,
+                RefundingEvent::RefundingStarted { .. } | RefundingEvent::RefundingDropped { .. },
+            ) => {}
             (Self::Started(refund), RefundingEvent::RefundingSuspended { why, failed }) => {
                 refund.failed = *failed;
                 refund.set(TaskStage::Stuck { why: why.clone() });

@@ -28,6 +28,12 @@ pub enum RefundingEvent {
         #[serde(default = "first", skip_serializing_if = "is_first")]
         revision: u32,
     },
+    /// The money can't go back, or is here again, and nobody has been told that it went: nobody will
+    /// be. The first and last event then.
+    RefundingDropped {
+        /// The provider's code.
+        code: String,
+    },
     /// It goes no further by itself: a person sees to it.
     RefundingSuspended {
         /// What is wrong.

@@ -123,6 +123,8 @@ pub fn from_order(event: &OrderEvent) -> Option<(RefundId, RefundingFact)> {
         | OrderEvent::ReturnRequested { .. }
         | OrderEvent::ReturnApproved { .. }
         | OrderEvent::ReturnRefused { .. }
-        | OrderEvent::ReturnReceived { .. } => None,
+        | OrderEvent::ReturnReceived { .. }
+        // It was told so by the saga itself.
+        | OrderEvent::OrderRefundReversed { .. } => None,
     }
 }

@@ -5,7 +5,8 @@
 //!   PaymentRefunded ──► Recording ──OrderRefunded──► Ended, and a mail
 //!                           │                          │
 //!                    a "no" ▼  the bank sends it back  ▼
-//!                       Suspended: a person sees to it, and a mail
+//!                       Suspended: a person sees to it, and a mail; money that came
+//!                                  back the order no longer counts as gone
 //! ```
 //!
 //! ```text

@@ -2,15 +2,17 @@
 
 use std::marker::PhantomData;
 
+use ::order::OrderCommand;
 use chrono::{DateTime, TimeDelta, Utc};
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use inventory::InventoryCommand;
-use kernel::{Decider, Money, OrderId, Reason, RefundId, ReturnId};
+use kernel::{Decider, Money, OrderId, Reason, RefundId, ReturnId, UserId};
+use notification::{Details, Template};
 use payment::PaymentCommand;
 use serde::{Deserialize, Serialize};
 
-use super::{RUNNING, ReturnRow, ReturnStep, ReturningEvent, ReturningFact};
+use super::{RUNNING, ReturnAsk, ReturnRow, ReturnStep, ReturningEvent, ReturningFact};
 use crate::addressed::Addressed;
 use crate::definition::known;
 use crate::id::ask_id_of;
@@ -65,8 +67,11 @@ pub struct Progress<D> {
     order_id: OrderId,
     items: Vec<Item>,
     amount: Money,
+    user_id: Option<UserId>,
     restock_until: DateTime<Utc>,
     tasks: Tasks<ReturnStep>,
+    /// The last refund that failed.
+    failed: Option<RefundId>,
     #[serde(skip)]
     by: PhantomData<D>,
 }
@@ -120,6 +125,7 @@ fn start(fact: &ReturningFact, revision: u32) -> Option<ReturningEvent> {
         order_id,
         items,
         amount,
+        user_id,
         received_at,
     } = fact
     else {
@@ -130,6 +136,7 @@ fn start(fact: &ReturningFact, revision: u32) -> Option<ReturningEvent> {
         order_id: *order_id,
         items: items.clone(),
         amount: *amount,
+        user_id: *user_id,
         started_at: *received_at,
         restock_until: *received_at + RESTOCK_PATIENCE,
         revision,
@@ -139,12 +146,13 @@ fn start(fact: &ReturningFact, revision: u32) -> Option<ReturningEvent> {
 impl<D> Progress<D> {
     fn react(&self, fact: &ReturningFact) -> Option<ReturningEvent> {
         match fact {
-            ReturningFact::ReturnReceived { .. } => None,
             ReturningFact::ReturnRestocked { sku } => {
                 self.done(ReturnStep::RestockReturn { sku: sku.clone() })
             }
+            // A refund that failed never succeeds after that: that it did is told late.
             ReturningFact::PaymentRefunded { refund_id } => {
-                let current = self.refund_id() == Some(*refund_id);
+                let failed = self.failed == Some(*refund_id);
+                let current = self.refund_id() == Some(*refund_id) && !failed;
                 current.then(|| self.done(ReturnStep::RefundPayment))?
             }
             // Also of a refund that was done: a bank sends money back after days.
@@ -154,10 +162,17 @@ impl<D> Progress<D> {
                 (current && takes_failure(task)).then(|| ReturningEvent::ReturningSuspended {
                     step: ReturnStep::RefundPayment,
                     why: format!("the refund failed: {code}"),
+                    failed: true,
                 })
             }
+            // Repeated; or somebody could not be told, which stops nothing.
+            ReturningFact::ReturnReceived { .. }
+            | ReturningFact::AskRefused {
+                ask: ReturnAsk::RecordRefund | ReturnAsk::Notify,
+                ..
+            } => None,
             ReturningFact::AskRefused {
-                step,
+                ask: ReturnAsk::Step { step },
                 code,
                 message,
             } => {
@@ -165,6 +180,7 @@ impl<D> Progress<D> {
                 task.is_due().then(|| ReturningEvent::ReturningSuspended {
                     step: step.clone(),
                     why: format!("{code}: {message}"),
+                    failed: false,
                 })
             }
             ReturningFact::Resumed { by } => {
@@ -207,7 +223,38 @@ impl<D> Progress<D> {
         Some(refund_id_of_return(self.return_id, task.attempt))
     }
 
-    fn due(&self, task: &Task<ReturnStep>, at: DateTime<Utc>) -> Option<Due<ReturnStep>> {
+    /// What a person has paid by hand, the order and the customer hear of. It stays due, as a mail does:
+    /// a repeat is harmless, a loss is not.
+    fn told_by_hand(&self) -> Vec<Due<ReturnAsk>> {
+        let task = self.tasks.of_step(&ReturnStep::RefundPayment);
+        let skipped = task.is_some_and(|task| task.stage == TaskStage::Skipped);
+        let Some(refund_id) = self.refund_id().filter(|_| skipped) else {
+            return Vec::new();
+        };
+        let record = OrderCommand::RecordRefund {
+            refund_id,
+            amount: self.amount,
+        };
+        let mail = |user_id| {
+            let details = Details {
+                order_id: Some(self.order_id),
+                amount: Some(self.amount),
+                ..Details::default()
+            };
+            let told = Addressed::mail(refund_id.0, user_id, Template::OrderRefunded, details);
+            (told, ReturnAsk::Notify)
+        };
+        let recorded = Addressed::order(self.order_id, &record);
+        let asks = [(recorded, ReturnAsk::RecordRefund)];
+        let asks = asks.into_iter().chain(self.user_id.map(mail));
+        asks.map(|(addressed, ask)| {
+            let ask_id = ask_id_of("return", self.return_id, format!("{ask}/1"));
+            addressed.due(ask_id, ask)
+        })
+        .collect()
+    }
+
+    fn due(&self, task: &Task<ReturnStep>, at: DateTime<Utc>) -> Option<Due<ReturnAsk>> {
         let addressed = match &task.step {
             ReturnStep::RestockReturn { sku } => {
                 let item = self.items.iter().find(|item| item.sku == *sku)?;
@@ -230,7 +277,8 @@ impl<D> Progress<D> {
         };
         let ask = format!("{}/{}", task.step, task.attempt);
         let ask_id = ask_id_of("return", self.return_id, ask);
-        Some(addressed.due(ask_id, task.step.clone()))
+        let step = task.step.clone();
+        Some(addressed.due(ask_id, ReturnAsk::Step { step }))
     }
 }
 
@@ -245,7 +293,7 @@ fn takes_failure(task: &Task<ReturnStep>) -> bool {
 impl<D: Definitions<ReturnRow>> Saga for ReturningBy<D> {
     const NAME: &'static str = "returning";
     type Id = ReturnId;
-    type Ask = ReturnStep;
+    type Ask = ReturnAsk;
 
     fn order_id(&self) -> Option<OrderId> {
         match self {
@@ -262,12 +310,17 @@ impl<D: Definitions<ReturnRow>> Saga for ReturningBy<D> {
         }
     }
 
-    fn pending(&self, now: DateTime<Utc>) -> Vec<Due<ReturnStep>> {
+    fn may_be_late(ask: &ReturnAsk) -> bool {
+        *ask == ReturnAsk::Notify
+    }
+
+    fn pending(&self, now: DateTime<Utc>) -> Vec<Due<ReturnAsk>> {
         let Self::Started(progress) = self else {
             return Vec::new();
         };
         let due = progress.tasks.due();
-        due.filter_map(|task| progress.due(task, now)).collect()
+        let due = due.filter_map(|task| progress.due(task, now));
+        due.chain(progress.told_by_hand()).collect()
     }
 
     /// It waits for facts only.
@@ -284,20 +337,20 @@ impl<D: Definitions<ReturnRow>> Saga for ReturningBy<D> {
     }
 
     fn refused(
-        due: &Due<ReturnStep>,
+        due: &Due<ReturnAsk>,
         code: String,
         message: String,
         _at: DateTime<Utc>,
     ) -> ReturningFact {
         ReturningFact::AskRefused {
-            step: due.label.clone(),
+            ask: due.label.clone(),
             code,
             message,
         }
     }
 
     /// Of everything that is already true the event is on its way.
-    fn already(_due: &Due<ReturnStep>) -> Option<ReturningFact> {
+    fn already(_due: &Due<ReturnAsk>) -> Option<ReturningFact> {
         None
     }
 }
@@ -305,7 +358,7 @@ impl<D: Definitions<ReturnRow>> Saga for ReturningBy<D> {
 impl<D: Definitions<ReturnRow>> Decider for ReturningBy<D> {
     const CONTEXT: &'static str = "checkout";
     const KIND: Option<&'static str> = Some("return");
-    const STATE_REVISION: u32 = 2;
+    const STATE_REVISION: u32 = 3;
 
     fn decide(&self, fact: &ReturningFact) -> Result<Vec<ReturningEvent>, SagaRefusal> {
         if let Some(revision) = self.unknown_revision() {
@@ -323,6 +376,7 @@ impl<D: Definitions<ReturnRow>> Decider for ReturningBy<D> {
                     order_id,
                     items,
                     amount,
+                    user_id,
                     started_at: _,
                     restock_until,
                     revision,
@@ -343,8 +397,10 @@ impl<D: Definitions<ReturnRow>> Decider for ReturningBy<D> {
                     order_id: *order_id,
                     items: items.clone(),
                     amount: *amount,
+                    user_id: *user_id,
                     restock_until: *restock_until,
                     tasks: Tasks::of(definition.steps, &skus),
+                    failed: None,
                     by: PhantomData,
                 });
             }
@@ -356,7 +412,10 @@ impl<D: Definitions<ReturnRow>> Decider for ReturningBy<D> {
                 ReturningEvent::ReturningStepSucceeded { step }
                 | ReturningEvent::ReturningEnded { step },
             ) => progress.tasks.set(step, TaskStage::Done),
-            (Self::Started(progress), ReturningEvent::ReturningSuspended { step, why }) => {
+            (Self::Started(progress), ReturningEvent::ReturningSuspended { step, why, failed }) => {
+                if *failed {
+                    progress.failed = progress.refund_id();
+                }
                 progress
                     .tasks
                     .set(step, TaskStage::Stuck { why: why.clone() });

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use kernel::{Money, OrderId, Reason, ReturnId, Sku};
+use kernel::{Money, OrderId, Reason, ReturnId, Sku, UserId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
@@ -36,6 +36,32 @@ impl fmt::Display for ReturnStep {
     }
 }
 
+/// What a return asks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum ReturnAsk {
+    /// To take a step.
+    Step {
+        /// Which.
+        step: ReturnStep,
+    },
+    /// To note on the order that a person has paid for the goods.
+    RecordRefund,
+    /// To tell the customer so.
+    Notify,
+}
+
+impl fmt::Display for ReturnAsk {
+    /// `restock_return-MUG`, `refund_payment`, `record_refund`, `notify`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Step { step } => step.fmt(f),
+            Self::RecordRefund => f.write_str("record_refund"),
+            Self::Notify => f.write_str("notify"),
+        }
+    }
+}
+
 /// Facts about the handling of one return. At most one for each fact taken in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
@@ -51,6 +77,9 @@ pub enum ReturningEvent {
         items: Vec<Item>,
         /// What is to go back for them.
         amount: Money,
+        /// Who bought them. Returns that began without one tell nobody.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user_id: Option<UserId>,
         /// When.
         started_at: DateTime<Utc>,
         /// Until when the goods may be put on the shelf by themselves.
@@ -70,6 +99,9 @@ pub enum ReturningEvent {
         step: ReturnStep,
         /// What is wrong.
         why: String,
+        /// The money can't go back by this refund, or did not stay there.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        failed: bool,
     },
     /// A person has seen to what was stuck: it is asked again.
     ReturningResumed {

@@ -3,11 +3,11 @@
 use ::order::OrderEvent;
 use chrono::{DateTime, Utc};
 use inventory::InventoryEvent;
-use kernel::{Money, OrderId, Reason, RefundId, ReturnId, Sku};
+use kernel::{Money, OrderId, Reason, RefundId, ReturnId, Sku, UserId};
 use payment::PaymentEvent;
 use serde::{Deserialize, Serialize};
 
-use super::ReturnStep;
+use super::ReturnAsk;
 use crate::Item;
 
 /// Something that has happened and may concern a return.
@@ -24,6 +24,8 @@ pub enum ReturningFact {
         items: Vec<Item>,
         /// What is to go back for them.
         amount: Money,
+        /// Who bought them, if that is known.
+        user_id: Option<UserId>,
         /// When.
         received_at: DateTime<Utc>,
     },
@@ -47,7 +49,7 @@ pub enum ReturningFact {
     /// The bus answered an ask with a business "no".
     AskRefused {
         /// What was asked.
-        step: ReturnStep,
+        ask: ReturnAsk,
         /// The refusal's code.
         code: String,
         /// The refusal in words.
@@ -60,7 +62,7 @@ pub enum ReturningFact {
     },
     /// An operator has dealt by hand with what is stuck.
     Skipped {
-        /// With what, as [`ReturnStep`] is displayed.
+        /// With what, as [`super::ReturnStep`] is displayed.
         step: String,
         /// Who.
         by: String,
@@ -74,6 +76,17 @@ pub enum ReturningFact {
         /// In their words.
         reason: Reason,
     },
+}
+
+impl ReturningFact {
+    /// The order's event says what came back, its checkout whose it was.
+    #[must_use]
+    pub fn bought_by(mut self, buyer: Option<UserId>) -> Self {
+        if let Self::ReturnReceived { user_id, .. } = &mut self {
+            *user_id = buyer;
+        }
+        self
+    }
 }
 
 /// What an order's event is to one of its returns; `at` is the event's time.
@@ -97,6 +110,7 @@ pub fn from_order(
                 order_id,
                 items: items.collect(),
                 amount: *amount,
+                user_id: None,
                 received_at: at,
             };
             Some((*return_id, received))
@@ -111,7 +125,8 @@ pub fn from_order(
         | OrderEvent::ReturnRequested { .. }
         | OrderEvent::ReturnApproved { .. }
         | OrderEvent::ReturnRefused { .. }
-        | OrderEvent::OrderRefunded { .. } => None,
+        | OrderEvent::OrderRefunded { .. }
+        | OrderEvent::OrderRefundReversed { .. } => None,
     }
 }
 

@@ -9,7 +9,8 @@
 //!
 //! The steps don't wait for each other, and nothing of them is undone: the goods are here, whatever
 //! becomes of the rest. A step that its context refuses is left to a person; the others go on. The
-//! order and the customer hear of the money from the refund's own saga ([`crate::refunding`]).
+//! order and the customer hear of the money from the refund's own saga ([`crate::refunding`]); of what
+//! a person has paid by hand, from this one.
 //!
 //! ```text
 //!   steps      RETURN_STEPS       the saga on one page: read this first
@@ -24,7 +25,7 @@ pub mod fact;
 mod steps;
 
 pub use aggregate::{Progress, RESTOCK_PATIENCE, Returning, ReturningBy};
-pub use event::{ReturnStep, ReturningEvent};
+pub use event::{ReturnAsk, ReturnStep, ReturningEvent};
 pub use fact::ReturningFact;
 pub(crate) use steps::RUNNING;
 pub use steps::{RETURN_STEPS, ReturnRow};
