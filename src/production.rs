@@ -86,24 +86,18 @@ pub fn check(command: &Command) -> anyhow::Result<()> {
         | Command::Token(_)
         | Command::MailSink(_)
         | Command::PaymentSimulator(_) => bail!("this is only for a laptop, not for production"),
-        // What people type to look after a running system.
-        Command::Parked(args) => return outgoing::tool(args.action.reach()),
-        Command::Stuck(args) => return outgoing::tool(&args.reach),
-        Command::Inbox(args) => return outgoing::tool(&args.reach),
-        Command::Rebuild(args) => return outgoing::tool(&args.reach),
-        Command::Verify(args) => return outgoing::tool(&args.reach),
-        Command::Keys(args) => return args.reach().map_or(Ok(()), outgoing::tool),
-        Command::Schema(args) => return args.reach().map_or(Ok(()), outgoing::tool),
-        Command::Reconcile(args) => {
-            if args.reach.data.is_none() {
-                outgoing::payments(&args.provider.url)?;
-            }
-            return outgoing::tool(&args.reach);
-        }
-        Command::Import(args) => {
-            return args.entry.as_deref().map_or(Ok(()), outgoing::entry);
-        }
-        Command::Health(_) | Command::Simulate(_) | Command::Sagas(_) => return Ok(()),
+        tool @ (Command::Parked(_)
+        | Command::Stuck(_)
+        | Command::Inbox(_)
+        | Command::Keys(_)
+        | Command::Reconcile(_)
+        | Command::Import(_)
+        | Command::Rebuild(_)
+        | Command::Health(_)
+        | Command::Verify(_)
+        | Command::Schema(_)
+        | Command::Simulate(_)
+        | Command::Sagas(_)) => return check_tool(tool),
     };
     let local = keys.is_some_and(|folder| folder == Path::new(LOCAL_KEYS));
     ensure!(
@@ -116,6 +110,41 @@ pub fn check(command: &Command) -> anyhow::Result<()> {
         .map(secret)
         .collect::<anyhow::Result<_>>()?;
     sound(&secrets)
+}
+
+/// Refuses what people type to look after a running system, where it would talk in the clear.
+fn check_tool(command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Parked(args) => outgoing::tool(args.action.reach()),
+        Command::Stuck(args) => outgoing::tool(&args.reach),
+        Command::Inbox(args) => outgoing::tool(&args.reach),
+        Command::Rebuild(args) => outgoing::tool(&args.reach),
+        Command::Verify(args) => outgoing::tool(&args.reach),
+        Command::Keys(args) => args.reach().map_or(Ok(()), outgoing::tool),
+        Command::Schema(args) => args.reach().map_or(Ok(()), outgoing::tool),
+        Command::Reconcile(args) => {
+            if args.reach.data.is_none() {
+                outgoing::payments(&args.provider.url)?;
+            }
+            outgoing::tool(&args.reach)
+        }
+        Command::Import(args) => args.entry.as_deref().map_or(Ok(()), outgoing::entry),
+        Command::Up(_)
+        | Command::Demo(_)
+        | Command::Token(_)
+        | Command::MailSink(_)
+        | Command::PaymentSimulator(_)
+        | Command::CommandApi(_)
+        | Command::QueryApi(_)
+        | Command::Gateway(_)
+        | Command::Provision(_)
+        | Command::Projector(_)
+        | Command::Saga(_)
+        | Command::Reactor(_)
+        | Command::Health(_)
+        | Command::Simulate(_)
+        | Command::Sagas(_) => Ok(()),
+    }
 }
 
 /// The provider's secret key: as given, else from the environment or a file.

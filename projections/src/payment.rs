@@ -211,17 +211,7 @@ impl PaymentSummary {
             PaymentEvent::PaymentRefunded { refund_id, amount } => {
                 self.refund(*refund_id, *amount);
             }
-            PaymentEvent::RefundFailed { refund_id, code } => {
-                if let Some(refund) = self.refunds.iter_mut().find(|r| r.id == *refund_id) {
-                    let before = std::mem::replace(&mut refund.status, RefundStage::Failed);
-                    refund.code = Some(code.clone());
-                    if before == RefundStage::Done {
-                        // The bank has sent it back.
-                        let amount = refund.amount;
-                        self.give_back(Money::new(-amount.amount, amount.currency));
-                    }
-                }
-            }
+            PaymentEvent::RefundFailed { refund_id, code } => self.refund_failed(*refund_id, code),
             PaymentEvent::ReconciliationMismatched { differences, .. } => {
                 self.mismatch.clone_from(differences);
             }
@@ -270,6 +260,19 @@ impl PaymentSummary {
             refund.status = RefundStage::Done;
         }
         self.give_back(amount);
+    }
+
+    fn refund_failed(&mut self, id: RefundId, code: &str) {
+        let Some(refund) = self.refunds.iter_mut().find(|r| r.id == id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut refund.status, RefundStage::Failed);
+        refund.code = Some(code.to_owned());
+        if before == RefundStage::Done {
+            // The bank has sent it back.
+            let amount = refund.amount;
+            self.give_back(Money::new(-amount.amount, amount.currency));
+        }
     }
 
     /// Adds up what went back, less what came again. The payment's rules keep it within what was captured

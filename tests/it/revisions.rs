@@ -317,6 +317,7 @@ async fn returns_and_refunds_are_counted_until_they_end() {
             quantity: 1,
         }],
         amount,
+        user_id: None,
         received_at: Utc::now(),
     };
     let refunded = RefundingFact::PaymentRefunded {

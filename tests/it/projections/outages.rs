@@ -398,10 +398,10 @@ async fn while_postgres_is_dead_writes_go_on_and_then_the_views_catch_up() {
     assert_eq!(health.status.as_u16(), 503, "{}", health.body);
     assert_eq!(health.body["checks"]["postgres.inventory"], "away");
     becomes("the entry sees it", async || {
-        let ready = entry.get("/readyz").await.unwrap();
+        let told = entry.get("/readyz").await.unwrap();
         // Whatever needs no reads goes on, so it must still be asked.
-        assert_eq!(ready.status.as_u16(), 200, "{}", ready.body);
-        ready.text("/checks/query-api") == "no replica is ready"
+        assert_eq!(told.status.as_u16(), 200, "{}", told.body);
+        told.text("/checks/query-api") == "no replica is ready"
     })
     .await;
     let written = entry.post(&receive, &body).await.unwrap();
