@@ -148,6 +148,14 @@ impl Fact {
 }
 
 impl SagaId {
+    /// Whose order it is about: a lapsed hold is told in the lane of whoever made it lapse.
+    fn order(self, at: At) -> usize {
+        match self {
+            Self::Checkout(order) => order,
+            Self::Returning(_) | Self::Refunding(_) => at.order,
+        }
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Checkout(_) => Checkout::NAME,
@@ -208,7 +216,7 @@ impl World {
         advance.mine = true;
         if let Some(fact) = advance.fact.take() {
             let fact_id = Uuid::new_v5(&work.source, advance.saga.name().as_bytes());
-            if !self.takes_in(&fact, fact_id, at.order) {
+            if !self.takes_in(&fact, fact_id, advance.saga.order(at)) {
                 return Next::Retry;
             }
             return Next::Go(self.under_way(at.site) / 4);
@@ -216,7 +224,7 @@ impl World {
         for (ask_id, fact) in std::mem::take(&mut advance.answers) {
             advance.settled.insert(ask_id);
             let fact_id = Uuid::new_v5(&ask_id, b"answer");
-            if !self.takes_in(&fact, fact_id, at.order) {
+            if !self.takes_in(&fact, fact_id, advance.saga.order(at)) {
                 return Next::Retry;
             }
         }
@@ -277,7 +285,7 @@ impl World {
             if known || advance.settled.contains(&ask_id) {
                 continue;
             }
-            let asked = wanted.asked(at.order);
+            let asked = wanted.asked(advance.saga.order(at));
             advance.open.insert(ask_id, wanted);
             self.ask(at, "saga", asked);
         }

@@ -358,7 +358,7 @@ impl<D: Definitions<ReturnRow>> Saga for ReturningBy<D> {
 impl<D: Definitions<ReturnRow>> Decider for ReturningBy<D> {
     const CONTEXT: &'static str = "checkout";
     const KIND: Option<&'static str> = Some("return");
-    const STATE_REVISION: u32 = 3;
+    const STATE_REVISION: u32 = 4;
 
     fn decide(&self, fact: &ReturningFact) -> Result<Vec<ReturningEvent>, SagaRefusal> {
         if let Some(revision) = self.unknown_revision() {
