@@ -272,12 +272,12 @@ async fn first_reply<F: Future<Output = Result<Message, BusError>>>(
         let silence = sleep(ASK_AGAIN_AFTER);
         tokio::select! {
             Some(answer) = asked.next() => match answer {
-                Err(error) if error.is_retryable() && !asked.is_empty() => sends = sends_max,
                 Err(BusError::Busy { .. }) if pause < left() => {
                     sleep(jittered(pause)).await;
                     pause = BUSY_PAUSE_MAX.min(pause * 2);
                     asked.push(send(left()));
                 }
+                Err(error) if error.is_retryable() && !asked.is_empty() => sends = sends_max,
                 answer => return answer,
             },
             () = silence, if sends < sends_max => {

@@ -69,9 +69,15 @@ impl Follower {
         let Some(consumer) = self.consumer.take() else {
             return self.catch_up(take).await;
         };
-        if self.fetch(&consumer, take).await.is_err() {
-            // The server forgets a consumer that was not asked for some time.
-            return self.catch_up(take).await;
+        loop {
+            let before = self.consumer_sequence;
+            if self.fetch(&consumer, take).await.is_err() {
+                // The server forgets a consumer that was not asked for some time.
+                return self.catch_up(take).await;
+            }
+            if self.consumer_sequence - before < BATCH as u64 {
+                break;
+            }
         }
         self.consumer = Some(consumer);
         Ok(())

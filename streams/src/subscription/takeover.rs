@@ -7,6 +7,13 @@
 //! on. The consumer sequence starts at 1 again, which tells old deliveries on the way from new
 //! ones (measured on nats-server 2.15.1).
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Longest that what was sent before a reset may be on its way.
+const ON_ITS_WAY_MAX: Duration = Duration::from_secs(5);
+
 /// What to do with a delivery.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -24,8 +31,8 @@ pub(super) struct Takeover {
     pin: Option<String>,
     /// The number of the last delivery.
     last: u64,
-    /// A reset was done behind that number, and its first delivery has not come yet.
-    skipping: Option<u64>,
+    /// A reset was done behind that number, then, and its first delivery has not come yet.
+    skipping: Option<(u64, Instant)>,
 }
 
 impl Takeover {
@@ -44,10 +51,10 @@ impl Takeover {
             self.begin(pin, false);
             return Verdict::Deliver;
         }
-        if let Some(before) = self.skipping.filter(|_| !first) {
-            // The numbers begin anew with a reset: one from before it has come again, so the first got
-            // lost on its way, and what was outstanding with it.
-            let lost = consumer_sequence <= before;
+        if let Some((before, since)) = self.skipping.filter(|_| !first) {
+            // The numbers begin anew with a reset. One from before it has come again, or what was on its way
+            // must long be here: so the first got lost, and what was outstanding with it.
+            let lost = consumer_sequence <= before || since.elapsed() > ON_ITS_WAY_MAX;
             return if lost { Verdict::Reset } else { Verdict::Drop };
         }
         self.skipping = None;
@@ -57,7 +64,7 @@ impl Takeover {
     /// Works under `pin` from now on; `reset` = the durable was reset for it.
     pub(super) fn begin(&mut self, pin: &str, reset: bool) {
         self.pin = Some(pin.to_owned());
-        self.skipping = reset.then_some(self.last);
+        self.skipping = reset.then(|| (self.last, Instant::now()));
     }
 
     /// Is nobody working on the durable, given whom the server has pinned? Then whatever is
@@ -112,6 +119,16 @@ mod tests {
         takeover.begin("b", true);
         assert_eq!(takeover.judge(Some("b"), 1), Verdict::Deliver);
         assert_eq!(takeover.judge(Some("b"), 2), Verdict::Deliver);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_on_its_way_for_ever() {
+        let mut takeover = Takeover::default();
+        assert_eq!(takeover.judge(Some("b"), 2), Verdict::Reset);
+        takeover.begin("b", true);
+        assert_eq!(takeover.judge(Some("b"), 3), Verdict::Drop);
+        tokio::time::advance(ON_ITS_WAY_MAX * 2).await;
+        assert_eq!(takeover.judge(Some("b"), 4), Verdict::Reset);
     }
 
     #[test]

@@ -135,7 +135,8 @@ pub async fn scan(
         after,
         source,
     };
-    let mut after = 0;
+    // The last one that was read, and how many were.
+    let (mut after, mut delivered) = (0, 0);
     if last == 0 {
         return Ok(());
     }
@@ -153,8 +154,12 @@ pub async fn scan(
         let info = message.info().map_err(|error| broken(after, error))?;
         let (sequence, pending) = (info.stream_sequence, info.pending);
         let recorded_at = time_from_nats(info.published);
+        delivered += 1;
         if sequence <= after {
             return Err(broken(after, "the server went backwards".into()));
+        }
+        if info.consumer_sequence != delivered {
+            return Err(broken(after, "messages got lost on their way".into()));
         }
         after = sequence;
         if sequence > last {
