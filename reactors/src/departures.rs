@@ -94,8 +94,18 @@ impl Departures {
             let taken_in = tokio::select! {
                 () = shutdown.cancelled() => return,
                 event = erasures.next() => event.map(|event| self.note(event)),
-                event = next_order(&mut self.orders) => event.map(|event| self.order(&event)),
-                event = next_saga(&mut self.sagas) => event.map(|event| self.saga(&event)),
+                event = next_order(&mut self.orders) => {
+                    if let (Err(SubscriptionError::Unreadable { .. }), Some(orders)) = (&event, &mut self.orders) {
+                        orders.overrun = true;
+                    }
+                    event.map(|event| self.order(&event))
+                }
+                event = next_saga(&mut self.sagas) => {
+                    if let (Err(SubscriptionError::Unreadable { .. }), Some(sagas)) = (&event, &mut self.sagas) {
+                        sagas.overrun = true;
+                    }
+                    event.map(|event| self.saga(&event))
+                }
                 _ = look.tick(), if !self.waiting.is_empty() => {
                     self.look().await;
                     Ok(())
@@ -214,7 +224,7 @@ struct Orders {
     /// Up to where ORDER was read.
     read: u64,
     open: HashMap<OrderId, UserId>,
-    /// There were too many: whose orders are open can't be told.
+    /// There were too many, or one that can't be read: whose orders are open can't be told.
     overrun: bool,
 }
 

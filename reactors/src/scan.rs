@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kernel::{Position, Sealed, UserId, purpose};
 use serde_json::Value;
-use streams::keys::Keys;
+use streams::keys::{Keys, KeysError};
 use streams::lanes::HandleError;
 use streams::{Connection, RecordedEvent, Streams};
 use user::{Receipt, Scanned, User, UserEvent};
@@ -31,7 +31,8 @@ const ADDRESS_FIELDS: [&str; 3] = ["name", "line1", "line2"];
 pub(crate) struct Words(BTreeSet<String>);
 
 impl Words {
-    /// Everything that the person ever told about themselves; nothing, once the key is gone.
+    /// Everything that the person ever told about themselves; nothing, once the key is gone. What can't be
+    /// read, today or with our keys, is not searched for: the key must go all the same.
     pub(crate) async fn of(
         streams: &Streams,
         keys: &Keys,
@@ -39,20 +40,29 @@ impl Words {
     ) -> Result<Self, HandleError> {
         let mut sealed = Vec::new();
         for event in streams.history::<User>(&user_id.into()).await? {
-            let event = event.decode::<User>().map_err(HandleError::permanent)?;
-            sealed.extend(sealed_in(event));
+            match event.decode::<User>() {
+                Ok(event) => sealed.extend(sealed_in(event)),
+                Err(error) => tracing::error!(%error, "words of an event are not searched for"),
+            }
         }
         let wanted: Vec<_> = sealed
             .iter()
             .map(|(text, purpose)| (text, *purpose))
             .collect();
         let opened = keys.open_many(&wanted).await;
+        let opened = match opened {
+            Err(error @ KeysError::Unavailable { .. }) => {
+                return Err(HandleError::retryable(error));
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(%user_id, error, "a person's words are not searched for");
+                Vec::new()
+            }
+            Ok(opened) => opened,
+        };
         let mut words = Self::default();
-        for text in opened
-            .map_err(HandleError::retryable)?
-            .into_iter()
-            .flatten()
-        {
+        for text in opened.into_iter().flatten() {
             words.take(&text);
         }
         Ok(words)

@@ -31,7 +31,7 @@ pub(crate) struct UnderWay {
     read: u64,
     open: Open,
     /// There were too many, or one that can't be read: whose are open can't be told.
-    overrun: bool,
+    pub(crate) overrun: bool,
 }
 
 /// By saga.
