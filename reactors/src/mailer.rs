@@ -213,17 +213,14 @@ impl Mailer {
                 let reason = rejection::said(&error);
                 Ok(Some(NotificationCommand::RecordBounce { reason, address }))
             }
-            // It may have been the greeting, before anything was said of this mail.
-            Err(error) if error.is_permanent() => {
+            Err(error) if error.is_permanent() || rejection::is_unreadable(&error) => {
+                // It may have been the greeting, before anything was said of this mail.
                 if self.smtp.test_connection().await.unwrap_or_default() {
                     Ok(Some(failure(&rejection::said(&error))))
                 } else {
                     Err(HandleError::retryable(said(error)))
                 }
             }
-            Err(error) if rejection::is_unreadable(&error) => Ok(Some(failure(
-                "the mail server's answer can't be read: it may have taken the mail",
-            ))),
             Err(error) => Err(HandleError::retryable(said(error))),
         }
     }

@@ -67,13 +67,20 @@ pub(crate) fn is_unreadable(error: &Error) -> bool {
     causes.any(|cause| {
         cause
             .downcast_ref::<std::io::Error>()
-            .is_some_and(|error| error.kind() == std::io::ErrorKind::InvalidData)
+            // What is wrong with TLS is of the same kind.
+            .is_some_and(|error| {
+                error.kind() == std::io::ErrorKind::InvalidData
+                    && error.to_string().contains("UTF-8")
+            })
     })
 }
 
 /// What the server said, by its codes alone: its words may tell of the recipient in any way, and events
 /// hold nothing personal.
 pub(crate) fn said(error: &Error) -> String {
+    if is_unreadable(error) {
+        return "the mail server's answer can't be read: it may have taken the mail".to_owned();
+    }
     let Some(reply) = error.status() else {
         // It said nothing that could be read: this is about the connection.
         return error.to_string();

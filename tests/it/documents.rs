@@ -196,7 +196,7 @@ fn what_finds_the_servers_of_a_local_stack_is_told() {
     let text = readers.map(document).concat();
     let read = text.split("\"MILLRACE_").skip(1);
     let read: Vec<&str> = read.filter_map(|rest| rest.split('"').next()).collect();
-    assert_eq!(read.len(), 5, "{read:?}");
+    assert_eq!(read.len(), 6, "{read:?}");
     let cli = Cli::command();
     let up = cli.find_subcommand("up").unwrap();
     let help = up.get_long_about().unwrap().to_string();
