@@ -103,7 +103,7 @@ async fn a_server_that_takes_nothing_from_anybody_for_a_while_loses_no_mail() {
     let purchase = Purchase::prepare(app).await;
     let server = &app.endpoints.mail;
     // Whoever is connected is cut off, whoever is not is told to go.
-    let cut = json!({ "stage": "mail_from", "effect": "drop", "times": 1 });
+    let cut = json!({ "stage": "mail_from", "effect": "drop", "times": MANY });
     order_fault(server, &cut).await;
     let gone = json!({ "stage": "connect", "effect": "reject_5xx", "times": MANY });
     order_fault(server, &gone).await;
