@@ -14,7 +14,7 @@ use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use edge::auth::Verifier;
-use edge::{Network, Principal, Problem, TlsError, Trace};
+use edge::{IfNoneMatch, Network, Principal, Problem, TlsError, Trace};
 use futures::FutureExt;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate};
@@ -243,6 +243,8 @@ fn limit(
 /// A read of the public catalogue: kept, or fetched together with others who want the same. Whoever it
 /// is, they are answered as nobody in particular is.
 async fn cached(gate: &Gate, mut parts: Parts) -> Result<Response, Problem> {
+    // The service would refuse it too, and is asked without it.
+    IfNoneMatch::from_request_parts(&mut parts, gate).await?;
     let target = parts.uri.path_and_query().cloned();
     // HTTP/2 names the host there too, which is the same for everybody.
     parts.uri = target.map_or_else(Uri::default, Uri::from);

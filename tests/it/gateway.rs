@@ -301,6 +301,9 @@ async fn the_catalogue_is_kept_until_it_changes() {
     let tag = hit.header("ETag").unwrap().to_owned();
     let known = [("If-None-Match", tag.as_str())];
     let unchanged = shop.call(Method::GET, &path, &known, None).await.unwrap();
+    let none = [("If-None-Match", "no tag")];
+    let malformed = shop.call(Method::GET, &path, &none, None).await.unwrap();
+    assert_eq!(malformed.status.as_u16(), 400, "{}", malformed.body);
     assert_eq!(unchanged.status.as_u16(), 304);
     // A customer sees what everybody sees, an operator is answered by the service itself.
     let customer = app.customer().await;
