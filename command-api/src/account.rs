@@ -194,7 +194,7 @@ async fn change_password(
         address: client.address(&api.proxies),
     };
     api.throttle.attempt(attempt)?;
-    let judged = judged(&api, user_id, account, &body).await;
+    let judged = judged(&api, user_id, &user, &body).await;
     let judged = judged.inspect_err(|_ours| api.throttle.unjudged(attempt))?;
     let password_hash = judged.ok_or_else(password_wrong)?;
     api.throttle.succeeded(attempt);
@@ -213,13 +213,10 @@ async fn change_password(
 async fn judged(
     api: &Api,
     user_id: UserId,
-    account: &Account,
+    user: &User,
     body: &ChangePassword,
 ) -> Result<Option<Sealed>, Problem> {
-    let opened = api
-        .personal
-        .open(&account.password_hash, purpose::USER_PASSWORD);
-    let known = opened.await.map_err(error::of_personal)?;
+    let known = known_hash(api, user).await?;
     let verify = |attempt| api.passwords.verify(attempt, known.clone());
     if verify(body.current_password.clone()).await? {
         let hash = api.passwords.hash(body.new_password.clone()).await?;
@@ -227,7 +224,19 @@ async fn judged(
         return Ok(Some(sealed));
     }
     let again = verify(body.new_password.as_attempt()).await?;
+    let account = account(user)?;
     Ok(again.then(|| account.password_hash.clone()))
+}
+
+/// What the password is checked against; `None` = there is no account, or it can't be opened any more.
+pub(crate) async fn known_hash(api: &Api, user: &User) -> Result<Option<String>, Problem> {
+    let Some(account) = user.account() else {
+        return Ok(None);
+    };
+    let opened = api
+        .personal
+        .open(&account.password_hash, purpose::USER_PASSWORD);
+    opened.await.map_err(error::of_personal)
 }
 
 /// Under a key that was used before the password must be the one that was set then. The digest can't
@@ -240,14 +249,8 @@ pub(crate) async fn must_be_same_password(
     then: &User,
     password: NewPassword,
 ) -> Result<(), Problem> {
-    let Some(account) = then.account() else {
-        return Ok(());
-    };
-    let opened = api
-        .personal
-        .open(&account.password_hash, purpose::USER_PASSWORD);
     // Of who was erased since, nothing can be compared any more.
-    let Some(known) = opened.await.map_err(error::of_personal)? else {
+    let Some(known) = known_hash(api, then).await? else {
         return Ok(());
     };
     let same = api.passwords.verify(password.as_attempt(), Some(known));

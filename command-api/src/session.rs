@@ -10,13 +10,14 @@ use axum::response::{IntoResponse, Response};
 use edge::auth::Token;
 use edge::openapi::{self, Answer, Calls, about};
 use edge::{Body, Client, Principal, Problem};
-use kernel::{EmailClaimId, UserId, purpose};
+use kernel::{EmailClaimId, UserId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use user::{EmailClaim, Standing, User};
 use uuid::Uuid;
 
+use crate::account::known_hash;
 use crate::api::Api;
 use crate::email::Email;
 use crate::error;
@@ -124,16 +125,6 @@ async fn holder(api: &Api, claim: EmailClaimId) -> Result<(UserId, Arc<User>), P
     let user_id = held.unwrap_or(UserId(Uuid::nil()));
     let user = api.streams.load_current::<User>(&user_id.into()).await;
     Ok((user_id, user.map_err(error::of_load)?.state))
-}
-
-async fn known_hash(api: &Api, user: &User) -> Result<Option<String>, Problem> {
-    let Some(account) = user.account() else {
-        return Ok(None);
-    };
-    let opened = api
-        .personal
-        .open(&account.password_hash, purpose::USER_PASSWORD);
-    opened.await.map_err(error::of_personal)
 }
 
 fn principal(user_id: UserId, user: &User) -> Principal {

@@ -10,6 +10,9 @@ use crate::Problem;
 /// On a write's answer: where its event stands. On a request: what must be seen.
 pub const CONSISTENCY_TOKEN: HeaderName = HeaderName::from_static("consistency-token");
 
+/// Says that the answer is older than was asked for.
+pub const STALE: HeaderName = HeaderName::from_static("stale");
+
 /// On a read's answer: the streams of the token that the view doesn't consume.
 pub const CONSISTENCY_TOKEN_IGNORED: HeaderName =
     HeaderName::from_static("consistency-token-ignored");

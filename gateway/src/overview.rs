@@ -10,7 +10,9 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use edge::consistency::STALE;
 use edge::openapi::{Calls, Part, about};
+use edge::prefer::PREFERENCE_APPLIED;
 use edge::{ConsistencyHeader, Id, Prefer, Principal, Problem};
 use futures::future::join_all;
 use http_body_util::{BodyExt, Limited};
@@ -27,10 +29,7 @@ use crate::problems::lost;
 const PATH: &str = "/v1/orders/{id}/overview";
 
 /// What holds of the whole when it holds of one part: it is older than was asked for, and that was allowed.
-const TOLD: [HeaderName; 2] = [
-    HeaderName::from_static("stale"),
-    edge::prefer::PREFERENCE_APPLIED,
-];
+const TOLD: [HeaderName; 2] = [STALE, PREFERENCE_APPLIED];
 
 /// What a refusal tells besides its body.
 const REFUSAL: [HeaderName; 3] = [CONTENT_TYPE, WWW_AUTHENTICATE, RETRY_AFTER];

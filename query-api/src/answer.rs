@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
-use edge::consistency::{CONSISTENCY_TOKEN_IGNORED, PROJECTION_POSITION};
+use edge::consistency::{CONSISTENCY_TOKEN_IGNORED, PROJECTION_POSITION, STALE};
 use edge::etag;
 use edge::openapi::Call;
 use edge::prefer::PREFERENCE_APPLIED;
@@ -13,9 +13,6 @@ use serde_json::Value;
 
 use crate::asked::{Asked, Freshness};
 use crate::unseal::Opened;
-
-/// Says that the answer is older than was asked for.
-pub(crate) const STALE: HeaderName = HeaderName::from_static("stale");
 
 /// Answers belong to whoever asked, and are checked before they are used again.
 const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");

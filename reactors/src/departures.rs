@@ -94,18 +94,8 @@ impl Departures {
             let taken_in = tokio::select! {
                 () = shutdown.cancelled() => return,
                 event = erasures.next() => event.map(|event| self.note(event)),
-                event = next_order(&mut self.orders) => {
-                    if let (Err(SubscriptionError::Unreadable { .. }), Some(orders)) = (&event, &mut self.orders) {
-                        orders.overrun = true;
-                    }
-                    event.map(|event| self.order(&event))
-                }
-                event = next_saga(&mut self.sagas) => {
-                    if let (Err(SubscriptionError::Unreadable { .. }), Some(sagas)) = (&event, &mut self.sagas) {
-                        sagas.overrun = true;
-                    }
-                    event.map(|event| self.saga(&event))
-                }
+                event = next_order(&mut self.orders) => event.map(|event| self.order(&event)),
+                event = next_saga(&mut self.sagas) => event.map(|event| self.saga(&event)),
                 _ = look.tick(), if !self.waiting.is_empty() => {
                     self.look().await;
                     Ok(())
@@ -238,6 +228,12 @@ impl Orders {
         }
     }
 
+    async fn next(&mut self) -> Result<RecordedEvent, SubscriptionError> {
+        let event = self.events.next().await;
+        self.overrun |= matches!(event, Err(SubscriptionError::Unreadable { .. }));
+        event
+    }
+
     fn take_in(&mut self, event: &RecordedEvent) {
         self.read = event.position.sequence;
         if event.kind.is_some() {
@@ -289,7 +285,7 @@ async fn next_saga(sagas: &mut Option<UnderWay>) -> Result<RecordedEvent, Subscr
 /// Never, while nobody waits.
 async fn next_order(orders: &mut Option<Orders>) -> Result<RecordedEvent, SubscriptionError> {
     match orders {
-        Some(orders) => orders.events.next().await,
+        Some(orders) => orders.next().await,
         None => std::future::pending().await,
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct UnderWay {
     read: u64,
     open: Open,
     /// There were too many, or one that can't be read: whose are open can't be told.
-    pub(crate) overrun: bool,
+    overrun: bool,
 }
 
 /// By saga.
@@ -74,7 +74,9 @@ impl UnderWay {
     }
 
     pub(crate) async fn next(&mut self) -> Result<RecordedEvent, SubscriptionError> {
-        self.events.next().await
+        let event = self.events.next().await;
+        self.overrun |= matches!(event, Err(SubscriptionError::Unreadable { .. }));
+        event
     }
 
     pub(crate) fn take_in(&mut self, event: &RecordedEvent) {

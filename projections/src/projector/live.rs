@@ -65,9 +65,10 @@ impl LiveView {
             taken => return taken,
         };
         tracing::warn!(view = self.spec.name, error = %chain(&refused), "a batch is refused: its events one by one");
+        // What is in memory is as of the whole batch.
+        self.fold = self.spec.fold();
         for event in events {
             let one = std::slice::from_ref(event);
-            self.fold = self.spec.fold();
             match self.take_all(store, stream_created_at, one).await {
                 Ok(Outcome::Went) => {}
                 Err(error) if is_about_data(&error) => {

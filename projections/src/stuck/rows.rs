@@ -21,7 +21,7 @@ impl Radar {
     /// can't be late.
     pub(super) async fn late_payments(&self, limit: usize) -> Found {
         let before = Utc::now() - PAYMENT_LATE_AFTER;
-        let late = [Filter::new("due", "true"), requested_before(before)];
+        let late = [Filter::new("due", "true"), older("requested_at", before)];
         let (rows, more) = self.rows(&PAYMENT_SUMMARY, &late, limit).await?;
         let items = rows.iter().filter_map(|row| late_payment(row, before));
         Ok((items.collect(), more))
@@ -31,7 +31,7 @@ impl Radar {
     pub(super) async fn mails(&self, limit: usize) -> Found {
         let late = [
             Filter::new("status", "requested"),
-            requested_before(Utc::now() - MAIL_LATE_AFTER),
+            older("requested_at", Utc::now() - MAIL_LATE_AFTER),
         ];
         let failed = [Filter::new("status", "failed")];
         let (mut rows, mut more) = self.rows(&NOTIFICATION_ENTRY, &late, limit).await?;
@@ -105,10 +105,10 @@ impl Radar {
     }
 }
 
-/// Only what was asked for before `moment`.
-fn requested_before(moment: DateTime<Utc>) -> Filter {
+/// Only rows whose `field` is a time before `moment`.
+pub(super) fn older(field: &'static str, moment: DateTime<Utc>) -> Filter {
     let moment = moment.to_rfc3339_opts(SecondsFormat::Millis, true);
-    Filter::new_how("requested_at", How::Before, moment)
+    Filter::new_how(field, How::Before, moment)
 }
 
 /// `None` = its answer has not been due since `before`.

@@ -1,12 +1,13 @@
 //! Sagas that wait for an operator, and what they may be told; and sagas that don't get on.
 
 use checkout::{Step, UNDO_WAIT_MAX_SECONDS};
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::rows::older;
 use super::{Action, Away, Found, Item, Kind, REASON, Radar, text, time};
-use crate::read::{Filter, How};
+use crate::read::Filter;
 use crate::view::ViewSpec;
 use crate::{CHECKOUT_TIMELINE, REFUND_HANDLING, RETURN_HANDLING};
 
@@ -62,10 +63,9 @@ impl Radar {
         limit: usize,
     ) -> Result<(Vec<Value>, bool), Away> {
         let now = Utc::now();
-        let before = (now - LATE_AFTER).to_rfc3339_opts(SecondsFormat::Millis, true);
         let filters = [
             Filter::new("status", status),
-            Filter::new_how("started_at", How::Before, before),
+            older("started_at", now - LATE_AFTER),
         ];
         let (mut rows, more) = self.rows(view, &filters, limit).await?;
         rows.retain(|row| is_late(row, now));
