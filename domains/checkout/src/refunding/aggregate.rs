@@ -215,10 +215,11 @@ impl<D> Refund<D> {
         let mut asks: Vec<_> = due
             .map(|task| self.due(task.step.clone(), task.attempt))
             .collect();
+        let nothing_due = asks.is_empty();
         if self.failed {
             asks.push(self.due(RefundAsk::ReverseRefund, 1));
         }
-        if self.tasks.due().next().is_none() && (self.recorded || !self.failed) {
+        if nothing_due && (self.recorded || !self.failed) {
             // One mail, whatever became of the rest.
             asks.push(self.due(RefundAsk::Notify, 1));
         }
