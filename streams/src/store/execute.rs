@@ -247,11 +247,7 @@ impl<A: Decider> Work<'_, A> {
 
     /// Reads on until everything that the leader knows is in.
     pub(super) async fn sync(&self, held: &Arc<Held<A>>) -> Result<(), ReadError> {
-        let log = &self.streams.inner.log;
-        let last = log
-            .last(&self.address.stream, &self.address.subject)
-            .await?;
-        self.streams.catch_up(self.address, held, last).await?;
+        self.prove(held).await?;
         self.streams.inner.cache.keep(&self.address.subject, held);
         Ok(())
     }
@@ -282,7 +278,7 @@ impl<A: Decider> Work<'_, A> {
             pause_after_conflict(look).await;
         }
         // Nothing is to be seen yet, and the next attempt finds out; or the log has lost what was read.
-        self.prove(held).await.map(drop)
+        self.sync(held).await
     }
 
     fn answer(
