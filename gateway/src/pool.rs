@@ -119,6 +119,8 @@ pub(crate) struct Pool {
     /// Those that announce themselves and are not asked, for they talk no TLS.
     refused: Mutex<Vec<Address>>,
     turn: AtomicUsize,
+    /// One has answered since this gateway began.
+    met: AtomicBool,
 }
 
 impl Pool {
@@ -129,6 +131,7 @@ impl Pool {
             replicas: RwLock::default(),
             refused: Mutex::default(),
             turn: AtomicUsize::new(0),
+            met: AtomicBool::new(false),
         };
         pool.found(Vec::new());
         pool
@@ -174,6 +177,16 @@ impl Pool {
         let count = u32::try_from(found.len()).unwrap_or(u32::MAX);
         metrics::gauge!("gateway_refused_replicas", "role" => self.role).set(count);
         *refused = found;
+    }
+
+    /// All of them were asked how they are.
+    pub(crate) fn looked_at(&self) {
+        self.met.fetch_or(self.is_reached(), Ordering::Relaxed);
+    }
+
+    /// Has one answered since this gateway began? Before that there may be some that it doesn't know.
+    pub(crate) fn is_met(&self) -> bool {
+        self.met.load(Ordering::Relaxed)
     }
 
     /// Does one answer, ready or not?
@@ -356,8 +369,14 @@ mod tests {
             replica.said(None);
         }
         assert!(!pool.is_reached());
+        pool.looked_at();
+        assert!(!pool.is_met(), "nobody has answered yet");
         pool.all()[1].said(Some(false));
+        pool.looked_at();
         assert!(pool.is_reached() && pool.check().is_err());
+        pool.all()[1].said(None);
+        pool.looked_at();
+        assert!(pool.is_met() && !pool.is_reached());
         assert!(!pool.all()[0].ready.load(Ordering::Relaxed));
         pool.found(Vec::new());
         assert_eq!(pool.all().len(), 1, "the fixed one stays");

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Config;
 use crate::gate::{Gate, packed, router};
+use crate::pool::Pool;
 use crate::watch;
 
 /// The role's name, under which gateways find each other.
@@ -114,8 +115,8 @@ impl Service {
     }
 }
 
-/// Ready = somebody can be asked at all. A side that is not ready is told and doesn't count: the other
-/// goes on, and with it whatever needs no more.
+/// Ready = each side has answered since the start, and somebody can be asked at all. A side that is not
+/// ready is told and doesn't count: the other goes on, and with it whatever needs no more.
 fn health(gate: &Gate) -> Health {
     let (commands, queries, either) = (gate.clone(), gate.clone(), gate.clone());
     Health::new()
@@ -125,8 +126,14 @@ fn health(gate: &Gate) -> Health {
         .note("query-api", move || {
             std::future::ready(queries.queries.check())
         })
-        .check("replicas", move || {
-            let reached = either.commands.is_reached() || either.queries.is_reached();
-            std::future::ready(reached.then_some(()).ok_or("none answers".to_owned()))
-        })
+        .check("replicas", move || std::future::ready(replicas(&either)))
+}
+
+fn replicas(gate: &Gate) -> Result<(), String> {
+    let sides: [&Pool; 2] = [&gate.commands, &gate.queries];
+    if let Some(unknown) = sides.iter().find(|side| !side.is_met()) {
+        return Err(format!("no {} has answered yet", unknown.role));
+    }
+    let reached = sides.iter().any(|side| side.is_reached());
+    reached.then_some(()).ok_or("none answers".to_owned())
 }

@@ -62,6 +62,7 @@ async fn look(gate: &Gate, nats: Option<&Connection>, empty: &mut [u32; 2]) {
         replica.said(is_ready(&gate.replicas, &replica).await);
     }))
     .await;
+    pools.into_iter().for_each(Pool::looked_at);
 }
 
 async fn found(nats: &Connection, role: &str) -> Vec<Member> {
