@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
 use projections::ViewSpec;
-use projections::rebuild::{Difference, Rebuild};
+use projections::rebuild::{Difference, Rebuild, outdated};
 use serde::Serialize;
 
 use crate::reach::{ReachArgs, bar};
@@ -18,7 +18,11 @@ use crate::settings::POSTGRES_ADMIN;
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct RebuildArgs {
     /// Which read model (`order_summary`); a wrong name lists them all.
-    pub view: String,
+    #[arg(required_unless_present = "outdated", conflicts_with = "outdated")]
+    pub view: Option<String>,
+    /// Every read model of which rows are left that an older version has made.
+    #[arg(long)]
+    pub outdated: bool,
     /// Where.
     #[command(flatten)]
     pub reach: ReachArgs,
@@ -38,9 +42,9 @@ pub struct RebuildArgs {
     #[arg(long)]
     pub anew: bool,
     /// Put back what was live before the last switch; build nothing.
-    #[arg(long, conflicts_with_all = ["diff", "switch", "ci", "anew"])]
+    #[arg(long, conflicts_with_all = ["outdated", "diff", "switch", "ci", "anew"])]
     pub rollback: bool,
-    /// Print the report as JSON.
+    /// Print the report as JSON; with --outdated a list of reports.
     #[arg(long)]
     pub json: bool,
 }
@@ -67,22 +71,34 @@ struct Report {
 /// A server can't be reached, a secret is missing, or an event can't be taken in. What was built stays,
 /// and the next call goes on.
 pub async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
-    let view = find(&args.view)?;
+    let named = args.view.as_deref().map(find).transpose()?;
     let admin = args.reach.admin(&args.postgres_admin)?;
-    let rebuild = Rebuild::begin(view, args.reach.log().await?, &admin).await?;
-    let report = if args.rollback {
-        roll_back(view, rebuild).await?
-    } else {
-        build(&args, view, rebuild).await?
+    let views = match named {
+        Some(view) => vec![view],
+        None => outdated(&admin).await?,
     };
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{}", report.words());
+    let mut reports = Vec::with_capacity(views.len());
+    for view in views {
+        let rebuild = Rebuild::begin(view, args.reach.log().await?, &admin).await?;
+        let report = if args.rollback {
+            roll_back(view, rebuild).await?
+        } else {
+            build(&args, view, rebuild).await?
+        };
+        if !args.json {
+            print!("{}", report.words());
+        }
+        reports.push(report);
     }
-    let differs = report
-        .difference
-        .is_some_and(|difference| !difference.is_empty());
+    match reports.as_slice() {
+        [report] if args.json && !args.outdated => {
+            println!("{}", serde_json::to_string_pretty(report)?);
+        }
+        _ if args.json => println!("{}", serde_json::to_string_pretty(&reports)?),
+        [] => println!("No read model has rows of an older version."),
+        _ => {}
+    }
+    let differs = reports.iter().any(Report::differs);
     Ok(if args.ci && differs {
         ExitCode::FAILURE
     } else {
@@ -131,24 +147,25 @@ async fn build(
     } else {
         None
     };
-    let differs = difference
-        .as_ref()
-        .is_some_and(|difference| !difference.is_empty());
-    let switched = if args.switch && !(args.ci && differs) {
-        Some(rebuild.switch().await?)
-    } else {
-        None
-    };
-    Ok(Report {
+    let mut report = Report {
         view: view.name,
         rebuilt: Some(standing.live),
         difference,
-        switched,
+        switched: None,
         rolled_back: None,
-    })
+    };
+    if args.switch && !(args.ci && report.differs()) {
+        report.switched = Some(rebuild.switch().await?);
+    }
+    Ok(report)
 }
 
 impl Report {
+    fn differs(&self) -> bool {
+        let difference = self.difference.as_ref();
+        difference.is_some_and(|difference| !difference.is_empty())
+    }
+
     /// The report as people read it. Writing to a string can't fail.
     fn words(&self) -> String {
         let (view, mut text) = (self.view, String::new());

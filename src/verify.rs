@@ -380,6 +380,18 @@ async fn views(
                     detail,
                 ));
             }
+            if lag.outdated {
+                let detail = format!(
+                    "an older version has made rows of view {0}: `millrace rebuild {0} --switch`",
+                    lag.view
+                );
+                findings.push(of_view(
+                    Kind::ViewOutdated,
+                    &lag.stream,
+                    lag.position,
+                    detail,
+                ));
+            }
             readers.push(ReaderReport {
                 reader: format!("view {}", lag.view),
                 stream: lag.stream,

@@ -123,6 +123,7 @@ impl EntityView<Returning> for ReturnHandling {
     const FILTERS: &'static [&'static str] = &["order_id", "status"];
     const FIXED: &'static [&'static str] = &["order_id"];
     const SORT: Sort = Sort::Latest("started_at");
+    const REVISION: u32 = 2;
 }
 
 impl EntityView<Refunding> for RefundHandling {
@@ -130,6 +131,7 @@ impl EntityView<Refunding> for RefundHandling {
     const FILTERS: &'static [&'static str] = &["order_id", "status"];
     const FIXED: &'static [&'static str] = &["order_id"];
     const SORT: Sort = Sort::Latest("started_at");
+    const REVISION: u32 = 2;
 }
 
 impl View<Returning> for ReturnHandling {

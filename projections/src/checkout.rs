@@ -127,6 +127,7 @@ impl EntityView<Checkout> for CheckoutTimeline {
     const FILTERS: &'static [&'static str] = &["user_id", "status"];
     const FIXED: &'static [&'static str] = &["user_id"];
     const SORT: Sort = Sort::Latest("started_at");
+    const REVISION: u32 = 2;
 }
 
 impl View<Checkout> for CheckoutTimeline {

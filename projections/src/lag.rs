@@ -38,6 +38,8 @@ pub struct Lag {
     pub behind_s: Option<f64>,
     /// Events wait, and it doesn't move.
     pub stalled: bool,
+    /// Rows are left that an older version has made: rebuild it.
+    pub outdated: bool,
     /// When it has moved last.
     pub updated_at: DateTime<Utc>,
     /// The event at which it has stopped; the cause stands in `view_position` and in the log.
@@ -111,6 +113,7 @@ fn lag(
         behind,
         behind_s: waiting.map(|waiting| waiting.as_secs_f64()),
         stalled: still && waiting.is_some_and(|waiting| waiting >= STALLED_AFTER),
+        outdated: status.is_outdated(),
         updated_at: status.updated_at,
         stopped_at: status.failed_position,
     }
@@ -132,6 +135,7 @@ mod tests {
             updated_at: ago(still_s),
             failed_position: None,
             last_error: None,
+            revision: crate::ORDER_SUMMARY.revision,
         };
         lag(&status, Some(10), waits_s.map(ago), now)
     }

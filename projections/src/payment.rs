@@ -138,6 +138,7 @@ impl EntityView<Payment> for PaymentSummary {
         &["order_id", "user_id", "status", "mismatched", "due"];
     const FIXED: &'static [&'static str] = &["order_id", "user_id"];
     const SORT: Sort = Sort::Latest("requested_at");
+    const REVISION: u32 = 2;
 }
 
 impl View<Payment> for PaymentSummary {

@@ -26,6 +26,8 @@ pub trait TableView: JsonSchema + Serialize + DeserializeOwned + Send + Sync + '
     const FILTERS: &'static [&'static str];
     /// The order of a list.
     const SORT: Sort;
+    /// Which fold this is, as of an entity view.
+    const REVISION: u32 = 1;
 
     /// The ids of the rows that `event` needs, as far as it and the rows at hand tell: what a row
     /// says may lead to others, and is asked again once it is there.

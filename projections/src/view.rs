@@ -7,9 +7,9 @@ use kernel::Decider;
 use postgres_es::PostgresViewRepository;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
-use streams::Kind;
+use streams::{Kind, RecordedEvent};
 
-use crate::fold::{EntityFold, Fold};
+use crate::fold::{EntityFold, Fold, FoldError};
 use crate::replay::Replay;
 use crate::table::{TableFold, TableView};
 
@@ -40,6 +40,9 @@ pub trait EntityView<A: Decider>:
     const WORDS: Option<&'static str> = None;
     /// The order of a list.
     const SORT: Sort;
+    /// Which fold this is: raised whenever the same events make other rows than before. Rows of an older
+    /// one are told as outdated until the view is rebuilt, and its projector makes none any more.
+    const REVISION: u32 = 1;
 }
 
 /// A read model, described: everything that the projector and the readers need to know of it.
@@ -58,6 +61,8 @@ pub struct ViewSpec {
     pub sort: Sort,
     /// Whose rows they are, of which kind of aggregate; of a table projection, whose events.
     pub kind: Kind,
+    /// Which fold it is, from 1.
+    pub revision: u32,
     /// What a row looks like to readers, with what is sealed in it opened.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     fold: fn() -> Box<dyn Fold>,
@@ -74,6 +79,7 @@ impl ViewSpec {
             words: V::WORDS,
             sort: V::SORT,
             kind: Kind::of::<A>(),
+            revision: V::REVISION,
             schema: SchemaGenerator::subschema_for::<V>,
             fold: || Box::new(EntityFold::<A, V>::default()),
         }
@@ -89,6 +95,7 @@ impl ViewSpec {
             words: None,
             sort: T::SORT,
             kind: Kind::of::<T::Of>(),
+            revision: T::REVISION,
             schema: SchemaGenerator::subschema_for::<T>,
             fold: || Box::new(TableFold::<T>::default()),
         }
@@ -102,6 +109,26 @@ impl ViewSpec {
     /// A row that begins anew, from the first event of its aggregate on.
     pub fn replay(&self) -> Replay {
         Replay::new(self.fold())
+    }
+
+    /// The rows that these events make of an empty table, by id, as JSON.
+    ///
+    /// # Errors
+    /// One of the events can't be taken in.
+    pub fn rows_of(&self, events: &[RecordedEvent]) -> Result<Vec<(String, String)>, FoldError> {
+        let mut fold = self.fold();
+        for event in events {
+            loop {
+                let missing = fold.missing(event);
+                if missing.is_empty() {
+                    break;
+                }
+                missing.iter().for_each(|id| fold.put_absent(id));
+            }
+            fold.apply(event)?;
+        }
+        let rows = fold.changed()?.into_iter();
+        Ok(rows.map(|row| (row.view_id, row.payload)).collect())
     }
 
     /// An empty fold.

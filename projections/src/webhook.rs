@@ -41,7 +41,7 @@ pub struct WebhookEndpointEntry {
     pub id: String,
     /// Whose it is; none = the operators'.
     pub user_id: Option<UserId>,
-    /// Where it listens.
+    /// Where it listens; none = it was removed.
     pub url: Option<WebhookUrl>,
     /// Of what it wants to hear.
     pub event_types: Vec<Interest>,
@@ -88,6 +88,7 @@ impl EntityView<WebhookEndpoint> for WebhookEndpointEntry {
     const FILTERS: &'static [&'static str] = &["user_id", "status", "in_trouble"];
     const FIXED: &'static [&'static str] = &["user_id"];
     const SORT: Sort = Sort::Latest("registered_at");
+    const REVISION: u32 = 2;
 }
 
 impl View<WebhookEndpoint> for WebhookEndpointEntry {
@@ -135,7 +136,11 @@ impl View<WebhookEndpoint> for WebhookEndpointEntry {
             }
             EndpointEvent::WebhookEndpointRecovered {}
             | EndpointEvent::WebhookEndpointEnabled {} => self.well(EndpointStatus::Enabled),
-            EndpointEvent::WebhookEndpointRemoved {} => self.well(EndpointStatus::Removed),
+            EndpointEvent::WebhookEndpointRemoved {} => {
+                self.well(EndpointStatus::Removed);
+                self.url = None;
+                self.description = None;
+            }
         }
     }
 }
@@ -306,6 +311,7 @@ mod tests {
         assert!(!endpoint(&[disabled(DisabledBecause::Asked)]).in_trouble);
         let row = endpoint(&[EndpointEvent::WebhookEndpointRemoved {}]);
         assert_eq!(row.status, EndpointStatus::Removed);
+        assert_eq!((row.url, row.description), (None, None));
     }
 
     #[test]

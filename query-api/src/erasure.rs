@@ -20,13 +20,14 @@ use crate::{Api, answer};
 const WHAT: &str = "erasure";
 
 /// What no erasure takes away.
-const REMAINS: [&str; 3] = [
+const REMAINS: [&str; 4] = [
     "the ids of the person, of their orders, payments and mails, with amounts and times: without the \
      key they name nobody, and the books still add up",
     "a keyed hash of each email address that they had: it can't be turned back into the address, but \
      whoever has the digest key could test a guess (pseudonymous)",
     "a reason in somebody's own words is not sealed: where one repeats what the person told about \
      themselves, its place stands in readable",
+    "the URLs and descriptions of webhook endpoints that they had, in the log: they are not sealed",
 ];
 
 /// How far it has come.

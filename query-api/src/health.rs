@@ -155,6 +155,7 @@ fn report(lag: &Lag) {
         set("view_lag_seconds", seconds);
     }
     set("view_stalled", f64::from(u8::from(lag.stalled)));
+    set("view_outdated", f64::from(u8::from(lag.outdated)));
     if lag.stalled {
         let Lag {
             view,

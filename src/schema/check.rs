@@ -11,13 +11,14 @@ use domains::Aggregate;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{check_api, check_graph, states};
+use super::{check_api, check_graph, rows, states};
 
 /// Settings of `millrace schema check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// Folder of the domains: `<context>/wire/<event>.v<version>.json` holds one event of every
-    /// version ever written, `states.json` what their states come to.
+    /// version ever written, `states.json` what their states come to, `rows.json` what rows of read
+    /// models do.
     #[arg(long, default_value = "domains")]
     pub domains: PathBuf,
     /// The committed copy of the API's document.
@@ -26,8 +27,8 @@ pub struct CheckArgs {
     /// The committed copy of the graph, in GraphQL's schema language.
     #[arg(long, default_value = "schema.graphql")]
     pub graphql: PathBuf,
-    /// Record the API and the graph of today in their copies, and the states of today in
-    /// `states.json` where a revision was raised or an aggregate is new.
+    /// Record the API and the graph of today in their copies, and the states and rows of today where a
+    /// revision was raised, or an aggregate, an event or a read model is new.
     #[arg(long)]
     pub accept: bool,
     /// Print the problems as JSON.
@@ -72,7 +73,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// What is wrong with the events and states of today, beside the files in `domains`.
+/// What is wrong with the events, states and rows of today, beside the files in `domains`.
 ///
 /// # Errors
 /// The folder can't be read.
@@ -101,6 +102,7 @@ pub fn check(domains: &Path, accept: bool) -> anyhow::Result<Vec<Problem>> {
         }
     }
     problems.extend(states::check(domains, &goldens, accept)?);
+    problems.extend(rows::check(domains, &goldens, accept)?);
     Ok(problems)
 }
 

@@ -3,6 +3,8 @@
 mod api;
 mod census;
 mod check;
+mod recorded;
+mod rows;
 mod states;
 
 use std::process::ExitCode;

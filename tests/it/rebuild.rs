@@ -313,3 +313,63 @@ async fn what_another_program_has_built_is_built_anew() {
     says(&app, &built, 3, 0).await;
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_an_older_version_are_told_and_built_anew_and_an_older_projector_makes_none() {
+    let app = App::start(&folder("outdated")).await;
+    let sku = app.product(7).await;
+    says(&app, &sku, 7, 0).await;
+    let database = admin(&app, "inventory").await;
+    assert_eq!(outdated(&app).await, Vec::<String>::new());
+    // As a version before this one has left it.
+    let older = "update view_position set revision = 0, written_by = 0 where view = 'stock_level'";
+    assert_eq!(database.execute(older, &[]).await.unwrap(), 1);
+    assert_eq!(outdated(&app).await, [VIEW]);
+    let lag = app.operator().get("/v1/system/lag").await.unwrap();
+    let views = lag.success().unwrap().body["views"].take();
+    let told = views.as_array().unwrap().iter();
+    let told = told.filter(|view| view["outdated"] == true);
+    assert_eq!(told.map(|view| &view["view"]).collect::<Vec<_>>(), [VIEW]);
+    // It goes on, and what was is still told.
+    receive(&app, &sku).await;
+    says(&app, &sku, 8, 0).await;
+    assert_eq!(outdated(&app).await, [VIEW]);
+
+    let (code, reports) = rebuild_outdated(&app).await;
+    assert_eq!(code, 0, "{reports}");
+    let names = reports.as_array().unwrap().iter().map(|one| &one["view"]);
+    assert_eq!(names.collect::<Vec<_>>(), [VIEW], "{reports}");
+    assert_eq!(outdated(&app).await, Vec::<String>::new());
+    let (code, reports) = rebuild_outdated(&app).await;
+    assert_eq!((code, reports), (0, json!([])));
+
+    // A newer version is at work: this one moves the view no more.
+    let newer = "update view_position set written_by = 1000 where view = 'stock_level'";
+    assert_eq!(database.execute(newer, &[]).await.unwrap(), 1);
+    receive(&app, &sku).await;
+    sleep(Duration::from_secs(1)).await;
+    let row = "select position from view_position where view = 'stock_level'";
+    let position = async || -> i64 { database.query_one(row, &[]).await.unwrap().get(0) };
+    let before = position().await;
+    receive(&app, &sku).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(position().await, before);
+    // To go back to this one, its own rows take the place of the newer's.
+    let (code, report) = rebuild(&app, VIEW, &["--switch"]).await;
+    assert_eq!(code, 0, "{report}");
+    says(&app, &sku, 10, 0).await;
+}
+
+async fn rebuild_outdated(app: &App) -> (i32, Value) {
+    rebuild(app, "--outdated", &["--switch"]).await
+}
+
+/// The views that the radar tells as outdated.
+async fn outdated(app: &App) -> Vec<String> {
+    let stuck = app.operator().get("/v1/system/stuck").await.unwrap();
+    let stuck = stuck.success().unwrap().body;
+    let items = stuck["items"].as_array().unwrap().iter();
+    let items = items.filter(|item| item["kind"] == "outdated_view");
+    let ids = items.map(|item| item["id"].as_str().unwrap().to_owned());
+    ids.collect()
+}

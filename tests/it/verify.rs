@@ -248,7 +248,9 @@ fn copy(name: &str) -> PathBuf {
             std::fs::copy(file.path(), wire.join(file.file_name())).unwrap();
         }
     }
-    std::fs::copy(committed().join("states.json"), to.join("states.json")).unwrap();
+    for file in ["states.json", "rows.json"] {
+        std::fs::copy(committed().join(file), to.join(file)).unwrap();
+    }
     to
 }
 
@@ -305,27 +307,32 @@ fn an_incompatible_change_is_named() {
 }
 
 #[test]
-fn a_state_that_means_something_else_needs_a_revision() {
-    let folder = copy("states");
-    let file = folder.join("states.json");
+fn a_state_and_a_row_that_mean_something_else_need_a_revision() {
+    need_a_revision("states", "states.json", "order");
+    need_a_revision("rows", "rows.json", "order_summary");
+}
+
+fn need_a_revision(name: &str, file: &str, whose: &str) {
+    let folder = copy(name);
+    let file = folder.join(file);
     let recorded: BTreeMap<String, Value> =
         serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     let with = |change: &dyn Fn(&mut Value)| {
         let mut changed = recorded.clone();
-        change(changed.get_mut("order").unwrap());
+        change(changed.get_mut(whose).unwrap());
         std::fs::write(&file, serde_json::to_vec(&changed).unwrap()).unwrap();
     };
-    // The same events led to other states once: no accepting of that.
-    with(&|order| order["states"] = Value::from(Uuid::nil().to_string()));
+    // The same events led to something else once: no accepting of that.
+    with(&|known| known["folded"] = Value::from(Uuid::nil().to_string()));
     for accept in [false, true] {
         let found = schema::check(&folder, accept).unwrap();
         assert_eq!(found.len(), 1);
-        assert!(found[0].detail.contains("STATE_REVISION"), "{found:?}");
+        assert!(found[0].detail.contains("raise its revision"), "{found:?}");
     }
     // Under another revision that is fine, once it is recorded.
-    with(&|order| {
-        order["states"] = Value::from(Uuid::nil().to_string());
-        order["revision"] = Value::from(0);
+    with(&|known| {
+        known["folded"] = Value::from(Uuid::nil().to_string());
+        known["revision"] = Value::from(0);
     });
     assert_eq!(problems(&folder).len(), 1);
     assert_eq!(schema::check(&folder, true).unwrap(), []);

@@ -43,6 +43,19 @@ pub enum ProjectorError {
         /// Which view.
         view: &'static str,
     },
+    /// A newer fold has written to the table.
+    #[error(
+        "rows of {view} are written by a projector of revision {theirs}, this one has {ours}: end it if a \
+         newer version is at work; to go back to this one, `millrace rebuild {view} --switch` with it"
+    )]
+    Outdated {
+        /// Which view.
+        view: &'static str,
+        /// The newest revision that has written.
+        theirs: u32,
+        /// This program's.
+        ours: u32,
+    },
     /// The log is away.
     #[error("stream {stream} can't be reached")]
     Log {
@@ -67,7 +80,10 @@ impl ProjectorError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::UnknownContext { .. } | Self::NoLogin { .. } | Self::Stopped { .. } => true,
-            Self::Database { .. } | Self::NotProvisioned { .. } | Self::Log { .. } => false,
+            Self::Database { .. }
+            | Self::NotProvisioned { .. }
+            | Self::Outdated { .. }
+            | Self::Log { .. } => false,
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::config::{Scope, Settings};
 use super::error::{ProjectorError, Stop};
 use super::live::{LiveView, Outcome, restored};
-use super::store::Store;
+use super::store::{Mark, Revisions, Store};
 use crate::chain::chain;
 use crate::login::Login;
 use crate::view::ViewSpec;
@@ -92,7 +92,16 @@ impl Session {
         let mut views = Vec::with_capacity(specs.len());
         for spec in specs {
             let mark = store.mark(spec.name).await.map_err(database)?;
-            let mark = mark.ok_or(ProjectorError::NotProvisioned { view: spec.name })?;
+            let (mark, revisions) =
+                mark.ok_or(ProjectorError::NotProvisioned { view: spec.name })?;
+            if revisions.writer > spec.revision {
+                return Err(ProjectorError::Outdated {
+                    view: spec.name,
+                    theirs: revisions.writer,
+                    ours: spec.revision,
+                });
+            }
+            report_revision(spec, &mark, revisions);
             let table = store.table(spec).await.map_err(database)?;
             views.push(LiveView::new(spec, table, mark));
         }
@@ -328,6 +337,19 @@ enum BatchError {
     Stop(Stop),
     /// Not now.
     Failed(ProjectorError),
+}
+
+/// Says whether rows are left that an older fold has made.
+fn report_revision(spec: &ViewSpec, mark: &Mark, revisions: Revisions) {
+    let (view, rows, ours) = (spec.name, revisions.rows, spec.revision);
+    if mark.position > 0 && rows < ours {
+        tracing::warn!(
+            view,
+            rows,
+            ours,
+            "rows of an older revision: `millrace rebuild {view} --switch`"
+        );
+    }
 }
 
 /// How often the client has connected.

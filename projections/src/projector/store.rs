@@ -31,6 +31,15 @@ pub(super) struct Mark {
     pub(super) table: u32,
 }
 
+/// Which folds have made a view's rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Revisions {
+    /// The one that all of them are made by at least.
+    pub(super) rows: u32,
+    /// The newest that has written one.
+    pub(super) writer: u32,
+}
+
 /// A connection with its statements prepared, one set a view.
 pub(super) struct Store {
     client: Client,
@@ -83,7 +92,7 @@ impl Store {
         });
         let prepared = tokio::try_join!(
             client.prepare(
-                "select position, event_id, stream_created_at, to_regclass($1)::oid \
+                "select position, event_id, stream_created_at, to_regclass($1)::oid, revision, written_by \
                  from view_position where view = $1 and to_regclass($1) is not null"
             ),
             client.prepare(
@@ -120,10 +129,13 @@ impl Store {
         } else {
             "null".to_owned()
         };
+        let revision = view.revision;
         let commit = format!(
             "with moved as (update view_position set position = $2, event_id = $3, \
              stream_created_at = $4, updated_at = now(), failed_at = null, failed_position = null, \
-             last_error = null where view = '{table}' and position = $1 \
+             last_error = null, written_by = {revision}, \
+             revision = case position when 0 then {revision} else revision end \
+             where view = '{table}' and position = $1 and written_by <= {revision} \
              and to_regclass('{table}')::oid = $5 returning view), \
              written as (insert into {table} as row (view_id, version, payload) \
              select new.view_id, new.version, new.payload::json from moved, \
@@ -138,17 +150,29 @@ impl Store {
         Ok(TableStatements { load, commit })
     }
 
-    /// Where `view` stands; none when it was never provisioned.
-    pub(super) async fn mark(&self, view: &str) -> Result<Option<Mark>, tokio_postgres::Error> {
+    /// Where `view` stands, and whose its rows are; none when it was never provisioned.
+    pub(super) async fn mark(
+        &self,
+        view: &str,
+    ) -> Result<Option<(Mark, Revisions)>, tokio_postgres::Error> {
         let row = self.client.query_opt(&self.mark, &[&view]).await?;
         let Some(row) = row else { return Ok(None) };
         let position: i64 = row.try_get(0)?;
-        Ok(Some(Mark {
+        let revision = |column| {
+            let number: i32 = row.try_get(column)?;
+            Ok(u32::try_from(number).unwrap_or_default())
+        };
+        let mark = Mark {
             position: u64::try_from(position).unwrap_or_default(),
             event_id: row.try_get(1)?,
             stream_created_at: row.try_get(2)?,
             table: row.try_get(3)?,
-        }))
+        };
+        let revisions = Revisions {
+            rows: revision(4)?,
+            writer: revision(5)?,
+        };
+        Ok(Some((mark, revisions)))
     }
 
     /// The rows with these ids, as far as they are there.

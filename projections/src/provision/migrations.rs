@@ -14,7 +14,7 @@ macro_rules! file {
 }
 
 /// Applied in this order; one that was applied never changes again.
-const MIGRATIONS: [Entry; 21] = [
+const MIGRATIONS: [Entry; 28] = [
     (
         "user",
         1,
@@ -27,6 +27,7 @@ const MIGRATIONS: [Entry; 21] = [
         "account page",
         file!("user/0002_account_page.sql"),
     ),
+    ("user", 3, "revision", file!("user/0003_revision.sql")),
     (
         "product",
         1,
@@ -51,6 +52,7 @@ const MIGRATIONS: [Entry; 21] = [
         "product words",
         file!("product/0004_product_words.sql"),
     ),
+    ("product", 5, "revision", file!("product/0005_revision.sql")),
     (
         "inventory",
         1,
@@ -71,6 +73,12 @@ const MIGRATIONS: [Entry; 21] = [
     ),
     ("inventory", 4, "held", file!("inventory/0004_held.sql")),
     (
+        "inventory",
+        5,
+        "revision",
+        file!("inventory/0005_revision.sql"),
+    ),
+    (
         "order",
         1,
         "order summary",
@@ -82,6 +90,7 @@ const MIGRATIONS: [Entry; 21] = [
         "sales report",
         file!("order/0002_sales_report.sql"),
     ),
+    ("order", 3, "revision", file!("order/0003_revision.sql")),
     (
         "payment",
         1,
@@ -96,6 +105,7 @@ const MIGRATIONS: [Entry; 21] = [
         file!("payment/0003_mismatched.sql"),
     ),
     ("payment", 4, "due", file!("payment/0004_due.sql")),
+    ("payment", 5, "revision", file!("payment/0005_revision.sql")),
     (
         "notification",
         1,
@@ -115,6 +125,12 @@ const MIGRATIONS: [Entry; 21] = [
         file!("notification/0003_webhooks.sql"),
     ),
     (
+        "notification",
+        4,
+        "revision",
+        file!("notification/0004_revision.sql"),
+    ),
+    (
         "checkout",
         1,
         "checkout timeline",
@@ -125,6 +141,12 @@ const MIGRATIONS: [Entry; 21] = [
         2,
         "aftermath",
         file!("checkout/0002_aftermath.sql"),
+    ),
+    (
+        "checkout",
+        3,
+        "revision",
+        file!("checkout/0003_revision.sql"),
     ),
 ];
 

@@ -38,7 +38,7 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// Where the views of a database stand.
-const STATUSES: &str = "select view, stream, position, updated_at, failed_position, last_error \
+const STATUSES: &str = "select view, stream, position, updated_at, failed_position, last_error, revision \
                         from view_position order by view";
 
 /// Is the connection gone, or about to go: the server was told to end it (SQLSTATE 57P01 and its
@@ -214,6 +214,7 @@ impl Connections {
                 updated_at: row.try_get(3)?,
                 failed_position: row.try_get::<_, Option<i64>>(4)?.map(unsigned),
                 last_error: row.try_get(5)?,
+                revision: u32::try_from(row.try_get::<_, i32>(6)?).unwrap_or_default(),
             })
         };
         let statuses: Result<_, tokio_postgres::Error> = rows.iter().map(status).collect();

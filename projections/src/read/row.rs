@@ -51,6 +51,16 @@ pub struct ViewStatus {
     pub failed_position: Option<u64>,
     /// Why it has stopped.
     pub last_error: Option<String>,
+    /// The oldest fold that its rows may be from.
+    pub revision: u32,
+}
+
+impl ViewStatus {
+    /// Are rows left that an older fold has made than this program's?
+    pub fn is_outdated(&self) -> bool {
+        let ours = crate::view(&self.view).map_or(0, |view| view.revision);
+        self.position > 0 && self.revision < ours
+    }
 }
 
 /// A `json` column as text. Postgres sends it as it was stored, so nothing is parsed.

@@ -38,7 +38,11 @@ const PREVIOUS: &str = "previous";
 const SWITCH_LOCK_MS: u32 = 5_000;
 
 /// What tells where a table stands.
-const MARK: &str = "view, stream, position, event_id, stream_created_at";
+const MARK: &str = "view, stream, position, event_id, stream_created_at, revision, written_by";
+
+/// Brings the position table of a schema up to date that an older version has made.
+const REVISIONS: &str = "add column if not exists revision integer not null default 1, \
+                         add column if not exists written_by integer not null default 1";
 
 /// The columns of a table with what they are made of, to be compared with another's.
 const COLUMNS: &str = "select coalesce(string_agg(attname || ' ' || format_type(atttypid, atttypmod) \
@@ -279,7 +283,9 @@ impl Rebuild {
              create table if not exists {SHADOW}.view_position \
              (like public.view_position including all); \
              create table if not exists {PREVIOUS}.view_position \
-             (like public.view_position including all)"
+             (like public.view_position including all); \
+             alter table {SHADOW}.view_position {REVISIONS}; \
+             alter table {PREVIOUS}.view_position {REVISIONS}"
         );
         self.client.batch_execute(&schemas).await?;
         let live = format!("public.{view}");
@@ -324,6 +330,28 @@ impl Rebuild {
     }
 }
 
+/// The views of which rows are left that an older fold has made ([`ViewSpec::revision`]), in the order of
+/// [`crate::VIEWS`].
+///
+/// # Errors
+/// Postgres can't be reached, or was never provisioned.
+pub async fn outdated(admin: &Login) -> Result<Vec<&'static ViewSpec>, RebuildError> {
+    let mut found = Vec::new();
+    for context in crate::contexts() {
+        let client = connect(&admin.to_database(&crate::login::database(context))).await?;
+        for view in crate::views_of(context) {
+            let look = "select position > 0 and revision < $2 from view_position where view = $1";
+            let ours = i32::try_from(view.revision).unwrap_or(i32::MAX);
+            let row = client.query_opt(look, &[&view.name, &ours]).await?;
+            let row = row.ok_or(RebuildError::NotProvisioned { view: view.name })?;
+            if row.try_get(0)? {
+                found.push(view);
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Which program this is: the size of its file, and when that was made.
 fn program() -> String {
     let file = std::env::current_exe().and_then(std::fs::metadata);
@@ -344,6 +372,7 @@ fn take_mark(schema: &str, view: &str) -> String {
     format!(
         "update public.view_position live set position = other.position, \
          event_id = other.event_id, stream_created_at = other.stream_created_at, \
+         revision = other.revision, written_by = other.written_by, \
          updated_at = now(), failed_at = null, failed_position = null, last_error = null \
          from {schema}.view_position other where live.view = '{view}' and other.view = '{view}'"
     )

@@ -6,6 +6,7 @@ use streams::parking;
 
 use super::{Action, Away, Found, Item, Kind, REASON, Radar};
 use crate::lag::{self, Lag};
+use crate::read::ViewStatus;
 
 impl Radar {
     pub(super) async fn parked(&self, limit: usize) -> Found {
@@ -73,6 +74,25 @@ impl Radar {
         items.truncate(limit);
         Ok((items, more))
     }
+
+    /// Of a database that doesn't answer the look at what has stalled tells.
+    pub(super) async fn outdated_views(&self, limit: usize) -> Found {
+        let looks = self.reader.contexts();
+        let looks = looks.map(|context| self.reader.statuses(context));
+        let statuses = join_all(looks).await.into_iter().flatten().flatten();
+        let outdated = statuses.filter(ViewStatus::is_outdated);
+        let mut items: Vec<Item> = outdated.map(|status| outdated_view(&status)).collect();
+        let more = items.len() > limit;
+        items.truncate(limit);
+        Ok((items, more))
+    }
+}
+
+fn outdated_view(status: &ViewStatus) -> Item {
+    let name = &status.view;
+    let cause = "an older version has made rows that this one would make in another way";
+    let rebuild = format!("millrace rebuild {name} --switch");
+    Item::new(Kind::OutdatedView, name, cause).actions([Action::command("rebuild", rebuild)])
 }
 
 fn view(lag: &Lag) -> Option<Item> {

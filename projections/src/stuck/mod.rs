@@ -70,6 +70,8 @@ pub enum Kind {
     FailingEndpoint,
     /// A read model does not move, or has stopped.
     StalledView,
+    /// Rows of a read model are left that an older version has made.
+    OutdatedView,
 }
 
 /// Something that may be done, with a call or a command that exists.
@@ -187,7 +189,7 @@ impl Radar {
     /// Looks at everything, at most `limit` of each kind.
     pub async fn look(&self, limit: usize) -> Stuck {
         let limit = limit.clamp(1, ITEMS_MAX);
-        let parts: [(Kind, BoxFuture<'_, Found>); 14] = [
+        let parts: [(Kind, BoxFuture<'_, Found>); 15] = [
             (Kind::SuspendedCheckout, Box::pin(self.checkouts(limit))),
             (Kind::SuspendedReturn, Box::pin(self.returns(limit))),
             (Kind::SuspendedRefund, Box::pin(self.refunds(limit))),
@@ -202,6 +204,7 @@ impl Radar {
             (Kind::PaymentMismatch, Box::pin(self.mismatches(limit))),
             (Kind::FailingEndpoint, Box::pin(self.endpoints(limit))),
             (Kind::StalledView, Box::pin(self.views(limit))),
+            (Kind::OutdatedView, Box::pin(self.outdated_views(limit))),
         ];
         let looks = parts.map(
             async |(kind, look)| match timeout(PART_TIME_MAX, look).await {

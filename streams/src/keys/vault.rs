@@ -1,5 +1,7 @@
 //! Stream KEYS: one subject per person, the last message counts.
 
+use std::time::Duration;
+
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
@@ -14,6 +16,9 @@ use crate::topology::KEYS_STREAM;
 
 /// Tries to write a record whose outcome is unknown; each is the identical message.
 const WRITE_TRIES: u32 = 3;
+
+/// Before a record is tried again while somebody else's is in flight.
+const IN_FLIGHT_PAUSE: Duration = Duration::from_millis(20);
 
 /// What stands on a person's subject.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,16 +110,21 @@ impl Vault {
                         sequence: ack.sequence,
                     });
                 }
-                // Somebody was there before: another creator, or an earlier try of ours.
+                // Somebody was there before: another creator, or an earlier try of ours. What three
+                // replicas have not agreed on yet can't be read: it is tried again.
                 Err(error) if is_conflict(&error) => {
-                    return self
-                        .read(person)
-                        .await?
-                        .ok_or(KeysError::Missing { person });
+                    if let Some(stored) = self.read(person).await? {
+                        return Ok(stored);
+                    }
+                    if tries >= WRITE_TRIES {
+                        return Err(unavailable(error));
+                    }
+                    tokio::time::sleep(IN_FLIGHT_PAUSE).await;
                 }
                 Err(error) if tries >= WRITE_TRIES => return Err(unavailable(error)),
-                Err(_) => tries += 1,
+                Err(_) => {}
             }
+            tries += 1;
         }
     }
 

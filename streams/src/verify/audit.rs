@@ -42,6 +42,8 @@ pub enum Kind {
     ViewStopped,
     /// Events wait for a read model, and it doesn't move.
     ViewStalled,
+    /// Rows of a read model are left that an older version has made.
+    ViewOutdated,
 }
 
 /// One thing that is wrong.
