@@ -38,11 +38,19 @@ pub(crate) fn postgres(args: &PostgresArgs) -> anyhow::Result<()> {
 
 /// What somebody who looks after the shop sends to NATS and Postgres, passwords first.
 pub(crate) fn tool(reach: &ReachArgs) -> anyhow::Result<()> {
+    log_tool(reach)?;
     if reach.data.is_some() {
         return Ok(());
     }
-    nats(&reach.nats)?;
     postgres(&reach.postgres)
+}
+
+/// The same of one that needs no Postgres.
+pub(crate) fn log_tool(reach: &ReachArgs) -> anyhow::Result<()> {
+    if reach.data.is_some() {
+        return Ok(());
+    }
+    nats(&reach.nats)
 }
 
 /// An operator's token goes there.

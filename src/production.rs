@@ -115,18 +115,18 @@ pub fn check(command: &Command) -> anyhow::Result<()> {
 /// Refuses what people type to look after a running system, where it would talk in the clear.
 fn check_tool(command: &Command) -> anyhow::Result<()> {
     match command {
-        Command::Parked(args) => outgoing::tool(args.action.reach()),
+        Command::Parked(args) => outgoing::log_tool(args.action.reach()),
         Command::Stuck(args) => outgoing::tool(&args.reach),
-        Command::Inbox(args) => outgoing::tool(&args.reach),
+        Command::Inbox(args) => outgoing::log_tool(&args.reach),
         Command::Rebuild(args) => outgoing::tool(&args.reach),
         Command::Verify(args) => outgoing::tool(&args.reach),
-        Command::Keys(args) => args.reach().map_or(Ok(()), outgoing::tool),
-        Command::Schema(args) => args.reach().map_or(Ok(()), outgoing::tool),
+        Command::Keys(args) => args.reach().map_or(Ok(()), outgoing::log_tool),
+        Command::Schema(args) => args.reach().map_or(Ok(()), outgoing::log_tool),
         Command::Reconcile(args) => {
             if args.reach.data.is_none() {
                 outgoing::payments(&args.provider.url)?;
             }
-            outgoing::tool(&args.reach)
+            outgoing::log_tool(&args.reach)
         }
         Command::Import(args) => args.entry.as_deref().map_or(Ok(()), outgoing::entry),
         Command::Up(_)

@@ -223,7 +223,12 @@ pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
     let tls = args.config.tls.acceptor()?;
     let address = advertised(args.advertise, &listener, tls.is_some())?;
     let (served, (), (), announced) = tokio::join!(
-        edge::serve_tls(listener, router, args.config.limits, (tls, stop.clone())),
+        edge::serve_tls(
+            listener,
+            router,
+            (args.config.limits, None),
+            (tls, stop.clone())
+        ),
         erasures.follow(stop.clone()),
         withdrawing::follow(&connection, withdrawn, stop.clone()),
         announce(&connection, ("query-api", &[]), address, stop.clone()),

@@ -53,6 +53,8 @@ pub struct Deps {
     pub targets: Targets,
     /// How many webhook endpoints a customer may have.
     pub endpoints_max: usize,
+    /// How many requests the server works on at once.
+    pub requests_in_flight_max: usize,
 }
 
 /// The state of every route. Cheap to clone.
@@ -97,7 +99,7 @@ impl Api {
             digest: deps.digest_key,
             passwords: Passwords::new().map_err(crate::Error::passwords)?,
             throttle: Throttle::new(),
-            outcomes: Outcomes::default(),
+            outcomes: Outcomes::new(deps.requests_in_flight_max),
             webhook: deps.webhook,
             elsewhere: deps.elsewhere,
             proxies: deps.proxies,

@@ -5,16 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use edge::limits::WAITS_ONE_IN;
 use kernel::{OrderId, Reason};
 use order::{Order, OrderEvent, OrderStatus};
 use streams::{Connection, Loaded, RecordedEvent};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
-
-/// Most requests that wait at once; one more isn't waited for, and its answer says so by leaving
-/// `Preference-Applied` out. Each has a place among the requests that are worked on, here and in the
-/// gateway ([`edge::limits::REQUESTS_IN_FLIGHT_MAX`]): three of four are left to the others.
-const WAITERS_MAX: usize = edge::limits::REQUESTS_IN_FLIGHT_MAX / 4;
 
 /// Most of them that wait for one order: who asks again and again takes nobody's place.
 const WAITERS_OF_ONE_MAX: usize = 4;
@@ -77,15 +73,6 @@ impl Ending {
     }
 }
 
-/// From where an order's end can still come.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Begin {
-    /// Behind a sequence of ORDER: where it was placed.
-    Behind(u64),
-    /// Behind a moment at which an order that was placed before, maybe long ago, had not ended.
-    Since(DateTime<Utc>),
-}
-
 /// Who waits, and how many they are.
 #[derive(Default)]
 struct Waiting {
@@ -98,22 +85,24 @@ struct Waiting {
 pub struct Outcomes(Arc<Inner>);
 
 struct Inner {
+    /// Most who wait at once.
+    most: usize,
     waiting: Mutex<Waiting>,
-    /// Where the subscription begins: at the first order that anybody waited for.
-    begin: watch::Sender<Option<Begin>>,
+    /// Since when somebody waits.
+    begin: watch::Sender<Option<DateTime<Utc>>>,
 }
 
-impl Default for Outcomes {
-    fn default() -> Self {
+impl Outcomes {
+    /// For a server that works on so many requests at once.
+    pub(crate) fn new(requests_in_flight_max: usize) -> Self {
         Self(Arc::new(Inner {
+            most: (requests_in_flight_max / WAITS_ONE_IN).max(1),
             waiting: Mutex::default(),
             begin: watch::Sender::new(None),
         }))
     }
-}
 
-impl Outcomes {
-    /// Follows ORDER from the first order that somebody waits for, until `shutdown`.
+    /// Follows ORDER from when somebody waits for the first time, until `shutdown`.
     pub async fn follow(&self, connection: &Connection, shutdown: CancellationToken) {
         let mut start = self.0.begin.subscribe();
         let first = async {
@@ -127,13 +116,8 @@ impl Outcomes {
             () = shutdown.cancelled() => return,
             begin = first => begin,
         };
-        let mut events = match begin {
-            Some(Begin::Since(moment)) => {
-                connection.ordered_since("ORDER", ORDERS, moment - CLOCKS_APART_MAX)
-            }
-            Some(Begin::Behind(sequence)) => connection.ordered("ORDER", sequence),
-            None => return,
-        };
+        let Some(begin) = begin else { return };
+        let mut events = connection.ordered_since("ORDER", ORDERS, begin - CLOCKS_APART_MAX);
         loop {
             let event = tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -173,17 +157,23 @@ impl Outcomes {
         }
     }
 
-    /// A place in the queue for `order_id`; `None` = too many wait already.
+    /// A place in the queue for `order_id`, whose end can't be missed from here on; `None` = too many wait
+    /// already.
     pub(crate) fn waiter(&self, order_id: OrderId) -> Option<Waiter> {
         let mut waiting = self.waiting();
         let of_one = waiting.of.get(&order_id).map_or(0, Vec::len);
-        if waiting.count >= WAITERS_MAX || of_one >= WAITERS_OF_ONE_MAX {
+        if waiting.count >= self.0.most || of_one >= WAITERS_OF_ONE_MAX {
             return None;
         }
         let (sender, ending) = oneshot::channel();
         waiting.of.entry(order_id).or_default().push(sender);
         waiting.count += 1;
         drop(waiting);
+        self.0.begin.send_if_modified(|begin| {
+            let first = begin.is_none();
+            begin.get_or_insert_with(Utc::now);
+            first
+        });
         Some(Waiter {
             outcomes: self.clone(),
             order_id,
@@ -224,12 +214,7 @@ impl Waiter {
     }
 
     /// The order's end, if it comes within `wait`.
-    pub(crate) async fn wait(mut self, from: Begin, wait: Duration) -> Option<Ending> {
-        self.outcomes.0.begin.send_if_modified(|begin| {
-            let first = begin.is_none();
-            begin.get_or_insert(from);
-            first
-        });
+    pub(crate) async fn wait(mut self, wait: Duration) -> Option<Ending> {
         let ending = self.ending.take()?;
         tokio::time::timeout(wait, ending).await.ok()?.ok()
     }
@@ -254,16 +239,16 @@ mod tests {
 
     #[test]
     fn who_waits_takes_no_more_places_than_there_are_for_that() {
-        let outcomes = Outcomes::default();
+        let outcomes = Outcomes::new(64);
         let of_one: Vec<_> = (0..WAITERS_OF_ONE_MAX)
             .map(|_| outcomes.waiter(order(0)).unwrap())
             .collect();
         assert!(outcomes.waiter(order(0)).is_none());
         let others: Vec<_> = (1..)
             .map_while(|number| outcomes.waiter(order(number)))
-            .take(2 * WAITERS_MAX)
+            .take(64)
             .collect();
-        assert_eq!(of_one.len() + others.len(), WAITERS_MAX);
+        assert_eq!(of_one.len() + others.len(), 16);
         drop(of_one);
         assert!(outcomes.waiter(order(0)).is_some());
         drop(others);

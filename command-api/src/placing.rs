@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use chrono::Utc;
 use edge::openapi::{self, Answer, Calls, about};
 use edge::{Body, FieldError, IdempotencyKey, Prefer, Problem};
 use kernel::{Money, OrderId, PaymentMethod, Reason, Sku, purpose};
@@ -22,7 +21,7 @@ use crate::address::Address;
 use crate::api::Api;
 use crate::call::Call;
 use crate::error::{self, refusals};
-use crate::outcomes::{Begin, Ending, Waiter};
+use crate::outcomes::{Ending, Waiter};
 use crate::problems::problem;
 use crate::questions::Age;
 use crate::write::{Made, Written};
@@ -311,10 +310,8 @@ async fn end(
     waiter: Waiter,
     wait: Duration,
 ) -> Result<Option<Ending>, Problem> {
-    let mut from = Begin::Behind(executed.position.sequence);
     if executed.outcome == Outcome::Replayed {
         // It may have ended long ago, before anybody listened.
-        from = Begin::Since(Utc::now());
         let id = waiter.order_id();
         let now = api.streams.load_current::<Order>(&id.into()).await;
         let now = now.map_err(error::of_load)?;
@@ -322,7 +319,7 @@ async fn end(
             return Ok(Some(ending));
         }
     }
-    Ok(waiter.wait(from, wait).await)
+    Ok(waiter.wait(wait).await)
 }
 
 fn answer(

@@ -113,6 +113,7 @@ impl Service {
                 proxies: config.proxies.clone(),
                 targets: config.targets.clone(),
                 endpoints_max: config.webhook_endpoints_max,
+                requests_in_flight_max: config.limits.requests_in_flight_max,
                 questions: Arc::new(OverBus(bus.clone())),
                 elsewhere: Arc::new(bus),
                 streams,
@@ -177,7 +178,7 @@ impl Service {
             let limits = self.config.limits;
             let serving = (self.config.tls.acceptor()?, stop.clone());
             let http = async {
-                let served = edge::serve_tls(listener, self.router, limits, serving).await;
+                let served = edge::serve_tls(listener, self.router, (limits, None), serving).await;
                 served.map_err(Error::Http)
             };
             let bus = async {

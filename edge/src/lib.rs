@@ -58,6 +58,7 @@ pub use id::{Id, Ids};
 pub use idempotency::IdempotencyKey;
 pub use json::Body;
 pub use limits::Limits;
+pub use places::Share;
 pub use prefer::Prefer;
 pub use problem::{FieldError, Problem};
 pub use serve::{serve, serve_tls};

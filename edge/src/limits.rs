@@ -28,6 +28,10 @@ pub const HEAD_TIME_MAX_S: u64 = 15;
 /// Most requests that are worked on at once; above it they wait in line.
 pub const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
 
+/// Of those one in so many may wait for an outcome that its client prefers to wait for. One more isn't waited for,
+/// and its answer says so by leaving `Preference-Applied` out; the places are left to the others.
+pub const WAITS_ONE_IN: usize = 4;
+
 /// Most requests that wait in line; above it 503 at once.
 pub const REQUESTS_WAITING_MAX: usize = 4096;
 
@@ -37,9 +41,6 @@ pub const LINE_TIME_MAX_MS: u64 = 1_000;
 
 /// Most open connections; above it new ones wait in the listener's backlog.
 pub const CONNECTIONS_MAX: usize = 8192;
-
-/// Most of them from one address (of IPv6 from one /64), a quarter: no one takes everybody's.
-pub const CONNECTIONS_OF_ONE_MAX: usize = CONNECTIONS_MAX / 4;
 
 /// Longest that a client may leave lying what it was sent, in seconds: a connection whose peer takes
 /// nothing in is cut then.
@@ -75,13 +76,6 @@ pub struct Limits {
     /// Most open connections.
     #[arg(long, env = "MILLRACE_CONNECTIONS_MAX", default_value_t = CONNECTIONS_MAX)]
     pub connections_max: usize,
-    /// Most of them from one address, IPv6 /64; as many as all where a balancer in front is the one.
-    #[arg(
-        long,
-        env = "MILLRACE_CONNECTIONS_OF_ONE_MAX",
-        default_value_t = CONNECTIONS_OF_ONE_MAX
-    )]
-    pub connections_of_one_max: usize,
     /// Longest time for a client to take in what it was sent, in seconds.
     #[arg(long, env = "MILLRACE_STALL_TIME_MAX_S", default_value_t = STALL_TIME_MAX_S)]
     pub stall_time_max_s: u64,
@@ -101,7 +95,6 @@ impl Default for Limits {
             requests_waiting_max: REQUESTS_WAITING_MAX,
             line_time_max_ms: LINE_TIME_MAX_MS,
             connections_max: CONNECTIONS_MAX,
-            connections_of_one_max: CONNECTIONS_OF_ONE_MAX,
             stall_time_max_s: STALL_TIME_MAX_S,
             drain_time_max_s: DRAIN_TIME_MAX_S,
         }

@@ -1,4 +1,4 @@
-//! How many connections there may be: in all, and of one address.
+//! How many connections there may be: in all, and of one client.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -6,14 +6,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::Limits;
-use crate::counted_as;
+use crate::client::{Network, counted_as};
+
+/// How many of a server's connections one client may have.
+#[derive(Debug, Clone)]
+pub struct Share {
+    /// Most from one address (of IPv6 from one /64).
+    pub of_one_max: usize,
+    /// Whose connections are those of many clients, so that they may be any number.
+    pub proxies: Vec<Network>,
+}
 
 /// The places of one server.
 #[derive(Debug)]
 pub(crate) struct Places {
     all: Arc<Semaphore>,
-    of_one_max: usize,
+    /// None = whoever comes may take all.
+    share: Option<Share>,
     taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
@@ -28,10 +37,10 @@ pub(crate) struct Taken {
 }
 
 impl Places {
-    pub(crate) fn new(limits: &Limits) -> Self {
+    pub(crate) fn new(all: usize, share: Option<Share>) -> Self {
         Self {
-            all: Arc::new(Semaphore::new(limits.connections_max)),
-            of_one_max: limits.connections_of_one_max,
+            all: Arc::new(Semaphore::new(all)),
+            share,
             taken: Arc::default(),
         }
     }
@@ -45,9 +54,10 @@ impl Places {
     /// Gives a place to `peer`, or back to whoever comes next when its address has its share already.
     pub(crate) fn take(&self, free: Free, peer: SocketAddr) -> Result<Taken, Free> {
         let address = counted_as(peer.ip());
+        let most = self.most_of(peer.ip().to_canonical());
         let mut taken = locked(&self.taken);
         let of_one = taken.entry(address).or_default();
-        if *of_one >= self.of_one_max {
+        if *of_one >= most {
             return Err(free);
         }
         *of_one += 1;
@@ -57,6 +67,12 @@ impl Places {
             of_all: Arc::clone(&self.taken),
             _place: free.0,
         })
+    }
+
+    fn most_of(&self, peer: IpAddr) -> usize {
+        let share = self.share.as_ref();
+        let share = share.filter(|share| !share.proxies.iter().any(|proxy| proxy.contains(&peer)));
+        share.map_or(usize::MAX, |share| share.of_one_max)
     }
 }
 
@@ -82,11 +98,11 @@ mod tests {
 
     #[tokio::test]
     async fn one_address_takes_its_share_and_no_more() {
-        let places = Places::new(&Limits {
-            connections_max: 4,
-            connections_of_one_max: 2,
-            ..Limits::default()
-        });
+        let share = Share {
+            of_one_max: 2,
+            proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        };
+        let places = Places::new(4, Some(share));
         let take = async |peer: &str| {
             let free = places.free().await.unwrap();
             places.take(free, peer.parse().unwrap()).ok()
@@ -103,5 +119,20 @@ mod tests {
         assert!(take("[2001:db8::3]:1").await.is_some());
         assert!(take("192.0.2.1:3").await.is_some());
         assert_eq!(locked(&places.taken).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_proxy_in_front_has_the_places_of_all_its_clients() {
+        let share = Share {
+            of_one_max: 1,
+            proxies: vec!["10.0.0.0/8".parse().unwrap()],
+        };
+        let places = Places::new(4, Some(share));
+        let mut held = Vec::new();
+        for peer in ["10.1.2.3:1", "10.1.2.3:2", "[::ffff:10.1.2.3]:3"] {
+            let free = places.free().await.unwrap();
+            held.push(places.take(free, peer.parse().unwrap()).ok().unwrap());
+        }
+        assert_eq!(places.all.available_permits(), 1);
     }
 }

@@ -24,7 +24,7 @@ use tower::ServiceExt;
 
 use crate::Peer;
 use crate::limits::{HEAD_BYTES_MAX, Limits};
-use crate::places::{Places, Taken};
+use crate::places::{Places, Share, Taken};
 use crate::tls::H2;
 
 /// Pause after a failed accept (out of file descriptors, most likely): trying at once would spin.
@@ -53,22 +53,23 @@ pub fn serve(
     limits: Limits,
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, io::Result<()>> {
-    serve_tls(listener, router, limits, (None, shutdown))
+    serve_tls(listener, router, (limits, None), (None, shutdown))
 }
 
-/// As [`serve`], over TLS if there is an acceptor.
+/// As [`serve`], over TLS if there is an acceptor, and to each client its share of the connections if there is
+/// such a bound.
 ///
 /// # Errors
 /// As [`serve`].
 pub fn serve_tls(
     listener: TcpListener,
     router: Router,
-    limits: Limits,
+    (limits, share): (Limits, Option<Share>),
     (tls, shutdown): (Option<TlsAcceptor>, CancellationToken),
 ) -> BoxFuture<'static, io::Result<()>> {
     Box::pin(async move {
         let graceful = GracefulShutdown::new();
-        let places = Places::new(&limits);
+        let places = Places::new(limits.connections_max, share);
 
         while let Some((stream, peer, place)) = accept(&listener, &places, &shutdown).await {
             bound_stalls(&stream, limits.stall_time());
@@ -225,6 +226,17 @@ mod tests {
         CancellationToken,
         tokio::task::JoinHandle<io::Result<()>>,
     ) {
+        start_shared(limits, None).await
+    }
+
+    async fn start_shared(
+        limits: Limits,
+        share: Option<Share>,
+    ) -> (
+        std::net::SocketAddr,
+        CancellationToken,
+        tokio::task::JoinHandle<io::Result<()>>,
+    ) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let slow = || async {
@@ -236,7 +248,12 @@ mod tests {
             .route("/slow", get(slow))
             .route("/large", get(large));
         let shutdown = CancellationToken::new();
-        let server = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
+        let server = tokio::spawn(serve_tls(
+            listener,
+            router,
+            (limits, share),
+            (None, shutdown.clone()),
+        ));
         (address, shutdown, server)
     }
 
@@ -274,11 +291,11 @@ mod tests {
 
     #[tokio::test]
     async fn who_has_his_share_of_the_connections_gets_no_more() {
-        let limits = Limits {
-            connections_of_one_max: 1,
-            ..Limits::default()
+        let share = Share {
+            of_one_max: 1,
+            proxies: Vec::new(),
         };
-        let (address, shutdown, server) = start(limits).await;
+        let (address, shutdown, server) = start_shared(Limits::default(), Some(share)).await;
         let request = "GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
         let mut first = TcpStream::connect(address).await.unwrap();
         first.write_all(request.as_bytes()).await.unwrap();

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use axum::http::uri::{Authority, Scheme};
 use axum::http::{HeaderValue, Uri};
 use clap::Args;
-use edge::{Limits, Network, TlsArgs};
+use edge::{Limits, Network, Share, TlsArgs};
 
 /// The names under which a gateway answers when nobody says otherwise: those of this machine. A page
 /// of a stranger that has its name point here (DNS rebinding) is refused by them.
@@ -70,6 +70,20 @@ pub struct Config {
     /// The bounds of the server.
     #[command(flatten)]
     pub limits: Limits,
+    /// Most connections from one address, of IPv6 from one /64; of a trusted proxy any number. Not set: a
+    /// quarter of all, so that no one takes everybody's.
+    #[arg(long, env = "MILLRACE_CONNECTIONS_OF_ONE_MAX")]
+    pub connections_of_one_max: Option<usize>,
+}
+
+impl Config {
+    pub(crate) fn share(&self) -> Share {
+        let quarter = (self.limits.connections_max / 4).max(1);
+        Share {
+            of_one_max: self.connections_of_one_max.unwrap_or(quarter),
+            proxies: self.trusted_proxies.clone(),
+        }
+    }
 }
 
 /// How the replicas are reached.

@@ -14,8 +14,11 @@ use axum::middleware::map_request;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use edge::auth::Verifier;
-use edge::{IfNoneMatch, Network, Principal, Problem, TlsError, Trace};
+use edge::limits::WAITS_ONE_IN;
+use edge::prefer::PREFER;
+use edge::{IfNoneMatch, Network, Prefer, Principal, Problem, TlsError, Trace};
 use futures::FutureExt;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
@@ -43,6 +46,8 @@ pub(crate) struct Inner {
     pub(crate) replicas: Replicas,
     pub(crate) behind: Behind,
     forward: Arc<Forward>,
+    /// Of those who prefer to wait.
+    waits: Semaphore,
     hosts: Hosts,
     trusted: Vec<Network>,
     verifier: Verifier,
@@ -76,6 +81,7 @@ impl Gate {
             cache: Arc::new(Cache::new(config.cache_bytes_max)),
             forward: Arc::new(Forward::new(replicas.clone())),
             behind: config.behind.clone(),
+            waits: Semaphore::new((config.limits.requests_in_flight_max / WAITS_ONE_IN).max(1)),
             hosts: Hosts::new(&config.hosts),
             trusted: config.trusted_proxies.clone(),
             verifier,
@@ -176,6 +182,7 @@ async fn handle(
     // After the limit, so that guessing tokens is limited too.
     let user = user?;
     headers::inward(&mut parts, client, trace);
+    let _waits = may_wait(&gate.waits, &mut parts.headers);
     if let Some(id) = overview::order_id(&parts) {
         return overview::overview(&gate.forward, &gate.queries, &parts, id).await;
     }
@@ -189,6 +196,20 @@ async fn handle(
     };
     let body = outgoing(&parts, body).await?;
     gate.forward.send(pool, &parts, body).await
+}
+
+/// A place for whoever prefers to wait; if there is none, the request goes on as one that doesn't.
+fn may_wait<'a>(waits: &'a Semaphore, headers: &mut HeaderMap) -> Option<SemaphorePermit<'a>> {
+    let prefer = Prefer::parse(headers);
+    prefer.wait?;
+    let place = waits.try_acquire().ok();
+    if place.is_none() {
+        headers.remove(PREFER);
+        if prefer.lenient {
+            headers.insert(PREFER, HeaderValue::from_static("handling=lenient"));
+        }
+    }
+    place
 }
 
 /// Reads are GET, HEAD and their preflight, and whatever is asked in GraphQL; what only the command
@@ -277,4 +298,31 @@ async fn cached(gate: &Gate, mut parts: Parts) -> Result<Response, Problem> {
     }
     let nothing = Outgoing::Flowing(Body::empty());
     gate.forward.send(&gate.queries, &parts, nothing).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_finds_no_place_to_wait_does_not_wait() {
+        let waits = Semaphore::new(1);
+        let prefers = |value| {
+            let mut headers = HeaderMap::new();
+            headers.insert(PREFER, HeaderValue::from_static(value));
+            headers
+        };
+        let mut first = prefers("wait=5");
+        let place = may_wait(&waits, &mut first);
+        assert!(place.is_some());
+        assert_eq!(first, prefers("wait=5"));
+        let mut second = prefers("wait=5, handling=lenient");
+        assert!(may_wait(&waits, &mut second).is_none());
+        assert_eq!(second, prefers("handling=lenient"));
+        let mut third = prefers("handling=lenient");
+        assert!(may_wait(&waits, &mut third).is_none());
+        assert_eq!(third, prefers("handling=lenient"));
+        drop(place);
+        assert!(may_wait(&waits, &mut first).is_some());
+    }
 }

@@ -94,7 +94,8 @@ impl Service {
             // One part that ends with an error ends the others.
             let stop = shutdown.child_token();
             let serving = (config.tls.acceptor()?, stop.clone());
-            let http = edge::serve_tls(listener, router, config.limits, serving);
+            let bounds = (config.limits, Some(config.share()));
+            let http = edge::serve_tls(listener, router, bounds, serving);
             let http = async {
                 http.await
                     .map_err(Error::Http)

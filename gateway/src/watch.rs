@@ -81,9 +81,17 @@ async fn found(nats: &Connection, role: &str) -> Vec<Member> {
     }
 }
 
-/// What it says itself; `None` = nothing.
+/// What it says itself; `None` = nothing. One that takes long to say how it is, because whatever it asks for
+/// that is away, is there all the same.
 async fn is_ready(replicas: &Replicas, replica: &Replica) -> Option<bool> {
-    let address = format!("{}/readyz", replica.address);
+    match says(replicas, replica, "/readyz").await {
+        Some(ready) => Some(ready),
+        None => says(replicas, replica, "/livez").await.map(|_alive| false),
+    }
+}
+
+async fn says(replicas: &Replicas, replica: &Replica, path: &str) -> Option<bool> {
+    let address = format!("{}{path}", replica.address);
     let request = Request::get(address).body(Body::empty()).ok()?;
     let answer = tokio::time::timeout(READY_TIME_MAX, replicas.request(request)).await;
     Some(answer.ok()?.ok()?.status().is_success())

@@ -123,7 +123,9 @@ impl ViewSpec {
                 if missing.is_empty() {
                     break;
                 }
-                missing.iter().for_each(|id| fold.put_absent(id));
+                for id in missing {
+                    fold.put_absent(&id);
+                }
             }
             fold.apply(event)?;
         }

@@ -72,7 +72,7 @@ pub async fn run(
 ) -> Result<(), Error> {
     let router = router(api, &config);
     let serving = (config.tls.acceptor()?, shutdown);
-    edge::serve_tls(listener, router, config.limits, serving)
+    edge::serve_tls(listener, router, (config.limits, None), serving)
         .await
         .map_err(Error::Serve)
 }

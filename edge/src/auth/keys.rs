@@ -1,8 +1,8 @@
 //! The signing keys: one file each in one folder; the newest whose time has come signs, all of them verify.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -118,16 +118,20 @@ impl KeySet {
         Self::load(folder)
     }
 
-    /// Makes the folder and a first key, which signs at once, and answers with its file; `None` = there is
-    /// one already.
+    /// Makes the folder, for nobody else's eyes, and a first key, which signs at once, and answers with its
+    /// file; `None` = there is one already. A folder that is there keeps its rights.
     ///
     /// # Errors
-    /// As [`KeySet::load`]; the file can't be written.
+    /// As [`KeySet::load`], also where the folder has other files than keys; the file can't be written.
     pub fn create_first(folder: &Path) -> Result<Option<PathBuf>, KeysError> {
-        fs::create_dir_all(folder).map_err(failed(folder))?;
-        fs::set_permissions(folder, Permissions::from_mode(0o700)).map_err(failed(folder))?;
+        if !folder.exists() {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+            made.map_err(failed(folder))?;
+        }
         match Self::load(folder) {
-            Err(KeysError::Empty { .. }) => Ok(create(folder, 1, None)?.then(|| file(folder, 1))),
+            Err(KeysError::Empty { .. }) if !has_others(folder)? => {
+                Ok(create(folder, 1, None)?.then(|| file(folder, 1)))
+            }
             loaded => loaded.map(|_there| None),
         }
     }
@@ -170,6 +174,20 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, KeysError> {
         }
     }
     Ok(files)
+}
+
+/// Has the folder files that are no keys, beside hidden ones? Then it is hardly meant for keys.
+fn has_others(folder: &Path) -> Result<bool, KeysError> {
+    for entry in fs::read_dir(folder).map_err(failed(folder))? {
+        let path = entry.map_err(failed(folder))?.path();
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_none_or(|extension| extension != "json") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The number of a key file.
@@ -262,6 +280,8 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> KeysError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn newest(keys: &KeySet) -> String {
@@ -283,6 +303,24 @@ mod tests {
         let full = KeySet::add(folder, Utc::now());
         assert!(matches!(full, Err(KeysError::TooMany { .. })));
         KeySet::load(folder).unwrap();
+    }
+
+    #[test]
+    fn a_folder_keeps_its_rights_and_one_of_something_else_gets_no_key() {
+        let parent = tempfile::tempdir().unwrap();
+        let mode = |folder: &Path| fs::metadata(folder).unwrap().permissions().mode() & 0o777;
+        let made = parent.path().join("made");
+        let first = KeySet::create_first(&made).unwrap();
+        assert_eq!((first, mode(&made)), (Some(file(&made, 1)), 0o700));
+        // Of a group whose members read it.
+        fs::set_permissions(&made, fs::Permissions::from_mode(0o750)).unwrap();
+        assert_eq!(KeySet::create_first(&made).unwrap(), None);
+        assert_eq!(mode(&made), 0o750);
+        let before = mode(parent.path());
+        let mistaken = KeySet::create_first(parent.path());
+        assert!(matches!(mistaken, Err(KeysError::Empty { .. })));
+        assert!(!file(parent.path(), 1).exists());
+        assert_eq!(mode(parent.path()), before);
     }
 
     #[test]

@@ -79,6 +79,10 @@ pub async fn each_role_can_do_its_work(
     }
     let mut products = roles.gateway.ordered("PRODUCT", 0);
     within("read", products.next()).await.unwrap();
+    let past = chrono::DateTime::UNIX_EPOCH;
+    let command_api = &roles.command_api;
+    let mut ends = command_api.ordered_since("ORDER", "event.order.*", past);
+    within("follow since", ends.next()).await.unwrap();
     let sealed = keys(&roles.command_api)
         .seal(UserId(Uuid::new_v4()), "name", "Ada")
         .await;

@@ -404,15 +404,19 @@ async fn while_postgres_is_dead_writes_go_on_and_then_the_views_catch_up() {
         told.text("/checks/query-api") == "no replica is ready"
     })
     .await;
-    let written = entry.post(&receive, &body).await.unwrap();
-    written.success().unwrap();
+    // Also one that begins meanwhile.
+    let (later_entry, _later) = servers.api("gateway").await;
+    for entry in [entry, later_entry] {
+        let written = entry.post(&receive, &body).await.unwrap();
+        written.success().unwrap();
+    }
 
     postgres.restart().await.unwrap();
     let started = Instant::now();
     loop {
         let read = reads.get_after(&path, &token).await.unwrap();
         if read.status.as_u16() == 200 {
-            assert_eq!(read.body["on_hand"], 12, "{}", read.body);
+            assert_eq!(read.body["on_hand"], 13, "{}", read.body);
             break;
         }
         assert_eq!(read.status.as_u16(), 503, "{}", read.body);
