@@ -212,7 +212,9 @@ impl PaymentSummary {
             PaymentEvent::PaymentRefunded { refund_id, amount } => {
                 self.refund(*refund_id, *amount);
             }
-            PaymentEvent::RefundFailed { refund_id, code } => self.refund_failed(*refund_id, code),
+            PaymentEvent::RefundFailed {
+                refund_id, code, ..
+            } => self.refund_failed(*refund_id, code),
             PaymentEvent::ReconciliationMismatched { differences, .. } => {
                 self.mismatch.clone_from(differences);
             }
@@ -391,6 +393,7 @@ mod tests {
         events.push(PaymentEvent::RefundFailed {
             refund_id: RefundId(Uuid::from_u128(1)),
             code: "expired".into(),
+            came_back: None,
         });
         let row: PaymentSummary = fold::<Payment, _>("p-1", events);
         assert_eq!((row.status, row.refunded), (PaymentStage::Captured, None));
@@ -402,6 +405,7 @@ mod tests {
         let came_back = PaymentEvent::RefundFailed {
             refund_id: RefundId(Uuid::from_u128(1)),
             code: "account_closed".into(),
+            came_back: None,
         };
         let mut events = captured();
         events.extend(refund(1, 1000));

@@ -25,6 +25,12 @@ pub struct Takings {
     pub refunds: u64,
     /// How much that was.
     pub refunded: Money,
+    /// How many refunds came back on it, of whatever day: a bank sent the money.
+    #[serde(default)]
+    pub refunds_back: u64,
+    /// How much that was; none = nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub came_back: Option<Money>,
 }
 
 impl TableView for Takings {
@@ -32,6 +38,7 @@ impl TableView for Takings {
     const NAME: &'static str = "takings";
     const FILTERS: &'static [&'static str] = &["currency"];
     const SORT: Sort = Sort::Latest("day");
+    const REVISION: u32 = 2;
 
     fn touched(event: &EventEnvelope<Payment>, _: &Rows<Self>) -> Vec<String> {
         let moved = moved(&event.payload);
@@ -52,10 +59,14 @@ impl TableView for Takings {
             captured: Money::zero(amount.currency),
             refunds: 0,
             refunded: Money::zero(amount.currency),
+            refunds_back: 0,
+            came_back: None,
         });
+        let none = Money::zero(amount.currency);
         let (count, sum) = match moved {
             Moved::In => (&mut row.captures, &mut row.captured),
             Moved::Out => (&mut row.refunds, &mut row.refunded),
+            Moved::Back => (&mut row.refunds_back, row.came_back.get_or_insert(none)),
         };
         *count = count.saturating_add(1);
         sum.amount = sum.amount.saturating_add(amount.amount);
@@ -66,6 +77,8 @@ impl TableView for Takings {
 enum Moved {
     In,
     Out,
+    /// In again, what had gone out.
+    Back,
 }
 
 fn id(event: &EventEnvelope<Payment>, amount: Money) -> String {
@@ -76,6 +89,9 @@ fn moved(event: &PaymentEvent) -> Option<(Moved, Money)> {
     match event {
         PaymentEvent::PaymentCaptured { amount } => Some((Moved::In, *amount)),
         PaymentEvent::PaymentRefunded { amount, .. } => Some((Moved::Out, *amount)),
+        PaymentEvent::RefundFailed { came_back, .. } => {
+            came_back.map(|amount| (Moved::Back, amount))
+        }
         PaymentEvent::PaymentRequested { .. }
         | PaymentEvent::ProviderIntentCreated { .. }
         | PaymentEvent::PaymentActionRequired { .. }
@@ -86,7 +102,6 @@ fn moved(event: &PaymentEvent) -> Option<(Moved, Money)> {
         | PaymentEvent::VoidRequested { .. }
         | PaymentEvent::PaymentVoided {}
         | PaymentEvent::RefundRequested { .. }
-        | PaymentEvent::RefundFailed { .. }
         | PaymentEvent::ProviderEventIgnored { .. }
         | PaymentEvent::ReconciliationMismatched { .. }
         | PaymentEvent::ReconciliationMatched {}
@@ -109,6 +124,11 @@ mod tests {
             refund_id: RefundId(Uuid::from_u128(1)),
             amount,
         };
+        let failed = |came_back| PaymentEvent::RefundFailed {
+            refund_id: RefundId(Uuid::from_u128(1)),
+            code: "account_closed".to_owned(),
+            came_back,
+        };
         let usd = Money::new(7, "USD".parse().unwrap());
         let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
         // The story begins at 22:13; two hours later it is the next day.
@@ -117,6 +137,9 @@ mod tests {
             (other, 2, 1, captured(eur(250))),
             (one, 3, 2, refunded(eur(100))),
             (one, 4, 3, captured(usd)),
+            // One that was never made, and one that a bank sent back.
+            (one, 5, 4, failed(None)),
+            (one, 6, 5, failed(Some(eur(100)))),
         ];
         let events: Vec<_> = events
             .iter()
@@ -138,6 +161,8 @@ mod tests {
                     row.captured,
                     row.refunds,
                     row.refunded,
+                    row.refunds_back,
+                    row.came_back,
                 )
             })
             .collect();
@@ -145,9 +170,9 @@ mod tests {
         assert_eq!(
             told,
             [
-                ("2023-11-14", 1, eur(500), 0, eur(0)),
-                ("2023-11-15", 1, eur(250), 1, eur(100)),
-                ("2023-11-15", 1, usd, 0, none),
+                ("2023-11-14", 1, eur(500), 0, eur(0), 0, None),
+                ("2023-11-15", 1, eur(250), 1, eur(100), 1, Some(eur(100))),
+                ("2023-11-15", 1, usd, 0, none, 0, None),
             ]
         );
     }

@@ -296,7 +296,9 @@ pub fn from_payment(event: &PaymentEvent, at: DateTime<Utc>) -> Option<CheckoutF
         PaymentEvent::PaymentRefunded { refund_id, .. } => {
             Some(CheckoutFact::PaymentRefunded { refund_id })
         }
-        PaymentEvent::RefundFailed { refund_id, code } => Some(CheckoutFact::RefundFailed {
+        PaymentEvent::RefundFailed {
+            refund_id, code, ..
+        } => Some(CheckoutFact::RefundFailed {
             refund_id,
             code,
             at,

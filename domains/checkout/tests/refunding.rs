@@ -299,6 +299,7 @@ fn a_refund_that_the_checkout_asked_for_is_its_own() {
     let not_done = PaymentEvent::RefundFailed {
         refund_id: BACK,
         code: "charge_disputed".to_owned(),
+        came_back: None,
     };
     let told = fact::from_payment(&checkout, &not_done, at(0));
     assert_eq!(told, Some((BACK, failed())));

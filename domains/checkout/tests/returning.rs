@@ -433,6 +433,7 @@ fn the_contexts_events_tell_which_return_they_are_about() {
     let not_paid = PaymentEvent::RefundFailed {
         refund_id: RefundId(BACK.0),
         code: "charge_disputed".to_owned(),
+        came_back: None,
     };
     assert_eq!(fact::from_payment(&not_paid), Some((refund_id, failed())));
     let captured = PaymentEvent::PaymentCaptured { amount: amount() };

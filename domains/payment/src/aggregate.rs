@@ -236,7 +236,9 @@ impl Decider for Payment {
             PaymentEvent::PaymentRefunded { refund_id, .. } => {
                 self.settle(*refund_id, RefundStage::Done);
             }
-            PaymentEvent::RefundFailed { refund_id, code } => {
+            PaymentEvent::RefundFailed {
+                refund_id, code, ..
+            } => {
                 self.settle(*refund_id, RefundStage::Failed { code: code.clone() });
             }
             PaymentEvent::ProviderEventIgnored { event_id, .. } => self.ignore(event_id),

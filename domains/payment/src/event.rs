@@ -96,6 +96,9 @@ pub enum PaymentEvent {
         refund_id: RefundId,
         /// What the provider said.
         code: String,
+        /// What had been given back, and has come back: a bank sent it. Not told by events of before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        came_back: Option<Money>,
     },
     /// The provider told something by itself that changes nothing.
     ProviderEventIgnored {

@@ -124,13 +124,17 @@ impl Payment {
 
     /// Also of a refund that was done: a bank sends money back.
     pub(crate) fn record_refund_failure(&self, refund_id: RefundId, code: &str) -> Decision {
-        match &self.must_know(refund_id)?.stage {
-            RefundStage::Failed { .. } => Ok(vec![]),
-            RefundStage::Pending | RefundStage::Done => Ok(vec![PaymentEvent::RefundFailed {
-                refund_id,
-                code: code.to_owned(),
-            }]),
-        }
+        let refund = self.must_know(refund_id)?;
+        let came_back = match refund.stage {
+            RefundStage::Failed { .. } => return Ok(vec![]),
+            RefundStage::Pending => None,
+            RefundStage::Done => Some(refund.amount),
+        };
+        Ok(vec![PaymentEvent::RefundFailed {
+            refund_id,
+            code: code.to_owned(),
+            came_back,
+        }])
     }
 
     /// Was the provider asked for the money, without an answer for good?

@@ -48,9 +48,14 @@ fn record_failure(n: u128) -> PaymentCommand {
 }
 
 fn failed(n: u128) -> PaymentEvent {
+    not_given_back(n, None)
+}
+
+fn not_given_back(n: u128, came_back: Option<Money>) -> PaymentEvent {
     PaymentEvent::RefundFailed {
         refund_id: refund_id(n),
         code: "expired_card".to_owned(),
+        came_back,
     }
 }
 
@@ -175,8 +180,9 @@ fn a_failed_refund_is_not_tried_again_under_its_id() {
 #[test]
 fn money_that_the_bank_sent_back_is_ours_again() {
     let given_back = and(&[asked(1, eur(1_000)), done(1, eur(1_000))]);
-    follows(given_back.clone(), record_failure(1), vec![failed(1)]);
-    let payment = after(&[given_back, vec![failed(1)]].concat());
+    let came_back = vec![not_given_back(1, Some(eur(1_000)))];
+    follows(given_back.clone(), record_failure(1), came_back.clone());
+    let payment = after(&[given_back, came_back].concat());
     assert_eq!(payment.status(), Some(PaymentStatus::Captured));
 }
 

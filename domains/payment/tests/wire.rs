@@ -55,6 +55,7 @@ fn examples() -> Vec<PaymentEvent> {
         PaymentEvent::RefundFailed {
             refund_id,
             code: "expired_or_canceled_card".to_owned(),
+            came_back: None,
         },
         PaymentEvent::ProviderEventIgnored {
             event_id: "evt_1".to_owned(),

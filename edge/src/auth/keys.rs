@@ -309,13 +309,13 @@ mod tests {
     fn a_folder_keeps_its_rights_and_one_of_something_else_gets_no_key() {
         let parent = tempfile::tempdir().unwrap();
         let mode = |folder: &Path| fs::metadata(folder).unwrap().permissions().mode() & 0o777;
-        let made = parent.path().join("made");
-        let first = KeySet::create_first(&made).unwrap();
-        assert_eq!((first, mode(&made)), (Some(file(&made, 1)), 0o700));
+        let new = parent.path().join("new");
+        let first = KeySet::create_first(&new).unwrap();
+        assert_eq!((first, mode(&new)), (Some(file(&new, 1)), 0o700));
         // Of a group whose members read it.
-        fs::set_permissions(&made, fs::Permissions::from_mode(0o750)).unwrap();
-        assert_eq!(KeySet::create_first(&made).unwrap(), None);
-        assert_eq!(mode(&made), 0o750);
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o750)).unwrap();
+        assert_eq!(KeySet::create_first(&new).unwrap(), None);
+        assert_eq!(mode(&new), 0o750);
         let before = mode(parent.path());
         let mistaken = KeySet::create_first(parent.path());
         assert!(matches!(mistaken, Err(KeysError::Empty { .. })));

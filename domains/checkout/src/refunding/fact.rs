@@ -83,7 +83,9 @@ pub fn from_payment<D: Definitions>(
             };
             (*refund_id, refunded)
         }
-        PaymentEvent::RefundFailed { refund_id, code } => {
+        PaymentEvent::RefundFailed {
+            refund_id, code, ..
+        } => {
             let code = code.clone();
             (*refund_id, RefundingFact::RefundFailed { code })
         }

@@ -157,7 +157,9 @@ pub fn from_payment(event: &PaymentEvent) -> Option<(RefundId, ReturningFact)> {
             let refund_id = *refund_id;
             Some((refund_id, ReturningFact::PaymentRefunded { refund_id }))
         }
-        PaymentEvent::RefundFailed { refund_id, code } => {
+        PaymentEvent::RefundFailed {
+            refund_id, code, ..
+        } => {
             let (refund_id, code) = (*refund_id, code.clone());
             Some((refund_id, ReturningFact::RefundFailed { refund_id, code }))
         }
