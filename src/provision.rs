@@ -1,15 +1,23 @@
 //! Streams, durables, databases and roles: made with admin rights, here and nowhere else.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
 use edge::auth::KeySet;
 use projections::{Access, Login, Passwords};
-use streams::topology::{self, DurableSpec, Topology};
+use streams::topology::{self, DurableSpec, Topology, TopologyError};
 use telemetry::{NatsArgs, PostgresArgs, Server};
 
 use crate::settings::{POSTGRES_ADMIN, POSTGRES_ADMIN_PASSWORD, Source, believing};
+
+/// Longest that servers which have just started may take to find each other and elect who decides: until
+/// then none takes a stream.
+const CLUSTER_TIME_MAX: Duration = Duration::from_mins(1);
+
+/// Pause before they are asked again.
+const CLUSTER_PAUSE: Duration = Duration::from_millis(500);
 
 /// Settings of `millrace provision`.
 #[derive(Debug, Args)]
@@ -72,9 +80,18 @@ pub async fn provision(
     let (nats, postgres) = (nats.into(), postgres.into());
     let streams = async {
         let connection = secrets.connect(nats, "provision").await?;
-        topology::provision(&connection, &topology(), replicas)
-            .await
-            .context("can't provision the streams")
+        let topology = topology();
+        let began = Instant::now();
+        loop {
+            match topology::provision(&connection, &topology, replicas).await {
+                Err(TopologyError::Failed { .. })
+                    if replicas > 1 && began.elapsed() < CLUSTER_TIME_MAX =>
+                {
+                    tokio::time::sleep(CLUSTER_PAUSE).await;
+                }
+                done => return done.context("can't provision the streams"),
+            }
+        }
     };
     let databases = async {
         let mut passwords = Passwords::default();

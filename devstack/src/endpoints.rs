@@ -16,9 +16,9 @@ const WORTH_SAYING: Duration = Duration::from_millis(500);
 /// Where the servers listen; everything is on 127.0.0.1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoints {
-    /// `nats://127.0.0.1:4222`
+    /// `nats://127.0.0.1:4222`; of several nodes all, separated by commas.
     pub nats: String,
-    /// `http://127.0.0.1:8222`
+    /// `http://127.0.0.1:8222`, of the first node.
     pub nats_monitor: String,
     /// Postgres.
     pub postgres: SocketAddr,
@@ -32,18 +32,30 @@ pub struct Endpoints {
 
 /// Ports that are ours until the servers take them over.
 pub(crate) struct Chosen {
-    pub(crate) nats: Reserved,
-    pub(crate) nats_monitor: Reserved,
+    /// Of each node.
+    pub(crate) nats: Vec<NatsPorts>,
     pub(crate) postgres: Reserved,
     pub(crate) smtp: Reserved,
     pub(crate) mail: Reserved,
     pub(crate) payments: Reserved,
 }
 
+/// The ports of one NATS node.
+pub(crate) struct NatsPorts {
+    pub(crate) client: Reserved,
+    pub(crate) monitor: Reserved,
+    /// For the other nodes.
+    pub(crate) route: Reserved,
+}
+
 impl Chosen {
     /// Takes the preferred ports where they are free. A server that was not asked for gets a
-    /// free port, so that it does not stand in the way of another stack.
-    pub(crate) fn choose(ports: Ports, services: &Services) -> Result<Self, Error> {
+    /// free port, so that it does not stand in the way of another stack; so does every NATS node but the first.
+    pub(crate) fn choose(
+        ports: Ports,
+        services: &Services,
+        nats_nodes: usize,
+    ) -> Result<Self, Error> {
         let choose = |service, preferred| {
             let preferred = if services.contains(service) {
                 preferred
@@ -52,9 +64,18 @@ impl Chosen {
             };
             Reserved::choose(preferred).map_err(|source| Error::Port { service, source })
         };
+        let node = |n| {
+            let of_first = |port| if n == 0 { port } else { 0 };
+            Ok(NatsPorts {
+                client: choose(Service::Nats, of_first(ports.nats))?,
+                monitor: choose(Service::Nats, of_first(ports.nats_monitor))?,
+                route: choose(Service::Nats, 0)?,
+            })
+        };
         Ok(Self {
-            nats: choose(Service::Nats, ports.nats)?,
-            nats_monitor: choose(Service::Nats, ports.nats_monitor)?,
+            nats: (0..nats_nodes.max(1))
+                .map(node)
+                .collect::<Result<_, Error>>()?,
             postgres: choose(Service::Postgres, ports.postgres)?,
             smtp: choose(Service::Mail, ports.smtp)?,
             mail: choose(Service::Mail, ports.mail)?,
@@ -65,8 +86,16 @@ impl Chosen {
     pub(crate) fn endpoints(&self) -> Endpoints {
         let http = |port: &Reserved| format!("http://{}", port.address());
         Endpoints {
-            nats: format!("nats://{}", self.nats.address()),
-            nats_monitor: http(&self.nats_monitor),
+            nats: self
+                .nats
+                .iter()
+                .map(|node| format!("nats://{}", node.client.address()))
+                .collect::<Vec<_>>()
+                .join(","),
+            nats_monitor: self
+                .nats
+                .first()
+                .map_or_else(String::new, |node| http(&node.monitor)),
             postgres: self.postgres.address(),
             smtp: self.smtp.address(),
             mail: http(&self.mail),
@@ -76,15 +105,15 @@ impl Chosen {
 
     /// The preferred ports that were taken.
     pub(crate) fn moved(&self) -> Vec<Notice> {
-        [
-            ("NATS", &self.nats),
-            ("NATS monitoring", &self.nats_monitor),
+        let nats = self.nats.iter();
+        let nats =
+            nats.flat_map(|node| [("NATS", &node.client), ("NATS monitoring", &node.monitor)]);
+        nats.chain([
             ("Postgres", &self.postgres),
             ("SMTP", &self.smtp),
             ("mail", &self.mail),
             ("payments", &self.payments),
-        ]
-        .into_iter()
+        ])
         .filter_map(|(name, port)| {
             Some(Notice::PortTaken {
                 name,
@@ -165,7 +194,7 @@ impl fmt::Display for Notice {
 impl Endpoints {
     pub(crate) fn example() -> Self {
         let any = Ports::free();
-        let chosen = Chosen::choose(any, &Services::all());
+        let chosen = Chosen::choose(any, &Services::all(), 1);
         chosen.map(|chosen| chosen.endpoints()).unwrap()
     }
 }

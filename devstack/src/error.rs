@@ -32,6 +32,19 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The data folder's streams are those of another number of NATS nodes.
+    #[error(
+        "{} was made with {before} NATS node(s), not {nodes}: start it with --nats-nodes {before}, name another folder with --data, or empty it with --fresh",
+        data.display()
+    )]
+    NatsNodes {
+        /// The folder.
+        data: PathBuf,
+        /// How many made it.
+        before: usize,
+        /// How many are wanted.
+        nodes: usize,
+    },
     /// A file of a server cannot be written or read.
     #[error("cannot use {}", path.display())]
     File {

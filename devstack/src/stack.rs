@@ -39,6 +39,8 @@ pub struct Options {
     pub ports: Ports,
     /// When NATS flushes.
     pub sync: Sync,
+    /// How many NATS servers: one, or a cluster of three or five.
+    pub nats_nodes: usize,
     /// Where the payment simulator sends its webhooks.
     pub webhook: Option<String>,
 }
@@ -53,6 +55,7 @@ impl Options {
             services: Services::all(),
             ports: Ports::usual(),
             sync: Sync::Always,
+            nats_nodes: 1,
             webhook: None,
         }
     }
@@ -97,7 +100,7 @@ impl Stack {
             }
             data.lay_out()?;
             let secrets = Secrets::load_or_create(data.root())?;
-            let chosen = Chosen::choose(options.ports, &options.services)?;
+            let chosen = Chosen::choose(options.ports, &options.services, options.nats_nodes)?;
             let endpoints = chosen.endpoints();
             let mut notices: Vec<Notice> = Notice::waited(lock.waited()).into_iter().collect();
             notices.extend(chosen.moved());
@@ -169,9 +172,40 @@ impl Stack {
             .map(|(_, server)| server)
     }
 
-    /// nats-server.
+    /// nats-server, the first of several.
     pub fn nats(&self) -> Option<&Server> {
         self.server(Service::Nats)
+    }
+
+    /// Every nats-server.
+    pub fn nats_nodes(&self) -> impl Iterator<Item = &Server> {
+        let servers = self.servers.iter();
+        let nodes = servers.filter(|(service, _)| *service == Service::Nats);
+        nodes.map(|(_, server)| server)
+    }
+
+    /// Starts the nodes of a NATS cluster again that have ended; false = there is no cluster, or none of it
+    /// is left.
+    ///
+    /// # Errors
+    /// One does not come up.
+    pub fn revive_nats(&self) -> BoxFuture<'_, Result<bool, Error>> {
+        Box::pin(async move {
+            let (mut ended, mut alive) = (Vec::new(), 0);
+            for node in self.nats_nodes() {
+                match node.pid().await {
+                    None => ended.push(node),
+                    Some(_) => alive += 1,
+                }
+            }
+            if alive == 0 {
+                return Ok(false);
+            }
+            for node in ended {
+                node.restart().await?;
+            }
+            Ok(true)
+        })
     }
 
     /// Postgres.
@@ -231,6 +265,9 @@ pub fn temporary_data() -> std::io::Result<tempfile::TempDir> {
         .tempdir()
 }
 
+/// How to run a server, and what went otherwise than usual about it.
+type Planned = (Plan, Vec<Notice>);
+
 /// A start that is under way.
 struct Start<'a> {
     host: Host,
@@ -256,18 +293,13 @@ impl Start<'_> {
         Ok((servers, notices.concat()))
     }
 
-    async fn plans(&self, chosen: &Chosen) -> Result<Vec<(Plan, Vec<Notice>)>, Error> {
+    async fn plans(&self, chosen: &Chosen) -> Result<Vec<Planned>, Error> {
         let (nats, postgres, mail, payments) = tokio::try_join!(
             self.when(Service::Nats, async {
                 let program = fetch::nats_server(self.sources).await?;
-                let settings = nats::Settings {
-                    port: chosen.nats.address().port(),
-                    http_port: chosen.nats_monitor.address().port(),
-                    store: self.data.join("nats"),
-                    sync: self.options.sync.clone(),
-                };
-                let plan = nats::plan(program, self.data, self.secrets, &settings)?;
-                Ok((plan, Vec::new()))
+                let how = (chosen.nats.as_slice(), &self.options.sync);
+                let plans = nats::plans(&program, self.data, self.secrets, how)?;
+                Ok(plans.into_iter().map(|plan| (plan, Vec::new())).collect())
             }),
             self.when(Service::Postgres, async {
                 let ground = Ground {
@@ -277,12 +309,13 @@ impl Start<'_> {
                     sources: self.sources,
                     hold: self.hold.clone(),
                 };
-                postgres::plan(&ground, chosen.postgres.address().port()).await
+                let port = chosen.postgres.address().port();
+                Ok(vec![postgres::plan(&ground, port).await?])
             }),
             self.when(Service::Mail, async {
                 let (smtp, http) = (chosen.smtp.address(), chosen.mail.address());
                 let plan = sinks::mail_plan(&self.host.launcher, self.data, smtp, http);
-                Ok((plan, Vec::new()))
+                Ok(vec![(plan, Vec::new())])
             }),
             self.when(Service::Payments, async {
                 let plan = sinks::payments_plan(
@@ -292,7 +325,7 @@ impl Start<'_> {
                     chosen.payments.address(),
                     self.options.webhook.as_deref(),
                 );
-                Ok((plan, Vec::new()))
+                Ok(vec![(plan, Vec::new())])
             }),
         )?;
         let all = [nats, postgres, mail, payments];
@@ -302,12 +335,12 @@ impl Start<'_> {
     async fn when(
         &self,
         service: Service,
-        plan: impl Future<Output = Result<(Plan, Vec<Notice>), Error>>,
-    ) -> Result<Option<(Plan, Vec<Notice>)>, Error> {
+        plans: impl Future<Output = Result<Vec<Planned>, Error>>,
+    ) -> Result<Vec<Planned>, Error> {
         if !self.options.services.contains(service) {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        plan.await.map(Some)
+        plans.await
     }
 
     async fn run(&self, mut plan: Plan) -> Result<Server, Error> {

@@ -173,6 +173,7 @@ impl View<Returning> for ReturnHandling {
                 by,
                 reason,
                 last,
+                paid: _,
             } => {
                 self.unstick(step);
                 if *last {

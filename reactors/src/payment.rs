@@ -221,11 +221,12 @@ impl Handler for PaymentReactor {
     }
 }
 
-/// The payment moved on while the provider was asked: it is looked at again. But what the provider says
-/// of an amount it will say the next time too.
+/// The payment moved on while the provider was asked: it is looked at again. What the provider says of an
+/// amount it will say the next time too; but it is tried now and then, and not set aside, for what is due
+/// may be called off yet, and that must not wait behind it.
 fn refused(id: &AggregateId, code: &str) -> Result<(), HandleError> {
     if code == AMOUNT_DIFFERS {
-        return Err(HandleError::permanent(OtherAmount));
+        return Err(HandleError::retryable(OtherAmount));
     }
     tracing::info!(payment = %id, %code, "the payment context refused an outcome");
     Ok(())
@@ -251,12 +252,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_amount_is_left_to_a_person_and_is_not_asked_for_ever() {
+    fn another_amount_is_waited_with_and_stands_in_no_voids_way() {
         let id = kernel::PaymentId(Uuid::nil()).into();
         let expected = Money::new(2_500, "EUR".parse().unwrap());
         let differs = PaymentRefusal::AmountDiffers { expected };
         let left = refused(&id, differs.code().as_ref()).unwrap_err();
-        assert!(left.permanent);
+        assert!(
+            !left.permanent,
+            "it would be parked, and what comes behind it too"
+        );
         let moved_on = PaymentRefusal::PaymentVoided;
         assert!(refused(&id, moved_on.code().as_ref()).is_ok());
     }

@@ -81,6 +81,10 @@ pub(crate) fn said(error: &Error) -> String {
     if is_unreadable(error) {
         return "the mail server's answer can't be read: it may have taken the mail".to_owned();
     }
+    if error.is_response() {
+        // It shows what was said.
+        return "the mail server's answer is none, or broke off".to_owned();
+    }
     let Some(reply) = error.status() else {
         // It said nothing that could be read: this is about the connection.
         return error.to_string();

@@ -326,6 +326,7 @@ mod tests {
             by: "operator:ada".to_owned(),
             reason: "by hand".parse().unwrap(),
             last,
+            paid: None,
         };
         let stuck = ReturningEvent::ReturningSuspended {
             step: step.clone(),

@@ -218,7 +218,7 @@ impl<D: Definitions> Handler for Intake<D> {
     }
 }
 
-/// Hands a saga's timers to its runner when they ring. The return sets none.
+/// Hands a saga's timers to its runner when they ring.
 pub(crate) struct Alarm<D: Definitions> {
     sagas: Arc<Sagas<D>>,
 }
@@ -237,6 +237,9 @@ impl<D: Definitions> Handler<DueTimer> for Alarm<D> {
             if let Some(id) = id_of(&timer.id, other.name()) {
                 return other.rang(id, timer).await;
             }
+        }
+        if let Some(id) = id_of(&timer.id, Returning::NAME) {
+            return self.sagas.returning.rung(parse(id)?, timer).await;
         }
         if let Some(id) = id_of(&timer.id, Refunding::NAME) {
             return self.sagas.refunding.rung(parse(id)?, timer).await;

@@ -357,22 +357,22 @@ impl<S: Saga> Runner<S> {
         }
     }
 
-    /// Sets the saga's one timer if it should be set and isn't.
-    pub(crate) async fn arm_again(&self, id: S::Id) -> Result<(), HandleError> {
+    /// Sets the saga's one timer if it should be set and isn't; false = it has no deadline.
+    pub(crate) async fn arm_again(&self, id: S::Id) -> Result<bool, HandleError> {
         let turn = self.turns.get_with(id, Arc::default);
         let _turn = turn.lock().await;
         let state = self.current(id).await?;
         if state.deadline().is_none() {
-            return Ok(());
+            return Ok(false);
         }
         let timer = timer_of::<S>(id).map_err(HandleError::permanent)?;
         let pending = self.timers.is_pending(&timer).await;
-        if pending.map_err(HandleError::retryable)? {
-            return Ok(());
+        if !pending.map_err(HandleError::retryable)? {
+            self.armed.invalidate(&id);
+            let armed = self.arm(id, &state, None).await;
+            armed.map_err(HandleError::retryable)?;
         }
-        self.armed.invalidate(&id);
-        let armed = self.arm(id, &state, None).await;
-        armed.map_err(HandleError::retryable)
+        Ok(true)
     }
 
     /// Sets the saga's one timer to its next deadline, or to `again` if that is sooner. A timer that is no longer needed is left:

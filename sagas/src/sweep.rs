@@ -134,12 +134,21 @@ impl Sweep {
         }
     }
 
-    async fn arm_all<D: Definitions>(&self, sagas: &Sagas<D>) {
+    /// One without a deadline is looked at again once something happens to it.
+    async fn arm_all<D: Definitions>(&mut self, sagas: &Sagas<D>) {
+        let mut idle = Vec::new();
         for order_id in &self.open {
-            if let Err(error) = sagas.checkout.arm_again(*order_id).await {
-                let error: &dyn std::error::Error = error.source.as_ref();
-                tracing::warn!(order = %order_id, error, "its timer is looked at again later");
+            match sagas.checkout.arm_again(*order_id).await {
+                Ok(true) => {}
+                Ok(false) => idle.push(*order_id),
+                Err(error) => {
+                    let error: &dyn std::error::Error = error.source.as_ref();
+                    tracing::warn!(order = %order_id, error, "its timer is looked at again later");
+                }
             }
+        }
+        for order_id in idle {
+            self.open.remove(&order_id);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use crate::roles;
@@ -41,6 +41,15 @@ pub struct UpArgs {
     /// acknowledged events).
     #[arg(long, env = "MILLRACE_NATS_SYNC", default_value = "always")]
     pub sync: String,
+    /// How many NATS servers: 1, or a cluster of 3 or 5 that goes on while most of them are there. Which it
+    /// was stays with the data folder.
+    #[arg(
+        long,
+        env = "MILLRACE_NATS_NODES",
+        default_value = "1",
+        value_parser = PossibleValuesParser::new(["1", "3", "5"]).map(|count| count.parse::<usize>().unwrap_or(1))
+    )]
+    pub nats_nodes: usize,
     /// Choose any free port for every server, instead of the usual ones.
     #[arg(long)]
     pub free_ports: bool,
@@ -110,6 +119,7 @@ impl UpArgs {
             fresh: false,
             json: true,
             sync: "always".to_owned(),
+            nats_nodes: 1,
             free_ports: false,
             separate: false,
             without: Vec::new(),

@@ -7,17 +7,18 @@ mod together;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use devstack::launch::Launcher;
-use devstack::{Options, Ports, Reserved, Stack, Sync};
+use devstack::{Options, Ports, Reserved, Service, Stack, Sync};
 use edge::auth::KeySet;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use serde::{Deserialize, Serialize};
 use streams::Connection;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub use args::{UpArgs, Worker};
@@ -54,6 +55,9 @@ pub struct Endpoints {
     pub payments: String,
 }
 
+/// Before a node of several of NATS is started again, so that it is seen to be gone.
+const NODE_PAUSE: Duration = Duration::from_secs(3);
+
 /// The tasks of the roles, or those that watch over their processes.
 type Roles = JoinSet<anyhow::Result<()>>;
 
@@ -71,7 +75,7 @@ pub struct Running {
 struct Printed<'a> {
     #[serde(flatten)]
     endpoints: &'a Endpoints,
-    /// With `--separate`: which process each role was when all got ready.
+    /// Which process each role (with `--separate`) and each of several NATS nodes was when all got ready.
     #[serde(skip_serializing_if = "Processes::is_empty")]
     processes: &'a Processes,
 }
@@ -82,22 +86,29 @@ impl Running {
         &self.endpoints
     }
 
-    /// With `--separate`, which process each role was when all got ready.
+    /// Which process each role (with `--separate`) and each of several NATS nodes was when all got ready.
     pub fn processes(&self) -> &BTreeMap<String, u32> {
         &self.processes
     }
 
-    /// Resolves when a server or a role ends that nobody asked to.
+    /// Resolves when a server or a role ends that nobody asked to. A node of several of NATS is started again.
     pub fn failed(&mut self) -> BoxFuture<'_, anyhow::Error> {
         Box::pin(async move {
-            tokio::select! {
-                failure = self.stack.failed() => anyhow!("{failure}"),
-                ended = self.roles.join_next() => match ended {
-                    Some(Ok(Ok(()))) => anyhow!("a role ended by itself"),
-                    Some(Ok(Err(error))) => error,
-                    Some(Err(panicked)) => anyhow!(panicked).context("a role's task ended abnormally"),
-                    None => anyhow!("no role runs"),
-                },
+            loop {
+                let failure = tokio::select! {
+                    failure = self.stack.failed() => failure,
+                    ended = self.roles.join_next() => return of_role(ended),
+                };
+                if failure.service != Service::Nats || self.stack.nats_nodes().count() == 1 {
+                    return anyhow!("{failure}");
+                }
+                eprintln!("{failure}");
+                tokio::time::sleep(NODE_PAUSE).await;
+                match self.stack.revive_nats().await {
+                    Ok(true) => eprintln!("it is started again: the others went on"),
+                    Ok(false) => return anyhow!("no nats-server is left"),
+                    Err(error) => return error.into(),
+                }
             }
         })
     }
@@ -116,6 +127,15 @@ impl Running {
             self.stack.stop().await?;
             outcome
         })
+    }
+}
+
+fn of_role(ended: Option<Result<anyhow::Result<()>, JoinError>>) -> anyhow::Error {
+    match ended {
+        Some(Ok(Ok(()))) => anyhow!("a role ended by itself"),
+        Some(Ok(Err(error))) => error,
+        Some(Err(panicked)) => anyhow!(panicked).context("a role's task ended abnormally"),
+        None => anyhow!("no role runs"),
     }
 }
 
@@ -180,6 +200,7 @@ pub fn start(args: &UpArgs) -> LocalBoxFuture<'_, anyhow::Result<Running>> {
             "always" => Sync::Always,
             interval => Sync::Interval(interval.to_owned()),
         };
+        options.nats_nodes = args.nats_nodes;
         if args.free_ports {
             options.ports = Ports::free();
         }
@@ -195,7 +216,7 @@ pub fn start(args: &UpArgs) -> LocalBoxFuture<'_, anyhow::Result<Running>> {
         let postgres = servers.postgres.to_string();
         let source = Source::Stack(&secrets);
         let postgres_as_admin = (&postgres, POSTGRES_ADMIN);
-        provision::provision(&source, &servers.nats, postgres_as_admin, 1).await?;
+        provision::provision(&source, &servers.nats, postgres_as_admin, args.nats_nodes).await?;
 
         let (commands, queries) = (listen(0)?, listen(0)?);
         let endpoints = Endpoints {
@@ -231,6 +252,12 @@ pub fn start(args: &UpArgs) -> LocalBoxFuture<'_, anyhow::Result<Running>> {
             };
             let listeners = [entry, commands, queries];
             together.start(&mut roles, listeners).await?;
+        }
+        if args.nats_nodes > 1 {
+            for (node, number) in stack.nats_nodes().zip(1..) {
+                let pid = node.pid().await.unwrap_or_default();
+                processes.insert(format!("nats-n{number}"), pid);
+            }
         }
         std::fs::write(
             args.data.join(ENDPOINTS),

@@ -8,13 +8,15 @@ use devstack::Reserved;
 use devstack::fetch::{self, Sources};
 use devstack::launch::{Child, Launcher, Signal, Spawner, Spec};
 use kernel::AggregateId;
+use rustix::process::kill_process;
 use streams::contract::account::{Account, AccountCommand};
 use streams::contract::{self, OnServer, Rig, races};
 use streams::topology::Topology;
 use streams::{CommandMeta, ConnectOptions, Connection, ExecuteError, LoadError};
 use uuid::Uuid;
 
-use crate::app::{PATIENCE, becomes, folder, program};
+use crate::app::{App, PATIENCE, becomes, folder, program};
+use crate::separate::process;
 
 /// The one user of every server, and its password.
 const USER: &str = "contract";
@@ -374,4 +376,65 @@ async fn a_node_that_does_not_know_the_password_is_not_let_in() {
         let_in.contains(&node_name(2))
     })
     .await;
+}
+
+/// Do all nodes have all that there is?
+async fn is_whole(admin: &Connection) -> bool {
+    for stream in [
+        "USER",
+        "INVENTORY",
+        "ORDER",
+        "PAYMENT",
+        "CHECKOUT",
+        "TIMERS",
+    ] {
+        let Ok(mut stream) = admin.jetstream().get_stream(stream).await else {
+            return false;
+        };
+        let cluster = stream
+            .info()
+            .await
+            .ok()
+            .and_then(|info| info.cluster.clone());
+        let others = cluster.map_or_else(Vec::new, |cluster| cluster.replicas);
+        if others.len() < NODES - 1
+            || others
+                .iter()
+                .any(|replica| replica.offline || !replica.current)
+        {
+            return false;
+        }
+    }
+    true
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_whole_shop_goes_on_while_one_node_of_nats_after_another_is_killed() {
+    let app = App::start_with(&folder("cluster-shop"), &["--nats-nodes", "3"]).await;
+    let admin = millrace::up::admin_connection(&app.data, &app.endpoints)
+        .await
+        .unwrap();
+    let (customer, sku) = (app.customer().await, app.product(100).await);
+    let mut orders = Vec::new();
+    for n in 1..=NODES {
+        becomes("a whole cluster", async || is_whole(&admin).await).await;
+        orders.push(customer.orders(&sku, 1, "pm_card_visa").await);
+        let node = process(&app, &format!("nats-n{n}"));
+        kill_process(node, rustix::process::Signal::KILL).unwrap();
+        // While nobody leads, and in the middle of the first one's checkout.
+        orders.push(customer.orders(&sku, 1, "pm_card_visa").await);
+    }
+    for order in &orders {
+        app.order_is(order, "confirmed").await;
+        app.told(order, 2).await;
+        let captured = app.ledger(order).await;
+        let captured: Vec<_> = captured.iter().map(|entry| &entry["captured"]).collect();
+        assert_eq!(captured, [1_299], "{order}");
+    }
+    let sold = orders.len() as u64;
+    app.stock_is(&sku, [100, 0, sold]).await;
+    becomes("a whole cluster", async || is_whole(&admin).await).await;
+    let report = millrace::verify::examine(&admin, Vec::new()).await.unwrap();
+    assert!(report.findings.is_empty(), "{}", report.words());
+    app.stop().await;
 }

@@ -24,7 +24,7 @@ const CHARGED: &str = "pm_card_visa";
 const ASKS_BACK: &str = "pm_card_authenticationRequired";
 
 /// The process of a role, as `up --json` says.
-fn process(app: &App, role: &str) -> Pid {
+pub(crate) fn process(app: &App, role: &str) -> Pid {
     let printed = std::fs::read_to_string(app.data.with_extension("log")).unwrap();
     let mut lines = printed
         .lines()

@@ -31,6 +31,12 @@ pub fn refund_id_of_return(return_id: ReturnId, attempt: u32) -> RefundId {
     RefundId(mark(return_id.0, before))
 }
 
+/// What a person has paid back for a return by hand, as the order and the customer are told of it: not the
+/// provider's refund, which may have come back before.
+pub fn refund_id_by_hand(return_id: ReturnId) -> RefundId {
+    RefundId(Uuid::new_v5(&return_id.0, b"by_hand"))
+}
+
 /// The returns that a refund may pay back, the likeliest first. Which of them it is, if any, the
 /// return's saga knows.
 pub fn returns_of(refund_id: RefundId) -> impl Iterator<Item = ReturnId> {

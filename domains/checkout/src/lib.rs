@@ -87,8 +87,8 @@ pub use event::{Cause, CheckoutEvent, Item, Outcome};
 pub use evolve::{PAYMENT_VOIDED, RESERVATION_EXPIRED};
 pub use fact::{CheckoutFact, HOLD, PATIENCE, from_inventory, from_order, from_payment};
 pub use id::{
-    RETURN_ATTEMPTS_MAX, ask_id, ask_id_of, refund_id, refund_id_of, refund_id_of_return,
-    returns_of,
+    RETURN_ATTEMPTS_MAX, ask_id, ask_id_of, refund_id, refund_id_by_hand, refund_id_of,
+    refund_id_of_return, returns_of,
 };
 pub use refunding::{
     REFUND_STEPS, RefundRow, Refunding, RefundingBy, RefundingEvent, RefundingFact,

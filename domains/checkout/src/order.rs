@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use kernel::{Reason, Tracking};
 
 use crate::state::{Fate, Flow};
-use crate::{Cause, CheckoutEvent, Outcome, Stage};
+use crate::{Ask, Cause, CheckoutEvent, Outcome, Stage, Step};
 
 impl Flow {
     pub(crate) fn confirmed(&self) -> Option<CheckoutEvent> {
@@ -90,12 +90,15 @@ impl Flow {
         })
     }
 
+    /// Also while it waits for money to be let go that a capture holds, which is no failure: if the
+    /// provider took another amount, no fact ever comes.
     pub(crate) fn resolved(&self, by: &str, reason: &Reason) -> Option<CheckoutEvent> {
-        self.suspension
-            .is_some()
-            .then(|| CheckoutEvent::CheckoutResolved {
-                by: by.to_owned(),
-                reason: reason.clone(),
-            })
+        let void =
+            |ask: &Ask| matches!(ask, Ask::Undo { step, .. } if *step == Step::AuthorizePayment);
+        let open = self.suspension.is_some() || self.asks().iter().any(void);
+        open.then(|| CheckoutEvent::CheckoutResolved {
+            by: by.to_owned(),
+            reason: reason.clone(),
+        })
     }
 }

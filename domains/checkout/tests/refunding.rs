@@ -164,6 +164,16 @@ fn the_order_is_told_that_money_came_back_under_one_id_for_good() {
         assert_eq!(over.pending(at(1)).remove(0).ask_id, due.ask_id);
     }
     assert_eq!(stuck.react(&refused(RefundAsk::ReverseRefund)), None);
+    // Also once a person has dealt with all of it: the order can't know by itself.
+    let mut over = stuck.clone();
+    over.evolve(&stuck.react(&resolved()).unwrap());
+    assert_eq!(over.stage(), "resolved");
+    let left: Vec<_> = over
+        .pending(at(1))
+        .into_iter()
+        .map(|due| due.ask_id)
+        .collect();
+    assert_eq!(left, [due.ask_id]);
 }
 
 #[test]

@@ -75,6 +75,23 @@ fn a_skip_sent_twice_is_one_and_what_is_not_stuck_is_not_skipped() {
 }
 
 #[test]
+fn a_void_that_a_capture_holds_up_for_ever_is_resolved() {
+    // Somebody takes a part of the money on the provider's page, so that no word of the capture counts.
+    let taken = [reserved("MUG"), authorized(), committed("MUG")];
+    let mut case = Case::placed().given(taken).given([canceled()]);
+    let void = undo(Step::AuthorizePayment);
+    assert_eq!(case.works(), [void.clone()]);
+    case.ignores(&refused(void, "capture_in_progress"));
+    assert_eq!(case.state.status(), Status::Undoing);
+    let event = case.when(&resolved());
+    assert!(matches!(
+        event,
+        Some(CheckoutEvent::CheckoutResolved { .. })
+    ));
+    assert_eq!(case.works(), [undo(commit("MUG"))]);
+}
+
+#[test]
 fn nothing_is_skipped_or_resolved_that_is_not_suspended() {
     let mut case = Case::placed();
     case.ignores(&skipped("reserve_stock-MUG"));

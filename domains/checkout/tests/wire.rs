@@ -139,6 +139,7 @@ fn returning_examples() -> Vec<ReturningEvent> {
             by: "operator:ada".to_owned(),
             reason: "paid back by bank transfer".parse().unwrap(),
             last: true,
+            paid: None,
         },
         ReturningEvent::ReturningResolved {
             by: "operator:ada".to_owned(),

@@ -29,10 +29,15 @@ impl Radar {
                     format!("/v1/checkouts/{id}/events"),
                     format!("/v1/orders/{id}/events"),
                 ];
-                let cancel = format!("/v1/orders/{id}/cancel");
-                let cancel = Action::call("cancel", cancel, json!({ "reason": REASON }));
-                let cancel = (status == "running").then_some(cancel);
-                late(Kind::LateCheckout, row).events(events).actions(cancel)
+                let call = match status {
+                    "running" => Some(("cancel", format!("/v1/orders/{id}/cancel"))),
+                    // Of money that can't be let go nothing may ever be heard.
+                    "undoing" => Some(("resolve", format!("/v1/checkouts/{id}/resolve"))),
+                    _ => None,
+                };
+                let action =
+                    call.map(|(name, path)| Action::call(name, path, json!({ "reason": REASON })));
+                late(Kind::LateCheckout, row).events(events).actions(action)
             }));
             more |= others;
         }

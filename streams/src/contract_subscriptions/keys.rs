@@ -72,10 +72,23 @@ pub async fn a_destroyed_key_is_gone(connection: &Connection) {
         1,
         "only the tombstone is left"
     );
-    // Somebody who never had a key can be destroyed too.
+    // Somebody who never had a key can be destroyed too, and whatever stands in a key's place.
     let nobody = person();
     one.destroy(nobody).await.unwrap();
     assert!(one.seal(nobody, "name", "x").await.is_err());
+    let bob = person();
+    let garbage = connection
+        .jetstream()
+        .publish(format!("key.{bob}"), "?".into());
+    garbage.await.unwrap().await.unwrap();
+    let broken = one.seal(bob, "name", "Bob").await.unwrap_err();
+    assert!(matches!(broken, KeysError::Broken { .. }), "{broken}");
+    one.destroy(bob).await.unwrap();
+    assert_eq!(records(connection, bob).await, 1);
+    assert!(matches!(
+        one.seal(bob, "name", "Bob").await,
+        Err(KeysError::Erased { .. })
+    ));
 }
 
 /// Another master key, a key that is not there, and a changed text are three different errors.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::aead::{AeadError, Cipher, KeyBytes, new_key};
 use super::error::KeysError;
 use super::master::MasterKeys;
-use super::vault::{Record, Stored, Vault};
+use super::vault::{Found, Record, Stored, Vault};
 use crate::connection::Connection;
 
 /// A destroyed key is used this long at most by a process that had it (architecture §9).
@@ -149,17 +149,19 @@ impl Keys {
     pub fn destroy(&self, person: UserId) -> BoxFuture<'_, Result<(), KeysError>> {
         Box::pin(async move {
             // The tombstone first: from here on nobody gets the key, nor a new one.
-            let mut last = self.vault.read(person).await?;
+            let mut last = self.vault.find(person).await?;
             let places = loop {
-                let (key, replaced) = match &last {
+                let (key, replaced) = match last {
                     None => (0, None),
-                    Some(stored) => match stored.record {
+                    Some(Found::Unreadable(sequence)) => (sequence, None),
+                    Some(Found::Stored(stored)) => match stored.record {
                         Record::Destroyed { key, replaced } => break [Some(key), replaced],
                         Record::Key { replaces, .. } => (stored.sequence, replaces),
                     },
                 };
                 let tombstone = Record::Destroyed { key, replaced };
-                last = Some(self.vault.write(person, &tombstone, key).await?);
+                let written = self.vault.write(person, &tombstone, key).await?;
+                last = Some(Found::Stored(written));
             };
             self.forget(person);
             for place in places.into_iter().flatten().filter(|place| *place > 0) {

@@ -52,6 +52,15 @@ pub(super) struct Stored {
     pub(super) sequence: u64,
 }
 
+/// What stands on a subject, whatever it is.
+#[derive(Debug, Clone)]
+pub(super) enum Found {
+    /// A record.
+    Stored(Stored),
+    /// Something that can't be read as one, and its place.
+    Unreadable(u64),
+}
+
 /// Reads and writes the stream.
 #[derive(Debug, Clone)]
 pub(super) struct Vault {
@@ -68,16 +77,25 @@ impl Vault {
     /// The person's record. Any replica may answer that there is one; that there is none is asked
     /// of the leader.
     pub(super) async fn read(&self, person: UserId) -> Result<Option<Stored>, KeysError> {
+        match self.find(person).await? {
+            None => Ok(None),
+            Some(Found::Stored(stored)) => Ok(Some(stored)),
+            Some(Found::Unreadable(_)) => Err(KeysError::Broken { person }),
+        }
+    }
+
+    /// As [`Self::read`], whatever it is that stands there.
+    pub(super) async fn find(&self, person: UserId) -> Result<Option<Found>, KeysError> {
         let subject = subject(person);
         let stream = self.jetstream.get_stream_no_info(KEYS_STREAM).await;
         let stream = stream.map_err(unavailable)?;
         match stream.direct_get_last_for_subject(&subject).await {
-            Ok(message) => return stored(person, &message).map(Some),
+            Ok(message) => return Ok(Some(found(&message))),
             Err(error) if error.kind() == DirectGetErrorKind::NotFound => {}
             Err(error) => return Err(unavailable(error)),
         }
         match stream.get_last_raw_message_by_subject(&subject).await {
-            Ok(message) => stored(person, &message).map(Some),
+            Ok(message) => Ok(Some(found(&message))),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(unavailable(error)),
         }
@@ -148,12 +166,12 @@ fn subject(person: UserId) -> String {
     format!("key.{person}")
 }
 
-fn stored(person: UserId, message: &StreamMessage) -> Result<Stored, KeysError> {
-    let record = serde_json::from_slice(&message.payload);
-    Ok(Stored {
-        record: record.map_err(|_| KeysError::Broken { person })?,
-        sequence: message.sequence,
-    })
+fn found(message: &StreamMessage) -> Found {
+    let sequence = message.sequence;
+    match serde_json::from_slice(&message.payload) {
+        Ok(record) => Found::Stored(Stored { record, sequence }),
+        Err(_) => Found::Unreadable(sequence),
+    }
 }
 
 /// 10071 by its kind; 10164, which three replicas answer, by its code.

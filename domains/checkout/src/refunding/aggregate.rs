@@ -216,14 +216,16 @@ impl<D> Refund<D> {
             .map(|task| self.due(task.step.clone(), task.attempt))
             .collect();
         let nothing_due = asks.is_empty();
-        if self.failed {
-            asks.push(self.due(RefundAsk::ReverseRefund, 1));
-        }
+        asks.extend(self.reversal());
         if nothing_due && (self.recorded || !self.failed) {
             // One mail, whatever became of the rest.
             asks.push(self.due(RefundAsk::Notify, 1));
         }
         asks
+    }
+
+    fn reversal(&self) -> Option<Due<RefundAsk>> {
+        self.failed.then(|| self.due(RefundAsk::ReverseRefund, 1))
     }
 
     fn due(&self, ask: RefundAsk, attempt: u32) -> Due<RefundAsk> {
@@ -276,10 +278,10 @@ impl<D: Definitions<RefundRow>> Saga for RefundingBy<D> {
 
     fn pending(&self, _now: DateTime<Utc>) -> Vec<Due<RefundAsk>> {
         match self {
-            Self::NotStarted | Self::Dropped | Self::Resolved(_) | Self::Unknown { .. } => {
-                Vec::new()
-            }
+            Self::NotStarted | Self::Dropped | Self::Unknown { .. } => Vec::new(),
             Self::Started(refund) => refund.asks(),
+            // A person has dealt with the money; what the order says of it only the saga can take back.
+            Self::Resolved(refund) => refund.reversal().into_iter().collect(),
         }
     }
 

@@ -19,8 +19,8 @@ use crate::id::ask_id_of;
 use crate::picture::NOT_STARTED;
 use crate::tasks::{RESOLVED, Task, TaskStage, Tasks, UNKNOWN};
 use crate::{
-    Definitions, Due, Item, RETURN_ATTEMPTS_MAX, Saga, SagaRefusal, Shop, refund_id_of_return,
-    returns_of,
+    Definitions, Due, Item, RETURN_ATTEMPTS_MAX, Saga, SagaRefusal, Shop, refund_id_by_hand,
+    refund_id_of_return, returns_of,
 };
 
 /// How long the inventory is asked to put goods on the shelf: longer than any outage that nobody
@@ -72,6 +72,8 @@ pub struct Progress<D> {
     tasks: Tasks<ReturnStep>,
     /// The last refund that failed.
     failed: Option<RefundId>,
+    /// What a person has paid by hand.
+    paid: Option<RefundId>,
     #[serde(skip)]
     by: PhantomData<D>,
 }
@@ -189,11 +191,13 @@ impl<D> Progress<D> {
             }
             ReturningFact::Skipped { step, by, reason } => {
                 let step = self.tasks.stuck_at(step)?;
+                let by_hand = || refund_id_by_hand(self.return_id);
                 Some(ReturningEvent::ReturningStepSkipped {
                     step: step.clone(),
                     by: by.clone(),
                     reason: reason.clone(),
                     last: self.tasks.is_last(),
+                    paid: (*step == ReturnStep::RefundPayment).then(by_hand),
                 })
             }
             ReturningFact::Resolved { by, reason } => {
@@ -228,7 +232,8 @@ impl<D> Progress<D> {
     fn told_by_hand(&self) -> Vec<Due<ReturnAsk>> {
         let task = self.tasks.of_step(&ReturnStep::RefundPayment);
         let skipped = task.is_some_and(|task| task.stage == TaskStage::Skipped);
-        let Some(refund_id) = self.refund_id().filter(|_| skipped) else {
+        let paid = self.paid.or_else(|| self.refund_id());
+        let Some(refund_id) = paid.filter(|_| skipped) else {
             return Vec::new();
         };
         let record = OrderCommand::RecordRefund {
@@ -358,7 +363,7 @@ impl<D: Definitions<ReturnRow>> Saga for ReturningBy<D> {
 impl<D: Definitions<ReturnRow>> Decider for ReturningBy<D> {
     const CONTEXT: &'static str = "checkout";
     const KIND: Option<&'static str> = Some("return");
-    const STATE_REVISION: u32 = 4;
+    const STATE_REVISION: u32 = 5;
 
     fn decide(&self, fact: &ReturningFact) -> Result<Vec<ReturningEvent>, SagaRefusal> {
         if let Some(revision) = self.unknown_revision() {
@@ -401,6 +406,7 @@ impl<D: Definitions<ReturnRow>> Decider for ReturningBy<D> {
                     restock_until: *restock_until,
                     tasks: Tasks::of(definition.steps, &skus),
                     failed: None,
+                    paid: None,
                     by: PhantomData,
                 });
             }
@@ -420,7 +426,8 @@ impl<D: Definitions<ReturnRow>> Decider for ReturningBy<D> {
                     .tasks
                     .set(step, TaskStage::Stuck { why: why.clone() });
             }
-            (Self::Started(progress), ReturningEvent::ReturningStepSkipped { step, .. }) => {
+            (Self::Started(progress), ReturningEvent::ReturningStepSkipped { step, paid, .. }) => {
+                progress.paid = progress.paid.or(*paid);
                 progress.tasks.set(step, TaskStage::Skipped);
             }
             (known @ Self::Started(_), ReturningEvent::ReturningResolved { .. }) => {

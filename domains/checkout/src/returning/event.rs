@@ -3,7 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use kernel::{Money, OrderId, Reason, ReturnId, Sku, UserId};
+use kernel::{Money, OrderId, Reason, RefundId, ReturnId, Sku, UserId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{IntoStaticStr, VariantNames};
@@ -119,6 +119,10 @@ pub enum ReturningEvent {
         /// Nothing is left to do.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         last: bool,
+        /// Of the refund: under which id the order hears that it was made by hand. Events of before told the
+        /// id of the refund that was asked for last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        paid: Option<RefundId>,
     },
     /// A person has dealt with all of it: nothing more is asked, and nothing that comes later
     /// changes that.
