@@ -47,7 +47,7 @@ mod tls;
 pub mod trace;
 mod whole;
 
-pub use auth::Principal;
+pub use auth::{Held, Principal};
 pub use client::{Client, Network, Peer, counted_as};
 pub use consistency::ConsistencyHeader;
 pub use deadline::Deadline;

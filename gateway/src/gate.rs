@@ -28,6 +28,7 @@ use crate::cache::{Cache, Missing};
 use crate::check::{Hosts, check};
 use crate::forward::{Forward, Outgoing, is_graphql, outgoing};
 use crate::limits::{Client, Left, Limiter};
+use crate::paths::Paths;
 use crate::pool::Pool;
 use crate::{Behind, Config, headers, overview};
 
@@ -46,6 +47,7 @@ pub(crate) struct Inner {
     pub(crate) replicas: Replicas,
     pub(crate) behind: Behind,
     forward: Arc<Forward>,
+    paths: Paths,
     /// Of those who prefer to wait.
     waits: Semaphore,
     hosts: Hosts,
@@ -81,6 +83,7 @@ impl Gate {
             cache: Arc::new(Cache::new(config.cache_bytes_max)),
             forward: Arc::new(Forward::new(replicas.clone())),
             behind: config.behind.clone(),
+            paths: Paths::new(),
             waits: Semaphore::new((config.limits.requests_in_flight_max / WAITS_ONE_IN).max(1)),
             hosts: Hosts::new(&config.hosts),
             trusted: config.trusted_proxies.clone(),
@@ -181,6 +184,9 @@ async fn handle(
     limit(gate, &parts, client, user.as_ref().ok(), left)?;
     // After the limit, so that guessing tokens is limited too.
     let user = user?;
+    if let Some(answer) = gate.paths.answer(&parts.method, parts.uri.path()) {
+        return Ok(answer);
+    }
     headers::inward(&mut parts, client, trace);
     let _waits = may_wait(&gate.waits, &mut parts.headers);
     if let Some(id) = overview::order_id(&parts) {

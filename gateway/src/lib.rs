@@ -11,6 +11,7 @@
 //! ```
 //!
 //! - `check`: what is refused before anybody else sees it
+//! - `paths`: which there are, and what is done at each
 //! - `limits`: how much one user, address or idempotency key may ask for
 //! - `pool`: the replicas of one role, and which of them is asked
 //! - `behind`: the client of all replicas, with or without TLS
@@ -30,6 +31,7 @@ mod gate;
 mod headers;
 mod limits;
 mod overview;
+mod paths;
 mod pool;
 mod problems;
 mod run;

@@ -16,7 +16,7 @@ use axum::http::request::Parts;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use edge::openapi::{Call, Calls, Part, about};
-use edge::{Id, Principal, Problem};
+use edge::{Held, Id, Problem};
 use futures::stream;
 use kernel::{AggregateId, OrderId, UserId};
 use projections::{Replay, ViewSpec};
@@ -29,11 +29,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::asked::{NoParams, Params};
-use crate::caller::Known;
+use crate::caller::Caller;
 use crate::failure::{internal, nothing, of_feed, of_load, parameter};
 use crate::resource::Resource;
 use crate::resources::ORDERS;
 use crate::{Api, history, past};
+
+/// Why a stream ends whose token has expired, or whose owner was suspended or lost a role.
+const WITHDRAWN: &str = "token_invalid";
 
 /// How long a client that lost its stream should wait, in milliseconds.
 const RETRY: Duration = Duration::from_millis(500);
@@ -113,14 +116,15 @@ trait Source: Send + 'static {
 
 async fn order(
     State(api): State<Api>,
-    Known(caller): Known,
+    held: Held,
     Id(id): Id<String>,
     last: LastEventId,
     _: Params<NoParams>,
 ) -> Result<Response, Problem> {
     let resource = &ORDERS;
+    let caller = Caller(Some(held.principal.clone()));
     let id = resource.may_ask(&caller, &id)?;
-    let slot = api.live.slot(caller.principal()?)?;
+    let slot = api.live.slot(held)?;
     let last = last.sequence(&api, resource.view).await?;
     let kind = resource.view.kind;
     // First listen, then look: what happens in between is heard of.
@@ -214,17 +218,17 @@ fn contexts_schema(_: &mut SchemaGenerator) -> Schema {
 
 async fn everything(
     State(api): State<Api>,
-    principal: Principal,
+    held: Held,
     last: LastEventId,
     Params(params): Params<FeedParams>,
 ) -> Result<Response, Problem> {
-    principal.require_operator()?;
+    held.principal.require_operator()?;
     let views = projections::views_of(&params.context);
     let view = views.first().ok_or_else(|| {
         let known = projections::contexts().join(", ");
         parameter(format!("context must be one of: {known}"))
     })?;
-    let slot = api.live.slot(&principal)?;
+    let slot = api.live.slot(held)?;
     let after = LastEventId(last.0.or(params.after));
     let after = after.sequence(&api, view).await?;
     let follower = api.live.feeds.follow(&view.stream(), after).await;
@@ -263,7 +267,7 @@ fn broken(error: impl std::error::Error) -> &'static str {
     "internal_error"
 }
 
-/// Sends what comes, until there is no more, the time is over, or the role ends.
+/// Sends what comes, until there is no more, the time is over, the token counts no longer, or the role ends.
 fn serve(api: &Api, slot: Slot, source: impl Source) -> Response {
     let live = api.live.clone();
     let until = Instant::now() + live.time_max;
@@ -277,8 +281,14 @@ fn serve(api: &Api, slot: Slot, source: impl Source) -> Response {
                 biased;
                 () = closing.cancelled() => Err("shutdown"),
                 () = tokio::time::sleep_until(until) => Err("time_is_up"),
+                () = slot.is_withdrawn(heartbeat) => Err(WITHDRAWN),
                 next = source.next() => next,
             };
+            // What has happened since it was looked at is nobody's to see who may see no more.
+            let next = next.and_then(|event| {
+                let counts = slot.held.still_counts();
+                counts.then_some(event).ok_or(WITHDRAWN)
+            });
             Some(match next {
                 Ok(event) => (Ok(event), Some((source, slot))),
                 Err(code) => (Ok(end(code)), None),
@@ -332,7 +342,8 @@ impl Live {
         }
     }
 
-    fn slot(&self, who: &Principal) -> Result<Slot, Problem> {
+    fn slot(&self, held: Held) -> Result<Slot, Problem> {
+        let who = &held.principal;
         let slot = Arc::clone(&self.slots).try_acquire_owned();
         let of_all = slot.map_err(|_| overloaded("too many live streams are open"))?;
         let of_one = if who.is_operator() {
@@ -341,6 +352,7 @@ impl Live {
             Some(self.one_more_of(who.user_id)?)
         };
         Ok(Slot {
+            held,
             _of_all: of_all,
             _of_one: of_one,
         })
@@ -370,8 +382,18 @@ fn lock(open: &Mutex<HashMap<UserId, usize>>) -> MutexGuard<'_, HashMap<UserId, 
 
 /// One live stream's place, among all and among its owner's.
 struct Slot {
+    held: Held,
     _of_all: OwnedSemaphorePermit,
     _of_one: Option<OfOne>,
+}
+
+impl Slot {
+    /// Waits until its owner's token counts no longer, looking now and then.
+    async fn is_withdrawn(&self, look: Duration) {
+        while self.held.still_counts() {
+            tokio::time::sleep(look).await;
+        }
+    }
 }
 
 struct OfOne {

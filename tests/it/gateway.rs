@@ -836,3 +836,32 @@ async fn what_can_not_be_had_is_marked_in_the_overview() {
         .unwrap();
     app.stop().await;
 }
+
+#[tokio::test]
+async fn a_path_says_what_is_done_there_whichever_side_does_it() {
+    let app = shared().await;
+    let client = reqwest::Client::new();
+    for (method, path, status, allow) in [
+        (Method::GET, "/v1/sessions", 405, "POST, OPTIONS"),
+        (
+            Method::DELETE,
+            "/v1/orders",
+            405,
+            "GET, POST, HEAD, OPTIONS",
+        ),
+        (
+            Method::OPTIONS,
+            "/v1/orders",
+            204,
+            "GET, POST, HEAD, OPTIONS",
+        ),
+        (Method::POST, "/v1/reports/sales", 405, "GET, HEAD, OPTIONS"),
+    ] {
+        let url = format!("{}{path}", app.endpoints.entry);
+        let answer = client.request(method.clone(), url).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{method} {path}");
+        assert_eq!(answer.headers()["allow"], allow, "{method} {path}");
+        let text = answer.text().await.unwrap();
+        assert_eq!(text.contains("method_not_allowed"), status == 405, "{text}");
+    }
+}

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::app::{App, Customer, PATIENCE, folder, shared};
+use crate::app::{App, Customer, PASSWORD, PATIENCE, folder, shared};
 
 /// Clients that wait for one order each.
 const IDLE_CLIENTS: usize = 1_000;
@@ -377,4 +377,50 @@ async fn who_takes_events_too_slowly_is_let_go_with_a_reason_and_finds_the_rest(
     let rest = open.take(usize::try_from(all - taken).unwrap()).await;
     let rest: Vec<u64> = rest.iter().map(|sent| sequence(&sent.id)).collect();
     assert_eq!(rest, (taken + 1..=all).collect::<Vec<_>>());
+}
+
+/// Posts something about a person, as an operator.
+async fn about(app: &App, person: &Customer, what: &str, body: Value) {
+    let path = format!("/v1/users/{}/{what}", person.id);
+    let done = app.operator().post(&path, &body).await.unwrap();
+    done.success().unwrap();
+}
+
+#[tokio::test]
+async fn who_may_see_no_more_is_told_no_more() {
+    let app = shared().await;
+    let (customer, sku) = (app.customer().await, app.product(5).await);
+    let order = customer.orders(&sku, 1, "pm_card_visa").await;
+    app.order_is(&order, "confirmed").await;
+    let path = format!("/v1/orders/{order}/live");
+    let mut own = Open::at(&customer.shop, &path, None).await;
+    own.take(1).await;
+    let role = |action: &str| json!({ "role": "operator", "action": action });
+    let colleague = app.customer().await;
+    about(app, &colleague, "roles", role("grant")).await;
+    let signed_in = app.shop().sign_in(&colleague.email, PASSWORD).await;
+    let feed = "/v1/events?context=order";
+    let mut all = Open::at(&signed_in.unwrap(), feed, None).await;
+
+    about(app, &colleague, "roles", role("revoke")).await;
+    about(app, &customer, "suspend", json!({ "reason": "a test" })).await;
+    // Until the APIs have heard of it.
+    let withdrawn = async {
+        let shop = &customer.shop;
+        while shop.get("/v1/orders").await.unwrap().status != 401 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, withdrawn).await.expect("it is heard of");
+    app.delivers(&order).await;
+    for open in [&mut own, &mut all] {
+        let last = loop {
+            let sent = open.next().await.expect("an end");
+            assert!(!sent.name.contains("delivered"), "{sent:?}");
+            if sent.name == "end" {
+                break sent;
+            }
+        };
+        assert_eq!(last.data["code"], "token_invalid");
+    }
 }

@@ -13,7 +13,7 @@ mod token;
 
 pub use jwks::jwks;
 pub use keys::{KeySet, KeysError};
-pub use principal::{OPERATOR, Principal};
+pub use principal::{Held, OPERATOR, Principal};
 pub use token::{
     ACCESS_TOKEN_TIME_S, AUDIENCE, ISSUER, SignError, Signer, Token, TokenError, Verifier,
 };

@@ -70,6 +70,49 @@ impl Principal {
     }
 }
 
+/// A token, as it was shown, and who showed it: what goes on for long looks at it again.
+#[derive(Clone)]
+pub struct Held {
+    /// Who asks.
+    pub principal: Principal,
+    token: String,
+    verifier: Verifier,
+}
+
+impl Held {
+    /// Is the token still good, for the same person in the same roles?
+    pub fn still_counts(&self) -> bool {
+        let now = self.verifier.verify(&self.token);
+        now.is_ok_and(|now| now == self.principal)
+    }
+}
+
+impl<S> FromRequestParts<S> for Held
+where
+    S: Send + Sync,
+    Verifier: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
+        let principal = Principal::from_request_parts(parts, state).await?;
+        Ok(Self {
+            principal,
+            token: bearer(parts).unwrap_or_default().to_owned(),
+            verifier: Verifier::from_ref(state),
+        })
+    }
+}
+
+/// The token of a request.
+fn bearer(parts: &Parts) -> Option<&str> {
+    let value = parts.headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then_some(token.trim())
+}
+
 impl<S> FromRequestParts<S> for Principal
 where
     S: Send + Sync,
@@ -78,20 +121,11 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let header = parts.headers.get(AUTHORIZATION);
-        let (scheme, token) = header
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .ok_or_else(Self::token_required)?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return Err(Self::token_required());
-        }
-        Verifier::from_ref(state)
-            .verify(token.trim())
-            .map_err(|error| {
-                metrics::counter!("tokens_refused_total", "reason" => error.reason()).increment(1);
-                tracing::info!(reason = error.reason(), "a token was refused");
-                Self::token_invalid(error.to_string())
-            })
+        let token = bearer(parts).ok_or_else(Self::token_required)?;
+        Verifier::from_ref(state).verify(token).map_err(|error| {
+            metrics::counter!("tokens_refused_total", "reason" => error.reason()).increment(1);
+            tracing::info!(reason = error.reason(), "a token was refused");
+            Self::token_invalid(error.to_string())
+        })
     }
 }

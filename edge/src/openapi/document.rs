@@ -20,7 +20,9 @@ leads to a page that explains it, `errors` points at fields, `retryable` says wh
 request may succeed later, `trace_id` finds it in the log.
 - **`Idempotency-Key`** on a POST makes sending it again safe: after a success the same key and body \
 are answered as the first time, with `Idempotency-Replayed: true`; another body is refused. \
-Each of the calls that create orders, returns, refunds and imports needs one.
+Each of the calls that create orders, returns, refunds and imports needs one. What was created is remembered \
+for good, of what was changed the last 1,000 commands: behind them the same key does it again. A call that \
+found nothing to change is not remembered.
 - **`ETag`** is the version of what was changed or read; sent back as `If-Match` a command is done only \
 to that version, as `If-None-Match` a read is answered 304 when nothing has changed.
 - **`Consistency-Token`** of a write, sent along with a read, has the read wait for that write.

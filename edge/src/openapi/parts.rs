@@ -14,7 +14,7 @@ use crate::limits::BODY_BYTES_MAX;
 use crate::prefer::WAIT_MAX_S;
 use crate::whole::too_large;
 use crate::{
-    Body, Client, ConsistencyHeader, Deadline, Id, IdempotencyKey, Ids, IfMatch, IfNoneMatch,
+    Body, Client, ConsistencyHeader, Deadline, Held, Id, IdempotencyKey, Ids, IfMatch, IfNoneMatch,
     Prefer, Principal, Problem, Trace,
 };
 
@@ -144,6 +144,12 @@ impl Part for Trace {
             description,
             &json!({ "type": "string" }),
         );
+    }
+}
+
+impl Part for Held {
+    fn describe(call: &mut Call<'_>) {
+        Principal::describe(call);
     }
 }
 
