@@ -13,6 +13,7 @@ use reqwest::StatusCode;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
+use streams::chain;
 use thiserror::Error;
 
 /// As whom it calls.
@@ -173,17 +174,6 @@ fn excerpt(text: &str) -> String {
     let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let begin: String = visible.take(EXCERPT_LENGTH_MAX).collect();
     begin.trim().to_owned()
-}
-
-/// The error and everything below it, in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(below) = source {
-        text = format!("{text}: {below}");
-        source = below.source();
-    }
-    text
 }
 
 /// Names lead to public addresses only. What is connected to is what was looked at: a name that

@@ -1,7 +1,8 @@
 //! Another try of a parked key, because a person asked for it.
 
-use super::work::{RETRY_FIRST, chain, handle};
+use super::work::{RETRY_FIRST, handle};
 use super::{HandleError, Handler};
+use crate::log::chain;
 use crate::parking::{Lot, Note, ParkingError};
 use crate::subscription::{Delivery, Payload};
 
