@@ -1,6 +1,5 @@
 //! One attempt: a POST with a time limit that follows nobody elsewhere and gets nowhere inside.
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use reqwest::StatusCode;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use streams::chain;
+use streams::{BoxError, chain};
 use thiserror::Error;
 
 /// As whom it calls.
@@ -122,8 +121,6 @@ impl Http {
         })
     }
 }
-
-type BoxError = Box<dyn Error + Send + Sync>;
 
 fn headers(post: &Post<'_>) -> Result<HeaderMap, BoxError> {
     let mut headers = HeaderMap::new();
