@@ -108,32 +108,27 @@ pub struct AskArgs {
 /// NATS can't be reached, or nothing is parked under that key.
 pub async fn run(args: ParkedArgs) -> anyhow::Result<ExitCode> {
     let json = args.json;
-    match args.action {
-        Action::List { reach } => list(&reach.log().await?, json).await,
-        Action::Show { id, reach } => show(&reach.log().await?, &id, json).await,
+    let (wish, subscription, key, ask, reach) = match args.action {
+        Action::List { reach } => return list(&reach.log().await?, json).await,
+        Action::Show { id, reach } => return show(&reach.log().await?, &id, json).await,
         Action::Retry {
             subscription,
             key,
             reason,
             ask,
             reach,
-        } => {
-            let connection = reach.log().await?;
-            let asking = Asking::new(&connection, &subscription, &key, json);
-            asking.run(Wish::Retry { reason }, &ask).await
-        }
+        } => (Wish::Retry { reason }, subscription, key, ask, reach),
         Action::Skip {
             subscription,
             key,
             reason,
             ask,
             reach,
-        } => {
-            let connection = reach.log().await?;
-            let asking = Asking::new(&connection, &subscription, &key, json);
-            asking.run(Wish::Skip { reason }, &ask).await
-        }
-    }
+        } => (Wish::Skip { reason }, subscription, key, ask, reach),
+    };
+    let connection = reach.log().await?;
+    let asking = Asking::new(&connection, &subscription, &key, json);
+    asking.run(wish, &ask).await
 }
 
 async fn list(connection: &Connection, json: bool) -> anyhow::Result<ExitCode> {

@@ -10,6 +10,7 @@ use edge::auth::{KeySet, Signer, Verifier, jwks};
 use edge::idempotency::canonical_json;
 use edge::openapi::{self, Calls, Document};
 use edge::{Client, Network, Targets, Trace};
+use kernel::{AggregateId, Decider};
 use serde::Serialize;
 use streams::keys::DigestKey;
 use streams::{CommandMeta, Streams};
@@ -17,6 +18,7 @@ use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::elsewhere::{Elsewhere, carry};
+use crate::error::of_load;
 use crate::importing::IMPORTS_AT_ONCE_MAX;
 use crate::outcomes::Outcomes;
 use crate::owned::Owned;
@@ -116,6 +118,19 @@ impl Api {
             Some(json) => meta.with_request_digest(self.digest.digest(json.as_bytes())),
             None => meta,
         }
+    }
+
+    /// An aggregate, for what never changes of it: a cached one will do; one that this process has not
+    /// seen yet is asked of the leader.
+    ///
+    /// # Errors
+    /// The log can't be read, as the client is to see it.
+    pub(crate) async fn seen<A: Decider>(&self, id: &AggregateId) -> Result<Arc<A>, Problem> {
+        let mut loaded = self.streams.load::<A>(id).await;
+        if matches!(&loaded, Ok(known) if known.version == 0) {
+            loaded = self.streams.load_current::<A>(id).await;
+        }
+        Ok(loaded.map_err(of_load)?.state)
     }
 
     /// What checks the tokens of every call: whoever hears that some were withdrawn tells it.

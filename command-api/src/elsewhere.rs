@@ -31,7 +31,7 @@ use streams::bus::{Bus, BusError, QuestionError};
 use tower::ServiceExt;
 
 use crate::api::Api;
-use crate::error::part_down;
+use crate::error::{outcome_unknown, part_down};
 
 /// What a context is asked over the bus to have an HTTP call done.
 pub(crate) const QUESTION: &str = "http";
@@ -232,10 +232,7 @@ fn arrived(answer: serde_json::Value) -> Result<Response, Problem> {
 fn of_bus(error: &BusError) -> Problem {
     tracing::warn!(%error, "a call could not be carried to its host");
     match error {
-        BusError::Timeout { .. } => {
-            let detail = "it is not known whether it was done; with the same Idempotency-Key it is safe to try again";
-            Problem::unavailable("outcome_unknown", detail)
-        }
+        BusError::Timeout { .. } => outcome_unknown(),
         BusError::Unavailable { .. }
         | BusError::Busy { .. }
         | BusError::Unsent { .. }

@@ -16,7 +16,7 @@ use payment::PaymentRefusal;
 use product::{ImportRefusal, ProductRefusal};
 use serde_json::Value;
 use streams::inbox::InboxError;
-use streams::{ExecuteAtError, ExecuteError, LoadError, TogetherRefusal};
+use streams::{ExecuteAtError, ExecuteError, LoadError, TogetherRefusal, chain};
 use user::{EmailRefusal, UserRefusal};
 
 use crate::personal::PersonalError;
@@ -389,18 +389,6 @@ fn warn(error: &(dyn std::error::Error + 'static), what: &'static str) {
 fn broken(error: &(dyn std::error::Error + 'static)) -> Problem {
     tracing::error!(error = chain(error), "a request failed");
     Problem::internal()
-}
-
-/// The error and everything below it, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(below) = source {
-        text.push_str(": ");
-        text.push_str(&below.to_string());
-        source = below.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::api::Api;
 use crate::call::{Call, Operators};
-use crate::error::{self, refusals};
+use crate::error::refusals;
 use crate::resource::{Asks, OrderTold, act, told};
 use crate::write::Done;
 use crate::{placing, returns};
@@ -106,14 +106,9 @@ async fn cancel(
     Ok(told::<Order>(&id, &executed))
 }
 
-/// The owner never changes, so a cached order will do; one that this process has not seen yet is
-/// asked of the leader.
+/// The owner never changes.
 pub(crate) async fn must_be_theirs(api: &Api, call: &Call, id: OrderId) -> Result<(), Problem> {
-    let mut loaded = api.streams.load::<Order>(&id.into()).await;
-    if matches!(&loaded, Ok(order) if order.version == 0) {
-        loaded = api.streams.load_current::<Order>(&id.into()).await;
-    }
-    let owner = loaded.map_err(error::of_load)?.state.owner();
+    let owner = api.seen::<Order>(&id.into()).await?.owner();
     let owner = owner.ok_or_else(|| Problem::not_found("there is no such order"))?;
     call.principal.require_owner_or_operator(owner, "order")
 }

@@ -154,14 +154,9 @@ async fn accept(
     Ok(Written::from(&executed).acted(&id))
 }
 
-/// Of which order it is never changes, so a cached payment will do; one that this process has not
-/// seen yet is asked of the leader.
+/// Of which order it is never changes.
 async fn order_of(api: &Api, id: PaymentId) -> Result<OrderId, Problem> {
-    let mut loaded = api.streams.load::<Payment>(&id.into()).await;
-    if matches!(&loaded, Ok(payment) if payment.version == 0) {
-        loaded = api.streams.load_current::<Payment>(&id.into()).await;
-    }
-    let order_id = loaded.map_err(error::of_load)?.state.order_id();
+    let order_id = api.seen::<Payment>(&id.into()).await?.order_id();
     order_id.ok_or_else(|| Problem::not_found("there is no such payment"))
 }
 

@@ -3,11 +3,9 @@
 
 use async_trait::async_trait;
 use kernel::{Sealed, UserId};
+use streams::BoxError;
 use streams::keys::{Keys, KeysError};
 use thiserror::Error;
-
-/// Whatever went wrong below.
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Personal data could not be sealed or opened.
 #[derive(Debug, Error)]

@@ -13,7 +13,7 @@ use product::{Offer, Product};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use streams::bus::{Bus, BusError};
-use streams::{CommandMeta, Connection, LoadError, RecordedEvent, Streams};
+use streams::{BoxError, CommandMeta, Connection, LoadError, RecordedEvent, Streams};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 use user::{Standing, User};
@@ -25,9 +25,6 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// Products that are loaded at once for one question.
 const LOADS_AT_ONCE: usize = 16;
-
-/// Whatever went wrong below.
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Nobody answers now.
 #[derive(Debug, Error)]

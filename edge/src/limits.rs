@@ -10,9 +10,6 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Largest request head (request line and headers), in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Most header fields of a request: what hyper keeps on the stack.
-pub const HEADERS_MAX: usize = 100;
-
 /// Longest work on one request, in seconds; `Prefer: wait` comes on top. Where a body of any length
 /// is taken in: longest without a piece of it.
 pub const REQUEST_TIME_MAX_S: u64 = 30;

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use edge::Problem;
 use matchit::Router;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::Value;
 
 /// The API's document, as it was committed with this program.
 const DOCUMENT: &str = include_str!("../../openapi.json");
@@ -16,7 +16,7 @@ const DOCUMENT: &str = include_str!("../../openapi.json");
 /// Of the document what matters here.
 #[derive(Deserialize)]
 struct Document {
-    paths: BTreeMap<String, BTreeMap<String, IgnoredAny>>,
+    paths: BTreeMap<String, BTreeMap<String, Value>>,
 }
 
 /// The methods of each path, as the header Allow tells them.

@@ -182,41 +182,13 @@ impl<A: Decider, V: EntityView<A>> Fold for EntityFold<A, V> {
 
 #[cfg(test)]
 mod tests {
-    use chrono::DateTime;
-    use kernel::Position;
     use product::{Product, ProductEvent};
-    use uuid::Uuid;
 
     use super::*;
     use crate::ProductCard;
-    use crate::testkit::eur;
+    use crate::testkit::{eur, recorded};
 
     type Cards = EntityFold<Product, ProductCard>;
-
-    /// An event as a stream would hold it.
-    fn recorded(id: &str, version: u64, event: &ProductEvent) -> RecordedEvent {
-        let tagged = serde_json::to_value(event).unwrap();
-        RecordedEvent {
-            position: Position::new("PRODUCT", version),
-            subject: format!("event.product.{id}"),
-            context: "product".into(),
-            kind: None,
-            aggregate_id: id.parse().unwrap(),
-            id: Uuid::from_u128(u128::from(version)),
-            event_type: tagged["type"].as_str().unwrap().to_owned(),
-            schema_version: 1,
-            version,
-            time: DateTime::UNIX_EPOCH,
-            recorded_at: DateTime::UNIX_EPOCH,
-            command_id: Uuid::nil(),
-            correlation_id: None,
-            causation_id: None,
-            request_digest: None,
-            actor: "operator:x".into(),
-            traceparent: None,
-            data: tagged["data"].to_string().into(),
-        }
-    }
 
     fn story() -> Vec<RecordedEvent> {
         let created = ProductEvent::ProductCreated {
@@ -227,9 +199,9 @@ mod tests {
         };
         let price = eur(650);
         vec![
-            recorded("TEA-1", 1, &created),
-            recorded("TEA-1", 2, &ProductEvent::ProductPublished {}),
-            recorded("TEA-1", 3, &ProductEvent::PriceSet { price }),
+            recorded::<Product>("TEA-1", (1, 1), &created),
+            recorded::<Product>("TEA-1", (2, 2), &ProductEvent::ProductPublished {}),
+            recorded::<Product>("TEA-1", (3, 3), &ProductEvent::PriceSet { price }),
         ]
     }
 

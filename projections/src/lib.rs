@@ -19,7 +19,6 @@
 //! `provision/migrations.rs`, and one line in [`VIEWS`].
 
 mod aftermath;
-mod chain;
 mod checkout;
 mod fold;
 mod import;

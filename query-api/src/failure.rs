@@ -6,9 +6,9 @@ use axum::http::StatusCode;
 use edge::Problem;
 use edge::problem::{Page, RETRY_AFTER_DEFAULT};
 use projections::read::ReadError;
-use streams::LoadError;
 use streams::feed::FeedEnd;
 use streams::keys::KeysError;
+use streams::{LoadError, chain};
 
 /// The problems that only this API has, explained.
 pub const PAGES: &[Page] = &[
@@ -95,18 +95,7 @@ pub(crate) fn behind(position: &str, wanted: u64) -> Problem {
 }
 
 /// A fault of ours: the log has the particulars.
-pub(crate) fn internal(error: &dyn Error) -> Problem {
+pub(crate) fn internal(error: &(dyn Error + 'static)) -> Problem {
     tracing::error!(cause = chain(error), "a read failed");
     Problem::internal()
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -261,7 +261,7 @@ fn end_of_load(error: &LoadError) -> &'static str {
     "unavailable"
 }
 
-fn broken(error: impl std::error::Error) -> &'static str {
+fn broken(error: impl std::error::Error + 'static) -> &'static str {
     // As above.
     let _problem = internal(&error);
     "internal_error"

@@ -50,7 +50,7 @@ pub struct UpArgs {
         value_parser = PossibleValuesParser::new(["1", "3", "5"]).map(|count| count.parse::<usize>().unwrap_or(1))
     )]
     pub nats_nodes: usize,
-    /// Choose any free port for every server, instead of the usual ones.
+    /// Choose any free port for every server, instead of the usual ones; for the entry `--port 0` does.
     #[arg(long)]
     pub free_ports: bool,
     /// Run every role as a process of its own. One that dies is started again; one that is told to

@@ -194,19 +194,9 @@ const ENDPOINTS: &str = "endpoints.json";
 /// Something can't be started.
 pub fn start(args: &UpArgs) -> LocalBoxFuture<'_, anyhow::Result<Running>> {
     Box::pin(async move {
-        let mut options = Options::new(&args.data, Launcher::current()?);
-        options.fresh = args.fresh;
-        options.sync = match args.sync.as_str() {
-            "always" => Sync::Always,
-            interval => Sync::Interval(interval.to_owned()),
-        };
-        options.nats_nodes = args.nats_nodes;
-        if args.free_ports {
-            options.ports = Ports::free();
-        }
         let entry = listen(args.port)?;
-        options.webhook = Some(format!("{}{WEBHOOK}", http(&entry)));
-        let mut stack = Stack::start(options).await?;
+        let webhook = format!("{}{WEBHOOK}", http(&entry));
+        let mut stack = Stack::start(options(args, webhook)?).await?;
         for notice in stack.notices() {
             eprintln!("{notice}");
         }
@@ -253,12 +243,7 @@ pub fn start(args: &UpArgs) -> LocalBoxFuture<'_, anyhow::Result<Running>> {
             let listeners = [entry, commands, queries];
             together.start(&mut roles, listeners).await?;
         }
-        if args.nats_nodes > 1 {
-            for (node, number) in stack.nats_nodes().zip(1..) {
-                let pid = node.pid().await.unwrap_or_default();
-                processes.insert(format!("nats-n{number}"), pid);
-            }
-        }
+        processes.extend(nodes(&stack).await);
         std::fs::write(
             args.data.join(ENDPOINTS),
             serde_json::to_string(&endpoints)?,
@@ -272,6 +257,35 @@ pub fn start(args: &UpArgs) -> LocalBoxFuture<'_, anyhow::Result<Running>> {
             shutdown,
         })
     })
+}
+
+/// Which servers, and how.
+fn options(args: &UpArgs, webhook: String) -> anyhow::Result<Options> {
+    let mut options = Options::new(&args.data, Launcher::current()?);
+    options.fresh = args.fresh;
+    options.sync = match args.sync.as_str() {
+        "always" => Sync::Always,
+        interval => Sync::Interval(interval.to_owned()),
+    };
+    options.nats_nodes = args.nats_nodes;
+    if args.free_ports {
+        options.ports = Ports::free();
+    }
+    options.webhook = Some(webhook);
+    Ok(options)
+}
+
+/// The processes of NATS, if there are several.
+async fn nodes(stack: &Stack) -> Processes {
+    let mut processes = Processes::new();
+    for (node, number) in stack.nats_nodes().zip(1..) {
+        let pid = node.pid().await.unwrap_or_default();
+        processes.insert(format!("nats-n{number}"), pid);
+    }
+    if processes.len() == 1 {
+        processes.clear();
+    }
+    processes
 }
 
 /// A listener on `port`, or on a free one when it is taken.

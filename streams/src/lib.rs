@@ -149,6 +149,7 @@ pub use connection::{ConnectError, ConnectOptions, Connection};
 pub use discovery::DiscoveryError;
 pub use envelope::{CommandMeta, DecodeCause, DecodeError, EncodeError, RecordedEvent};
 pub use jetstream::JetStreamLog;
+pub use log::{BoxError, chain};
 pub use snapshot::{SnapshotCounts, Snapshots};
 pub use store::{
     ExecuteAtError, ExecuteError, Executed, ExecutedTogether, Kind, LoadError, Loaded, Moment,

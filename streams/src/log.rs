@@ -2,6 +2,8 @@
 //!
 //! Everything above it is shared, so what is tested in memory is what runs on JetStream.
 
+use std::error::Error;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -11,7 +13,19 @@ use thiserror::Error;
 use crate::envelope::{DecodeError, EncodeError, RecordedEvent};
 
 /// Whatever went wrong below.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
+pub type BoxError = Box<dyn Error + Send + Sync + 'static>;
+
+/// An error with its causes, on one line.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
 
 /// An event that is to be appended, and what its append expects.
 #[derive(Debug, Clone)]

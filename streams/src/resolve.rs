@@ -22,8 +22,8 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::envelope::EncodeError;
-use crate::jitter::jittered;
 use crate::log::{AppendError, Appended, BoxError, NewEvent};
+use crate::subscription::pause;
 
 /// How long and how often one append is tried.
 #[derive(Debug, Clone, Copy)]
@@ -48,11 +48,7 @@ impl Budget {
     };
 
     fn pause(&self, tries: u32) -> Duration {
-        let longest = self
-            .pause_min
-            .saturating_mul(1 << tries.min(16))
-            .min(self.pause_max);
-        jittered(longest)
+        pause(self.pause_min, self.pause_max, tries)
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::app::{App, Customer, PASSWORD, PATIENCE, shared};
+use crate::app::{App, Customer, Must, PASSWORD, PATIENCE, shared};
 
 /// Rounds of two people who want the same address.
 const ROUNDS: usize = 5;
@@ -71,7 +71,7 @@ async fn of_two_who_want_one_address_one_gets_it() {
         for (customer, email) in [(&ann, &annes), (&ben, &bens)] {
             let session = app.shop().sign_in(email, PASSWORD).await.unwrap();
             let own = format!("/v1/users/{}", customer.id);
-            session.get(&own).await.unwrap().success().unwrap();
+            session.get(&own).await.must();
         }
     }
 }
@@ -212,12 +212,7 @@ async fn who_lost_a_role_or_was_suspended_loses_it_at_once() {
     let operator = app.operator();
     let of = |what: &str| format!("/v1/users/{}/{what}", person.id);
     let done = async |what: &str, body: Value| {
-        operator
-            .post(&of(what), &body)
-            .await
-            .unwrap()
-            .success()
-            .unwrap();
+        operator.post(&of(what), &body).await.must();
     };
     let role = |action: &str| json!({ "role": "operator", "action": action });
     let sign_in = async || {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::http::HeaderMap;
 use devstack::launch::{Child, Launcher, Signal, Spawner, Spec};
 use edge::IdempotencyKey;
-use millrace::client::{Answer, CartLine, Shop};
+use millrace::client::{Answer, CartLine, ClientError, Shop};
 use millrace::up::Endpoints;
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -189,8 +189,7 @@ impl App {
         let tracking = serde_json::json!({ "tracking": "1Z 999" });
         for (act, body) in [("ship", tracking), ("deliver", serde_json::json!({}))] {
             let path = format!("/v1/orders/{order_id}/{act}");
-            let answer = self.operator().post(&path, &body).await.unwrap();
-            answer.success().unwrap();
+            self.operator().post(&path, &body).await.must();
         }
     }
 
@@ -280,6 +279,19 @@ impl App {
             .spawn(&Launcher::new(program()), &spec)
             .await
             .unwrap()
+    }
+}
+
+/// What came of a call, in a test that minds only that it succeeded.
+pub(crate) trait Must {
+    /// The answer; the test fails with the body of any that is no success.
+    fn must(self) -> Answer;
+}
+
+impl Must for Result<Answer, ClientError> {
+    #[track_caller]
+    fn must(self) -> Answer {
+        self.and_then(Answer::success).unwrap()
     }
 }
 

@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use uuid::Uuid;
 
-use crate::app::{PATIENCE, shared};
+use crate::app::{Must, PATIENCE, shared};
 use millrace::client::CartLine;
 use serde_json::Value;
 
@@ -82,9 +82,7 @@ async fn the_same_key_with_another_body_is_refused() {
         .shop
         .place_order(&key, &one, "pm_card_visa")
         .await
-        .unwrap()
-        .success()
-        .unwrap();
+        .must();
     let other = customer
         .shop
         .place_order(&key, &two, "pm_card_visa")

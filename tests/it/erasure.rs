@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 use user::{User, UserCommand, UserEvent};
 use uuid::Uuid;
 
-use crate::app::{App, Customer, PASSWORD, PATIENCE, folder};
+use crate::app::{App, Customer, Must, PASSWORD, PATIENCE, folder};
 use crate::faults::{MANY, each_has_struck, heal, order_fault};
 use crate::rebuild::rebuild;
 use crate::servers::sql;
@@ -139,12 +139,7 @@ async fn who_has_an_open_order_is_erased_once_it_is_final_and_nothing_readable_i
         ("deliver", json!({})),
     ] {
         let path = format!("/v1/orders/{order}/{act}");
-        operator
-            .post(&path, &body)
-            .await
-            .unwrap()
-            .success()
-            .unwrap();
+        operator.post(&path, &body).await.must();
     }
     let receipt = app.erasure_is(&ann.id, "completed").await;
     it_says_what_was_looked_through(&receipt);
@@ -235,7 +230,7 @@ async fn the_order_still_adds_up(app: &App, order: &str) {
     let ledger = app.ledger(order).await;
     assert_eq!(ledger[0]["captured"], 2 * 1_299, "{ledger:?}");
     let path = format!("/v1/payments?order_id={order}");
-    let payments = app.operator().get(&path).await.unwrap().success().unwrap();
+    let payments = app.operator().get(&path).await.must();
     assert_eq!(
         payments.body["items"][0]["captured"], shown["total"],
         "{}",
@@ -251,8 +246,7 @@ async fn what_somebody_wrote_into_a_reason_stands_on_the_receipt() {
     let order = ann.orders(&sku, 1, "pm_card_visa").await;
     let cancel = format!("/v1/orders/{order}/cancel");
     let reason = json!({ "reason": format!("{} has moved", told[1]) });
-    let canceled = ann.shop.post(&cancel, &reason).await.unwrap();
-    let canceled = canceled.success().unwrap();
+    let canceled = ann.shop.post(&cancel, &reason).await.must();
     ann.changes("erasure", &json!({})).await.success().unwrap();
     let receipt = app.erasure_is(&ann.id, "completed").await;
     let readable = receipt["readable"].as_array().unwrap();
@@ -297,8 +291,7 @@ async fn nobody_goes_whose_money_is_still_to_go_back() {
     order_fault(provider, &down).await;
     let cancel = format!("/v1/orders/{order}/cancel");
     let why = json!({ "reason": "changed my mind" });
-    let canceled = ann.shop.post(&cancel, &why).await.unwrap();
-    canceled.success().unwrap();
+    ann.shop.post(&cancel, &why).await.must();
     app.order_is(&order, "canceled").await;
     ann.changes("erasure", &json!({})).await.success().unwrap();
     each_has_struck(provider, 2).await;
@@ -329,8 +322,7 @@ async fn a_mail_that_was_still_to_be_sent_is_not() {
     let id = app.shop().register(&email, "Ann", PASSWORD).await.unwrap();
     let shop = app.shop().sign_in(&email, PASSWORD).await.unwrap();
     let path = format!("/v1/users/{id}/erasure");
-    let asked = shop.post(&path, &json!({})).await.unwrap();
-    asked.success().unwrap();
+    shop.post(&path, &json!({})).await.must();
     app.erasure_is(&id, "completed").await;
     let path = format!("/v1/notifications?user_id={id}");
     let operator = app.operator();

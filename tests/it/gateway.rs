@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::app::{App, PASSWORD, PATIENCE, folder, shared};
+use crate::app::{App, Must, PASSWORD, PATIENCE, folder, shared};
 use crate::servers::sql;
 
 /// Longest that an answer on a raw connection is waited for.
@@ -321,15 +321,9 @@ async fn the_catalogue_is_kept_until_it_changes() {
         .operator()
         .post(&format!("{path}/price"), &price)
         .await
-        .unwrap();
-    let changed = changed.success().unwrap();
+        .must();
     let token = changed.header("Consistency-Token").unwrap();
-    let fresh = shop
-        .get_after(&path, token)
-        .await
-        .unwrap()
-        .success()
-        .unwrap();
+    let fresh = shop.get_after(&path, token).await.must();
     assert_eq!(fresh.body["price"]["amount"], 777, "{}", fresh.body);
     let seen = shop.wait_for("the new price", &path, PATIENCE, |product| {
         product["price"]["amount"] == 777

@@ -8,7 +8,7 @@ use millrace::client::Shop;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::app::{App, PATIENCE, folder, shared};
+use crate::app::{App, Must, PATIENCE, folder, shared};
 
 /// The usual question of a client that gets to know a schema.
 const INTROSPECTION: &str = "query { __schema { queryType { name } types { kind name description \
@@ -282,7 +282,7 @@ async fn the_graph_waits_for_a_view_that_is_behind() {
     projector.signaller().send(Signal::STOP).unwrap();
     let price = json!({ "price": { "amount": 777, "currency": "EUR" } });
     let written = operator.post(&format!("{path}/price"), &price).await;
-    let written = written.unwrap().success().unwrap();
+    let written = written.must();
     let token = written.header("Consistency-Token").unwrap();
     let body =
         json!({ "query": format!("{{ product(sku: \"{sku}\") {{ price {{ amount }} }} }}") });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use streams::Connection;
 
-use crate::app::{App, PATIENCE, folder};
+use crate::app::{App, Must, PATIENCE, folder};
 
 /// After which event the process is killed: every one of a confirmed one-line order's.
 const STEPS: [(&str, &str, usize); 16] = [
@@ -78,12 +78,7 @@ async fn an_order_survives_a_kill_after_each_of_its_events() {
             .sign_in(&customer.email, crate::app::PASSWORD)
             .await
             .unwrap();
-        let again = shop
-            .place_order(&key, &lines, "pm_card_visa")
-            .await
-            .unwrap()
-            .success()
-            .unwrap();
+        let again = shop.place_order(&key, &lines, "pm_card_visa").await.must();
         assert_eq!(again.text("/id"), order, "an id follows from its key");
         // What comes next is the next order's.
         app.order_is(&order, "confirmed").await;

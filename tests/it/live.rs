@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::app::{App, Customer, PASSWORD, PATIENCE, folder, shared};
+use crate::app::{App, Customer, Must, PASSWORD, PATIENCE, folder, shared};
 
 /// Clients that wait for one order each.
 const IDLE_CLIENTS: usize = 1_000;
@@ -134,12 +134,7 @@ async fn a_feed_cut_at_any_place_tells_every_event_once() {
     let write = async {
         for _ in 0..60 {
             let body = json!({ "quantity": 1 });
-            operator
-                .post(&receive, &body)
-                .await
-                .unwrap()
-                .success()
-                .unwrap();
+            operator.post(&receive, &body).await.must();
         }
     };
     let read = async {
@@ -190,11 +185,10 @@ async fn many_idle_clients_wait_and_all_are_told_that_the_role_ends() {
     assert!(consumers < 10, "{consumers} consumers of ORDER");
     // The other thousand things that an API does go on beside them.
     let ship = format!("/v1/orders/{order}/ship");
-    let shipped = app
-        .operator()
+    app.operator()
         .post(&ship, &json!({ "tracking": "1Z 999" }))
-        .await;
-    shipped.unwrap().success().unwrap();
+        .await
+        .must();
     let second = join_all(clients.iter_mut().map(Open::next)).await;
     assert_eq!(second.iter().flatten().count(), IDLE_CLIENTS);
     assert!(
@@ -382,8 +376,7 @@ async fn who_takes_events_too_slowly_is_let_go_with_a_reason_and_finds_the_rest(
 /// Posts something about a person, as an operator.
 async fn about(app: &App, person: &Customer, what: &str, body: Value) {
     let path = format!("/v1/users/{}/{what}", person.id);
-    let done = app.operator().post(&path, &body).await.unwrap();
-    done.success().unwrap();
+    app.operator().post(&path, &body).await.must();
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OnceCell, RwLock};
 use uuid::Uuid;
 
-use crate::app::{App, Customer, PASSWORD, PATIENCE, folder};
+use crate::app::{App, Customer, Must, PASSWORD, PATIENCE, folder};
 
 /// As many failed tries as an hour brings when they come as fast as they can: in the first minutes
 /// the pauses double, then each is half a minute at least.
@@ -106,15 +106,14 @@ impl Recipient {
     /// The keyed hash of the address: the same by which the user context knows it.
     async fn address_id(&self, operator: &Shop) -> String {
         let path = format!("/v1/users/{}/events", self.customer.id);
-        let events = operator.get(&path).await.unwrap().success().unwrap();
+        let events = operator.get(&path).await.must();
         events.text("/items/0/data/email_claim").to_owned()
     }
 
     async fn lift(&self) {
         let body = json!({ "email": self.customer.email });
         let operator = self.app.operator();
-        let lifted = operator.post("/v1/suppressions/remove", &body).await;
-        lifted.unwrap().success().unwrap();
+        operator.post("/v1/suppressions/remove", &body).await.must();
     }
 }
 
@@ -164,8 +163,7 @@ async fn a_mail_that_an_operator_reports_as_bounced_suppresses_where_it_went() {
     let report = json!({ "reason": "delivery report: mailbox closed" });
     let refused = person.customer.shop.post(&path, &report).await.unwrap();
     assert_eq!(refused.status.as_u16(), 403, "{}", refused.body);
-    let taken = app.operator().post(&path, &report).await.unwrap();
-    let taken = taken.success().unwrap();
+    let taken = app.operator().post(&path, &report).await.must();
     let again = app.operator().post(&path, &report).await.unwrap();
     assert_eq!(again.header("etag"), taken.header("etag"), "once");
     let bounced = person.notified(&order, "bounced").await;
@@ -280,15 +278,13 @@ async fn every_mail_has_a_plain_and_an_html_part_and_takes_no_markup_in() {
     let canceled = person.buys("pm_card_visa", "confirmed").await;
     let cancel = format!("/v1/orders/{canceled}/cancel");
     let why = json!({ "reason": reason });
-    let cancel = person.customer.shop.post(&cancel, &why).await;
-    cancel.unwrap().success().unwrap();
+    person.customer.shop.post(&cancel, &why).await.must();
     let shipped = person.buys("pm_card_visa", "confirmed").await;
     let ship = format!("/v1/orders/{shipped}/ship");
-    let ship = app
-        .operator()
+    app.operator()
         .post(&ship, &json!({ "tracking": "1Z <999>" }))
-        .await;
-    ship.unwrap().success().unwrap();
+        .await
+        .must();
     let rejected = person.buys("pm_card_chargeDeclined", "rejected").await;
 
     for (subject, order, plain, html) in [

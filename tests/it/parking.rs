@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::app::{App, PATIENCE, folder, program};
+use crate::app::{App, Must, PATIENCE, folder, program};
 
 /// Runs `millrace parked` on this stack; what it printed, an object a line.
 fn parked(app: &App, args: &[&str]) -> Vec<Value> {
@@ -99,8 +99,7 @@ async fn a_poisoned_order_waits_for_a_person_while_others_go_on() {
     };
     let cancel = format!("/v1/orders/{poisoned}/cancel");
     let reason = json!({ "reason": "changed my mind" });
-    let canceled = customer.shop.post(&cancel, &reason).await.unwrap();
-    canceled.success().unwrap();
+    customer.shop.post(&cancel, &reason).await.must();
     waits(&app, "payment-reactor", &poisoned, 2).await;
     let other = customer.orders(&sku, 1, "pm_card_visa").await;
     app.order_is(&other, "confirmed").await;

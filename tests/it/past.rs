@@ -3,7 +3,7 @@
 use millrace::client::Shop;
 use serde_json::{Value, json};
 
-use crate::app::{App, PATIENCE, shared};
+use crate::app::{App, Must, PATIENCE, shared};
 
 /// The events of a resource, each with its position.
 async fn events(shop: &Shop, path: &str) -> Vec<Value> {
@@ -64,7 +64,7 @@ async fn every_resource_can_be_seen_as_it_was() {
     let operator = app.operator();
     let path = format!("/v1/orders/{order}");
     // Seen when it was so, by its owner, with the address opened.
-    let seen = customer.shop.get(&path).await.unwrap().success().unwrap();
+    let seen = customer.shop.get(&path).await.must();
     let told: Vec<_> = states(&customer.shop, &path).await;
     assert_eq!(told.last().unwrap().1, seen.body);
     let stages: Vec<_> = told
@@ -111,14 +111,7 @@ async fn a_difference_leads_from_one_state_to_the_other() {
     for (index, (from, old)) in all.iter().enumerate() {
         for (to, new) in all.iter().skip(index.max(1)) {
             let diff = format!("{path}/diff?from={from}&to=ORDER:{to}");
-            let diff = customer
-                .shop
-                .get(&diff)
-                .await
-                .unwrap()
-                .success()
-                .unwrap()
-                .body;
+            let diff = customer.shop.get(&diff).await.must().body;
             let steps: json_patch::Patch = serde_json::from_value(diff["patch"].clone()).unwrap();
             assert_eq!(steps.0.is_empty(), old == new);
             let mut made = old.clone();
@@ -151,13 +144,7 @@ async fn a_list_can_be_seen_as_it_was() {
         if act {
             let path = format!("/v1/orders/{order}/cancel");
             let reason = json!({ "reason": "changed my mind" });
-            customer
-                .shop
-                .post(&path, &reason)
-                .await
-                .unwrap()
-                .success()
-                .unwrap();
+            customer.shop.post(&path, &reason).await.must();
         }
     }
     // Nothing may happen any more while the model is read.
@@ -208,7 +195,7 @@ async fn listed(shop: &Shop, at: u64, status: &str) -> Vec<Value> {
 async fn pages(shop: &Shop, list: &str) -> Vec<Value> {
     let (mut page, mut items) = (list.to_owned(), Vec::new());
     loop {
-        let body = shop.get(&page).await.unwrap().success().unwrap().body;
+        let body = shop.get(&page).await.must().body;
         items.extend(body["items"].as_array().unwrap().iter().cloned());
         let Some(next) = body["next"].as_str() else {
             return items;

@@ -8,7 +8,7 @@ use millrace::client::Shop;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::app::{PATIENCE, becomes, program};
+use crate::app::{Must, PATIENCE, becomes, program};
 use crate::servers::Servers;
 
 /// Between two looks.
@@ -112,8 +112,7 @@ async fn a_worker_is_ready_as_long_as_it_reaches_what_it_needs_and_alive_all_alo
         "sku": "TEA", "title": "Tea", "description": "Green.", "category": "Drinks",
         "price": { "amount": 5, "currency": "EUR" },
     });
-    let made = commands.post("/v1/products", &tea).await.unwrap();
-    made.success().unwrap();
+    commands.post("/v1/products", &tea).await.must();
     let waits = |checks: &Value| {
         checks["views"]
             .as_str()

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
-use crate::app::{App, PATIENCE, folder, program};
+use crate::app::{App, Must, PATIENCE, folder, program};
 use crate::servers::sql;
 
 const VIEW: &str = "stock_level";
@@ -50,16 +50,10 @@ async fn traffic(app: &App, sku: &str, stop: &AtomicBool) -> u64 {
         let written = operator
             .post(&format!("{path}/receive"), &body)
             .await
-            .unwrap();
-        let written = written.success().unwrap();
+            .must();
         received += 1;
         let token = written.header("Consistency-Token").unwrap();
-        let read = operator
-            .get_after(&path, token)
-            .await
-            .unwrap()
-            .success()
-            .unwrap();
+        let read = operator.get_after(&path, token).await.must();
         assert_eq!(read.body["on_hand"], received + 1, "{}", read.body);
     }
     received
@@ -162,7 +156,7 @@ async fn a_row_that_went_wrong_is_shown_healed_and_brought_back() {
 async fn receive(app: &App, sku: &str) {
     let path = format!("/v1/inventory/{sku}/receive");
     let received = app.operator().post(&path, &json!({ "quantity": 1 })).await;
-    received.unwrap().success().unwrap();
+    received.must();
 }
 
 /// Waits until the stock's row says so.
@@ -182,11 +176,7 @@ async fn a_rebuild_that_was_killed_goes_on_where_it_stood() {
     let path = format!("/v1/inventory/{sku}");
     for _ in 0..20 {
         let body = json!({ "quantity": 1 });
-        shop.post(&format!("{path}/receive"), &body)
-            .await
-            .unwrap()
-            .success()
-            .unwrap();
+        shop.post(&format!("{path}/receive"), &body).await.must();
     }
     app.stock_is(&sku, [21, 0, 0]).await;
     let (code, _) = rebuild(&app, VIEW, &[]).await;
@@ -366,8 +356,7 @@ async fn rebuild_outdated(app: &App) -> (i32, Value) {
 
 /// The views that the radar tells as outdated.
 async fn outdated(app: &App) -> Vec<String> {
-    let stuck = app.operator().get("/v1/system/stuck").await.unwrap();
-    let stuck = stuck.success().unwrap().body;
+    let stuck = app.operator().get("/v1/system/stuck").await.must().body;
     let items = stuck["items"].as_array().unwrap().iter();
     let items = items.filter(|item| item["kind"] == "outdated_view");
     let ids = items.map(|item| item["id"].as_str().unwrap().to_owned());

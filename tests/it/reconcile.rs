@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use streams::{CommandMeta, Settings, Streams};
 use uuid::Uuid;
 
-use crate::app::{App, PATIENCE, folder, program};
+use crate::app::{App, Must, PATIENCE, folder, program};
 use crate::stuck::shows;
 
 /// Of every injected payment.
@@ -109,8 +109,7 @@ async fn mismatch_is(app: &App, payment: &str, differences: &Value) {
 async fn somebody_explains(app: &App, gone: &str) {
     let path = format!("/v1/payments/{gone}/reconciliation");
     let reason = json!({ "reason": "the provider's test data was reset" });
-    let explained = app.operator().post(&path, &reason).await.unwrap();
-    explained.success().unwrap();
+    app.operator().post(&path, &reason).await.must();
     mismatch_is(app, gone, &Value::Null).await;
     let again = app.operator().post(&path, &reason).await.unwrap();
     assert_eq!(again.status.as_u16(), 409, "{}", again.body);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::app::{App, PATIENCE, folder, shared};
+use crate::app::{App, Must, PATIENCE, folder, shared};
 use crate::rebuild::rebuild;
 
 /// What one unit costs.
@@ -18,8 +18,7 @@ async fn all(app: &App, path: &str, token: &str) -> Vec<Value> {
     loop {
         let separator = if path.contains('?') { '&' } else { '?' };
         let page = format!("{path}{separator}limit=3{cursor}");
-        let page = operator.get_after(&page, token).await.unwrap();
-        let page = page.success().unwrap();
+        let page = operator.get_after(&page, token).await.must();
         rows.extend(page.body["items"].as_array().unwrap().clone());
         match page.body["next"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
@@ -30,7 +29,7 @@ async fn all(app: &App, path: &str, token: &str) -> Vec<Value> {
 
 /// How far the view behind a list is.
 async fn position(app: &App, path: &str) -> String {
-    let page = app.operator().get(path).await.unwrap().success().unwrap();
+    let page = app.operator().get(path).await.must();
     page.header("Projection-Position").unwrap().to_owned()
 }
 
@@ -78,8 +77,7 @@ async fn trade(app: &App, mug: &str, tee: &str) {
     app.order_is(&canceled, "confirmed").await;
     let path = format!("/v1/orders/{canceled}/cancel");
     let reason = json!({ "reason": "changed my mind" });
-    let answer = customer.shop.post(&path, &reason).await.unwrap();
-    answer.success().unwrap();
+    customer.shop.post(&path, &reason).await.must();
     app.delivers(&back).await;
     let path = format!("/v1/orders/{back}/returns");
     let lines = json!({ "lines": [{ "sku": mug, "quantity": 1 }], "reason": "too heavy" });
@@ -87,8 +85,7 @@ async fn trade(app: &App, mug: &str, tee: &str) {
     let id = asked.success().unwrap().text("/id").to_owned();
     for step in ["approve", "receive"] {
         let path = format!("{path}/{id}/{step}");
-        let done = app.operator().post(&path, &json!({})).await.unwrap();
-        done.success().unwrap();
+        app.operator().post(&path, &json!({})).await.must();
     }
     for (order, money) in [(&canceled, "refunded"), (&back, "partially_refunded")] {
         let path = format!("/v1/orders/{order}");
@@ -178,7 +175,7 @@ async fn movements_lead_to_the_stock(app: &App, sku: &str) {
     let last = rows.last().unwrap();
     assert_eq!(Some(net.sum()), last["on_hand"].as_i64());
     let stock = app.operator().get(&format!("/v1/inventory/{sku}")).await;
-    let stock = stock.unwrap().success().unwrap().body;
+    let stock = stock.must().body;
     for count in ["on_hand", "reserved", "committed", "available"] {
         assert_eq!(last[count], stock[count], "{last}");
     }

@@ -12,7 +12,7 @@ use projections::Login;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::app::{App, Customer, PATIENCE, folder, program};
+use crate::app::{App, Customer, Must, PATIENCE, folder, program};
 use crate::documents::{document, typed_in};
 use crate::servers::{Servers, sql};
 
@@ -180,8 +180,7 @@ impl Bought {
         app.told(&canceled, 1).await;
         let cancel = format!("/v1/orders/{canceled}/cancel");
         let reason = json!({ "reason": "changed my mind" });
-        let done = customer.shop.post(&cancel, &reason).await.unwrap();
-        done.success().unwrap();
+        customer.shop.post(&cancel, &reason).await.must();
         app.told(&canceled, 2).await;
         app.told(&rejected, 1).await;
         settled(app).await;
@@ -220,7 +219,7 @@ impl Bought {
         let provider = Shop::new(&app.endpoints.payments).unwrap();
         let path = format!("/test/payment_intents/{intent}/complete_action");
         let acted = provider.post(&path, &json!({ "succeed": true })).await;
-        acted.unwrap().success().unwrap();
+        acted.must();
         app.order_is(&self.waiting, "confirmed").await;
         let charges = app.ledger(&self.waiting).await;
         assert_eq!(charges.len(), 1, "{charges:?}");

@@ -5,7 +5,7 @@ use millrace::client::Answer;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::app::{App, Customer, PATIENCE, folder, shared};
+use crate::app::{App, Customer, Must, PATIENCE, folder, shared};
 use crate::kill::{WATCH_LIMIT, seen};
 
 /// What one unit costs.
@@ -80,7 +80,7 @@ async fn payment_of(app: &App, order: &str) -> Value {
 /// Received + adjusted + restocked − shipped, from the log alone.
 async fn moved(app: &App, sku: &str) -> i64 {
     let path = format!("/v1/inventory/{sku}/events?limit=200");
-    let history = app.operator().get(&path).await.unwrap().success().unwrap();
+    let history = app.operator().get(&path).await.must();
     let events = history.body["items"].as_array().unwrap().clone();
     let number = |event: &Value, name: &str| event["data"][name].as_i64().unwrap();
     let moved = events
@@ -117,7 +117,7 @@ async fn a_part_of_an_order_comes_back_and_then_the_rest() {
     comes_back(app, &order, &back).await;
     let page = order_says(app, &order, "partially_refunded", "partially_returned").await;
     assert_eq!(page["refunded"]["amount"], PRICE, "{page}");
-    let shown = customer.shop.get(&place).await.unwrap().success().unwrap();
+    let shown = customer.shop.get(&place).await.must();
     assert_eq!(shown.body["status"], "received", "{}", shown.body);
     app.stock_is(&mug, [9, 0, 0]).await;
     app.stock_is(&tee, [9, 0, 0]).await;
@@ -323,14 +323,13 @@ async fn stock_below_its_threshold_is_listed_as_low() {
     for sku in [&low, &enough] {
         let path = format!("/v1/inventory/{sku}/threshold");
         let set = operator.post(&path, &json!({ "threshold": 3 })).await;
-        let set = set.unwrap().success().unwrap();
+        let set = set.must();
         set.header("Consistency-Token")
             .unwrap()
             .clone_into(&mut token);
     }
     let path = "/v1/inventory?low_stock=true&limit=200";
-    let list = operator.get_after(path, &token).await.unwrap();
-    let list = list.success().unwrap().body;
+    let list = operator.get_after(path, &token).await.must().body;
     let listed = |sku: &str| {
         let items = list["items"].as_array().unwrap();
         items.iter().any(|item| item["sku"] == sku)
@@ -426,8 +425,7 @@ const ROOM: u64 = inventory::ON_HAND_MAX - 3;
 async fn counts(app: &App, sku: &str, delta: i64) {
     let adjust = format!("/v1/inventory/{sku}/adjust");
     let body = json!({ "delta": delta, "reason": "counted" });
-    let counted = app.operator().post(&adjust, &body).await.unwrap();
-    counted.success().unwrap();
+    app.operator().post(&adjust, &body).await.must();
 }
 
 /// A return of one unit that can't be booked in: the stock says that it is full.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::app::{App, Customer, PASSWORD, PATIENCE, folder};
+use crate::app::{App, Customer, Must, PASSWORD, PATIENCE, folder};
 use crate::faults::{MANY, each_has_struck, heal, order_fault};
 
 /// Between two looks at a level.
@@ -263,11 +263,10 @@ impl<'a> Outage<'a> {
         let intent = ledger[0]["id"].as_str().unwrap();
         let path = format!("/test/payment_intents/{intent}/complete_action");
         let provider = Shop::new(&self.app.endpoints.payments).unwrap();
-        let acted = provider
+        provider
             .post(&path, &json!({ "succeed": true }))
             .await
-            .unwrap();
-        acted.success().unwrap();
+            .must();
     }
 
     /// What works, and the orders that must come right in the end.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use streams::{CommandMeta, Settings, Streams};
 use uuid::Uuid;
 
-use crate::app::{App, PATIENCE, shared};
+use crate::app::{App, Must, PATIENCE, shared};
 use crate::returns::{PRICE, StuckReturn, order_says};
 
 /// The streams, with admin rights.
@@ -46,8 +46,7 @@ pub(crate) async fn stuck_in_shipping(app: &App) -> (String, String) {
     release_behind_its_back(app, &order, &sku).await;
     let ship = format!("/v1/orders/{order}/ship");
     let tracking = json!({ "tracking": "1Z 999" });
-    let shipped = app.operator().post(&ship, &tracking).await.unwrap();
-    shipped.success().unwrap();
+    app.operator().post(&ship, &tracking).await.must();
     saga_is(app, &format!("/v1/checkouts/{order}"), "suspended").await;
     (order, sku)
 }
@@ -178,8 +177,7 @@ async fn a_return_resolved_by_hand_moves_no_goods() {
     let path = format!("/v1/checkouts/returns/{}", stuck.back);
     let body = json!({ "reason": "a voucher was sent" });
     let resolve = format!("{path}/resolve");
-    let done = app.operator().post(&resolve, &body).await.unwrap();
-    let done = done.success().unwrap();
+    let done = app.operator().post(&resolve, &body).await.must();
     let token = done.header("Consistency-Token").unwrap();
     let saga = app.operator().get_after(&path, token).await.unwrap().body;
     assert_eq!(saga["status"], "resolved", "{saga}");
@@ -211,8 +209,8 @@ pub(crate) async fn stuck_in_refunding(app: &App) -> String {
         "amount": { "amount": PRICE, "currency": "EUR" }, "reason": "a scratch",
     });
     let path = format!("/v1/payments/{id}/refunds");
-    let refund = app.operator().post(&path, &refund).await.unwrap();
-    let refund = refund.success().unwrap().text("/id").to_owned();
+    let refund = app.operator().post(&path, &refund).await;
+    let refund = refund.must().text("/id").to_owned();
     saga_is(app, &refund_path(&refund), "ended").await;
     let failure = PaymentCommand::RecordRefundFailure {
         refund_id: refund.parse().unwrap(),
@@ -241,8 +239,7 @@ async fn a_refund_paid_by_hand_is_skipped_and_one_that_nobody_needs_is_resolved(
     let other = operator.post(&skip, &other).await.unwrap();
     assert_eq!(other.status.as_u16(), 409, "{}", other.body);
     let body = json!({ "step": "record_refund", "reason": "paid out in cash" });
-    let done = operator.post(&skip, &body).await.unwrap();
-    done.success().unwrap();
+    operator.post(&skip, &body).await.must();
     let saga = saga_is(app, &path, "ended").await;
     let skipped = those(&saga, "refunding_skipped");
     assert_eq!(skipped[0]["reason"], "paid out in cash", "{saga}");
@@ -250,8 +247,7 @@ async fn a_refund_paid_by_hand_is_skipped_and_one_that_nobody_needs_is_resolved(
     let path = refund_path(&stuck_in_refunding(app).await);
     let resolve = format!("{path}/resolve");
     let body = json!({ "reason": "it was a test" });
-    let done = operator.post(&resolve, &body).await.unwrap();
-    done.success().unwrap();
+    operator.post(&resolve, &body).await.must();
     let saga = saga_is(app, &path, "resolved").await;
     assert_eq!(last(&saga)["reason"], "it was a test", "{saga}");
     let again = operator.post(&resolve, &body).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use devstack::launch::Signal;
 use serde_json::json;
 
-use crate::app::shared;
+use crate::app::{Must, shared};
 
 #[tokio::test]
 async fn neither_a_refusal_nor_an_already_true_is_answered_from_a_stale_cache() {
@@ -32,30 +32,16 @@ async fn neither_a_refusal_nor_an_already_true_is_answered_from_a_stale_cache() 
         second
             .post(&receive, &json!({ "quantity": 1 }))
             .await
-            .unwrap()
-            .success()
-            .unwrap();
+            .must();
         first
             .post(&adjust, &json!({ "delta": -1, "reason": "broken" }))
             .await
-            .unwrap()
-            .success()
-            .unwrap();
+            .must();
         // "Already published" is as stale as a refusal when the other one unpublished.
         let unpublish = format!("/v1/products/{sku}/unpublish");
         let publish = format!("/v1/products/{sku}/publish");
-        second
-            .post(&unpublish, &json!({}))
-            .await
-            .unwrap()
-            .success()
-            .unwrap();
-        let published = first
-            .post(&publish, &json!({}))
-            .await
-            .unwrap()
-            .success()
-            .unwrap();
+        second.post(&unpublish, &json!({})).await.must();
+        let published = first.post(&publish, &json!({})).await.must();
         let token = published.header("Consistency-Token").unwrap().to_owned();
         let product = app
             .shop()

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::app::shared;
+use crate::app::{Must, shared};
 
 #[tokio::test]
 async fn an_order_is_paid_confirmed_and_told() {
@@ -88,13 +88,7 @@ async fn a_cancellation_after_confirmation_gives_money_and_stock_back() {
     app.order_is(&order, "confirmed").await;
     let cancel = format!("/v1/orders/{order}/cancel");
     let reason = json!({ "reason": "changed my mind" });
-    customer
-        .shop
-        .post(&cancel, &reason)
-        .await
-        .unwrap()
-        .success()
-        .unwrap();
+    customer.shop.post(&cancel, &reason).await.must();
     app.told(&order, 3).await;
     app.stock_is(&sku, [3, 0, 0]).await;
     let ledger = app.ledger(&order).await;
@@ -113,13 +107,7 @@ async fn a_cancellation_at_once_keeps_nothing_whatever_it_meets() {
         tokio::time::sleep(std::time::Duration::from_millis(pause_ms)).await;
         let cancel = format!("/v1/orders/{order}/cancel");
         let reason = json!({ "reason": "too slow" });
-        customer
-            .shop
-            .post(&cancel, &reason)
-            .await
-            .unwrap()
-            .success()
-            .unwrap();
+        customer.shop.post(&cancel, &reason).await.must();
         app.order_is(&order, "canceled").await;
         app.stock_is(&sku, [100, 0, 0]).await;
         let path = format!("/v1/checkouts/{order}");
@@ -150,12 +138,7 @@ async fn a_shipped_order_takes_its_stock_along_and_ends_the_checkout() {
     let tracking = json!({ "tracking": "1Z 999" });
     let refused = customer.shop.post(&ship, &tracking).await.unwrap();
     assert_eq!(refused.status.as_u16(), 403, "{}", refused.body);
-    app.operator()
-        .post(&ship, &tracking)
-        .await
-        .unwrap()
-        .success()
-        .unwrap();
+    app.operator().post(&ship, &tracking).await.must();
     app.stock_is(&sku, [3, 0, 0]).await;
     app.told(&order, 2).await;
     let cancel = format!("/v1/orders/{order}/cancel");

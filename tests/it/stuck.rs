@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::app::{App, PATIENCE, folder, program, shared};
+use crate::app::{App, Must, PATIENCE, folder, program, shared};
 use crate::faults::webhooks::tells_of_nobody;
 use crate::mails::order_fault;
 use crate::parking::poison;
@@ -154,11 +154,9 @@ async fn what_it_says_can_be_done(app: &App, saga: &Value, order: &str) {
         .unwrap();
     let mut body = skip["body"].clone();
     body["reason"] = json!("counted out by hand");
-    let done = app.operator().post(path, &body).await.unwrap();
-    done.success().unwrap();
+    app.operator().post(path, &body).await.must();
     for events in saga["events"].as_array().unwrap() {
-        let told = app.operator().get(events.as_str().unwrap()).await.unwrap();
-        told.success().unwrap();
+        app.operator().get(events.as_str().unwrap()).await.must();
     }
     let started = Instant::now();
     while item(&radar(app).await, "suspended_checkout", order).is_some() {

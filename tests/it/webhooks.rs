@@ -20,7 +20,7 @@ use tokio::sync::{OnceCell, watch};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::app::{App, PATIENCE, folder};
+use crate::app::{App, Must, PATIENCE, folder};
 
 /// Where the tests' servers listen.
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -185,7 +185,7 @@ impl Endpoint {
 
     async fn secret(&self) -> String {
         let path = format!("{}/secret", self.path);
-        let answer = self.owner.get(&path).await.unwrap().success().unwrap();
+        let answer = self.owner.get(&path).await.must();
         answer.text("/secret").to_owned()
     }
 
@@ -325,8 +325,7 @@ async fn a_busy_endpoint_is_left_alone_for_as_long_as_it_asks_within_a_bound() {
     // A fifth longer at most, and what the attempt itself took.
     assert!((1_800..2_400).contains(&pause.num_seconds()), "{row}");
     let redeliver = format!("{delivery}/redeliver");
-    let again = endpoint.owner.post(&redeliver, &json!({})).await.unwrap();
-    again.success().unwrap();
+    endpoint.owner.post(&redeliver, &json!({})).await.must();
     endpoint.delivery_is(&delivery, "delivered").await;
 }
 
@@ -336,8 +335,8 @@ async fn a_customer_has_so_many_endpoints_and_no_more() {
     let customer = app.customer().await;
     let body = json!({ "url": "https://hooks.example.com/a", "event_types": ["order.*"] });
     let path = "/v1/webhook-endpoints";
-    let first = customer.shop.post(path, &body).await.unwrap();
-    let first = first.success().unwrap().text("/id").to_owned();
+    let first = customer.shop.post(path, &body).await;
+    let first = first.must().text("/id").to_owned();
     // Another process hears of it.
     let (strict, child) = app.command_api(&["--webhook-endpoints-max", "1"]).await;
     let strict = strict.sign_in(&customer.email, crate::app::PASSWORD).await;
@@ -345,11 +344,9 @@ async fn a_customer_has_so_many_endpoints_and_no_more() {
     let refused = strict.post(path, &body).await.unwrap();
     assert_eq!(refused.status.as_u16(), 409, "{}", refused.body);
     assert_eq!(refused.text("/code"), "too_many_webhook_endpoints");
-    let operators = app.operator().post(path, &body).await.unwrap();
-    operators.success().unwrap();
+    app.operator().post(path, &body).await.must();
     let remove = format!("{path}/{first}/remove");
-    let removed = strict.post(&remove, &json!({})).await.unwrap();
-    removed.success().unwrap();
+    strict.post(&remove, &json!({})).await.must();
     let key = Uuid::new_v4().to_string();
     for _ in 0..2 {
         let made = strict.post_with_key(path, &key, &body).await.unwrap();
@@ -471,8 +468,7 @@ async fn an_endpoint_that_fails_for_too_long_is_disabled_until_somebody_mends_it
     mended.send_replace(true);
     endpoint.asked("enable", json!({})).await;
     let redeliver = format!("{delivery}/redeliver");
-    let again = endpoint.owner.post(&redeliver, &json!({})).await.unwrap();
-    again.success().unwrap();
+    endpoint.owner.post(&redeliver, &json!({})).await.must();
     endpoint.delivery_is(&delivery, "delivered").await;
     let told = receiver.hears(2, |_| true).await;
     assert!(told.iter().all(|other| other.id == told[0].id), "{told:?}");
@@ -654,11 +650,10 @@ async fn the_same_request_registers_one_endpoint_and_a_removed_one_is_gone() {
     assert_eq!(again.header("idempotency-replayed"), Some("true"));
     let path = format!("{path}/{}", first.text("/id"));
     let changed = json!({ "url": url, "event_types": ["payment.*"] });
-    let done = operator
+    operator
         .post(&format!("{path}/details"), &changed)
         .await
-        .unwrap();
-    done.success().unwrap();
+        .must();
     let row = |row: &Value| row["event_types"] == json!(["payment.*"]);
     operator
         .wait_for("changed", &path, PATIENCE, row)
@@ -666,8 +661,7 @@ async fn the_same_request_registers_one_endpoint_and_a_removed_one_is_gone() {
         .unwrap();
     let remove = format!("{path}/remove");
     for _ in 0..2 {
-        let removed = operator.post(&remove, &json!({})).await.unwrap();
-        removed.success().unwrap();
+        operator.post(&remove, &json!({})).await.must();
     }
     let gone = operator
         .post(&format!("{path}/enable"), &json!({}))

@@ -301,10 +301,8 @@ async fn who_asked_to_be_erased_orders_nothing_more_and_may_still_sign_in() {
     let app = App::new();
     app.product("tea", 5).await;
     let ann = app.customer("ann@example.com").await;
-    let place = |key: &'static str| {
-        let call = app.post("/v1/orders").by(&ann).key(key);
-        async move { call.send(&order(&[("tea", 1)])).await }
-    };
+    let tea = order(&[("tea", 1)]);
+    let place = |key: &'static str| app.place(&ann, key, &tea);
     place("1").await.must(201);
     let nothing = json!({});
     let erase = || app.post(&path(&ann, "erasure")).by(&ann).send(&nothing);

@@ -305,6 +305,23 @@ impl App {
             .must(200);
     }
 
+    /// What comes of an order that `buyer` places under `key`.
+    pub(crate) async fn place(&self, buyer: &Person, key: &str, order: &Value) -> Answer {
+        self.post("/v1/orders").by(buyer).key(key).send(order).await
+    }
+
+    /// Bars somebody from the shop.
+    pub(crate) async fn suspend(&self, person: &Person) {
+        let suspend = format!("/v1/users/{}/suspend", person.id);
+        let reason = json!({"reason": "fraud"});
+        let operator = self.operator();
+        self.post(&suspend)
+            .by(&operator)
+            .send(&reason)
+            .await
+            .must(200);
+    }
+
     pub(crate) fn post(&self, path: &str) -> Call<'_> {
         Call {
             app: self,

@@ -38,39 +38,23 @@ async fn an_order_needs_a_key_and_one_key_is_one_order() {
     let body = order(&[("tea", 2)]);
     let keyless = app.post("/v1/orders").by(&ann).send(&body).await;
     keyless.refused(400, "idempotency_key_required", "");
-    let first = app
-        .post("/v1/orders")
-        .by(&ann)
-        .key("o1")
-        .send(&body)
-        .await
-        .must(201);
+    let first = app.place(&ann, "o1", &body).await.must(201);
     let operator = app.operator();
     app.post("/v1/products/tea/discontinue")
         .by(&operator)
         .raw("")
         .await
         .must(200);
-    let suspend = format!("/v1/users/{}/suspend", ann.id);
-    app.post(&suspend)
-        .by(&operator)
-        .send(&json!({"reason": "x"}))
-        .await
-        .must(200);
+    app.suspend(&ann).await;
     saga(&app, first.id(), confirm()).await;
-    let again = app.post("/v1/orders").by(&ann).key("o1").send(&body).await;
+    let again = app.place(&ann, "o1", &body).await;
     assert_eq!(
         again.essence(),
         first.essence(),
         "whatever has happened since"
     );
     assert_eq!(again.header("idempotency-replayed"), "true");
-    let other = app
-        .post("/v1/orders")
-        .by(&ann)
-        .key("o1")
-        .send(&order(&[("tea", 3)]))
-        .await;
+    let other = app.place(&ann, "o1", &order(&[("tea", 3)])).await;
     other.refused(422, "idempotency_key_reused", "");
 }
 
@@ -80,7 +64,7 @@ async fn a_hundred_identical_orders_at_once_are_one() {
     app.product("tea", 500).await;
     let ann = app.customer("ann@example.com").await;
     let body = order(&[("tea", 1)]);
-    let posts = (0..100).map(|_| app.post("/v1/orders").by(&ann).key("o1").send(&body));
+    let posts = (0..100).map(|_| app.place(&ann, "o1", &body));
     let answers = futures::future::join_all(posts).await;
     let first = answers[0].essence();
     assert_eq!(first.0, 201);
@@ -99,12 +83,7 @@ async fn only_the_owner_and_operators_act_on_an_order() {
     let ann = app.customer("ann@example.com").await;
     let ben = app.customer("ben@example.com").await;
     let operator = app.operator();
-    let placed = app
-        .post("/v1/orders")
-        .by(&ann)
-        .key("o1")
-        .send(&order(&[("tea", 1)]))
-        .await;
+    let placed = app.place(&ann, "o1", &order(&[("tea", 1)])).await;
     let id = placed.must(201).id().to_owned();
     let cancel = format!("/v1/orders/{id}/cancel");
     let reason = json!({"reason": "changed my mind"});
@@ -151,12 +130,7 @@ async fn a_cancellation_is_answered_again_under_its_key() {
     let app = App::new();
     app.product("tea", 500).await;
     let ann = app.customer("ann@example.com").await;
-    let placed = app
-        .post("/v1/orders")
-        .by(&ann)
-        .key("o1")
-        .send(&order(&[("tea", 1)]))
-        .await;
+    let placed = app.place(&ann, "o1", &order(&[("tea", 1)])).await;
     let cancel = format!("/v1/orders/{}/cancel", placed.must(201).id());
     let reason = json!({"reason": "too slow"});
     let first = app

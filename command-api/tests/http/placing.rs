@@ -26,13 +26,7 @@ async fn an_order_is_placed_at_the_price_of_now() {
     app.product("milk", 120).await;
     let ann = app.customer("ann@example.com").await;
     let body = order(&[("tea", 2), ("milk", 1)]);
-    let placed = app
-        .post("/v1/orders")
-        .by(&ann)
-        .key("o1")
-        .send(&body)
-        .await
-        .must(201);
+    let placed = app.place(&ann, "o1", &body).await.must(201);
     let id = placed.id();
     assert_eq!(
         placed.body,
@@ -96,20 +90,12 @@ async fn lines_that_are_wrong_are_pointed_at_and_nothing_is_appended() {
         (&[("a.*.>", 1)], "invalid_request", "/lines/0/sku"),
     ];
     for (lines, code, pointer) in wrong {
-        let answer = app
-            .post("/v1/orders")
-            .by(&ann)
-            .key("bad")
-            .send(&order(lines))
-            .await;
+        let answer = app.place(&ann, "bad", &order(lines)).await;
         answer.refused(422, code, pointer);
     }
     assert_eq!(app.ends().await, before);
     // A refused key is free again.
-    app.post("/v1/orders")
-        .by(&ann)
-        .key("bad")
-        .send(&order(&[("tea", 1)]))
+    app.place(&ann, "bad", &order(&[("tea", 1)]))
         .await
         .must(201);
 }
@@ -137,7 +123,7 @@ async fn other_fields_that_are_wrong_are_pointed_at_and_nothing_is_appended() {
         let mut body = order(&[("tea", 1)]);
         let (parent, field) = pointer.rsplit_once('/').unwrap();
         body.pointer_mut(parent).unwrap()[field] = value;
-        let answer = app.post("/v1/orders").by(&ann).key("bad").send(&body).await;
+        let answer = app.place(&ann, "bad", &body).await;
         answer.refused(422, code, pointer);
     }
     assert_eq!(app.ends().await, before);
@@ -150,38 +136,18 @@ async fn who_is_suspended_or_unknown_places_nothing() {
     let ann = app.customer("ann@example.com").await;
     let operator = app.operator();
     let body = order(&[("tea", 1)]);
-    app.post("/v1/orders")
-        .by(&ann)
-        .key("o1")
-        .send(&body)
-        .await
-        .must(201);
-    let suspend = format!("/v1/users/{}/suspend", ann.id);
-    app.post(&suspend)
-        .by(&operator)
-        .send(&json!({"reason": "fraud"}))
-        .await
-        .must(200);
+    app.place(&ann, "o1", &body).await.must(201);
+    app.suspend(&ann).await;
     let before = app.ends().await;
-    let barred = app.post("/v1/orders").by(&ann).key("o2").send(&body).await;
+    let barred = app.place(&ann, "o2", &body).await;
     barred.refused(403, "user_suspended", "");
     let ghost = app.person(UserId(Uuid::from_u128(77)), &["customer"]);
-    let unknown = app
-        .post("/v1/orders")
-        .by(&ghost)
-        .key("o3")
-        .send(&body)
-        .await;
+    let unknown = app.place(&ghost, "o3", &body).await;
     unknown.refused(403, "user_unknown", "");
     assert_eq!(app.ends().await, before);
     let lift = format!("/v1/users/{}/reactivate", ann.id);
     app.post(&lift).by(&operator).raw("").await.must(200);
-    app.post("/v1/orders")
-        .by(&ann)
-        .key("o2")
-        .send(&body)
-        .await
-        .must(201);
+    app.place(&ann, "o2", &body).await.must(201);
 }
 
 #[tokio::test]
@@ -191,12 +157,7 @@ async fn a_price_that_has_just_changed_counts_at_once_here() {
     let ann = app.customer("ann@example.com").await;
     let operator = app.operator();
     let mut body = order(&[("tea", 1)]);
-    app.post("/v1/orders")
-        .by(&ann)
-        .key("o1")
-        .send(&body)
-        .await
-        .must(201);
+    app.place(&ann, "o1", &body).await.must(201);
     let price = json!({"amount": 600, "currency": "EUR"});
     let set = json!({"price": price});
     app.post("/v1/products/tea/price")
@@ -205,13 +166,7 @@ async fn a_price_that_has_just_changed_counts_at_once_here() {
         .await
         .must(200);
     body["lines"][0]["expected_price"] = price.clone();
-    let placed = app
-        .post("/v1/orders")
-        .by(&ann)
-        .key("o2")
-        .send(&body)
-        .await
-        .must(201);
+    let placed = app.place(&ann, "o2", &body).await.must(201);
     assert_eq!(placed.body["total"], price);
 }
 
@@ -224,20 +179,8 @@ async fn a_key_is_its_owners() {
         app.customer("ben@example.com").await,
     );
     let body = order(&[("tea", 1)]);
-    let one = app
-        .post("/v1/orders")
-        .by(&ann)
-        .key("k")
-        .send(&body)
-        .await
-        .must(201);
-    let other = app
-        .post("/v1/orders")
-        .by(&ben)
-        .key("k")
-        .send(&body)
-        .await
-        .must(201);
+    let one = app.place(&ann, "k", &body).await.must(201);
+    let other = app.place(&ben, "k", &body).await.must(201);
     assert_ne!(one.id(), other.id());
     assert_eq!(other.header("idempotency-replayed"), "");
 }
@@ -262,12 +205,7 @@ async fn without_an_answer_from_the_others_nothing_is_placed() {
     let app = App::asking(streams, Arc::new(Nobody));
     let ann = app.customer("ann@example.com").await;
     let before = app.ends().await;
-    let answer = app
-        .post("/v1/orders")
-        .by(&ann)
-        .key("k")
-        .send(&order(&[("tea", 1)]))
-        .await;
+    let answer = app.place(&ann, "k", &order(&[("tea", 1)])).await;
     answer.refused(503, "unavailable", "");
     assert_eq!(answer.header("retry-after"), "1");
     assert_eq!(answer.body["retryable"], true);
@@ -286,7 +224,7 @@ async fn what_another_process_has_placed_is_answered_also_where_nothing_can_be_a
     let body = order(&[("tea", 1)]);
     let place = async |app: &App| {
         let ann = app.person(ann.id, &["customer"]);
-        app.post("/v1/orders").by(&ann).key("k").send(&body).await
+        app.place(&ann, "k", &body).await
     };
     place(&cut_off).await.refused(503, "unavailable", "");
     let placed = place(&whole).await.must(201);

@@ -19,8 +19,8 @@ async fn done<A: Decider>(app: &App, id: impl Into<AggregateId>, command: A::Com
 /// An order of two teas for 5 euros each that was paid.
 async fn paid(app: &App, buyer: &Person) -> OrderId {
     app.product("tea", 500).await;
-    let placed = app.post("/v1/orders").by(buyer).key("o1");
-    let placed = placed.send(&order(&[("tea", 2)])).await.must(201);
+    let placed = app.place(buyer, "o1", &order(&[("tea", 2)])).await;
+    let placed = placed.must(201);
     let id: OrderId = placed.id().parse().unwrap();
     let payment_id = payment::payment_id(id);
     let amount = Money::new(1_000, "EUR".parse().unwrap());

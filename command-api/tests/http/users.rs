@@ -126,13 +126,7 @@ async fn a_session_is_opened_with_the_right_password_alone() {
         "the answers are the same"
     );
 
-    let suspend = format!("/v1/users/{}/suspend", customer.id);
-    let operator = app.operator();
-    app.post(&suspend)
-        .by(&operator)
-        .send(&json!({"reason": "fraud"}))
-        .await
-        .must(200);
+    app.suspend(&customer).await;
     let barred = app
         .post("/v1/sessions")
         .send(&sign_in("ann@example.com", "correct horse"))

@@ -238,9 +238,7 @@ impl Decider for Payment {
             }
             PaymentEvent::RefundFailed {
                 refund_id, code, ..
-            } => {
-                self.settle(*refund_id, RefundStage::Failed { code: code.clone() });
-            }
+            } => self.fail_refund(*refund_id, code),
             PaymentEvent::ProviderEventIgnored { event_id, .. } => self.ignore(event_id),
             PaymentEvent::ReconciliationMismatched { differences, seen } => {
                 self.differ(Some(Mismatch {

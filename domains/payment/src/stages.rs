@@ -78,6 +78,11 @@ impl Payment {
         }
     }
 
+    pub(crate) fn fail_refund(&mut self, refund_id: RefundId, code: &str) {
+        let code = code.to_owned();
+        self.settle(refund_id, RefundStage::Failed { code });
+    }
+
     pub(crate) fn settle(&mut self, refund_id: RefundId, stage: RefundStage) {
         if let Some(charge) = self.charge_mut()
             && let Some(refund) = charge.refunds.get_mut(&refund_id)

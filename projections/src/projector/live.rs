@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use streams::RecordedEvent;
+use streams::{RecordedEvent, chain};
 
 use super::error::Stop;
 use super::store::{Commit, Mark, Store, TableStatements};
-use crate::chain::chain;
 use crate::fold::{Fold, FoldError, StoredRow};
 use crate::view::ViewSpec;
 

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use streams::Connection;
+use streams::{Connection, chain};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Config, Projector, ProjectorError, Settings, Standing};
-use crate::chain::chain;
 use crate::login::Login;
 
 /// Pause after the first failure, doubled each time.

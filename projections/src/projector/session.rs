@@ -8,14 +8,13 @@ use chrono::{DateTime, Utc};
 use futures::future::join_all;
 use kernel::Position;
 use streams::subscription::{OrderedSubscription, SubscriptionError};
-use streams::{Connection, LoadError, RecordedEvent, Streams};
+use streams::{Connection, LoadError, RecordedEvent, Streams, chain};
 use tokio::time::Instant;
 
 use super::config::{Scope, Settings};
 use super::error::{ProjectorError, Stop};
 use super::live::{LiveView, Outcome, restored};
 use super::store::{Mark, Revisions, Store};
-use crate::chain::chain;
 use crate::login::Login;
 use crate::view::ViewSpec;
 

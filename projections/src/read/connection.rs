@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use streams::chain;
 use tokio::sync::{RwLock, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -18,7 +19,6 @@ use super::error::ReadError;
 use super::list::{Page, Query};
 use super::many::Belonging;
 use super::row::{Found, JsonText, ListedRow, Row, ViewStatus, unsigned};
-use crate::chain::chain;
 use crate::login::{BY_INDEX, Login};
 use crate::view::ViewSpec;
 

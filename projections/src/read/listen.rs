@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use streams::chain;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_postgres::AsyncMessage;
 
 use super::{CHANNEL, Waited};
-use crate::chain::chain;
 use crate::login::Login;
 
 /// Pause after the first failure to connect, doubled each time.

@@ -1,6 +1,5 @@
 //! One attempt: a POST with a time limit that follows nobody elsewhere and gets nowhere inside.
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use reqwest::StatusCode;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
+use streams::{BoxError, chain};
 use thiserror::Error;
 
 /// As whom it calls.
@@ -122,8 +122,6 @@ impl Http {
     }
 }
 
-type BoxError = Box<dyn Error + Send + Sync>;
-
 fn headers(post: &Post<'_>) -> Result<HeaderMap, BoxError> {
     let mut headers = HeaderMap::new();
     let json = HeaderValue::from_static("application/json");
@@ -173,17 +171,6 @@ fn excerpt(text: &str) -> String {
     let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let begin: String = visible.take(EXCERPT_LENGTH_MAX).collect();
     begin.trim().to_owned()
-}
-
-/// The error and everything below it, in one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(below) = source {
-        text = format!("{text}: {below}");
-        source = below.source();
-    }
-    text
 }
 
 /// Names lead to public addresses only. What is connected to is what was looked at: a name that

@@ -4,6 +4,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use chrono::Utc;
 use kernel::Position;
+use kernel::wire::WireError;
 use uuid::Uuid;
 
 use super::account::{Account, AccountCommand, AccountEvent, ClaimNumber, NumberClaim};
@@ -175,8 +176,8 @@ pub async fn an_unreadable_event_is_an_error(rig: &dyn Rig) {
         };
         assert_eq!(error.subject, subject);
         let cause = match &error.cause {
-            DecodeCause::Body { .. } => "body",
-            DecodeCause::SchemaVersion { .. } => "schema",
+            DecodeCause::Wire(WireError::Body { .. }) => "body",
+            DecodeCause::Wire(WireError::SchemaVersion { .. }) => "schema",
             DecodeCause::BadHeader { header, .. } => header,
             DecodeCause::Subject
             | DecodeCause::Foreign { .. }

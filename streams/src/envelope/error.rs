@@ -46,27 +46,9 @@ pub enum DecodeCause {
         /// What should stand there.
         wanted: &'static str,
     },
-    /// The body does not fit the event type.
-    #[error("the body is not the data of {event_type} v{schema_version}")]
-    Body {
-        /// As the header says.
-        event_type: String,
-        /// As the header says.
-        schema_version: u32,
-        /// What serde says.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// Written by newer code, or under a schema that nothing brings forward.
-    #[error("schema version {found} of {event_type} can't be brought to version {known}")]
-    SchemaVersion {
-        /// As the header says.
-        event_type: String,
-        /// As the header says.
-        found: u32,
-        /// What this code writes.
-        known: u32,
-    },
+    /// The body is not what its type and schema version say.
+    #[error(transparent)]
+    Wire(#[from] WireError),
     /// An event before this one is missing, or stands twice.
     #[error("it says version {found} of its aggregate where version {expected} follows")]
     Version {
@@ -75,31 +57,6 @@ pub enum DecodeCause {
         /// As the header says.
         found: u64,
     },
-}
-
-impl From<WireError> for DecodeCause {
-    fn from(error: WireError) -> Self {
-        match error {
-            WireError::Body {
-                event_type,
-                schema_version,
-                source,
-            } => Self::Body {
-                event_type,
-                schema_version,
-                source,
-            },
-            WireError::SchemaVersion {
-                event_type,
-                found,
-                known,
-            } => Self::SchemaVersion {
-                event_type,
-                found,
-                known,
-            },
-        }
-    }
 }
 
 /// An event that can't be put on the wire. Nothing was appended.

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use async_nats::header::HeaderName;
+use async_nats::header::{HeaderName, NATS_MESSAGE_ID};
 use async_nats::{HeaderMap, HeaderValue};
 use chrono::{DateTime, SecondsFormat, Utc};
 use uuid::Uuid;
@@ -14,7 +14,6 @@ use super::recorded::RecordedEvent;
 /// server's 64 KiB.
 const HEADER_VALUE_BYTES_MAX: usize = 1024;
 
-const MESSAGE_ID: &str = "Nats-Msg-Id";
 const CONTENT_TYPE: &str = "content-type";
 const SPEC_VERSION: &str = "ce-specversion";
 const ID: &str = "ce-id";
@@ -39,12 +38,11 @@ const SOURCE_PREFIX: &str = "/millrace/";
 /// Puts the metadata of an event into headers.
 pub(crate) fn write(event: &RecordedEvent) -> Result<HeaderMap, EncodeError> {
     let mut headers = HeaderMap::new();
+    headers.insert(NATS_MESSAGE_ID, hyphenated(event.id));
     let mut put = |header, value: String| {
         headers.insert(HeaderName::from_static(header), HeaderValue::from(value));
     };
-    for header in [MESSAGE_ID, ID] {
-        put(header, hyphenated(event.id));
-    }
+    put(ID, hyphenated(event.id));
     put(SPEC_VERSION, "1.0".to_owned());
     put(CONTENT_TYPE, "application/json".to_owned());
     let (name, schema_version) = (&event.event_type, event.schema_version);

@@ -1,16 +1,13 @@
 //! Which headers make a publish an append: the expectation, and the atomic batch of ADR-50.
 
 use async_nats::HeaderMap;
-use async_nats::header::HeaderName;
+use async_nats::header::{
+    NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL, NATS_BATCH_ID, NATS_BATCH_SEQUENCE,
+    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM,
+};
 
 use crate::envelope::{EncodeError, write};
 use crate::log::NewEvent;
-
-const EXPECTED_STREAM: &str = "Nats-Expected-Stream";
-const EXPECTED_SEQUENCE: &str = "Nats-Expected-Last-Subject-Sequence";
-const BATCH_ID: &str = "Nats-Batch-Id";
-const BATCH_SEQUENCE: &str = "Nats-Batch-Sequence";
-const BATCH_COMMIT: &str = "Nats-Batch-Commit";
 
 /// The headers of the one message of an append.
 pub(super) fn single(new: &NewEvent) -> Result<HeaderMap, EncodeError> {
@@ -34,10 +31,10 @@ pub(super) fn several(events: &[NewEvent], id: &str) -> Result<Vec<HeaderMap>, E
             expect_sequence(&mut headers, new);
             expected.push(&new.event.subject);
         }
-        put(&mut headers, BATCH_ID, id.to_owned());
-        put(&mut headers, BATCH_SEQUENCE, (index + 1).to_string());
+        headers.insert(NATS_BATCH_ID, id);
+        headers.insert(NATS_BATCH_SEQUENCE, (index + 1).to_string());
         if index + 1 == events.len() {
-            put(&mut headers, BATCH_COMMIT, "1".to_owned());
+            headers.insert(NATS_BATCH_COMMIT, NATS_BATCH_COMMIT_FINAL);
         }
         all.push(headers);
     }
@@ -45,13 +42,12 @@ pub(super) fn several(events: &[NewEvent], id: &str) -> Result<Vec<HeaderMap>, E
 }
 
 fn expect_stream(headers: &mut HeaderMap, new: &NewEvent) {
-    put(headers, EXPECTED_STREAM, new.event.position.stream.clone());
+    headers.insert(NATS_EXPECTED_STREAM, new.event.position.stream.as_str());
 }
 
 fn expect_sequence(headers: &mut HeaderMap, new: &NewEvent) {
-    put(headers, EXPECTED_SEQUENCE, new.expected.to_string());
-}
-
-fn put(headers: &mut HeaderMap, header: &'static str, value: String) {
-    headers.insert(HeaderName::from_static(header), value);
+    headers.insert(
+        NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
+        new.expected.to_string(),
+    );
 }

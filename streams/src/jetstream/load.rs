@@ -1,7 +1,9 @@
 //! Reads by exact subject, and asks the leader.
 
 use async_nats::client::RequestErrorKind;
-use async_nats::header::HeaderName;
+use async_nats::header::{
+    HeaderName, NATS_LAST_SEQUENCE, NATS_MESSAGE_ID, NATS_SEQUENCE, NATS_SUBJECT, NATS_TIME_STAMP,
+};
 use async_nats::jetstream::stream::{RawMessage, State};
 use async_nats::{HeaderMap, Message, Request, Subscriber};
 use bytes::Bytes;
@@ -27,12 +29,8 @@ const NOT_FOUND: u16 = 404;
 /// JetStream's number for "no message found".
 const NO_MESSAGE_FOUND: u64 = 10037;
 
-const MESSAGE_ID: &str = "Nats-Msg-Id";
-const SUBJECT: &str = "Nats-Subject";
-const SEQUENCE: &str = "Nats-Sequence";
-const TIME: &str = "Nats-Time-Stamp";
+/// How many are left after a batch; async-nats has no name for it.
 const PENDING: &str = "Nats-Num-Pending";
-const PREVIOUS: &str = "Nats-Last-Sequence";
 
 /// Which events.
 #[derive(Debug, Clone, Copy)]
@@ -159,8 +157,8 @@ impl Answer {
         let number = |name| header(headers, name).and_then(|text| text.parse::<u64>().ok());
         match message.status.map(|status| status.as_u16()) {
             Some(END_OF_BATCH) => Ok(Self::End {
-                last: number(PREVIOUS).unwrap_or(0),
-                pending: number(PENDING).unwrap_or(0),
+                last: number(NATS_LAST_SEQUENCE).unwrap_or(0),
+                pending: number(HeaderName::from_static(PENDING)).unwrap_or(0),
             }),
             Some(NOT_FOUND) => Ok(Self::Nothing),
             Some(status) => {
@@ -169,9 +167,9 @@ impl Answer {
                 Err(unavailable(text))
             }
             None => {
-                let link = number(SEQUENCE).map(|sequence| Link {
+                let link = number(NATS_SEQUENCE).map(|sequence| Link {
                     sequence,
-                    previous: number(PREVIOUS).unwrap_or(0),
+                    previous: number(NATS_LAST_SEQUENCE).unwrap_or(0),
                 });
                 let link = link.ok_or_else(|| unavailable("a direct get without sequence"))?;
                 Ok(Self::Event(Box::new(message), link))
@@ -182,10 +180,10 @@ impl Answer {
 
 fn event(stream: &str, message: &Message, sequence: u64) -> Result<RecordedEvent, ReadError> {
     let headers = message.headers.as_ref();
-    let recorded_at = header(headers, TIME)
+    let recorded_at = header(headers, NATS_TIME_STAMP)
         .and_then(|time| time.parse::<DateTime<Utc>>().ok())
         .ok_or_else(|| unavailable("a direct get without time"))?;
-    let subject = header(headers, SUBJECT).unwrap_or(message.subject.as_str());
+    let subject = header(headers, NATS_SUBJECT).unwrap_or(message.subject.as_str());
     let position = Position::new(stream, sequence);
     let data = message.payload.clone();
     Ok(RecordedEvent::read(
@@ -197,10 +195,8 @@ fn event(stream: &str, message: &Message, sequence: u64) -> Result<RecordedEvent
     )?)
 }
 
-fn header<'a>(headers: Option<&'a HeaderMap>, name: &'static str) -> Option<&'a str> {
-    headers?
-        .get(HeaderName::from_static(name))
-        .map(async_nats::HeaderValue::as_str)
+fn header(headers: Option<&HeaderMap>, name: HeaderName) -> Option<&str> {
+    headers?.get(name).map(async_nats::HeaderValue::as_str)
 }
 
 #[derive(Serialize, Default)]
@@ -268,7 +264,7 @@ pub(super) async fn next(log: &JetStreamLog, new: &NewEvent) -> Result<Option<Ne
     };
     let sequence = raw.sequence;
     let message = stored(raw)?;
-    let id = header(Some(&message.headers), MESSAGE_ID).and_then(|id| id.parse().ok());
+    let id = header(Some(&message.headers), NATS_MESSAGE_ID).and_then(|id| id.parse().ok());
     Ok(Some(Next { sequence, id }))
 }
 

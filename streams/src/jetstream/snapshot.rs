@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::header::HeaderName;
+use async_nats::header::NATS_EXPECTED_STREAM;
 use async_nats::{HeaderMap, Request};
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -16,8 +16,6 @@ const READ_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Status of the answer that nothing is there.
 const NOT_FOUND: u16 = 404;
-
-const EXPECTED_STREAM: &str = "Nats-Expected-Stream";
 
 /// A direct get of the last message, by subject (ADR-31): permissions can name it.
 pub(super) async fn read(log: &JetStreamLog, subject: &str) -> Result<Option<Bytes>, BoxError> {
@@ -37,7 +35,7 @@ pub(super) async fn read(log: &JetStreamLog, subject: &str) -> Result<Option<Byt
 /// One acknowledged publish; the stream keeps one message of each subject.
 pub(super) async fn write(log: &JetStreamLog, subject: &str, bytes: Bytes) -> Result<(), BoxError> {
     let mut headers = HeaderMap::new();
-    headers.insert(HeaderName::from_static(EXPECTED_STREAM), SNAPSHOTS_STREAM);
+    headers.insert(NATS_EXPECTED_STREAM, SNAPSHOTS_STREAM);
     let context = &log.context;
     context
         .publish_with_headers(subject.to_owned(), headers, bytes)

@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::floor::Floor;
 use super::run::{Lanes, PARKED_INTERVAL, at, ticks};
-use super::work::{Work, chain, wait_after};
+use super::work::{Work, wait_after};
 use super::{HandleError, Handler, Stopped};
+use crate::log::chain;
 use crate::subscription::{AckError, Delivery, DurableSubscription, Payload, Receipt, Received};
 use crate::topology::MAX_ACK_PENDING_IN_BULK;
 

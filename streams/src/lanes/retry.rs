@@ -1,7 +1,8 @@
 //! Another try of a parked key, because a person asked for it.
 
-use super::work::{RETRY_FIRST, chain, handle};
+use super::work::{RETRY_FIRST, handle};
 use super::{HandleError, Handler};
+use crate::log::chain;
 use crate::parking::{Lot, Note, ParkingError};
 use crate::subscription::{Delivery, Payload};
 
@@ -39,8 +40,7 @@ async fn try_again<T: Payload>(
         let position = first.position.clone();
         let failed = match T::read(&event.message()) {
             Ok(event) => {
-                let delivered = u64::from(first.attempts) + 1;
-                let delivery = Delivery::parked(event, position.clone(), delivered);
+                let delivery = Delivery::parked(event, position.clone());
                 try_some_times(handler, &delivery).await.err()
             }
             Err(error) => Some(HandleError::permanent(error)),

@@ -9,6 +9,7 @@ use futures::FutureExt;
 
 use super::held::Item;
 use super::{HandleError, Handler};
+use crate::log::chain;
 use crate::parking::{Lot, Parked, ParkedEvent};
 use crate::subscription::{Delivery, Payload, Unreadable, pause};
 use crate::topology::OnFailure;
@@ -227,18 +228,6 @@ pub(super) fn report<T: Payload>(
             "a delivery is tried again"
         );
     }
-}
-
-/// An error with its causes, on one line.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -127,10 +127,11 @@ impl<A: Decider> Work<'_, A> {
                 Ok(proven.then(|| self.already_true(&held)))
             }
             Err(refusal) => {
-                let proven = self.prove(&held).await?;
-                proven
-                    .then_some(())
-                    .map_or(Ok(None), |()| Err(ExecuteError::Refused(refusal)))
+                if self.prove(&held).await? {
+                    Err(ExecuteError::Refused(refusal))
+                } else {
+                    Ok(None)
+                }
             }
             Ok(events) => self.append(held, events).await,
         }
@@ -209,19 +210,21 @@ impl<A: Decider> Work<'_, A> {
             .await
     }
 
+    /// What the command did, if the log has it: everything that the leader knows is looked through.
+    async fn find(&self, held: &Arc<Held<A>>) -> Result<Option<Done<A>>, ReadError> {
+        self.sync(held).await?;
+        if let Some(done) = self.repeated(held).await? {
+            return Ok(Some(done));
+        }
+        let command_id = self.meta.command_id;
+        self.streams
+            .repetition_of_old(self.address, command_id)
+            .await
+    }
+
     /// The events are in the log for certain, but their acknowledgement isn't: answer from there.
     async fn find_appended(&self, held: &Arc<Held<A>>) -> Result<Done<A>, ReadError> {
-        self.sync(held).await?;
-        let command_id = self.meta.command_id;
-        let found = match self.repeated(held).await? {
-            Some(done) => Some(done),
-            None => {
-                self.streams
-                    .repetition_of_old(self.address, command_id)
-                    .await?
-            }
-        };
-        found.ok_or_else(|| {
+        self.find(held).await?.ok_or_else(|| {
             self.forget();
             ReadError::Unavailable("the appended events are not to be found yet".into())
         })
@@ -232,17 +235,8 @@ impl<A: Decider> Work<'_, A> {
         &self,
         held: &Arc<Held<A>>,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
-        self.sync(held).await?;
-        let command_id = self.meta.command_id;
-        let found = match self.repeated(held).await? {
-            Some(done) => Some(done),
-            None => {
-                self.streams
-                    .repetition_of_old(self.address, command_id)
-                    .await?
-            }
-        };
-        self.answer(found.ok_or(ExecuteError::KeyReused)?, Outcome::Replayed)
+        let done = self.find(held).await?.ok_or(ExecuteError::KeyReused)?;
+        self.answer(done, Outcome::Replayed)
     }
 
     /// Reads on until everything that the leader knows is in.

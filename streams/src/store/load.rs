@@ -198,13 +198,9 @@ impl Streams {
         Err(behind())
     }
 
-    /// The next events of an aggregate. A page that says "more" holds at least one event.
-    pub(super) async fn page(&self, address: &Address, after: u64) -> Result<Page, ReadError> {
-        self.page_of(address, after, u64::MAX).await
-    }
-
-    /// The same, when it is known how many there are: having found them the server looks for no more,
-    /// which may be a long way over other aggregates' events.
+    /// The next events of an aggregate. A page that says "more" holds at least one event. When it is
+    /// known how many there are: having found `count` the server looks for no more, which may be a long
+    /// way over other aggregates' events.
     pub(super) async fn page_of(
         &self,
         address: &Address,
@@ -228,7 +224,7 @@ impl Streams {
     ) -> Result<Page, ReadError> {
         let mut pause = CATCH_UP_PAUSE;
         for _ in 0..CATCH_UP_LOOKS_MAX {
-            let page = self.page(address, after).await?;
+            let page = self.page_of(address, after, u64::MAX).await?;
             if !page.events.is_empty() || after >= last {
                 return Ok(page);
             }

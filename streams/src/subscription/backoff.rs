@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use rand::Rng;
 use tokio::time::Instant;
+
+use crate::jitter::jittered;
 
 /// Failures in a row, and when the next try is due.
 ///
@@ -57,8 +58,7 @@ pub(crate) fn pause(first: Duration, max: Duration, failures: u32) -> Duration {
     let whole = first
         .saturating_mul(2_u32.saturating_pow(failures.min(20)))
         .min(max);
-    let half = whole / 2;
-    half + half.mul_f64(rand::rng().random())
+    jittered(whole)
 }
 
 #[cfg(test)]

@@ -128,20 +128,29 @@ async fn info<T: DeserializeOwned>(
 }
 
 /// Collects the fields that are not as declared.
-struct Comparison {
+struct Comparison<'a, C> {
     of: String,
+    declared: &'a C,
+    actual: &'a C,
     found: Vec<Difference>,
 }
 
-impl Comparison {
-    fn new(of: String) -> Self {
+impl<'a, C> Comparison<'a, C> {
+    fn new(of: String, declared: &'a C, actual: &'a C) -> Self {
         Self {
             of,
+            declared,
+            actual,
             found: Vec::new(),
         }
     }
 
-    fn same<T: PartialEq + Debug>(&mut self, field: &'static str, declared: &T, actual: &T) {
+    /// Both configurations are to hold the same here.
+    fn same<T: PartialEq + Debug>(&mut self, field: &'static str, value: impl Fn(&C) -> &T) {
+        self.fits(field, value(self.declared), value(self.actual));
+    }
+
+    fn fits<T: PartialEq + Debug>(&mut self, field: &'static str, declared: &T, actual: &T) {
         if declared != actual {
             self.found.push(Difference {
                 of: self.of.clone(),
@@ -156,57 +165,48 @@ impl Comparison {
 /// Everything about `actual` that could lose, overwrite or reorder what `spec` is to keep.
 pub(super) fn stream_differences(spec: &StreamSpec, actual: &Config) -> Vec<Difference> {
     let declared = spec.config(actual.num_replicas);
-    let mut compare = Comparison::new(name_of_stream(spec));
-    let (mut wanted, mut there) = (declared.subjects, actual.subjects.clone());
+    let mut compare = Comparison::new(name_of_stream(spec), &declared, actual);
+    let (mut wanted, mut there) = (declared.subjects.clone(), actual.subjects.clone());
     wanted.sort();
     there.sort();
-    compare.same("subjects", &wanted, &there);
-    compare.same("storage", &declared.storage, &actual.storage);
-    compare.same("retention", &declared.retention, &actual.retention);
-    compare.same("discard", &declared.discard, &actual.discard);
-    compare.same("max_age", &declared.max_age, &actual.max_age);
-    let per_subject = actual.max_messages_per_subject;
-    compare.same(
-        "max_msgs_per_subject",
-        &declared.max_messages_per_subject,
-        &per_subject,
-    );
-    compare.same("deny_delete", &declared.deny_delete, &actual.deny_delete);
-    compare.same("deny_purge", &declared.deny_purge, &actual.deny_purge);
-    compare.same("allow_direct", &declared.allow_direct, &actual.allow_direct);
-    let rollup = actual.allow_rollup;
-    compare.same("allow_rollup_hdrs", &declared.allow_rollup, &rollup);
-    let atomic = actual.allow_atomic_publish;
-    compare.same("allow_atomic", &declared.allow_atomic_publish, &atomic);
-    let schedules = actual.allow_message_schedules;
-    let wanted = declared.allow_message_schedules;
-    compare.same("allow_msg_schedules", &wanted, &schedules);
-    let ttl = actual.allow_message_ttl;
-    compare.same("allow_msg_ttl", &declared.allow_message_ttl, &ttl);
+    compare.fits("subjects", &wanted, &there);
+    compare.same("storage", |it| &it.storage);
+    compare.same("retention", |it| &it.retention);
+    compare.same("discard", |it| &it.discard);
+    compare.same("max_age", |it| &it.max_age);
+    compare.same("max_msgs_per_subject", |it| &it.max_messages_per_subject);
+    compare.same("deny_delete", |it| &it.deny_delete);
+    compare.same("deny_purge", |it| &it.deny_purge);
+    compare.same("allow_direct", |it| &it.allow_direct);
+    compare.same("allow_rollup_hdrs", |it| &it.allow_rollup);
+    compare.same("allow_atomic", |it| &it.allow_atomic_publish);
+    compare.same("allow_msg_schedules", |it| &it.allow_message_schedules);
+    compare.same("allow_msg_ttl", |it| &it.allow_message_ttl);
     if declared.discard == DiscardPolicy::Old {
-        compare.same("max_bytes", &declared.max_bytes, &actual.max_bytes);
-        compare.same("max_msgs", &declared.max_messages, &actual.max_messages);
+        compare.same("max_bytes", |it| &it.max_bytes);
+        compare.same("max_msgs", |it| &it.max_messages);
     }
-    never(&mut compare, actual);
+    never(&mut compare);
     compare.found
 }
 
 /// What no stream of ours may have.
-fn never(compare: &mut Comparison, actual: &Config) {
+fn never(compare: &mut Comparison<'_, Config>) {
+    let actual = compare.actual;
     let mode = actual.persist_mode.unwrap_or_default();
-    compare.same("persist_mode", &PersistenceMode::Default, &mode);
-    compare.same("no_ack", &false, &actual.no_ack);
-    compare.same("sealed", &false, &actual.sealed);
+    compare.fits("persist_mode", &PersistenceMode::Default, &mode);
+    compare.fits("no_ack", &false, &actual.no_ack);
+    compare.fits("sealed", &false, &actual.sealed);
     let new_per_subject = actual.discard_new_per_subject;
-    compare.same("discard_new_per_subject", &false, &new_per_subject);
-    compare.same("allow_msg_counter", &false, &actual.allow_message_counter);
+    compare.fits("discard_new_per_subject", &false, &new_per_subject);
+    compare.fits("allow_msg_counter", &false, &actual.allow_message_counter);
     // Fast ingest is not atomic.
-    compare.same("allow_batched", &false, &actual.allow_batch_publish);
-    compare.same("mirror", &None, &actual.mirror);
+    compare.fits("allow_batched", &false, &actual.allow_batch_publish);
+    compare.fits("mirror", &None, &actual.mirror);
     let sources = actual.sources.as_ref().map_or(0, Vec::len);
-    compare.same("sources", &0, &sources);
+    compare.fits("sources", &0, &sources);
     let transform = actual.subject_transform.is_some();
-    compare.same("subject_transform", &false, &transform);
+    compare.fits("subject_transform", &false, &transform);
 }
 
 /// Everything about `actual` that could skip, end or reorder deliveries.
@@ -215,47 +215,32 @@ pub(super) fn durable_differences(
     actual: &consumer::Config,
 ) -> Vec<Difference> {
     let declared = spec.config().into_consumer_config();
-    let mut compare = Comparison::new(name_of_durable(spec));
-    let deliver = actual.deliver_policy;
-    compare.same("deliver_policy", &declared.deliver_policy, &deliver);
-    compare.same("ack_policy", &declared.ack_policy, &actual.ack_policy);
-    compare.same("ack_wait", &declared.ack_wait, &actual.ack_wait);
-    compare.same("max_deliver", &declared.max_deliver, &actual.max_deliver);
-    let pending = actual.max_ack_pending;
-    compare.same("max_ack_pending", &declared.max_ack_pending, &pending);
-    let filter = actual.filter_subject.clone();
-    compare.same("filter_subject", &declared.filter_subject, &filter);
-    let filters = actual.filter_subjects.clone();
-    compare.same("filter_subjects", &declared.filter_subjects, &filters);
-    compare.same("headers_only", &declared.headers_only, &actual.headers_only);
-    compare.same("backoff", &declared.backoff, &actual.backoff);
-    let policy = &actual.priority_policy;
-    compare.same("priority_policy", &declared.priority_policy, policy);
-    let groups = &actual.priority_groups;
-    compare.same("priority_groups", &declared.priority_groups, groups);
-    let timeout = actual.priority_timeout;
-    compare.same("priority_timeout", &declared.priority_timeout, &timeout);
-    let subject = &actual.deliver_subject;
-    compare.same("deliver_subject", &declared.deliver_subject, subject);
-    let replay = actual.replay_policy;
-    compare.same("replay_policy", &declared.replay_policy, &replay);
-    compare.same("rate_limit_bps", &declared.rate_limit, &actual.rate_limit);
-    let threshold = actual.inactive_threshold;
-    compare.same(
-        "inactive_threshold",
-        &declared.inactive_threshold,
-        &threshold,
-    );
+    let mut compare = Comparison::new(name_of_durable(spec), &declared, actual);
+    compare.same("deliver_policy", |it| &it.deliver_policy);
+    compare.same("ack_policy", |it| &it.ack_policy);
+    compare.same("ack_wait", |it| &it.ack_wait);
+    compare.same("max_deliver", |it| &it.max_deliver);
+    compare.same("max_ack_pending", |it| &it.max_ack_pending);
+    compare.same("filter_subject", |it| &it.filter_subject);
+    compare.same("filter_subjects", |it| &it.filter_subjects);
+    compare.same("headers_only", |it| &it.headers_only);
+    compare.same("backoff", |it| &it.backoff);
+    compare.same("priority_policy", |it| &it.priority_policy);
+    compare.same("priority_groups", |it| &it.priority_groups);
+    compare.same("priority_timeout", |it| &it.priority_timeout);
+    compare.same("deliver_subject", |it| &it.deliver_subject);
+    compare.same("replay_policy", |it| &it.replay_policy);
+    compare.same("rate_limit_bps", |it| &it.rate_limit);
+    compare.same("inactive_threshold", |it| &it.inactive_threshold);
     // Any of these ends our pulls, or lets go of them, before anything comes.
-    compare.same("max_batch", &declared.max_batch, &actual.max_batch);
-    compare.same("max_bytes", &declared.max_bytes, &actual.max_bytes);
-    compare.same("max_expires", &declared.max_expires, &actual.max_expires);
-    let memory = actual.memory_storage;
-    compare.same("memory_storage", &declared.memory_storage, &memory);
+    compare.same("max_batch", |it| &it.max_batch);
+    compare.same("max_bytes", |it| &it.max_bytes);
+    compare.same("max_expires", |it| &it.max_expires);
+    compare.same("memory_storage", |it| &it.memory_storage);
     let now = chrono::Utc::now().timestamp();
     let paused = actual.pause_until;
     let paused = paused.filter(|until| until.unix_timestamp() > now);
-    compare.same("pause_until", &None, &paused);
+    compare.fits("pause_until", &None, &paused);
     compare.found
 }
 

@@ -118,8 +118,7 @@ impl<'a> Audit<'a> {
                     DecodeCause::Foreign { .. }
                     | DecodeCause::MissingHeader { .. }
                     | DecodeCause::BadHeader { .. }
-                    | DecodeCause::Body { .. }
-                    | DecodeCause::SchemaVersion { .. }
+                    | DecodeCause::Wire(_)
                     | DecodeCause::Version { .. } => Kind::Undecodable,
                 };
                 self.found(kind, message, error.cause.to_string());

@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 use super::read_after;
-use crate::app::{App, PATIENCE, folder, program, shared};
+use crate::app::{App, Must, PATIENCE, folder, program, shared};
 
 /// Lines of a large import.
 const MANY: usize = 20_000;
@@ -194,8 +194,7 @@ async fn a_line_changes_what_differs_and_puts_on_sale_what_it_says() {
     let gone = catalogue.sku(4);
     operator.stock_product(&gone, "Mug", 500, 0).await.unwrap();
     let discontinue = format!("/v1/products/{gone}/discontinue");
-    let ended = operator.post(&discontinue, &json!({})).await.unwrap();
-    ended.success().unwrap();
+    operator.post(&discontinue, &json!({})).await.must();
 
     let publish = |line: String| line.replace("\"price\"", "\"publish\":true,\"price\"");
     let lines = [
@@ -209,8 +208,7 @@ async fn a_line_changes_what_differs_and_puts_on_sale_what_it_says() {
         publish(catalogue.line(5, 500)).trim_end().to_owned(),
     ];
     let key = format!("{}-second", catalogue.key);
-    let done = operator.import(&key, lines.concat()).await.unwrap();
-    let done = done.success().unwrap();
+    let done = operator.import(&key, lines.concat()).await.must();
     assert_eq!(counts(&done.body), [7, 1, 3, 1, 1], "{}", done.body);
     assert_eq!(done.body["errors"][0]["line"], 6);
     assert_eq!(done.body["errors"][0]["code"], "product_discontinued");

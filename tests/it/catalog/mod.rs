@@ -6,7 +6,7 @@ use millrace::client::{Answer, Shop};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::app::{PATIENCE, shared};
+use crate::app::{Must, PATIENCE, shared};
 
 /// What stands at `path` once the read model has seen what `token` names: thousands of lines take it
 /// longer than one request waits.
@@ -30,8 +30,7 @@ async fn a_product_is_found_on_its_shelf() {
     let body = json!({ "category": shelf });
     let refused = app.customer().await.shop.post(&path, &body).await.unwrap();
     assert_eq!(refused.status.as_u16(), 403, "{}", refused.body);
-    let assigned = operator.post(&path, &body).await.unwrap();
-    let assigned = assigned.success().unwrap();
+    let assigned = operator.post(&path, &body).await.must();
     let again = operator.post(&path, &body).await.unwrap();
     assert_eq!(again.header("etag"), assigned.header("etag"));
     let token = assigned.header("consistency-token").unwrap();
@@ -50,12 +49,10 @@ async fn a_price_history_shows_everybody_what_was_offered() {
         "sku": sku, "title": "Mug", "description": "Holds tea.", "category": "Mugs",
         "price": { "amount": 900, "currency": "EUR" },
     });
-    let created = operator.post("/v1/products", &product).await;
-    created.unwrap().success().unwrap();
+    operator.post("/v1/products", &product).await.must();
     let act = async |what: &str, body: Value| {
         let path = format!("/v1/products/{sku}/{what}");
-        let done = operator.post(&path, &body).await.unwrap();
-        let done = done.success().unwrap();
+        let done = operator.post(&path, &body).await.must();
         done.header("consistency-token").unwrap().to_owned()
     };
     let price = |cents: i64| json!({ "price": { "amount": cents, "currency": "EUR" } });
@@ -103,23 +100,12 @@ async fn products_are_found_by_their_words() {
         let path = format!("/v1/products/{sku}/details");
         let title = format!("{title} {word}");
         let body = json!({ "title": title, "description": description, "category": "Mill shop" });
-        let told = operator
-            .post(&path, &body)
-            .await
-            .unwrap()
-            .success()
-            .unwrap();
+        let told = operator.post(&path, &body).await.must();
         skus.push((sku, told.header("Consistency-Token").unwrap().to_owned()));
     }
     let found = async |words: &str| {
         let path = format!("/v1/products?q={words}");
-        let list = app
-            .shop()
-            .get_after(&path, &skus[1].1)
-            .await
-            .unwrap()
-            .success()
-            .unwrap();
+        let list = app.shop().get_after(&path, &skus[1].1).await.must();
         let items = list.body["items"].as_array().unwrap();
         let found = |sku: &String| items.iter().any(|item| item["sku"] == sku.as_str());
         (found(&skus[0].0), found(&skus[1].0))

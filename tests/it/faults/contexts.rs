@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::app::{App, PASSWORD, PATIENCE, folder};
+use crate::app::{App, Must, PASSWORD, PATIENCE, folder};
 
 /// Longer than an answer is kept whose changes nobody hears.
 const LONG: Duration = Duration::from_secs(3);
@@ -49,7 +49,7 @@ async fn without_the_user_context_orders_of_known_people_go_on() {
     let suspend = format!("/v1/users/{suspended_id}/suspend");
     let reason = json!({ "reason": "a test" });
     let answer = users.with_token(&operator).post(&suspend, &reason).await;
-    answer.unwrap().success().unwrap();
+    answer.must();
     // What is heard of is kept for an hour: nothing but the news ends that.
     let started = Instant::now();
     let refused = loop {

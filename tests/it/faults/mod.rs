@@ -18,7 +18,7 @@ use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::app::{App, Customer, PATIENCE, folder};
+use crate::app::{App, Customer, Must, PATIENCE, folder};
 
 /// Price of what is bought.
 const PRICE: i64 = 1_299;
@@ -103,7 +103,7 @@ impl<'a> Purchase<'a> {
             quantity: 1,
         }];
         let placed = self.customer.shop.place_order(&self.key, &lines, method);
-        let placed = placed.await.unwrap().success().unwrap();
+        let placed = placed.await.must();
         assert_eq!(placed.text("/id"), self.id, "an id follows from its key");
     }
 
@@ -120,8 +120,7 @@ impl<'a> Purchase<'a> {
     async fn cancels(&self) {
         let path = format!("/v1/orders/{}/cancel", self.id);
         let why = json!({ "reason": "changed my mind" });
-        let done = self.customer.shop.post(&path, &why).await.unwrap();
-        done.success().unwrap();
+        self.customer.shop.post(&path, &why).await.must();
     }
 
     /// Confirmed, charged once, told once, and the stock is taken.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{MANY, Purchase, alone, beside_others, each_has_struck, heal};
-use crate::app::PATIENCE;
+use crate::app::{Must, PATIENCE};
 
 /// A part of the price.
 const SOME: i64 = 400;
@@ -112,8 +112,7 @@ async fn some_goes_back_once(faults: &[Value]) {
     }
     let ship = format!("/v1/orders/{}/ship", purchase.id);
     let tracking = json!({ "tracking": "1Z 999" });
-    let shipped = purchase.app.operator().post(&ship, &tracking).await;
-    shipped.unwrap().success().unwrap();
+    purchase.app.operator().post(&ship, &tracking).await.must();
     let payment = purchase.payment_is("captured").await;
     let path = format!("/v1/payments/{}/refunds", payment["id"].as_str().unwrap());
     let some = json!({
@@ -121,8 +120,7 @@ async fn some_goes_back_once(faults: &[Value]) {
     });
     let key = Uuid::new_v4().to_string();
     let operator = purchase.app.operator();
-    let asked = operator.post_with_key(&path, &key, &some).await.unwrap();
-    asked.success().unwrap();
+    operator.post_with_key(&path, &key, &some).await.must();
     let payment = purchase.payment_is("partially_refunded").await;
     let refunds = payment["refunds"].as_array().unwrap();
     assert_eq!((refunds.len(), &refunds[0]["status"]), (1, &json!("done")));
@@ -147,13 +145,7 @@ async fn who_must_act_is_told_so_and_may_cancel_instead() {
     purchase.place("pm_card_authenticationRequired").await;
     let payment = purchase.payment_is("action_required").await;
     let events = format!("/v1/payments/{}/events", payment["id"].as_str().unwrap());
-    let shown = app
-        .operator()
-        .get(&events)
-        .await
-        .unwrap()
-        .success()
-        .unwrap();
+    let shown = app.operator().get(&events).await.must();
     assert!(
         shown.body.to_string().contains("payment_action_required"),
         "{}",

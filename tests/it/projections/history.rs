@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Client;
 
 use super::{Rows, login};
-use crate::app::{App, Customer, PATIENCE, folder};
+use crate::app::{App, Customer, Must, PATIENCE, folder};
 use crate::servers::{Servers, sql};
 
 /// Between two looks at a position.
@@ -85,11 +85,9 @@ async fn happen(app: &App) {
         "sku": "mug", "title": "Mug", "description": "Holds tea.", "category": "Mugs",
         "price": { "amount": 500, "currency": "EUR" },
     });
-    let imported = operator.import("mugs", mug.to_string()).await;
-    imported.unwrap().success().unwrap();
+    operator.import("mugs", mug.to_string()).await.must();
     let nobody = json!({ "email": "nobody@example.com", "reason": "complained" });
-    let suppressed = operator.post("/v1/suppressions", &nobody).await;
-    suppressed.unwrap().success().unwrap();
+    operator.post("/v1/suppressions", &nobody).await.must();
     is_told_in_vain(&operator).await;
     let declined = "pm_card_chargeDeclined";
     let (paid, refused, sold_out, canceled, shipped) = tokio::join!(
@@ -102,11 +100,11 @@ async fn happen(app: &App) {
     app.order_is(&canceled, "confirmed").await;
     let (path, why) = (format!("/v1/orders/{canceled}/cancel"), "changed my mind");
     let done = customer.shop.post(&path, &json!({ "reason": why })).await;
-    done.unwrap().success().unwrap();
+    done.must();
     app.order_is(&shipped, "confirmed").await;
     let path = format!("/v1/orders/{shipped}/ship");
     let done = operator.post(&path, &json!({ "tracking": "1Z 999" })).await;
-    done.unwrap().success().unwrap();
+    done.must();
     for (order, status) in [
         (&paid, "completed"),
         (&refused, "ended"),
@@ -147,10 +145,9 @@ async fn is_told_in_vain(operator: &Shop) {
     let made = operator.post(path, &endpoint).await.unwrap();
     let path = format!("{path}/{}", made.success().unwrap().text("/id"));
     let test = operator.post(&format!("{path}/test"), &json!({})).await;
-    test.unwrap().success().unwrap();
+    test.must();
     let why = json!({ "reason": "it is nowhere" });
-    let disabled = operator.post(&format!("{path}/disable"), &why).await;
-    disabled.unwrap().success().unwrap();
+    operator.post(&format!("{path}/disable"), &why).await.must();
     let over = |list: &Value| {
         let items = list["items"].as_array().unwrap();
         items.len() == 1 && items[0]["status"] != "pending"
@@ -165,12 +162,7 @@ async fn comes_back(app: &App, customer: &Customer, order: &str, sku: &str) {
     let operator = app.operator();
     let done = async |shop: &Shop, act: String, body: Value| {
         let path = format!("/v1/orders/{order}/{act}");
-        shop.post(&path, &body)
-            .await
-            .unwrap()
-            .success()
-            .unwrap()
-            .body
+        shop.post(&path, &body).await.must().body
     };
     done(&operator, "deliver".into(), json!({})).await;
     let lines = json!([{ "sku": sku, "quantity": 1 }]);

@@ -7,7 +7,7 @@ use millrace::client::Shop;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::app::PATIENCE;
+use crate::app::{Must, PATIENCE};
 use crate::servers::Servers;
 
 /// Between two looks.
@@ -17,12 +17,7 @@ const LOOK: Duration = Duration::from_millis(200);
 async fn told(queries: &Shop, wanted: impl Fn(&Value) -> bool) -> Value {
     let started = Instant::now();
     loop {
-        let lag = queries
-            .get("/v1/system/lag")
-            .await
-            .unwrap()
-            .success()
-            .unwrap();
+        let lag = queries.get("/v1/system/lag").await.must();
         let views = lag.body["views"].as_array().unwrap();
         let stock = views
             .iter()
@@ -52,7 +47,7 @@ async fn a_view_that_does_not_move_while_events_arrive_is_told_and_kills_nobody(
     for _ in 0..3 {
         let body = json!({ "quantity": 1 });
         let received = writes.post("/v1/inventory/TEA-1/receive", &body).await;
-        received.unwrap().success().unwrap();
+        received.must();
     }
     let behind = told(&reads, |stock| stock["behind"] == 3).await;
     assert_eq!(
@@ -62,7 +57,7 @@ async fn a_view_that_does_not_move_while_events_arrive_is_told_and_kills_nobody(
     let stalled = told(&reads, |stock| stock["stalled"] == true).await;
     assert!(stalled["behind_s"].as_f64().unwrap() >= 10.0, "{stalled}");
     // Shown everywhere, and no reason to take the API out.
-    let probe = reads.get("/readyz").await.unwrap().success().unwrap().body;
+    let probe = reads.get("/readyz").await.must().body;
     let views = probe["views"].as_array().unwrap();
     assert!(views.iter().any(|view| view["stalled"] == true), "{probe}");
     let stalls = "view_stalled{view=\"stock_level\"} 1";

@@ -21,7 +21,7 @@ use tokio_postgres::{Client, NoTls};
 use cqrs_es::persist::ViewRepository;
 use product::Product;
 
-use crate::app::{App, PATIENCE, shared};
+use crate::app::{App, Must, PATIENCE, shared};
 use crate::servers::sql;
 
 /// Writes that are read back at once, in all.
@@ -92,11 +92,7 @@ async fn what_was_written_is_read_at_once_every_time() {
         let (sku, shop) = (app.product(0).await, app.operator());
         let receive = format!("/v1/inventory/{sku}/receive");
         for round in 1..=ROUNDS / WRITERS {
-            let written = shop
-                .post(&receive, &json!({ "quantity": 1 }))
-                .await
-                .unwrap();
-            let written = written.success().unwrap();
+            let written = shop.post(&receive, &json!({ "quantity": 1 })).await.must();
             let token = written.header("Consistency-Token").unwrap();
             let path = format!("/v1/inventory/{sku}");
             let read = shop.get_after(&path, token).await.unwrap();

@@ -18,7 +18,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::Rows;
-use crate::app::{PATIENCE, becomes};
+use crate::app::{Must, PATIENCE, becomes};
 use crate::servers::Servers;
 
 /// Between two looks at a level.
@@ -407,8 +407,7 @@ async fn while_postgres_is_dead_writes_go_on_and_then_the_views_catch_up() {
     // Also one that begins meanwhile.
     let (later_entry, _later) = servers.api("gateway").await;
     for entry in [entry, later_entry] {
-        let written = entry.post(&receive, &body).await.unwrap();
-        written.success().unwrap();
+        entry.post(&receive, &body).await.must();
     }
 
     postgres.restart().await.unwrap();

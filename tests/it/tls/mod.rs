@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{ANYWHERE, PATIENCE, becomes, program};
+use crate::app::{ANYWHERE, Must, PATIENCE, becomes, program};
 use crate::servers::Servers;
 
 mod announced;
@@ -445,8 +445,7 @@ async fn sells_tea(operator: &Shop) {
         "sku": "TEA", "title": "Tea", "description": "Green.", "category": "Drinks",
         "price": { "amount": 5, "currency": "EUR" },
     });
-    let made = operator.post("/v1/products", &tea).await.unwrap();
-    made.success().unwrap();
+    operator.post("/v1/products", &tea).await.must();
     let shown = operator
         .wait_for("the product", "/v1/products/TEA", PATIENCE, |_| true)
         .await
