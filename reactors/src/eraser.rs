@@ -9,10 +9,14 @@ use streams::keys::Keys;
 use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
 use streams::{RecordedEvent, Streams};
+use tokio::sync::Semaphore;
 use user::{EmailClaim, EmailCommand, Erasure, ErasureCommand, User, UserEvent};
 
 use crate::recorder::{Cause, Record, Recorder};
 use crate::scan::{Noted, Scan, Words};
+
+/// Looks through the whole log at the same time.
+const SCANS_MAX: usize = 2;
 
 /// As what this reactor acts.
 const ACTOR: &str = "reactor:eraser";
@@ -23,6 +27,7 @@ pub(crate) struct Eraser {
     recorder: Recorder,
     keys: Keys,
     scan: Scan,
+    scans: Semaphore,
     noted: Noted,
 }
 
@@ -33,6 +38,7 @@ impl Eraser {
             recorder,
             keys,
             scan,
+            scans: Semaphore::new(SCANS_MAX),
             noted: Noted::default(),
         }
     }
@@ -63,7 +69,11 @@ impl Eraser {
         let label = format!("released by {user_id}");
         self.ask::<EmailClaim>(&email_claim.into(), &release, (&label, cause))
             .await?;
-        let receipt = self.scan.run(user_id, &words).await?;
+        let receipt = {
+            // It takes as long as reading the log does, and nobody's key waits for somebody else's.
+            let _turn = self.scans.acquire().await.map_err(HandleError::retryable)?;
+            self.scan.run(user_id, &words).await?
+        };
         let complete = ErasureCommand::CompleteErasure { receipt };
         self.ask::<Erasure>(&id, &complete, ("completed", cause))
             .await?;

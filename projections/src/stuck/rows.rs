@@ -126,7 +126,7 @@ fn endpoint(row: &Value) -> Item {
     let path = format!("/v1/webhook-endpoints/{id}");
     let enabled = text(row, "/status") == "enabled";
     let cause = match text(row, "/disabled_because") {
-        "" => "it has taken nothing lately; it is tried again".to_owned(),
+        "" => "its last attempt failed; it is tried again".to_owned(),
         because => format!("it was disabled: {because}"),
     };
     let call = |name| Action::call(name, format!("{path}/{name}"), json!({}));

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 const SPACING_MIN: Duration = Duration::from_millis(10);
 
 /// The longest wait for a turn.
-const WAIT_MAX: Duration = Duration::from_mins(5);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// An endpoint whose last attempt took longer is slow.
 const SLOW: Duration = Duration::from_secs(1);

@@ -93,7 +93,7 @@ impl Pending {
             let timer = timer(&id);
             if !self.timers.is_pending(&timer).await? {
                 metrics::counter!("webhook_timers_armed_again_total").increment(1);
-                tracing::warn!(delivery = %id, "a webhook's timer was lost; it is set again");
+                tracing::info!(delivery = %id, "a webhook is overdue and has no timer: it is set again");
                 self.timers.set(&timer, now).await?;
             }
             self.looked_at = Some(id);
