@@ -227,6 +227,14 @@ impl<D: Definitions> Alarm<D> {
     pub(crate) fn new(sagas: Arc<Sagas<D>>) -> Self {
         Self { sagas }
     }
+
+    async fn of_checkout(&self, order_id: OrderId, timer: &DueTimer) -> Result<(), HandleError> {
+        let origin = Origin::rung(timer, order_id);
+        let fact = CheckoutFact::DeadlineReached { at: origin.at };
+        let checkout = &self.sagas.checkout;
+        checkout.rang(order_id, origin.at);
+        checkout.advance(order_id, fact, &origin).await
+    }
 }
 
 #[async_trait]
@@ -238,26 +246,32 @@ impl<D: Definitions> Handler<DueTimer> for Alarm<D> {
                 return other.rang(id, timer).await;
             }
         }
-        if let Some(id) = id_of(&timer.id, Returning::NAME) {
-            return self.sagas.returning.rung(parse(id)?, timer).await;
+        match saga_of(&timer.id)? {
+            SagaId::Returning(id) => self.sagas.returning.rung(id, timer).await,
+            SagaId::Refunding(id) => self.sagas.refunding.rung(id, timer).await,
+            SagaId::Checkout(order_id) => self.of_checkout(order_id, timer).await,
         }
-        if let Some(id) = id_of(&timer.id, Refunding::NAME) {
-            return self.sagas.refunding.rung(parse(id)?, timer).await;
-        }
-        let order_id: OrderId = parse(timer.id.id.as_str())?;
-        let origin = Origin::rung(timer, order_id);
-        let fact = CheckoutFact::DeadlineReached { at: origin.at };
-        let checkout = &self.sagas.checkout;
-        checkout.rang(order_id, origin.at);
-        checkout.advance(order_id, fact, &origin).await
     }
+}
+
+/// The saga that set it.
+fn saga_of(timer: &TimerId) -> Result<SagaId, HandleError> {
+    if let Some(id) = id_of(timer, Returning::NAME) {
+        return Ok(SagaId::Returning(parse(id)?));
+    }
+    if let Some(id) = id_of(timer, Refunding::NAME) {
+        return Ok(SagaId::Refunding(parse(id)?));
+    }
+    Ok(SagaId::Checkout(parse(timer.id.as_str())?))
 }
 
 #[cfg(test)]
 mod tests {
+    use checkout::Checkout;
     use chrono::DateTime;
 
     use super::*;
+    use crate::runner::timer_of;
 
     fn rung(due: DateTime<Utc>) -> Origin {
         let order_id = OrderId(Uuid::new_v4());
@@ -266,6 +280,19 @@ mod tests {
             id: order_id.into(),
         };
         Origin::rung(&DueTimer { id, due }, order_id)
+    }
+
+    #[test]
+    fn each_saga_hears_its_own_timer() {
+        let id = Uuid::new_v4();
+        let (order, back, refund) = (OrderId(id), ReturnId(id), RefundId(id));
+        for (timer, saga) in [
+            (timer_of::<Checkout>(order), SagaId::Checkout(order)),
+            (timer_of::<Returning>(back), SagaId::Returning(back)),
+            (timer_of::<Refunding>(refund), SagaId::Refunding(refund)),
+        ] {
+            assert_eq!(saga_of(&timer.unwrap()).unwrap(), saga);
+        }
     }
 
     #[test]

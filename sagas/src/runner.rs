@@ -392,7 +392,7 @@ impl<S: Saga> Runner<S> {
 
 /// The one timer of a saga. All share the checkout's durable: the others' ids have their name in front,
 /// which no order's id has.
-fn timer_of<S: Saga>(id: S::Id) -> Result<TimerId, TimerError> {
+pub(crate) fn timer_of<S: Saga>(id: S::Id) -> Result<TimerId, TimerError> {
     let saga = Checkout::NAME.to_owned();
     let id = if S::NAME == Checkout::NAME {
         id.into()
