@@ -36,6 +36,7 @@ pub mod idempotency;
 pub mod json;
 pub mod limits;
 mod linger;
+mod named;
 pub mod openapi;
 mod places;
 pub mod prefer;
