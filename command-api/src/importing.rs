@@ -17,6 +17,7 @@ use axum::body::Body;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use edge::json::must_be_uncoded;
 use edge::openapi::{self, Calls, Part, about};
 use edge::{Deadline, IdempotencyKey, Problem};
 use futures::future::join_all;
@@ -100,6 +101,7 @@ impl<S: Sync> FromRequest<S> for Ndjson {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
+        must_be_uncoded(request.headers())?;
         let declared = request.headers().get(CONTENT_TYPE);
         let declared = declared.and_then(|value| value.to_str().ok());
         let essence = declared.and_then(|value| value.split(';').next());
@@ -115,6 +117,7 @@ impl Part for Ndjson {
         let description = "A product a line, of any number.";
         call.body_as(NDJSON, description, &json!({}));
         call.problem(not_ndjson());
+        call.problem(Problem::coded());
     }
 }
 

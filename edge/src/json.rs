@@ -1,7 +1,7 @@
 //! A JSON body that, when it is wrong, names the field.
 
 use axum::extract::{FromRequest, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -13,7 +13,7 @@ use crate::{FieldError, Problem};
 
 /// A request body of type `T`. No body at all counts as `{}`, for calls that need no field.
 ///
-/// - another content type → 415
+/// - another content type, or a content coding → 415
 /// - more than the limit ([`crate::Limits::body_bytes_max`]) → 413
 /// - not there within [`crate::Limits::body_time_max_s`] → 503
 /// - not JSON, or nested deeper than `serde_json` follows (128) → 400
@@ -31,6 +31,7 @@ where
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
         let (parts, body) = request.into_parts();
+        must_be_uncoded(&parts.headers)?;
         let declared = is_json(&parts.headers);
         let limit = BodyBounds::of(&parts.extensions).bytes;
         refuse_declared_length(&parts.headers, limit)?;
@@ -51,6 +52,20 @@ fn is_json(headers: &HeaderMap) -> bool {
     };
     let essence = value.split(';').next().unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("application/json")
+}
+
+/// A body is taken as it is, under no `Content-Encoding` but `identity` (RFC 9110 §15.5.16).
+///
+/// # Errors
+/// 415 with what is taken.
+pub fn must_be_uncoded(headers: &HeaderMap) -> Result<(), Problem> {
+    let codings = headers.get_all(CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|value| value.to_str().unwrap_or("?").split(','));
+    if codings.all(|coding| coding.trim().eq_ignore_ascii_case("identity")) {
+        Ok(())
+    } else {
+        Err(Problem::coded())
+    }
 }
 
 /// Before a byte is read: what is announced as too large is too large.

@@ -147,6 +147,9 @@ async fn bodies_that_are_no_bodies_are_refused() {
         .raw("{}")
         .await
         .refused(415, "unsupported_media_type", "");
+    let packed = json().header("content-encoding", "gzip").raw("{}").await;
+    packed.refused(415, "content_encoding_refused", "");
+    assert_eq!(packed.header("accept-encoding"), "identity");
     let large = format!("{{\"title\":\"{}\"}}", "x".repeat(2 << 20));
     json().raw(large).await.refused(413, "body_too_large", "");
     assert_eq!(app.ends().await, before);

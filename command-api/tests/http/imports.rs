@@ -170,6 +170,10 @@ async fn who_may_not_or_says_too_little_imports_nothing() {
     };
     let json = typed("application/json").raw(lines(1)).await;
     json.refused(415, "unsupported_media_type", "");
+    let packed = import(&app, &operator, "k").header("content-encoding", "gzip");
+    let packed = packed.raw(lines(1)).await;
+    packed.refused(415, "content_encoding_refused", "");
+    assert_eq!(packed.header("accept-encoding"), "identity");
     let keyless = app.post(PATH).by(&operator);
     let keyless = keyless.header("content-type", "application/x-ndjson");
     let keyless = keyless.raw(lines(1)).await;

@@ -51,6 +51,11 @@ pub const COMMON: &[Page] = &[
         "Send the header Content-Type: application/json.",
     ),
     page(
+        "content_encoding_refused",
+        "The body is compressed",
+        "Send it as it is, without the header Content-Encoding.",
+    ),
+    page(
         "token_required",
         "A token is required",
         "Get one from POST /v1/sessions and send it as Authorization: Bearer <token>.",
