@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::account::{must_be_same_password, seal};
 use crate::api::Api;
-use crate::call::Operators;
+use crate::call::{NoParams, Operators};
 use crate::email::Email;
 use crate::error::{self, failures, refusals};
 use crate::password::NewPassword;
@@ -139,6 +139,7 @@ impl Asks<User> for ChangeRole {
 
 async fn register(
     State(api): State<Api>,
+    _: NoParams,
     key: Option<IdempotencyKey>,
     trace: Trace,
     Body(body): Body<RegisterUser>,

@@ -115,6 +115,11 @@ impl Problem {
         }
     }
 
+    /// 400: a parameter of the query can't be used.
+    pub fn parameter(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "parameter_invalid", detail)
+    }
+
     /// 415: the body is under a content coding.
     pub fn coded() -> Self {
         let detail = "the body must be sent as it is, without Content-Encoding";
