@@ -106,7 +106,9 @@ impl Part for NoParams {
 }
 
 fn no_parameters() -> Problem {
-    Problem::parameter("a command takes no parameters in its query: all that it says is in its body")
+    Problem::parameter(
+        "a command takes no parameters in its query: all that it says is in its body",
+    )
 }
 
 /// A path without escapes: however it is written, what follows from it is the same.

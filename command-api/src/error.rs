@@ -23,6 +23,9 @@ use crate::personal::PersonalError;
 use crate::problems::problem;
 use crate::questions::NoAnswer;
 
+/// Where a refusal about a number of units points.
+pub(crate) const QUANTITY: &str = "/quantity";
+
 /// Where a refusal belongs: its status, and the field that it is about.
 pub(crate) type Place = (StatusCode, Option<String>);
 
@@ -97,7 +100,7 @@ impl Placed for InventoryRefusal {
         match self {
             Self::StockItemAlreadyExists => taken("/sku"),
             Self::StockItemUnknown | Self::ReservationUnknown { .. } => missing(),
-            Self::QuantityNotPositive | Self::StockTooLarge { .. } => rule("/quantity"),
+            Self::QuantityNotPositive | Self::StockTooLarge { .. } => rule(QUANTITY),
             Self::AdjustmentOfZero => rule("/delta"),
             Self::AdjustmentTooLarge { .. }
             | Self::ReservationDiffers { .. }

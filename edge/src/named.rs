@@ -72,7 +72,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Named<D> {
         length: usize,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_tuple_struct(name, length, Named(visitor))
+        self.0
+            .deserialize_tuple_struct(name, length, Named(visitor))
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
