@@ -169,7 +169,7 @@ impl Run {
         mut lines: Lines,
     ) -> Result<Made<Imported>, Problem> {
         let key = key.as_str().to_owned();
-        let started = self.record(ImportCommand::StartImport { key }).await?;
+        let started = self.start(key).await?;
         let status = started.state.status();
         let known = started.state.report().cloned().unwrap_or_default();
         self.recorded = known.tally.lines;
@@ -341,6 +341,14 @@ impl Run {
         let command_id = Uuid::new_v5(&self.id.0, name.as_bytes());
         let meta = self.call.command(command_id);
         meta.with_causation(self.id.to_string())
+    }
+
+    /// Begins it, or goes on with it, if its version fulfils the call's condition.
+    async fn start(&self, key: String) -> Result<Executed<Import>, Problem> {
+        let meta = self.call.command(Uuid::now_v7());
+        let (id, command) = (self.id.into(), ImportCommand::StartImport { key });
+        let started = self.api.write::<Import>(&self.call, &id, command, &meta);
+        started.await
     }
 
     /// What happened to the import itself. Its own rules make a repetition harmless.
