@@ -35,6 +35,7 @@ pub(crate) fn calls() -> Calls<Api> {
             "/v1/users",
             about("Open an account")
                 .refuses(refusals([EmailRefusal::EmailTaken]))
+                .refuses(refusals([UserErased]))
                 .refuses([error::key_reused()])
                 .refuses(failures())
                 .example(json!({

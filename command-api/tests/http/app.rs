@@ -360,7 +360,7 @@ impl App {
     }
 }
 
-static DOCUMENT: LazyLock<Document> = LazyLock::new(|| command_api::document(&[]));
+pub(crate) static DOCUMENT: LazyLock<Document> = LazyLock::new(|| command_api::document(&[]));
 
 pub(crate) fn product(sku: &str, amount: i64, currency: &str) -> Value {
     json!({

@@ -1,12 +1,12 @@
 //! What the API says about itself: its keys, and the pages behind problem types.
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use crate::app::{Answer, App, NOT_FOUND, order, product};
+use crate::app::{Answer, App, DOCUMENT, NOT_FOUND, order, product};
 
 async fn get(app: &App, path: &str) -> Answer {
     app.request(Request::get(path).body(Body::empty()).unwrap())
@@ -53,6 +53,17 @@ async fn a_command_with_parameters_is_refused_and_not_done_without_them() {
     }
     assert_eq!(app.ends().await, before);
     app.post("/v1/sessions?").send(&session).await.must(200);
+}
+
+/// Whoever sends a registration again when the account is erased.
+#[test]
+fn a_registration_may_be_of_somebody_who_was_erased() {
+    let known = DOCUMENT.must_know(
+        ("post", "/v1/users"),
+        StatusCode::CONFLICT,
+        Some("user_erased"),
+    );
+    known.unwrap();
 }
 
 #[tokio::test]
