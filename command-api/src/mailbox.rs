@@ -4,16 +4,16 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use edge::openapi::{Calls, about};
 use edge::{Body, Problem};
-use kernel::{EmailClaimId, UserId, purpose};
+use kernel::purpose;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use streams::{CommandMeta, step};
+use streams::step;
 use user::{EmailClaim, EmailCommand, EmailRefusal, User, UserCommand, UserRefusal};
 
 use crate::account::{account, change, must_be_there, seal};
 use crate::api::Api;
-use crate::call::{Call, Own};
+use crate::call::Own;
 use crate::email::Email;
 use crate::error::{self, refusals};
 use crate::problems::problem;
@@ -76,36 +76,19 @@ async fn change_email(
         email: seal(&api, user_id, purpose::USER_EMAIL, &email).await?,
         email_claim: to,
     };
-    if from == to {
-        // Theirs already, or a request that was done before: the claim stays where it is.
-        return change(&api, &call, user_id, command, &body).await;
+    // User and both claims in one batch: of two who want one address, one gets it.
+    let mut steps = vec![step::<User>(user_id.into(), command)];
+    // Where both are one it is theirs already, or the request was done before. The claim stays where
+    // it is, and is asked all the same: what was done before ended with it.
+    if from != to {
+        let release = EmailCommand::ReleaseEmail { user_id };
+        steps.push(step::<EmailClaim>(from.into(), release));
     }
-    let meta = call.meta(&api, &body);
-    let claims = Claims { from, to };
-    move_to(&api, &call, (user_id, command, claims), &meta).await
-}
-
-/// The claim that is given up and the one that is taken.
-struct Claims {
-    from: EmailClaimId,
-    to: EmailClaimId,
-}
-
-/// User and both claims in one batch: of two who want one address, one gets it.
-async fn move_to(
-    api: &Api,
-    call: &Call,
-    (user_id, command, claims): (UserId, UserCommand, Claims),
-    meta: &CommandMeta,
-) -> Result<Done<Acted>, Problem> {
-    let Claims { from, to } = claims;
-    let steps = vec![
-        step::<User>(user_id.into(), command),
-        step::<EmailClaim>(from.into(), EmailCommand::ReleaseEmail { user_id }),
-        step::<EmailClaim>(to.into(), EmailCommand::ClaimEmail { user_id }),
-    ];
+    let claim = EmailCommand::ClaimEmail { user_id };
+    steps.push(step::<EmailClaim>(to.into(), claim));
     let matches = |version| call.if_match.check(version).is_ok();
-    let done = api.streams.execute_together_if(steps, matches, meta).await;
+    let meta = call.meta(&api, &body);
+    let done = api.streams.execute_together_if(steps, matches, &meta).await;
     let done = done.map_err(|error| error::of_together_if(error, refused))?;
     Ok(written(&done).acted(&user_id))
 }
