@@ -7,10 +7,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRef, FromRequestParts, Request, State};
-use axum::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, IF_NONE_MATCH};
+use axum::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, IF_NONE_MATCH, VARY};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
-use axum::middleware::map_request;
+use axum::middleware::{map_request, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use edge::auth::Verifier;
@@ -110,12 +110,22 @@ pub(crate) fn router(gate: Gate, config: &Config) -> Router {
 pub(crate) fn packed(router: Router) -> Router {
     router
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(has_body)))
+        .layer(map_response(varied))
         .layer(map_request(plain_head))
 }
 
 /// Is there a body to compress at all? Behind these there is none, whatever their headers say.
 fn has_body(status: StatusCode, _: Version, _: &HeaderMap, _: &Extensions) -> bool {
     ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status)
+}
+
+/// What has not changed depends on the same headers as what it stands for (RFC 9110 §15.4.5).
+async fn varied(mut response: Response) -> Response {
+    if response.status() == StatusCode::NOT_MODIFIED {
+        let coding = HeaderValue::from_static("accept-encoding");
+        response.headers_mut().append(VARY, coding);
+    }
+    response
 }
 
 /// HEAD has no body either; it tells the length of the plain one.
@@ -302,7 +312,28 @@ async fn cached(gate: &Gate, mut parts: Parts) -> Result<Response, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header::CONTENT_TYPE;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn what_has_not_changed_varies_as_what_it_stands_for() {
+        let said = |status: StatusCode| async move {
+            let headers = [(VARY, "prefer"), (CONTENT_TYPE, "application/json")];
+            let answer = (status, headers, "x".repeat(100));
+            let router = Router::new().route("/", get(|| async { answer }));
+            let request = Request::get("/").body(Body::empty()).unwrap();
+            let response = packed(router).oneshot(request).await.unwrap();
+            let all = response.headers().get_all(VARY).iter();
+            all.map(|value| value.to_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let whole = said(StatusCode::OK).await;
+        assert_eq!(whole, ["prefer", "accept-encoding"]);
+        assert_eq!(said(StatusCode::NOT_MODIFIED).await, whole);
+    }
 
     #[test]
     fn who_finds_no_place_to_wait_does_not_wait() {
