@@ -37,6 +37,11 @@ pub fn guarded(router: Router, limits: &Limits) -> Router {
         .layer(middleware::from_fn_with_state(guard, stand))
 }
 
+/// The answer to a method that a path doesn't take, for what stands outside the guard; axum adds Allow.
+pub async fn method_refused() -> Problem {
+    Problem::of_status(StatusCode::METHOD_NOT_ALLOWED)
+}
+
 #[derive(Clone)]
 struct Guard {
     /// One for each request that may be worked on.

@@ -53,7 +53,7 @@ pub use client::{Client, Network, Peer, counted_as};
 pub use consistency::ConsistencyHeader;
 pub use deadline::Deadline;
 pub use etag::{IfMatch, IfNoneMatch};
-pub use guard::{as_it_is, guarded};
+pub use guard::{as_it_is, guarded, method_refused};
 pub use here::is_here;
 pub use id::{Id, Ids};
 pub use idempotency::IdempotencyKey;

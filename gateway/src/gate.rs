@@ -7,7 +7,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRef, FromRequestParts, Request, State};
-use axum::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, IF_NONE_MATCH, VARY};
+use axum::http::header::{
+    ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CACHE_CONTROL, IF_NONE_MATCH, VARY,
+};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 use axum::middleware::{map_request, map_response};
@@ -33,6 +35,9 @@ use crate::{Behind, Config, headers, overview};
 
 /// Calls that need no token, and must not fail over an old one that is still sent.
 const OPEN: [&str; 3] = ["/v1/sessions", "/v1/users", "/v1/payments/webhook"];
+
+/// The methods that some path takes.
+const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 
 /// Everything that a request may need.
 #[derive(Clone)]
@@ -166,6 +171,7 @@ async fn enter(State(gate): State<Gate>, trace: Trace, request: Request) -> Resp
     if let Some(left) = left {
         left.tell(response.headers_mut());
     }
+    tell_methods(&mut response);
     headers::dress(response.headers_mut(), request_id, gate.hsts.as_ref());
     if named {
         // What somebody was answered is nobody else's, whatever the service says.
@@ -176,6 +182,15 @@ async fn enter(State(gate): State<Gate>, trace: Trace, request: Request) -> Resp
             .or_insert(private);
     }
     response
+}
+
+/// Whoever has the path says which methods it takes. Where a method is refused for every path, these
+/// are told that some path takes.
+fn tell_methods(response: &mut Response) {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let methods = HeaderValue::from_static(METHODS);
+        response.headers_mut().entry(ALLOW).or_insert(methods);
+    }
 }
 
 async fn handle(
@@ -333,6 +348,21 @@ mod tests {
         let whole = said(StatusCode::OK).await;
         assert_eq!(whole, ["prefer", "accept-encoding"]);
         assert_eq!(said(StatusCode::NOT_MODIFIED).await, whole);
+    }
+
+    #[test]
+    fn a_method_is_refused_with_those_that_are_taken() {
+        let mut refused = Problem::of_status(StatusCode::METHOD_NOT_ALLOWED).into_response();
+        tell_methods(&mut refused);
+        assert_eq!(refused.headers()[ALLOW], METHODS);
+        refused
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET"));
+        tell_methods(&mut refused);
+        assert_eq!(refused.headers()[ALLOW], "GET");
+        let mut taken = Response::new(Body::empty());
+        tell_methods(&mut taken);
+        assert!(!taken.headers().contains_key(ALLOW));
     }
 
     #[test]
