@@ -242,7 +242,8 @@ pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
 /// A recorder was installed before.
 pub fn metrics() -> anyhow::Result<Router> {
     let metrics = Metrics::install()?;
-    Ok(Router::new().route("/metrics", get(async move || metrics.render())))
+    let routes = Router::new().route("/metrics", get(async move || metrics.render()));
+    Ok(routes.method_not_allowed_fallback(edge::method_refused))
 }
 
 async fn listen(address: &str) -> anyhow::Result<TcpListener> {

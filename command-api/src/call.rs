@@ -71,6 +71,7 @@ impl FromRequestParts<Api> for Call {
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Self::Rejection> {
         let principal = Principal::from_request_parts(parts, api).await?;
+        let NoParams = NoParams::from_request_parts(parts, api).await?;
         let ConsistencyHeader(seen) = ConsistencyHeader::from_request_parts(parts, api).await?;
         let Ok(trace) = Trace::from_request_parts(parts, api).await;
         Ok(Self {
@@ -82,6 +83,32 @@ impl FromRequestParts<Api> for Call {
             path: plain(parts.uri.path()),
         })
     }
+}
+
+/// No parameters: a command takes none, and what somebody means to say with one would not be done.
+pub(crate) struct NoParams;
+
+impl<S: Sync> FromRequestParts<S> for NoParams {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        match parts.uri.query() {
+            None | Some("") => Ok(Self),
+            Some(_) => Err(no_parameters()),
+        }
+    }
+}
+
+impl Part for NoParams {
+    fn describe(call: &mut openapi::Call<'_>) {
+        call.problem(no_parameters());
+    }
+}
+
+fn no_parameters() -> Problem {
+    Problem::parameter(
+        "a command takes no parameters in its query: all that it says is in its body",
+    )
 }
 
 /// A path without escapes: however it is written, what follows from it is the same.
@@ -111,6 +138,7 @@ impl Caller for Own {
 impl Part for Call {
     fn describe(call: &mut openapi::Call<'_>) {
         Principal::describe(call);
+        NoParams::describe(call);
         Option::<IdempotencyKey>::describe(call);
         IfMatch::describe(call);
         ConsistencyHeader::describe(call);

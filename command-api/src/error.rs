@@ -23,29 +23,54 @@ use crate::personal::PersonalError;
 use crate::problems::problem;
 use crate::questions::NoAnswer;
 
-/// Where a refusal belongs: its status, and the field that it is about.
-pub(crate) type Place = (StatusCode, Option<String>);
+/// Where a refusal about a number of units points.
+pub(crate) const QUANTITY: &str = "/quantity";
+
+/// Where a refusal belongs.
+pub(crate) struct Place {
+    status: StatusCode,
+    /// The field that it is about.
+    pointer: Option<String>,
+    /// The same request may succeed later: what forbids it passes as things go on.
+    passes: bool,
+}
 
 /// A refusal that the API can answer.
 pub(crate) trait Placed: Refusal {
-    /// Its status and field.
+    /// Its status and field, and whether it passes.
     fn place(&self) -> Place;
 }
 
+fn placed(status: StatusCode, pointer: Option<String>) -> Place {
+    Place {
+        status,
+        pointer,
+        passes: false,
+    }
+}
+
 fn state() -> Place {
-    (StatusCode::CONFLICT, None)
+    placed(StatusCode::CONFLICT, None)
+}
+
+/// A state that the thing leaves by itself: an order is confirmed, a parcel arrives.
+fn for_now() -> Place {
+    Place {
+        passes: true,
+        ..state()
+    }
 }
 
 fn missing() -> Place {
-    (StatusCode::NOT_FOUND, None)
+    placed(StatusCode::NOT_FOUND, None)
 }
 
 fn taken(pointer: &str) -> Place {
-    (StatusCode::CONFLICT, Some(pointer.to_owned()))
+    placed(StatusCode::CONFLICT, Some(pointer.to_owned()))
 }
 
 fn rule(pointer: impl Into<String>) -> Place {
-    (StatusCode::UNPROCESSABLE_ENTITY, Some(pointer.into()))
+    placed(StatusCode::UNPROCESSABLE_ENTITY, Some(pointer.into()))
 }
 
 impl Placed for UserRefusal {
@@ -57,9 +82,10 @@ impl Placed for UserRefusal {
             | Self::UserErased
             | Self::UserLeaving
             | Self::ErasureNotRequested
-            | Self::EmailNotCurrent
             | Self::AddressDiffers
             | Self::TooManyAddresses { .. } => state(),
+            // Another change came first. What is current is looked up anew for each request.
+            Self::EmailNotCurrent => for_now(),
         }
     }
 }
@@ -87,7 +113,7 @@ impl Placed for ImportRefusal {
     fn place(&self) -> Place {
         match self {
             Self::ImportUnknown => missing(),
-            Self::ImportDiffers => (StatusCode::UNPROCESSABLE_ENTITY, None),
+            Self::ImportDiffers => placed(StatusCode::UNPROCESSABLE_ENTITY, None),
         }
     }
 }
@@ -97,20 +123,21 @@ impl Placed for InventoryRefusal {
         match self {
             Self::StockItemAlreadyExists => taken("/sku"),
             Self::StockItemUnknown | Self::ReservationUnknown { .. } => missing(),
-            Self::QuantityNotPositive | Self::StockTooLarge { .. } => rule("/quantity"),
+            Self::QuantityNotPositive | Self::StockTooLarge { .. } => rule(QUANTITY),
             Self::AdjustmentOfZero => rule("/delta"),
-            Self::AdjustmentTooLarge { .. }
-            | Self::ReservationDiffers { .. }
+            Self::ReservationDiffers { .. }
             | Self::ReservationShipped
             | Self::ReservationExpired
             | Self::ReservationClosed
             | Self::ReservationAlreadyExpired
-            | Self::ReservationNotLapsed
             | Self::ReservationCommitted
-            | Self::ReservationNotCommitted
             | Self::RestockDiffers { .. }
-            | Self::RestockExpired
-            | Self::OutOfStock { .. } => state(),
+            | Self::RestockExpired => state(),
+            // What is set aside is given back or bought, and units come in.
+            Self::AdjustmentTooLarge { .. }
+            | Self::ReservationNotLapsed
+            | Self::ReservationNotCommitted
+            | Self::OutOfStock { .. } => for_now(),
         }
     }
 }
@@ -134,17 +161,18 @@ impl Placed for OrderRefusal {
             | Self::OrderAlreadyPaid { .. }
             | Self::OrderAlreadyConfirmed
             | Self::OrderAlreadyShipped
-            | Self::OrderNotConfirmed
-            | Self::OrderNotShipped
-            | Self::OrderNotDelivered
             | Self::TooManyReturns { .. }
             | Self::ReturnDiffers
             | Self::ReturnRefused
-            | Self::ReturnNotApproved
             | Self::ReturnAlreadyReceived
-            | Self::OrderNotRefundable
             | Self::RefundReversed
             | Self::RefundDiffers => state(),
+            // The order's own way leads on: it is paid, sent, and arrives; a return is looked at.
+            Self::OrderNotConfirmed
+            | Self::OrderNotShipped
+            | Self::OrderNotDelivered
+            | Self::ReturnNotApproved
+            | Self::OrderNotRefundable => for_now(),
         }
     }
 }
@@ -161,15 +189,16 @@ impl Placed for PaymentRefusal {
             | Self::VoidRequested
             | Self::PaymentDeclined { .. }
             | Self::PaymentFailed { .. }
-            | Self::PaymentNotAuthorized
-            | Self::CaptureInProgress
             | Self::PaymentCaptured
-            | Self::PaymentNotCaptured
             | Self::IntentDiffers { .. }
             | Self::RefundDiffers { .. }
             | Self::RefundFailed { .. }
             | Self::NoMismatch
             | Self::TooManyRefunds { .. } => state(),
+            // The provider has yet to say how it went.
+            Self::PaymentNotAuthorized | Self::CaptureInProgress | Self::PaymentNotCaptured => {
+                for_now()
+            }
         }
     }
 }
@@ -180,8 +209,8 @@ impl Placed for NotificationRefusal {
             Self::NotificationUnknown => missing(),
             Self::NotificationDiffers
             | Self::NotificationAlreadySent { .. }
-            | Self::NotificationAlreadyBounced
-            | Self::NotificationNotSent => state(),
+            | Self::NotificationAlreadyBounced => state(),
+            Self::NotificationNotSent => for_now(),
         }
     }
 }
@@ -206,7 +235,8 @@ impl Placed for DeliveryRefusal {
     fn place(&self) -> Place {
         match self {
             Self::WebhookDeliveryUnknown => missing(),
-            Self::WebhookDeliveryDiffers | Self::WebhookAttemptNotDue => state(),
+            Self::WebhookDeliveryDiffers => state(),
+            Self::WebhookAttemptNotDue => for_now(),
         }
     }
 }
@@ -234,9 +264,10 @@ pub(crate) fn failures() -> Vec<Problem> {
 
 /// A refusal as the client sees it.
 pub(crate) fn of_refusal<R: Placed>(refusal: &R) -> Problem {
-    let (status, pointer) = refusal.place();
-    let problem = problem(status, refusal.code(), refusal.to_string());
-    match pointer {
+    let place = refusal.place();
+    let mut problem = problem(place.status, refusal.code(), refusal.to_string());
+    problem.retryable = place.passes;
+    match place.pointer {
         Some(pointer) => problem.at(pointer, refusal.to_string()),
         None => problem,
     }
@@ -407,6 +438,19 @@ mod tests {
         let problem = of_refusal(&OrderRefusal::OrderAlreadyShipped);
         assert_eq!(problem.status, StatusCode::CONFLICT);
         assert!(problem.errors.is_empty() && !problem.retryable);
+    }
+
+    #[test]
+    fn a_refusal_that_passes_may_be_tried_again_unchanged() {
+        let retryable = |problem: Problem| problem.retryable;
+        assert!(retryable(of_refusal(&UserRefusal::EmailNotCurrent)));
+        assert!(retryable(of_refusal(&OrderRefusal::OrderNotConfirmed)));
+        assert!(retryable(of_refusal(&OrderRefusal::OrderNotShipped)));
+        assert!(retryable(of_refusal(&PaymentRefusal::CaptureInProgress)));
+        assert!(!retryable(of_refusal(&UserRefusal::UserErased)));
+        assert!(!retryable(of_refusal(&OrderRefusal::OrderCanceled)));
+        assert!(!retryable(of_refusal(&PaymentRefusal::PaymentVoided)));
+        assert!(!retryable(of_refusal(&EmailRefusal::EmailTaken)));
     }
 
     #[test]

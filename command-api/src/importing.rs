@@ -17,6 +17,7 @@ use axum::body::Body;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use edge::json::must_be_uncoded;
 use edge::openapi::{self, Calls, Part, about};
 use edge::{Deadline, IdempotencyKey, Problem};
 use futures::future::join_all;
@@ -100,6 +101,7 @@ impl<S: Sync> FromRequest<S> for Ndjson {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
+        must_be_uncoded(request.headers())?;
         let declared = request.headers().get(CONTENT_TYPE);
         let declared = declared.and_then(|value| value.to_str().ok());
         let essence = declared.and_then(|value| value.split(';').next());
@@ -115,6 +117,7 @@ impl Part for Ndjson {
         let description = "A product a line, of any number.";
         call.body_as(NDJSON, description, &json!({}));
         call.problem(not_ndjson());
+        call.problem(Problem::coded());
     }
 }
 
@@ -166,7 +169,7 @@ impl Run {
         mut lines: Lines,
     ) -> Result<Made<Imported>, Problem> {
         let key = key.as_str().to_owned();
-        let started = self.record(ImportCommand::StartImport { key }).await?;
+        let started = self.start(key).await?;
         let status = started.state.status();
         let known = started.state.report().cloned().unwrap_or_default();
         self.recorded = known.tally.lines;
@@ -338,6 +341,14 @@ impl Run {
         let command_id = Uuid::new_v5(&self.id.0, name.as_bytes());
         let meta = self.call.command(command_id);
         meta.with_causation(self.id.to_string())
+    }
+
+    /// Begins it, or goes on with it, if its version fulfils the call's condition.
+    async fn start(&self, key: String) -> Result<Executed<Import>, Problem> {
+        let meta = self.call.command(Uuid::now_v7());
+        let (id, command) = (self.id.into(), ImportCommand::StartImport { key });
+        let started = self.api.write::<Import>(&self.call, &id, command, &meta);
+        started.await
     }
 
     /// What happened to the import itself. Its own rules make a repetition harmless.

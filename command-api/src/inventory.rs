@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::api::Api;
 use crate::call::Operators;
-use crate::error::refusals;
+use crate::error::{QUANTITY, refusals};
 use crate::resource::{Asks, act};
 use crate::write::{Created, Made, Written};
 
@@ -102,6 +102,15 @@ impl Asks<StockItem> for AdjustStock {
             delta: self.delta,
             reason: self.reason.clone(),
         }
+    }
+
+    fn pointed(mut problem: Problem) -> Problem {
+        for error in &mut problem.errors {
+            if error.pointer == QUANTITY {
+                "/delta".clone_into(&mut error.pointer);
+            }
+        }
+        problem
     }
 }
 

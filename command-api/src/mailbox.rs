@@ -76,16 +76,16 @@ async fn change_email(
         email: seal(&api, user_id, purpose::USER_EMAIL, &email).await?,
         email_claim: to,
     };
-    if from == to {
-        // Theirs already, or a request that was done before: the claim stays where it is.
-        return change(&api, &call, user_id, command, &body).await;
-    }
     // User and both claims in one batch: of two who want one address, one gets it.
-    let steps = vec![
-        step::<User>(user_id.into(), command),
-        step::<EmailClaim>(from.into(), EmailCommand::ReleaseEmail { user_id }),
-        step::<EmailClaim>(to.into(), EmailCommand::ClaimEmail { user_id }),
-    ];
+    let mut steps = vec![step::<User>(user_id.into(), command)];
+    // Where both are one it is theirs already, or the request was done before. The claim stays where
+    // it is, and is asked all the same: what was done before ended with it.
+    if from != to {
+        let release = EmailCommand::ReleaseEmail { user_id };
+        steps.push(step::<EmailClaim>(from.into(), release));
+    }
+    let claim = EmailCommand::ClaimEmail { user_id };
+    steps.push(step::<EmailClaim>(to.into(), claim));
     let matches = |version| call.if_match.check(version).is_ok();
     let meta = call.meta(&api, &body);
     let done = api.streams.execute_together_if(steps, matches, &meta).await;

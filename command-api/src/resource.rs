@@ -140,6 +140,11 @@ pub(crate) struct OrderTold {
 pub(crate) trait Asks<A: Resource>: Serialize + DeserializeOwned + JsonSchema {
     /// Which command.
     fn command(&self) -> A::Command;
+
+    /// What it is refused with, pointing at the fields of this body where they are called otherwise.
+    fn pointed(problem: Problem) -> Problem {
+        problem
+    }
 }
 
 /// Has the command of a body done on what the path names.
@@ -154,7 +159,8 @@ pub(crate) async fn act<W: Caller, A: Resource, B: Asks<A>>(
 ) -> Result<Done<A::Told>, Problem> {
     let call = who.call();
     let executed = api.change::<A, _>(&call, &id, body.command(), &body);
-    Ok(told::<A>(&id, &executed.await?))
+    let executed = executed.await.map_err(B::pointed)?;
+    Ok(told::<A>(&id, &executed))
 }
 
 /// The answer to a command that was done on `id`.

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::account::known_hash;
 use crate::api::Api;
+use crate::call::NoParams;
 use crate::email::Email;
 use crate::error;
 use crate::password::Attempt;
@@ -69,6 +70,7 @@ impl Answer for Opened {
 /// Whether nobody has the address or the password is wrong: the answer and its time are the same.
 async fn open(
     State(api): State<Api>,
+    _: NoParams,
     client: Client,
     Body(body): Body<OpenSession>,
 ) -> Result<Opened, Problem> {

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::account::{must_be_same_password, seal};
 use crate::api::Api;
-use crate::call::Operators;
+use crate::call::{NoParams, Operators};
 use crate::email::Email;
 use crate::error::{self, failures, refusals};
 use crate::password::NewPassword;
@@ -35,6 +35,7 @@ pub(crate) fn calls() -> Calls<Api> {
             "/v1/users",
             about("Open an account")
                 .refuses(refusals([EmailRefusal::EmailTaken]))
+                .refuses(refusals([UserErased]))
                 .refuses([error::key_reused()])
                 .refuses(failures())
                 .example(json!({
@@ -139,6 +140,7 @@ impl Asks<User> for ChangeRole {
 
 async fn register(
     State(api): State<Api>,
+    _: NoParams,
     key: Option<IdempotencyKey>,
     trace: Trace,
     Body(body): Body<RegisterUser>,

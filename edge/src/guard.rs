@@ -37,6 +37,11 @@ pub fn guarded(router: Router, limits: &Limits) -> Router {
         .layer(middleware::from_fn_with_state(guard, stand))
 }
 
+/// The answer to a method that a path doesn't take, for what stands outside the guard; axum adds Allow.
+pub async fn method_refused() -> Problem {
+    Problem::of_status(StatusCode::METHOD_NOT_ALLOWED)
+}
+
 #[derive(Clone)]
 struct Guard {
     /// One for each request that may be worked on.
@@ -261,6 +266,12 @@ mod tests {
             (415, "unsupported_media_type")
         );
         assert_eq!(ask(&limits, Request::post("/v1/take"), "{}").await.0, 415);
+        for coding in ["gzip", "identity, br", ""] {
+            let coded = ask(&limits, json().header(CONTENT_ENCODING, coding), "{}").await;
+            assert_eq!(code(&coded), (415, "content_encoding_refused"), "{coding}");
+        }
+        let plain = json().header(CONTENT_ENCODING, "identity");
+        assert_eq!(ask(&limits, plain, "{}").await.0, 200);
         assert_eq!(ask(&limits, json(), "{\"a\":1}").await.0, 422);
     }
 

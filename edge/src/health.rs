@@ -13,6 +13,7 @@ use futures::future::{BoxFuture, join_all};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::method_refused;
 use crate::openapi::{self, Call, Calls, about};
 
 /// Longest that one check may take; then it has failed.
@@ -74,7 +75,10 @@ impl Health {
 
     /// The two routes.
     pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
-        calls().into_router().with_state(self)
+        let routes = calls().into_router();
+        routes
+            .method_not_allowed_fallback(method_refused)
+            .with_state(self)
     }
 }
 
@@ -173,10 +177,24 @@ impl openapi::Answer for Readiness {
 mod tests {
     use axum::body::Body;
     use axum::http::Request;
+    use axum::http::header::{ALLOW, CONTENT_TYPE};
     use tower::ServiceExt;
 
     use super::*;
+    use crate::problem::MEDIA_TYPE;
     use crate::{Limits, guarded};
+
+    #[tokio::test]
+    async fn a_wrong_method_is_refused_with_the_right_ones_also_outside_the_guard() {
+        let bare: Router = Health::new().router();
+        for path in ["/livez", "/readyz"] {
+            let request = Request::post(path).body(Body::empty()).unwrap();
+            let response = bare.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+            assert_eq!(response.headers()[CONTENT_TYPE], MEDIA_TYPE);
+            assert_eq!(response.headers()[ALLOW], "GET,HEAD");
+        }
+    }
 
     #[tokio::test]
     async fn readiness_names_what_is_missing() {

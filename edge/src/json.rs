@@ -1,22 +1,24 @@
 //! A JSON body that, when it is wrong, names the field.
 
 use axum::extract::{FromRequest, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 
+use crate::named::Named;
 use crate::whole::{BodyBounds, too_large, whole};
 use crate::{FieldError, Problem};
 
 /// A request body of type `T`. No body at all counts as `{}`, for calls that need no field.
 ///
-/// - another content type → 415
+/// - another content type, or a content coding → 415
 /// - more than the limit ([`crate::Limits::body_bytes_max`]) → 413
 /// - not there within [`crate::Limits::body_time_max_s`] → 503
 /// - not JSON, or nested deeper than `serde_json` follows (128) → 400
-/// - an unknown or missing field, a wrong type, a value out of its bounds → 422 with its pointer
+/// - an unknown or missing field, fields by position, a wrong type, a value out of its bounds → 422
+///   with its pointer
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Body<T>(pub T);
 
@@ -29,6 +31,7 @@ where
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Self::Rejection> {
         let (parts, body) = request.into_parts();
+        must_be_uncoded(&parts.headers)?;
         let declared = is_json(&parts.headers);
         let limit = BodyBounds::of(&parts.extensions).bytes;
         refuse_declared_length(&parts.headers, limit)?;
@@ -51,6 +54,20 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.eq_ignore_ascii_case("application/json")
 }
 
+/// A body is taken as it is, under no `Content-Encoding` but `identity` (RFC 9110 §15.5.16).
+///
+/// # Errors
+/// 415 with what is taken.
+pub fn must_be_uncoded(headers: &HeaderMap) -> Result<(), Problem> {
+    let codings = headers.get_all(CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|value| value.to_str().unwrap_or("?").split(','));
+    if codings.all(|coding| coding.trim().eq_ignore_ascii_case("identity")) {
+        Ok(())
+    } else {
+        Err(Problem::coded())
+    }
+}
+
 /// Before a byte is read: what is announced as too large is too large.
 fn refuse_declared_length(headers: &HeaderMap, limit: usize) -> Result<(), Problem> {
     let announced = headers
@@ -70,18 +87,25 @@ fn refuse_declared_length(headers: &HeaderMap, limit: usize) -> Result<(), Probl
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     must_be_object(bytes)?;
     // To keep track of where one is takes several times as long: only what is wrong is read so.
-    serde_json::from_slice(bytes).or_else(|_| parse_tracked(bytes))
+    parse_plain(bytes).or_else(|_| parse_tracked(bytes))
+}
+
+fn parse_plain<T: DeserializeOwned>(bytes: &[u8]) -> serde_json::Result<T> {
+    let mut source = serde_json::Deserializer::from_slice(bytes);
+    let value = T::deserialize(Named(&mut source))?;
+    source.end()?;
+    Ok(value)
 }
 
 fn parse_tracked<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut source = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut source)
+    let value = serde_path_to_error::deserialize(Named(&mut source))
         .map_err(|error| refusal(error.path(), error.inner()))?;
     source.end().map_err(|error| malformed(&error))?;
     Ok(value)
 }
 
-/// serde would also take a struct's fields from an array, by position.
+/// [`Named`] sees to it as well; here what is nested too deep, or no JSON, is told from what is none.
 fn must_be_object(bytes: &[u8]) -> Result<(), Problem> {
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'{') {
@@ -154,6 +178,14 @@ mod tests {
     struct Order {
         lines: Vec<Line>,
         total: Option<kernel::Money>,
+        speed: Option<Speed>,
+        note: Option<serde_json::Value>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Speed {
+        Slow,
     }
 
     #[derive(Debug, Deserialize)]
@@ -216,5 +248,25 @@ mod tests {
         ] {
             assert_eq!(problem(body), (422, pointer.to_owned()), "{body}");
         }
+    }
+
+    #[test]
+    fn fields_and_variants_are_taken_by_their_names_alone() {
+        for (body, pointer) in [
+            (r#"{"lines":[["a",1]]}"#, "/lines/0"),
+            (r#"{"lines":[],"total":[100,"EUR"]}"#, "/total"),
+            (r#"{"lines":[],"speed":{"slow":null}}"#, "/speed"),
+            (r#"{"lines":[],"speed":"fast"}"#, "/speed"),
+            (r#"{"lines":[],"lines":[]}"#, ""),
+        ] {
+            assert_eq!(problem(body), (422, pointer.to_owned()), "{body}");
+        }
+        let good = r#" {"lines":[{"sku":"a","quantity":1}],"total":{"amount":1,"currency":"EUR"},
+            "speed":"slow","note":{"any":[1,null,{"speed":[]}]}} "#;
+        let order: Order = parse(good.as_bytes()).unwrap();
+        assert!(matches!(order.speed, Some(Speed::Slow)));
+        assert!(order.total.is_some() && order.note.is_some());
+        let none: Order = parse(br#"{"lines":[],"total":null,"speed":null}"#).unwrap();
+        assert!(none.total.is_none() && none.speed.is_none());
     }
 }

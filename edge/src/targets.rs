@@ -87,9 +87,12 @@ pub enum TargetError {
     /// It is no URL.
     #[error("it is no URL")]
     Malformed,
-    /// Not `https:`.
-    #[error("only https: URLs are taken")]
-    Scheme,
+    /// Not `https:`, nor what may be used besides.
+    #[error("only {taken} URLs are taken")]
+    Scheme {
+        /// What is.
+        taken: &'static str,
+    },
     /// A name or password stands in it.
     #[error("a user name or password can't stand in the URL")]
     Credentials,
@@ -116,10 +119,13 @@ impl Targets {
     /// Why not.
     pub fn check(&self, text: &str) -> Result<Url, TargetError> {
         let url = Url::parse(text).map_err(|_| TargetError::Malformed)?;
-        match url.scheme() {
-            "https" => {}
-            "http" if self.webhook_http => {}
-            _ => return Err(TargetError::Scheme),
+        match (url.scheme(), self.webhook_http) {
+            ("https", _) | ("http", true) => {}
+            (_, false) => return Err(TargetError::Scheme { taken: "https:" }),
+            (_, true) => {
+                let taken = "https: and http:";
+                return Err(TargetError::Scheme { taken });
+            }
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(TargetError::Credentials);
@@ -273,8 +279,18 @@ mod tests {
             "ftp://a.example/",
             "file:///etc/passwd",
         ] {
-            assert_eq!(check(scheme), Err(TargetError::Scheme), "{scheme}");
+            let refused = TargetError::Scheme { taken: "https:" };
+            assert_eq!(check(scheme), Err(refused), "{scheme}");
         }
+        let both = Targets {
+            webhook_http: true,
+            webhook_ports: vec![ANY_PORT],
+            ..Targets::default()
+        };
+        assert!(both.check("http://a.example/").is_ok());
+        let refused = both.check("ftp://a.example/").unwrap_err();
+        let said = "only https: and http: URLs are taken";
+        assert_eq!(refused.to_string(), said);
         for named in [
             "https://ann@a.example/",
             "https://ann:pw@a.example/",

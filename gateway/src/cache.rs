@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{ETAG, IF_NONE_MATCH};
+use axum::http::header::{DATE, ETAG, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::response;
 use axum::http::{HeaderName, HeaderValue, Method, Response, StatusCode};
@@ -165,9 +165,15 @@ impl Cache {
         let answer = self.kept.get(key)?;
         let (policy, position) = answer.policy.as_ref()?;
         let newest = self.newest.load(Ordering::Acquire);
-        let fresh = match policy.before_request(parts, SystemTime::now()) {
+        let mut fresh = match policy.before_request(parts, SystemTime::now()) {
             BeforeRequest::Fresh(fresh) if *position >= newest => fresh,
             BeforeRequest::Fresh(_) | BeforeRequest::Stale { .. } => return None,
+        };
+        // The policy says now, and not as HTTP writes dates (RFC 9110 §5.6.7). The answer is as old as
+        // its Age says; where it had no date the server gives it one.
+        match answer.parts.headers.get(DATE) {
+            Some(date) => fresh.headers.insert(DATE, date.clone()),
+            None => fresh.headers.remove(DATE),
         };
         Some(answer.to(parts, fresh.headers, How::Hit))
     }
@@ -354,6 +360,7 @@ mod tests {
             (StatusCode::OK, &HeaderValue::from_static("millrace; hit"))
         );
         assert!(hit.headers().contains_key("age"));
+        assert!(!hit.headers().contains_key(DATE), "the server adds one");
         let known = cache
             .kept(KEY, &asked(&[("if-none-match", "W/\"3\"")]))
             .unwrap();
@@ -367,6 +374,16 @@ mod tests {
         assert!(cache.kept(KEY, &asked(&[])).is_some());
         cache.unheard();
         assert!(cache.kept(KEY, &asked(&[])).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_kept_answer_has_the_date_that_it_came_with() {
+        let (cache, date) = (cache(), "Sun, 06 Nov 1994 08:49:37 GMT");
+        let mut dated = answer(10, "public, s-maxage=2000000000");
+        dated.headers_mut().insert(DATE, date.parse().unwrap());
+        fetch(&cache, dated).await;
+        let hit = cache.kept(KEY, &asked(&[])).unwrap();
+        assert_eq!(hit.headers()[DATE], date);
     }
 
     #[tokio::test]

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRef, FromRequestParts, Request, State};
-use axum::http::header::{ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, IF_NONE_MATCH};
+use axum::http::header::{
+    ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CACHE_CONTROL, IF_NONE_MATCH, VARY,
+};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
-use axum::middleware::map_request;
+use axum::middleware::{map_request, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use edge::auth::Verifier;
@@ -34,6 +36,9 @@ use crate::{Behind, Config, headers, overview};
 
 /// Calls that need no token, and must not fail over an old one that is still sent.
 const OPEN: [&str; 3] = ["/v1/sessions", "/v1/users", "/v1/payments/webhook"];
+
+/// The methods that some path takes.
+const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 
 /// Everything that a request may need.
 #[derive(Clone)]
@@ -113,12 +118,22 @@ pub(crate) fn router(gate: Gate, config: &Config) -> Router {
 pub(crate) fn packed(router: Router) -> Router {
     router
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(has_body)))
+        .layer(map_response(varied))
         .layer(map_request(plain_head))
 }
 
 /// Is there a body to compress at all? Behind these there is none, whatever their headers say.
 fn has_body(status: StatusCode, _: Version, _: &HeaderMap, _: &Extensions) -> bool {
     ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status)
+}
+
+/// What has not changed depends on the same headers as what it stands for (RFC 9110 §15.4.5).
+async fn varied(mut response: Response) -> Response {
+    if response.status() == StatusCode::NOT_MODIFIED {
+        let coding = HeaderValue::from_static("accept-encoding");
+        response.headers_mut().append(VARY, coding);
+    }
+    response
 }
 
 /// HEAD has no body either; it tells the length of the plain one.
@@ -159,6 +174,7 @@ async fn enter(State(gate): State<Gate>, trace: Trace, request: Request) -> Resp
     if let Some(left) = left {
         left.tell(response.headers_mut());
     }
+    tell_methods(&mut response);
     headers::dress(response.headers_mut(), request_id, gate.hsts.as_ref());
     if named {
         // What somebody was answered is nobody else's, whatever the service says.
@@ -169,6 +185,15 @@ async fn enter(State(gate): State<Gate>, trace: Trace, request: Request) -> Resp
             .or_insert(private);
     }
     response
+}
+
+/// Whoever has the path says which methods it takes. Where a method is refused for every path, these
+/// are told that some path takes.
+fn tell_methods(response: &mut Response) {
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        let methods = HeaderValue::from_static(METHODS);
+        response.headers_mut().entry(ALLOW).or_insert(methods);
+    }
 }
 
 async fn handle(
@@ -308,7 +333,43 @@ async fn cached(gate: &Gate, mut parts: Parts) -> Result<Response, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header::CONTENT_TYPE;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn what_has_not_changed_varies_as_what_it_stands_for() {
+        let said = |status: StatusCode| async move {
+            let headers = [(VARY, "prefer"), (CONTENT_TYPE, "application/json")];
+            let answer = (status, headers, "x".repeat(100));
+            let router = Router::new().route("/", get(|| async { answer }));
+            let request = Request::get("/").body(Body::empty()).unwrap();
+            let response = packed(router).oneshot(request).await.unwrap();
+            let all = response.headers().get_all(VARY).iter();
+            all.map(|value| value.to_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let whole = said(StatusCode::OK).await;
+        assert_eq!(whole, ["prefer", "accept-encoding"]);
+        assert_eq!(said(StatusCode::NOT_MODIFIED).await, whole);
+    }
+
+    #[test]
+    fn a_method_is_refused_with_those_that_are_taken() {
+        let mut refused = Problem::of_status(StatusCode::METHOD_NOT_ALLOWED).into_response();
+        tell_methods(&mut refused);
+        assert_eq!(refused.headers()[ALLOW], METHODS);
+        refused
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET"));
+        tell_methods(&mut refused);
+        assert_eq!(refused.headers()[ALLOW], "GET");
+        let mut taken = Response::new(Body::empty());
+        tell_methods(&mut taken);
+        assert!(!taken.headers().contains_key(ALLOW));
+    }
 
     #[test]
     fn who_finds_no_place_to_wait_does_not_wait() {

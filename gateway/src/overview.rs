@@ -62,7 +62,8 @@ struct Missing {
 /// What it says about itself. The parts are described by those who answer them.
 pub(crate) fn calls() -> Calls<()> {
     let about = about("Read all about one order")
-        .more("With its payments, checkout and notifications; what can't be had right now is null and stands in `missing`.")
+        .more("With its payments, checkout and notifications; what can't be had right now is null and stands in `missing`. \
+               As it is read from several streams, it has no Projection-Position.")
         .with(|call| {
             Principal::describe(call);
             ConsistencyHeader::describe(call);

@@ -22,16 +22,11 @@ pub const PAGES: &[Page] = &[
         title: "Too much has happened to it",
         cure: "Its state at that moment is the fold of more events than one request may read. Its events can be read page by page.",
     },
-    Page {
-        code: "parameter_invalid",
-        title: "A parameter of the query can't be used",
-        cure: "The detail names the parameter. Unknown ones are refused, so that a misspelled filter does not answer with everything.",
-    },
 ];
 
 /// A parameter of the query that can't be used.
 pub(crate) fn parameter(detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "parameter_invalid", detail)
+    Problem::parameter(detail)
 }
 
 /// There is nothing there, or nothing of yours.

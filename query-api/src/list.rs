@@ -27,6 +27,9 @@ pub(crate) const FILTER_LENGTH_MAX: usize = 200;
 /// The last year whose days and times have four digits: text order is time order up to there.
 const YEAR_MAX: i32 = 9_999;
 
+/// What comes behind the last day of that year in the order of text. It is no day.
+const END_OF_DAYS: &str = "9999-12-32";
+
 /// How long a day is, as in `2026-01-31`.
 const DAY_LENGTH: usize = 10;
 
@@ -228,8 +231,13 @@ pub(crate) fn words_of(sort: Sort) -> (&'static str, &'static str) {
 /// text order is time order.
 fn day(text: &str, takes: Takes) -> Option<String> {
     let day: NaiveDate = text.parse().ok().filter(|_| text.len() == DAY_LENGTH)?;
-    let day = match takes {
-        Takes::ToDay => day.succ_opt().filter(|next| next.year() <= YEAR_MAX)?,
+    let written = |day: NaiveDate| (day.year() <= YEAR_MAX).then(|| day.to_string());
+    let known = written(day)?;
+    match takes {
+        Takes::ToDay => {
+            let next = day.succ_opt().and_then(written);
+            Some(next.unwrap_or_else(|| END_OF_DAYS.to_owned()))
+        }
         Takes::FromDay
         | Takes::Text
         | Takes::Flag
@@ -237,9 +245,8 @@ fn day(text: &str, takes: Takes) -> Option<String> {
         | Takes::Word(_)
         | Takes::Search
         | Takes::From
-        | Takes::Before => day,
-    };
-    Some(day.to_string())
+        | Takes::Before => Some(known),
+    }
 }
 
 /// The same URL with the next cursor in it.
@@ -269,10 +276,12 @@ mod tests {
     }
 
     #[test]
-    fn a_day_behind_which_text_order_ends_is_none() {
+    fn a_list_may_end_with_the_last_day_that_text_order_knows() {
         let day = |text| day(text, Takes::ToDay);
         assert_eq!(day("9999-12-30").as_deref(), Some("9999-12-31"));
-        assert_eq!(day("9999-12-31"), None);
+        let end = day("9999-12-31").unwrap();
+        assert!("9999-12-31" < end.as_str() && "9999-12-31T23:59:59Z" < end.as_str());
+        assert_eq!(day("9999-12-32"), None);
     }
 
     #[test]

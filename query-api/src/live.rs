@@ -97,14 +97,28 @@ impl Part for LastEventId {
     }
 }
 
-impl LastEventId {
-    /// The sequence that it names in `view`'s stream.
-    async fn sequence(self, api: &Api, view: &ViewSpec) -> Result<Option<u64>, Problem> {
-        let Some(text) = self.0 else { return Ok(None) };
-        match past::moment(api, view, "Last-Event-ID", &text).await?.at {
-            Moment::Position(sequence) => Ok(Some(sequence)),
-            Moment::Time(_) => Err(parameter("Last-Event-ID must be a position")),
-        }
+/// Behind what a stream is to begin.
+#[derive(Debug, PartialEq, Eq)]
+struct Behind {
+    /// What says so.
+    name: &'static str,
+    text: String,
+}
+
+impl Behind {
+    /// The header, or else the parameter; an empty one says nothing.
+    fn said(last: LastEventId, after: Option<String>) -> Option<Self> {
+        let named = |name| move |text| Self { name, text };
+        let after = after.filter(|text| !text.is_empty()).map(named("after"));
+        last.0.map(named("Last-Event-ID")).or(after)
+    }
+}
+
+/// The event behind which `view`'s stream is to begin, if that is said.
+async fn behind(api: &Api, view: &ViewSpec, said: Option<Behind>) -> Result<Option<u64>, Problem> {
+    match said {
+        Some(Behind { name, text }) => past::position(api, view, name, &text).await.map(Some),
+        None => Ok(None),
     }
 }
 
@@ -125,7 +139,7 @@ async fn order(
     let caller = Caller(Some(held.principal.clone()));
     let id = resource.may_ask(&caller, &id)?;
     let slot = api.live.slot(held)?;
-    let last = last.sequence(&api, resource.view).await?;
+    let last = behind(&api, resource.view, Behind::said(last, None)).await?;
     let kind = resource.view.kind;
     // First listen, then look: what happens in between is heard of.
     let subject = subject::subject(kind.context, kind.kind, &id);
@@ -229,8 +243,7 @@ async fn everything(
         parameter(format!("context must be one of: {known}"))
     })?;
     let slot = api.live.slot(held)?;
-    let after = LastEventId(last.0.or(params.after));
-    let after = after.sequence(&api, view).await?;
+    let after = behind(&api, view, Behind::said(last, params.after)).await?;
     let follower = api.live.feeds.follow(&view.stream(), after).await;
     let follower = follower.map_err(|error| of_feed(&error))?;
     Ok(serve(&api, slot, follower))
@@ -409,5 +422,24 @@ impl Drop for OfOne {
                 open.remove();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_begins_behind_what_the_header_says_or_else_the_parameter() {
+        let said = |last: Option<&str>, after: Option<&str>| {
+            let last = LastEventId(last.map(str::to_owned));
+            Behind::said(last, after.map(str::to_owned)).map(|behind| (behind.name, behind.text))
+        };
+        let header = Some(("Last-Event-ID", "7".to_owned()));
+        assert_eq!(said(Some("7"), None), header);
+        assert_eq!(said(Some("7"), Some("3")), header);
+        assert_eq!(said(None, Some("x")), Some(("after", "x".to_owned())));
+        assert_eq!(said(None, Some("")), None);
+        assert_eq!(said(None, None), None);
     }
 }

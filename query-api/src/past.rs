@@ -60,7 +60,36 @@ pub(crate) async fn moment(
             "{name} must be a position ({stream}:1042 or 1042) or a time (2026-01-31T12:00:00Z)"
         ))
     })?;
-    let state = api.streams.stream_state(&stream).await;
+    been(api, &stream, name, at).await
+}
+
+/// Reads a position in `view`'s stream, of an event that is there: `ORDER:1042` or `1042`.
+pub(crate) async fn position(
+    api: &Api,
+    view: &ViewSpec,
+    name: &str,
+    text: &str,
+) -> Result<u64, Problem> {
+    let stream = view.stream();
+    let sequence = parse_position(&stream, name, text)?;
+    let at = Moment::Position(sequence);
+    been(api, &stream, name, at).await?;
+    Ok(sequence)
+}
+
+fn parse_position(stream: &str, name: &str, text: &str) -> Result<u64, Problem> {
+    match parse(text, stream) {
+        Some(Moment::Position(sequence)) => Ok(sequence),
+        Some(Moment::Time(_)) | None => {
+            let detail = format!("{name} must be a position ({stream}:1042 or 1042)");
+            Err(parameter(detail))
+        }
+    }
+}
+
+/// The moment, unless it is still to come.
+async fn been(api: &Api, stream: &str, name: &str, at: Moment) -> Result<Been, Problem> {
+    let state = api.streams.stream_state(stream).await;
     let end = state.map_err(|error| of_load(&error))?.last;
     let (to_come, sequence) = match at {
         Moment::Position(sequence) => (sequence > end, sequence),
@@ -239,6 +268,18 @@ mod tests {
         assert_eq!(time, Some(Moment::Time(utc)));
         for bad in ["", "PAYMENT:1", "-1", "yesterday", "2026-01-31"] {
             assert_eq!(parse(bad, "ORDER"), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_position_is_no_time() {
+        let position = |text| parse_position("ORDER", "after", text);
+        assert_eq!(position("ORDER:7").unwrap(), 7);
+        assert_eq!(position("0").unwrap(), 0);
+        for bad in ["", "PAYMENT:1", "2026-01-31T12:00:00Z"] {
+            let refused = position(bad).unwrap_err();
+            let said = "after must be a position (ORDER:1042 or 1042)";
+            assert_eq!(refused.detail, said, "{bad}");
         }
     }
 

@@ -42,6 +42,11 @@ const SKU: Narrow = Narrow {
     takes: Takes::Id(resources::SKU),
 };
 
+const CURRENCY: Narrow = Narrow {
+    name: "currency",
+    takes: Takes::Word(&kernel::CURRENCIES),
+};
+
 const fn text(name: &'static str) -> Narrow {
     Narrow {
         name,
@@ -54,7 +59,7 @@ pub(crate) static SALES: Report = Report {
     title: "Report what was sold",
     path: "/v1/reports/sales",
     view: &SALES_REPORT,
-    narrows: &[FROM, TO, SKU, text("currency")],
+    narrows: &[FROM, TO, SKU, CURRENCY],
     only: Some((text("kind"), "day")),
 };
 
@@ -63,7 +68,7 @@ pub(crate) static TAKEN: Report = Report {
     title: "Report what was taken",
     path: "/v1/reports/takings",
     view: &TAKINGS,
-    narrows: &[FROM, TO, text("currency")],
+    narrows: &[FROM, TO, CURRENCY],
     only: None,
 };
 
@@ -127,6 +132,19 @@ async fn page(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::list::{Place, Wanted};
+
+    #[test]
+    fn a_currency_is_one_that_there_is() {
+        let wanted = |value: &str| {
+            let wanted = Wanted::new(&TAKINGS, Place::default()).unwrap();
+            wanted.narrow(&CURRENCY, Some(value.to_owned()))
+        };
+        assert!(wanted("EUR").is_ok());
+        for bad in ["eur", "XXX", ""] {
+            assert_eq!(wanted(bad).unwrap_err().status.as_u16(), 400, "{bad}");
+        }
+    }
 
     #[test]
     fn every_parameter_is_a_column_of_its_table() {

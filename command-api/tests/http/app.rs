@@ -377,7 +377,7 @@ impl App {
     }
 }
 
-static DOCUMENT: LazyLock<Document> = LazyLock::new(|| command_api::document(&[]));
+pub(crate) static DOCUMENT: LazyLock<Document> = LazyLock::new(|| command_api::document(&[]));
 
 pub(crate) fn product(sku: &str, amount: i64, currency: &str) -> Value {
     json!({

@@ -147,6 +147,9 @@ async fn bodies_that_are_no_bodies_are_refused() {
         .raw("{}")
         .await
         .refused(415, "unsupported_media_type", "");
+    let packed = json().header("content-encoding", "gzip").raw("{}").await;
+    packed.refused(415, "content_encoding_refused", "");
+    assert_eq!(packed.header("accept-encoding"), "identity");
     let large = format!("{{\"title\":\"{}\"}}", "x".repeat(2 << 20));
     json().raw(large).await.refused(413, "body_too_large", "");
     assert_eq!(app.ends().await, before);
@@ -298,6 +301,23 @@ async fn stock_is_received_corrected_and_watched() {
             "the second time it is already true"
         );
     }
+}
+
+#[tokio::test]
+async fn too_much_stock_is_pointed_at_by_the_name_that_its_call_has_for_it() {
+    let app = App::new();
+    let operator = app.operator();
+    let act = |path: &str, body: serde_json::Value| {
+        let call = app.post(&format!("/v1/inventory{path}")).by(&operator);
+        async move { call.send(&body).await }
+    };
+    act("", json!({"sku": "tea"})).await.must(201);
+    let adjust = |delta: i64| act("/tea/adjust", json!({"delta": delta, "reason": "x"}));
+    let over = adjust(10_000_000_000_000).await;
+    over.refused(422, "stock_too_large", "/delta");
+    adjust(1_000_000_000_000).await.must(200);
+    let over = act("/tea/receive", json!({"quantity": 1})).await;
+    over.refused(422, "stock_too_large", "/quantity");
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
 //! What the API says about itself: its keys, and the pages behind problem types.
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::app::{Answer, App, NOT_FOUND};
+use crate::app::{Answer, App, DOCUMENT, NOT_FOUND, order, product};
 
 async fn get(app: &App, path: &str) -> Answer {
     app.request(Request::get(path).body(Body::empty()).unwrap())
@@ -29,6 +29,41 @@ async fn tokens_name_a_published_key() {
         keys["keys"][0].get("d").is_none(),
         "the private half stays here"
     );
+}
+
+#[tokio::test]
+async fn a_command_with_parameters_is_refused_and_not_done_without_them() {
+    let app = App::new();
+    let operator = app.operator();
+    app.customer("ann@example.com").await;
+    app.product("tea", 500).await;
+    let before = app.ends().await;
+    let ann = json!({"email": "ann@example.com", "name": "Ann", "password": "correct horse"});
+    let session = json!({"email": "ann@example.com", "password": "correct horse"});
+    for (path, body) in [
+        ("/v1/orders", order(&[("tea", 1)])),
+        ("/v1/products", product("mug", 500, "EUR")),
+        ("/v1/products/tea/unpublish", json!({"reason": "none"})),
+        ("/v1/users", ann),
+        ("/v1/sessions", session.clone()),
+    ] {
+        let asked = app.post(&format!("{path}?dry_run=true")).by(&operator);
+        let asked = asked.key("k").send(&body).await;
+        asked.refused(400, "parameter_invalid", "");
+    }
+    assert_eq!(app.ends().await, before);
+    app.post("/v1/sessions?").send(&session).await.must(200);
+}
+
+/// Whoever sends a registration again when the account is erased.
+#[test]
+fn a_registration_may_be_of_somebody_who_was_erased() {
+    let known = DOCUMENT.must_know(
+        ("post", "/v1/users"),
+        StatusCode::CONFLICT,
+        Some("user_erased"),
+    );
+    known.unwrap();
 }
 
 #[tokio::test]

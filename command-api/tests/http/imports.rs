@@ -99,6 +99,24 @@ async fn the_same_lines_under_the_same_key_are_answered_again() {
 }
 
 #[tokio::test]
+async fn an_import_is_done_only_to_the_version_that_is_asked_for() {
+    let app = App::new();
+    let operator = app.operator();
+    let before = app.ends().await;
+    let version = |tag: &str| import(&app, &operator, "k").header("if-match", tag);
+    for tag in ["\"1\"", "*"] {
+        let stale = version(tag).raw(lines(1)).await;
+        stale.refused(412, "version_is_stale", "");
+    }
+    assert_eq!(app.ends().await, before);
+    let first = import(&app, &operator, "k").raw(lines(1)).await.must(201);
+    let again = version(first.header("etag")).raw(lines(1)).await;
+    assert_eq!(again.essence(), first.essence());
+    let stale = version("\"1\"").raw(lines(1)).await;
+    stale.refused(412, "version_is_stale", "");
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_off_is_on_record_and_goes_on() {
     let app = App::new();
     let operator = app.operator();
@@ -170,6 +188,10 @@ async fn who_may_not_or_says_too_little_imports_nothing() {
     };
     let json = typed("application/json").raw(lines(1)).await;
     json.refused(415, "unsupported_media_type", "");
+    let packed = import(&app, &operator, "k").header("content-encoding", "gzip");
+    let packed = packed.raw(lines(1)).await;
+    packed.refused(415, "content_encoding_refused", "");
+    assert_eq!(packed.header("accept-encoding"), "identity");
     let keyless = app.post(PATH).by(&operator);
     let keyless = keyless.header("content-type", "application/x-ndjson");
     let keyless = keyless.raw(lines(1)).await;

@@ -106,6 +106,7 @@ async fn only_the_owner_and_operators_act_on_an_order() {
         .refused(403, "forbidden", "");
     let early = app.post(&ship).by(&operator).send(&tracking).await;
     early.refused(409, "order_not_confirmed", "");
+    assert_eq!(early.body["retryable"], true, "its checkout goes on");
     assert_eq!(app.ends().await, before);
 
     saga(&app, &id, confirm()).await;

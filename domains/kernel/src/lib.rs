@@ -31,7 +31,7 @@ pub use id::{
     AddressId, AggregateId, EmailClaimId, IdError, ImportId, NotificationId, OrderId, PaymentId,
     RefundId, ReservationId, ReturnId, Sku, UserId, WebhookDeliveryId, WebhookEndpointId,
 };
-pub use money::{Currency, Money, MoneyError};
+pub use money::{CURRENCIES, Currency, Money, MoneyError};
 pub use position::{ConsistencyToken, Position, PositionError};
 pub use sealed::{Sealed, SealedError};
 pub use text::{Description, PaymentMethod, Reason, TextError, Title, Tracking, WebhookUrl};

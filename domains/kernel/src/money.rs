@@ -9,7 +9,7 @@ use thiserror::Error;
 
 /// The currencies that a shop can be run in: ISO 4217 codes of the payment provider's list with
 /// two decimals or none.
-pub(crate) const CURRENCIES: [&str; 30] = [
+pub const CURRENCIES: [&str; 30] = [
     "AUD", "BGN", "BRL", "CAD", "CHF", "CNY", "CZK", "DKK", "EUR", "GBP", "HKD", "HUF", "IDR",
     "ILS", "INR", "ISK", "JPY", "KRW", "MXN", "MYR", "NOK", "NZD", "PHP", "PLN", "RON", "SEK",
     "SGD", "THB", "TRY", "USD",

@@ -51,6 +51,7 @@ impl<T: JsonSchema> Part for Body<T> {
         call.problem(Problem::invalid(Vec::new()));
         call.problem(too_large(BODY_BYTES_MAX));
         call.problem(Problem::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+        call.problem(Problem::coded());
     }
 }
 

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
@@ -19,6 +19,9 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// What a client is told to wait when nothing better is known.
 pub const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
+
+/// What a body under a content coding is refused with.
+const CODED: &str = "content_encoding_refused";
 
 /// One field of the request that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
@@ -110,6 +113,17 @@ impl Problem {
             errors,
             ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", detail)
         }
+    }
+
+    /// 400: a parameter of the query can't be used.
+    pub fn parameter(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "parameter_invalid", detail)
+    }
+
+    /// 415: the body is under a content coding.
+    pub fn coded() -> Self {
+        let detail = "the body must be sent as it is, without Content-Encoding";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, CODED, detail)
     }
 
     /// 401: no token, or one that is not accepted.
@@ -209,6 +223,9 @@ impl Problem {
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, challenge(&self.code));
+        }
+        if self.code == CODED {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         response.extensions_mut().insert(self);
         response

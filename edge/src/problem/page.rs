@@ -36,6 +36,11 @@ pub const COMMON: &[Page] = &[
         "Send well-formed JSON in UTF-8 and header values as their RFCs say; the detail names the place.",
     ),
     page(
+        "parameter_invalid",
+        "A parameter of the query can't be used",
+        "The detail names the parameter. Unknown ones are refused, so that a misspelled filter does not answer with everything.",
+    ),
+    page(
         "invalid_request",
         "Fields of the request don't keep to their rules",
         "Correct the fields that `errors` points at and send the request again.",
@@ -49,6 +54,11 @@ pub const COMMON: &[Page] = &[
         "unsupported_media_type",
         "The body is not JSON",
         "Send the header Content-Type: application/json.",
+    ),
+    page(
+        "content_encoding_refused",
+        "The body is compressed",
+        "Send it as it is, without the header Content-Encoding.",
     ),
     page(
         "token_required",
