@@ -81,7 +81,7 @@ async fn everything_that_waits_for_a_human_is_on_one_page_with_what_may_be_done(
     let quiet = radar(&app).await;
     assert_eq!(quiet["items"], json!([]), "{quiet}");
     let parts = quiet["parts"].as_array().unwrap();
-    assert_eq!(parts.len(), 14, "{quiet}");
+    assert_eq!(parts.len(), 15, "{quiet}");
     assert!(parts.iter().all(|part| part["away"].is_null()), "{quiet}");
 
     // A saga, a webhook about nobody, a hold whose time is over.
