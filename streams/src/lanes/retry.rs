@@ -40,7 +40,8 @@ async fn try_again<T: Payload>(
         let position = first.position.clone();
         let failed = match T::read(&event.message()) {
             Ok(event) => {
-                let delivery = Delivery::parked(event, position.clone());
+                let delivered = u64::from(first.attempts) + 1;
+                let delivery = Delivery::parked(event, position.clone(), delivered);
                 try_some_times(handler, &delivery).await.err()
             }
             Err(error) => Some(HandleError::permanent(error)),

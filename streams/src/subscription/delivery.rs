@@ -28,6 +28,8 @@ pub struct Delivery<T = RecordedEvent> {
     pub event: T,
     /// Where it stands in its stream.
     pub position: Position,
+    /// How often the server has delivered it, from 1.
+    pub delivered: u64,
     /// When this process got it.
     pub arrived: Instant,
     acks: Acks,
@@ -66,11 +68,17 @@ pub struct AckError {
 
 impl<T> Delivery<T> {
     /// `None` when there is nobody to acknowledge to: it was no delivery then.
-    pub(super) fn new(event: T, position: Position, acks: Acks, message: Message) -> Option<Self> {
+    pub(super) fn new(
+        event: T,
+        position: Position,
+        (delivered, acks): (u64, Acks),
+        message: Message,
+    ) -> Option<Self> {
         let reply = message.reply.clone()?;
         Some(Self {
             event,
             position,
+            delivered,
             arrived: Instant::now(),
             acks,
             from: Some((Box::new(message), reply)),
@@ -78,10 +86,11 @@ impl<T> Delivery<T> {
     }
 
     /// One that was set aside and is handled now.
-    pub(crate) fn parked(event: T, position: Position) -> Self {
+    pub(crate) fn parked(event: T, position: Position, delivered: u64) -> Self {
         Self {
             event,
             position,
+            delivered,
             arrived: Instant::now(),
             acks: Acks::Each,
             from: None,

@@ -258,10 +258,12 @@ impl<T: Payload> DurableSubscription<T> {
                 }
             }
         }
+        let delivered = u64::try_from(info.delivered).unwrap_or(1);
         let position = raw.position.clone();
         match T::read(&raw) {
             Ok(event) => {
-                let delivery = Delivery::new(event, position, self.acks, message)?;
+                let delivered = (delivered, self.acks);
+                let delivery = Delivery::new(event, position, delivered, message)?;
                 Some(Received::Readable(delivery))
             }
             Err(error) => {
@@ -269,7 +271,8 @@ impl<T: Payload> DurableSubscription<T> {
                     .increment(1);
                 let key = T::lane_key_of(&raw);
                 let unreadable = Unreadable { key, error };
-                let delivery = Delivery::new(unreadable, position, self.acks, message)?;
+                let delivered = (delivered, self.acks);
+                let delivery = Delivery::new(unreadable, position, delivered, message)?;
                 Some(Received::Unreadable(delivery))
             }
         }
