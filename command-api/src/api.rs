@@ -55,8 +55,8 @@ pub struct Deps {
     pub targets: Targets,
     /// How many webhook endpoints a customer may have.
     pub endpoints_max: usize,
-    /// How many requests the server works on at once.
-    pub requests_in_flight_max: usize,
+    /// How many requests may wait at once for how an order ends.
+    pub waits_max: usize,
 }
 
 /// The state of every route. Cheap to clone.
@@ -101,7 +101,7 @@ impl Api {
             digest: deps.digest_key,
             passwords: Passwords::new().map_err(crate::Error::passwords)?,
             throttle: Throttle::new(),
-            outcomes: Outcomes::new(deps.requests_in_flight_max),
+            outcomes: Outcomes::new(deps.waits_max),
             webhook: deps.webhook,
             elsewhere: deps.elsewhere,
             proxies: deps.proxies,

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use edge::limits::WAITS_ONE_IN;
 use kernel::{OrderId, Reason};
 use order::{Order, OrderEvent, OrderStatus};
 use streams::{Connection, Loaded, RecordedEvent};
@@ -93,10 +92,10 @@ struct Inner {
 }
 
 impl Outcomes {
-    /// For a server that works on so many requests at once.
-    pub(crate) fn new(requests_in_flight_max: usize) -> Self {
+    /// For so many at once.
+    pub(crate) fn new(most: usize) -> Self {
         Self(Arc::new(Inner {
-            most: (requests_in_flight_max / WAITS_ONE_IN).max(1),
+            most,
             waiting: Mutex::default(),
             begin: watch::Sender::new(None),
         }))
@@ -239,7 +238,7 @@ mod tests {
 
     #[test]
     fn who_waits_takes_no_more_places_than_there_are_for_that() {
-        let outcomes = Outcomes::new(64);
+        let outcomes = Outcomes::new(16);
         let of_one: Vec<_> = (0..WAITERS_OF_ONE_MAX)
             .map(|_| outcomes.waiter(order(0)).unwrap())
             .collect();

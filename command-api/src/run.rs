@@ -113,7 +113,7 @@ impl Service {
                 proxies: config.proxies.clone(),
                 targets: config.targets.clone(),
                 endpoints_max: config.webhook_endpoints_max,
-                requests_in_flight_max: config.limits.requests_in_flight_max,
+                waits_max: config.limits.waits_max(),
                 questions: Arc::new(OverBus(bus.clone())),
                 elsewhere: Arc::new(bus),
                 streams,

@@ -27,7 +27,7 @@ pub const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
 
 /// Of those one in so many may wait for an outcome that its client prefers to wait for. One more isn't waited for,
 /// and its answer says so by leaving `Preference-Applied` out; the places are left to the others.
-pub const WAITS_ONE_IN: usize = 4;
+const WAITS_ONE_IN: usize = 4;
 
 /// Most requests that wait in line; above it 503 at once.
 pub const REQUESTS_WAITING_MAX: usize = 4096;
@@ -99,6 +99,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Most requests at once that wait for an outcome.
+    pub fn waits_max(&self) -> usize {
+        (self.requests_in_flight_max / WAITS_ONE_IN).max(1)
+    }
+
     pub(crate) fn request_time(&self) -> Duration {
         Duration::from_secs(self.request_time_max_s)
     }

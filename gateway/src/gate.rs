@@ -16,7 +16,6 @@ use axum::middleware::{map_request, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use edge::auth::Verifier;
-use edge::limits::WAITS_ONE_IN;
 use edge::prefer::PREFER;
 use edge::{IfNoneMatch, Network, Prefer, Principal, Problem, TlsError, Trace};
 use futures::FutureExt;
@@ -89,7 +88,7 @@ impl Gate {
             forward: Arc::new(Forward::new(replicas.clone())),
             behind: config.behind.clone(),
             paths: Paths::new(),
-            waits: Semaphore::new((config.limits.requests_in_flight_max / WAITS_ONE_IN).max(1)),
+            waits: Semaphore::new(config.limits.waits_max()),
             hosts: Hosts::new(&config.hosts),
             trusted: config.trusted_proxies.clone(),
             verifier,

@@ -111,6 +111,12 @@ impl ViewSpec {
         Replay::new(self.fold())
     }
 
+    /// Are rows left of an older fold, where the table stands at `position` and its oldest rows may be of
+    /// `revision`?
+    pub(crate) fn outdates(&self, position: u64, revision: u32) -> bool {
+        position > 0 && revision < self.revision
+    }
+
     /// The rows that these events make of an empty table, by id, as JSON.
     ///
     /// # Errors

@@ -403,8 +403,11 @@ struct Slot {
 impl Slot {
     /// Waits until its owner's token counts no longer, looking now and then.
     async fn is_withdrawn(&self, look: Duration) {
-        while self.held.still_counts() {
+        loop {
             tokio::time::sleep(look).await;
+            if !self.held.still_counts() {
+                return;
+            }
         }
     }
 }

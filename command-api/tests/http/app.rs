@@ -198,7 +198,7 @@ impl World {
             proxies: Vec::new(),
             targets: config.targets.clone(),
             endpoints_max: config.webhook_endpoints_max,
-            requests_in_flight_max: config.limits.requests_in_flight_max,
+            waits_max: config.limits.waits_max(),
         })
         .unwrap();
         let router = edge::guarded(command_api::router(api.clone(), &config), &config.limits);

@@ -166,10 +166,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, KeysError> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed(folder))? {
         let path = entry.map_err(failed(folder))?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
-        {
+        if is_key(&path) {
             files.push(path);
         }
     }
@@ -183,11 +180,16 @@ fn has_others(folder: &Path) -> Result<bool, KeysError> {
         let hidden = path
             .file_name()
             .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && path.extension().is_none_or(|extension| extension != "json") {
+        if !hidden && !is_key(&path) {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+fn is_key(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == "json")
 }
 
 /// The number of a key file.

@@ -341,7 +341,7 @@ enum BatchError {
 /// Says whether rows are left that an older fold has made.
 fn report_revision(spec: &ViewSpec, mark: &Mark, revisions: Revisions) {
     let (view, rows, ours) = (spec.name, revisions.rows, spec.revision);
-    if mark.position > 0 && rows < ours {
+    if spec.outdates(mark.position, rows) {
         tracing::warn!(
             view,
             rows,

@@ -58,8 +58,7 @@ pub struct ViewStatus {
 impl ViewStatus {
     /// Are rows left that an older fold has made than this program's?
     pub fn is_outdated(&self) -> bool {
-        let ours = crate::view(&self.view).map_or(0, |view| view.revision);
-        self.position > 0 && self.revision < ours
+        crate::view(&self.view).is_some_and(|view| view.outdates(self.position, self.revision))
     }
 }
 

@@ -340,11 +340,11 @@ pub async fn outdated(admin: &Login) -> Result<Vec<&'static ViewSpec>, RebuildEr
     for context in crate::contexts() {
         let client = connect(&admin.to_database(&crate::login::database(context))).await?;
         for view in crate::views_of(context) {
-            let look = "select position > 0 and revision < $2 from view_position where view = $1";
-            let ours = i32::try_from(view.revision).unwrap_or(i32::MAX);
-            let row = client.query_opt(look, &[&view.name, &ours]).await?;
+            let look = "select position, revision from view_position where view = $1";
+            let row = client.query_opt(look, &[&view.name]).await?;
             let row = row.ok_or(RebuildError::NotProvisioned { view: view.name })?;
-            if row.try_get(0)? {
+            let revision = u32::try_from(row.try_get::<_, i32>(1)?).unwrap_or_default();
+            if view.outdates(unsigned(row.try_get(0)?), revision) {
                 found.push(view);
             }
         }
