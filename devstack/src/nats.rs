@@ -100,24 +100,22 @@ pub fn check_config(
     Err(String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// A node of a cluster: what `nats-cluster.conf` reads besides.
-struct Node {
-    name: String,
+/// What `nats-cluster.conf` reads besides: of the node of this name, which listens for the others at `listen`.
+/// `nodes` are the addresses of all.
+pub fn cluster_environment(
+    name: &str,
     listen: SocketAddr,
-    /// Those of all nodes, as the file wants them.
-    routes: String,
-    password: String,
-}
-
-impl Node {
-    fn environment(&self) -> [(&'static str, String); 4] {
-        [
-            ("MILLRACE_NATS_NAME", self.name.clone()),
-            ("MILLRACE_NATS_CLUSTER", format!("\"{}\"", self.listen)),
-            ("MILLRACE_NATS_CLUSTER_PASSWORD", self.password.clone()),
-            ("MILLRACE_NATS_ROUTES", self.routes.clone()),
-        ]
-    }
+    nodes: &[SocketAddr],
+    password: &str,
+) -> [(&'static str, String); 4] {
+    let route = |address| format!("\"nats-route://node:{password}@{address}\"");
+    let routes: Vec<String> = nodes.iter().map(route).collect();
+    [
+        ("MILLRACE_NATS_NAME", name.to_owned()),
+        ("MILLRACE_NATS_CLUSTER", format!("\"{listen}\"")),
+        ("MILLRACE_NATS_CLUSTER_PASSWORD", password.to_owned()),
+        ("MILLRACE_NATS_ROUTES", format!("[{}]", routes.join(", "))),
+    ]
 }
 
 /// Writes the configuration into the data folder and says how to run the server with it; each of them, when
@@ -134,64 +132,49 @@ pub(crate) fn plans(
         let path = folder.join(name);
         fs::write(&path, text).map_err(|source| Error::File { path, source })?;
     }
-    let settings = |node: &NatsPorts, store: PathBuf| Settings {
-        port: node.client.address().port(),
-        http_port: node.monitor.address().port(),
-        store,
-        sync: sync.clone(),
-    };
-    if let [only] = nodes {
-        let mut spec = Spec::new(program).args([Path::new("-c"), &folder.join("nats.conf")]);
-        for (name, value) in settings(only, folder.clone()).environment(secrets) {
+    let plan = |ports: &NatsPorts, file: &str, store: PathBuf, log: &str| {
+        let settings = Settings {
+            port: ports.client.address().port(),
+            http_port: ports.monitor.address().port(),
+            store: store.clone(),
+            sync: sync.clone(),
+        };
+        let mut spec = Spec::new(program).args([Path::new("-c"), &folder.join(file)]);
+        for (name, value) in settings.environment(secrets) {
             spec = spec.env(name, value);
         }
-        spec.log = Some(data.log("nats"));
-        spec.folder = folder;
-        return Ok(vec![plan(spec, only)]);
+        spec.folder = store;
+        spec.log = Some(data.log(log));
+        Plan {
+            service: Service::Nats,
+            spec,
+            probe: Probe::Nats(ports.client.address()),
+            stop: Signal::TERM,
+            ready_limit: READY_LIMIT,
+            stop_limit: STOP_LIMIT,
+        }
+    };
+    if let [only] = nodes {
+        return Ok(vec![plan(only, "nats.conf", folder.clone(), "nats")]);
     }
     // Made anew each time: nodes need to know it of each other, and nobody else does.
     let password = format!("n{}", Uuid::new_v4().simple());
-    let route = |node: &NatsPorts| {
-        let address = node.route.address();
-        format!("\"nats-route://node:{password}@{address}\"")
-    };
-    let routes: Vec<String> = nodes.iter().map(route).collect();
+    let routes: Vec<SocketAddr> = nodes.iter().map(|node| node.route.address()).collect();
     let plans = nodes.iter().zip(1..).map(|(ports, number)| {
-        let node = Node {
-            name: node_name(number),
-            listen: ports.route.address(),
-            routes: format!("[{}]", routes.join(", ")),
-            password: password.clone(),
-        };
-        let store = folder.join(&node.name);
+        let name = node_name(number);
+        let store = folder.join(&name);
         fs::create_dir_all(&store).map_err(|source| Error::File {
             path: store.clone(),
             source,
         })?;
-        let config = folder.join("nats-cluster.conf");
-        let mut spec = Spec::new(program).args([Path::new("-c"), &config]);
-        for (name, value) in settings(ports, store.clone()).environment(secrets) {
-            spec = spec.env(name, value);
+        let mut plan = plan(ports, "nats-cluster.conf", store, &format!("nats-{name}"));
+        let more = cluster_environment(&name, ports.route.address(), &routes, &password);
+        for (name, value) in more {
+            plan.spec = plan.spec.env(name, value);
         }
-        for (name, value) in node.environment() {
-            spec = spec.env(name, value);
-        }
-        spec.log = Some(data.log(&format!("nats-{}", node.name)));
-        spec.folder = store;
-        Ok(plan(spec, ports))
+        Ok(plan)
     });
     plans.collect()
-}
-
-fn plan(spec: Spec, ports: &NatsPorts) -> Plan {
-    Plan {
-        service: Service::Nats,
-        spec,
-        probe: Probe::Nats(ports.client.address()),
-        stop: Signal::TERM,
-        ready_limit: READY_LIMIT,
-        stop_limit: STOP_LIMIT,
-    }
 }
 
 /// The streams of one server are none of a cluster, and the other way round; a node that is left out takes

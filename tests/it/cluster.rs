@@ -1,5 +1,6 @@
 //! Three nats-servers of a test's own, and what the store promises on them.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use async_nats::jetstream::stream::Config;
 use devstack::Reserved;
 use devstack::fetch::{self, Sources};
 use devstack::launch::{Child, Launcher, Signal, Spawner, Spec};
+use devstack::nats::cluster_environment;
 use kernel::AggregateId;
 use millrace::client::CartLine;
 use rustix::process::kill_process;
@@ -263,17 +265,20 @@ impl FromFile {
             store: self.folder.join(node_name(n)),
             sync: devstack::Sync::Always,
         };
-        let route =
-            |[_, _, port]: &[u16; 3]| format!("\"nats-route://node:{password}@127.0.0.1:{port}\"");
-        let routes = self.ports.iter().map(route).collect::<Vec<_>>().join(", ");
+        let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let nodes: Vec<_> = self
+            .ports
+            .iter()
+            .map(|[_, _, port]| address(*port))
+            .collect();
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut spec = Spec::new(&self.nats)
             .args(["-c"])
-            .args([root.join("nats-cluster.conf")])
-            .env("MILLRACE_NATS_NAME", node_name(n))
-            .env("MILLRACE_NATS_CLUSTER", format!("\"127.0.0.1:{listens}\""))
-            .env("MILLRACE_NATS_CLUSTER_PASSWORD", password)
-            .env("MILLRACE_NATS_ROUTES", format!("[{routes}]"));
+            .args([root.join("nats-cluster.conf")]);
+        let name = node_name(n);
+        for (name, value) in cluster_environment(&name, address(listens), &nodes, password) {
+            spec = spec.env(name, value);
+        }
         for (name, value) in settings.environment(&self.secrets) {
             spec = spec.env(name, value);
         }
