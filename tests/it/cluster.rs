@@ -440,12 +440,12 @@ async fn orders_at_last(customer: &Customer, sku: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "three servers that elect and catch up want the machine to themselves"]
 async fn the_whole_shop_goes_on_while_one_node_of_nats_after_another_is_killed() {
     let app = App::start_with(&folder("cluster-shop"), &["--nats-nodes", "3"]).await;
     let admin = millrace::up::admin_connection(&app.data, &app.endpoints)
         .await
         .unwrap();
+    becomes("a whole cluster", async || is_whole(&admin).await).await;
     let (customer, sku) = (app.customer().await, app.product(100).await);
     let mut orders = Vec::new();
     for n in 1..=NODES {

@@ -25,6 +25,7 @@ async fn ordered_subscriptions_yield_each_event_once_and_in_order() {
     ordered::knows_that_nothing_is_there(&connection).await;
     ordered::goes_on_when_its_consumer_is_deleted(&connection).await;
     ordered::says_whether_it_is_current(&connection).await;
+    ordered::a_scan_goes_on(&connection).await;
     ordered::a_gap_is_an_error(&connection).await;
     ordered::an_unreadable_event_is_an_error(&connection).await;
     ordered::a_log_that_is_too_short_is_an_error(&connection).await;

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use futures::TryStreamExt;
+use tokio::runtime::Handle;
 
 use super::bench::{Bench, within};
 use crate::connection::Connection;
 use crate::subscription::{OrderedSubscription, SubscriptionError};
+use crate::verify::scan;
 
 /// Long enough for what is on its way on loopback.
 const LINGER: Duration = Duration::from_millis(200);
@@ -232,4 +234,41 @@ pub async fn a_log_that_is_too_short_is_an_error(connection: &Connection) {
     };
     assert_eq!((position.sequence, last), (100, 3));
     bench.remove().await;
+}
+
+/// A scan that breaks off in the middle, as when its server is killed, hands on each message once and to the
+/// end; and of a stream whose messages are all gone it hands on none. Wants a runtime of several threads.
+pub async fn a_scan_goes_on(connection: &Connection) {
+    let bench = Bench::with(connection, |config| config.deny_purge = false).await;
+    // More than it asks for at once.
+    let all = 2_500;
+    bench.append("a", 1, all).await;
+    let mut seen = Vec::new();
+    let scanned = scan(connection, &bench.stream, all, |message| {
+        seen.push(message.position.sequence);
+        if seen.len() == 1 {
+            let forget = forget_consumers(&bench);
+            tokio::task::block_in_place(|| Handle::current().block_on(forget));
+        }
+    });
+    within("scanned", scanned).await.unwrap();
+    assert_eq!(seen, (1..=all).collect::<Vec<_>>());
+
+    let js = connection.jetstream();
+    let stream = js.get_stream(&bench.stream).await.unwrap();
+    stream.purge().await.unwrap();
+    let empty = scan(connection, &bench.stream, all, |_| {
+        panic!("nothing is there")
+    });
+    let at_once = Duration::from_secs(10);
+    tokio::time::timeout(at_once, empty).await.unwrap().unwrap();
+    bench.remove().await;
+}
+
+async fn forget_consumers(bench: &Bench) {
+    let js = bench.connection.jetstream();
+    let stream = js.get_stream(&bench.stream).await.unwrap();
+    let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
+    assert_eq!(names.len(), 1, "{names:?}");
+    stream.delete_consumer(&names[0]).await.unwrap();
 }

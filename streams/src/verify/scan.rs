@@ -11,7 +11,7 @@ use futures::StreamExt;
 use futures::future::BoxFuture;
 use kernel::Position;
 use thiserror::Error;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
 use crate::connection::Connection;
@@ -26,6 +26,12 @@ const PULL_EXPIRES: Duration = Duration::from_secs(30);
 
 /// Longest silence before the scan is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// How long it is tried again where no message comes of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Before it is tried again.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// The server forgets the scan's consumer after this time without a pull.
 const INACTIVE_THRESHOLD: Duration = Duration::from_mins(1);
@@ -120,51 +126,78 @@ pub fn ends<'a>(
     })
 }
 
-/// Hands every message of `stream` up to `last` to `each`, in order.
+/// Hands every message of `stream` up to `last` to `each`, in order, each once. Where reading breaks off, as
+/// while a cluster elects, it goes on behind the last message that came.
 ///
 /// # Errors
-/// The stream can't be read to there.
+/// The stream can't be read to there, however often that is tried.
 pub async fn scan(
     connection: &Connection,
     stream: &str,
     last: u64,
     mut each: impl FnMut(Scanned),
 ) -> Result<(), ScanError> {
-    let broken = |after: u64, source: BoxError| ScanError::Broken {
-        stream: stream.to_owned(),
-        after,
-        source,
-    };
-    // The last one that was read, and how many were.
-    let (mut after, mut delivered) = (0, 0);
-    if last == 0 {
+    let (mut after, mut since) = (0, Instant::now());
+    loop {
+        let before = after;
+        let read = read_on(connection, stream, (&mut after, last), &mut each).await;
+        let Err(source) = read else {
+            return Ok(());
+        };
+        if after > before {
+            since = Instant::now();
+        } else if since.elapsed() >= PATIENCE {
+            let stream = stream.to_owned();
+            return Err(ScanError::Broken {
+                stream,
+                after,
+                source,
+            });
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Reads behind `after`, which moves on with every message.
+async fn read_on(
+    connection: &Connection,
+    stream: &str,
+    (after, last): (&mut u64, u64),
+    each: &mut impl FnMut(Scanned),
+) -> Result<(), BoxError> {
+    if *after >= last {
         return Ok(());
     }
-    let mut messages = open(connection, stream)
-        .await
-        .map_err(|source| broken(after, source))?;
-    while after < last {
-        let next = timeout(SILENCE_MAX, messages.next()).await;
-        let message = match next {
-            Ok(Some(Ok(message))) => message,
-            Ok(Some(Err(error))) => return Err(broken(after, error.into())),
-            Ok(None) => return Err(broken(after, "the consumer is gone".into())),
-            Err(_) => return Err(broken(after, "the server is silent".into())),
-        };
-        let info = message.info().map_err(|error| broken(after, error))?;
+    let consumer = open(connection, stream, *after + 1).await?;
+    if consumer.cached_info().num_pending == 0 {
+        return Ok(());
+    }
+    let mut messages = consumer
+        .stream()
+        .max_messages_per_batch(PULL_BATCH)
+        .expires(PULL_EXPIRES)
+        .messages()
+        .await?;
+    let mut delivered = 0;
+    while *after < last {
+        let message = timeout(SILENCE_MAX, messages.next())
+            .await
+            .map_err(|_| "the server is silent")?
+            .ok_or("the consumer is gone")??;
+        let info = message.info()?;
         let (sequence, pending) = (info.stream_sequence, info.pending);
         let recorded_at = time_from_nats(info.published);
         delivered += 1;
-        if sequence <= after {
-            return Err(broken(after, "the server went backwards".into()));
+        if sequence <= *after {
+            return Err("the server went backwards".into());
         }
         if info.consumer_sequence != delivered {
-            return Err(broken(after, "messages got lost on their way".into()));
+            return Err("messages got lost on their way".into());
         }
-        after = sequence;
         if sequence > last {
             break;
         }
+        *after = sequence;
         let message = message.message;
         each(Scanned {
             position: Position::new(stream, sequence),
@@ -181,26 +214,22 @@ pub async fn scan(
     Ok(())
 }
 
-async fn open(connection: &Connection, stream: &str) -> Result<pull::Stream, BoxError> {
+/// A consumer from `start_sequence` on.
+async fn open(
+    connection: &Connection,
+    stream: &str,
+    start_sequence: u64,
+) -> Result<PullConsumer, BoxError> {
     let config = pull::Config {
         name: Some(format!("verify-{}", Uuid::new_v4().simple())),
         description: Some("reads the whole stream once".to_owned()),
-        deliver_policy: DeliverPolicy::All,
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence },
         ack_policy: AckPolicy::None,
         inactive_threshold: INACTIVE_THRESHOLD,
         num_replicas: 1,
         memory_storage: true,
         ..pull::Config::default()
     };
-    let consumer: PullConsumer = connection
-        .jetstream()
-        .create_consumer_on_stream(config, stream)
-        .await?;
-    let messages = consumer
-        .stream()
-        .max_messages_per_batch(PULL_BATCH)
-        .expires(PULL_EXPIRES)
-        .messages()
-        .await?;
-    Ok(messages)
+    let jetstream = connection.jetstream();
+    Ok(jetstream.create_consumer_on_stream(config, stream).await?)
 }
