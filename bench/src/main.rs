@@ -12,6 +12,7 @@ mod append;
 mod commands;
 mod decide;
 mod gateway;
+mod growth;
 mod history;
 mod hot;
 mod idle;
@@ -37,6 +38,7 @@ mod usage;
 
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Parser, ValueEnum};
 
 use crate::accounts::Accounts;
@@ -66,8 +68,16 @@ struct Args {
     /// How NATS syncs: `always`, or an interval like `2m` (NATS's own default).
     #[arg(long, default_value = "always")]
     sync: String,
-    /// How long a history `load`, `replay`, `projection` and `rebuild` work on, in events, of a fifth as
-    /// many aggregates; and how many aggregates `memory` sees.
+    /// How many NATS servers the shop runs on, where a benchmark runs all of it: 1, or a cluster of 3 that
+    /// keeps three copies of every stream, the reference's too.
+    #[arg(
+        long,
+        default_value = "1",
+        value_parser = PossibleValuesParser::new(["1", "3"]).map(|count| count.parse::<usize>().unwrap_or(1))
+    )]
+    nats_nodes: usize,
+    /// How long a history `load`, `replay`, `growth`, `projection` and `rebuild` work on, in events, of a
+    /// fifth as many aggregates; and how many aggregates `memory` sees.
     #[arg(long, default_value_t = 1_000_000)]
     events: u64,
     /// How many sagas `recovery` has open.
@@ -108,6 +118,8 @@ enum Bench {
     Load,
     /// A long history through `evolve`, beside a raw pull consumer.
     Replay,
+    /// Commands on a store with a history of `--events`, beside the same on one with 10,000.
+    Growth,
     /// A stream into the rows of a read model, beside a plain fold that upserts a batch in one statement,
     /// and beside postgres-es's own query.
     Projection,
@@ -184,6 +196,9 @@ async fn measure_store(args: &Args) -> anyhow::Result<Vec<Row>> {
     if args.any(&[Bench::Sku]) {
         rows.extend(sku::run(HISTORY_SYNC, args).await?);
     }
+    if args.any(&[Bench::Growth]) {
+        rows.extend(growth::run(HISTORY_SYNC, args).await?);
+    }
     if args.any(&[Bench::Memory]) {
         // First, while this process is still small; memory does not depend on syncs.
         let store = Store::start(HISTORY_SYNC).await?;
@@ -246,12 +261,12 @@ async fn measure_shop(args: &Args) -> anyhow::Result<Vec<Row>> {
         rows.extend(startup::run(args).await?);
     }
     if args.any(&[Bench::Gateway]) {
-        let stack = Stack::start(&args.sync, Flow::Apart).await?;
+        let stack = Stack::start(args, Flow::Apart).await?;
         rows.extend(gateway::run(&stack, args).await?);
         stack.stop().await?;
     }
     if args.any(&[Bench::Commands, Bench::Idle, Bench::Overload]) {
-        let stack = Stack::start(&args.sync, Flow::Left).await?;
+        let stack = Stack::start(args, Flow::Left).await?;
         if args.any(&[Bench::Idle]) {
             // First, while this process is still small.
             rows.extend(idle::run(&stack).await?);
@@ -269,7 +284,7 @@ async fn measure_shop(args: &Args) -> anyhow::Result<Vec<Row>> {
         rows.extend(recovery::run(args).await?);
     }
     if args.any(&[Bench::Orders, Bench::Query]) {
-        let stack = Stack::start(&args.sync, Flow::Followed).await?;
+        let stack = Stack::start(args, Flow::Followed).await?;
         if args.any(&[Bench::Orders]) {
             rows.extend(orders::run(&stack, args).await?);
         }

@@ -40,7 +40,7 @@ const TARGET: f64 = 0.3;
 
 pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> {
     let jetstream = stack.jetstream().await?;
-    reference::prepare(&jetstream).await?;
+    reference::prepare(&jetstream, args.nats_nodes).await?;
     let mut skus = Vec::new();
     for _ in 0..PRODUCTS {
         skus.push(stack.product(STOCK).await?);

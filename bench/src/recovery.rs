@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_millis(2);
 const PATIENCE: Duration = Duration::from_mins(10);
 
 pub(crate) async fn run(args: &Args) -> anyhow::Result<Vec<Row>> {
-    let stack = Stack::start(&args.sync, Flow::Left).await?;
+    let stack = Stack::start(args, Flow::Left).await?;
     let sku = stack.product(STOCK).await?;
     let orders = Posts::of_orders(&stack, sku, IN_FLIGHT).await?;
     let (spawner, jetstream) = (Spawner::start()?, stack.jetstream().await?);

@@ -70,8 +70,8 @@ fn bytes_of(headers: &HeaderMap) -> usize {
     each.sum::<usize>() + HEADERS_FRAME_BYTES
 }
 
-/// Makes the stream that the references publish to, configured like an event stream.
-pub(crate) async fn prepare(jetstream: &Context) -> anyhow::Result<()> {
+/// Makes the stream that the references publish to, configured like an event stream, with so many copies.
+pub(crate) async fn prepare(jetstream: &Context, copies: usize) -> anyhow::Result<()> {
     let config = Config {
         name: STREAM.to_owned(),
         subjects: vec!["bench.>".to_owned()],
@@ -80,6 +80,7 @@ pub(crate) async fn prepare(jetstream: &Context) -> anyhow::Result<()> {
         discard: DiscardPolicy::New,
         allow_direct: true,
         allow_atomic_publish: true,
+        num_replicas: copies,
         ..Config::default()
     };
     jetstream.get_or_create_stream(config).await?;

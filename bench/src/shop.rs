@@ -13,6 +13,8 @@ use millrace::up::{self, Running, UpArgs, Worker};
 use projections::{Access, Login};
 use uuid::Uuid;
 
+use crate::Args;
+
 /// Long enough for the API, and never used outside a benchmark.
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -68,11 +70,13 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Starts the servers, the APIs and whoever follows the flow; NATS syncs as `sync` says.
-    pub(crate) async fn start(sync: &str, flow: Flow) -> anyhow::Result<Self> {
+    /// Starts the servers, as many as `given` says and syncing as it says, the APIs and whoever follows the
+    /// flow.
+    pub(crate) async fn start(given: &Args, flow: Flow) -> anyhow::Result<Self> {
         let data = tempfile::tempdir()?;
         let mut args = UpArgs::quiet(data.path().to_owned()).on_free_ports();
-        sync.clone_into(&mut args.sync);
+        args.sync.clone_from(&given.sync);
+        args.nats_nodes = given.nats_nodes;
         match flow {
             Flow::Followed => {}
             Flow::Apart => args.separate = true,

@@ -45,7 +45,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Vec<Row>> {
         took("up, nothing there yet", &empty),
         took("up, everything there", &full),
     ];
-    let stack = Stack::start(&args.sync, Flow::Apart).await?;
+    let stack = Stack::start(args, Flow::Apart).await?;
     bar.inc(1);
     for role in ["command-api", "query-api"] {
         let mut each = Vec::new();

@@ -24,7 +24,7 @@ impl Store {
         let server = Server::start(sync).await?;
         let connection = server.connect().await?;
         provision(&connection, &Topology::new(&[CONTEXT], &[]), 1).await?;
-        reference::prepare(connection.jetstream()).await?;
+        reference::prepare(connection.jetstream(), 1).await?;
         Ok(Self { server })
     }
 
