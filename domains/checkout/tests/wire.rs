@@ -23,7 +23,35 @@ use uuid::{Uuid, uuid};
 const BACK: Uuid = uuid!("0198c1d2-9c6d-8e53-9b7f-4d8eafb0213c");
 
 fn examples() -> Vec<CheckoutEvent> {
-    [by_itself(), by_hand()].concat()
+    [by_itself(), by_hand(), in_other_shapes()].concat()
+}
+
+/// With what may be left out, or without.
+fn in_other_shapes() -> Vec<CheckoutEvent> {
+    vec![
+        CheckoutEvent::UndoSucceeded {
+            step: Step::AuthorizePayment,
+            moot: true,
+        },
+        CheckoutEvent::CheckoutUndone {
+            step: kit::reserve("TEE"),
+            moot: true,
+        },
+        CheckoutEvent::CheckoutEnded {
+            outcome: Outcome::Canceled {
+                reason: "changed my mind".parse().unwrap(),
+            },
+            step: Some(kit::reserve("TEE")),
+            moot: true,
+        },
+        CheckoutEvent::StepSkipped {
+            step: Step::CapturePayment,
+            by: "operator:ada".to_owned(),
+            reason: "paid back by bank transfer".parse().unwrap(),
+            stage: Stage::Undoing,
+            outcome: None,
+        },
+    ]
 }
 
 fn by_hand() -> Vec<CheckoutEvent> {
@@ -148,6 +176,28 @@ fn returning_examples() -> Vec<ReturningEvent> {
         ReturningEvent::ReturningEnded {
             step: ReturnStep::RefundPayment,
         },
+        ReturningEvent::ReturningStarted {
+            return_id: ReturnId(BACK),
+            order_id: kit::order_id(),
+            items: vec![kit::item("MUG", 2)],
+            amount: kit::total(),
+            user_id: Some(kit::user_id()),
+            started_at: kit::at(0),
+            restock_until: kit::at(0) + checkout::returning::RESTOCK_PATIENCE,
+            revision: 2,
+        },
+        ReturningEvent::ReturningSuspended {
+            step: ReturnStep::RefundPayment,
+            why: "the refund failed: charge_disputed".to_owned(),
+            failed: true,
+        },
+        ReturningEvent::ReturningStepSkipped {
+            step: ReturnStep::RefundPayment,
+            by: "operator:ada".to_owned(),
+            reason: "paid back by bank transfer".parse().unwrap(),
+            last: false,
+            paid: Some(RefundId(BACK)),
+        },
     ]
 }
 
@@ -180,6 +230,18 @@ fn refunding_examples() -> Vec<RefundingEvent> {
             code: "charge_disputed".to_owned(),
         },
         RefundingEvent::RefundingEnded {},
+        RefundingEvent::RefundingStarted {
+            refund_id: RefundId(BACK),
+            order_id: kit::order_id(),
+            user_id: kit::user_id(),
+            amount: kit::total(),
+            started_at: kit::at(0),
+            revision: 2,
+        },
+        RefundingEvent::RefundingSuspended {
+            why: "the refund failed: charge_disputed".to_owned(),
+            failed: true,
+        },
     ]
 }
 

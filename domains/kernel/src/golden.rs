@@ -1,7 +1,8 @@
 //! The test kit of the wire: every event version ever written stays readable, byte for byte.
 //!
 //! A context keeps one file for each in `wire/<event>.v<version>.json`: the event's data, as it
-//! stands in the body of a message. This is the one place in the domain that reads files, and only
+//! stands in the body of a message. Where parts of it may be left out, further files show it in its other
+//! shapes: `wire/<event>.v<version>-2.json`. This is the one place in the domain that reads files, and only
 //! tests call it.
 
 use std::collections::BTreeSet;
@@ -17,7 +18,7 @@ const UPCASTS_MAX: u32 = 100;
 
 /// Checks the files of `folder` against one example of every event of `A`, whose names are
 /// `variants`: each has its file, each file decodes to its event and is what the event encodes to,
-/// and files of older versions still decode.
+/// and files of older versions still decode. Of an event's further examples each has its numbered file.
 ///
 /// Answers the names of the files that belong to `A`, for [`no_other_files`].
 ///
@@ -30,15 +31,22 @@ pub fn check<A: Decider>(
 ) -> Result<BTreeSet<String>, String> {
     let mut files = BTreeSet::new();
     for variant in variants {
-        let example = examples.iter().find(|event| event.name() == *variant);
-        let Some(example) = example else {
+        let mut own = examples.iter().filter(|event| event.name() == *variant);
+        let Some(example) = own.next() else {
             return Err(format!("{variant} has no example: add one to the test"));
         };
+        for (further, number) in own.zip(2..) {
+            let version = further.schema_version();
+            let file = format!("{variant}.v{version}-{number}.json");
+            compared::<A>(folder, &file, further)?;
+            files.insert(file);
+        }
         for version in 1..=example.schema_version() {
             let file = format!("{variant}.v{version}.json");
-            let event = read::<A>(folder, &file, example, version)?;
-            if version == example.schema_version() && event != *example {
-                return Err(format!("{file} decodes to another event: {event:?}"));
+            if version == example.schema_version() {
+                compared::<A>(folder, &file, example)?;
+            } else {
+                read::<A>(folder, &file, example, version)?;
             }
             files.insert(file);
         }
@@ -60,6 +68,15 @@ pub fn no_other_files(folder: &Path, expected: &BTreeSet<String>) -> Result<(), 
                 "{name} belongs to no event: what was written must stay readable"
             ));
         }
+    }
+    Ok(())
+}
+
+/// The file is the example, there and back.
+fn compared<A: Decider>(folder: &Path, file: &str, example: &A::Event) -> Result<(), String> {
+    let event = read::<A>(folder, file, example, example.schema_version())?;
+    if event != *example {
+        return Err(format!("{file} decodes to another event: {event:?}"));
     }
     Ok(())
 }

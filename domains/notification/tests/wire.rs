@@ -37,6 +37,15 @@ fn every_event_version_has_its_file() {
                     tracking: None,
                 },
             },
+            NotificationEvent::NotificationRequested {
+                user_id: UserId(uuid!("0198c1d2-7a4b-7c31-9f5e-2b6c8d9e0f1a")),
+                template: Template::OrderShipped,
+                channel: Channel::Email,
+                details: Details {
+                    tracking: Some("1Z999".parse().unwrap()),
+                    ..Details::default()
+                },
+            },
             NotificationEvent::NotificationSent {
                 message_id: "<0198c1d2@notification.millrace.invalid>".to_owned(),
                 address,

@@ -70,6 +70,10 @@ fn of_the_account() -> Vec<UserEvent> {
             name: sealed("bm9uY2UtbmFtZQ"),
             phone: Some(sealed("bm9uY2UtcGhvbmU")),
         },
+        UserEvent::ProfileUpdated {
+            name: sealed("bm9uY2UtbmFtZQ"),
+            phone: None,
+        },
         UserEvent::AddressAdded {
             address_id: ADDRESS,
             address: sealed("bm9uY2UtYWRkcmVzcw"),
