@@ -81,12 +81,16 @@ pub async fn provision(
     let streams = async {
         let connection = secrets.connect(nats, "provision").await?;
         let topology = topology();
-        let began = Instant::now();
+        let (began, mut told) = (Instant::now(), false);
         loop {
             match topology::provision(&connection, &topology, replicas).await {
-                Err(TopologyError::Failed { .. })
+                Err(error @ TopologyError::Failed { .. })
                     if replicas > 1 && began.elapsed() < CLUSTER_TIME_MAX =>
                 {
+                    if !told {
+                        eprintln!("the cluster may be electing: {}", streams::chain(&error));
+                    }
+                    told = true;
                     tokio::time::sleep(CLUSTER_PAUSE).await;
                 }
                 done => return done.context("can't provision the streams"),

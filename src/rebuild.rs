@@ -77,13 +77,23 @@ pub async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
         Some(view) => vec![view],
         None => outdated(&admin).await?,
     };
-    let mut reports = Vec::with_capacity(views.len());
+    let (mut reports, mut left) = (Vec::with_capacity(views.len()), None);
     for view in views {
         let rebuild = Rebuild::begin(view, args.reach.log().await?, &admin).await?;
         let report = if args.rollback {
-            roll_back(view, rebuild).await?
+            roll_back(view, rebuild).await
         } else {
-            build(&args, view, rebuild).await?
+            build(&args, view, rebuild).await
+        };
+        let report = match report {
+            Ok(report) => report,
+            Err(error) if args.outdated => {
+                // The others are not to wait for one that somebody else is at.
+                eprintln!("{}: {error:#}", view.name);
+                left = left.or(Some(error));
+                continue;
+            }
+            Err(error) => return Err(error),
         };
         if !args.json {
             print!("{}", report.words());
@@ -95,8 +105,11 @@ pub async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
             println!("{}", serde_json::to_string_pretty(report)?);
         }
         _ if args.json => println!("{}", serde_json::to_string_pretty(&reports)?),
-        [] => println!("No read model has rows of an older version."),
+        [] if left.is_none() => println!("No read model has rows of an older version."),
         _ => {}
+    }
+    if let Some(error) = left {
+        return Err(error.context("some read models still have rows of an older version"));
     }
     let differs = reports.iter().any(Report::differs);
     Ok(if args.ci && differs {

@@ -22,6 +22,9 @@ struct Document {
 /// The methods of each path, as the header Allow tells them.
 pub(crate) struct Paths(Router<HeaderValue>);
 
+/// All that may be done at a path, in the order in which Allow tells it.
+const METHODS: [&str; 4] = ["get", "post", "put", "delete"];
+
 impl Paths {
     /// Those of the document. What can't be read of it is left to whoever is behind.
     pub(crate) fn new() -> Self {
@@ -30,17 +33,28 @@ impl Paths {
         let Document { paths } = document.unwrap_or(Document {
             paths: BTreeMap::new(),
         });
-        for (path, calls) in paths {
-            let known = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
-            let known = known.iter().filter(|method| {
-                let name = method.as_str().to_ascii_lowercase();
-                calls.contains_key(&name)
+        // `/v1/products/import` is a product's path too: what is done at that is done there.
+        let hidden = |path: &str| {
+            let (folder, last) = path.rsplit_once('/')?;
+            let mut paths = paths.iter();
+            let of_any = paths.find(|(other, _)| {
+                other.rsplit_once('/').is_some_and(|(same, any)| {
+                    same == folder && any.starts_with('{') && !last.starts_with('{')
+                })
             });
-            let mut allowed: Vec<&str> = known.map(Method::as_str).collect();
-            if allowed.contains(&"GET") {
-                allowed.push("HEAD");
+            of_any.map(|(_, calls)| calls)
+        };
+        for (path, calls) in &paths {
+            let hidden = hidden(path);
+            let known = METHODS.into_iter().filter(|method| {
+                let at = |calls: &BTreeMap<String, Value>| calls.contains_key(*method);
+                at(calls) || hidden.is_some_and(at)
+            });
+            let mut allowed: Vec<String> = known.map(str::to_ascii_uppercase).collect();
+            if allowed.iter().any(|method| method == "GET") {
+                allowed.push("HEAD".to_owned());
             }
-            allowed.push("OPTIONS");
+            allowed.push("OPTIONS".to_owned());
             if let Ok(allowed) = HeaderValue::try_from(allowed.join(", ")) {
                 // Two paths of one shape are none of the document's.
                 let _twice = router.insert(path, allowed);
@@ -91,5 +105,8 @@ mod tests {
         let reads = Some((405, "GET, HEAD, OPTIONS".to_owned()));
         assert_eq!(asked(&Method::POST, "/v1/orders/o-1/overview"), reads);
         assert_eq!(asked(&Method::POST, "/v1/nothing"), None);
+        // A product may be called `import`.
+        assert_eq!(asked(&Method::GET, "/v1/products/import"), None);
+        assert_eq!(asked(&Method::POST, "/v1/products/import"), None);
     }
 }

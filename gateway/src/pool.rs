@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Address, Member};
 
+/// A role of which nobody has answered for so long since the start is away, and not only unknown yet.
+const MEET_TIME_MAX: Duration = Duration::from_secs(30);
+
 /// Failures in a row after which a replica is left alone for a while.
 const FAILURES_MAX: u32 = 3;
 
@@ -121,6 +124,7 @@ pub(crate) struct Pool {
     turn: AtomicUsize,
     /// One has answered since this gateway began.
     met: AtomicBool,
+    began: tokio::time::Instant,
 }
 
 impl Pool {
@@ -132,6 +136,7 @@ impl Pool {
             refused: Mutex::default(),
             turn: AtomicUsize::new(0),
             met: AtomicBool::new(false),
+            began: tokio::time::Instant::now(),
         };
         pool.found(Vec::new());
         pool
@@ -184,9 +189,10 @@ impl Pool {
         self.met.fetch_or(self.is_reached(), Ordering::Relaxed);
     }
 
-    /// Has one answered since this gateway began? Before that there may be some that it doesn't know.
+    /// Has one answered since this gateway began, or was there time enough to? Before that there may be some
+    /// that it doesn't know.
     pub(crate) fn is_met(&self) -> bool {
-        self.met.load(Ordering::Relaxed)
+        self.met.load(Ordering::Relaxed) || self.began.elapsed() >= MEET_TIME_MAX
     }
 
     /// Does one answer, ready or not?
@@ -355,6 +361,14 @@ mod tests {
             a.answered();
         }
         assert!(!a.is_ejected(Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_answer_for_long_keeps_the_other_side_from_nobody() {
+        let pool = pool(&["a:1"]);
+        assert!(!pool.is_met());
+        tokio::time::advance(MEET_TIME_MAX).await;
+        assert!(pool.is_met());
     }
 
     #[test]

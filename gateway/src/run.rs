@@ -116,7 +116,7 @@ impl Service {
     }
 }
 
-/// Ready = each side has answered since the start, and somebody can be asked at all. A side that is not
+/// Ready = each side has answered since the start or had time to, and somebody can be asked at all. A side that is not
 /// ready is told and doesn't count: the other goes on, and with it whatever needs no more.
 fn health(gate: &Gate) -> Health {
     let (commands, queries, either) = (gate.clone(), gate.clone(), gate.clone());

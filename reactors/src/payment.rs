@@ -205,6 +205,7 @@ impl Handler for PaymentReactor {
             let Some(action) = payment.state.due() else {
                 return Ok(());
             };
+            let may_be_called_off = may_be_called_off(&action);
             let outcome = match self.execute(id, action).await {
                 Ok(outcome) => outcome.at(payment.version),
                 Err(error) if error.is_transient() => return Err(HandleError::retryable(error)),
@@ -214,19 +215,33 @@ impl Handler for PaymentReactor {
                 // What is due then follows with the delivery of what was recorded.
                 Recorded::At(position) if position.sequence > payment.position => return Ok(()),
                 Recorded::At(_) => {}
-                Recorded::Refused(code) => refused(id, &code)?,
+                Recorded::Refused(code) => refused(id, &code, may_be_called_off)?,
             }
         }
         Err(HandleError::retryable(TooManyCalls))
     }
 }
 
+/// May the payment still turn to something else? A capture and a void are ends of it.
+fn may_be_called_off(action: &ProviderAction) -> bool {
+    match action {
+        ProviderAction::CreateIntent { .. } | ProviderAction::Confirm { .. } => true,
+        ProviderAction::Capture { .. }
+        | ProviderAction::Cancel { .. }
+        | ProviderAction::Refund { .. } => false,
+    }
+}
+
 /// The payment moved on while the provider was asked: it is looked at again. What the provider says of an
-/// amount it will say the next time too; but it is tried now and then, and not set aside, for what is due
-/// may be called off yet, and that must not wait behind it.
-fn refused(id: &AggregateId, code: &str) -> Result<(), HandleError> {
+/// amount it will say the next time too: a person is to look. Where what is due may be called off yet, it is
+/// tried now and then meanwhile and not set aside, for that must not wait behind it.
+fn refused(id: &AggregateId, code: &str, may_be_called_off: bool) -> Result<(), HandleError> {
     if code == AMOUNT_DIFFERS {
-        return Err(HandleError::retryable(OtherAmount));
+        return Err(if may_be_called_off {
+            HandleError::retryable(OtherAmount)
+        } else {
+            HandleError::permanent(OtherAmount)
+        });
     }
     tracing::info!(payment = %id, %code, "the payment context refused an outcome");
     Ok(())
@@ -252,16 +267,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_amount_is_waited_with_and_stands_in_no_voids_way() {
+    fn another_amount_stands_in_no_voids_way_and_else_waits_for_a_person() {
         let id = kernel::PaymentId(Uuid::nil()).into();
         let expected = Money::new(2_500, "EUR".parse().unwrap());
         let differs = PaymentRefusal::AmountDiffers { expected };
-        let left = refused(&id, differs.code().as_ref()).unwrap_err();
-        assert!(
-            !left.permanent,
-            "it would be parked, and what comes behind it too"
-        );
+        let (intent_id, key) = ("pi_1".to_owned(), "k".to_owned());
+        let confirm = ProviderAction::Confirm {
+            intent_id: intent_id.clone(),
+            method: "pm_card_visa".parse().unwrap(),
+        };
+        let capture = ProviderAction::Capture {
+            intent_id: intent_id.clone(),
+            amount: expected,
+            key: key.clone(),
+        };
+        let cancel = ProviderAction::Cancel {
+            intent_id: Some(intent_id),
+            key,
+        };
+        for (action, is_set_aside) in [(confirm, false), (capture, true), (cancel, true)] {
+            let may = may_be_called_off(&action);
+            let left = refused(&id, differs.code().as_ref(), may).unwrap_err();
+            assert_eq!(left.permanent, is_set_aside, "{action:?}");
+        }
         let moved_on = PaymentRefusal::PaymentVoided;
-        assert!(refused(&id, moved_on.code().as_ref()).is_ok());
+        assert!(refused(&id, moved_on.code().as_ref(), true).is_ok());
     }
 }

@@ -103,11 +103,12 @@ impl Running {
                     return anyhow!("{failure}");
                 }
                 eprintln!("{failure}");
-                tokio::time::sleep(NODE_PAUSE).await;
-                match self.stack.revive_nats().await {
-                    Ok(true) => eprintln!("it is started again: the others went on"),
-                    Ok(false) => return anyhow!("no nats-server is left"),
-                    Err(error) => return error.into(),
+                tokio::select! {
+                    revived = revive(&self.stack) => match revived {
+                        Ok(()) => eprintln!("it is started again: the others went on"),
+                        Err(error) => return error,
+                    },
+                    ended = self.roles.join_next() => return of_role(ended),
                 }
             }
         })
@@ -127,6 +128,21 @@ impl Running {
             self.stack.stop().await?;
             outcome
         })
+    }
+}
+
+/// Starts the nodes of NATS that have ended again, as often as it takes while one of the others is there.
+///
+/// # Errors
+/// None is left.
+async fn revive(stack: &Stack) -> anyhow::Result<()> {
+    loop {
+        tokio::time::sleep(NODE_PAUSE).await;
+        match stack.revive_nats().await {
+            Ok(true) => return Ok(()),
+            Ok(false) => return Err(anyhow!("no nats-server is left")),
+            Err(error) => eprintln!("{error}; it is tried again"),
+        }
     }
 }
 

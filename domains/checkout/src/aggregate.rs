@@ -161,9 +161,12 @@ impl Flow {
     /// A table of contents: what each fact means is said in `stock.rs`, `money.rs`, `order.rs` and
     /// `answer.rs`. Whatever they don't name is late or repeated, and ignored.
     fn react(&self, fact: &CheckoutFact) -> Option<CheckoutEvent> {
-        if self.stage == Stage::Resolved && !(self.is_unwinding() && fact.is_of_stock()) {
-            // A person has it in hand.
-            return None;
+        if self.stage == Stage::Resolved {
+            let open = fact.is_of_stock() || (self.money_left && fact.is_of_money());
+            if !(self.is_unwinding() && open) {
+                // A person has it in hand.
+                return None;
+            }
         }
         match fact {
             CheckoutFact::OrderPlaced { .. } => None,
@@ -204,7 +207,7 @@ impl Flow {
 
 impl<D: Definitions> Decider for CheckoutBy<D> {
     const CONTEXT: &'static str = "checkout";
-    const STATE_REVISION: u32 = 2;
+    const STATE_REVISION: u32 = 3;
 
     fn decide(&self, fact: &CheckoutFact) -> Result<Vec<CheckoutEvent>, CheckoutRefusal> {
         Ok(self.react(fact)?.into_iter().collect())

@@ -54,6 +54,7 @@ impl Flow {
             reject_tries: Tries::default(),
             notices: Vec::new(),
             suspension: None,
+            money_left: false,
         })
     }
 
@@ -329,6 +330,7 @@ impl Flow {
     /// A person has done what it was suspended for, and sees to the money. Stock that is still held
     /// they can't give back: that goes on.
     fn resolve(&mut self) {
+        self.money_left = self.suspension.is_none();
         if let Some(Suspension { step, .. }) = self.suspension.take()
             && step.sku().is_some()
             && self.is_unwinding()

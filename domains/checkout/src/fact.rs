@@ -171,6 +171,35 @@ pub enum CheckoutFact {
 }
 
 impl CheckoutFact {
+    /// Is it what became of the money?
+    pub(crate) fn is_of_money(&self) -> bool {
+        match self {
+            Self::PaymentDeclined { .. }
+            | Self::PaymentFailed { .. }
+            | Self::PaymentCaptured { .. }
+            | Self::PaymentVoided {}
+            | Self::PaymentRefunded { .. }
+            | Self::RefundFailed { .. } => true,
+            Self::OrderPlaced { .. }
+            | Self::OrderConfirmed {}
+            | Self::OrderRejected { .. }
+            | Self::OrderCanceled { .. }
+            | Self::OrderShipped { .. }
+            | Self::StockReserved { .. }
+            | Self::ReservationCommitted { .. }
+            | Self::ReservationReleased { .. }
+            | Self::ReservationExpired { .. }
+            | Self::StockShipped { .. }
+            | Self::PaymentAuthorized {}
+            | Self::AskRefused { .. }
+            | Self::NothingToUndo { .. }
+            | Self::DeadlineReached { .. }
+            | Self::Resumed { .. }
+            | Self::Skipped { .. }
+            | Self::Resolved { .. } => false,
+        }
+    }
+
     /// Is it about stock that is held, or about a wait for its end? What a person who has resolved a
     /// checkout does not see to.
     pub(crate) fn is_of_stock(&self) -> bool {

@@ -91,11 +91,12 @@ impl Flow {
     }
 
     /// Also while it waits for money to be let go that a capture holds, which is no failure: if the
-    /// provider took another amount, no fact ever comes.
+    /// provider took another amount, no fact ever comes. Should one come yet, it is seen to.
     pub(crate) fn resolved(&self, by: &str, reason: &Reason) -> Option<CheckoutEvent> {
         let void =
             |ask: &Ask| matches!(ask, Ask::Undo { step, .. } if *step == Step::AuthorizePayment);
-        let open = self.suspension.is_some() || self.asks().iter().any(void);
+        let waits = self.stage == Stage::Undoing && self.asks().iter().any(void);
+        let open = self.suspension.is_some() || waits;
         open.then(|| CheckoutEvent::CheckoutResolved {
             by: by.to_owned(),
             reason: reason.clone(),

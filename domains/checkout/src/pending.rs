@@ -46,6 +46,9 @@ impl Flow {
         let mut asks = Vec::new();
         if self.suspension.is_none() && self.stage == Stage::Resolved {
             asks.extend(self.releases());
+            let left = self.money_left && self.is_unwinding() && !self.money_is_clean();
+            asks.extend(left.then(|| self.money_undo()));
+            asks.extend(self.closing());
         } else if self.suspension.is_none() {
             asks.extend(self.steps());
             asks.extend(self.undos());
@@ -116,6 +119,10 @@ impl Flow {
         if self.money_is_clean() || (stock_first && !self.stock_is_clean()) {
             return self.releases();
         }
+        vec![self.money_undo()]
+    }
+
+    fn money_undo(&self) -> Ask {
         let step = match self.funds {
             Funds::Captured => Step::CapturePayment,
             Funds::Untouched
@@ -126,7 +133,7 @@ impl Flow {
             | Funds::Voided
             | Funds::Refunded => Step::AuthorizePayment,
         };
-        vec![self.undo_ask(step)]
+        self.undo_ask(step)
     }
 
     /// Also when a person has resolved it: the money is in their hands, stock is in nobody's.
@@ -158,7 +165,20 @@ impl Flow {
 
     /// The order takes a refund once it is closed.
     fn money_went_back(&self) -> bool {
-        self.stage == Stage::Ended && self.funds == Funds::Refunded
+        let closed = match self.stage {
+            Stage::Ended => true,
+            Stage::Resolved => self.money_left && matches!(self.fate, Fate::Canceled { .. }),
+            Stage::Reserving
+            | Stage::Authorizing
+            | Stage::Committing
+            | Stage::Capturing
+            | Stage::Confirming
+            | Stage::Completed
+            | Stage::Shipping
+            | Stage::Undoing
+            | Stage::Undone => false,
+        };
+        closed && self.funds == Funds::Refunded
     }
 
     fn mails(&self) -> Vec<Ask> {

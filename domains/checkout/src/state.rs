@@ -274,6 +274,10 @@ pub(crate) struct Flow {
     /// In the order in which they came due. They stay due: a repeat is harmless, a loss is not.
     pub(crate) notices: Vec<Notice>,
     pub(crate) suspension: Option<Suspension>,
+    /// A person resolved it while what became of the money was unknown: that undo goes on, and what the
+    /// payment says of it is seen to.
+    #[serde(default)]
+    pub(crate) money_left: bool,
 }
 
 impl Flow {

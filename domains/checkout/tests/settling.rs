@@ -88,6 +88,26 @@ fn a_void_that_a_capture_holds_up_for_ever_is_resolved() {
         event,
         Some(CheckoutEvent::CheckoutResolved { .. })
     ));
+    let release = undo(commit("MUG"));
+    let void = undo(Step::AuthorizePayment);
+    assert_eq!(case.works(), [release.clone(), void]);
+    case.ignores(&resolved());
+
+    // It was a capture like any other, only late: the money goes back.
+    case.when(&captured());
+    assert_eq!(case.works(), [release, undo(Step::CapturePayment)]);
+    case.when(&released("MUG"));
+    case.when(&refunded(1));
+    assert_eq!(case.state.status(), Status::Resolved);
+    assert_eq!(case.works(), [Ask::RecordRefund]);
+}
+
+#[test]
+fn money_that_a_person_has_in_hand_is_not_given_back_a_second_time() {
+    let mut case = refund_stuck();
+    case.when(&resolved());
+    case.ignores(&captured());
+    case.ignores(&refunded(UNDO_FAILURES_MAX + 2));
     assert_eq!(case.works(), [undo(commit("MUG"))]);
 }
 

@@ -25,6 +25,9 @@ const PROOF_TIMEOUT: Duration = Duration::from_secs(15);
 /// be deleted and restored without the connection noticing; that takes longer than this.
 const PROOF_AGE_MAX: Duration = Duration::from_secs(2);
 
+/// How often a view is looked at again that a newer version has written to: somebody may have gone back.
+const OUTDATED_LOOK: Duration = Duration::from_secs(10);
+
 /// A projector that has caught up, and that several events came to at once, rests this many times as long as
 /// the batch took. What comes meanwhile goes into one transaction, so the busier the machine, the larger
 /// the batches; who writes one event after another waits for nothing.
@@ -55,6 +58,9 @@ pub(super) struct Session {
     proven: Option<Instant>,
     /// When the next batch may begin.
     rests_until: Instant,
+    /// When to look again at the views that were left alone because a newer version writes to them; none
+    /// were = never.
+    look_again: Option<Instant>,
 }
 
 /// What came of one batch.
@@ -89,20 +95,28 @@ impl Session {
             .await
             .map_err(database)?;
         let mut views = Vec::with_capacity(specs.len());
+        let mut outdated = None;
         for spec in specs {
             let mark = store.mark(spec.name).await.map_err(database)?;
             let (mark, revisions) =
                 mark.ok_or(ProjectorError::NotProvisioned { view: spec.name })?;
             if revisions.writer > spec.revision {
-                return Err(ProjectorError::Outdated {
+                let error = ProjectorError::Outdated {
                     view: spec.name,
                     theirs: revisions.writer,
                     ours: spec.revision,
-                });
+                };
+                tracing::warn!("{error}");
+                outdated = Some(error);
+                continue;
             }
             report_revision(spec, &mark, revisions);
             let table = store.table(spec).await.map_err(database)?;
             views.push(LiveView::new(spec, table, mark));
+        }
+        let look_again = outdated.as_ref().map(|_| Instant::now() + OUTDATED_LOOK);
+        if let Some(error) = outdated.filter(|_| views.is_empty()) {
+            return Err(error);
         }
         let stream = views.first().map(|v| v.spec.stream()).unwrap_or_default();
         let connects = connects(log);
@@ -130,6 +144,7 @@ impl Session {
             streams,
             proven: (first == 0).then(Instant::now),
             rests_until: Instant::now(),
+            look_again,
         })
     }
 
@@ -143,7 +158,14 @@ impl Session {
             });
         }
         tokio::time::sleep_until(self.rests_until).await;
-        let batch = self.next_batch().await;
+        let batch = match self.look_again {
+            Some(at) if at <= Instant::now() => return Ok(Taken::Reopen),
+            Some(at) => match tokio::time::timeout_at(at, self.next_batch()).await {
+                Ok(batch) => batch,
+                Err(_) => return Ok(Taken::Reopen),
+            },
+            None => self.next_batch().await,
+        };
         if connects(&self.log) != self.connects {
             return Ok(Taken::Reopen);
         }

@@ -32,7 +32,9 @@ impl Radar {
                 let call = match status {
                     "running" => Some(("cancel", format!("/v1/orders/{id}/cancel"))),
                     // Of money that can't be let go nothing may ever be heard.
-                    "undoing" => Some(("resolve", format!("/v1/checkouts/{id}/resolve"))),
+                    "undoing" if is_money_held(row) => {
+                        Some(("resolve", format!("/v1/checkouts/{id}/resolve")))
+                    }
                     _ => None,
                 };
                 let action =
@@ -125,6 +127,18 @@ fn is_late(row: &Value, now: DateTime<Utc>) -> bool {
     silent && deadline.is_none_or(|deadline| deadline < now)
 }
 
+/// Is money held for the checkout, neither let go nor taken?
+fn is_money_held(row: &Value) -> bool {
+    let steps = row.pointer("/steps").and_then(Value::as_array);
+    let has = |event: &str, step: &str| {
+        let mut steps = steps.into_iter().flatten();
+        steps.any(|entry| text(entry, "/event") == event && text(entry, "/step/name") == step)
+    };
+    has("step_succeeded", "authorize_payment")
+        && !has("step_succeeded", "capture_payment")
+        && !has("undo_succeeded", "authorize_payment")
+}
+
 fn late(kind: Kind, row: &Value) -> Item {
     let steps = row.pointer("/steps").and_then(Value::as_array);
     let last = steps.and_then(|steps| steps.last());
@@ -202,6 +216,21 @@ mod tests {
         assert!(!is_late(&row("undoing", 9, -4), now));
         let of_return = json!({ "status": "running", "updated_at": ago(11) });
         assert!(is_late(&of_return, now));
+        let held = |events: &[(&str, &str)]| {
+            let steps: Vec<_> = events
+                .iter()
+                .map(|(event, step)| json!({ "event": event, "step": { "name": step } }))
+                .collect();
+            is_money_held(&json!({ "steps": steps }))
+        };
+        let authorized = ("step_succeeded", "authorize_payment");
+        assert!(!held(&[]));
+        assert!(held(&[authorized]));
+        assert!(!held(&[authorized, ("step_succeeded", "capture_payment")]));
+        assert!(!held(&[
+            authorized,
+            ("undo_succeeded", "authorize_payment")
+        ]));
         let item = late(Kind::LateCheckout, &row("undoing", 11, -4));
         assert!(item.cause.contains("step_succeeded"), "{item:?}");
         assert!(item.age_s.is_some_and(|age| age >= 660), "{item:?}");
