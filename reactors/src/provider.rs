@@ -3,6 +3,8 @@
 //! An intent is created unconfirmed, its id is recorded, and only then is it confirmed: so
 //! confirm, capture and cancel are idempotent by the intent's own state, and after a time-out the
 //! state is retrieved, never assumed. Only create and refund need the provider's idempotency key.
+//!
+//! A provider that is away is left alone: nobody is asked but now and then, whatever waits for an answer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,6 +13,10 @@ use kernel::{Money, RefundId};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tower::ServiceExt;
+use tower_resilience_circuitbreaker::{
+    CircuitBreaker, CircuitBreakerError, CircuitBreakerLayer, CircuitState, FnClassifier,
+};
 
 use crate::ProviderConfig;
 use crate::failure::{ProviderError, failure, unavailable};
@@ -18,6 +24,19 @@ use crate::listing::Refund;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Calls in a row that come to nothing before the provider is left alone. Those of one order make as many in
+/// a minute or two, if no other order is served in between.
+pub const FAILURES_MAX: usize = 10;
+
+/// How long it is left alone. Then one call looks whether it is back, and the next one that long after.
+pub const LEFT_ALONE: Duration = Duration::from_secs(5);
+
+/// What comes back from it, if anything.
+type Answered = Result<reqwest::Response, reqwest::Error>;
+
+/// Its calls, as long as it answers.
+type Calls = CircuitBreaker<reqwest::Client, FnClassifier<fn(&Answered) -> bool>>;
 
 /// Where an intent stands, in the provider's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -116,6 +135,8 @@ pub struct LastError {
 #[derive(Clone)]
 pub struct Provider {
     http: reqwest::Client,
+    /// Of all clones together.
+    calls: Calls,
     base: String,
     secret_key: String,
 }
@@ -132,6 +153,7 @@ impl Provider {
             .build()
             .map_err(ProviderError::Unreachable)?;
         Ok(Self {
+            calls: calls(&http)?,
             http,
             base: config.url.trim_end_matches('/').to_owned(),
             secret_key: config.secret_key.clone(),
@@ -248,7 +270,12 @@ impl Provider {
         if let Some(form) = form {
             request = request.form(form);
         }
-        let answer = request.send().await.map_err(ProviderError::Unreachable)?;
+        let request = request.build().map_err(ProviderError::Unreachable)?;
+        let answer = self.calls.clone().oneshot(request).await;
+        let answer = answer.map_err(|error| match error {
+            CircuitBreakerError::OpenCircuit => ProviderError::LeftAlone,
+            CircuitBreakerError::Inner(error) => ProviderError::Unreachable(error),
+        })?;
         let status = answer.status();
         let body = answer.bytes().await.map_err(ProviderError::Unreachable)?;
         if status.is_success() {
@@ -259,4 +286,29 @@ impl Provider {
         }
         Err(failure(status, &body))
     }
+}
+
+/// Whatever it answers itself says that it is there; that it could not (5xx) says no more than silence.
+fn comes_to_nothing(answered: &Answered) -> bool {
+    let answer = answered.as_ref();
+    answer.map_or(true, |answer| answer.status().is_server_error())
+}
+
+fn calls(http: &reqwest::Client) -> Result<Calls, ProviderError> {
+    let breaker = CircuitBreakerLayer::builder()
+        .failure_classifier(comes_to_nothing as fn(&Answered) -> bool)
+        .consecutive_failures(FAILURES_MAX)
+        .wait_duration_in_open(LEFT_ALONE)
+        .permitted_calls_in_half_open(1)
+        .on_state_transition(|_, state| tell(state))
+        .build()
+        .map_err(ProviderError::Breaker)?;
+    tell(CircuitState::Closed);
+    Ok(breaker.layer_fn(http.clone()))
+}
+
+fn tell(state: CircuitState) {
+    let alone = state != CircuitState::Closed;
+    metrics::gauge!("payment_provider_left_alone").set(f64::from(u8::from(alone)));
+    tracing::info!(?state, "the payment provider's calls");
 }
