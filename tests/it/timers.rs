@@ -7,11 +7,13 @@ use async_nats::header::NATS_SCHEDULE_TARGET;
 use checkout::{Checkout, CheckoutFact, Item, Stage};
 use chrono::{TimeDelta, Utc};
 use kernel::{Money, OrderId, UserId};
+use rustix::process::Signal;
+use serde_json::json;
 use streams::RecordedEvent;
 use streams::timers::{TimerId, Timers};
 use uuid::Uuid;
 
-use crate::app::{App, PATIENCE, becomes, folder};
+use crate::app::{App, Must, PATIENCE, becomes, folder};
 use crate::revisions::Shop;
 
 /// The order's pending timer.
@@ -147,30 +149,54 @@ fn trace(event: &RecordedEvent) -> Option<&str> {
     event.traceparent.as_deref()?.split('-').nth(1)
 }
 
+/// The customer acts at the provider's page, once it is there.
+async fn acts(app: &App, order: &str) {
+    let provider = millrace::client::Shop::new(&app.endpoints.payments).unwrap();
+    becomes("the page", async || {
+        let ledger = app.ledger(order).await;
+        ledger
+            .iter()
+            .any(|entry| entry["status"] == "requires_action")
+    })
+    .await;
+    let intent = app.ledger(order).await.remove(0);
+    let id = intent["id"].as_str().unwrap();
+    let path = format!("/test/payment_intents/{id}/complete_action");
+    provider
+        .post(&path, &json!({ "succeed": true }))
+        .await
+        .must();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everything_about_an_order_belongs_to_the_trace_of_its_post_also_what_a_timer_brings() {
+async fn all_of_an_order_belongs_to_the_trace_of_its_post_also_what_a_timer_or_a_webhook_brings() {
+    let app = App::start_with(&folder("traces"), &["--without", "saga"]).await;
     // As long as an order may take to be charged on a busy machine.
-    let args = ["--authorization-patience-s", "15"];
-    let app = App::start_with(&folder("traces"), &args).await;
+    let saga = ["saga", "--authorization-patience-s", "15"];
+    let saga = app.role(&saga, "saga.log").await;
     let (customer, sku) = (app.customer().await, app.product(9).await);
-    let late = "pm_card_authenticationRequired";
+    let asks_back = "pm_card_authenticationRequired";
     let charged = customer.orders(&sku, 1, "pm_card_visa").await;
-    let waits = customer.orders(&sku, 1, late).await;
-    for (order, status) in [(charged, "confirmed"), (waits, "rejected")] {
+    let acted = customer.orders(&sku, 1, asks_back).await;
+    acts(&app, &acted).await;
+    let waits = customer.orders(&sku, 1, asks_back).await;
+    for (order, status) in [
+        (charged, "confirmed"),
+        (acted, "confirmed"),
+        (waits, "rejected"),
+    ] {
         app.order_is(&order, status).await;
         app.told(&order, 1).await;
         let events = written(&app, &order).await;
-        let placed = events.iter().find(|event| event.version == 1).unwrap();
-        assert_eq!(placed.event_type, "order_placed");
-        let posted = trace(placed);
+        let is = |name: &str| events.iter().find(|event| event.event_type == name);
+        let posted = is("order_placed").and_then(trace);
         assert!(posted.is_some());
         for event in &events {
             assert_eq!(trace(event), posted, "{status}: {event:?}");
         }
-        let undone = events
-            .iter()
-            .any(|event| event.event_type == "step_timed_out");
-        assert_eq!(undone, status == "rejected", "{events:?}");
+        let timed_out = is("step_timed_out").is_some();
+        assert_eq!(timed_out, status == "rejected", "{events:?}");
     }
+    saga.stop(Signal::TERM, PATIENCE).await.unwrap();
     app.stop().await;
 }
