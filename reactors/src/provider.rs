@@ -312,3 +312,90 @@ fn tell(state: CircuitState) {
     metrics::gauge!("payment_provider_left_alone").set(f64::from(u8::from(alone)));
     tracing::info!(?state, "the payment provider's calls");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers every call with a status.
+    #[derive(Default)]
+    struct Counter {
+        status: AtomicU16,
+        calls: AtomicUsize,
+    }
+
+    impl Counter {
+        async fn serve(&self, listener: TcpListener) {
+            loop {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                self.calls.fetch_add(1, Ordering::Relaxed);
+                let mut head = [0; 4_096];
+                // A head without a body, in one piece on this machine.
+                let _ = connection.read(&mut head).await.unwrap();
+                let status = self.status.load(Ordering::Relaxed);
+                let answer =
+                    format!("HTTP/1.1 {status} \r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                connection.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+
+        /// The calls that it gets of so many, with clones of one provider, and how the last one ended.
+        async fn gets(&self, provider: &Provider, times: usize) -> (usize, ProviderError) {
+            let before = self.calls.load(Ordering::Relaxed);
+            let mut ended = None;
+            for _ in 0..times {
+                ended = provider.clone().retrieve("pi_1").await.err();
+            }
+            let got = self.calls.load(Ordering::Relaxed) - before;
+            (got, ended.unwrap())
+        }
+    }
+
+    async fn calls_and_answers(is_told: impl Fn(&str) -> bool) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let provider = Provider::new(&ProviderConfig {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            secret_key: "sk_test".to_owned(),
+            timeout_ms: 60_000,
+        });
+        let (provider, counter) = (provider.unwrap(), Counter::default());
+        let calls = async {
+            // A "no" of its own says that it is there.
+            for status in [402, 404, 429] {
+                counter.status.store(status, Ordering::Relaxed);
+                let (got, _) = counter.gets(&provider, FAILURES_MAX + 1).await;
+                assert_eq!(got, FAILURES_MAX + 1, "{status}");
+            }
+            assert!(is_told("payment_provider_left_alone 0"));
+            counter.status.store(503, Ordering::Relaxed);
+            let (got, ended) = counter.gets(&provider, FAILURES_MAX + 2).await;
+            assert_eq!(got, FAILURES_MAX);
+            assert!(matches!(ended, ProviderError::LeftAlone), "{ended:?}");
+            assert!(ended.is_transient(), "nothing is known of the outcome");
+            assert!(is_told("payment_provider_left_alone 1"));
+        };
+        tokio::select! {
+            () = counter.serve(listener) => {}
+            () = calls => {}
+        }
+    }
+
+    #[test]
+    fn a_provider_that_fails_again_and_again_is_left_alone_and_one_that_says_no_is_not() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let told = recorder.handle();
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build().unwrap();
+        metrics::with_local_recorder(&recorder, || {
+            let is_told = |line: &str| told.render().contains(line);
+            runtime.block_on(calls_and_answers(is_told));
+        });
+    }
+}
