@@ -213,9 +213,9 @@ async fn while_the_provider_hangs_it_is_left_alone_and_then_orders_come_right() 
     let provider = &app.endpoints.payments;
     let down = json!({ "operation": "any", "effect": "timeout", "times": MANY });
     super::order_fault(provider, &down).await;
+    let begun = Instant::now();
     let places = purchases.iter().map(|order| order.place("pm_card_visa"));
     join_all(places).await;
-    let begun = Instant::now();
     // Until it is left alone, each order may have a call on its way.
     let failures = u32::try_from(FAILURES_MAX).unwrap();
     each_has_struck(provider, failures.into()).await;
