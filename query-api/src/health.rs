@@ -14,16 +14,21 @@ use edge::{Principal, Problem};
 use futures::future::join_all;
 use projections::Reader;
 use projections::lag::{self, Lag, Looked};
+use projections::stuck::{ITEMS_MAX, Part, Radar};
 use schemars::JsonSchema;
 use serde::Serialize;
 use streams::Streams;
 use tokio::task::JoinHandle;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::Api;
 use crate::asked::{NoParams, Params};
 
 /// How often the metrics about the views are brought up to date.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How often the metric about stuck work is.
+const RADAR_EVERY: Duration = Duration::from_secs(30);
 
 /// The probes.
 pub(crate) fn probes(api: Api) -> Router {
@@ -116,27 +121,49 @@ async fn look(reader: &Reader, streams: &Streams) -> (BTreeMap<String, bool>, Ve
     (checks, lags)
 }
 
-/// Tells the metrics how far every view is behind, as long as it lives. It stands here and not in the
+/// Tells the metrics how far every view is behind, and what is stuck, as long as it lives. It stands here and not in the
 /// projector, because a projector that is dead tells nothing.
-pub(crate) struct Watch(JoinHandle<()>);
+pub(crate) struct Watch([JoinHandle<()>; 2]);
 
 impl Watch {
-    pub(crate) fn start(reader: Reader, streams: Streams) -> Self {
-        Self(tokio::spawn(async move {
-            let mut clock = tokio::time::interval(LOOK_EVERY);
-            clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    pub(crate) fn start(reader: Reader, streams: Streams, radar: Radar) -> Self {
+        let views = tokio::spawn(async move {
+            let mut clock = every(LOOK_EVERY);
             loop {
                 clock.tick().await;
                 let (_, lags) = look(&reader, &streams).await;
                 lags.iter().for_each(report);
             }
-        }))
+        });
+        let stuck = tokio::spawn(async move {
+            let mut clock = every(RADAR_EVERY);
+            loop {
+                clock.tick().await;
+                radar.look(ITEMS_MAX).await.parts.iter().for_each(count);
+            }
+        });
+        Self([views, stuck])
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.0.abort();
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut clock = tokio::time::interval(period);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    clock
+}
+
+/// Of a kind that can't be asked now, what was known of it stays.
+fn count(part: &Part) {
+    if part.away.is_none() {
+        let told = u32::try_from(part.told).unwrap_or(u32::MAX);
+        let kind: &'static str = part.kind.into();
+        metrics::gauge!("stuck_items", "kind" => kind).set(f64::from(told));
     }
 }
 

@@ -69,10 +69,11 @@ impl Api {
             digest_key,
         } = parts;
         let streams = log.streams(Settings::reading());
-        let watch = Watch::start(reader.clone(), streams.clone());
+        let radar = Radar::new(reader.clone(), log.clone());
+        let watch = Watch::start(reader.clone(), streams.clone(), radar.clone());
         Self(Arc::new(Inner {
             _watch: watch,
-            radar: Radar::new(reader.clone(), log.clone()),
+            radar,
             graph: crate::graphql::schema(),
             live: Live::new(config, log, closing),
             reader,

@@ -7,6 +7,7 @@
 use reqwest::StatusCode;
 use serde::Deserialize;
 use thiserror::Error;
+use tower_resilience_circuitbreaker::CircuitBreakerConfigError;
 
 /// Most characters of an unexpected answer that are quoted in an error.
 const QUOTE_LENGTH_MAX: usize = 200;
@@ -44,6 +45,12 @@ pub enum ProviderError {
     /// No answer, or the provider's own fault: the outcome is unknown, ask again.
     #[error("no usable answer of the payment provider")]
     Unreachable(#[source] reqwest::Error),
+    /// It has not answered for a while, and is not asked at every turn: the outcome is unknown, ask again.
+    #[error("the payment provider does not answer, and is left alone for a while")]
+    LeftAlone,
+    /// What leaves it alone can't be made.
+    #[error("the payment provider's circuit breaker can't be made")]
+    Breaker(#[source] CircuitBreakerConfigError),
     /// The provider is overloaded or broken, or takes no request of ours: the outcome is unknown, ask
     /// again.
     #[error("the payment provider answered {status}: {quote}")]
@@ -82,8 +89,14 @@ impl ProviderError {
     /// May the very same request succeed later?
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable(_) | Self::Unavailable { .. } | Self::Missing { .. } => true,
-            Self::Declined { .. } | Self::UnexpectedState | Self::Refused { .. } => false,
+            Self::Unreachable(_)
+            | Self::LeftAlone
+            | Self::Unavailable { .. }
+            | Self::Missing { .. } => true,
+            Self::Breaker(_)
+            | Self::Declined { .. }
+            | Self::UnexpectedState
+            | Self::Refused { .. } => false,
         }
     }
 }

@@ -14,15 +14,16 @@
 //! nothing about now. The provider's own record does.
 
 use async_trait::async_trait;
-use kernel::{AggregateId, Decider};
+use kernel::{AggregateId, Decider, Position};
 use payment::{Claim, IgnoredBecause, Payment, PaymentCommand, RefundStage};
 use streams::inbox::{Inbox, Letter};
 use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
 use streams::timers::DueTimer;
-use streams::{Connection, Streams};
+use streams::{Connection, Loaded, Streams};
 use thiserror::Error;
 
+use crate::PAYMENT_DURABLE;
 use crate::failure::ProviderError;
 use crate::notice::Notice;
 use crate::outcome::{Outcome, given_back, outcome_of};
@@ -124,24 +125,25 @@ impl Letters {
             // What stands on record once stays there.
             return Ok(Heard::Echo);
         }
-        let payment = self.streams.load_current::<Payment>(&id).await?.state;
+        let loaded = self.streams.load_current::<Payment>(&id).await?;
+        let payment = &loaded.state;
         let Some(known) = payment.intent_id() else {
             // Never requested, or its intent is not on record yet.
             return Ok(Heard::Waits);
         };
         if known != intent_id {
             let because = IgnoredBecause::OtherIntent;
-            return self.ignore(&id, &payment, notice, because).await;
+            return self.ignore(&id, &loaded, notice, because).await;
         }
         let Some(claim) = notice.claim else {
             let because = IgnoredBecause::Irrelevant;
-            return self.ignore(&id, &payment, notice, because).await;
+            return self.ignore(&id, &loaded, notice, because).await;
         };
         if payment.knows(claim) {
             return Ok(Heard::Echo);
         }
-        match self.news(&payment, intent_id, claim).await {
-            Ok(news) => self.take_in(&id, &payment, notice, news).await,
+        match self.news(payment, intent_id, claim).await {
+            Ok(news) => self.take_in(&id, &loaded, notice, news).await,
             Err(error) => unanswered(error),
         }
     }
@@ -203,13 +205,13 @@ impl Letters {
     async fn take_in(
         &self,
         id: &AggregateId,
-        payment: &Payment,
+        payment: &Loaded<Payment>,
         notice: &Notice,
         news: Vec<Outcome>,
     ) -> Result<Heard, HandleError> {
         let mut heard = None;
         for outcome in news {
-            match payment.decide(&outcome.command) {
+            match payment.state.decide(&outcome.command) {
                 Ok(events) if events.is_empty() => {}
                 Ok(_) => {
                     self.record(id, payment, notice, &outcome).await?;
@@ -232,7 +234,7 @@ impl Letters {
     async fn ignore(
         &self,
         id: &AggregateId,
-        payment: &Payment,
+        payment: &Loaded<Payment>,
         notice: &Notice,
         because: IgnoredBecause,
     ) -> Result<Heard, HandleError> {
@@ -249,15 +251,19 @@ impl Letters {
     async fn record(
         &self,
         id: &AggregateId,
-        payment: &Payment,
+        payment: &Loaded<Payment>,
         notice: &Notice,
         outcome: &Outcome,
     ) -> Result<(), HandleError> {
         let label = format!("letter/{}/{}", notice.id, outcome.label);
+        // The provider knows no trace: it goes on where the payment was left.
+        let at = Position::new(PAYMENT_DURABLE.stream, payment.position);
+        let left = self.streams.event_at(&at).await?;
+        let order_id = payment.state.order_id();
         let cause = Cause {
-            correlation_id: payment.order_id().map(|order_id| order_id.to_string()),
+            correlation_id: order_id.map(|order_id| order_id.to_string()),
             causation_id: Some(notice.id.clone()),
-            traceparent: None,
+            traceparent: left.and_then(|event| event.traceparent),
         };
         let record = Record {
             id,

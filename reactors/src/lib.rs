@@ -59,7 +59,7 @@ pub use config::{
 };
 pub use failure::ProviderError;
 pub use listing::Refund;
-pub use provider::{Intent, IntentStatus, Provider};
+pub use provider::{FAILURES_MAX, Intent, IntentStatus, LEFT_ALONE, Provider};
 pub use reconcile::{Mismatched, Progress, ReconcileError, Reconciler, Reconciliation};
 pub use template::{Mail, Reader, TemplateError, Templates};
 

@@ -3,6 +3,8 @@
 //! An intent is created unconfirmed, its id is recorded, and only then is it confirmed: so
 //! confirm, capture and cancel are idempotent by the intent's own state, and after a time-out the
 //! state is retrieved, never assumed. Only create and refund need the provider's idempotency key.
+//!
+//! A provider that is away is left alone: nobody is asked but now and then, whatever waits for an answer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,6 +13,10 @@ use kernel::{Money, RefundId};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tower::ServiceExt;
+use tower_resilience_circuitbreaker::{
+    CircuitBreaker, CircuitBreakerError, CircuitBreakerLayer, CircuitState, FnClassifier,
+};
 
 use crate::ProviderConfig;
 use crate::failure::{ProviderError, failure, unavailable};
@@ -18,6 +24,19 @@ use crate::listing::Refund;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Calls in a row that come to nothing before the provider is left alone. Those of one order make as many in
+/// a minute or two, if no other order is served in between.
+pub const FAILURES_MAX: usize = 10;
+
+/// How long it is left alone. Then one call looks whether it is back, and the next one that long after.
+pub const LEFT_ALONE: Duration = Duration::from_secs(5);
+
+/// What comes back from it, if anything.
+type Answered = Result<reqwest::Response, reqwest::Error>;
+
+/// Its calls, as long as it answers.
+type Calls = CircuitBreaker<reqwest::Client, FnClassifier<fn(&Answered) -> bool>>;
 
 /// Where an intent stands, in the provider's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -116,6 +135,8 @@ pub struct LastError {
 #[derive(Clone)]
 pub struct Provider {
     http: reqwest::Client,
+    /// Of all clones together.
+    calls: Calls,
     base: String,
     secret_key: String,
 }
@@ -132,6 +153,7 @@ impl Provider {
             .build()
             .map_err(ProviderError::Unreachable)?;
         Ok(Self {
+            calls: calls(&http)?,
             http,
             base: config.url.trim_end_matches('/').to_owned(),
             secret_key: config.secret_key.clone(),
@@ -248,7 +270,12 @@ impl Provider {
         if let Some(form) = form {
             request = request.form(form);
         }
-        let answer = request.send().await.map_err(ProviderError::Unreachable)?;
+        let request = request.build().map_err(ProviderError::Unreachable)?;
+        let answer = self.calls.clone().oneshot(request).await;
+        let answer = answer.map_err(|error| match error {
+            CircuitBreakerError::OpenCircuit => ProviderError::LeftAlone,
+            CircuitBreakerError::Inner(error) => ProviderError::Unreachable(error),
+        })?;
         let status = answer.status();
         let body = answer.bytes().await.map_err(ProviderError::Unreachable)?;
         if status.is_success() {
@@ -258,5 +285,117 @@ impl Provider {
             metrics::counter!("payment_keys_refused_total").increment(1);
         }
         Err(failure(status, &body))
+    }
+}
+
+/// Whatever it answers itself says that it is there; that it could not (5xx) says no more than silence.
+fn comes_to_nothing(answered: &Answered) -> bool {
+    let answer = answered.as_ref();
+    answer.map_or(true, |answer| answer.status().is_server_error())
+}
+
+fn calls(http: &reqwest::Client) -> Result<Calls, ProviderError> {
+    let breaker = CircuitBreakerLayer::builder()
+        .failure_classifier(comes_to_nothing as fn(&Answered) -> bool)
+        .consecutive_failures(FAILURES_MAX)
+        .wait_duration_in_open(LEFT_ALONE)
+        .permitted_calls_in_half_open(1)
+        .on_state_transition(|_, state| tell(state))
+        .build()
+        .map_err(ProviderError::Breaker)?;
+    tell(CircuitState::Closed);
+    Ok(breaker.layer_fn(http.clone()))
+}
+
+fn tell(state: CircuitState) {
+    let alone = state != CircuitState::Closed;
+    metrics::gauge!("payment_provider_left_alone").set(f64::from(u8::from(alone)));
+    tracing::info!(?state, "the payment provider's calls");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Answers every call with a status.
+    #[derive(Default)]
+    struct Counter {
+        status: AtomicU16,
+        calls: AtomicUsize,
+    }
+
+    impl Counter {
+        async fn serve(&self, listener: TcpListener) {
+            loop {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                self.calls.fetch_add(1, Ordering::Relaxed);
+                let mut head = [0; 4_096];
+                // A head without a body, in one piece on this machine.
+                let _ = connection.read(&mut head).await.unwrap();
+                let status = self.status.load(Ordering::Relaxed);
+                let answer =
+                    format!("HTTP/1.1 {status} \r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                connection.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+
+        /// The calls that it gets of so many, with clones of one provider, and how the last one ended.
+        async fn gets(&self, provider: &Provider, times: usize) -> (usize, ProviderError) {
+            let before = self.calls.load(Ordering::Relaxed);
+            let mut ended = None;
+            for _ in 0..times {
+                ended = provider.clone().retrieve("pi_1").await.err();
+            }
+            let got = self.calls.load(Ordering::Relaxed) - before;
+            (got, ended.unwrap())
+        }
+    }
+
+    async fn calls_and_answers(is_told: impl Fn(&str) -> bool) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let provider = Provider::new(&ProviderConfig {
+            url: format!("http://{}", listener.local_addr().unwrap()),
+            secret_key: "sk_test".to_owned(),
+            timeout_ms: 60_000,
+        });
+        let (provider, counter) = (provider.unwrap(), Counter::default());
+        let calls = async {
+            // A "no" of its own says that it is there.
+            for status in [402, 404, 429] {
+                counter.status.store(status, Ordering::Relaxed);
+                let (got, _) = counter.gets(&provider, FAILURES_MAX + 1).await;
+                assert_eq!(got, FAILURES_MAX + 1, "{status}");
+            }
+            assert!(is_told("payment_provider_left_alone 0"));
+            counter.status.store(503, Ordering::Relaxed);
+            let (got, ended) = counter.gets(&provider, FAILURES_MAX + 2).await;
+            assert_eq!(got, FAILURES_MAX);
+            assert!(matches!(ended, ProviderError::LeftAlone), "{ended:?}");
+            assert!(ended.is_transient(), "nothing is known of the outcome");
+            assert!(is_told("payment_provider_left_alone 1"));
+        };
+        tokio::select! {
+            () = counter.serve(listener) => {}
+            () = calls => {}
+        }
+    }
+
+    #[test]
+    fn a_provider_that_fails_again_and_again_is_left_alone_and_one_that_says_no_is_not() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let told = recorder.handle();
+        let runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = { runtime }.enable_all().build().unwrap();
+        metrics::with_local_recorder(&recorder, || {
+            let is_told = |line: &str| told.render().contains(line);
+            runtime.block_on(calls_and_answers(is_told));
+        });
     }
 }

@@ -79,7 +79,9 @@ impl<D: Definitions> Intake<D> {
         let told = event.decode::<Order>().map_err(HandleError::permanent)?;
         let origin = Origin::of(event, order_id);
         let patience = self.sagas.patience;
-        if let Some(fact) = fact::from_order(order_id, &told, event.time, patience) {
+        // Of two takings-in the first stands in the log, with its times.
+        let at = event.time.max(origin.at);
+        if let Some(fact) = fact::from_order(order_id, &told, at, patience) {
             self.sagas.checkout.advance(order_id, fact, &origin).await?;
         }
         if let Some((id, fact)) = returning::fact::from_order(order_id, &told, event.time) {
@@ -184,7 +186,7 @@ impl Origin {
             source_id: Uuid::new_v5(&Uuid::NAMESPACE_OID, rung.as_bytes()),
             order_id,
             causation_id: None,
-            traceparent: None,
+            traceparent: timer.traceparent.clone(),
             at: timer.due.max(Utc::now()),
         }
     }
@@ -279,7 +281,16 @@ mod tests {
             saga: "checkout".to_owned(),
             id: order_id.into(),
         };
-        Origin::rung(&DueTimer { id, due }, order_id)
+        let traceparent =
+            Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned());
+        let timer = DueTimer {
+            id,
+            due,
+            traceparent,
+        };
+        let origin = Origin::rung(&timer, order_id);
+        assert_eq!(origin.traceparent, timer.traceparent);
+        origin
     }
 
     #[test]

@@ -182,7 +182,8 @@ impl<S: Saga> Runner<S> {
             let Asked { facts, late } = self.ask_all(id, &state, &refused, origin).await?;
             if facts.is_empty() {
                 let again = late.then(|| origin.at + self.late_pause);
-                let armed = self.arm(id, &state, again).await;
+                let traceparent = origin.traceparent.as_deref();
+                let armed = self.arm(id, &state, again, traceparent).await;
                 return armed.map_err(HandleError::retryable);
             }
             for (ask_id, fact) in facts {
@@ -369,7 +370,8 @@ impl<S: Saga> Runner<S> {
         let pending = self.timers.is_pending(&timer).await;
         if !pending.map_err(HandleError::retryable)? {
             self.armed.invalidate(&id);
-            let armed = self.arm(id, &state, None).await;
+            // Whose trace it was is lost with it.
+            let armed = self.arm(id, &state, None, None).await;
             armed.map_err(HandleError::retryable)?;
         }
         Ok(true)
@@ -377,14 +379,22 @@ impl<S: Saga> Runner<S> {
 
     /// Sets the saga's one timer to its next deadline, or to `again` if that is sooner. A timer that is no longer needed is left:
     /// a due timer is a hint, the state decides.
-    async fn arm(&self, id: S::Id, state: &S, again: Option<DateTime<Utc>>) -> Result<(), Error> {
+    async fn arm(
+        &self,
+        id: S::Id,
+        state: &S,
+        again: Option<DateTime<Utc>>,
+        traceparent: Option<&str>,
+    ) -> Result<(), Error> {
         let Some(deadline) = state.deadline().into_iter().chain(again).min() else {
             return Ok(());
         };
         if self.armed.get(&id) == Some(deadline) {
             return Ok(());
         }
-        self.timers.set(&timer_of::<S>(id)?, deadline).await?;
+        let timer = timer_of::<S>(id)?;
+        let set = self.timers.set_in_trace(&timer, deadline, traceparent);
+        set.await?;
         self.armed.insert(id, deadline);
         Ok(())
     }

@@ -27,7 +27,7 @@ impl World {
         let mut jobs = Vec::new();
         match &recorded.told {
             Told::Order(event) => {
-                jobs.extend(fact::from_order(id, event, at, PATIENCE).map(checkout));
+                jobs.extend(fact::from_order(id, event, self.now(), PATIENCE).map(checkout));
                 let returned = returning::fact::from_order(id, event, at);
                 let buyer = self.shop.file(order)?.checkout.state.user_id();
                 let bought = |fact: ReturningFact| fact.bought_by(buyer);

@@ -19,7 +19,7 @@ use kernel::AggregateId;
 use thiserror::Error;
 
 use crate::connection::Connection;
-use crate::envelope::{DecodeCause, DecodeError};
+use crate::envelope::{DecodeCause, DecodeError, TRACEPARENT};
 use crate::subscription::{
     DurableLimits, DurableSubscription, Payload, RawMessage, SubscribeError,
 };
@@ -31,13 +31,14 @@ const SCHEDULED: &str = "timer.sched";
 const DUE: &str = "timer.due";
 /// Which subject the expectation is about; async-nats has no name for it.
 const EXPECTED_SUBJECT_HEADER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
-/// When it was due, RFC 3339: the fired message keeps it.
+/// When it is to ring, RFC 3339: the fired message keeps it.
 const DUE_HEADER: &str = "Millrace-Due";
 /// How long a fired timer is kept.
 const DUE_KEPT: &str = "720h";
 /// How long the note of a cancellation is kept.
 const CANCEL_KEPT: &str = "60s";
-/// The stream forgets after 30 days; a timer that is due later fires early, which a hint may.
+/// The stream forgets after 30 days; a timer that is due later rings before, and says so: who is rung sets it
+/// again.
 const AHEAD_MAX: TimeDelta = TimeDelta::days(29);
 /// Tries to get one timer confirmed. Setting twice is setting once.
 const SET_TRIES: u32 = 3;
@@ -56,8 +57,10 @@ pub struct TimerId {
 pub struct DueTimer {
     /// Which.
     pub id: TimerId,
-    /// When it was due; it may have fired later.
+    /// When it was to ring; it may have rung later. Of one that is set far ahead not yet when it is due.
     pub due: DateTime<Utc>,
+    /// The trace (W3C) that set it.
+    pub traceparent: Option<String>,
 }
 
 /// Whether a cancellation came in time.
@@ -106,7 +109,8 @@ impl Timers {
         }
     }
 
-    /// Sets the timer, in place of the one that was set before. Due in the past = fires at once.
+    /// Sets the timer, in place of the one that was set before. Due in the past = fires at once. Due in more
+    /// than 29 days = rings then, and has to be set again.
     ///
     /// # Errors
     /// The server did not confirm it; setting it again is safe.
@@ -115,9 +119,25 @@ impl Timers {
         timer: &'a TimerId,
         due: DateTime<Utc>,
     ) -> BoxFuture<'a, Result<(), TimerError>> {
+        self.set_in_trace(timer, due, None)
+    }
+
+    /// As [`Timers::set`], for whatever follows to belong to the trace of what set it.
+    ///
+    /// # Errors
+    /// As [`Timers::set`].
+    pub fn set_in_trace<'a>(
+        &'a self,
+        timer: &'a TimerId,
+        due: DateTime<Utc>,
+        traceparent: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<(), TimerError>> {
         Box::pin(async move {
             let subject = timer.scheduled()?;
-            let headers = schedule(timer, due, Utc::now());
+            let mut headers = schedule(timer, due, Utc::now());
+            if let Some(traceparent) = traceparent {
+                headers.insert(TRACEPARENT, traceparent);
+            }
             let mut tries = 1;
             loop {
                 match publish(self.connection.jetstream(), &subject, headers.clone()).await {
@@ -225,6 +245,7 @@ impl TimerId {
 }
 
 fn schedule(timer: &TimerId, due: DateTime<Utc>, now: DateTime<Utc>) -> HeaderMap {
+    // What rings early is no proof that a later time has come: the time that it tells is this one.
     let at = rfc3339(due.min(now + AHEAD_MAX));
     let target = format!("{DUE}.{}.{}", timer.saga, timer.id);
     let mut headers = HeaderMap::new();
@@ -232,7 +253,7 @@ fn schedule(timer: &TimerId, due: DateTime<Utc>, now: DateTime<Utc>) -> HeaderMa
     headers.insert(header::NATS_SCHEDULE, format!("@at {at}").as_str());
     headers.insert(header::NATS_SCHEDULE_TARGET, target.as_str());
     headers.insert(header::NATS_SCHEDULE_TTL, DUE_KEPT);
-    headers.insert(DUE_HEADER, rfc3339(due).as_str());
+    headers.insert(DUE_HEADER, at.as_str());
     headers
 }
 
@@ -273,13 +294,14 @@ impl Payload for DueTimer {
             cause,
         };
         let id = TimerId::fired(message.subject).ok_or_else(|| unreadable(DecodeCause::Subject))?;
-        let due = message.headers.and_then(|headers| headers.get(DUE_HEADER));
-        let due =
-            due.ok_or_else(|| unreadable(DecodeCause::MissingHeader { header: DUE_HEADER }))?;
+        let header = |name: &str| message.headers.and_then(|headers| headers.get(name));
+        let due = header(DUE_HEADER)
+            .ok_or_else(|| unreadable(DecodeCause::MissingHeader { header: DUE_HEADER }))?;
         match DateTime::parse_from_rfc3339(due.as_str()) {
             Ok(due) => Ok(Self {
                 id,
                 due: due.with_timezone(&Utc),
+                traceparent: header(TRACEPARENT).map(|told| told.as_str().to_owned()),
             }),
             Err(_) => Err(unreadable(DecodeCause::BadHeader {
                 header: DUE_HEADER,
@@ -334,12 +356,13 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_beyond_the_streams_memory_fires_early_and_says_when_it_is_due() {
+    fn what_is_due_beyond_the_streams_memory_rings_early_and_says_so() {
         let now = Utc::now();
         let due = now + TimeDelta::days(90);
         let headers = schedule(&timer("checkout"), due, now);
         let at = headers.get(header::NATS_SCHEDULE).unwrap().as_str();
         assert_eq!(at, format!("@at {}", rfc3339(now + AHEAD_MAX)));
-        assert_eq!(headers.get(DUE_HEADER).unwrap().as_str(), rfc3339(due));
+        let told = headers.get(DUE_HEADER).unwrap().as_str();
+        assert_eq!(told, rfc3339(now + AHEAD_MAX), "no proof that it is due");
     }
 }

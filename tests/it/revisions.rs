@@ -11,7 +11,7 @@ use checkout::{
     Checkout, CheckoutEvent, Definitions, Item, Refunding, RefundingFact, Returning, ReturningFact,
     refund_id_of_return,
 };
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use clap::Parser;
 use inventory::{InventoryCommand, StockItem};
 use kernel::{AggregateId, Decider, Fact, Money, OrderId, RefundId, ReturnId, Sealed, UserId};
@@ -36,7 +36,7 @@ const SKU: &str = "MUG";
 /// A shop without its HTTP: the contexts on the bus, and a provider that the test plays.
 pub(crate) struct Shop {
     server: Server,
-    connection: Connection,
+    pub(crate) connection: Connection,
     streams: Streams,
 }
 
@@ -85,7 +85,7 @@ impl Shop {
     }
 
     /// A process of the build that knows `D`.
-    async fn role<D: Definitions>(&self) -> Role {
+    pub(crate) async fn role<D: Definitions>(&self) -> Role {
         self.role_with::<D>(Others::default(), &[]).await
     }
 
@@ -103,7 +103,18 @@ impl Shop {
         command: A::Command,
         order: Option<OrderId>,
     ) {
-        let mut meta = CommandMeta::new(Uuid::new_v4(), Utc::now(), "test");
+        self.did::<A>(id, command, order, Utc::now()).await;
+    }
+
+    /// Somebody did it at that time.
+    async fn did<A: Decider>(
+        &self,
+        id: &str,
+        command: A::Command,
+        order: Option<OrderId>,
+        at: DateTime<Utc>,
+    ) {
+        let mut meta = CommandMeta::new(Uuid::new_v4(), at, "test");
         if let Some(order) = order {
             meta = meta.with_correlation(order.to_string());
         }
@@ -128,6 +139,11 @@ impl Shop {
     }
 
     pub(crate) async fn orders(&self) -> OrderId {
+        self.ordered(Utc::now()).await
+    }
+
+    /// An order that was placed at that time.
+    pub(crate) async fn ordered(&self, at: DateTime<Utc>) -> OrderId {
         let id = OrderId(Uuid::new_v4());
         let user_id = UserId(Uuid::new_v4());
         let placed = OrderCommand::PlaceOrder {
@@ -141,7 +157,8 @@ impl Shop {
             shipping_address: Sealed::new(user_id, "AAAA"),
             payment_method: "pm_card_visa".parse().unwrap(),
         };
-        self.does::<Order>(&id.to_string(), placed, Some(id)).await;
+        self.did::<Order>(&id.to_string(), placed, Some(id), at)
+            .await;
         id
     }
 
@@ -155,7 +172,7 @@ impl Shop {
     }
 
     /// Waits until the checkout of `order` has asked for its money, of which nothing is held.
-    async fn asks_for_money(&self, order: OrderId) {
+    pub(crate) async fn asks_for_money(&self, order: OrderId) {
         self.wants(order, |due| {
             matches!(due, ProviderAction::CreateIntent { .. })
         })

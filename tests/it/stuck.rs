@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::app::{App, Must, PATIENCE, folder, program, shared};
+use crate::app::{App, Must, PATIENCE, becomes, folder, program, shared};
 use crate::faults::webhooks::tells_of_nobody;
 use crate::mails::order_fault;
 use crate::parking::poison;
@@ -45,6 +45,17 @@ pub(crate) async fn shows(app: &App, kind: &str, id: &str) -> Value {
         assert!(started.elapsed() < PATIENCE, "{kind} {id}: {radar}");
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
     }
+}
+
+/// Waits until the metric tells so many of a kind: an alarm is set on it.
+async fn counts(app: &App, kind: &str, count: u32) {
+    let wanted = format!("stuck_items{{kind=\"{kind}\"}} {count}\n");
+    let url = format!("{}/metrics", app.endpoints.query_api);
+    becomes(&wanted, async || {
+        let metrics = reqwest::get(&url).await.unwrap().text().await.unwrap();
+        metrics.contains(&wanted)
+    })
+    .await;
 }
 
 /// Sets stock aside for an order that there is none of, for a moment.
@@ -94,6 +105,8 @@ async fn everything_that_waits_for_a_human_is_on_one_page_with_what_may_be_done(
     assert!(saga["cause"].as_str().unwrap().starts_with(&step), "{saga}");
     assert!(saga["age_s"].is_u64(), "{saga}");
     shows(&app, "orphan_webhook", &letter).await;
+    counts(&app, "suspended_checkout", 1).await;
+    counts(&app, "late_checkout", 0).await;
     let expired = shows(&app, "expired_hold", &held).await;
     assert!(
         expired["cause"].as_str().unwrap().starts_with("2 of"),

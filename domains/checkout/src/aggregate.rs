@@ -137,7 +137,7 @@ fn start(fact: &CheckoutFact, revision: u32) -> Result<CheckoutEvent, CheckoutRe
         items,
         total,
         payment_method,
-        placed_at,
+        started_at,
         reserved_until,
         deadline,
     } = fact
@@ -150,7 +150,7 @@ fn start(fact: &CheckoutFact, revision: u32) -> Result<CheckoutEvent, CheckoutRe
         items: items.clone(),
         total: *total,
         payment_method: payment_method.clone(),
-        started_at: *placed_at,
+        started_at: *started_at,
         reserved_until: *reserved_until,
         deadline: *deadline,
         revision,

@@ -78,7 +78,7 @@ pub enum CheckoutEvent {
         total: Money,
         /// How it is paid.
         payment_method: PaymentMethod,
-        /// When.
+        /// When the saga took the order in.
         started_at: DateTime<Utc>,
         /// When the holds on stock lapse.
         reserved_until: DateTime<Utc>,

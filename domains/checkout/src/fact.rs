@@ -33,8 +33,8 @@ pub enum CheckoutFact {
         total: Money,
         /// How it is paid.
         payment_method: PaymentMethod,
-        /// When.
-        placed_at: DateTime<Utc>,
+        /// When the saga took it in.
+        started_at: DateTime<Utc>,
         /// Until when stock is set aside: usually [`HOLD`] later.
         reserved_until: DateTime<Utc>,
         /// Until when it waits for the authorization: usually [`PATIENCE`] later.
@@ -231,8 +231,9 @@ impl CheckoutFact {
     }
 }
 
-/// What an order's event is to its checkout; `at` is the event's time, and `patience` how long it
-/// waits for the authorization from then on: usually [`PATIENCE`].
+/// What an order's event is to its checkout; `at` is when the saga takes it in, and `patience` how long
+/// it waits for the authorization from then on: usually [`PATIENCE`]. The time while no saga was there
+/// is not the order's.
 pub fn from_order(
     order_id: OrderId,
     event: &OrderEvent,
@@ -252,7 +253,7 @@ pub fn from_order(
             items: lines.into_iter().map(Item::from).collect(),
             total,
             payment_method,
-            placed_at: at,
+            started_at: at,
             reserved_until: at + HOLD,
             deadline: at + patience,
         }),

@@ -14,6 +14,9 @@ use crate::{
     Row, Saga, Shop, Stage, Step,
 };
 
+/// Where there is a deadline and where none.
+const WAITING: &str = include_str!("waiting.md");
+
 /// How to change a saga: the end of the page.
 const CHANGING: &str = include_str!("changing.md");
 
@@ -393,6 +396,7 @@ pub fn page() -> String {
             &format!("\n```mermaid\n{}```", picture.mermaid()),
         );
     }
+    text.push_str(WAITING);
     text.push_str(CHANGING);
     text
 }

@@ -27,7 +27,7 @@ const CORRELATION_ID: &str = "ce-correlationid";
 const CAUSATION_ID: &str = "ce-causationid";
 const REQUEST_DIGEST: &str = "ce-requestdigest";
 const ACTOR: &str = "ce-actor";
-const TRACEPARENT: &str = "traceparent";
+pub(crate) const TRACEPARENT: &str = "traceparent";
 
 /// What `ce-type` starts with.
 const TYPE_PREFIX: &str = "millrace.";

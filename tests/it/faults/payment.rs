@@ -1,10 +1,13 @@
 //! The payment provider: silent, broken, gone, or waiting for the customer.
 
+use std::time::{Duration, Instant};
+
 use futures::future::join_all;
+use reactors::{FAILURES_MAX, LEFT_ALONE};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{MANY, Purchase, alone, beside_others, each_has_struck, heal};
+use super::{MANY, Purchase, alone, beside_others, each_has_struck, heal, open_faults};
 use crate::app::{Must, PATIENCE};
 
 /// A part of the price.
@@ -191,21 +194,36 @@ async fn while_one_order_gets_no_answer_the_others_go_on() {
     tokio::join!(stuck.comes_right(), silent.comes_right());
 }
 
+/// Most orders that wait for the provider at once here.
+const WAITING: u32 = 12;
+
+/// How long it hangs: long enough for a few looks whether it is back.
+const HANGS: Duration = Duration::from_secs(12);
+
+/// How often all of it was called since the fault was ordered.
+async fn calls(provider: &str) -> u32 {
+    let open = open_faults(provider).await;
+    MANY - u32::try_from(open[0]["times"].as_u64().unwrap()).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_the_provider_is_down_orders_wait_and_then_come_right() {
+async fn while_the_provider_hangs_it_is_left_alone_and_then_orders_come_right() {
     let (app, _alone) = alone().await;
-    let purchases = join_all((0..4).map(|_| Purchase::prepare(app))).await;
+    let purchases = join_all((0..WAITING).map(|_| Purchase::prepare(app))).await;
     let provider = &app.endpoints.payments;
-    let down = json!({ "operation": "any", "effect": "reset", "times": MANY });
+    let down = json!({ "operation": "any", "effect": "timeout", "times": MANY });
     super::order_fault(provider, &down).await;
-    join_all(
-        purchases
-            .iter()
-            .map(|purchase| purchase.place("pm_card_visa")),
-    )
-    .await;
-    // Each has tried, and tried again.
-    each_has_struck(provider, 16).await;
+    let begun = Instant::now();
+    let places = purchases.iter().map(|order| order.place("pm_card_visa"));
+    join_all(places).await;
+    // Until it is left alone, each order may have a call on its way.
+    let failures = u32::try_from(FAILURES_MAX).unwrap();
+    each_has_struck(provider, failures.into()).await;
+    tokio::time::sleep(HANGS).await;
+    let called = calls(provider).await;
+    let looks = begun.elapsed().as_secs() / LEFT_ALONE.as_secs() + 1;
+    let bound = failures + WAITING + u32::try_from(looks).unwrap();
+    assert!(called <= bound, "{called} calls, and not {bound}");
     for purchase in &purchases {
         app.order_is(&purchase.id, "placed").await;
     }

@@ -52,7 +52,7 @@ pub(crate) fn placed(items: Vec<Item>) -> CheckoutFact {
         items,
         total: total(),
         payment_method: "pm_card_visa".parse().unwrap(),
-        placed_at: at(0),
+        started_at: at(0),
         reserved_until: at(0) + checkout::HOLD,
         deadline: at(0) + checkout::PATIENCE,
     }
