@@ -12,7 +12,7 @@ use serde::Deserialize;
 const FOREIGN_VARIABLES: [&str; 3] = ["POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"];
 
 /// What nats.conf reads besides the passwords.
-const NATS_VARIABLES: [&str; 4] = [
+pub(crate) const NATS_VARIABLES: [&str; 4] = [
     "MILLRACE_NATS_PORT",
     "MILLRACE_NATS_HTTP_PORT",
     "MILLRACE_NATS_STORE",

@@ -17,6 +17,7 @@ mod app;
 mod arrival;
 mod bad_input;
 mod catalog;
+mod chart;
 mod cluster;
 mod contention;
 mod deploy;
