@@ -86,6 +86,13 @@ fn is_ours(service: &Service) -> bool {
     service.image.as_deref() == Some("millrace")
 }
 
+/// The services that are roles of this binary.
+pub(crate) fn services_of_ours() -> BTreeSet<String> {
+    let services = compose().services.into_iter();
+    let ours = services.filter(|(_, service)| is_ours(service));
+    ours.map(|(name, _)| name).collect()
+}
+
 #[test]
 fn every_service_of_ours_is_a_role_and_every_variable_of_it_exists() {
     let compose = compose();
@@ -138,13 +145,6 @@ fn every_service_of_ours_is_a_role_and_every_variable_of_it_exists() {
 
 #[test]
 fn every_role_of_the_binary_is_a_service() {
-    let compose = compose();
-    let ours: BTreeSet<&str> = compose
-        .services
-        .iter()
-        .filter(|(_, service)| is_ours(service))
-        .map(|(name, _)| name.as_str())
-        .collect();
     // What is no service: the laptop's all-in-one, its demo, the tokens for it, and what people
     // type to look after a running system.
     let alone = [
@@ -170,10 +170,7 @@ fn every_role_of_the_binary_is_a_service() {
         .map(|command| command.get_name().to_owned())
         .filter(|name| !alone.contains(&name.as_str()))
         .collect();
-    assert_eq!(
-        roles.iter().map(String::as_str).collect::<BTreeSet<_>>(),
-        ours
-    );
+    assert_eq!(roles, services_of_ours());
 }
 
 #[test]

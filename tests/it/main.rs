@@ -57,3 +57,4 @@ mod timers;
 mod tls;
 mod verify;
 mod webhooks;
+mod workflows;
