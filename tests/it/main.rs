@@ -12,6 +12,7 @@
 )]
 
 mod accounts;
+mod alerts;
 mod apart;
 mod app;
 mod arrival;

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::deploy::{file, services_of_ours};
+use crate::deploy::{file, root, services_of_ours};
+use crate::documents::sources;
 
 const FOLDER: &str = ".github/workflows";
 
@@ -35,10 +36,6 @@ const ALWAYS: [&str; 5] = [
     "clippy.toml",
     "rust-toolchain.toml",
 ];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 fn workflow(name: &str) -> Value {
     serde_saphyr::from_str(&file(&format!("{FOLDER}/{name}.yml"))).unwrap()
@@ -91,21 +88,13 @@ fn with_all_below<'a>(crates: &'a BTreeMap<String, Crate>, name: &'a str) -> BTr
 }
 
 /// The files at the root, or below another folder of it, that code in `folder` takes in or looks at.
-fn files_from_elsewhere(folder: &Path, found: &mut BTreeSet<String>) {
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            files_from_elsewhere(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = std::fs::read_to_string(path).unwrap();
-            let named = text
-                .split("../")
-                .skip(1)
-                .filter_map(|rest| rest.split('"').next());
-            let there = named.filter(|name| !name.is_empty() && root().join(name).is_file());
-            found.extend(there.map(str::to_owned));
-        }
-    }
+fn files_from_elsewhere(folder: &Path) -> BTreeSet<String> {
+    let mut text = String::new();
+    sources(folder, &mut text);
+    let named = text.split("../").skip(1);
+    let named = named.filter_map(|rest| rest.split('"').next());
+    let is_there = |name: &&str| !name.is_empty() && root().join(name).is_file();
+    named.filter(is_there).map(str::to_owned).collect()
 }
 
 /// What a change of which is a change of these crates, as GitHub's filter names it.
@@ -116,7 +105,7 @@ fn paths(crates: &BTreeMap<String, Crate>, names: &BTreeSet<&str>) -> BTreeSet<S
         .map(|name| crates[*name].folder.as_str())
         .collect();
     for folder in &folders {
-        files_from_elsewhere(&root().join(folder), &mut paths);
+        paths.extend(files_from_elsewhere(&root().join(folder)));
         // A crate that holds crates brings them.
         let outer = folder.split_once('/').map(|(outer, _)| outer);
         if outer.is_some_and(|outer| folders.contains(&outer)) {
