@@ -11,6 +11,7 @@ RUN mkdir -p /volumes/data /volumes/keys
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /millrace /usr/local/bin/millrace
-COPY --from=build --chown=nonroot:nonroot /volumes/ /
-USER nonroot
+# distroless calls it nonroot; whoever has to know that it is not root reads the number.
+COPY --from=build --chown=65532:65532 /volumes/ /
+USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/millrace"]

@@ -12,7 +12,7 @@ use serde::Deserialize;
 const FOREIGN_VARIABLES: [&str; 3] = ["POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"];
 
 /// What nats.conf reads besides the passwords.
-const NATS_VARIABLES: [&str; 4] = [
+pub(crate) const NATS_VARIABLES: [&str; 4] = [
     "MILLRACE_NATS_PORT",
     "MILLRACE_NATS_HTTP_PORT",
     "MILLRACE_NATS_STORE",
@@ -58,8 +58,12 @@ struct Service {
     stop_grace_period: Option<String>,
 }
 
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 pub(crate) fn file(name: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+    std::fs::read_to_string(root().join(name)).unwrap()
 }
 
 fn compose() -> Compose {
@@ -84,6 +88,13 @@ pub(crate) fn variables(role: &str) -> BTreeSet<String> {
 
 fn is_ours(service: &Service) -> bool {
     service.image.as_deref() == Some("millrace")
+}
+
+/// The services that are roles of this binary.
+pub(crate) fn services_of_ours() -> BTreeSet<String> {
+    let services = compose().services.into_iter();
+    let ours = services.filter(|(_, service)| is_ours(service));
+    ours.map(|(name, _)| name).collect()
 }
 
 #[test]
@@ -138,13 +149,6 @@ fn every_service_of_ours_is_a_role_and_every_variable_of_it_exists() {
 
 #[test]
 fn every_role_of_the_binary_is_a_service() {
-    let compose = compose();
-    let ours: BTreeSet<&str> = compose
-        .services
-        .iter()
-        .filter(|(_, service)| is_ours(service))
-        .map(|(name, _)| name.as_str())
-        .collect();
     // What is no service: the laptop's all-in-one, its demo, the tokens for it, and what people
     // type to look after a running system.
     let alone = [
@@ -170,10 +174,7 @@ fn every_role_of_the_binary_is_a_service() {
         .map(|command| command.get_name().to_owned())
         .filter(|name| !alone.contains(&name.as_str()))
         .collect();
-    assert_eq!(
-        roles.iter().map(String::as_str).collect::<BTreeSet<_>>(),
-        ours
-    );
+    assert_eq!(roles, services_of_ours());
 }
 
 #[test]

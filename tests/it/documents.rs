@@ -207,8 +207,8 @@ fn what_finds_the_servers_of_a_local_stack_is_told() {
     }
 }
 
-/// Every Rust file of the workspace.
-fn sources(folder: &Path, found: &mut String) {
+/// Every Rust file below `folder`, such as that of the workspace.
+pub(crate) fn sources(folder: &Path, found: &mut String) {
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
         let name = entry.file_name();

@@ -23,6 +23,9 @@ const ROLES: [&str; 7] = [
 /// Which of them serve HTTP.
 const APIS: [&str; 3] = ["command-api", "gateway", "query-api"];
 
+/// What lies beside the objects: of Helm, not of kustomize (`chart.rs`).
+const NOT_APPLIED: [&str; 2] = ["kustomization.yaml", "nats-values.yaml"];
+
 /// What a pod is told of itself.
 const OF_THE_POD: &str = "POD_IP";
 
@@ -36,7 +39,7 @@ fn objects() -> Vec<Value> {
         .unwrap()
         .flatten()
         .map(|entry| entry.file_name().into_string().unwrap())
-        .filter(|name| name != "kustomization.yaml")
+        .filter(|name| !NOT_APPLIED.contains(&name.as_str()))
         .collect();
     assert_eq!(listed, there.iter().map(String::as_str).collect());
     let texts = listed

@@ -12,11 +12,13 @@
 )]
 
 mod accounts;
+mod alerts;
 mod apart;
 mod app;
 mod arrival;
 mod bad_input;
 mod catalog;
+mod chart;
 mod cluster;
 mod contention;
 mod deploy;
@@ -56,3 +58,4 @@ mod timers;
 mod tls;
 mod verify;
 mod webhooks;
+mod workflows;
