@@ -18,6 +18,7 @@ use futures::future::BoxFuture;
 use kernel::AggregateId;
 use thiserror::Error;
 
+use crate::clock;
 use crate::connection::Connection;
 use crate::envelope::{DecodeCause, DecodeError};
 use crate::subscription::{
@@ -117,7 +118,7 @@ impl Timers {
     ) -> BoxFuture<'a, Result<(), TimerError>> {
         Box::pin(async move {
             let subject = timer.scheduled()?;
-            let headers = schedule(timer, due, Utc::now());
+            let headers = schedule(timer, due, clock::now());
             let mut tries = 1;
             loop {
                 match publish(self.connection.jetstream(), &subject, headers.clone()).await {
