@@ -26,6 +26,9 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 /// How often the server is asked. Monotonic clocks stand still while a machine sleeps.
 const ASK_INTERVAL: Duration = Duration::from_secs(30);
 
+/// The same, as long as none has told it.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
 /// How far this machine's clock may be from the server's before that is told.
 const APART_MAX: TimeDelta = TimeDelta::seconds(5);
 
@@ -106,7 +109,8 @@ fn compare(ahead: TimeDelta) {
 pub(crate) async fn follow(client: Client, closed: CancellationToken) {
     let asking = async {
         loop {
-            sleep(ASK_INTERVAL).await;
+            let told = TOLD.read().is_ok_and(|told| told.is_some());
+            sleep(if told { ASK_INTERVAL } else { ASK_AGAIN }).await;
             learn(&client).await;
         }
     };
