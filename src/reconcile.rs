@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use clap::Args;
 use reactors::{Mismatched, Progress, Provider, ProviderConfig, Reconciler, Reconciliation};
-use streams::{Settings, Snapshots};
+use streams::{Settings, Snapshots, clock};
 
 use crate::production;
 use crate::reach::{ReachArgs, bar};
@@ -51,7 +51,7 @@ pub async fn run(args: ReconcileArgs) -> anyhow::Result<ExitCode> {
         provider: &Provider::new(&provider)?,
         progress: &|progress| shown.progress(progress),
     };
-    let since = Utc::now() - TimeDelta::days(args.days.into());
+    let since = clock::now() - TimeDelta::days(args.days.into());
     let report = reconciler.run(since).await;
     shown.end();
     let report = report?;

@@ -213,7 +213,7 @@ pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
     let connection = unless_told(&stop, connection).await?;
     let keys = KeySet::load(&args.jwt_keys)?;
     let postgres = &args.postgres;
-    let verifier = Verifier::new(&keys);
+    let verifier = Verifier::new(&keys, streams::clock::now);
     let withdrawn = verifier.clone();
     let reach = (postgres.into(), stop.clone());
     let router = query_router(&args.config, &secrets, &connection, verifier, reach);

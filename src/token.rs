@@ -79,5 +79,7 @@ fn sign(data: &Path, subject: UserId, role: Role) -> anyhow::Result<String> {
         user_id: subject,
         roles,
     };
-    Ok(Signer::new(&keys).sign(&principal)?.access_token)
+    Ok(Signer::new(&keys, chrono::Utc::now)
+        .sign(&principal)?
+        .access_token)
 }

@@ -152,7 +152,7 @@ struct RequestErasure {}
 
 impl Asks<User> for RequestErasure {
     fn command(&self) -> UserCommand {
-        let erase_by = chrono::Utc::now() + ERASURE_TIME_MAX;
+        let erase_by = streams::clock::now() + ERASURE_TIME_MAX;
         UserCommand::RequestErasure { erase_by }
     }
 }

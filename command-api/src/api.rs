@@ -13,7 +13,7 @@ use edge::{Client, Network, Targets, Trace};
 use kernel::{AggregateId, Decider};
 use serde::Serialize;
 use streams::keys::DigestKey;
-use streams::{CommandMeta, Streams};
+use streams::{CommandMeta, Streams, clock};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
@@ -95,8 +95,8 @@ impl Api {
             streams: deps.streams,
             personal: deps.personal,
             questions: Cached::new(deps.questions),
-            signer: Signer::new(&deps.token_keys),
-            verifier: Verifier::new(&deps.token_keys),
+            signer: Signer::new(&deps.token_keys, clock::now),
+            verifier: Verifier::new(&deps.token_keys, clock::now),
             token_keys: deps.token_keys,
             digest: deps.digest_key,
             passwords: Passwords::new().map_err(crate::Error::passwords)?,

@@ -3,14 +3,13 @@
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use chrono::Utc;
 use edge::idempotency::derive_id;
 use edge::openapi::{self, Part};
 use edge::{ConsistencyHeader, IdempotencyKey, IfMatch, Principal, Problem, Trace};
 use kernel::{ConsistencyToken, UserId};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
-use streams::CommandMeta;
+use streams::{CommandMeta, clock};
 use uuid::Uuid;
 
 use crate::api::Api;
@@ -49,7 +48,7 @@ impl Call {
 
     /// A command of this call under an id of its own.
     pub(crate) fn command(&self, command_id: Uuid) -> CommandMeta {
-        CommandMeta::new(command_id, Utc::now(), self.principal.actor())
+        CommandMeta::new(command_id, clock::now(), self.principal.actor())
             .with_traceparent(self.trace.traceparent())
     }
 

@@ -3,7 +3,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use domains::is_offered;
 use edge::openapi::{Calls, about};
 use edge::{Body, Id, Ids, Problem};
@@ -19,6 +19,7 @@ use notification::webhook::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use streams::clock;
 use user::UserRefusal::{UserErased, UserUnknown};
 use uuid::Uuid;
 
@@ -269,7 +270,7 @@ async fn rotate(
             why,
         )]));
     }
-    let previous_until = Utc::now() + TimeDelta::seconds(keep_s.into());
+    let previous_until = clock::now() + TimeDelta::seconds(keep_s.into());
     let command = EndpointCommand::RotateWebhookSecret { previous_until };
     act(&api, &call, id, command, &body).await
 }
@@ -326,7 +327,7 @@ async fn test(
         event: EventRef {
             event_type: TEST.to_owned(),
             event_id,
-            occurred_at: Utc::now(),
+            occurred_at: clock::now(),
             position: None,
         },
     };

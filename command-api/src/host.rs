@@ -1,6 +1,5 @@
 //! The command bus's side: every context that is hosted here answers commands and questions.
 
-use chrono::Utc;
 use inventory::StockItem;
 use kernel::{EmailClaimId, Sealed, UserId, WebhookEndpointId};
 use notification::webhook::{WebhookDelivery, WebhookEndpoint};
@@ -10,9 +9,9 @@ use payment::Payment;
 use product::Product;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use streams::Streams;
 use streams::bus::{Host, Hosts, QuestionError};
 use streams::keys::DigestKey;
+use streams::{Streams, clock};
 use user::{EmailClaim, Erasure, Standing, User};
 
 use crate::elsewhere::{Here, QUESTION};
@@ -118,7 +117,7 @@ async fn answer_webhook_secrets(answers: &Answers, payload: Value) -> Result<Val
     let endpoint = endpoint
         .endpoint()
         .ok_or_else(|| QuestionError::bad_request("there is no such webhook endpoint"))?;
-    let generations = endpoint.generations(Utc::now()).into_iter();
+    let generations = endpoint.generations(clock::now()).into_iter();
     let secrets = generations.map(|number| answers.digest_key.webhook_secret(endpoint_id, number));
     write(&WebhookSecretsAnswer {
         secrets: secrets.collect(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use kernel::{OrderId, Reason};
 use order::{Order, OrderEvent, OrderStatus};
-use streams::{Connection, Loaded, RecordedEvent};
+use streams::{Connection, Loaded, RecordedEvent, clock};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -170,7 +170,7 @@ impl Outcomes {
         drop(waiting);
         self.0.begin.send_if_modified(|begin| {
             let first = begin.is_none();
-            begin.get_or_insert_with(Utc::now);
+            begin.get_or_insert_with(clock::now);
             first
         });
         Some(Waiter {

@@ -3,7 +3,6 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use chrono::Utc;
 use edge::idempotency::derive_id;
 use edge::openapi::{Calls, about};
 use edge::{Body, IdempotencyKey, Problem, Trace};
@@ -11,7 +10,7 @@ use kernel::{Decider, EmailClaimId, Reason, Title, UserId, purpose};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use streams::{CommandMeta, ExecutedTogether, Outcome, TogetherRefusal, step};
+use streams::{CommandMeta, ExecutedTogether, Outcome, TogetherRefusal, clock, step};
 use user::UserRefusal::{CustomerRoleImplied, UserErased, UserLeaving, UserUnknown};
 use user::{EmailClaim, EmailCommand, EmailRefusal, Role, User, UserCommand, UserRefusal};
 use uuid::Uuid;
@@ -188,7 +187,7 @@ fn identity(claim: EmailClaimId, key: Option<&IdempotencyKey>) -> (UserId, Comma
         None => Uuid::now_v7(),
     };
     let user_id = UserId(id("user"));
-    let meta = CommandMeta::new(id("command"), Utc::now(), format!("user:{user_id}"));
+    let meta = CommandMeta::new(id("command"), clock::now(), format!("user:{user_id}"));
     (user_id, meta)
 }
 

@@ -12,13 +12,13 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use chrono::Utc;
 use edge::Problem;
 use edge::openapi::{self, Calls, Part, about};
 use kernel::AggregateId;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use streams::clock;
 use streams::inbox::{Inbox, InboxError, LetterId, Put};
 
 use crate::api::Api;
@@ -161,7 +161,7 @@ impl openapi::Answer for Taken {
 }
 
 async fn take(State(api): State<Api>, Told { signature, body }: Told) -> Result<Taken, Problem> {
-    let moment = (Utc::now(), api.webhook.tolerance);
+    let moment = (clock::now(), api.webhook.tolerance);
     let verified = api
         .webhook
         .secrets

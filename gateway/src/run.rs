@@ -6,7 +6,7 @@ use axum::Router;
 use edge::auth::{KeySet, Verifier};
 use edge::health::Health;
 use futures::future::BoxFuture;
-use streams::{Connection, DiscoveryError};
+use streams::{Connection, DiscoveryError, clock};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -51,7 +51,7 @@ impl Service {
     /// # Errors
     /// The certificates of those who vouch for the APIs, or the one that is shown to them, can't be used.
     pub fn new(config: Config, nats: Option<Connection>, keys: &KeySet) -> Result<Self, Error> {
-        let gate = Gate::new(&config, Verifier::new(keys)).map_err(Error::Behind)?;
+        let gate = Gate::new(&config, Verifier::new(keys, clock::now)).map_err(Error::Behind)?;
         // The probes stand outside the guard: they are never shed, and open under any host name.
         let router = router(gate.clone(), &config);
         let router = Router::new()

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use kernel::Position;
 use schemars::JsonSchema;
 use serde::Serialize;
-use streams::Streams;
+use streams::{Streams, clock};
 use tokio::time::timeout;
 
 use crate::read::{Reader, ViewStatus};
@@ -73,7 +73,7 @@ pub async fn look(reader: &Reader, streams: &Streams, context: &'static str) -> 
             Some(end) if end > status.position => recorded_at(streams, status).await,
             Some(_) | None => None,
         };
-        views.push(lag(status, end, next, Utc::now()));
+        views.push(lag(status, end, next, clock::now()));
     }
     Looked {
         context,

@@ -93,7 +93,7 @@ async fn been(api: &Api, stream: &str, name: &str, at: Moment) -> Result<Been, P
     let end = state.map_err(|error| of_load(&error))?.last;
     let (to_come, sequence) = match at {
         Moment::Position(sequence) => (sequence > end, sequence),
-        Moment::Time(time) => (time > chrono::Utc::now(), end),
+        Moment::Time(time) => (time > streams::clock::now(), end),
     };
     if to_come {
         let detail = format!("{name} is still to come; the stream is at {stream}:{end}");

@@ -7,7 +7,7 @@ use payment::{Payment, PaymentCommand};
 use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
 use streams::timers::{DueTimer, TimerError, TimerId, Timers};
-use streams::{Connection, Streams};
+use streams::{Connection, Streams, clock};
 
 use crate::ReconcileConfig;
 use crate::provider::Provider;
@@ -45,7 +45,7 @@ impl Daily {
         if timers.is_pending(&timer).await? {
             return Ok(());
         }
-        timers.set(&timer, Utc::now() + self.config.every()).await
+        timers.set(&timer, clock::now() + self.config.every()).await
     }
 
     /// Compares, and records what differs or is equal again.
@@ -56,7 +56,7 @@ impl Daily {
             provider: &self.provider,
             progress: &|_| {},
         };
-        let since = Utc::now() - self.config.window();
+        let since = clock::now() - self.config.window();
         let report = reconciler.run(since).await;
         let report = report.map_err(HandleError::retryable)?;
         for found in &report.mismatches {
@@ -123,7 +123,7 @@ impl Handler<DueTimer> for Daily {
     async fn handle(&self, delivery: &Delivery<DueTimer>) -> Result<(), HandleError> {
         self.reconcile(delivery.event.due).await?;
         let timers = Timers::new(&self.connection);
-        let next = Utc::now() + self.config.every();
+        let next = clock::now() + self.config.every();
         let set = timers.set(&delivery.event.id, next).await;
         set.map_err(HandleError::retryable)
     }

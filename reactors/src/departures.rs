@@ -21,7 +21,7 @@ use kernel::{OrderId, UserId};
 use order::{Order, OrderEvent};
 use streams::keys::erasures::SUBJECTS;
 use streams::subscription::{OrderedSubscription, SubscriptionError};
-use streams::{Connection, LoadError, RecordedEvent, Streams};
+use streams::{Connection, LoadError, RecordedEvent, Streams, clock};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use user::{Erasure, ErasureEvent, User, UserCommand};
@@ -140,7 +140,7 @@ impl Departures {
 
     /// Erases everybody who needs to wait no longer.
     async fn look(&mut self) {
-        let (now, grace) = (Utc::now(), self.grace);
+        let (now, grace) = (clock::now(), self.grace);
         let (end, sagas_end) = match self.ends().await {
             Ok(ends) => ends,
             Err(error) => {

@@ -16,7 +16,7 @@ use serde_json::json;
 use streams::keys::Keys;
 use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
-use streams::{RecordedEvent, Streams};
+use streams::{RecordedEvent, Streams, clock};
 use thiserror::Error;
 
 use crate::recorder::{Cause, Record, Recorder};
@@ -252,6 +252,7 @@ impl Mailer {
             .from(self.from.clone())
             .to(Mailbox::new(Some(recipient.name), address))
             .message_id(Some(message_id.to_owned()))
+            .date(clock::now().into())
             .subject(mail.subject)
             .multipart(MultiPart::alternative_plain_html(mail.text, mail.html))
             .map(Some)

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
 use kernel::{AggregateId, Decider, Position};
 use serde::Serialize;
 use streams::bus::{Answer, Ask, Bus, BusError};
 use streams::lanes::HandleError;
-use streams::{CommandMeta, RecordedEvent};
+use streams::{CommandMeta, RecordedEvent, clock};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -124,7 +123,7 @@ impl Recorder {
             &Uuid::NAMESPACE_OID,
             format!("{}/{}/{}", A::TYPE, record.id, record.label).as_bytes(),
         );
-        let mut meta = CommandMeta::new(command_id, Utc::now(), record.actor);
+        let mut meta = CommandMeta::new(command_id, clock::now(), record.actor);
         meta.correlation_id = record.cause.correlation_id.clone();
         meta.causation_id = record.cause.causation_id.clone();
         meta.traceparent = record.cause.traceparent.clone();

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use kernel::AggregateId;
 use streams::inbox::{Inbox, InboxError, Letter};
 use streams::timers::{TimerError, TimerId, Timers};
 use streams::topology::INBOX_STREAM;
-use streams::{Connection, verify};
+use streams::{Connection, clock, verify};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -52,7 +52,7 @@ impl Waiting {
     /// # Errors
     /// The timer is not known to be set.
     pub(crate) async fn wake_later(&self, letter: &Letter) -> Result<(), TimerError> {
-        let now = Utc::now();
+        let now = clock::now();
         let waited = now - letter.received_at;
         let due = now + waited.clamp(PAUSE_FIRST, PAUSE_MAX);
         self.timers.set(&timer(&letter.id.id), due).await
@@ -104,7 +104,7 @@ impl Waiting {
     /// Sets the timer of every letter that has none: what stream TIMERS lost, and what a process
     /// left between a letter and its timer.
     async fn arm_again(&self) -> Result<(), ArmError> {
-        let due = Utc::now() + PAUSE_FIRST;
+        let due = clock::now() + PAUSE_FIRST;
         for letter in self.inbox.waiting().await? {
             let timer = timer(&letter.id);
             if letter.source == SOURCE && !self.timers.is_pending(&timer).await? {

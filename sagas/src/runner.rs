@@ -12,7 +12,7 @@ use moka::sync::Cache;
 use streams::bus::{Answer, Ask, Bus};
 use streams::lanes::HandleError;
 use streams::timers::{DueTimer, TimerError, TimerId, Timers};
-use streams::{CommandMeta, ExecuteError, Outcome, Streams};
+use streams::{CommandMeta, ExecuteError, Outcome, Streams, clock};
 use thiserror::Error;
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -102,9 +102,18 @@ struct Asked<F> {
 }
 
 impl Origin {
+    /// As the asks that follow from it go by.
+    fn now(&self) -> DateTime<Utc> {
+        if self.causation_id.is_some() {
+            clock::now()
+        } else {
+            self.at
+        }
+    }
+
     fn meta<S: Saga>(&self, command_id: Uuid) -> CommandMeta {
         let actor = format!("saga:{}", S::NAME);
-        let mut meta = CommandMeta::new(command_id, Utc::now(), actor);
+        let mut meta = CommandMeta::new(command_id, clock::now(), actor);
         meta.correlation_id = Some(self.order_id.to_string());
         meta.causation_id.clone_from(&self.causation_id);
         meta.traceparent.clone_from(&self.traceparent);
@@ -181,7 +190,7 @@ impl<S: Saga> Runner<S> {
         for _ in 0..ROUNDS_MAX {
             let Asked { facts, late } = self.ask_all(id, &state, &refused, origin).await?;
             if facts.is_empty() {
-                let again = late.then(|| origin.at + self.late_pause);
+                let again = late.then(|| origin.now() + self.late_pause);
                 let traceparent = origin.traceparent.as_deref();
                 let armed = self.arm(id, &state, again, traceparent).await;
                 return armed.map_err(HandleError::retryable);
@@ -289,7 +298,7 @@ impl<S: Saga> Runner<S> {
         origin: &Origin,
     ) -> Result<Asked<S::Command>, HandleError> {
         let due: Vec<Due<S::Ask>> = state
-            .pending(origin.at)
+            .pending(origin.now())
             .into_iter()
             .filter(|due| !refused.contains(&due.ask_id))
             .filter(|due| !self.answered.contains_key(&due.ask_id))
@@ -347,7 +356,7 @@ impl<S: Saga> Runner<S> {
                 Ok(fact.map(|fact| (due.ask_id, fact)))
             }
             Ok(Answer::Refused { code, message, .. }) => {
-                let fact = S::refused(&due, code, message, Utc::now());
+                let fact = S::refused(&due, code, message, clock::now());
                 Ok(Some((due.ask_id, fact)))
             }
             Ok(Answer::Failed { message, retryable }) if retryable => {

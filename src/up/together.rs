@@ -77,7 +77,7 @@ impl Together<'_> {
         roles.spawn(withdrawn.map(Ok));
         let connection = self.connect("query-api").await?;
         let config: query_api::Config = roles::defaults();
-        let verifier = Verifier::new(&self.keys);
+        let verifier = Verifier::new(&self.keys, streams::clock::now);
         let withdrawn = withdrawing::follow(&connection, verifier.clone(), self.shutdown.clone());
         roles.spawn(withdrawn.map(Ok));
         let reach = ((&self.endpoints.postgres).into(), self.shutdown.clone());

@@ -13,11 +13,12 @@ use async_nats::{ConnectErrorKind, Event, RequestErrorKind};
 use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::time::{Instant, sleep};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::barrier::Barrier;
 use crate::bus::Hosts;
-use crate::parking;
 use crate::topology::KEYS_STREAM;
+use crate::{clock, parking};
 
 /// How long [`Connection::open`] keeps trying while nobody answers.
 pub const CONNECT_BUDGET: Duration = Duration::from_secs(30);
@@ -108,10 +109,13 @@ pub struct Connection {
     barrier: Barrier,
     parked_end: Arc<parking::End>,
     here: Hosts,
+    /// With the last of it the asking for the time ends.
+    _clock: Arc<DropGuard>,
 }
 
 impl Connection {
-    /// Connects, trying again for [`CONNECT_BUDGET`] while the server is not up yet.
+    /// Connects, trying again for [`CONNECT_BUDGET`] while the server is not up yet. From then on this
+    /// process goes by the server's [`clock`].
     ///
     /// Answers come to a private inbox, `_INBOX_<user>` with `_` for `-`, so that no other role
     /// can listen to them (its permissions name the same prefix).
@@ -124,7 +128,10 @@ impl Connection {
             let mut told = false;
             loop {
                 match connect(options).await {
-                    Ok(client) => return Ok(Self::from_client(client)),
+                    Ok(client) => {
+                        clock::learn(&client).await;
+                        return Ok(Self::from_client(client));
+                    }
                     Err(source) => {
                         if !std::mem::replace(&mut told, true) {
                             let url = &options.url;
@@ -144,12 +151,15 @@ impl Connection {
         let jetstream = ContextBuilder::new()
             .timeout(ANSWER_TIMEOUT)
             .build(client.clone());
+        let closed = CancellationToken::new();
+        tokio::spawn(clock::follow(client.clone(), closed.clone()));
         Self {
             client,
             jetstream,
             barrier: Barrier::default(),
             parked_end: Arc::default(),
             here: Hosts::default(),
+            _clock: Arc::new(closed.drop_guard()),
         }
     }
 

@@ -13,6 +13,7 @@
 //!   snapshot      states beside the log; never trusted over it
 //!   topology      the one table of streams and durables; provision and check it
 //!   connection    one connection a role
+//!   clock         what time it is, for every role the same
 //!   subscription  events out: ordered from a position, durable with lanes
 //!   bus           commands and questions between contexts
 //!   parking       what can't be handled is set aside with the later ones of its key
@@ -119,6 +120,7 @@
 
 pub mod barrier;
 pub mod bus;
+pub mod clock;
 pub mod connection;
 #[doc(hidden)]
 pub mod contract;

@@ -18,6 +18,7 @@ use futures::future::BoxFuture;
 use kernel::AggregateId;
 use thiserror::Error;
 
+use crate::clock;
 use crate::connection::Connection;
 use crate::envelope::{DecodeCause, DecodeError, TRACEPARENT};
 use crate::subscription::{
@@ -134,7 +135,7 @@ impl Timers {
     ) -> BoxFuture<'a, Result<(), TimerError>> {
         Box::pin(async move {
             let subject = timer.scheduled()?;
-            let mut headers = schedule(timer, due, Utc::now());
+            let mut headers = schedule(timer, due, clock::now());
             if let Some(traceparent) = traceparent {
                 headers.insert(TRACEPARENT, traceparent);
             }

@@ -1,5 +1,6 @@
 //! The application under test, with verbs.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -262,6 +263,16 @@ impl App {
 
     /// Another role process against this stack's servers, with the stack's own secrets.
     pub(crate) async fn role(&self, args: &[&str], log: &str) -> Child {
+        self.role_with(args, log, &[]).await
+    }
+
+    /// The same, with more in its environment.
+    pub(crate) async fn role_with(
+        &self,
+        args: &[&str],
+        log: &str,
+        env: &[(&str, &OsStr)],
+    ) -> Child {
         let secrets = devstack::Secrets::load_or_create(&self.data).unwrap();
         let mut spec = Spec::new(program())
             .args(args.iter().copied())
@@ -272,6 +283,9 @@ impl App {
             .env("MILLRACE_PAYMENTS", &self.endpoints.payments)
             .env("MILLRACE_JWT_KEYS", self.data.join("keys/jwt"));
         for (name, value) in secrets.iter() {
+            spec = spec.env(name, value);
+        }
+        for (name, value) in env {
             spec = spec.env(name, value);
         }
         spec.log = Some(self.data.join(log));

@@ -36,7 +36,7 @@ pub(crate) fn process(app: &App, role: &str) -> Pid {
 }
 
 /// Waits until `up` said something.
-async fn says(app: &App, what: &str) {
+pub(crate) async fn says(app: &App, what: &str) {
     let started = Instant::now();
     loop {
         let said = std::fs::read_to_string(app.data.with_extension("log")).unwrap();

@@ -250,7 +250,7 @@ impl App {
             streams: world.streams,
             letters: world.letters,
             personal: world.personal,
-            signer: Signer::new(&world.token_keys),
+            signer: Signer::new(&world.token_keys, chrono::Utc::now),
             seen: Mutex::default(),
             _keys: world.folder,
         }

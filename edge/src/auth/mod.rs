@@ -15,5 +15,5 @@ pub use jwks::jwks;
 pub use keys::{KeySet, KeysError};
 pub use principal::{Held, OPERATOR, Principal};
 pub use token::{
-    ACCESS_TOKEN_TIME_S, AUDIENCE, ISSUER, SignError, Signer, Token, TokenError, Verifier,
+    ACCESS_TOKEN_TIME_S, AUDIENCE, Clock, ISSUER, SignError, Signer, Token, TokenError, Verifier,
 };

@@ -23,7 +23,7 @@ use futures::future::{BoxFuture, join_all};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use streams::{Connection, Settings, Streams};
+use streams::{Connection, Settings, Streams, clock};
 use strum::{Display, IntoStaticStr};
 use tokio::time::timeout;
 
@@ -290,7 +290,7 @@ impl Item {
 
     fn since(mut self, since: Option<DateTime<Utc>>) -> Self {
         // Clocks of several machines: never less than nothing.
-        let age = since.map(|since| (Utc::now() - since).to_std().unwrap_or_default());
+        let age = since.map(|since| (clock::now() - since).to_std().unwrap_or_default());
         (self.since, self.age_s) = (since, age.map(|age| age.as_secs()));
         self
     }

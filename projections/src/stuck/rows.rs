@@ -5,6 +5,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use inventory::StockItem;
 use kernel::Sku;
 use serde_json::{Value, json};
+use streams::clock;
 
 use super::{Action, Found, Item, Kind, REASON, Radar, text, time};
 use crate::read::{Filter, How};
@@ -20,7 +21,7 @@ impl Radar {
     /// Those of which the provider has long owed an answer. One that was requested later than that
     /// can't be late.
     pub(super) async fn late_payments(&self, limit: usize) -> Found {
-        let before = Utc::now() - PAYMENT_LATE_AFTER;
+        let before = clock::now() - PAYMENT_LATE_AFTER;
         let late = [Filter::new("due", "true"), older("requested_at", before)];
         let (rows, more) = self.rows(&PAYMENT_SUMMARY, &late, limit).await?;
         let items = rows.iter().filter_map(|row| late_payment(row, before));
@@ -31,7 +32,7 @@ impl Radar {
     pub(super) async fn mails(&self, limit: usize) -> Found {
         let late = [
             Filter::new("status", "requested"),
-            older("requested_at", Utc::now() - MAIL_LATE_AFTER),
+            older("requested_at", clock::now() - MAIL_LATE_AFTER),
         ];
         let failed = [Filter::new("status", "failed")];
         let (mut rows, mut more) = self.rows(&NOTIFICATION_ENTRY, &late, limit).await?;
@@ -75,7 +76,7 @@ impl Radar {
     pub(super) async fn holds(&self, limit: usize) -> Found {
         let held = [Filter::new("held", "true")];
         let (rows, mut more) = self.rows(&STOCK_LEVEL, &held, limit).await?;
-        let (mut items, now) = (Vec::new(), Utc::now());
+        let (mut items, now) = (Vec::new(), clock::now());
         for row in &rows {
             let sku: Sku = text(row, "/sku").parse()?;
             let loaded = self.streams.load::<StockItem>(&(&sku).into()).await?;

@@ -4,6 +4,7 @@ use checkout::{Step, UNDO_WAIT_MAX_SECONDS};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use streams::clock;
 
 use super::rows::older;
 use super::{Action, Away, Found, Item, Kind, REASON, Radar, text, time};
@@ -69,7 +70,7 @@ impl Radar {
         (view, status): (&'static ViewSpec, &str),
         limit: usize,
     ) -> Result<(Vec<Value>, bool), Away> {
-        let now = Utc::now();
+        let now = clock::now();
         let filters = [
             Filter::new("status", status),
             older("started_at", now - LATE_AFTER),

@@ -12,7 +12,7 @@ use reqwest::StatusCode;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
-use streams::{BoxError, chain};
+use streams::{BoxError, chain, clock};
 use thiserror::Error;
 
 /// As whom it calls.
@@ -106,7 +106,7 @@ impl Http {
         // Its URL stands with the endpoint, and may hold a secret.
         let mut answer = sent.send().await.map_err(reqwest::Error::without_url)?;
         let status = answer.status();
-        let retry_after = retry_after(status, answer.headers(), Utc::now());
+        let retry_after = retry_after(status, answer.headers(), clock::now());
         let excerpt = begins(&mut answer).await;
         let accepted = status.is_success();
         let status = status.as_u16();

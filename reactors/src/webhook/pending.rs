@@ -12,7 +12,7 @@ use kernel::{AggregateId, Decider};
 use notification::webhook::{DeliveryEvent, WebhookDelivery};
 use streams::subscription::{OrderedSubscription, SubscriptionError};
 use streams::timers::{TimerError, Timers};
-use streams::{Connection, RecordedEvent};
+use streams::{Connection, RecordedEvent, clock};
 use tokio_util::sync::CancellationToken;
 
 use super::STREAM;
@@ -87,7 +87,7 @@ impl Pending {
     /// attempt takes and has none was forgotten.
     async fn sweep(&mut self, patience: TimeDelta) -> Result<(), TimerError> {
         self.read_on().await;
-        let now = Utc::now();
+        let now = clock::now();
         let overdue = next_overdue(&self.due, self.looked_at.as_ref(), now - patience);
         for id in overdue {
             let timer = timer(&id);
@@ -103,7 +103,7 @@ impl Pending {
 
     async fn read_on(&mut self) {
         let mut events = if self.read == 0 {
-            let since = Utc::now() - LOOK_BACK;
+            let since = clock::now() - LOOK_BACK;
             self.connection.ordered_since(STREAM, SUBJECTS, since)
         } else {
             self.connection

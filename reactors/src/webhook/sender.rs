@@ -15,7 +15,7 @@ use serde_json::json;
 use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
 use streams::timers::{DueTimer, TimerId, Timers};
-use streams::{Loaded, RecordedEvent, Streams};
+use streams::{Loaded, RecordedEvent, Streams, clock};
 
 use super::http::{Answer, Post};
 use super::pace::Pace;
@@ -104,7 +104,7 @@ impl Sender {
         let Some(pending) = loaded.state.pending() else {
             return Ok(());
         };
-        let now = Utc::now();
+        let now = clock::now();
         if let Some(due) = pending.due_at.filter(|due| *due > now) {
             return self.wake(id, due).await;
         }
@@ -146,7 +146,7 @@ impl Sender {
         };
         let id = due.pending.request.event.event_id.to_string();
         let secrets = self.secrets(due.endpoint_id()).await?;
-        let (at, begun) = (Utc::now(), Instant::now());
+        let (at, begun) = (clock::now(), Instant::now());
         let timestamp = at.timestamp();
         let signature = sign(&secrets, &id, timestamp, &body).map_err(HandleError::permanent)?;
         let url = told.subscription.url.as_str();
@@ -281,7 +281,7 @@ impl Sender {
         let pause = pause.max(asked.min(config.retry_after_max()));
         let percent = rand::rng().random_range(0..=JITTER_PERCENT_MAX);
         let pause = pause.saturating_add(pause.saturating_mul(percent) / 100);
-        Utc::now().checked_add_signed(TimeDelta::from_std(pause).ok()?)
+        clock::now().checked_add_signed(TimeDelta::from_std(pause).ok()?)
     }
 }
 

@@ -7,7 +7,6 @@ use std::time::Duration;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use async_nats::{Client, HeaderMap, Message, Request, RequestError, RequestErrorKind};
 use bytes::Bytes;
-use chrono::Utc;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -23,6 +22,7 @@ use super::message::{
     Answer, Ask, CODE_BROKEN, CODE_BUSY, DEADLINE_HEADER, TRACEPARENT_HEADER, command_subject,
     question_subject, write_deadline,
 };
+use crate::clock;
 use crate::connection::Connection;
 use crate::jitter::jittered;
 
@@ -226,7 +226,7 @@ impl Bus {
         let mut headers = HeaderMap::new();
         headers.insert(
             DEADLINE_HEADER,
-            write_deadline(Utc::now() + within).as_str(),
+            write_deadline(clock::now() + within).as_str(),
         );
         if let Some(traceparent) = traceparent.filter(|t| t.bytes().all(|b| b.is_ascii_graphic())) {
             headers.insert(TRACEPARENT_HEADER, traceparent);

@@ -5,13 +5,14 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kernel::{Decider, Refusal};
 use serde_json::Value;
 
 use super::message::{Answer, Ask};
+use crate::clock;
 use crate::envelope::CommandMeta;
 use crate::store::{ExecuteError, Outcome, Streams};
 
@@ -117,7 +118,7 @@ async fn execute<A: Decider>(streams: &Streams, ask: Ask) -> Answer {
         }
     };
     let meta: CommandMeta = ask.meta;
-    if Utc::now() - meta.time > ASK_AGE_MAX {
+    if clock::now() - meta.time > ASK_AGE_MAX {
         return Answer::Failed {
             message: "the ask is too old; ask again".to_owned(),
             retryable: true,

@@ -19,6 +19,7 @@ use super::hosts::HostError;
 use super::message::{
     CODE_BAD_REQUEST, CODE_BROKEN, CODE_BUSY, DEADLINE_HEADER, command_subject, question_subject,
 };
+use crate::clock;
 use crate::connection::Connection;
 
 /// Requests share themselves between the hosts of this queue group.
@@ -154,7 +155,7 @@ async fn listen(mut endpoint: Endpoint, of: Work, tracker: TaskTracker) {
 }
 
 async fn answer(work: &Work, request: &Request) -> Result<Bytes, Failure> {
-    if is_too_late(request, Utc::now()) {
+    if is_too_late(request, clock::now()) {
         // If somebody does wait, the clocks are apart, and another host may have a better one.
         let late = "the deadline has passed";
         return Err(Failure::new(CODE_BUSY, late));

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use futures::FutureExt;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -16,6 +15,7 @@ use super::retry::again;
 use super::work::{Ended, Verdict, Work, park, report, run, verdict, wait_after};
 use super::{HandleError, Handler, Stopped};
 use crate::barrier::Barrier;
+use crate::clock;
 use crate::log::chain;
 use crate::parking::Lot;
 use crate::subscription::{DurableSubscription, Payload, Received};
@@ -240,7 +240,7 @@ impl<T: Payload> Lanes<T> {
         let Some(lot) = &self.lot else {
             return;
         };
-        for key in lot.due(Utc::now()) {
+        for key in lot.due(clock::now()) {
             if self.retries.len() >= RETRIES_AT_ONCE {
                 return;
             }

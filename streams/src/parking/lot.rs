@@ -13,6 +13,7 @@ use super::follow::Follower;
 use super::keys::{Keys, ParkedKey, Waiting};
 use super::record::{Note, ParkedEvent, Record, What};
 use super::{all_of, subject};
+use crate::clock;
 use crate::connection::Connection;
 use crate::topology::PARKED_STREAM;
 
@@ -159,7 +160,7 @@ impl Lot {
     /// Begins with another try, unless another process has.
     pub(crate) async fn claim(&self, key: &str) -> Result<bool, ParkingError> {
         self.decide(key, |state| {
-            if state.is_due(Utc::now()) {
+            if state.is_due(clock::now()) {
                 Decision::Write(What::Note(Note::Trying {}), true)
             } else {
                 Decision::Already(false)
@@ -225,7 +226,7 @@ impl Lot {
                 Ok(sequence) => {
                     self.apply(Record {
                         sequence,
-                        at: Utc::now(),
+                        at: clock::now(),
                         subscription: self.subscription.clone(),
                         key: key.to_owned(),
                         what,

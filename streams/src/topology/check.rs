@@ -237,7 +237,7 @@ pub(super) fn durable_differences(
     compare.same("max_bytes", |it| &it.max_bytes);
     compare.same("max_expires", |it| &it.max_expires);
     compare.same("memory_storage", |it| &it.memory_storage);
-    let now = chrono::Utc::now().timestamp();
+    let now = crate::clock::now().timestamp();
     let paused = actual.pause_until;
     let paused = paused.filter(|until| until.unix_timestamp() > now);
     compare.fits("pause_until", &None, &paused);

@@ -4,6 +4,7 @@
 //! The tests share a stack of their own, whose reactor waits for the outside a second at most. A
 //! fault for one order or address strikes nobody else; a fault for all is ordered alone.
 
+mod clocks;
 mod contexts;
 mod mail;
 mod payment;

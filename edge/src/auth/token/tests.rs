@@ -17,8 +17,8 @@ fn api() -> Api {
     let folder = tempfile::tempdir().unwrap();
     let keys = KeySet::create_if_missing(&folder.path().join("jwt")).unwrap();
     Api {
-        signer: Signer::new(&keys),
-        verifier: Verifier::new(&keys),
+        signer: Signer::new(&keys, Utc::now),
+        verifier: Verifier::new(&keys, Utc::now),
         keys,
         _folder: folder,
     }
@@ -79,7 +79,7 @@ fn a_key_verifies_before_it_signs() {
     let in_an_hour = Utc::now() + chrono::TimeDelta::hours(1);
     KeySet::add(&folder, in_an_hour).unwrap();
     let restarted = KeySet::load(&folder).unwrap();
-    let signer = Signer::new(&restarted);
+    let signer = Signer::new(&restarted, Utc::now);
     let kid = |now| signer.key(now).unwrap().header.kid.clone().unwrap();
     assert_eq!(
         kid(Utc::now()),
@@ -88,10 +88,10 @@ fn a_key_verifies_before_it_signs() {
     );
     assert_eq!(kid(in_an_hour), restarted.all()[1].kid);
     let token = signer.sign(&principal()).unwrap();
-    let not_restarted = Verifier::new(&before);
+    let not_restarted = Verifier::new(&before, Utc::now);
     assert_eq!(not_restarted.verify(&token.access_token), Ok(principal()));
     assert!(
-        Verifier::new(&restarted)
+        Verifier::new(&restarted, Utc::now)
             .keys
             .contains_key(&restarted.all()[1].kid)
     );
@@ -190,6 +190,19 @@ fn time_audience_and_issuer_count() {
     ] {
         let result = api.with_claim(claim, value.clone());
         assert_eq!(result, Err(error), "{claim} {value}");
+    }
+}
+
+#[test]
+fn a_token_is_made_and_checked_by_the_clock_that_is_given() {
+    let api = api();
+    let behind: Clock = || Utc::now() - chrono::TimeDelta::hours(1);
+    let token = Signer::new(&api.keys, behind).sign(&principal()).unwrap();
+    let token = token.access_token;
+    let verifier = Verifier::new(&api.keys, behind);
+    for _ in 0..2 {
+        assert_eq!(verifier.verify(&token), Ok(principal()));
+        assert_eq!(api.verifier.verify(&token), Err(TokenError::Expired));
     }
 }
 
