@@ -12,6 +12,8 @@
 //! What is in the stream is therefore what waits. The sender's id names a letter: sent twice, it is
 //! stored once while it is there, and for the stream's memory of ids after that.
 
+use std::time::Duration;
+
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
@@ -26,6 +28,7 @@ use futures::future::BoxFuture;
 use kernel::{AggregateId, Position};
 use serde_json::json;
 use thiserror::Error;
+use tokio::time::{Instant, sleep};
 
 use crate::connection::Connection;
 use crate::envelope::{DecodeCause, DecodeError, time_from_nats};
@@ -34,8 +37,10 @@ use crate::topology::INBOX_STREAM;
 
 /// First token of everything in stream INBOX.
 const ROOT: &str = "inbox";
-/// Tries to store a letter; each is the identical message.
-const PUT_TRIES: u32 = 3;
+/// How long it is tried to store a letter; each try is the identical message.
+const PUT_BUDGET: Duration = Duration::from_secs(15);
+/// Pause before another try: three replicas that are agreeing on the same letter refuse it meanwhile.
+const PUT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Which letter.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -113,7 +118,7 @@ impl Inbox {
     ) -> BoxFuture<'a, Result<Put, InboxError>> {
         Box::pin(async move {
             let subject = letter.subject()?;
-            let mut tries = 1;
+            let give_up = Instant::now() + PUT_BUDGET;
             loop {
                 let message = PublishMessage::build()
                     .payload(body.clone())
@@ -127,8 +132,8 @@ impl Inbox {
                     Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
                         return Ok(Put::Duplicate);
                     }
-                    Err(error) if tries >= PUT_TRIES => return Err(unavailable(error)),
-                    Err(_) => tries += 1,
+                    Err(error) if Instant::now() >= give_up => return Err(unavailable(error)),
+                    Err(_) => sleep(PUT_PAUSE).await,
                 }
             }
         })

@@ -11,7 +11,7 @@ use async_nats::HeaderMap;
 use async_nats::header;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use async_nats::jetstream::stream::DirectGetErrorKind;
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use futures::future::BoxFuture;
@@ -194,7 +194,8 @@ impl Timers {
         })
     }
 
-    /// Where the schedule stands, if it is pending.
+    /// Where the schedule stands, if it is pending. The stream's leader is asked: a replica may not
+    /// know yet what was set.
     async fn pending(&self, subject: &str) -> Result<Option<u64>, TimerError> {
         let unavailable = |source: async_nats::Error| TimerError::Unavailable {
             subject: subject.to_owned(),
@@ -203,9 +204,9 @@ impl Timers {
         let jetstream = self.connection.jetstream();
         let stream = jetstream.get_stream_no_info(TIMERS_STREAM).await;
         let stream = stream.map_err(|e| unavailable(e.into()))?;
-        match stream.direct_get_last_for_subject(subject).await {
+        match stream.get_last_raw_message_by_subject(subject).await {
             Ok(pending) => Ok(Some(pending.sequence)),
-            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
             Err(error) => Err(unavailable(error.into())),
         }
     }

@@ -14,12 +14,16 @@ use millrace::client::CartLine;
 use rustix::process::kill_process;
 use streams::contract::account::{Account, AccountCommand};
 use streams::contract::{self, OnServer, Rig, races};
+use streams::contract_subscriptions as subscriptions;
 use streams::topology::Topology;
 use streams::{CommandMeta, ConnectOptions, Connection, ExecuteError, LoadError};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::app::{App, Customer, PATIENCE, becomes, folder, program};
 use crate::separate::process;
+use crate::server::holds;
+use crate::store::{self, Place};
 
 /// The one user of every server, and its password.
 const USER: &str = "contract";
@@ -39,14 +43,15 @@ struct Node {
     port: u16,
     folder: PathBuf,
     spec: Spec,
-    child: Child,
+    child: Mutex<Child>,
 }
 
 impl Node {
     /// Ends it the hard way.
     async fn kill(&self) {
-        self.child.signaller().send(Signal::KILL).unwrap();
-        self.child.wait().await;
+        let child = self.child.lock().await;
+        child.signaller().send(Signal::KILL).unwrap();
+        child.wait().await;
     }
 }
 
@@ -75,10 +80,12 @@ impl Cluster {
                 name: node_name(n),
                 port,
                 folder,
-                child: spawner
-                    .spawn(&Launcher::new(program()), &spec)
-                    .await
-                    .unwrap(),
+                child: Mutex::new(
+                    spawner
+                        .spawn(&Launcher::new(program()), &spec)
+                        .await
+                        .unwrap(),
+                ),
                 spec,
             });
         }
@@ -116,21 +123,41 @@ impl Cluster {
         connection.jetstream().delete_stream("PROBE").await.unwrap();
     }
 
-    /// Ends the leader of `stream` the hard way.
-    async fn kill_leader(&self, stream: &str) {
+    /// Ends the leader of `stream` the hard way, and tells which it was.
+    async fn kill_leader(&self, stream: &str) -> &Node {
         let connection = Connection::open(&self.options()).await.unwrap();
         let info = connection.jetstream().get_stream(stream).await.unwrap();
         let cluster = info.cached_info().cluster.as_ref().unwrap();
         let leader = cluster.leader.as_ref().unwrap();
         let node = self.nodes.iter().find(|node| node.name == *leader).unwrap();
         node.kill().await;
+        node
     }
 
-    /// Starts the `n`th again, after it was killed.
-    async fn restart(&mut self, n: usize) {
+    /// Starts a node again, after it was killed.
+    async fn start_again(&self, node: &Node) {
         let launcher = Launcher::new(program());
-        let started = self.spawner.spawn(&launcher, &self.nodes[n].spec).await;
-        self.nodes[n].child = started.unwrap();
+        let started = self.spawner.spawn(&launcher, &node.spec).await;
+        *node.child.lock().await = started.unwrap();
+    }
+}
+
+impl Place for Cluster {
+    async fn connect(&self) -> Connection {
+        Connection::open(&self.options()).await.unwrap()
+    }
+
+    async fn restart(&self, stream: &str) {
+        let node = self.kill_leader(stream).await;
+        self.start_again(node).await;
+    }
+
+    /// In the streams themselves: what the nodes have agreed on stands in a log of theirs too, until they
+    /// compact it.
+    fn is_on_disk(&self, text: &str) -> bool {
+        let stores = self.nodes.iter().map(|node| node.folder.join("store"));
+        let mut streams = stores.map(|store| store.join("jetstream/A/streams"));
+        streams.any(|streams| holds(&streams, text))
     }
 }
 
@@ -160,13 +187,34 @@ fn configuration(n: usize, port: u16, routes: &[u16], folder: &std::path::Path) 
 async fn a_store_on_three_replicas_keeps_the_contract() {
     let cluster = Cluster::start("cluster").await;
     let rig = OnServer::open(cluster.options(), NODES).await;
-    contract::on_replicas(&rig).await;
-    races::writers_lose_nothing_during(&rig, async || cluster.kill_leader("ACCOUNT").await).await;
+    contract::all(&rig).await;
+    rig.all().await;
+    races::writers_lose_nothing_during(&rig, async || {
+        cluster.kill_leader("ACCOUNT").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_reads_and_asks_keeps_its_contract_on_three_replicas() {
+    let cluster = Cluster::start("cluster-readers").await;
+    subscriptions::prepare(&cluster.connect().await).await;
+    // Each waits most of the time.
+    tokio::join!(
+        store::command_bus(&cluster),
+        store::letters(&cluster),
+        store::timers_and_keys(&cluster),
+        store::ordered_subscriptions(&cluster),
+        store::durable_subscriptions(&cluster),
+        store::bulk_subscriptions(&cluster),
+        store::parked_keys(&cluster),
+    );
+    store::restarts(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_majority_nothing_is_promised_and_with_one_nothing_is_lost() {
-    let mut cluster = Cluster::start("majority").await;
+    let cluster = Cluster::start("majority").await;
     let rig = OnServer::open(cluster.options(), NODES).await;
     let streams = rig.process().await;
     let id: AggregateId = Uuid::new_v4().to_string().parse().unwrap();
@@ -189,7 +237,7 @@ async fn without_a_majority_nothing_is_promised_and_with_one_nothing_is_lost() {
     // One of them has lost everything.
     std::fs::remove_dir_all(cluster.nodes[2].folder.join("store")).unwrap();
     for n in 1..NODES {
-        cluster.restart(n).await;
+        cluster.start_again(&cluster.nodes[n]).await;
     }
     let again = async || {
         streams

@@ -8,10 +8,20 @@ use millrace::client::CartLine;
 use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_hundred_buyers_of_the_last_unit_one_gets_it_and_no_other_pays() {
+    race(1, 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_buyers_of_the_last_ten_units_leave_none_and_no_rejected_one_pays() {
+    race(10, 50).await;
+}
+
+/// So many orders at once of what is left.
+async fn race(units: u32, orders: usize) {
     let app = shared().await;
-    let (sku, customer) = (app.product(10).await, app.customer().await);
-    let orders = join_all((0..50).map(|_| customer.orders(&sku, 1, "pm_card_visa"))).await;
+    let (sku, customer) = (app.product(units).await, app.customer().await);
+    let orders = join_all((0..orders).map(|_| customer.orders(&sku, 1, "pm_card_visa"))).await;
 
     let settled = |order: &Value| order["status"] == "confirmed" || order["status"] == "rejected";
     let mut confirmed = 0;
@@ -36,8 +46,9 @@ async fn fifty_buyers_of_the_last_ten_units_leave_none_and_no_rejected_one_pays(
             assert_eq!(read.body["reason"], "out_of_stock");
         }
     }
-    assert_eq!(confirmed, 10, "of {} orders", orders.len());
-    app.stock_is(&sku, [10, 0, 10]).await;
+    let units = u64::from(units);
+    assert_eq!(confirmed, units, "of {} orders", orders.len());
+    app.stock_is(&sku, [units, 0, units]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,6 @@
 //! A nats-server of a test's own, that lets its one user do everything.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use devstack::fetch::{self, Sources};
@@ -67,17 +67,7 @@ impl Server {
 
     /// Does a file of its streams hold `text`?
     pub(crate) fn is_on_disk(&self, text: &str) -> bool {
-        let mut folders = vec![self.folder.join("store")];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    folders.push(entry.path());
-                } else if holds(&entry.path(), text) {
-                    return true;
-                }
-            }
-        }
-        false
+        holds(&self.folder.join("store"), text)
     }
 
     /// Ends it the hard way and starts it again on the same data.
@@ -95,8 +85,23 @@ impl Server {
     }
 }
 
+/// Does a file of the streams in `store` hold `text`?
+pub(crate) fn holds(store: &Path, text: &str) -> bool {
+    let mut folders = vec![store.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            } else if block_holds(&entry.path(), text) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
 /// A message block, not the server's index of subjects; one that is gone holds nothing.
-fn holds(file: &std::path::Path, text: &str) -> bool {
+fn block_holds(file: &Path, text: &str) -> bool {
     let is_block = file.extension().is_some_and(|extension| extension == "blk");
     let bytes = std::fs::read(file).unwrap_or_default();
     is_block
@@ -105,7 +110,7 @@ fn holds(file: &std::path::Path, text: &str) -> bool {
             .any(|part| part == text.as_bytes())
 }
 
-async fn spawn(spawner: &Spawner, nats: &std::path::Path, folder: &std::path::Path) -> Child {
+async fn spawn(spawner: &Spawner, nats: &Path, folder: &Path) -> Child {
     let mut spec = Spec::new(nats)
         .args(["-c"])
         .args([folder.join("nats.conf")]);

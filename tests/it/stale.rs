@@ -1,9 +1,13 @@
-//! Two command-api processes with warm caches: a refusal decided on stale state never gets out.
+//! Two command-api processes with warm caches: a refusal decided on stale state never gets out, and what
+//! the client has seen at one holds at the other.
 
 use std::time::Duration;
 
 use devstack::launch::Signal;
-use serde_json::json;
+use millrace::client::{CartLine, cart};
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::app::{Must, shared};
 
@@ -55,6 +59,54 @@ async fn neither_a_refusal_nor_an_already_true_is_answered_from_a_stale_cache() 
             product.body
         );
     }
+    child
+        .stop(Signal::TERM, Duration::from_secs(30))
+        .await
+        .unwrap();
+}
+
+/// Writes at one process that are followed at once by an order at the other: some of them before it has
+/// heard.
+const ROUNDS: i64 = 20;
+
+#[tokio::test]
+async fn an_order_costs_what_its_buyer_has_seen_and_who_was_seen_suspended_places_none() {
+    let app = shared().await;
+    let (second, child) = app.command_api(&[]).await;
+    let (customer, sku) = (app.customer().await, app.product(100).await);
+    let buyer = second.with_token(customer.shop.token().unwrap());
+    let body = cart(
+        &[CartLine {
+            sku: sku.clone(),
+            quantity: 1,
+        }],
+        "pm_card_visa",
+    );
+    let order = async |seen: &str| {
+        let key = Uuid::new_v4().to_string();
+        let headers = [
+            ("idempotency-key", key.as_str()),
+            ("consistency-token", seen),
+        ];
+        let call = buyer.call(Method::POST, "/v1/orders", &headers, Some(&body));
+        call.await.unwrap()
+    };
+    let written = async |path: &str, body: Value| {
+        let done = app.operator().post(path, &body).await.must();
+        done.header("Consistency-Token").unwrap().to_owned()
+    };
+    for price in 1..=ROUNDS {
+        let amount = json!({ "price": { "amount": price, "currency": "EUR" } });
+        let seen = written(&format!("/v1/products/{sku}/price"), amount).await;
+        let placed = order(&seen).await;
+        assert_eq!(placed.status, 201, "{}", placed.body);
+        assert_eq!(placed.body["total"]["amount"], price, "{}", placed.body);
+    }
+    let suspend = format!("/v1/users/{}/suspend", customer.id);
+    let seen = written(&suspend, json!({ "reason": "fraud" })).await;
+    let refused = order(&seen).await;
+    assert_eq!(refused.status, 403, "{}", refused.body);
+    assert_eq!(refused.text("/code"), "user_suspended");
     child
         .stop(Signal::TERM, Duration::from_secs(30))
         .await

@@ -1,11 +1,37 @@
 //! The store's contract, and that of subscriptions, bus, timers, keys and inbox, on a real server.
 
+use streams::Connection;
 use streams::contract::{self, OnServer};
 use streams::contract_subscriptions::{
     self as subscriptions, bulk, bus, durable, inbox, keys, lanes, ordered, parking, timers,
 };
 
 use crate::server::Server;
+
+/// Where a contract is kept: one server, or several that replicate to each other.
+pub(crate) trait Place {
+    async fn connect(&self) -> Connection;
+
+    /// Kills the server that leads `stream`, the hard way, and starts it again on its data.
+    async fn restart(&self, stream: &str);
+
+    /// Does a file of a stream hold `text`?
+    fn is_on_disk(&self, text: &str) -> bool;
+}
+
+impl Place for Server {
+    async fn connect(&self) -> Connection {
+        Self::connect(self).await
+    }
+
+    async fn restart(&self, _stream: &str) {
+        self.kill_and_restart().await;
+    }
+
+    fn is_on_disk(&self, text: &str) -> bool {
+        Self::is_on_disk(self, text)
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_jetstream_store_keeps_the_contract() {
@@ -17,8 +43,53 @@ async fn a_jetstream_store_keeps_the_contract() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ordered_subscriptions_yield_each_event_once_and_in_order() {
-    let server = Server::start("ordered").await;
-    let connection = server.connect().await;
+    ordered_subscriptions(&Server::start("ordered").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn durable_subscriptions_lose_nothing_and_one_works_at_a_time() {
+    durable_subscriptions(&Server::start("durable").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deliveries_acknowledged_in_bulk_are_repeated_at_most() {
+    bulk_subscriptions(&prepared("bulk").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_can_not_be_handled_is_parked_and_comes_back() {
+    parked_keys(&prepared("parking").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bus_answers_in_types_and_shares_the_work() {
+    command_bus(&Server::start("bus").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn timers_fire_once_and_keys_open_only_what_they_sealed() {
+    timers_and_keys(&prepared("timers").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn letters_are_stored_once_and_wait_until_they_are_removed() {
+    letters(&prepared("inbox").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_waits_goes_on_after_a_restart() {
+    restarts(&prepared("restarts").await).await;
+}
+
+/// A server with the streams of the infrastructure.
+async fn prepared(name: &str) -> Server {
+    let server = Server::start(name).await;
+    subscriptions::prepare(&server.connect().await).await;
+    server
+}
+
+pub(crate) async fn ordered_subscriptions(place: &impl Place) {
+    let connection = place.connect().await;
     ordered::resumes_from_a_position(&connection).await;
     ordered::reads_what_matches(&connection).await;
     ordered::reads_since_a_time(&connection).await;
@@ -29,13 +100,10 @@ async fn ordered_subscriptions_yield_each_event_once_and_in_order() {
     ordered::a_gap_is_an_error(&connection).await;
     ordered::an_unreadable_event_is_an_error(&connection).await;
     ordered::a_log_that_is_too_short_is_an_error(&connection).await;
-    ordered::goes_on_after_a_restart(&connection, async || server.kill_and_restart().await).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn durable_subscriptions_lose_nothing_and_one_works_at_a_time() {
-    let server = Server::start("durable").await;
-    let (first, second) = (server.connect().await, server.connect().await);
+pub(crate) async fn durable_subscriptions(place: &impl Place) {
+    let (first, second) = (place.connect().await, place.connect().await);
     durable::another_worker_takes_over(&first, &second).await;
     durable::left_overs_come_by_themselves(&first, &second).await;
     Box::pin(durable::an_idle_worker_stays_active(&first)).await;
@@ -49,14 +117,10 @@ async fn durable_subscriptions_lose_nothing_and_one_works_at_a_time() {
         &first, &second,
     ))
     .await;
-    lanes::lanes_go_on_after_a_restart(&first, async || server.kill_and_restart().await).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deliveries_acknowledged_in_bulk_are_repeated_at_most() {
-    let server = Server::start("bulk").await;
-    let (first, second) = (server.connect().await, server.connect().await);
-    subscriptions::prepare(&first).await;
+pub(crate) async fn bulk_subscriptions(place: &impl Place) {
+    let (first, second) = (place.connect().await, place.connect().await);
     bulk::an_event_costs_one_message(&first, &second).await;
     bulk::a_restart_goes_on_where_it_was(&first).await;
     Box::pin(bulk::a_kill_repeats_and_skips_nothing(&first, &second)).await;
@@ -64,14 +128,10 @@ async fn deliveries_acknowledged_in_bulk_are_repeated_at_most() {
     bulk::what_can_not_be_handled_is_set_aside(&first).await;
     bulk::a_late_acknowledgement_stops_nobody(&first, &second).await;
     bulk::a_reset_from_outside_loses_nothing(&first).await;
-    bulk::goes_on_after_a_restart(&first, async || server.kill_and_restart().await).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_can_not_be_handled_is_parked_and_comes_back() {
-    let server = Server::start("parking").await;
-    let (first, second) = (server.connect().await, server.connect().await);
-    subscriptions::prepare(&first).await;
+pub(crate) async fn parked_keys(place: &impl Place) {
+    let (first, second) = (place.connect().await, place.connect().await);
     parking::a_poisoned_key_is_set_aside_and_comes_back(&first).await;
     parking::a_skip_leaves_one_event_out(&first).await;
     parking::a_retry_that_fails_says_so(&first).await;
@@ -82,10 +142,8 @@ async fn what_can_not_be_handled_is_parked_and_comes_back() {
     parking::a_worker_that_must_stop_does(&first).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_bus_answers_in_types_and_shares_the_work() {
-    let server = Server::start("bus").await;
-    let (one, other) = (server.connect().await, server.connect().await);
+pub(crate) async fn command_bus(place: &impl Place) {
+    let (one, other) = (place.connect().await, place.connect().await);
     bus::keeps_the_contract(bus::Way::Network(&one)).await;
     bus::keeps_the_contract(bus::Way::Beside(&one)).await;
     bus::nobody_there_is_known_at_once(&one).await;
@@ -94,11 +152,8 @@ async fn the_bus_answers_in_types_and_shares_the_work() {
     bus::what_a_host_took_along_is_asked_again(&one, &other).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn timers_fire_once_and_keys_open_only_what_they_sealed() {
-    let server = Server::start("timers").await;
-    let connection = server.connect().await;
-    subscriptions::prepare(&connection).await;
+pub(crate) async fn timers_and_keys(place: &impl Place) {
+    let connection = place.connect().await;
     keys::seals_and_opens(&connection).await;
     keys::racing_creators_share_one_key(&connection).await;
     keys::a_destroyed_key_is_gone(&connection).await;
@@ -108,16 +163,22 @@ async fn timers_fire_once_and_keys_open_only_what_they_sealed() {
     timers::fires_once_when_due(&connection).await;
     timers::setting_again_replaces(&connection).await;
     timers::canceling_says_whether_it_was_in_time(&connection).await;
-    timers::survives_a_restart(&connection, async || server.kill_and_restart().await).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn letters_are_stored_once_and_wait_until_they_are_removed() {
-    let server = Server::start("inbox").await;
-    let connection = server.connect().await;
-    subscriptions::prepare(&connection).await;
+pub(crate) async fn letters(place: &impl Place) {
+    let connection = place.connect().await;
     inbox::a_letter_is_stored_once(&connection).await;
     inbox::a_letter_waits_until_it_is_removed(&connection).await;
     inbox::a_durable_hands_letters_out(&connection).await;
-    inbox::a_removed_letter_leaves_the_disk(&connection, |text| server.is_on_disk(text)).await;
+    inbox::a_removed_letter_leaves_the_disk(&connection, |text| place.is_on_disk(text)).await;
+}
+
+/// Nobody else may use the place meanwhile.
+pub(crate) async fn restarts(place: &impl Place) {
+    let connection = place.connect().await;
+    let restart = async |stream: &str| place.restart(stream).await;
+    ordered::goes_on_after_a_restart(&connection, restart).await;
+    lanes::lanes_go_on_after_a_restart(&connection, restart).await;
+    bulk::goes_on_after_a_restart(&connection, restart).await;
+    timers::survives_a_restart(&connection, restart).await;
 }

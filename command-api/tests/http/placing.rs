@@ -171,6 +171,39 @@ async fn a_price_that_has_just_changed_counts_at_once_here() {
 }
 
 #[tokio::test]
+async fn what_was_seen_at_another_process_counts_before_this_one_hears_of_it() {
+    let here = App::new();
+    here.product("tea", 500).await;
+    let ann = here.customer("ann@example.com").await;
+    let there = App::asking(here.streams.clone(), Arc::new(Local(here.streams.clone())));
+    let buyer = there.person(ann.id, &["customer"]);
+    let body = order(&[("tea", 1)]);
+    // It remembers both answers, and hears nothing.
+    there.place(&buyer, "o1", &body).await.must(201);
+
+    let price = json!({"price": {"amount": 600, "currency": "EUR"}});
+    let set = here.post("/v1/products/tea/price").by(&here.operator());
+    let set = set.send(&price).await.must(200);
+    let after = |token: &str, key| {
+        let call = there.post("/v1/orders").by(&buyer).key(key);
+        call.header("consistency-token", token)
+    };
+    let mut shown = body.clone();
+    shown["lines"][0]["expected_price"] = json!({"amount": 500, "currency": "EUR"});
+    let seen = set.header("consistency-token");
+    let refused = after(seen, "o2").send(&shown).await;
+    refused.refused(422, "price_changed", "/lines/0/expected_price");
+    let placed = after(seen, "o3").send(&body).await.must(201);
+    assert_eq!(placed.body["total"]["amount"], 600);
+
+    let suspend = format!("/v1/users/{}/suspend", ann.id);
+    let suspended = here.post(&suspend).by(&here.operator());
+    let suspended = suspended.send(&json!({"reason": "fraud"})).await.must(200);
+    let refused = after(suspended.header("consistency-token"), "o4");
+    refused.send(&body).await.refused(403, "user_suspended", "");
+}
+
+#[tokio::test]
 async fn a_key_is_its_owners() {
     let app = App::new();
     app.product("tea", 500).await;

@@ -31,7 +31,7 @@ const DURABLES: [DurableSpec; 2] = [
 
 /// Provisions, provisions again, then finds what is missing and what is wrong. Stream `GUARDED` is
 /// deleted before and after, all others stay.
-pub async fn all(connection: &Connection) {
+pub async fn all(connection: &Connection, replicas: usize) {
     case("the guard names what is missing and what is wrong");
     let topology = Topology::new(&["guarded"], &DURABLES);
     let jetstream = connection.jetstream();
@@ -40,18 +40,18 @@ pub async fn all(connection: &Connection) {
     let missing = check(connection, &topology).await.unwrap_err();
     assert!(matches!(missing, TopologyError::Missing { what } if what == "stream GUARDED"));
     for _ in 0..2 {
-        provision(connection, &topology, 1).await.unwrap();
+        provision(connection, &topology, replicas).await.unwrap();
         check(connection, &topology).await.unwrap();
     }
     let guarded = topology.only(&["GUARDED"]);
     assert_eq!((guarded.streams.len(), guarded.durables.len()), (1, 1));
-    let mut config = guarded.streams[0].config(1);
+    let mut config = guarded.streams[0].config(replicas);
     config.max_age = Duration::from_hours(1);
     config.discard = DiscardPolicy::Old;
     jetstream.update_stream(&config).await.unwrap();
     for refused in [
         check(connection, &guarded).await,
-        provision(connection, &guarded, 1).await,
+        provision(connection, &guarded, replicas).await,
     ] {
         let TopologyError::Different(differences) = refused.unwrap_err() else {
             panic!("the stream forgets events after an hour, and nobody says so");
@@ -60,15 +60,15 @@ pub async fn all(connection: &Connection) {
         assert_eq!(fields, ["discard", "max_age"]);
     }
     jetstream.delete_stream("GUARDED").await.unwrap();
-    a_successor_goes_on_where_the_old_one_was(connection).await;
+    a_successor_goes_on_where_the_old_one_was(connection, replicas).await;
 }
 
 /// A durable of an earlier version stays while a process reads it, and its successor begins behind what
 /// it has acknowledged; then it is taken away.
-async fn a_successor_goes_on_where_the_old_one_was(connection: &Connection) {
+async fn a_successor_goes_on_where_the_old_one_was(connection: &Connection, replicas: usize) {
     let [old, _] = DURABLES;
     let before = Topology::new(&["guarded"], &[old]);
-    provision(connection, &before, 1).await.unwrap();
+    provision(connection, &before, replicas).await.unwrap();
     let bench = Bench {
         connection: connection.clone(),
         context: "guarded".to_owned(),
@@ -99,7 +99,7 @@ async fn a_successor_goes_on_where_the_old_one_was(connection: &Connection) {
         (found.ack_floor.stream_sequence, outstanding)
     };
     for _ in 0..2 {
-        provision(connection, &after, 1).await.unwrap();
+        provision(connection, &after, replicas).await.unwrap();
         check(connection, &after).await.unwrap();
         check(connection, &before).await.unwrap();
         let found = stands().await;
@@ -110,13 +110,13 @@ async fn a_successor_goes_on_where_the_old_one_was(connection: &Connection) {
     let next = successor.next().await.unwrap();
     assert_eq!(next.position.sequence, 4);
     next.receipt().unwrap().ack().await.unwrap();
-    provision(connection, &after, 1).await.unwrap();
+    provision(connection, &after, replicas).await.unwrap();
     let found = stands().await;
     assert_eq!(found, (4, 1), "it goes on where it is itself");
     drop(successor);
     drop(reader);
     while stream.consumer_info(old.name).await.is_ok() {
-        provision(connection, &after, 1).await.unwrap();
+        provision(connection, &after, replicas).await.unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     check(connection, &after).await.unwrap();

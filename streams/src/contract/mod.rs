@@ -17,7 +17,8 @@
 //!   full         a log without room; asks for a server
 //! ```
 //!
-//! [`all`] runs everything that needs no server, [`on_replicas`] what can be counted on several; every case uses aggregates of its own, so cases run side by side.
+//! [`all`] runs everything that needs no server; every case uses aggregates of its own, so cases run
+//! side by side.
 
 #![expect(
     clippy::unwrap_used,
@@ -55,13 +56,6 @@ pub const CONTEXT: &str = "account";
 
 /// Everything, one after another; says what it is at.
 pub async fn all(rig: &dyn Rig) {
-    on_replicas(rig).await;
-    snapshots::all(rig).await;
-}
-
-/// What holds on several replicas too. The cases of snapshots count which one was read; there a
-/// replica that is behind may still answer the one before, which is as true, but counts otherwise.
-pub async fn on_replicas(rig: &dyn Rig) {
     basics::all(rig).await;
     races::all(rig).await;
     repetition::all(rig).await;
@@ -70,6 +64,7 @@ pub async fn on_replicas(rig: &dyn Rig) {
     moments::all(rig).await;
     together::all(rig).await;
     event_store::all(rig).await;
+    snapshots::all(rig).await;
 }
 
 /// Says what is being tried: on a failure, the last line names the case.

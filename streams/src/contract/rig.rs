@@ -50,6 +50,7 @@ impl Rig for InMemory {
 pub struct OnServer {
     options: ConnectOptions,
     by_hand: Connection,
+    replicas: usize,
 }
 
 impl OnServer {
@@ -58,13 +59,17 @@ impl OnServer {
         let by_hand = Connection::open(&options).await.unwrap();
         let topology = Topology::new(&[CONTEXT], &[]).only(&["ACCOUNT", "SNAPSHOTS"]);
         provision(&by_hand, &topology, replicas).await.unwrap();
-        Self { options, by_hand }
+        Self {
+            options,
+            by_hand,
+            replicas,
+        }
     }
 
     /// What needs a server: no room, lost answers, the start-up check.
     pub async fn all(&self) {
         super::full::all(&self.by_hand).await;
-        super::guard::all(&self.by_hand).await;
+        super::guard::all(&self.by_hand, self.replicas).await;
         super::lossy::all(&self.options).await;
     }
 }

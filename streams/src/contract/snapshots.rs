@@ -14,6 +14,9 @@ use crate::{Loaded, Outcome, Settings, Snapshots, Streams};
 /// Events between two snapshots here: so that a few events make several.
 const EVERY: u64 = 7;
 
+/// Reads in a row that must agree before every replica has what was written: any of them answers.
+const AGREEING_READS: usize = 30;
+
 /// Its name, and what it does to a snapshot.
 type Damage<'a> = (&'a str, &'a dyn Fn(&mut Value));
 
@@ -42,7 +45,7 @@ pub async fn with_a_snapshot_or_without_it_is_the_same(rig: &dyn Rig) {
         run(&writer, &id, AccountCommand::Deposit(amounts))
             .await
             .unwrap();
-        writer.snapshots_settled().await;
+        is_everywhere(&writer, &id).await;
         let (with, without) = (cold(&writer, with), cold(&writer, without));
         let (from_it, from_all) = (found(&with, &id).await, found(&without, &id).await);
         assert_eq!(from_it.state, from_all.state);
@@ -125,8 +128,8 @@ pub async fn a_command_is_still_done_once(rig: &dyn Rig) {
         run(&writer, &id, AccountCommand::Deposit(vec![1]))
             .await
             .unwrap();
-        writer.snapshots_settled().await;
     }
+    is_everywhere(&writer, &id).await;
     let reader = cold(&writer, Snapshots::Read);
     let again = reader.execute::<Account>(&id, deposit(), &meta).await;
     let again = again.unwrap();
@@ -163,7 +166,7 @@ async fn is_made_again(writer: &Streams, id: &AggregateId, name: &str) {
     let doubting = cold(writer, Snapshots::Every(EVERY));
     let truth = found(&doubting, id).await;
     assert_eq!((truth.state.balance(), truth.version), (10, 12), "{name}");
-    doubting.snapshots_settled().await;
+    is_everywhere(&doubting, id).await;
     let counts = doubting.snapshot_counts();
     assert_eq!(
         (counts.used, counts.ignored, counts.written),
@@ -185,7 +188,7 @@ async fn ten_deposits(rig: &dyn Rig) -> (Streams, AggregateId) {
             .await
             .unwrap();
     }
-    writer.snapshots_settled().await;
+    is_everywhere(&writer, &id).await;
     assert_eq!(writer.snapshot_counts().written, 1);
     (writer, id)
 }
@@ -217,4 +220,18 @@ async fn keep(streams: &Streams, id: &AggregateId, snapshot: &Value) {
     let subject = subject_of_snapshot(&subject_of::<Account>(id));
     let bytes = Bytes::from(serde_json::to_vec(snapshot).unwrap());
     streams.log().keep_snapshot(&subject, bytes).await.unwrap();
+    is_everywhere(streams, id).await;
+}
+
+/// Waits until what `writer` has kept is what any reader finds.
+async fn is_everywhere(writer: &Streams, id: &AggregateId) {
+    writer.snapshots_settled().await;
+    let subject = subject_of_snapshot(&subject_of::<Account>(id));
+    let read = async || writer.log().snapshot(&subject).await.unwrap();
+    let (mut last, mut agreed) = (read().await, 0);
+    while agreed < AGREEING_READS {
+        let next = read().await;
+        agreed = if next == last { agreed + 1 } else { 0 };
+        last = next;
+    }
 }

@@ -20,15 +20,25 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How soon a standby takes over in these tests; in production the topology says.
 pub(super) const PIN_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Copies of each stream where several servers form a cluster.
+const REPLICAS: usize = 3;
+
 /// Makes the infrastructure's streams as the topology declares them; needed by the tests of
-/// timers, keys and parking, once per server.
+/// timers, keys and parking, once per server or cluster.
 pub async fn prepare(connection: &Connection) {
     for stream in Topology::new(&[], &[]).streams {
-        let made = connection
-            .jetstream()
-            .create_or_update_stream(stream.config(1));
-        made.await.unwrap();
+        let config = stream.config(replicas(connection));
+        let js = connection.jetstream();
+        at_last("made", async || {
+            js.create_or_update_stream(config.clone()).await
+        })
+        .await;
     }
+}
+
+fn replicas(connection: &Connection) -> usize {
+    let in_cluster = connection.client().server_info().cluster.is_some();
+    if in_cluster { REPLICAS } else { 1 }
 }
 
 /// An event stream under a name of its own.
@@ -50,9 +60,10 @@ impl Bench {
         let random: String = Uuid::new_v4().as_bytes().iter().map(letter).collect();
         let context = format!("contract_{random}");
         let spec = StreamSpec::events(&context);
-        let mut config = spec.config(1);
+        let mut config = spec.config(replicas(connection));
         change(&mut config);
-        connection.jetstream().create_stream(config).await.unwrap();
+        let js = connection.jetstream();
+        at_last("made", async || js.create_stream(&config).await).await;
         Self {
             connection: connection.clone(),
             context,
@@ -92,8 +103,13 @@ impl Bench {
         };
         let headers = envelope::write(&event).unwrap();
         let js = self.connection.jetstream();
-        let sent = js.publish_with_headers(event.subject, headers, event.data);
-        sent.await.unwrap().await.unwrap();
+        // Its message id keeps it single.
+        at_last("appended", async || {
+            let subject = event.subject.clone();
+            let sent = js.publish_with_headers(subject, headers.clone(), event.data.clone());
+            sent.await?.await
+        })
+        .await;
     }
 
     /// A durable as the topology declares it, with a shorter pin.
@@ -144,9 +160,11 @@ impl Bench {
         let mut config = spec.config();
         config.priority_timeout = PIN_TIMEOUT;
         let js = self.connection.jetstream();
-        js.create_consumer_on_stream(config, &self.stream)
-            .await
-            .unwrap();
+        let make = async || {
+            let made = js.create_consumer_on_stream(config.clone(), &self.stream);
+            made.await
+        };
+        at_last("made", make).await;
         spec
     }
 
@@ -158,10 +176,8 @@ impl Bench {
     /// How many deliveries are out, and where the acknowledgement floor is.
     pub(super) async fn durable_state(&self, spec: &DurableSpec) -> (usize, u64) {
         let js = self.connection.jetstream();
-        let consumer: PullConsumer = js
-            .get_consumer_from_stream(spec.name, &self.stream)
-            .await
-            .unwrap();
+        let find = async || js.get_consumer_from_stream(spec.name, &self.stream).await;
+        let consumer: PullConsumer = at_last("told", find).await;
         let info = consumer.cached_info();
         (info.num_ack_pending, info.ack_floor.stream_sequence)
     }
@@ -177,9 +193,26 @@ impl Bench {
     }
 
     pub(super) async fn remove(self) {
-        let js = self.connection.jetstream();
-        js.delete_stream(&self.stream).await.unwrap();
+        // Where a cluster is too busy to say so it is gone all the same, or stays and disturbs nobody.
+        let _ = self
+            .connection
+            .jetstream()
+            .delete_stream(&self.stream)
+            .await;
     }
+}
+
+/// What comes of it at last: while a cluster elects, nobody answers.
+pub(super) async fn at_last<T, E>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, E>) -> T {
+    within(what, async {
+        loop {
+            if let Ok(done) = ask().await {
+                return done;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
 }
 
 /// The result, or a panic that says what did not happen.

@@ -302,14 +302,14 @@ pub async fn a_reset_from_outside_loses_nothing(connection: &Connection) {
 }
 
 /// The server is killed and restarted under it: everything is handled and acknowledged.
-pub async fn goes_on_after_a_restart(connection: &Connection, restart: impl AsyncFnOnce()) {
+pub async fn goes_on_after_a_restart(connection: &Connection, restart: impl AsyncFnOnce(&str)) {
     let bench = Bench::new(connection).await;
     let spec = durable(&bench).await;
     bench.append("a", 1, 5).await;
     let sorter = Arc::new(Sorter::default());
     let worker = Worker::start(connection, &spec, &sorter).await;
     sorter.has_handled(1..=5).await;
-    restart().await;
+    restart(&bench.stream).await;
     within("connected again", async {
         while !connection.is_connected() {
             tokio::time::sleep(Duration::from_millis(50)).await;

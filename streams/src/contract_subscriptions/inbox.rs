@@ -6,7 +6,7 @@ use bytes::Bytes;
 use kernel::AggregateId;
 use uuid::Uuid;
 
-use super::bench::within;
+use super::bench::{at_last, within};
 use crate::connection::Connection;
 use crate::inbox::{Inbox, Letter, LetterId, Put};
 use crate::subscription::{DurableLimits, DurableSubscription};
@@ -105,8 +105,11 @@ pub async fn a_durable_hands_letters_out(connection: &Connection) {
     };
     let (inbox, letter) = (Inbox::new(connection), letter("pi_3"));
     let js = connection.jetstream();
-    let made = js.create_consumer_on_stream(spec.config(), INBOX_STREAM);
-    made.await.unwrap();
+    at_last("made", async || {
+        let made = js.create_consumer_on_stream(spec.config(), INBOX_STREAM);
+        made.await
+    })
+    .await;
     inbox.put(&letter, Bytes::from_static(b"{}")).await.unwrap();
     let bound = DurableSubscription::<Letter>::bind(connection, &spec, DurableLimits::default());
     let mut letters = bound.await.unwrap();

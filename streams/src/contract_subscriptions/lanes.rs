@@ -186,7 +186,7 @@ pub async fn a_worker_with_full_hands_stays_the_only_one(first: &Connection, sec
 }
 
 /// The server is killed and restarted while lanes run: everything is handled and acknowledged.
-pub async fn lanes_go_on_after_a_restart(connection: &Connection, restart: impl AsyncFnOnce()) {
+pub async fn lanes_go_on_after_a_restart(connection: &Connection, restart: impl AsyncFnOnce(&str)) {
     let bench = Bench::new(connection).await;
     let spec = bench.make_durable("restarted").await;
     bench.append("a", 1, 3).await;
@@ -196,7 +196,7 @@ pub async fn lanes_go_on_after_a_restart(connection: &Connection, restart: impl 
     let run = run_lanes(subscription, 4, diary.clone(), shutdown.clone());
     let run = tokio::spawn(run);
     diary.wait_for(&["a"], 3).await;
-    restart().await;
+    restart(&bench.stream).await;
     within("connected again", async {
         while !connection.is_connected() {
             tokio::time::sleep(Duration::from_millis(50)).await;

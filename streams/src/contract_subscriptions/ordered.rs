@@ -102,14 +102,14 @@ pub async fn knows_that_nothing_is_there(connection: &Connection) {
 
 /// The server is killed and restarted under one that has read and one that has been idle since
 /// its start: both go on with exactly what comes then.
-pub async fn goes_on_after_a_restart(connection: &Connection, restart: impl AsyncFnOnce()) {
+pub async fn goes_on_after_a_restart(connection: &Connection, restart: impl AsyncFnOnce(&str)) {
     let bench = Bench::new(connection).await;
     bench.append("a", 1, 7).await;
     let mut reading = connection.ordered(&bench.stream, 0);
     let mut idle = connection.ordered(&bench.stream, 7);
     assert_eq!(sequences(&mut reading, 7).await, [1, 2, 3, 4, 5, 6, 7]);
     within("started", idle.start()).await.unwrap();
-    restart().await;
+    restart(&bench.stream).await;
     within("appended after the restart", async {
         while !connection.is_connected() {
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::bench::within;
+use super::bench::{at_last, within};
 use crate::connection::Connection;
 use crate::subscription::DurableLimits;
 use crate::timers::{Canceled, DueTimer, TimerId, TimerSubscription, Timers};
@@ -23,9 +23,11 @@ async fn saga(connection: &Connection) -> (String, Timers, TimerSubscription) {
         on_failure: OnFailure::Retry,
     };
     let js = connection.jetstream();
-    js.create_consumer_on_stream(spec.config(), TIMERS_STREAM)
-        .await
-        .unwrap();
+    at_last("made", async || {
+        let made = js.create_consumer_on_stream(spec.config(), TIMERS_STREAM);
+        made.await
+    })
+    .await;
     let timers = Timers::new(connection);
     let due = timers
         .subscribe(&spec, DurableLimits::default())
@@ -114,12 +116,12 @@ pub async fn canceling_says_whether_it_was_in_time(connection: &Connection) {
 }
 
 /// The server is killed while a timer is pending and is down when it is due: it fires, once.
-pub async fn survives_a_restart(connection: &Connection, restart: impl AsyncFnOnce()) {
+pub async fn survives_a_restart(connection: &Connection, restart: impl AsyncFnOnce(&str)) {
     let (saga, timers, mut due) = saga(connection).await;
     let id = timer(&saga, "o-1");
     let soon = Utc::now() + TimeDelta::milliseconds(300);
     timers.set(&id, soon).await.unwrap();
-    restart().await;
+    restart(TIMERS_STREAM).await;
     assert_eq!(next(&mut due).await.id, id);
     silent(&mut due, Duration::from_secs(1)).await;
     remove(connection, &saga).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use futures::StreamExt;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::record::Record;
@@ -17,6 +18,12 @@ const BATCH: usize = 256;
 
 /// The server forgets the consumer when nobody asks for this long.
 const INACTIVE_THRESHOLD: Duration = Duration::from_mins(1);
+
+/// How long it is tried again where reading breaks off.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Before it is tried again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Reads what matches a filter, from a place on.
 pub(super) struct Follower {
@@ -41,8 +48,22 @@ impl Follower {
     }
 
     /// Everything that was there when this was called, behind what was read before. What came
-    /// before an error is not read again.
+    /// before an error is not read again. In a cluster a new consumer may be out of reach for a moment.
     pub(super) async fn catch_up(
+        &mut self,
+        take: &mut (impl FnMut(Record) + Send),
+    ) -> Result<(), async_nats::Error> {
+        let give_up = Instant::now() + PATIENCE;
+        while let Err(error) = self.read_on(take).await {
+            if Instant::now() >= give_up {
+                return Err(error);
+            }
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn read_on(
         &mut self,
         take: &mut (impl FnMut(Record) + Send),
     ) -> Result<(), async_nats::Error> {
