@@ -8,16 +8,16 @@ use checkout::{
     CheckoutBy, CheckoutFact, Definitions, Refunding, Returning, Saga, fact, refunding, returning,
     returns_of,
 };
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use inventory::StockItem;
 use kernel::{OrderId, RefundId, ReturnId, Sku};
 use order::Order;
 use payment::{Payment, PaymentEvent};
-use streams::RecordedEvent;
 use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
 use streams::timers::{DueTimer, TimerId};
 use streams::topology::DurableSpec;
+use streams::{RecordedEvent, clock};
 use uuid::Uuid;
 
 use crate::others::Other;
@@ -174,7 +174,7 @@ impl Origin {
             order_id,
             causation_id: Some(event.id.to_string()),
             traceparent: event.traceparent.clone(),
-            at: Utc::now(),
+            at: clock::now(),
         }
     }
 
@@ -187,7 +187,7 @@ impl Origin {
             order_id,
             causation_id: None,
             traceparent: timer.traceparent.clone(),
-            at: timer.due.max(Utc::now()),
+            at: timer.due.max(clock::now()),
         }
     }
 }
@@ -270,7 +270,7 @@ fn saga_of(timer: &TimerId) -> Result<SagaId, HandleError> {
 #[cfg(test)]
 mod tests {
     use checkout::Checkout;
-    use chrono::DateTime;
+    use chrono::{DateTime, Utc};
 
     use super::*;
     use crate::runner::timer_of;

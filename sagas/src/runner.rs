@@ -102,15 +102,6 @@ struct Asked<F> {
 }
 
 impl Origin {
-    /// As the asks that follow from it go by.
-    fn now(&self) -> DateTime<Utc> {
-        if self.causation_id.is_some() {
-            clock::now()
-        } else {
-            self.at
-        }
-    }
-
     fn meta<S: Saga>(&self, command_id: Uuid) -> CommandMeta {
         let actor = format!("saga:{}", S::NAME);
         let mut meta = CommandMeta::new(command_id, clock::now(), actor);
@@ -190,7 +181,7 @@ impl<S: Saga> Runner<S> {
         for _ in 0..ROUNDS_MAX {
             let Asked { facts, late } = self.ask_all(id, &state, &refused, origin).await?;
             if facts.is_empty() {
-                let again = late.then(|| origin.now() + self.late_pause);
+                let again = late.then(|| origin.at + self.late_pause);
                 let traceparent = origin.traceparent.as_deref();
                 let armed = self.arm(id, &state, again, traceparent).await;
                 return armed.map_err(HandleError::retryable);
@@ -298,7 +289,7 @@ impl<S: Saga> Runner<S> {
         origin: &Origin,
     ) -> Result<Asked<S::Command>, HandleError> {
         let due: Vec<Due<S::Ask>> = state
-            .pending(origin.now())
+            .pending(origin.at)
             .into_iter()
             .filter(|due| !refused.contains(&due.ask_id))
             .filter(|due| !self.answered.contains_key(&due.ask_id))
