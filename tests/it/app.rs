@@ -65,6 +65,12 @@ fn remove_leftovers() {
 /// Has `up` run every role as a process of its own.
 const SEPARATE: &str = "--separate";
 
+/// Says which contexts a command API hosts.
+const CONTEXTS: &str = "--contexts";
+
+/// The only one that `up` hosts where each has a process of its own.
+const ENTRYS_CONTEXT: &str = "order";
+
 /// Where a role of a test says how it is: several run at once.
 pub(crate) const ANYWHERE: &str = "127.0.0.1:0";
 
@@ -75,6 +81,8 @@ pub(crate) struct App {
     /// What `millrace up` was told besides the data folder.
     args: Vec<String>,
     child: Child,
+    /// Who hosts the contexts that `millrace up` doesn't: they end with the spawner.
+    others: Vec<Child>,
     spawner: Spawner,
 }
 
@@ -95,12 +103,32 @@ impl App {
         let log = data.with_extension("log");
         let child = spawn_up(&spawner, data, &args, &log).await;
         let endpoints = ready(&child, &log).await;
-        Self {
+        let mut app = Self {
             data: data.to_owned(),
             endpoints,
             args,
             child,
+            others: Vec::new(),
             spawner,
+        };
+        app.host_the_rest().await;
+        app
+    }
+
+    /// Where each context is to have a process of its own, the other contexts' begin here.
+    async fn host_the_rest(&mut self) {
+        for gone in self.others.drain(..) {
+            gone.signaller().send(Signal::KILL).unwrap();
+            gone.wait().await;
+        }
+        if is_apart(&self.args) {
+            let names = domains::NAMES
+                .iter()
+                .filter(|name| **name != ENTRYS_CONTEXT);
+            for context in names {
+                let (_, child) = self.command_api(&[CONTEXTS, context]).await;
+                self.others.push(child);
+            }
         }
     }
 
@@ -239,6 +267,7 @@ impl App {
         let log = self.data.with_extension("log");
         self.child = spawn_up(&self.spawner, &self.data, &self.args, &log).await;
         self.endpoints = ready(&self.child, &log).await;
+        self.host_the_rest().await;
     }
 
     /// Ends it in order.
@@ -362,6 +391,9 @@ async fn spawn_up(spawner: &Spawner, data: &Path, args: &[String], log: &Path) -
     if is_separate() && !args.iter().any(|arg| arg == SEPARATE) {
         spec = spec.args([SEPARATE]);
     }
+    if is_apart(args) {
+        spec = spec.args([CONTEXTS, ENTRYS_CONTEXT]);
+    }
     spec.log = Some(log.to_owned());
     spawner
         .spawn(&Launcher::new(program()), &spec)
@@ -372,6 +404,12 @@ async fn spawn_up(spawner: &Spawner, data: &Path, args: &[String], log: &Path) -
 /// Is every role of every stack to be a process of its own? The same tests hold either way.
 pub(crate) fn is_separate() -> bool {
     std::env::var_os("MILLRACE_TEST_SEPARATE").is_some_and(|value| value == "1")
+}
+
+/// Is every context of a stack to be hosted by a process of its own? The same tests hold either way.
+fn is_apart(args: &[String]) -> bool {
+    let told = args.iter().any(|arg| arg == CONTEXTS);
+    !told && std::env::var_os("MILLRACE_TEST_APART").is_some_and(|value| value == "1")
 }
 
 /// Waits for the one line that `up --json` prints when it is ready.

@@ -4,6 +4,7 @@
 mod history;
 mod lag;
 mod outages;
+mod refused;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
