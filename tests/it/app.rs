@@ -224,9 +224,14 @@ impl App {
 
     /// Waits until `count` notifications of an order are sent.
     pub(crate) async fn told(&self, order_id: &str, count: usize) {
+        self.told_within(PATIENCE, order_id, count).await;
+    }
+
+    /// The same, within so long.
+    pub(crate) async fn told_within(&self, patience: Duration, order_id: &str, count: usize) {
         let path = format!("/v1/notifications?order_id={order_id}");
         self.operator()
-            .wait_for("the mails", &path, PATIENCE, |list| {
+            .wait_for("the mails", &path, patience, |list| {
                 let items = list["items"].as_array();
                 items.is_some_and(|items| {
                     items.iter().filter(|item| item["status"] == "sent").count() >= count

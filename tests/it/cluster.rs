@@ -506,7 +506,8 @@ async fn the_whole_shop_goes_on_while_one_node_of_nats_after_another_is_killed()
     }
     for order in &orders {
         app.order_is(order, "confirmed").await;
-        app.told(order, 1).await;
+        // A mail that nobody could be asked for while a leader was missing is asked for a minute later.
+        app.told_within(2 * PATIENCE, order, 1).await;
         let captured = app.ledger(order).await;
         let captured: Vec<_> = captured.iter().map(|entry| &entry["captured"]).collect();
         assert_eq!(captured, [1_299], "{order}");
