@@ -30,9 +30,6 @@ const LONG_ONES: usize = 50;
 /// Events of each of the others, on average: 200,000 aggregates among 1,000,000 events.
 const SHORT: u64 = 5;
 
-/// Fewer events leave no short aggregate.
-pub(crate) const LONG_HISTORY_MIN: u64 = LONG * LONG_ONES as u64 + SHORT;
-
 /// In how many parts the short ones are written, one after another: of 1,000,000 events each has 10,000
 /// aggregates, which fit into a cache ten times over.
 const WINDOWS: u64 = LONG / SHORT;
@@ -62,7 +59,7 @@ const END_OF_BATCH: u16 = 204;
 /// over its window, with whatever else is in that between its events.
 pub(crate) async fn write(store: &Store, events: u64) -> anyhow::Result<()> {
     let connection = store.connect().await?;
-    let short = short_ones(events);
+    let short = events.saturating_sub(LONG * LONG_ONES as u64) / SHORT;
     let bar = progress("history", 0);
     bar.set_length(events);
     let mut streams = connection.streams(Settings::default());
@@ -90,11 +87,6 @@ pub(crate) async fn write(store: &Store, events: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many short aggregates there are among so many events.
-pub(crate) fn short_ones(events: u64) -> u64 {
-    events.saturating_sub(LONG * LONG_ONES as u64) / SHORT
-}
-
 /// What one writer adds to in one of [`LONG`] rounds: its share of the long ones, and of those
 /// short ones whose window it is in.
 fn in_round(round: u64, writer: u64, short: u64) -> anyhow::Result<Vec<AggregateId>> {
@@ -102,14 +94,10 @@ fn in_round(round: u64, writer: u64, short: u64) -> anyhow::Result<Vec<Aggregate
     let stride = usize::try_from(WINDOWS * WRITERS)?;
     let long = (writer..LONG_ONES as u64).step_by(usize::try_from(WRITERS)?);
     let short = (window + WINDOWS * writer..short).step_by(stride);
-    long.map(|number| Ok(long_id(number).parse()?))
-        .chain(short.map(short_id))
+    long.map(long_id)
+        .chain(short.map(|number| format!("short-{number}")))
+        .map(|id| Ok(id.parse()?))
         .collect()
-}
-
-/// The short aggregate with this number.
-pub(crate) fn short_id(number: u64) -> anyhow::Result<AggregateId> {
-    Ok(format!("short-{number}").parse()?)
 }
 
 fn long_id(number: u64) -> String {

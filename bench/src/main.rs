@@ -118,7 +118,7 @@ enum Bench {
     Load,
     /// A long history through `evolve`, beside a raw pull consumer.
     Replay,
-    /// Commands on a store with a history of `--events`, beside the same on one with 10,000.
+    /// New aggregates on a store with a history of `--events`, beside the same on one with 100,000.
     Growth,
     /// A stream into the rows of a read model, beside a plain fold that upserts a batch in one statement,
     /// and beside postgres-es's own query.
