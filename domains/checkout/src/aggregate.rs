@@ -7,6 +7,7 @@ use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, OrderId, RefundId, UserId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
+use crate::fact::Concern;
 use crate::state::Flow;
 use crate::{
     CheckoutEvent, CheckoutFact, CheckoutRefusal, Definitions, Followed, Shop, Stage, Status, Step,
@@ -162,7 +163,11 @@ impl Flow {
     /// `answer.rs`. Whatever they don't name is late or repeated, and ignored.
     fn react(&self, fact: &CheckoutFact) -> Option<CheckoutEvent> {
         if self.stage == Stage::Resolved {
-            let open = fact.is_of_stock() || (self.money_left && fact.is_of_money());
+            let open = match fact.concern() {
+                Concern::Stock => true,
+                Concern::Money => self.money_left,
+                Concern::Other => false,
+            };
             if !(self.is_unwinding() && open) {
                 // A person has it in hand.
                 return None;

@@ -170,39 +170,19 @@ pub enum CheckoutFact {
     },
 }
 
-impl CheckoutFact {
-    /// Is it what became of the money?
-    pub(crate) fn is_of_money(&self) -> bool {
-        match self {
-            Self::PaymentDeclined { .. }
-            | Self::PaymentFailed { .. }
-            | Self::PaymentCaptured { .. }
-            | Self::PaymentVoided {}
-            | Self::PaymentRefunded { .. }
-            | Self::RefundFailed { .. } => true,
-            Self::OrderPlaced { .. }
-            | Self::OrderConfirmed {}
-            | Self::OrderRejected { .. }
-            | Self::OrderCanceled { .. }
-            | Self::OrderShipped { .. }
-            | Self::StockReserved { .. }
-            | Self::ReservationCommitted { .. }
-            | Self::ReservationReleased { .. }
-            | Self::ReservationExpired { .. }
-            | Self::StockShipped { .. }
-            | Self::PaymentAuthorized {}
-            | Self::AskRefused { .. }
-            | Self::NothingToUndo { .. }
-            | Self::DeadlineReached { .. }
-            | Self::Resumed { .. }
-            | Self::Skipped { .. }
-            | Self::Resolved { .. } => false,
-        }
-    }
+/// What a fact is about, as far as a checkout that a person has resolved may still care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Concern {
+    /// Stock that is held, or a wait for its end: what such a person does not see to.
+    Stock,
+    /// What became of the money.
+    Money,
+    /// Anything else.
+    Other,
+}
 
-    /// Is it about stock that is held, or about a wait for its end? What a person who has resolved a
-    /// checkout does not see to.
-    pub(crate) fn is_of_stock(&self) -> bool {
+impl CheckoutFact {
+    pub(crate) fn concern(&self) -> Concern {
         match self {
             Self::StockReserved { .. }
             | Self::ReservationReleased { .. }
@@ -211,7 +191,13 @@ impl CheckoutFact {
             | Self::NothingToUndo { .. }
             | Self::Resumed { .. }
             | Self::Skipped { .. }
-            | Self::Resolved { .. } => true,
+            | Self::Resolved { .. } => Concern::Stock,
+            Self::PaymentDeclined { .. }
+            | Self::PaymentFailed { .. }
+            | Self::PaymentCaptured { .. }
+            | Self::PaymentVoided {}
+            | Self::PaymentRefunded { .. }
+            | Self::RefundFailed { .. } => Concern::Money,
             Self::OrderPlaced { .. }
             | Self::OrderConfirmed {}
             | Self::OrderRejected { .. }
@@ -220,13 +206,7 @@ impl CheckoutFact {
             | Self::ReservationCommitted { .. }
             | Self::StockShipped { .. }
             | Self::PaymentAuthorized {}
-            | Self::PaymentDeclined { .. }
-            | Self::PaymentFailed { .. }
-            | Self::PaymentCaptured { .. }
-            | Self::PaymentVoided {}
-            | Self::PaymentRefunded { .. }
-            | Self::RefundFailed { .. }
-            | Self::DeadlineReached { .. } => false,
+            | Self::DeadlineReached { .. } => Concern::Other,
         }
     }
 }

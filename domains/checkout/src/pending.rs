@@ -165,19 +165,9 @@ impl Flow {
 
     /// The order takes a refund once it is closed.
     fn money_went_back(&self) -> bool {
-        let closed = match self.stage {
-            Stage::Ended => true,
-            Stage::Resolved => self.money_left && matches!(self.fate, Fate::Canceled { .. }),
-            Stage::Reserving
-            | Stage::Authorizing
-            | Stage::Committing
-            | Stage::Capturing
-            | Stage::Confirming
-            | Stage::Completed
-            | Stage::Shipping
-            | Stage::Undoing
-            | Stage::Undone => false,
-        };
+        let resolved = self.stage == Stage::Resolved && self.money_left;
+        let canceled = matches!(self.fate, Fate::Canceled { .. });
+        let closed = self.stage == Stage::Ended || (resolved && canceled);
         closed && self.funds == Funds::Refunded
     }
 
