@@ -2,20 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-use tokio::time::{Duration, Instant, sleep};
-
-use crate::app::{PATIENCE, shared};
+use crate::app::{becomes, shared};
 use crate::deploy::file;
+use serde_json::Value;
 
 /// What Kubernetes says; a role that is not ready says nothing of that in its own numbers.
 const OF_KUBERNETES: &str = "kube_deployment_status_replicas_unavailable";
 
 /// Words with an underscore in expressions that are no numbers.
 const FUNCTIONS: [&str; 1] = ["min_over_time"];
-
-/// Between two looks.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Each alert: the alarm that it is, and its expression.
 fn alerts() -> Vec<(String, String)> {
@@ -67,15 +62,11 @@ async fn what_rings_for_a_view_is_told_for_each_view() {
     let of_views: BTreeSet<&str> = numbers.filter(|name| name.starts_with("view_")).collect();
     assert!(!of_views.is_empty());
     let queries = shared().await.queries();
-    let started = Instant::now();
-    loop {
+    becomes("each number told for views", async || {
         let page = queries.open("/metrics", &[]).await.unwrap();
         let page = page.text().await.unwrap();
         let is_told = |name: &&str| page.contains(&format!("\n{name}{{view="));
-        if of_views.iter().all(is_told) {
-            return;
-        }
-        assert!(started.elapsed() < PATIENCE, "{page}");
-        sleep(LOOK).await;
-    }
+        of_views.iter().all(is_told)
+    })
+    .await;
 }

@@ -133,11 +133,7 @@ pub async fn goes_on_when_its_consumer_is_deleted(connection: &Connection) {
     bench.append("a", 1, 3).await;
     let mut subscription = connection.ordered(&bench.stream, 0);
     assert_eq!(sequences(&mut subscription, 3).await, [1, 2, 3]);
-    let js = connection.jetstream();
-    let stream = js.get_stream_no_info(&bench.stream).await.unwrap();
-    let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
-    assert_eq!(names.len(), 1, "one consumer per subscription");
-    stream.delete_consumer(&names[0]).await.unwrap();
+    delete_its_consumer(&bench).await;
     bench.append("a", 4, 2).await;
     assert_eq!(sequences(&mut subscription, 2).await, [4, 5]);
     bench.remove().await;
@@ -154,10 +150,7 @@ pub async fn says_whether_it_is_current(connection: &Connection) {
     assert!(!is_current(), "nothing was asked yet");
     assert_eq!(sequences(&mut subscription, 3).await, [1, 2, 3]);
     until(&mut subscription, &is_current).await;
-    let js = connection.jetstream();
-    let stream = js.get_stream_no_info(&bench.stream).await.unwrap();
-    let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
-    stream.delete_consumer(&names[0]).await.unwrap();
+    delete_its_consumer(&bench).await;
     bench.append("a", 4, 2).await;
     assert_eq!(sequences(&mut subscription, 1).await, [4]);
     assert!(!is_current(), "more has come meanwhile");
@@ -247,8 +240,8 @@ pub async fn a_scan_goes_on(connection: &Connection) {
     let scanned = scan(connection, &bench.stream, all, |message| {
         seen.push(message.position.sequence);
         if seen.len() == 1 {
-            let forget = forget_consumers(&bench);
-            tokio::task::block_in_place(|| Handle::current().block_on(forget));
+            let deleted = delete_its_consumer(&bench);
+            tokio::task::block_in_place(|| Handle::current().block_on(deleted));
         }
     });
     within("scanned", scanned).await.unwrap();
@@ -265,10 +258,11 @@ pub async fn a_scan_goes_on(connection: &Connection) {
     bench.remove().await;
 }
 
-async fn forget_consumers(bench: &Bench) {
+/// Takes the one consumer away under its reader.
+async fn delete_its_consumer(bench: &Bench) {
     let js = bench.connection.jetstream();
-    let stream = js.get_stream(&bench.stream).await.unwrap();
+    let stream = js.get_stream_no_info(&bench.stream).await.unwrap();
     let names: Vec<String> = stream.consumer_names().try_collect().await.unwrap();
-    assert_eq!(names.len(), 1, "{names:?}");
+    assert_eq!(names.len(), 1, "one consumer per reader: {names:?}");
     stream.delete_consumer(&names[0]).await.unwrap();
 }
