@@ -2,7 +2,7 @@
 //!
 //! What one role writes others hold against their time: until when an ask is of use, when a hold lapses,
 //! when a token expires. Machines' clocks are apart, and jump. So all go by the one of the server, which
-//! also stamps the messages and rings the timers. A connection asks for it when it is opened, and again now
+//! also stamps the messages and rings the timers. A process asks for it when it first connects, and again now
 //! and then; in between this process counts on by its monotonic clock, which nobody sets.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,8 +66,20 @@ struct Stamped {
     ts: Option<DateTime<Utc>>,
 }
 
-/// Asks the server.
-pub(crate) async fn learn(client: &Client) {
+/// Asks the server, unless one has told this process before: that is asked again now and then.
+pub(crate) async fn begin(client: &Client) {
+    if !is_told() {
+        learn(client).await;
+    }
+}
+
+fn is_told() -> bool {
+    TOLD.read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .is_some()
+}
+
+async fn learn(client: &Client) {
     match ask(client).await {
         Ok(Some(told)) => {
             *TOLD.write().unwrap_or_else(PoisonError::into_inner) = Some(told);
@@ -109,8 +121,7 @@ fn compare(ahead: TimeDelta) {
 pub(crate) async fn follow(client: Client, closed: CancellationToken) {
     let asking = async {
         loop {
-            let told = TOLD.read().is_ok_and(|told| told.is_some());
-            sleep(if told { ASK_INTERVAL } else { ASK_AGAIN }).await;
+            sleep(if is_told() { ASK_INTERVAL } else { ASK_AGAIN }).await;
             learn(&client).await;
         }
     };

@@ -129,7 +129,7 @@ impl Connection {
             loop {
                 match connect(options).await {
                     Ok(client) => {
-                        clock::learn(&client).await;
+                        clock::begin(&client).await;
                         return Ok(Self::from_client(client));
                     }
                     Err(source) => {
