@@ -10,7 +10,7 @@ use telemetry::{LogArgs, NatsArgs, PostgresArgs};
 
 use crate::production::{self, LOCAL_KEYS, Mode};
 use crate::{
-    demo, health, import, inbox, keys, parked, provision, rebuild, reconcile, roles, schema,
+    audit, demo, health, import, inbox, keys, parked, provision, rebuild, reconcile, roles, schema,
     simulate, stuck, token, up, verify,
 };
 
@@ -76,6 +76,9 @@ pub enum Command {
     Keys(keys::KeysArgs),
     /// Hold our payments against the payment provider's list.
     Reconcile(reconcile::ReconcileArgs),
+    /// Compute from the log and the world outside what must be so, and find what is not: money, stock,
+    /// mails, read models.
+    Audit(audit::AuditArgs),
     /// Create or change products from a file, a product a line, and follow how far it is.
     Import(import::ImportArgs),
     /// Build a read model anew beside the live one, compare the two, and switch.
@@ -240,6 +243,7 @@ pub fn run(mut cli: Cli) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
             Command::Keys(args) => keys::run(args).await,
             Command::Stuck(args) => stuck::run(args).await,
             Command::Reconcile(args) => reconcile::run(args).await,
+            Command::Audit(args) => audit::run(args).await,
             Command::Import(args) => import::run(args).await,
             Command::Rebuild(args) => rebuild::run(args).await,
             Command::Verify(args) => verify::run(args).await,
@@ -267,6 +271,7 @@ fn quiet(command: &Command) -> Option<&'static str> {
         | Command::Stuck(_)
         | Command::Keys(_)
         | Command::Reconcile(_)
+        | Command::Audit(_)
         | Command::Import(_)
         | Command::Rebuild(_)
         | Command::Health(_)

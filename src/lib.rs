@@ -12,6 +12,7 @@
 //!   stuck      everything that waits for a human or is late
 //!   keys       rotation of the master key
 //!   reconcile  our payments held against the provider's list
+//!   audit      does everything add up?
 //!   rebuild    a read model built anew beside the live one
 //!   verify     is the log what it should be?
 //!   schema     event schemas: in the code, committed, and alive in the log
@@ -24,6 +25,7 @@
 //!   client     the shop with verbs, for demo, benchmarks and tests
 //! ```
 
+pub mod audit;
 pub mod cli;
 pub mod client;
 pub mod demo;

@@ -91,6 +91,7 @@ pub fn check(command: &Command) -> anyhow::Result<()> {
         | Command::Inbox(_)
         | Command::Keys(_)
         | Command::Reconcile(_)
+        | Command::Audit(_)
         | Command::Import(_)
         | Command::Rebuild(_)
         | Command::Health(_)
@@ -127,6 +128,12 @@ fn check_tool(command: &Command) -> anyhow::Result<()> {
                 outgoing::payments(&args.provider.url)?;
             }
             outgoing::log_tool(&args.reach)
+        }
+        Command::Audit(args) => {
+            if args.reach.data.is_none() {
+                outgoing::payments(&args.provider.url)?;
+            }
+            outgoing::tool(&args.reach)
         }
         Command::Import(args) => args.entry.as_deref().map_or(Ok(()), outgoing::entry),
         Command::Up(_)

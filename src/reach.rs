@@ -128,6 +128,14 @@ impl ReachArgs {
         Ok(Some((endpoints.payments, key)))
     }
 
+    /// The local stack's mail sink; `None` without a data folder.
+    ///
+    /// # Errors
+    /// No stack runs on the data folder.
+    pub fn mail_sink(&self) -> anyhow::Result<Option<String>> {
+        Ok(self.stack()?.map(|(_, endpoints)| endpoints.mail))
+    }
+
     fn stack(&self) -> anyhow::Result<Option<(devstack::Secrets, up::Endpoints)>> {
         let Some(data) = &self.data else {
             return Ok(None);

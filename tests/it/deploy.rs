@@ -165,6 +165,7 @@ fn every_role_of_the_binary_is_a_service() {
         "sagas",
         "stuck",
         "reconcile",
+        "audit",
         "verify",
         "schema",
     ];

@@ -16,6 +16,7 @@ mod alerts;
 mod apart;
 mod app;
 mod arrival;
+mod audit;
 mod bad_input;
 mod catalog;
 mod chart;

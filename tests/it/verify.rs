@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use async_nats::HeaderMap;
+use bytes::Bytes;
 use inventory::{InventoryCommand, StockItem};
 use millrace::schema::{self, Problem};
 use millrace::up::Endpoints;
@@ -98,7 +99,7 @@ fn what_is_not_ready_yet_is_not_asked_where_it_was() {
 }
 
 /// The headers of an event that somebody makes by hand.
-fn headers(event_type: &str, version: u64, id: Uuid) -> HeaderMap {
+pub(crate) fn headers(event_type: &str, version: u64, id: Uuid) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in [
         ("ce-id", id.to_string()),
@@ -113,7 +114,12 @@ fn headers(event_type: &str, version: u64, id: Uuid) -> HeaderMap {
     headers
 }
 
-async fn put(connection: &Connection, subject: &str, headers: HeaderMap, data: &'static str) {
+pub(crate) async fn put(
+    connection: &Connection,
+    subject: &str,
+    headers: HeaderMap,
+    data: impl Into<Bytes>,
+) {
     let jetstream = connection.jetstream();
     let published = jetstream.publish_with_headers(subject.to_owned(), headers, data.into());
     published.await.unwrap().await.unwrap();

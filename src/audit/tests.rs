@@ -1,0 +1,397 @@
+//! A story that adds up, and what is found when one of its events is missing, doubled or another.
+
+use chrono::Utc;
+use kernel::Position;
+use serde_json::{Value, json};
+use streams::RecordedEvent;
+use uuid::Uuid;
+
+use super::books::Books;
+use super::outside::{Intent, Ledger};
+
+/// Stream, aggregate, what happened.
+type Told = (&'static str, &'static str, &'static str, Value);
+
+fn eur(amount: i64) -> Value {
+    json!({ "amount": amount, "currency": "EUR" })
+}
+
+fn stock(on_hand: i64, reserved: i64, committed: i64) -> Value {
+    json!({ "on_hand": on_hand, "reserved": reserved, "committed": committed })
+}
+
+fn hold(stock: &Value) -> Value {
+    json!({ "reservation": "o_0", "quantity": 2, "stock": stock })
+}
+
+fn mail(template: &str) -> Value {
+    json!({ "template": template, "user_id": "u", "details": { "order_id": "o" } })
+}
+
+/// Two mugs are sold, one of them comes back.
+fn story() -> Vec<Told> {
+    [sold(), paid(), packed(), told()].concat()
+}
+
+fn sold() -> Vec<Told> {
+    let line = json!({ "sku": "MUG", "quantity": 2, "unit_price": eur(500) });
+    let back = json!({ "sku": "MUG", "quantity": 1 });
+    vec![
+        ("user", "u", "user_registered", json!({})),
+        (
+            "order",
+            "o",
+            "order_placed",
+            json!({ "lines": [line], "total": eur(1_000) }),
+        ),
+        ("order", "o", "order_confirmed", json!({})),
+        ("order", "o", "order_shipped", json!({})),
+        (
+            "order",
+            "o",
+            "return_received",
+            json!({ "return_id": "b", "lines": [back], "amount": eur(500) }),
+        ),
+        ("order", "o", "order_refunded", refund()),
+        (
+            "checkout",
+            "o",
+            "checkout_started",
+            json!({ "order_id": "o" }),
+        ),
+        ("checkout", "o", "checkout_completed", json!({})),
+        ("checkout", "o", "shipping_started", json!({})),
+        ("checkout", "o", "checkout_ended", json!({})),
+        (
+            "checkout.return",
+            "b",
+            "returning_started",
+            json!({ "order_id": "o" }),
+        ),
+        ("checkout.return", "b", "returning_ended", json!({})),
+    ]
+}
+
+fn refund() -> Value {
+    json!({ "refund_id": "b", "amount": eur(500) })
+}
+
+fn paid() -> Vec<Told> {
+    vec![
+        (
+            "payment",
+            "p",
+            "payment_requested",
+            json!({ "order_id": "o", "amount": eur(1_000) }),
+        ),
+        (
+            "payment",
+            "p",
+            "provider_intent_created",
+            json!({ "intent_id": "pi" }),
+        ),
+        (
+            "payment",
+            "p",
+            "payment_authorized",
+            json!({ "amount": eur(1_000) }),
+        ),
+        (
+            "payment",
+            "p",
+            "payment_captured",
+            json!({ "amount": eur(1_000) }),
+        ),
+        ("payment", "p", "refund_requested", refund()),
+        ("payment", "p", "payment_refunded", refund()),
+    ]
+}
+
+fn packed() -> Vec<Told> {
+    vec![
+        ("inventory", "MUG", "stock_item_created", json!({})),
+        (
+            "inventory",
+            "MUG",
+            "stock_received",
+            json!({ "quantity": 3, "stock": stock(3, 0, 0) }),
+        ),
+        ("inventory", "MUG", "stock_reserved", hold(&stock(3, 2, 0))),
+        (
+            "inventory",
+            "MUG",
+            "reservation_committed",
+            hold(&stock(3, 0, 2)),
+        ),
+        ("inventory", "MUG", "stock_shipped", hold(&stock(1, 0, 0))),
+        (
+            "inventory",
+            "MUG",
+            "return_restocked",
+            json!({ "return_id": "b", "quantity": 1, "stock": stock(2, 0, 0) }),
+        ),
+    ]
+}
+
+fn told() -> Vec<Told> {
+    vec![
+        (
+            "notification",
+            "m0",
+            "notification_requested",
+            json!({ "template": "welcome", "user_id": "u" }),
+        ),
+        ("notification", "m0", "notification_sent", json!({})),
+        (
+            "notification",
+            "m1",
+            "notification_requested",
+            mail("order_confirmed"),
+        ),
+        ("notification", "m1", "notification_sent", json!({})),
+        (
+            "notification",
+            "m2",
+            "notification_requested",
+            mail("order_shipped"),
+        ),
+        ("notification", "m2", "notification_sent", json!({})),
+        (
+            "notification",
+            "m3",
+            "notification_requested",
+            mail("order_refunded"),
+        ),
+        ("notification", "m3", "notification_failed", json!({})),
+    ]
+}
+
+fn recorded((place, id, name, data): Told, sequence: u64) -> RecordedEvent {
+    let (context, kind) = place
+        .split_once('.')
+        .map_or((place, None), |(context, kind)| (context, Some(kind)));
+    RecordedEvent {
+        position: Position::new(context.to_uppercase(), sequence),
+        subject: format!("event.{place}.{id}"),
+        context: context.to_owned(),
+        kind: kind.map(str::to_owned),
+        aggregate_id: id.parse().unwrap(),
+        id: Uuid::new_v4(),
+        event_type: name.to_owned(),
+        schema_version: 1,
+        version: sequence,
+        time: Utc::now(),
+        recorded_at: Utc::now(),
+        command_id: Uuid::new_v4(),
+        correlation_id: None,
+        causation_id: None,
+        request_digest: None,
+        actor: "system".to_owned(),
+        traceparent: None,
+        data: data.to_string().into(),
+    }
+}
+
+/// The provider's record of the story.
+fn ledger() -> Ledger {
+    let intent = Intent {
+        order_id: Some("o".to_owned()),
+        received: 1_000,
+        refunded: 500,
+        ..Intent::default()
+    };
+    Ledger {
+        intents: [("pi".to_owned(), intent)].into(),
+    }
+}
+
+/// The rules that an audit at rest finds broken, each once, in their order.
+fn broken(story: Vec<Told>, ledger: &Ledger) -> Vec<&'static str> {
+    let mut books = Books::default();
+    for (told, sequence) in story.into_iter().zip(1..) {
+        books.see(&recorded(told, sequence));
+    }
+    books.judge(ledger, true);
+    books.taken(&["m0", "m1", "m2"].map(|id| (id.to_owned(), 1)).into());
+    let mut rules: Vec<_> = books.findings.iter().map(|found| found.rule).collect();
+    rules.dedup();
+    rules
+}
+
+/// The story without what happened there.
+fn without(name: &str, id: &str) -> Vec<Told> {
+    let mut story = story();
+    let all = story.len();
+    story.retain(|told| (told.2, told.1) != (name, id));
+    assert_eq!(story.len(), all - 1, "{name} of {id}");
+    story
+}
+
+/// The story with what happened there told twice.
+fn twice(name: &str) -> Vec<Told> {
+    let mut story = story();
+    let place = story.iter().position(|told| told.2 == name).unwrap();
+    story.insert(place, story[place].clone());
+    story
+}
+
+/// The story with another body there.
+fn another(name: &str, data: Value) -> Vec<Told> {
+    let mut story = story();
+    let place = story.iter().position(|told| told.2 == name).unwrap();
+    story[place].3 = data;
+    story
+}
+
+#[test]
+fn what_adds_up_is_silent() {
+    assert_eq!(broken(story(), &ledger()), [""; 0]);
+}
+
+#[test]
+fn what_is_missing_is_found() {
+    for (name, id, rules) in [
+        (
+            "payment_captured",
+            "p",
+            vec![
+                "refunds ≤ captured",
+                "confirmed means paid",
+                "the ledgers agree",
+            ],
+        ),
+        ("payment_authorized", "p", vec![]),
+        ("checkout_ended", "o", vec!["nothing is under way"]),
+        ("returning_ended", "b", vec!["nothing is under way"]),
+        ("payment_refunded", "p", vec!["nothing is under way"]),
+        (
+            "order_refunded",
+            "o",
+            vec!["the order knows what went back"],
+        ),
+        (
+            "return_restocked",
+            "MUG",
+            vec!["what came back is on the shelf"],
+        ),
+        (
+            "stock_shipped",
+            "MUG",
+            vec!["stock adds up", "shipped means gone", "no stock stays held"],
+        ),
+        ("notification_sent", "m1", vec!["nothing is under way"]),
+        (
+            "notification_requested",
+            "m2",
+            vec!["one mail each, and no other"],
+        ),
+        ("user_registered", "u", vec![]),
+    ] {
+        assert_eq!(
+            broken(without(name, id), &ledger()),
+            rules,
+            "without {name}"
+        );
+    }
+}
+
+#[test]
+fn what_happens_twice_is_found() {
+    for (name, rules) in [
+        (
+            "payment_captured",
+            vec![
+                "money moves once",
+                "captured ≤ authorized",
+                "confirmed means paid",
+                "the ledgers agree",
+            ],
+        ),
+        ("payment_refunded", vec!["money moves once"]),
+        ("order_refunded", vec!["a refund is told once"]),
+        ("stock_reserved", vec!["a hold is made once and ended once"]),
+        (
+            "stock_shipped",
+            vec![
+                "a hold is made once and ended once",
+                "stock adds up",
+                "available ≥ 0",
+                "stock adds up",
+            ],
+        ),
+    ] {
+        assert_eq!(broken(twice(name), &ledger()), rules, "{name} twice");
+    }
+}
+
+#[test]
+fn what_is_other_than_it_must_be_is_found() {
+    let line = json!({ "sku": "MUG", "quantity": 2, "unit_price": eur(500) });
+    let story = another(
+        "order_placed",
+        json!({ "lines": [line], "total": eur(999) }),
+    );
+    let rules = ["an order costs what is in it", "confirmed means paid"];
+    assert_eq!(broken(story, &ledger()), rules);
+    let story = another("payment_authorized", json!({ "amount": eur(900) }));
+    assert_eq!(broken(story, &ledger()), ["captured ≤ authorized"]);
+    let story = another("order_confirmed", json!("yes"));
+    let rules = ["events can be read", "one mail each, and no other"];
+    assert_eq!(broken(story, &ledger()), rules);
+    let story = another("notification_requested", mail("order_confirmed"));
+    assert_eq!(broken(story, &ledger()), ["one mail each, and no other"]);
+}
+
+#[test]
+fn what_is_called_off_keeps_nothing() {
+    let mut told = story();
+    told.retain(|told| {
+        !matches!(
+            told.2,
+            "order_shipped" | "stock_shipped" | "return_received"
+        )
+    });
+    let canceled = ("order", "o", "order_canceled", json!({}));
+    let place = told
+        .iter()
+        .position(|told| told.2 == "order_confirmed")
+        .unwrap();
+    told.insert(place + 1, canceled);
+    let rules = broken(told, &ledger());
+    for rule in ["what is called off keeps no money", "no stock stays held"] {
+        assert!(rules.contains(&rule), "{rules:?}");
+    }
+}
+
+#[test]
+fn the_provider_is_believed_over_us() {
+    let mut more = ledger();
+    more.intents.get_mut("pi").unwrap().refunded = 1_000;
+    assert_eq!(broken(story(), &more), ["the ledgers agree"]);
+    let mut held = ledger();
+    held.intents.get_mut("pi").unwrap().held = 1;
+    assert_eq!(broken(story(), &held), ["no money stays held"]);
+    assert_eq!(broken(story(), &Ledger::default()), ["the ledgers agree"]);
+    let mut pending = ledger();
+    pending.intents.get_mut("pi").unwrap().pending = 1;
+    assert_eq!(broken(story(), &pending), ["nothing is under way"]);
+    let mut twice = ledger();
+    let again = Intent {
+        order_id: Some("o".to_owned()),
+        received: 1,
+        ..Intent::default()
+    };
+    twice.intents.insert("pi_2".to_owned(), again);
+    let rules = ["one charge an order", "the ledgers agree"];
+    assert_eq!(broken(story(), &twice), rules);
+}
+
+#[test]
+fn what_a_person_has_settled_is_theirs() {
+    let mut by_hand = without("order_refunded", "o");
+    by_hand.push(("checkout", "o", "step_skipped", json!({})));
+    assert_eq!(broken(by_hand, &ledger()), [""; 0]);
+    let mut waits = without("checkout_ended", "o");
+    waits.push(("checkout", "o", "checkout_suspended", json!({})));
+    assert_eq!(broken(waits, &ledger()), [""; 0]);
+}
