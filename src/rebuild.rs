@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
-use projections::ViewSpec;
 use projections::rebuild::{Difference, Rebuild, outdated};
+use projections::{Login, ViewSpec};
 use serde::Serialize;
 
 use crate::reach::{ReachArgs, bar};
@@ -79,13 +79,7 @@ pub async fn run(args: RebuildArgs) -> anyhow::Result<ExitCode> {
     };
     let (mut reports, mut left) = (Vec::with_capacity(views.len()), None);
     for view in views {
-        let rebuild = Rebuild::begin(view, args.reach.log().await?, &admin).await?;
-        let report = if args.rollback {
-            roll_back(view, rebuild).await
-        } else {
-            build(&args, view, rebuild).await
-        };
-        let report = match report {
+        let report = match done(&args, view, &admin).await {
             Ok(report) => report,
             Err(error) if args.outdated => {
                 // The others are not to wait for one that somebody else is at.
@@ -127,6 +121,19 @@ fn find(name: &str) -> anyhow::Result<&'static ViewSpec> {
             known.join(", ")
         )
     })
+}
+
+async fn done(
+    args: &RebuildArgs,
+    view: &'static ViewSpec,
+    admin: &Login,
+) -> anyhow::Result<Report> {
+    let rebuild = Rebuild::begin(view, args.reach.log().await?, admin).await?;
+    if args.rollback {
+        roll_back(view, rebuild).await
+    } else {
+        build(args, view, rebuild).await
+    }
 }
 
 async fn roll_back(view: &'static ViewSpec, mut rebuild: Rebuild) -> anyhow::Result<Report> {

@@ -89,8 +89,11 @@ pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> 
         all.extend(figures);
     }
     let hot = receipts(stack, &ours).await?;
+    hot.post(0).await?;
+    let shape = Shape::of_last(&jetstream, "INVENTORY").await?;
+    let chained = Publisher::chained(&jetstream, shape);
     let takes = [
-        raw.take("raw publish, one after another", 1, duration),
+        chained.take("raw publish, one after another", 1, duration),
         hot.take("POST …/receive, one product", HOT_CLIENTS, duration),
     ];
     let runs = in_turn(&takes, args.rounds, &bar).await?;

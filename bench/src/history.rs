@@ -241,6 +241,7 @@ async fn pull(connection: &Connection, events: u64) -> anyhow::Result<()> {
     let config = pull::Config {
         deliver_policy: DeliverPolicy::All,
         ack_policy: AckPolicy::None,
+        memory_storage: true,
         ..pull::Config::default()
     };
     let consumer = stream.create_consumer(config).await?;

@@ -25,7 +25,7 @@ pub(crate) async fn run(store: &Store, args: &Args) -> anyhow::Result<Vec<Row>> 
     let id: AggregateId = Uuid::new_v4().to_string().parse()?;
     command(&streams, &id).await?;
     let shape = Shape::of_last(connection.jetstream(), "NOTE").await?;
-    let raw = Publisher::new(connection.jetstream(), shape);
+    let raw = Publisher::chained(connection.jetstream(), shape);
     let duration = Duration::from_secs(args.seconds);
     let bar = progress("hot", CALLERS.len() * args.rounds * 2);
 

@@ -26,8 +26,9 @@ pub(crate) const LATENCY_MAX_US: u64 = 60_000_000;
 /// How often arrivals of an open loop are let go.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Things of an open loop that are under way at most; one that would be more counts as failed.
-pub(crate) const WAITING_MAX: usize = 4_096;
+/// Things of an open loop that are under way at most; one that would be more counts as failed. More than an API
+/// works at and lets wait (1,024 and 4,096), so that it has to refuse.
+pub(crate) const WAITING_MAX: usize = 8_192;
 
 /// Nobody waits longer for a thing of an open loop.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -38,7 +38,10 @@ pub(crate) async fn serve(stack: &Stack, durable: bool) -> anyhow::Result<Socket
     run(&own, TABLE).await?;
     let commit = if durable { "on" } else { "off" };
     let options = own.options().options([("synchronous_commit", commit)]);
-    let pool = PgPoolOptions::new().max_connections(CONNECTIONS);
+    // A round trip less for each use than by default.
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .test_before_acquire(false);
     let pool = pool.connect_with(options).await?;
     let repository = PostgresEventRepository::new(pool);
     let store = cqrs_es::persist::PersistedEventStore::new_event_store(repository);

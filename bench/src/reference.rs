@@ -16,6 +16,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::post;
 use bytes::Bytes;
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::load::{Take, closed_loop};
@@ -95,6 +96,13 @@ pub(crate) struct Publisher {
     next: Arc<AtomicU64>,
     payload: Bytes,
     filler: Option<String>,
+    chain: Option<Arc<Mutex<Chain>>>,
+}
+
+/// Messages on one subject, each of which expects the one before.
+struct Chain {
+    subject: String,
+    last: u64,
 }
 
 impl Publisher {
@@ -106,8 +114,10 @@ impl Publisher {
             next: Arc::new(AtomicU64::new(0)),
             payload: Bytes::from(vec![b'x'; shape.payload]),
             filler: None,
+            chain: None,
         };
-        let own = bytes_of(&publisher.headers(1_000_000)) + FILLER.len() + HEADER_FRAME_BYTES;
+        let own =
+            bytes_of(&publisher.headers(1_000_000, 1_000_000)) + FILLER.len() + HEADER_FRAME_BYTES;
         publisher.filler = shape
             .headers
             .checked_sub(own)
@@ -115,23 +125,43 @@ impl Publisher {
         publisher
     }
 
+    /// Messages of this shape, one after another on one subject.
+    pub(crate) fn chained(jetstream: &Context, shape: Shape) -> Self {
+        let chain = Chain {
+            subject: new_subject(),
+            last: 0,
+        };
+        Self {
+            chain: Some(Arc::new(Mutex::new(chain))),
+            ..Self::new(jetstream, shape)
+        }
+    }
+
     /// One publish, acknowledged.
     pub(crate) async fn publish(&self) -> anyhow::Result<()> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let subject = format!("bench.reference.{}", Uuid::new_v4());
-        let message = PublishMessage::build()
-            .payload(self.payload.clone())
-            .headers(self.headers(number));
-        self.jetstream.send_publish(subject, message).await?.await?;
+        let Some(chain) = &self.chain else {
+            return self.put(new_subject(), 0).await.map(|_| ());
+        };
+        let mut chain = chain.lock().await;
+        chain.last = self.put(chain.subject.clone(), chain.last).await?;
         Ok(())
     }
 
-    fn headers(&self, number: u64) -> HeaderMap {
+    async fn put(&self, subject: String, expected: u64) -> anyhow::Result<u64> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let message = PublishMessage::build()
+            .payload(self.payload.clone())
+            .headers(self.headers(number, expected));
+        let sent = self.jetstream.send_publish(subject, message).await?;
+        Ok(sent.await?.sequence)
+    }
+
+    fn headers(&self, number: u64, expected: u64) -> HeaderMap {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_MESSAGE_ID, format!("{:x}-{number}", self.run));
         headers.insert(
             NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
-            HeaderValue::from(0_u64),
+            HeaderValue::from(expected),
         );
         if let Some(filler) = &self.filler {
             headers.insert(HeaderName::from_static(FILLER), filler.clone());
@@ -159,6 +189,10 @@ pub(crate) async fn serve(publisher: Publisher) -> anyhow::Result<SocketAddr> {
     let address = listener.local_addr()?;
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(address)
+}
+
+fn new_subject() -> String {
+    format!("bench.reference.{}", Uuid::new_v4())
 }
 
 async fn handle(State(publisher): State<Publisher>, body: Body) -> StatusCode {

@@ -6,8 +6,7 @@ use chrono::TimeDelta;
 use kernel::AggregateId;
 use streams::inbox::{Inbox, InboxError, Letter};
 use streams::timers::{TimerError, TimerId, Timers};
-use streams::topology::INBOX_STREAM;
-use streams::{Connection, clock, verify};
+use streams::{Connection, clock};
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +32,6 @@ const SCRUB_INTERVAL: Duration = Duration::from_mins(10);
 
 /// Wakes letters, and counts them.
 pub(crate) struct Waiting {
-    connection: Connection,
     inbox: Inbox,
     timers: Timers,
 }
@@ -41,7 +39,6 @@ pub(crate) struct Waiting {
 impl Waiting {
     pub(crate) fn new(connection: &Connection) -> Self {
         Self {
-            connection: connection.clone(),
             inbox: Inbox::new(connection),
             timers: Timers::new(connection),
         }
@@ -80,10 +77,18 @@ impl Waiting {
     }
 
     async fn count(&self) {
-        match verify::ends(&self.connection, INBOX_STREAM).await {
+        match self.inbox.overview().await {
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-            Ok(ends) => metrics::gauge!("inbox_letters").set(ends.messages as f64),
-            Err(error) => tracing::debug!(%error, "the letters are counted again later"),
+            Ok((letters, oldest)) => {
+                let waited =
+                    oldest.map_or(0, |oldest| (clock::now() - oldest).num_seconds().max(0));
+                metrics::gauge!("inbox_letters").set(letters.len() as f64);
+                metrics::gauge!("inbox_oldest_letter_s").set(waited as f64);
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, "the letters are counted again later");
+            }
         }
     }
 

@@ -94,21 +94,27 @@ impl Running {
     /// Resolves when a server or a role ends that nobody asked to. A node of several of NATS is started again.
     pub fn failed(&mut self) -> BoxFuture<'_, anyhow::Error> {
         Box::pin(async move {
+            let mut a_node_is_gone = false;
             loop {
-                let failure = tokio::select! {
-                    failure = self.stack.failed() => failure,
-                    ended = self.roles.join_next() => return of_role(ended),
-                };
-                if failure.service != Service::Nats || self.stack.nats_nodes().count() == 1 {
-                    return anyhow!("{failure}");
-                }
-                eprintln!("{failure}");
                 tokio::select! {
-                    revived = revive(&self.stack) => match revived {
-                        Ok(()) => eprintln!("it is started again: the others went on"),
-                        Err(error) => return error,
-                    },
+                    failure = self.stack.failed() => {
+                        if failure.service != Service::Nats || self.stack.nats_nodes().count() == 1 {
+                            return anyhow!("{failure}");
+                        }
+                        eprintln!("{failure}");
+                        a_node_is_gone = true;
+                    }
                     ended = self.roles.join_next() => return of_role(ended),
+                    () = tokio::time::sleep(NODE_PAUSE), if a_node_is_gone => {
+                        match self.stack.revive_nats().await {
+                            Ok(true) => {
+                                eprintln!("it is started again: the others went on");
+                                a_node_is_gone = false;
+                            }
+                            Ok(false) => return anyhow!("no nats-server is left"),
+                            Err(error) => eprintln!("{error}; it is tried again"),
+                        }
+                    }
                 }
             }
         })
@@ -128,21 +134,6 @@ impl Running {
             self.stack.stop().await?;
             outcome
         })
-    }
-}
-
-/// Starts the nodes of NATS that have ended again, as often as it takes while one of the others is there.
-///
-/// # Errors
-/// None is left.
-async fn revive(stack: &Stack) -> anyhow::Result<()> {
-    loop {
-        tokio::time::sleep(NODE_PAUSE).await;
-        match stack.revive_nats().await {
-            Ok(true) => return Ok(()),
-            Ok(false) => return Err(anyhow!("no nats-server is left")),
-            Err(error) => eprintln!("{error}; it is tried again"),
-        }
     }
 }
 

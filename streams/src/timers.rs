@@ -248,7 +248,8 @@ impl TimerId {
 
 fn schedule(timer: &TimerId, due: DateTime<Utc>, now: DateTime<Utc>) -> HeaderMap {
     // What rings early is no proof that a later time has come: the time that it tells is this one.
-    let at = rfc3339(due.min(now + AHEAD_MAX));
+    // Rounded up, for the same reason.
+    let at = rfc3339(due.min(now + AHEAD_MAX) + TimeDelta::nanoseconds(999_999));
     let target = format!("{DUE}.{}.{}", timer.saga, timer.id);
     let mut headers = HeaderMap::new();
     headers.insert(header::NATS_EXPECTED_STREAM, TIMERS_STREAM);

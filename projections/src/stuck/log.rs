@@ -1,12 +1,16 @@
 //! What stands in the streams: parked messages, orphan webhooks, and views that are behind.
 
+use chrono::TimeDelta;
 use futures::future::join_all;
 use streams::inbox::Inbox;
-use streams::parking;
+use streams::{clock, parking};
 
 use super::{Action, Away, Found, Item, Kind, REASON, Radar};
 use crate::lag::{self, Lag};
 use crate::read::ViewStatus;
+
+/// Every webhook stands in the inbox for a moment.
+const LETTER_LATE_AFTER: TimeDelta = TimeDelta::seconds(10);
 
 impl Radar {
     pub(super) async fn parked(&self, limit: usize) -> Found {
@@ -33,7 +37,11 @@ impl Radar {
     /// What they say is nobody's to read here, so not even when each came: at the earliest, when the
     /// oldest of all did.
     pub(super) async fn letters(&self, limit: usize) -> Found {
-        let (letters, oldest) = Inbox::new(&self.connection).overview().await?;
+        let (mut letters, oldest) = Inbox::new(&self.connection).overview().await?;
+        if oldest > Some(clock::now() - LETTER_LATE_AFTER) {
+            // They are being worked.
+            letters.clear();
+        }
         let more = letters.len() > limit;
         let items = letters.iter().take(limit).map(|letter| {
             let cause = format!(

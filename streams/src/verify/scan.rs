@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
+use async_nats::jetstream::stream::RawMessageErrorKind;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
@@ -170,7 +171,7 @@ async fn read_on(
     }
     let consumer = open(connection, stream, *after + 1).await?;
     if consumer.cached_info().num_pending == 0 {
-        return Ok(());
+        return ended(connection, stream, *after).await;
     }
     let mut messages = consumer
         .stream()
@@ -207,11 +208,22 @@ async fn read_on(
             data: message.payload,
         });
         // What was deleted at the very end never comes.
-        if pending == 0 {
-            break;
+        if pending == 0 && *after < last {
+            return ended(connection, stream, *after).await;
         }
     }
     Ok(())
+}
+
+/// Is there nothing behind `after`? The consumer's node may itself be behind, so the stream's leader is asked.
+async fn ended(connection: &Connection, stream: &str, after: u64) -> Result<(), BoxError> {
+    let found = connection.jetstream().get_stream(stream).await?;
+    let next = found.get_first_raw_message_by_subject(">", after + 1).await;
+    match next.map_err(|error| (error.kind(), error)) {
+        Ok(_) => Err("the node that was read from is behind".into()),
+        Err((RawMessageErrorKind::NoMessageFound, _)) => Ok(()),
+        Err((_, error)) => Err(error.into()),
+    }
 }
 
 /// A consumer from `start_sequence` on.
