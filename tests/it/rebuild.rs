@@ -14,6 +14,9 @@ use crate::servers::sql;
 
 const VIEW: &str = "stock_level";
 
+/// What advisory locks of rebuilds have in common.
+const LOCK_SPACE: i32 = 64_557_224;
+
 /// `millrace rebuild`, its exit code and its report.
 pub(crate) async fn rebuild(app: &App, view: &str, args: &[&str]) -> (i32, Value) {
     let mut command = tokio::process::Command::new(program());
@@ -325,10 +328,25 @@ async fn rows_of_an_older_version_are_told_and_built_anew_and_an_older_projector
     says(&app, &sku, 8, 0).await;
     assert_eq!(outdated(&app).await, [VIEW]);
 
+    // Somebody else is at this one: another does not wait for it.
+    let older =
+        "update view_position set revision = 0, written_by = 0 where view = 'stock_movement'";
+    assert_eq!(database.execute(older, &[]).await.unwrap(), 1);
+    let lock = "select pg_advisory_lock($1, hashtext($2))";
+    database.execute(lock, &[&LOCK_SPACE, &VIEW]).await.unwrap();
+    let (code, reports) = rebuild_outdated(&app).await;
+    assert_ne!(code, 0, "{reports}");
+    assert_eq!(rebuilt(&reports), ["stock_movement"], "{reports}");
+    assert_eq!(outdated(&app).await, [VIEW]);
+    let unlock = "select pg_advisory_unlock($1, hashtext($2))";
+    database
+        .execute(unlock, &[&LOCK_SPACE, &VIEW])
+        .await
+        .unwrap();
+
     let (code, reports) = rebuild_outdated(&app).await;
     assert_eq!(code, 0, "{reports}");
-    let names = reports.as_array().unwrap().iter().map(|one| &one["view"]);
-    assert_eq!(names.collect::<Vec<_>>(), [VIEW], "{reports}");
+    assert_eq!(rebuilt(&reports), [VIEW], "{reports}");
     assert_eq!(outdated(&app).await, Vec::<String>::new());
     let (code, reports) = rebuild_outdated(&app).await;
     assert_eq!((code, reports), (0, json!([])));
@@ -358,6 +376,12 @@ async fn rows_of_an_older_version_are_told_and_built_anew_and_an_older_projector
 
 async fn rebuild_outdated(app: &App) -> (i32, Value) {
     rebuild(app, "--outdated", &["--switch"]).await
+}
+
+/// What was rebuilt.
+fn rebuilt(reports: &Value) -> Vec<&str> {
+    let reports = reports.as_array().unwrap().iter();
+    reports.map(|one| one["view"].as_str().unwrap()).collect()
 }
 
 /// The views that the radar tells as outdated.
