@@ -102,6 +102,12 @@ struct Asked<F> {
 }
 
 impl Origin {
+    /// A role's clock may be wrong between two questions to the server: it never goes back behind what a
+    /// timer has proven, or what failed would be tried again without a pause.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.at.max(clock::now())
+    }
+
     fn meta<S: Saga>(&self, command_id: Uuid) -> CommandMeta {
         let actor = format!("saga:{}", S::NAME);
         let mut meta = CommandMeta::new(command_id, clock::now(), actor);
@@ -347,7 +353,7 @@ impl<S: Saga> Runner<S> {
                 Ok(fact.map(|fact| (due.ask_id, fact)))
             }
             Ok(Answer::Refused { code, message, .. }) => {
-                let fact = S::refused(&due, code, message, clock::now());
+                let fact = S::refused(&due, code, message, origin.now());
                 Ok(Some((due.ask_id, fact)))
             }
             Ok(Answer::Failed { message, retryable }) if retryable => {

@@ -15,7 +15,7 @@ use crate::plan::{Action, GOODS, Moment, PlannedOrder, Settling, What, When};
 use crate::saga::Fact;
 use crate::shop::{Answer, Executed, Meta, none};
 use crate::told::Told;
-use crate::world::{Entry, World, new_id};
+use crate::world::{Entry, Role, World, new_id};
 
 /// The pause between two clicks.
 const CLICK_PAUSE: Time = 35;
@@ -287,7 +287,7 @@ impl World {
             order_id: file.id,
             attempt: 1,
         };
-        let at = self.now();
+        let at = self.now_by(Role::Contexts);
         for goods in 0..GOODS.len() {
             let step = u64::try_from(index * GOODS.len() + goods).unwrap_or_default();
             let command = InventoryCommand::ExpireReservation { reservation, at };
@@ -301,7 +301,7 @@ impl World {
         Meta {
             command_id: new_id([self.plan.seed, number * 100_000 + step, 100 + what]),
             order,
-            at: self.agenda.now(),
+            at: self.time_by(Role::Contexts),
         }
     }
 

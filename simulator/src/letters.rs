@@ -39,7 +39,8 @@ pub(crate) struct LetterWork {
     looks: u32,
     /// Recorded commands whose answers are waited for.
     open: u32,
-    moved_on: bool,
+    /// One of them was not taken: the payment has moved on, or nobody knows.
+    again: bool,
 }
 
 impl LetterWork {
@@ -48,7 +49,7 @@ impl LetterWork {
             letter,
             looks: 0,
             open: 0,
-            moved_on: false,
+            again: false,
         }
     }
 }
@@ -91,11 +92,11 @@ impl World {
                 let settled = total.and_then(|total| stands(status, received, total));
                 self.take_news(at, work, &letter, settled.into_iter().collect())
             }
-            Input::Said(_) | Input::Answered((_, None)) => Next::Retry,
-            Input::Answered((_, Some(answer))) => {
-                work.moved_on |= matches!(answer, Answer::Refused { .. });
+            Input::Said(_) => Next::Retry,
+            Input::Answered((_, answer)) => {
+                work.again |= !matches!(answer, Some(Answer::Done { .. }));
                 work.open = work.open.saturating_sub(1);
-                match (work.open, work.moved_on) {
+                match (work.open, work.again) {
                     (0, true) => Next::Retry,
                     (0, false) => Next::Done,
                     _ => Next::Wait,
@@ -190,7 +191,7 @@ impl World {
             };
             commands.push(("ignored".to_owned(), command));
         }
-        work.moved_on = false;
+        work.again = false;
         for (label, command) in commands {
             work.open += 1;
             let label = format!("letter/{}/{label}", letter.id);

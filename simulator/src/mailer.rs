@@ -12,7 +12,7 @@ use crate::plan::Target;
 use crate::shop::Answer;
 use crate::task::{At, Input, Mailed, Next, TaskId};
 use crate::told::Told;
-use crate::world::{ANSWER_TIMEOUT, Entry, World};
+use crate::world::{ANSWER_TIMEOUT, Entry, Role, World};
 
 /// The work on one delivery.
 #[derive(Debug)]
@@ -100,6 +100,7 @@ impl World {
             order: at.order,
             label: "record the outcome".to_owned(),
             site: at.site,
+            at: self.time_by(Role::Reactor),
         };
         self.ask(at, "mailer", asked);
         Next::Wait

@@ -18,6 +18,7 @@ use crate::world::World;
 impl World {
     /// Is everything as it should be, now that nothing more will happen?
     pub(crate) fn at_rest(&self) -> Result<(), Finding> {
+        self.no_deadline_is_left()?;
         for (order, slip) in &self.audit.slips {
             // What was done by hand, only that person knows.
             if self.waits_for_a_person(slip.id) || self.done_by_hand(*order) {
@@ -25,6 +26,18 @@ impl World {
             } else {
                 self.order_rests(*order, slip)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Every deadline has come by now, and something has followed from it.
+    fn no_deadline_is_left(&self) -> Result<(), Finding> {
+        for (name, file) in (1..).zip(&self.shop.files) {
+            let checkout = &file.checkout.state;
+            let waits = checkout.suspended().is_none() && checkout.deadline().is_some();
+            holds("no checkout is past its deadline", !waits, || {
+                format!("order {name}: it is {:?}", checkout.stage())
+            })?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kernel::OrderId;
+use strum::EnumIter;
 use uuid::Uuid;
 
 use crate::agenda::{Agenda, MINUTE, SECOND, Time};
@@ -10,6 +11,7 @@ use crate::audit::{self, Audit, Finding};
 use crate::bug::Bug;
 use crate::bus::{AskId, Asked};
 use crate::chance::{Site, mix};
+use crate::clocks::Clocks;
 use crate::coverage::Transitions;
 use crate::fault::Fault;
 use crate::lanes::{Delivery, Lane, Queue};
@@ -62,11 +64,13 @@ pub(crate) enum Entry {
     Sweep,
 }
 
-/// The two roles that can die.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// The roles, each with a clock of its own. The first two can die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter)]
 pub(crate) enum Role {
     Saga,
     Reactor,
+    /// Where commands are carried out: those of people, and those that the other two ask for.
+    Contexts,
 }
 
 /// How a run went.
@@ -83,6 +87,7 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) bug: Option<Bug>,
     pub(crate) agenda: Agenda<Entry>,
+    pub(crate) clocks: Clocks,
     pub(crate) shop: Shop,
     pub(crate) provider: Provider,
     /// Mails that the mail server took, by the order that they are about and their Message-ID.
@@ -119,6 +124,7 @@ impl World {
             plan,
             bug,
             agenda: Agenda::new(),
+            clocks: Clocks::default(),
             shop,
             provider: Provider::default(),
             mailbox: BTreeMap::new(),
@@ -161,6 +167,7 @@ impl World {
     }
 
     fn step(&mut self, entry: Entry) {
+        self.clocks_go_on();
         match entry {
             Entry::Place(order) => self.place(order),
             Entry::Act(action) => self.act(action),
