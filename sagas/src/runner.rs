@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use checkout::{Checkout, Due, Saga};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt};
 use kernel::{AggregateId, OrderId};
 use moka::sync::Cache;
@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::Config;
+use crate::late::Late;
 
 /// Longest wait for a context's answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -131,8 +132,7 @@ pub(crate) struct Runner<S: Saga> {
     met_unknown: OnceLock<Instant>,
     /// For how long after that it is taken for an upgrade.
     unknown_patience: Duration,
-    /// When what may be late is asked again that was not answered.
-    late_pause: TimeDelta,
+    late: Late<S::Id>,
 }
 
 impl<S: Saga> Runner<S> {
@@ -149,7 +149,7 @@ impl<S: Saga> Runner<S> {
             armed: Cache::new(config.memory),
             met_unknown: OnceLock::new(),
             unknown_patience: config.unknown_patience(),
-            late_pause: config.late_pause(),
+            late: Late::new(config.memory, config.late_pause()),
         }
     }
 
@@ -187,7 +187,10 @@ impl<S: Saga> Runner<S> {
         for _ in 0..ROUNDS_MAX {
             let Asked { facts, late } = self.ask_all(id, &state, &refused, origin).await?;
             if facts.is_empty() {
-                let again = late.then(|| origin.at + self.late_pause);
+                let again = late.then(|| origin.at + self.late.again(id));
+                if !late {
+                    self.late.answered(&id);
+                }
                 let traceparent = origin.traceparent.as_deref();
                 let armed = self.arm(id, &state, again, traceparent).await;
                 return armed.map_err(HandleError::retryable);
