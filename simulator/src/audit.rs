@@ -82,9 +82,11 @@ pub(crate) struct Shelf {
 #[derive(Debug, Default)]
 pub(crate) struct Till {
     asked: i64,
+    /// None = it was captured in one go, or not at all yet.
+    authorized: Option<i64>,
     pub(crate) captured: i64,
     /// Pending or done.
-    refunds: BTreeMap<RefundId, i64>,
+    pub(crate) refunds: BTreeMap<RefundId, i64>,
     pub(crate) done: BTreeMap<RefundId, i64>,
     /// Done, and then sent back by the bank.
     pub(crate) came_back: BTreeSet<RefundId>,
@@ -189,7 +191,9 @@ impl Audit {
         let once = till.take_in(event);
         let name = order + 1;
         holds("captured once", once, || format!("order {name}: {event:?}"))?;
-        holds("captured ≤ asked", till.captured <= till.asked, || {
+        let authorized = till.authorized.unwrap_or(till.asked);
+        let in_bounds = till.captured <= authorized && authorized <= till.asked;
+        holds("captured ≤ authorized ≤ asked", in_bounds, || {
             format!("order {name}")
         })?;
         let back: i64 = till.refunds.values().sum();
@@ -366,6 +370,7 @@ impl Till {
     fn take_in(&mut self, event: &PaymentEvent) -> bool {
         match event {
             PaymentEvent::PaymentRequested { amount, .. } => self.asked = amount.amount,
+            PaymentEvent::PaymentAuthorized { amount } => self.authorized = Some(amount.amount),
             PaymentEvent::PaymentCaptured { amount } => {
                 return std::mem::replace(&mut self.captured, amount.amount) == 0;
             }
@@ -385,7 +390,6 @@ impl Till {
             }
             PaymentEvent::ProviderIntentCreated { .. }
             | PaymentEvent::PaymentActionRequired { .. }
-            | PaymentEvent::PaymentAuthorized { .. }
             | PaymentEvent::PaymentDeclined { .. }
             | PaymentEvent::PaymentFailed { .. }
             | PaymentEvent::CaptureRequested { .. }

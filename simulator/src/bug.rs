@@ -30,6 +30,8 @@ pub enum Bug {
     RecordMailFirst,
     /// Every try of a mail has another Message-ID.
     NewMessageId,
+    /// What a webhook claims is taken for a fact.
+    BelieveLetters,
     /// Half of what is asked for is taken.
     CaptureHalf,
     /// Half of what a return is worth goes back.

@@ -38,10 +38,12 @@ pub enum Fault {
     ProviderError,
     /// The provider does it, and its answer is lost.
     ProviderAnswerLost,
-    /// A webhook comes much later.
+    /// A webhook comes much later, behind others that were sent after it.
     WebhookLate,
     /// A webhook comes twice.
     WebhookDoubled,
+    /// Beside a webhook comes another one, which claims what may not be so.
+    WebhookForged,
     /// The mail server takes nothing now.
     MailRefused,
     /// The connection to the mail server breaks after the mail was taken.
@@ -66,6 +68,7 @@ impl Fault {
             | Self::ProviderAnswerLost
             | Self::WebhookLate
             | Self::WebhookDoubled
+            | Self::WebhookForged
             | Self::MailRefused
             | Self::MailAnswerLost => 250,
         }

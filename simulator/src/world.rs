@@ -14,7 +14,7 @@ use crate::chance::{Site, mix};
 use crate::clocks::Clocks;
 use crate::coverage::Transitions;
 use crate::fault::Fault;
-use crate::lanes::{Delivery, Lane, Queue};
+use crate::lanes::{Delivery, Lane, Message, Queue};
 use crate::letters::Letter;
 use crate::plan::{Card, Part, Plan};
 use crate::provider::{Call, Provider, Said, Turn};
@@ -43,6 +43,8 @@ pub(crate) enum Entry {
     Wake(Lane),
     /// A delivery that was not acknowledged, or was and comes again.
     Again(Delivery),
+    /// A letter comes in this lane.
+    Posted(Lane, usize, Site),
     /// A piece of work goes on.
     Work(TaskId, Input),
     /// An ask reaches its context; without a task nobody waits for the answer any more.
@@ -98,6 +100,8 @@ pub(crate) struct World {
     pub(crate) up_at: BTreeMap<Role, Time>,
     pub(crate) saga: SagaRole,
     pub(crate) letters: Vec<Letter>,
+    /// Orders whose customers are erased.
+    pub(crate) erased: BTreeSet<usize>,
     /// Actions that wait for their moment no longer.
     pub(crate) triggered: BTreeSet<usize>,
     pub(crate) audit: Audit,
@@ -134,6 +138,7 @@ impl World {
             up_at: BTreeMap::new(),
             saga: SagaRole::default(),
             letters: Vec::new(),
+            erased: BTreeSet::new(),
             triggered: BTreeSet::new(),
             audit: Audit::default(),
             finding: None,
@@ -173,6 +178,9 @@ impl World {
             Entry::Act(action) => self.act(action),
             Entry::Wake(lane) => self.wake(lane),
             Entry::Again(delivery) => self.deliver_again(delivery),
+            Entry::Posted(lane, letter, site) => {
+                self.enqueue(lane, Message::Letter(letter), site);
+            }
             Entry::Work(task, input) => self.work(task, input),
             Entry::Asked(asked, waiting) => self.asked(&asked, waiting),
             Entry::Called(call, task, site) => self.called(&call, task, site),
