@@ -8,7 +8,9 @@ use std::time::Instant;
 use anyhow::bail;
 use checkout::picture::Picture;
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use simulator::{Bug, Failure, Options, Report, Transition};
+use strum::VariantNames;
 
 /// Settings of `millrace simulate`.
 #[derive(Debug, Args)]
@@ -22,10 +24,8 @@ pub struct SimulateArgs {
     /// Tell the whole story of the first seed, as it is, instead.
     #[arg(long)]
     pub story: bool,
-    /// Break a rule of the design in the simulator's models, to see it found: no-tombstone,
-    /// acknowledge-first, assume-voided, refund-under-new-key, charge-under-new-key,
-    /// drop-late-success, no-sweep, ring-without-end, record-mail-first, new-message-id.
-    #[arg(long)]
+    /// Break a rule of the design in the simulator's models, to see it found.
+    #[arg(long, value_parser = a_bug())]
     pub bug: Option<Bug>,
     /// List every transition of the sagas, and how often it was taken: those that never were first.
     #[arg(long)]
@@ -33,6 +33,11 @@ pub struct SimulateArgs {
     /// Print the report as JSON: the same for the same seeds, byte for byte.
     #[arg(long)]
     pub json: bool,
+}
+
+/// One of those that there are, so that `--help` lists them.
+fn a_bug() -> impl TypedValueParser<Value = Bug> {
+    PossibleValuesParser::new(Bug::VARIANTS).try_map(|name| name.parse::<Bug>())
 }
 
 /// Plays, and tells what was found. It exits with 0 only when everything adds up.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures::future::join_all;
 use kernel::Position;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -56,6 +57,12 @@ pub struct Looked {
     pub views: Option<Vec<Lag>>,
     /// Its stream's last event; none when the stream can't be asked.
     pub end: Option<u64>,
+}
+
+/// Looks at every context that `reader` reads, at the same time.
+pub async fn look_at_all(reader: &Reader, streams: &Streams) -> Vec<Looked> {
+    let contexts = reader.contexts();
+    join_all(contexts.map(|context| look(reader, streams, context))).await
 }
 
 /// Looks how far the views of `context` are behind. What can't be asked within two seconds is away.

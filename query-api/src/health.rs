@@ -11,7 +11,6 @@ use axum::routing::get;
 use axum::{Json, Router};
 use edge::openapi::{Calls, about};
 use edge::{Principal, Problem};
-use futures::future::join_all;
 use projections::Reader;
 use projections::lag::{self, Lag, Looked};
 use projections::stuck::{ITEMS_MAX, Part, Radar};
@@ -19,7 +18,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use streams::Streams;
 use tokio::task::JoinHandle;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{MissedTickBehavior, interval};
 
 use crate::Api;
 use crate::asked::{NoParams, Params};
@@ -27,8 +26,8 @@ use crate::asked::{NoParams, Params};
 /// How often the metrics about the views are brought up to date.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
-/// How often the metric about stuck work is.
-const RADAR_EVERY: Duration = Duration::from_secs(30);
+/// With which of these looks the metric about stuck work is: every half a minute.
+const RADAR_EACH: u32 = 6;
 
 /// The probes.
 pub(crate) fn probes(api: Api) -> Router {
@@ -104,15 +103,13 @@ async fn lags(
 
 /// Which dependencies are there, and how far every view is behind.
 async fn look(reader: &Reader, streams: &Streams) -> (BTreeMap<String, bool>, Vec<Lag>) {
-    let contexts = reader.contexts();
-    let looks = contexts.map(|context| lag::look(reader, streams, context));
     let mut checks = BTreeMap::new();
     let mut lags = Vec::new();
     for Looked {
         context,
         views,
         end,
-    } in join_all(looks).await
+    } in lag::look_at_all(reader, streams).await
     {
         checks.insert(format!("postgres.{context}"), views.is_some());
         checks.insert(format!("stream.{context}"), end.is_some());
@@ -123,39 +120,31 @@ async fn look(reader: &Reader, streams: &Streams) -> (BTreeMap<String, bool>, Ve
 
 /// Tells the metrics how far every view is behind, and what is stuck, as long as it lives. It stands here and not in the
 /// projector, because a projector that is dead tells nothing.
-pub(crate) struct Watch([JoinHandle<()>; 2]);
+pub(crate) struct Watch(JoinHandle<()>);
 
 impl Watch {
     pub(crate) fn start(reader: Reader, streams: Streams, radar: Radar) -> Self {
-        let views = tokio::spawn(async move {
-            let mut clock = every(LOOK_EVERY);
-            loop {
+        Self(tokio::spawn(async move {
+            let mut clock = interval(LOOK_EVERY);
+            clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            for nth in (0..RADAR_EACH).cycle() {
                 clock.tick().await;
-                let (_, lags) = look(&reader, &streams).await;
-                lags.iter().for_each(report);
+                let views = lag::look_at_all(&reader, &streams).await;
+                let lags = views.iter().flat_map(|looked| &looked.views).flatten();
+                lags.for_each(report);
+                if nth == 0 {
+                    let stuck = radar.look_beside(&views, ITEMS_MAX).await;
+                    stuck.parts.iter().for_each(count);
+                }
             }
-        });
-        let stuck = tokio::spawn(async move {
-            let mut clock = every(RADAR_EVERY);
-            loop {
-                clock.tick().await;
-                radar.look(ITEMS_MAX).await.parts.iter().for_each(count);
-            }
-        });
-        Self([views, stuck])
+        }))
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.0.iter().for_each(JoinHandle::abort);
+        self.0.abort();
     }
-}
-
-fn every(period: Duration) -> Interval {
-    let mut clock = tokio::time::interval(period);
-    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    clock
 }
 
 /// Of a kind that can't be asked now, what was known of it stays.

@@ -41,8 +41,8 @@ pub struct Config {
         default_value_t = 300
     )]
     pub unknown_patience_s: u64,
-    /// When a mail is asked for again that could not be asked for, in seconds. No order waits for it
-    /// meanwhile.
+    /// Most seconds until a mail is asked for again that could not be asked for: a second at first,
+    /// twice as long each time. No order waits for it meanwhile.
     #[arg(
         long = "late-pause-s",
         env = "MILLRACE_LATE_PAUSE_S",
@@ -56,8 +56,8 @@ impl Config {
         Duration::from_secs(self.unknown_patience_s)
     }
 
-    pub(crate) fn late_pause(&self) -> TimeDelta {
-        TimeDelta::seconds(self.late_pause_s.into())
+    pub(crate) fn late_pause(&self) -> Duration {
+        Duration::from_secs(self.late_pause_s.into())
     }
 
     pub(crate) fn patience(&self) -> TimeDelta {

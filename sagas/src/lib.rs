@@ -17,6 +17,7 @@
 
 mod config;
 mod intake;
+mod late;
 mod others;
 mod runner;
 mod settling;

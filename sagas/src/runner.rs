@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use checkout::{Checkout, Due, Saga};
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures::stream::{self, StreamExt};
 use kernel::{AggregateId, OrderId};
 use moka::sync::Cache;
@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::Config;
+use crate::late::Late;
 
 /// Longest wait for a context's answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -102,6 +103,12 @@ struct Asked<F> {
 }
 
 impl Origin {
+    /// A role's clock may be wrong between two questions to the server: it never goes back behind what a
+    /// timer has proven, or what failed would be tried again without a pause.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.at.max(clock::now())
+    }
+
     fn meta<S: Saga>(&self, command_id: Uuid) -> CommandMeta {
         let actor = format!("saga:{}", S::NAME);
         let mut meta = CommandMeta::new(command_id, clock::now(), actor);
@@ -125,8 +132,7 @@ pub(crate) struct Runner<S: Saga> {
     met_unknown: OnceLock<Instant>,
     /// For how long after that it is taken for an upgrade.
     unknown_patience: Duration,
-    /// When what may be late is asked again that was not answered.
-    late_pause: TimeDelta,
+    late: Late<S::Id>,
 }
 
 impl<S: Saga> Runner<S> {
@@ -143,7 +149,7 @@ impl<S: Saga> Runner<S> {
             armed: Cache::new(config.memory),
             met_unknown: OnceLock::new(),
             unknown_patience: config.unknown_patience(),
-            late_pause: config.late_pause(),
+            late: Late::new(config.memory, config.late_pause()),
         }
     }
 
@@ -181,7 +187,10 @@ impl<S: Saga> Runner<S> {
         for _ in 0..ROUNDS_MAX {
             let Asked { facts, late } = self.ask_all(id, &state, &refused, origin).await?;
             if facts.is_empty() {
-                let again = late.then(|| origin.at + self.late_pause);
+                let again = late.then(|| origin.at + self.late.again(id));
+                if !late {
+                    self.late.answered(&id);
+                }
                 let traceparent = origin.traceparent.as_deref();
                 let armed = self.arm(id, &state, again, traceparent).await;
                 return armed.map_err(HandleError::retryable);
@@ -347,7 +356,7 @@ impl<S: Saga> Runner<S> {
                 Ok(fact.map(|fact| (due.ask_id, fact)))
             }
             Ok(Answer::Refused { code, message, .. }) => {
-                let fact = S::refused(&due, code, message, clock::now());
+                let fact = S::refused(&due, code, message, origin.now());
                 Ok(Some((due.ask_id, fact)))
             }
             Ok(Answer::Failed { message, retryable }) if retryable => {

@@ -15,7 +15,7 @@ use crate::plan::{Action, GOODS, Moment, PlannedOrder, Settling, What, When};
 use crate::saga::Fact;
 use crate::shop::{Answer, Executed, Meta, none};
 use crate::told::Told;
-use crate::world::{Entry, World, new_id};
+use crate::world::{Entry, Role, World, new_id};
 
 /// The pause between two clicks.
 const CLICK_PAUSE: Time = 35;
@@ -151,20 +151,7 @@ impl World {
         };
         let order = action.order;
         let step = (u64::try_from(index).unwrap_or_default(), 6);
-        let who = match action.what {
-            What::Cancel | What::RequestReturn { .. } => "customer",
-            What::Ship
-            | What::Deliver
-            | What::ApproveReturn(_)
-            | What::RefuseReturn(_)
-            | What::ReceiveReturn(_)
-            | What::Refund { .. }
-            | What::Settle(_)
-            | What::ReceiveStock { .. }
-            | What::ExpireHolds
-            | What::CaptureByHand => "operator",
-        };
-        self.tell(who, || {
+        self.tell(action.what.whose(), || {
             format!("order {}: {}", order + 1, action.what.text())
         });
         match action.what {
@@ -188,6 +175,17 @@ impl World {
             What::Settle(how) => self.settle_what_waits(order, how, step),
             What::ReceiveStock { goods, quantity } => {
                 self.stock_moves(goods, &InventoryCommand::ReceiveStock { quantity }, step);
+            }
+            What::AdjustStock { goods, delta } => {
+                let reason = reason("counted again");
+                self.stock_moves(
+                    goods,
+                    &InventoryCommand::AdjustStock { delta, reason },
+                    step,
+                );
+            }
+            What::Erase => {
+                self.erased.insert(order);
             }
             What::ExpireHolds => self.expire_holds(order, index),
             What::CaptureByHand => {
@@ -244,6 +242,8 @@ impl World {
             What::Refund { .. }
             | What::Settle(_)
             | What::ReceiveStock { .. }
+            | What::AdjustStock { .. }
+            | What::Erase
             | What::ExpireHolds
             | What::CaptureByHand => return None,
         })
@@ -287,7 +287,7 @@ impl World {
             order_id: file.id,
             attempt: 1,
         };
-        let at = self.now();
+        let at = self.now_by(Role::Contexts);
         for goods in 0..GOODS.len() {
             let step = u64::try_from(index * GOODS.len() + goods).unwrap_or_default();
             let command = InventoryCommand::ExpireReservation { reservation, at };
@@ -301,7 +301,7 @@ impl World {
         Meta {
             command_id: new_id([self.plan.seed, number * 100_000 + step, 100 + what]),
             order,
-            at: self.agenda.now(),
+            at: self.time_by(Role::Contexts),
         }
     }
 
@@ -416,6 +416,24 @@ fn by_hand() -> Reason {
 }
 
 impl What {
+    fn whose(self) -> &'static str {
+        match self {
+            Self::Cancel | Self::RequestReturn { .. } => "customer",
+            Self::Ship
+            | Self::Deliver
+            | Self::ApproveReturn(_)
+            | Self::RefuseReturn(_)
+            | Self::ReceiveReturn(_)
+            | Self::Refund { .. }
+            | Self::Settle(_)
+            | Self::ReceiveStock { .. }
+            | Self::AdjustStock { .. }
+            | Self::Erase
+            | Self::ExpireHolds
+            | Self::CaptureByHand => "operator",
+        }
+    }
+
     fn text(self) -> String {
         match self {
             Self::Cancel => "cancels it".to_owned(),
@@ -441,6 +459,8 @@ impl What {
                 "has done by hand all that waits for a person".to_owned()
             }
             Self::ReceiveStock { goods, quantity } => format!("receives {quantity} {}", sku(goods)),
+            Self::AdjustStock { goods, delta } => format!("finds {delta} {}", sku(goods)),
+            Self::Erase => "erases the customer".to_owned(),
             Self::ExpireHolds => "has lapsed holds swept".to_owned(),
             Self::CaptureByHand => "takes the money on the provider's own page".to_owned(),
         }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use inventory::{InventoryEvent, Stock};
 use kernel::{OrderId, RefundId, ReservationId, ReturnId, Sku};
 use order::{OrderEvent, OrderStatus};
@@ -71,6 +72,8 @@ pub(crate) fn worth(lines: &[(Sku, u32)]) -> i64 {
 pub(crate) struct Shelf {
     on_hand: i64,
     pub(crate) reserved: BTreeMap<ReservationId, u32>,
+    /// Until when, each that was ever made.
+    until: BTreeMap<ReservationId, DateTime<Utc>>,
     pub(crate) committed: BTreeMap<ReservationId, u32>,
     pub(crate) restocked: BTreeMap<ReturnId, u32>,
 }
@@ -79,9 +82,11 @@ pub(crate) struct Shelf {
 #[derive(Debug, Default)]
 pub(crate) struct Till {
     asked: i64,
+    /// None = it was captured in one go, or not at all yet.
+    authorized: Option<i64>,
     pub(crate) captured: i64,
     /// Pending or done.
-    refunds: BTreeMap<RefundId, i64>,
+    pub(crate) refunds: BTreeMap<RefundId, i64>,
     pub(crate) done: BTreeMap<RefundId, i64>,
     /// Done, and then sent back by the bank.
     pub(crate) came_back: BTreeSet<RefundId>,
@@ -141,6 +146,9 @@ impl Audit {
             self.must_not_be_sold(sku, reservation.order_id)?;
         }
         let bin = self.shelves.entry(sku.clone()).or_default();
+        holds("a hold lasts its time", bin.is_in_time(event), || {
+            format!("{sku}: {event:?}")
+        })?;
         let fits = bin.take_in(event);
         holds("a hold is made once and ended once", fits, || {
             format!("{sku}: {event:?}")
@@ -183,7 +191,9 @@ impl Audit {
         let once = till.take_in(event);
         let name = order + 1;
         holds("captured once", once, || format!("order {name}: {event:?}"))?;
-        holds("captured ≤ asked", till.captured <= till.asked, || {
+        let authorized = till.authorized.unwrap_or(till.asked);
+        let in_bounds = till.captured <= authorized && authorized <= till.asked;
+        holds("captured ≤ authorized ≤ asked", in_bounds, || {
             format!("order {name}")
         })?;
         let back: i64 = till.refunds.values().sum();
@@ -255,6 +265,32 @@ impl Shelf {
     pub(crate) fn holds(&self, id: OrderId) -> bool {
         let mut held = self.reserved.keys().chain(self.committed.keys());
         held.any(|hold| hold.order_id == id)
+    }
+
+    /// `false` = it is made for less than no time, or lapses before its end.
+    fn is_in_time(&mut self, event: &InventoryEvent) -> bool {
+        match event {
+            InventoryEvent::StockReserved {
+                reservation,
+                expires_at,
+                at,
+                ..
+            } => {
+                self.until.insert(*reservation, *expires_at);
+                at < expires_at
+            }
+            InventoryEvent::ReservationExpired {
+                reservation, at, ..
+            } => self.until.get(reservation).is_some_and(|until| until <= at),
+            InventoryEvent::StockItemCreated {}
+            | InventoryEvent::StockReceived { .. }
+            | InventoryEvent::StockAdjusted { .. }
+            | InventoryEvent::ReservationCommitted { .. }
+            | InventoryEvent::ReservationReleased { .. }
+            | InventoryEvent::StockShipped { .. }
+            | InventoryEvent::ReturnRestocked { .. }
+            | InventoryEvent::LowStockThresholdSet { .. } => true,
+        }
     }
 
     /// `false` = it does not fit what was told before.
@@ -334,6 +370,7 @@ impl Till {
     fn take_in(&mut self, event: &PaymentEvent) -> bool {
         match event {
             PaymentEvent::PaymentRequested { amount, .. } => self.asked = amount.amount,
+            PaymentEvent::PaymentAuthorized { amount } => self.authorized = Some(amount.amount),
             PaymentEvent::PaymentCaptured { amount } => {
                 return std::mem::replace(&mut self.captured, amount.amount) == 0;
             }
@@ -353,7 +390,6 @@ impl Till {
             }
             PaymentEvent::ProviderIntentCreated { .. }
             | PaymentEvent::PaymentActionRequired { .. }
-            | PaymentEvent::PaymentAuthorized { .. }
             | PaymentEvent::PaymentDeclined { .. }
             | PaymentEvent::PaymentFailed { .. }
             | PaymentEvent::CaptureRequested { .. }

@@ -1,10 +1,10 @@
 //! Bugs on purpose: a simulator that finds none of these would find nothing else either.
 
-use strum::{EnumIter, EnumString, IntoStaticStr};
+use strum::{EnumIter, EnumString, IntoStaticStr, VariantNames};
 
 /// A rule of the design that one run's model breaks. The code under test stays as it is: the bus,
 /// the runner, the reactors and the timers are models here, and these are wrong ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, EnumString, IntoStaticStr, VariantNames)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Bug {
     /// The inventory leaves no tombstone when it releases what it doesn't know, and the saga takes
@@ -24,10 +24,14 @@ pub enum Bug {
     NoSweep,
     /// A timer that rang is set again to the deadline that has just passed.
     RingWithoutEnd,
+    /// What a timer rings for is held against the role's own clock.
+    TrustOwnClock,
     /// A mail is recorded as sent before it is.
     RecordMailFirst,
     /// Every try of a mail has another Message-ID.
     NewMessageId,
+    /// What a webhook claims is taken for a fact.
+    BelieveLetters,
     /// Half of what is asked for is taken.
     CaptureHalf,
     /// Half of what a return is worth goes back.

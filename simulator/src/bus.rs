@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::agenda::{MINUTE, Time, moment};
+use crate::agenda::{MINUTE, Time};
 use crate::audit::Finding;
 use crate::bug::Bug;
 use crate::chance::{Site, mix};
@@ -19,7 +19,7 @@ use crate::saga::Fact;
 use crate::shop::{Answer, Executed, Meta, none};
 use crate::task::{At, Input};
 use crate::told::Told;
-use crate::world::{ANSWER_TIMEOUT, Entry, World};
+use crate::world::{ANSWER_TIMEOUT, Entry, Role, World};
 
 /// How old an ask may be when its context reads it; an older one is thrown away.
 const ASK_AGE_MAX: Time = 20 * MINUTE;
@@ -45,6 +45,8 @@ pub(crate) struct Asked {
     /// How a story names it.
     pub(crate) label: String,
     pub(crate) site: Site,
+    /// When, by the clock of whoever asks.
+    pub(crate) at: Time,
 }
 
 impl World {
@@ -87,6 +89,11 @@ impl World {
         let answer = if down {
             self.tell(asked.context, || format!("✗ is down: {}", asked.label));
             None
+        } else if self.is_too_late(asked, waiting.is_some()) {
+            self.tell(asked.context, || {
+                format!("takes it for too late: {}", asked.label)
+            });
+            None
         } else {
             let (answer, new) = self.execute(asked);
             if matches!(&answer, Answer::Refused { code, .. } if code == UNREADABLE) {
@@ -123,12 +130,23 @@ impl World {
             .after(wait, Entry::Work(task, Input::Answered((asked.id, answer))));
     }
 
+    /// One that somebody waits for has a deadline. What got in just before that and was held up then
+    /// is carried out later all the same, unless it is very old.
+    fn is_too_late(&self, asked: &Asked, waited_for: bool) -> bool {
+        let age = self.time_by(Role::Contexts) - asked.at;
+        age > if waited_for {
+            ANSWER_TIMEOUT
+        } else {
+            ASK_AGE_MAX
+        }
+    }
+
     fn execute(&mut self, asked: &Asked) -> Executed {
         let asked = &self.bent(asked);
         let meta = Meta {
             command_id: asked.id,
             order: Some(asked.order),
-            at: self.agenda.now(),
+            at: asked.at,
         };
         let no_tombstone = self.has_bug(Bug::NoTombstone);
         let shop = &mut self.shop;
@@ -234,11 +252,6 @@ impl World {
             self.publish(index);
             self.trigger(index);
         }
-    }
-
-    /// The time as the domain writes it.
-    pub(crate) fn now(&self) -> chrono::DateTime<chrono::Utc> {
-        moment(self.agenda.now())
     }
 }
 

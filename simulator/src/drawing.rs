@@ -24,11 +24,21 @@ impl Plan {
                 clicks: if draw.percent(20) { 2 } else { 1 },
             }));
         }
+        let stock = GOODS.iter().map(|_| stock(&mut draw)).collect();
+        let (outages, pace) = (outages(&mut draw), draw.of([2, 20, 200]));
+        for order in 0..orders.len() {
+            actions.extend(rarities(&mut draw).into_iter().map(|(when, what)| Action {
+                when,
+                order,
+                what,
+                clicks: 1,
+            }));
+        }
         Self {
             seed,
-            stock: GOODS.iter().map(|_| stock(&mut draw)).collect(),
-            outages: outages(&mut draw),
-            pace: draw.of([2, 20, 200]),
+            stock,
+            outages,
+            pace,
             orders,
             actions,
             faults,
@@ -133,6 +143,21 @@ fn life(draw: &mut Draw) -> Vec<(When, What)> {
     if draw.percent(8) {
         let within = draw.of([200, SECOND, 5 * SECOND, 16 * MINUTE]);
         acts.push((When::At(number(draw, within)), What::CaptureByHand));
+    }
+    acts
+}
+
+/// What comes between now and then.
+fn rarities(draw: &mut Draw) -> Vec<(When, What)> {
+    let mut acts = Vec::new();
+    if draw.percent(8) {
+        let within = draw.of([SECOND, 20 * MINUTE, 90 * MINUTE]);
+        acts.push((When::At(number(draw, within)), What::Erase));
+    }
+    if draw.percent(10) {
+        let (goods, delta) = (draw.of([0, 1, 2]), draw.of([-3, -1, 2]));
+        let at = soon(draw);
+        acts.push((When::At(at), What::AdjustStock { goods, delta }));
     }
     acts
 }

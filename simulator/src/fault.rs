@@ -30,18 +30,49 @@ pub enum Fault {
     ReactorCrash,
     /// The timer is lost by its stream.
     TimerLost,
+    /// The server's clock is set, by up to an hour either way.
+    ClockSet,
+    /// A role's clock is wrong by up to an hour, until it asks the server again.
+    ClockOff,
     /// The provider answers 500, and does nothing.
     ProviderError,
     /// The provider does it, and its answer is lost.
     ProviderAnswerLost,
-    /// A webhook comes much later.
+    /// A webhook comes much later, behind others that were sent after it.
     WebhookLate,
     /// A webhook comes twice.
     WebhookDoubled,
+    /// Beside a webhook comes another one, which claims what may not be so.
+    WebhookForged,
     /// The mail server takes nothing now.
     MailRefused,
     /// The connection to the mail server breaks after the mail was taken.
     MailAnswerLost,
+}
+
+impl Fault {
+    /// How many of a thousand cases are many.
+    fn often(self) -> u64 {
+        match self {
+            Self::SagaCrash | Self::ReactorCrash => 60,
+            // Of the few half minutes in which something happens.
+            Self::ClockSet | Self::ClockOff => 700,
+            Self::AskLost
+            | Self::AnswerLost
+            | Self::AskLate
+            | Self::AskDoubled
+            | Self::DeliveredLate
+            | Self::DeliveredAgain
+            | Self::TimerLost
+            | Self::ProviderError
+            | Self::ProviderAnswerLost
+            | Self::WebhookLate
+            | Self::WebhookDoubled
+            | Self::WebhookForged
+            | Self::MailRefused
+            | Self::MailAnswerLost => 250,
+        }
+    }
 }
 
 /// A fault that struck, and where.
@@ -67,10 +98,8 @@ impl Faults {
         let mut rates = [0; Fault::COUNT];
         if draw.percent(85) {
             for (rate, fault) in rates.iter_mut().zip(Fault::iter()) {
-                let crash = matches!(fault, Fault::SagaCrash | Fault::ReactorCrash);
-                let often = if crash { 60 } else { 250 };
                 if draw.percent(45) {
-                    *rate = draw.of([10, 40, often]);
+                    *rate = draw.of([10, 40, fault.often()]);
                 }
             }
         }

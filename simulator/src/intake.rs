@@ -14,7 +14,7 @@ use crate::fault::Fault;
 use crate::lanes::{Durable, Message};
 use crate::saga::{Fact, Job, SagaId, SagaWork};
 use crate::told::Told;
-use crate::world::{Entry, SWEEP_EVERY, World};
+use crate::world::{Entry, Role, SWEEP_EVERY, World};
 
 impl World {
     /// What an event asks of the sagas; `None` = nothing.
@@ -27,7 +27,9 @@ impl World {
         let mut jobs = Vec::new();
         match &recorded.told {
             Told::Order(event) => {
-                jobs.extend(fact::from_order(id, event, self.now(), PATIENCE).map(checkout));
+                jobs.extend(
+                    fact::from_order(id, event, self.now_by(Role::Saga), PATIENCE).map(checkout),
+                );
                 let returned = returning::fact::from_order(id, event, at);
                 let buyer = self.shop.file(order)?.checkout.state.user_id();
                 let bought = |fact: ReturningFact| fact.bought_by(buyer);
@@ -77,7 +79,7 @@ impl World {
             | Told::Refunding(..)
             | Told::Notification(..) => {}
         }
-        SagaWork::new(recorded.id, jobs)
+        SagaWork::new((recorded.id, self.time_by(Role::Saga)), jobs)
     }
 
     /// What a payment's event is to the returns and refunds of its order, now that its checkout
@@ -111,8 +113,13 @@ impl World {
         let id = self.shop.file(order)?.id;
         let rung = format!("checkout/{id}/{}", moment(due));
         let source = Uuid::new_v5(&Uuid::NAMESPACE_OID, rung.as_bytes());
-        let fact = CheckoutFact::DeadlineReached { at: self.now() };
-        let mut work = SagaWork::new(source, [Job::TakeIn(Fact::Checkout(order, fact))])?;
+        // That it rings is proof that its time has come, whatever the role's clock says.
+        let own = self.time_by(Role::Saga);
+        let origin = own.max(due);
+        let trusted = self.has_bug(Bug::TrustOwnClock);
+        let at = moment(if trusted { own } else { origin });
+        let fact = Fact::Checkout(order, CheckoutFact::DeadlineReached { at });
+        let mut work = SagaWork::new((source, origin), [Job::TakeIn(fact)])?;
         work.rang = true;
         Some(work)
     }
@@ -140,13 +147,22 @@ impl World {
             return self.sweep_later();
         }
         self.saga.timers.insert(order, due);
-        self.agenda.at(due, Entry::Ring(order, due));
+        self.agenda.after(self.until(due), Entry::Ring(order, due));
+    }
+
+    /// How long until this, as the server counts.
+    fn until(&self, due: Time) -> Time {
+        (due - self.server_time()).max(0)
     }
 
     pub(crate) fn ring(&mut self, order: usize, due: Time) {
         if self.saga.timers.get(&order) != Some(&due) {
             // It was set to another time since.
             return;
+        }
+        if self.until(due) > 0 {
+            // The server's clock was set meanwhile.
+            return self.agenda.after(self.until(due), Entry::Ring(order, due));
         }
         self.saga.timers.remove(&order);
         self.tell("nats", || format!("order {}: its timer rings", order + 1));
@@ -156,10 +172,9 @@ impl World {
     }
 
     /// One that rang before its deadline is to be set again.
-    pub(crate) fn rang(&mut self, order: usize) {
-        let now = self.agenda.now();
+    pub(crate) fn rang(&mut self, order: usize, at: Time) {
         let armed = self.saga.armed.get(&order);
-        let in_time = armed.is_some_and(|deadline| *deadline <= now);
+        let in_time = armed.is_some_and(|deadline| *deadline <= at);
         if !in_time || self.has_bug(Bug::RingWithoutEnd) {
             self.saga.armed.remove(&order);
         }

@@ -5,14 +5,15 @@ use kernel::Decider;
 use payment::{Claim, IgnoredBecause, PaymentCommand, RefundStage};
 
 use crate::agenda::{MINUTE, SECOND, Time};
+use crate::bug::Bug;
 use crate::chance::{Site, mix};
 use crate::fault::Fault;
 use crate::lanes::{Durable, Message};
-use crate::provider::{Call, Said};
+use crate::provider::{Call, Said, Status};
 use crate::reactor::{Settled, intent_name, stands};
 use crate::shop::Answer;
 use crate::task::{At, Input, Next};
-use crate::world::World;
+use crate::world::{Entry, World};
 
 /// Longest delay of a late webhook.
 const LATE_MAX: Time = 30 * MINUTE;
@@ -30,6 +31,7 @@ pub(crate) struct Letter {
     id: String,
     intent: usize,
     claim: Claim,
+    forged: bool,
 }
 
 /// The work on one letter.
@@ -39,7 +41,8 @@ pub(crate) struct LetterWork {
     looks: u32,
     /// Recorded commands whose answers are waited for.
     open: u32,
-    moved_on: bool,
+    /// One of them was not taken: the payment has moved on, or nobody knows.
+    again: bool,
 }
 
 impl LetterWork {
@@ -48,7 +51,7 @@ impl LetterWork {
             letter,
             looks: 0,
             open: 0,
-            moved_on: false,
+            again: false,
         }
     }
 }
@@ -63,17 +66,49 @@ impl World {
         let before = self
             .letters
             .iter()
-            .filter(|letter| letter.intent == intent)
+            .filter(|letter| letter.intent == intent && !letter.forged)
             .count();
         let site = site_of(order, before);
         // Numbered for each order, so that one order less leaves the others' as they are.
         let id = format!("evt_{}_{before}", order + 1);
-        self.letters.push(Letter { id, intent, claim });
         let lane = (Durable::PaymentInbox, order);
-        self.enqueue(lane, Message::Letter(number), site);
+        let held_up = self.strikes(Fault::WebhookLate, site);
+        let wait = if held_up {
+            self.chance_of(site, 11, LATE_MAX)
+        } else {
+            0
+        };
+        self.agenda.after(wait, Entry::Posted(lane, number, site));
+        self.letters.push(Letter {
+            id: id.clone(),
+            intent,
+            claim,
+            forged: false,
+        });
         if self.strikes(Fault::WebhookDoubled, site) {
             self.tell("provider", || format!("✗ tells {claim:?} twice"));
             self.enqueue(lane, Message::Letter(number), mix([site, 1]));
+        }
+        if self.strikes(Fault::WebhookForged, site) {
+            let claim = self.forged(site);
+            self.tell("somebody", || format!("✗ claims {claim:?}"));
+            self.enqueue(lane, Message::Letter(self.letters.len()), mix([site, 2]));
+            self.letters.push(Letter {
+                id: format!("{id}_forged"),
+                intent,
+                claim,
+                forged: true,
+            });
+        }
+    }
+
+    fn forged(&self, site: Site) -> Claim {
+        match self.chance_of(site, 14, 5) {
+            0 => Claim::Authorized,
+            1 => Claim::Captured,
+            2 => Claim::Declined,
+            3 => Claim::Voided,
+            _ => Claim::Refunded(None),
         }
     }
 
@@ -91,11 +126,11 @@ impl World {
                 let settled = total.and_then(|total| stands(status, received, total));
                 self.take_news(at, work, &letter, settled.into_iter().collect())
             }
-            Input::Said(_) | Input::Answered((_, None)) => Next::Retry,
-            Input::Answered((_, Some(answer))) => {
-                work.moved_on |= matches!(answer, Answer::Refused { .. });
+            Input::Said(_) => Next::Retry,
+            Input::Answered((_, answer)) => {
+                work.again |= !matches!(answer, Some(Answer::Done { .. }));
                 work.open = work.open.saturating_sub(1);
-                match (work.open, work.moved_on) {
+                match (work.open, work.again) {
                     (0, true) => Next::Retry,
                     (0, false) => Next::Done,
                     _ => Next::Wait,
@@ -106,11 +141,6 @@ impl World {
     }
 
     fn hear(&mut self, at: At, work: &mut LetterWork, letter: &Letter) -> Next {
-        let late = mix([at.site, 5]);
-        if work.looks == 0 && at.tries == 0 && self.strikes(Fault::WebhookLate, late) {
-            work.looks = 1;
-            return Next::Go(self.chance_of(late, 11, LATE_MAX));
-        }
         let Some(file) = self.shop.file(at.order) else {
             return Next::Done;
         };
@@ -131,6 +161,9 @@ impl World {
         if let Claim::Refunded(_) = letter.claim {
             let news = self.refunds(at.order, letter.intent);
             return self.take_news(at, work, letter, news);
+        }
+        if let (true, Some(said)) = (self.has_bug(Bug::BelieveLetters), claimed(letter.claim)) {
+            return self.letter_goes_on(at, work, Input::Said(said));
         }
         self.call(at, Call::Retrieve(letter.intent));
         Next::Wait
@@ -190,7 +223,7 @@ impl World {
             };
             commands.push(("ignored".to_owned(), command));
         }
-        work.moved_on = false;
+        work.again = false;
         for (label, command) in commands {
             work.open += 1;
             let label = format!("letter/{}/{label}", letter.id);
@@ -198,6 +231,22 @@ impl World {
         }
         Next::Wait
     }
+}
+
+/// As nobody should: an intent that stands as a letter says.
+fn claimed(claim: Claim) -> Option<Said> {
+    let status = match claim {
+        Claim::ActionRequired => Status::Action,
+        Claim::Authorized => Status::Held,
+        Claim::Declined => Status::Declined,
+        Claim::Voided => Status::Canceled,
+        // How much, it doesn't say.
+        Claim::Captured | Claim::Refunded(_) => return None,
+    };
+    Some(Said::Is {
+        status,
+        received: 0,
+    })
 }
 
 fn site_of(order: usize, before: usize) -> Site {

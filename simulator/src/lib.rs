@@ -22,6 +22,7 @@
 //!   plan, drawing   what a run is made of, drawn from its seed
 //!   fault, chance   what goes wrong, where: by place, so that leaving one out leaves the others
 //!   world, agenda   one run: what happens next
+//!   clocks          what time it is, and for whom
 //!   shop, told      aggregates and log
 //!   acts            customers and operators
 //!   lanes, task     deliveries, redelivery, crashes
@@ -44,6 +45,7 @@ mod audit;
 mod bug;
 mod bus;
 mod chance;
+mod clocks;
 mod coverage;
 mod drawing;
 mod fault;

@@ -12,7 +12,7 @@ use crate::plan::Target;
 use crate::shop::Answer;
 use crate::task::{At, Input, Mailed, Next, TaskId};
 use crate::told::Told;
-use crate::world::{ANSWER_TIMEOUT, Entry, World};
+use crate::world::{ANSWER_TIMEOUT, Entry, Role, World};
 
 /// The work on one delivery.
 #[derive(Debug)]
@@ -47,6 +47,9 @@ impl World {
                 if mail.is_none_or(|mail| mail.state.due().is_none()) {
                     return Next::Done;
                 }
+                if self.erased.contains(&at.order) {
+                    return self.record_mail(at, work, &failed("the recipient was erased"));
+                }
                 if first {
                     work.recorded = true;
                     return self.record_mail(at, work, &sent(work.id));
@@ -56,10 +59,7 @@ impl World {
             Input::Mailed(Mailed::Later) | Input::Answered((_, None)) => Next::Retry,
             Input::Mailed(Mailed::Taken) if first => Next::Done,
             Input::Mailed(Mailed::Taken) => self.record_mail(at, work, &sent(work.id)),
-            Input::Mailed(Mailed::Never) => {
-                let reason = "550 no".to_owned();
-                self.record_mail(at, work, &NotificationCommand::RecordFailure { reason })
-            }
+            Input::Mailed(Mailed::Never) => self.record_mail(at, work, &failed("550 no")),
             Input::Answered((_, Some(Answer::Done { .. } | Answer::Refused { .. }))) => {
                 if work.recorded {
                     return self.send(at, work);
@@ -100,6 +100,7 @@ impl World {
             order: at.order,
             label: "record the outcome".to_owned(),
             site: at.site,
+            at: self.time_by(Role::Reactor),
         };
         self.ask(at, "mailer", asked);
         Next::Wait
@@ -130,6 +131,11 @@ impl World {
         self.tell("mail server", || "250 takes it".to_owned());
         self.agenda.after(wait, answer(Mailed::Taken));
     }
+}
+
+fn failed(reason: &str) -> NotificationCommand {
+    let reason = reason.to_owned();
+    NotificationCommand::RecordFailure { reason }
 }
 
 fn sent(id: NotificationId) -> NotificationCommand {

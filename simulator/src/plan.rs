@@ -126,6 +126,13 @@ pub(crate) enum What {
         goods: usize,
         quantity: u32,
     },
+    /// So many units of one of [`GOODS`] more are on the shelf than was thought, or less.
+    AdjustStock {
+        goods: usize,
+        delta: i64,
+    },
+    /// The customer's key is destroyed: nobody can read any more where their mails go.
+    Erase,
     /// Lapsed holds of the order are swept.
     ExpireHolds,
     /// Somebody takes the money on the provider's own page.

@@ -11,7 +11,7 @@ use crate::chance::{Site, mix};
 use crate::provider::{Call, Said, Status};
 use crate::shop::Answer;
 use crate::task::{At, Input, Next};
-use crate::world::{Entry, World};
+use crate::world::{Entry, Role, World};
 
 /// Most calls for one delivery.
 const CALLS_MAX: u32 = 16;
@@ -227,6 +227,7 @@ impl World {
             order: at.order,
             label: format!("record {label}"),
             site: site_of(at, label),
+            at: self.time_by(Role::Reactor),
         };
         self.ask(at, who, asked);
     }

@@ -10,14 +10,14 @@ use kernel::{OrderId, RefundId, ReturnId};
 use payment::PaymentEvent;
 use uuid::Uuid;
 
-use crate::agenda::{SECOND, Time};
+use crate::agenda::{SECOND, Time, moment};
 use crate::bug::Bug;
 use crate::bus::{AskId, Asked};
 use crate::chance::mix;
 use crate::shop::{Answer, Meta};
 use crate::task::{At, Input, Next, TaskId};
 use crate::wanted::Wanted;
-use crate::world::{Turns, World};
+use crate::world::{Role, Turns, World};
 
 /// How long an answered ask is not sent again.
 const ANSWERED_TTL: Time = 10 * SECOND;
@@ -80,6 +80,8 @@ pub(crate) struct SagaWork {
     jobs: VecDeque<Job>,
     /// What its facts' ids are derived from.
     source: Uuid,
+    /// When it is, as far as the role knows: what is due by then is asked.
+    origin: Time,
     /// Its timer rang, and is gone.
     pub(crate) rang: bool,
     at_work: Option<Advance>,
@@ -90,6 +92,8 @@ pub(crate) struct SagaWork {
 #[derive(Debug)]
 struct Advance {
     saga: SagaId,
+    /// As its work's.
+    origin: Time,
     fact: Option<Fact>,
     mine: bool,
     /// Asks whose answer was a fact: they are not sent again by this delivery.
@@ -101,11 +105,15 @@ struct Advance {
 }
 
 impl SagaWork {
-    pub(crate) fn new(source: Uuid, jobs: impl IntoIterator<Item = Job>) -> Option<Self> {
+    pub(crate) fn new(
+        (source, origin): (Uuid, Time),
+        jobs: impl IntoIterator<Item = Job>,
+    ) -> Option<Self> {
         let jobs: VecDeque<_> = jobs.into_iter().collect();
         (!jobs.is_empty()).then_some(Self {
             jobs,
             source,
+            origin,
             rang: false,
             at_work: None,
             acknowledged_first: false,
@@ -118,7 +126,7 @@ impl SagaWork {
 }
 
 impl Advance {
-    fn of(job: Job) -> Option<Self> {
+    fn of(job: Job, origin: Time) -> Option<Self> {
         let (saga, fact) = match job {
             Job::TakeIn(fact) => (fact.saga(), Some(fact)),
             Job::Wake(saga) => (saga, None),
@@ -126,6 +134,7 @@ impl Advance {
         };
         Some(Self {
             saga,
+            origin,
             fact,
             mine: false,
             settled: BTreeSet::new(),
@@ -168,7 +177,7 @@ impl SagaId {
 impl World {
     pub(crate) fn saga_goes_on(&mut self, at: At, work: &mut SagaWork, input: Input) -> Next {
         if std::mem::take(&mut work.rang) {
-            self.rang(at.order);
+            self.rang(at.order, work.origin);
         }
         let Some(mut advance) = work.at_work.take() else {
             return self.next_job(at, work);
@@ -203,7 +212,7 @@ impl World {
                 Next::Go(0)
             }
             Some(job) => {
-                work.at_work = Advance::of(job);
+                work.at_work = Advance::of(job, work.origin);
                 Next::Go(0)
             }
         }
@@ -249,7 +258,7 @@ impl World {
         let meta = Meta {
             command_id: fact_id,
             order: Some(order),
-            at: self.agenda.now(),
+            at: self.time_by(Role::Saga),
         };
         let (answer, new) = self.take_in(fact, meta);
         if new.len() > 1 {
@@ -279,13 +288,13 @@ impl World {
     fn ask_all(&mut self, at: At, advance: &mut Advance) {
         let now = self.agenda.now();
         self.saga.answered.retain(|_, until| *until > now);
-        for wanted in self.wanted(advance.saga) {
+        for wanted in self.wanted(advance) {
             let ask_id = wanted.ask_id();
             let known = self.saga.answered.contains_key(&ask_id);
             if known || advance.settled.contains(&ask_id) {
                 continue;
             }
-            let asked = wanted.asked(advance.saga.order(at));
+            let asked = wanted.asked(advance.saga.order(at), self.time_by(Role::Saga));
             advance.open.insert(ask_id, wanted);
             self.ask(at, "saga", asked);
         }
@@ -310,7 +319,8 @@ impl World {
                 fact
             }
             Some(Answer::Refused { code, message }) => {
-                Some(wanted.refused(advance.saga, (code, message), self.now()))
+                let at = moment(advance.origin.max(self.time_by(Role::Saga)));
+                Some(wanted.refused(advance.saga, (code, message), at))
             }
         };
         advance.answers.extend(fact.map(|fact| (ask_id, fact)));
@@ -352,9 +362,9 @@ impl World {
     }
 
     /// What the saga wants now.
-    fn wanted(&self, saga: SagaId) -> Vec<Wanted> {
-        let now = self.now();
-        match saga {
+    fn wanted(&self, advance: &Advance) -> Vec<Wanted> {
+        let now = moment(advance.origin);
+        match advance.saga {
             SagaId::Checkout(order) => {
                 let file = self.shop.file(order);
                 let due = file.map(|file| file.checkout.state.pending(now));
@@ -386,7 +396,7 @@ impl World {
 }
 
 impl Wanted {
-    fn asked(&self, order: usize) -> Asked {
+    fn asked(&self, order: usize, at: Time) -> Asked {
         let (context, aggregate, command) = self.addressed();
         Asked {
             id: self.ask_id(),
@@ -396,6 +406,7 @@ impl Wanted {
             order,
             label: self.label(),
             site: mix([0]),
+            at,
         }
     }
 }

@@ -118,7 +118,7 @@ impl World {
         let site = mix([task.delivery.place(), task.steps]);
         let fault = match task.role() {
             Role::Saga => Fault::SagaCrash,
-            Role::Reactor => Fault::ReactorCrash,
+            Role::Reactor | Role::Contexts => Fault::ReactorCrash,
         };
         if self.strikes(fault, site) {
             let role = task.role();

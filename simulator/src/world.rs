@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kernel::OrderId;
+use strum::EnumIter;
 use uuid::Uuid;
 
 use crate::agenda::{Agenda, MINUTE, SECOND, Time};
@@ -10,9 +11,10 @@ use crate::audit::{self, Audit, Finding};
 use crate::bug::Bug;
 use crate::bus::{AskId, Asked};
 use crate::chance::{Site, mix};
+use crate::clocks::Clocks;
 use crate::coverage::Transitions;
 use crate::fault::Fault;
-use crate::lanes::{Delivery, Lane, Queue};
+use crate::lanes::{Delivery, Lane, Message, Queue};
 use crate::letters::Letter;
 use crate::plan::{Card, Part, Plan};
 use crate::provider::{Call, Provider, Said, Turn};
@@ -41,6 +43,8 @@ pub(crate) enum Entry {
     Wake(Lane),
     /// A delivery that was not acknowledged, or was and comes again.
     Again(Delivery),
+    /// A letter comes in this lane.
+    Posted(Lane, usize, Site),
     /// A piece of work goes on.
     Work(TaskId, Input),
     /// An ask reaches its context; without a task nobody waits for the answer any more.
@@ -62,11 +66,13 @@ pub(crate) enum Entry {
     Sweep,
 }
 
-/// The two roles that can die.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// The roles, each with a clock of its own. The first two can die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter)]
 pub(crate) enum Role {
     Saga,
     Reactor,
+    /// Where commands are carried out: those of people, and those that the other two ask for.
+    Contexts,
 }
 
 /// How a run went.
@@ -83,6 +89,7 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) bug: Option<Bug>,
     pub(crate) agenda: Agenda<Entry>,
+    pub(crate) clocks: Clocks,
     pub(crate) shop: Shop,
     pub(crate) provider: Provider,
     /// Mails that the mail server took, by the order that they are about and their Message-ID.
@@ -93,6 +100,8 @@ pub(crate) struct World {
     pub(crate) up_at: BTreeMap<Role, Time>,
     pub(crate) saga: SagaRole,
     pub(crate) letters: Vec<Letter>,
+    /// Orders whose customers are erased.
+    pub(crate) erased: BTreeSet<usize>,
     /// Actions that wait for their moment no longer.
     pub(crate) triggered: BTreeSet<usize>,
     pub(crate) audit: Audit,
@@ -119,6 +128,7 @@ impl World {
             plan,
             bug,
             agenda: Agenda::new(),
+            clocks: Clocks::default(),
             shop,
             provider: Provider::default(),
             mailbox: BTreeMap::new(),
@@ -128,6 +138,7 @@ impl World {
             up_at: BTreeMap::new(),
             saga: SagaRole::default(),
             letters: Vec::new(),
+            erased: BTreeSet::new(),
             triggered: BTreeSet::new(),
             audit: Audit::default(),
             finding: None,
@@ -161,11 +172,15 @@ impl World {
     }
 
     fn step(&mut self, entry: Entry) {
+        self.clocks_go_on();
         match entry {
             Entry::Place(order) => self.place(order),
             Entry::Act(action) => self.act(action),
             Entry::Wake(lane) => self.wake(lane),
             Entry::Again(delivery) => self.deliver_again(delivery),
+            Entry::Posted(lane, letter, site) => {
+                self.enqueue(lane, Message::Letter(letter), site);
+            }
             Entry::Work(task, input) => self.work(task, input),
             Entry::Asked(asked, waiting) => self.asked(&asked, waiting),
             Entry::Called(call, task, site) => self.called(&call, task, site),

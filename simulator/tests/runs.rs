@@ -28,7 +28,7 @@ fn runs() -> u64 {
 const MISSED_MAX: usize = if cfg!(debug_assertions) { 36 } else { 30 };
 
 /// Runs within which each bug on purpose must show.
-const BUG_RUNS: u64 = 2_000;
+const BUG_RUNS: u64 = 3_000;
 
 /// Most faults that a run needs to show a bug, once it is made small.
 const BUG_FAULTS_MAX: usize = 12;
@@ -97,6 +97,18 @@ fn every_bug_on_purpose_is_found_and_its_story_is_small() {
         let whole = story(seed, Some(bug)).len();
         assert!(lines <= whole, "{name}: {lines} lines of {whole}");
     }
+}
+
+/// A run that is made small has left in it only what its failure needs.
+#[test]
+fn a_clock_that_is_trusted_is_found_only_where_clocks_go_wrong() {
+    let report = simulate(&Options {
+        bug: Some(Bug::TrustOwnClock),
+        ..options(BUG_RUNS)
+    });
+    let failure = report.failure.unwrap();
+    let clock = |fault: &&str| fault.starts_with("clock_");
+    assert!(failure.faults.iter().any(clock), "{:?}", failure.faults);
 }
 
 #[test]

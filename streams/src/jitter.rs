@@ -5,6 +5,6 @@ use std::time::Duration;
 use rand::Rng;
 
 /// Between half of `longest` and all of it.
-pub(crate) fn jittered(longest: Duration) -> Duration {
+pub fn jittered(longest: Duration) -> Duration {
     longest.mul_f64(rand::rng().random_range(0.5..=1.0))
 }

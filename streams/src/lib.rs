@@ -131,7 +131,7 @@ pub mod envelope;
 pub mod feed;
 pub mod inbox;
 pub mod jetstream;
-mod jitter;
+pub mod jitter;
 pub mod keys;
 pub mod lanes;
 pub mod log;

@@ -1,13 +1,11 @@
 //! What stands in the streams: parked messages, orphan webhooks, and views that are behind.
 
 use chrono::TimeDelta;
-use futures::future::join_all;
 use streams::inbox::Inbox;
 use streams::{clock, parking};
 
 use super::{Action, Away, Found, Item, Kind, REASON, Radar};
-use crate::lag::{self, Lag};
-use crate::read::ViewStatus;
+use crate::lag::{Lag, Looked};
 
 /// Every webhook stands in the inbox for a moment.
 const LETTER_LATE_AFTER: TimeDelta = TimeDelta::seconds(10);
@@ -57,53 +55,49 @@ impl Radar {
         });
         Ok((items.collect(), more))
     }
-
-    /// A context of which nothing can be said is away, and is itself a reason why its view is stuck.
-    pub(super) async fn views(&self, limit: usize) -> Found {
-        let contexts = self.reader.contexts();
-        let looks = contexts.map(|context| lag::look(&self.reader, &self.streams, context));
-        let mut items = Vec::new();
-        let mut away = Vec::new();
-        for looked in join_all(looks).await {
-            match looked.views {
-                Some(views) => items.extend(views.iter().filter_map(view)),
-                None => away.push(looked.context),
-            }
-        }
-        if items.is_empty() && !away.is_empty() {
-            return Err(Away(format!("no answer from {}", away.join(", "))));
-        }
-        let missing = away.iter().map(|context| {
-            let cause = format!("the database of {context} does not answer");
-            Item::new(Kind::StalledView, *context, cause)
-        });
-        items.extend(missing);
-        let more = items.len() > limit;
-        items.truncate(limit);
-        Ok((items, more))
-    }
-
-    /// Of a database that doesn't answer the look at what has stalled tells.
-    pub(super) async fn outdated_views(&self, limit: usize) -> Found {
-        let looks = self.reader.contexts();
-        let looks = looks.map(|context| self.reader.statuses(context));
-        let statuses = join_all(looks).await.into_iter().flatten().flatten();
-        let outdated = statuses.filter(ViewStatus::is_outdated);
-        let mut items: Vec<Item> = outdated.map(|status| outdated_view(&status)).collect();
-        let more = items.len() > limit;
-        items.truncate(limit);
-        Ok((items, more))
-    }
 }
 
-fn outdated_view(status: &ViewStatus) -> Item {
-    let name = &status.view;
+/// A context of which nothing can be said is away, and is itself a reason why its view is stuck.
+pub(super) fn stalled_views(looked: &[Looked], limit: usize) -> Found {
+    let mut items = Vec::new();
+    let mut away = Vec::new();
+    for Looked { context, views, .. } in looked {
+        match views {
+            Some(views) => items.extend(views.iter().filter_map(stalled_view)),
+            None => away.push(*context),
+        }
+    }
+    if items.is_empty() && !away.is_empty() {
+        return Err(Away(format!("no answer from {}", away.join(", "))));
+    }
+    let missing = away.iter().map(|context| {
+        let cause = format!("the database of {context} does not answer");
+        Item::new(Kind::StalledView, *context, cause)
+    });
+    items.extend(missing);
+    let more = items.len() > limit;
+    items.truncate(limit);
+    Ok((items, more))
+}
+
+/// Of a database that doesn't answer the look at what has stalled tells.
+pub(super) fn outdated_views(looked: &[Looked], limit: usize) -> (Vec<Item>, bool) {
+    let views = looked.iter().flat_map(|looked| &looked.views).flatten();
+    let outdated = views.filter(|lag| lag.outdated);
+    let mut items: Vec<Item> = outdated.map(outdated_view).collect();
+    let more = items.len() > limit;
+    items.truncate(limit);
+    (items, more)
+}
+
+fn outdated_view(lag: &Lag) -> Item {
+    let name = &lag.view;
     let cause = "an older version has made rows that this one would make in another way";
     let rebuild = format!("millrace rebuild {name} --switch");
     Item::new(Kind::OutdatedView, name, cause).actions([Action::command("rebuild", rebuild)])
 }
 
-fn view(lag: &Lag) -> Option<Item> {
+fn stalled_view(lag: &Lag) -> Option<Item> {
     let name = &lag.view;
     let cause = match (lag.stopped_at, lag.stalled) {
         (Some(at), _) => format!(

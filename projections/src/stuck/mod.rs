@@ -27,6 +27,7 @@ use streams::{Connection, Settings, Streams, clock};
 use strum::{Display, IntoStaticStr};
 use tokio::time::timeout;
 
+use crate::lag::{self, Looked};
 use crate::read::{Filter, Part as Rows, Reader};
 use crate::view::ViewSpec;
 
@@ -161,6 +162,12 @@ type Found = Result<(Vec<Item>, bool), Away>;
 /// Why a part could not be asked.
 struct Away(String);
 
+impl Away {
+    fn late() -> Self {
+        Self("no answer in time".to_owned())
+    }
+}
+
 impl<E: std::error::Error> From<E> for Away {
     fn from(error: E) -> Self {
         Self(error.to_string())
@@ -188,8 +195,23 @@ impl Radar {
 
     /// Looks at everything, at most `limit` of each kind.
     pub async fn look(&self, limit: usize) -> Stuck {
+        let views = lag::look_at_all(&self.reader, &self.streams);
+        let views = timeout(PART_TIME_MAX, views);
+        let (views, rest) = tokio::join!(views, self.look_at_rest(limit));
+        rest.with_views(views.ok().as_deref(), limit)
+    }
+
+    /// The same, beside a look at the views that has just been taken.
+    pub async fn look_beside(&self, views: &[Looked], limit: usize) -> Stuck {
+        self.look_at_rest(limit)
+            .await
+            .with_views(Some(views), limit)
+    }
+
+    /// Looks at everything but the views.
+    async fn look_at_rest(&self, limit: usize) -> Stuck {
         let limit = limit.clamp(1, ITEMS_MAX);
-        let parts: [(Kind, BoxFuture<'_, Found>); 15] = [
+        let parts: [(Kind, BoxFuture<'_, Found>); 13] = [
             (Kind::SuspendedCheckout, Box::pin(self.checkouts(limit))),
             (Kind::SuspendedReturn, Box::pin(self.returns(limit))),
             (Kind::SuspendedRefund, Box::pin(self.refunds(limit))),
@@ -203,13 +225,11 @@ impl Radar {
             (Kind::LatePayment, Box::pin(self.late_payments(limit))),
             (Kind::PaymentMismatch, Box::pin(self.mismatches(limit))),
             (Kind::FailingEndpoint, Box::pin(self.endpoints(limit))),
-            (Kind::StalledView, Box::pin(self.views(limit))),
-            (Kind::OutdatedView, Box::pin(self.outdated_views(limit))),
         ];
         let looks = parts.map(
             async |(kind, look)| match timeout(PART_TIME_MAX, look).await {
                 Ok(found) => (kind, found),
-                Err(_) => (kind, Err(Away("no answer in time".to_owned()))),
+                Err(_) => (kind, Err(Away::late())),
             },
         );
         let mut stuck = Stuck {
@@ -219,9 +239,6 @@ impl Radar {
         for (kind, found) in join_all(looks).await {
             stuck.take_in(kind, found);
         }
-        stuck
-            .items
-            .sort_by_key(|item| (item.since.is_none(), item.since));
         stuck
     }
 
@@ -250,6 +267,23 @@ impl Stuck {
     /// Could everything be asked?
     pub fn is_whole(&self) -> bool {
         self.parts.iter().all(|part| part.away.is_none())
+    }
+
+    /// Completes it by what a look at the views has found; `None` = nothing in time.
+    fn with_views(mut self, views: Option<&[Looked]>, limit: usize) -> Self {
+        let limit = limit.clamp(1, ITEMS_MAX);
+        let (stalled, outdated) = match views {
+            Some(views) => (
+                log::stalled_views(views, limit),
+                Ok(log::outdated_views(views, limit)),
+            ),
+            None => (Err(Away::late()), Err(Away::late())),
+        };
+        self.take_in(Kind::StalledView, stalled);
+        self.take_in(Kind::OutdatedView, outdated);
+        self.items
+            .sort_by_key(|item| (item.since.is_none(), item.since));
+        self
     }
 
     fn take_in(&mut self, kind: Kind, found: Found) {
