@@ -15,7 +15,6 @@ mod promises;
 mod schedule;
 mod stage;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 use std::sync::Mutex;
@@ -35,6 +34,12 @@ const SEED: u64 = 1;
 
 /// Who buys at the same time.
 const CUSTOMERS: u64 = 4;
+
+/// Above the times of recovery.
+const HEAD: &str = "
+from its start until      a write was read             an order was confirmed
+killed         times        p50     p99     max        p50     p99     max
+";
 
 /// How much goes wrong, and how fast.
 pub(crate) struct Profile {
@@ -82,7 +87,8 @@ async fn nothing_that_was_promised_is_lost_in_a_storm() {
     });
     let (name, profile) = match std::env::var("MILLRACE_STORM").as_deref() {
         Ok("long") => ("long", Profile::LONG),
-        _ => ("short", Profile::SHORT),
+        Ok("short") | Err(_) => ("short", Profile::SHORT),
+        Ok(other) => panic!("MILLRACE_STORM is short or long, not {other}"),
     };
     let repeat = format!(
         "MILLRACE_STORM={name} MILLRACE_STORM_SEED={seed} cargo test -p millrace --test it -- storm:: --nocapture"
@@ -176,41 +182,25 @@ impl Diary {
     /// Kills, what was promised, and how long recovery took.
     fn report(&self, notes: &Notes) -> String {
         let recoveries = self.recoveries.lock().unwrap();
-        let (promises, orders) = (
-            &notes.promises.lock().unwrap(),
-            &notes.orders.lock().unwrap(),
-        );
         let mut report = format!(
-            "storm: {} faults, {} kills recovered from, {} acknowledged writes, {} orders\n\
-             from the start of what was killed until      a write was read         an order was confirmed\n\
-             {:<14} {:>5}    {:>7} {:>7} {:>7}    {:>7} {:>7} {:>7}\n",
+            "storm: {} faults, {} kills recovered from, {} acknowledged writes, {} orders{HEAD}",
             self.strikes.lock().unwrap().len(),
             recoveries.len(),
-            promises.len(),
-            orders.len(),
-            "killed",
-            "times",
-            "p50",
-            "p99",
-            "max",
-            "p50",
-            "p99",
-            "max",
+            notes.promises.lock().unwrap().len(),
+            notes.orders.lock().unwrap().len(),
         );
-        let mut of: BTreeMap<String, Vec<&Recovery>> = BTreeMap::new();
-        for recovery in recoveries.iter() {
-            of.entry(recovery.of.to_string())
-                .or_default()
-                .push(recovery);
-            of.entry("~ all".to_owned()).or_default().push(recovery);
-        }
-        for (target, recoveries) in of {
-            let served = spread(recoveries.iter().map(|recovery| recovery.served));
-            let carried = spread(recoveries.iter().map(|recovery| recovery.carried));
-            let times = recoveries.len();
+        let mut line = |name: &str, of: &[&Recovery]| {
+            let served = spread(of.iter().map(|recovery| recovery.served));
+            let carried = spread(of.iter().map(|recovery| recovery.carried));
+            let times = of.len();
             // Writing to a string can't fail.
-            let _ = writeln!(report, "{target:<14} {times:>5}    {served}    {carried}");
+            let _ = writeln!(report, "{name:<14} {times:>5}    {served}    {carried}");
+        };
+        for target in Target::ALL {
+            let of = recoveries.iter().filter(|recovery| recovery.of == target);
+            line(&target.to_string(), &of.collect::<Vec<_>>());
         }
+        line("all", &recoveries.iter().collect::<Vec<_>>());
         report
     }
 }
@@ -219,8 +209,11 @@ impl Diary {
 fn spread(times: impl Iterator<Item = Duration>) -> String {
     let mut times: Vec<Duration> = times.collect();
     times.sort();
-    let percentile = |percent: usize| times[(times.len() * percent).div_ceil(100) - 1];
-    let shown =
-        [50, 99, 100].map(|percent| format!("{:>5.2} s", percentile(percent).as_secs_f64()));
+    let percentile =
+        |percent: usize| times.get((times.len() * percent).div_ceil(100).wrapping_sub(1));
+    let shown = [50, 99, 100].map(|percent| match percentile(percent) {
+        Some(time) => format!("{:>5.2} s", time.as_secs_f64()),
+        None => "      -".to_owned(),
+    });
     shown.join(" ")
 }

@@ -85,11 +85,12 @@ async fn unheard(admin: &Connection) -> Vec<String> {
 }
 
 /// Everything that was acknowledged is in the log, once, and can be read; every order has come to the
-/// end that it had to; the log is what it should be; nothing waits for a human.
+/// end that it had to; the log is what it should be; nobody broke; nothing waits for a human.
 pub(super) async fn are_kept(desk: Desk<'_>) -> anyhow::Result<()> {
     let (stage, notes) = (desk.stage, desk.notes);
     let promises = notes.promises.lock().unwrap().clone();
     let orders = notes.orders.lock().unwrap().clone();
+    stage.is_sound().await?;
     in_the_log_once(stage, &promises).await?;
     readable(desk, &promises).await?;
     ended(stage, &orders).await?;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Profile;
 
 /// What can be killed, or stopped for a while.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::Display, strum::EnumIter)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::Display)]
 #[strum(serialize_all = "kebab-case")]
 pub(super) enum Target {
     Gateway,

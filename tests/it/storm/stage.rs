@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use devstack::Server;
 use devstack::launch::{Child, Signal};
 use millrace::client::Shop;
 use millrace::up::Endpoints;
@@ -104,7 +105,11 @@ impl Stage {
             Fault::Double(role) => {
                 let second = self.second(*role).await;
                 sleep(strike.lasts).await;
-                second.stop(Signal::TERM, PATIENCE).await?;
+                let in_order = second.stop(Signal::TERM, PATIENCE).await?;
+                ensure!(
+                    in_order,
+                    "the second {role} did not end within {PATIENCE:?}"
+                );
                 Ok(())
             }
             Fault::Provider(order) => {
@@ -118,14 +123,21 @@ impl Stage {
         }
     }
 
+    fn server(&self, target: Target) -> Option<&Server> {
+        match target {
+            Target::Nats => self.servers.stack.nats(),
+            Target::Postgres => self.servers.stack.postgres(),
+            Target::Gateway
+            | Target::CommandApi
+            | Target::QueryApi
+            | Target::Projector
+            | Target::Saga
+            | Target::Reactor => None,
+        }
+    }
+
     async fn kill(&self, target: Target, away: Duration) -> anyhow::Result<()> {
-        let stack = &self.servers.stack;
-        let server = match target {
-            Target::Nats => stack.nats(),
-            Target::Postgres => stack.postgres(),
-            _ => None,
-        };
-        if let Some(server) = server {
+        if let Some(server) = self.server(target) {
             server.kill().await?;
             sleep(away).await;
             return Ok(server.restart().await?);
@@ -142,13 +154,11 @@ impl Stage {
     }
 
     async fn freeze(&self, target: Target, lasts: Duration) -> anyhow::Result<()> {
-        let stack = &self.servers.stack;
         // Held while it lasts: what is stopped is not killed meanwhile, and so goes on.
         let mut held = None;
-        let pid = match target {
-            Target::Nats => stack.nats().unwrap().pid().await,
-            Target::Postgres => stack.postgres().unwrap().pid().await,
-            role => Some(held.insert(self.processes[&role].lock().await).pid()),
+        let pid = match self.server(target) {
+            Some(server) => server.pid().await,
+            None => Some(held.insert(self.processes[&target].lock().await).pid()),
         };
         // Of a server that is away just now there is nothing to stop.
         let Some(pid) = pid.and_then(|pid| Pid::from_raw(pid.try_into().ok()?)) else {
@@ -170,6 +180,18 @@ impl Stage {
             }
         }
         begin(&self.servers, role, &settings).await
+    }
+
+    /// Nobody has ended that nobody killed, and nobody has panicked.
+    pub(super) async fn is_sound(&self) -> anyhow::Result<()> {
+        for (role, process) in &self.processes {
+            if let Some(exit) = process.lock().await.exited() {
+                bail!("{role} has ended by itself ({exit})");
+            }
+            let log = std::fs::read_to_string(self.servers.data.join(format!("{role}.log")))?;
+            ensure!(!log.contains("panicked at"), "{role} has panicked");
+        }
+        Ok(())
     }
 
     /// Takes back what was ordered from the outside.
@@ -244,6 +266,6 @@ fn settings(role: Target, endpoints: &Endpoints) -> Settings {
             ("MILLRACE_MAIL_TIMEOUT_MS", "1000".to_owned()),
             ("MILLRACE_MAIL_PAUSE_MAX_MS", "1000".to_owned()),
         ],
-        _ => Settings::new(),
+        Target::Projector | Target::Saga | Target::Nats | Target::Postgres => Settings::new(),
     }
 }
