@@ -135,7 +135,10 @@ async fn run(
     let counting = desk.counts(seed, &enough);
     try_join3(strikes, try_join_all(customers), counting).await?;
     desk.stage.heal().await;
+    let calm = Instant::now();
     promises::at_rest(desk.stage).await?;
+    let calm = calm.elapsed().as_secs_f64();
+    println!("storm: at rest {calm:.1} s after the last fault and the last customer");
     promises::are_kept(desk).await
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{bail, ensure};
 use async_nats::jetstream::consumer::{Consumer, pull};
 use futures::{StreamExt, TryStreamExt, stream};
+use millrace::client::Shop;
 use serde_json::{Value, json};
 use streams::{Connection, RecordedEvent};
 use tokio::time::{Instant, sleep};
@@ -94,19 +95,17 @@ pub(super) async fn are_kept(desk: Desk<'_>) -> anyhow::Result<()> {
     in_the_log_once(stage, &promises).await?;
     readable(desk, &promises).await?;
     ended(stage, &orders).await?;
-    let (report, well) = stage.tool("verify")?;
+    let (report, well) = stage.tool(&["verify"])?;
     ensure!(well, "millrace verify: {:#}", report["findings"]);
-    let (radar, nothing) = stage.tool("stuck")?;
+    let (radar, nothing) = stage.tool(&["stuck"])?;
     ensure!(nothing, "millrace stuck: {radar:#}");
     audited(stage)
 }
 
 /// The business equations: money, stock, rows, the provider's ledger and the mails.
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "`millrace audit` is to answer here"
-)]
-fn audited(_: &Stage) -> anyhow::Result<()> {
+fn audited(stage: &Stage) -> anyhow::Result<()> {
+    let (report, adds_up) = stage.tool(&["audit", "--at-rest"])?;
+    ensure!(adds_up, "millrace audit: {report:#}");
     Ok(())
 }
 
@@ -154,15 +153,20 @@ async fn readable(desk: Desk<'_>, promises: &[Promise]) -> anyhow::Result<()> {
 
 async fn ended(stage: &Stage, orders: &[Ordered]) -> anyhow::Result<()> {
     let operator = stage.operator();
-    for order in orders {
-        let path = format!("/v1/orders/{}", order.id);
-        let found = operator.get(&path).await?.success()?.body;
-        if found["status"] == order.ends {
-            continue;
-        }
-        let path = format!("/v1/checkouts/{}", order.id);
-        let checkout = operator.get(&path).await.map_or(Value::Null, |it| it.body);
-        bail!("an order is not {}: {found:#}\n{checkout:#}", order.ends);
+    let looks = orders.iter().map(|order| has_ended(&operator, order));
+    stream::iter(looks)
+        .buffer_unordered(READS)
+        .try_collect()
+        .await
+}
+
+async fn has_ended(operator: &Shop, order: &Ordered) -> anyhow::Result<()> {
+    let path = format!("/v1/orders/{}", order.id);
+    let found = operator.get(&path).await?.success()?.body;
+    if found["status"] == order.ends {
+        return Ok(());
     }
-    Ok(())
+    let path = format!("/v1/checkouts/{}", order.id);
+    let checkout = operator.get(&path).await.map_or(Value::Null, |it| it.body);
+    bail!("an order is not {}: {found:#}\n{checkout:#}", order.ends);
 }

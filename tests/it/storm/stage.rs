@@ -201,9 +201,10 @@ impl Stage {
     }
 
     /// What a command of ours prints about this shop, as JSON; whether it was content.
-    pub(super) fn tool(&self, command: &str) -> anyhow::Result<(Value, bool)> {
+    pub(super) fn tool(&self, args: &[&str]) -> anyhow::Result<(Value, bool)> {
         let output = Command::new(program())
-            .args([command, "--json", "--data"])
+            .args(args)
+            .args(["--json", "--data"])
             .arg(&self.servers.data)
             .output()?;
         let said = || String::from_utf8_lossy(&output.stderr).into_owned();
