@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -24,6 +24,9 @@ pub(super) const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What a customer thinks about between two stories, in milliseconds.
 const THINKS_MS: std::ops::RangeInclusive<u64> = 200..=1_500;
+
+/// When who has no patience hangs up, in milliseconds: before, while and after it is done.
+const HANGS_UP_MS: std::ops::RangeInclusive<u64> = 1..=60;
 
 /// What is sold.
 pub(super) const SKUS: [&str; 3] = ["MUG", "LAMP", "TEE"];
@@ -311,8 +314,24 @@ fn token(answer: &Answer) -> anyhow::Result<String> {
     Ok(token.to_owned())
 }
 
-/// Writes, and while the outcome is open again under the same key.
+/// Writes, and while the outcome is open again under the same key. Many hang up before the answer can be
+/// there, and some send again what was answered.
 async fn insist(shop: &Shop, path: &str, key: &str, body: &Value) -> anyhow::Result<Answer> {
+    if rand::random_ratio(1, 3) {
+        let hangs_up = Duration::from_millis(rand::random_range(HANGS_UP_MS));
+        // Whatever came of it: the same key tells.
+        let _ = timeout(hangs_up, shop.post_with_key(path, key, body)).await;
+    }
+    let answer = until_settled(shop, path, key, body).await?;
+    if rand::random_ratio(1, 10) {
+        let again = until_settled(shop, path, key, body).await?;
+        let (one, other) = (answer.text("/id"), again.text("/id"));
+        ensure!(one == other, "POST {path} under {key} is {one} and {other}");
+    }
+    Ok(answer)
+}
+
+async fn until_settled(shop: &Shop, path: &str, key: &str, body: &Value) -> anyhow::Result<Answer> {
     let started = Instant::now();
     loop {
         let answer = shop.post_with_key(path, key, body).await;
