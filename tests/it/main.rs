@@ -54,6 +54,7 @@ mod settling;
 mod stale;
 mod store;
 mod stories;
+mod storm;
 mod stuck;
 mod timers;
 mod tls;

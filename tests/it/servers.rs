@@ -45,11 +45,17 @@ impl Servers {
     }
 
     pub(crate) async fn bare(name: &str, services: impl IntoIterator<Item = Service>) -> Self {
+        let services = Services::only(services);
+        Self::of(name, |options| options.services = services).await
+    }
+
+    /// Every server, unless `set` says otherwise, with nothing in place.
+    pub(crate) async fn of(name: &str, set: impl FnOnce(&mut Options)) -> Self {
         let data = folder(name);
         std::fs::create_dir_all(data.parent().unwrap()).unwrap();
         let mut options = Options::new(&data, Launcher::new(program()));
         options.ports = Ports::free();
-        options.services = Services::only(services);
+        set(&mut options);
         let stack = Stack::start(options).await.unwrap();
         KeySet::create_if_missing(&data.join(millrace::up::JWT_KEYS)).unwrap();
         let spawner = Spawner::start().unwrap();
