@@ -194,7 +194,8 @@ impl Service {
                         api.owned.follow(nats, reading, stop.clone()).await;
                     }
                 };
-                tokio::join!(endings, changes, endpoints);
+                let replicas = api.throttle.follow(nats, stop.clone());
+                tokio::join!(endings, changes, endpoints, replicas);
                 Ok(())
             };
             let first = |part: Result<(), Error>| part.inspect_err(|_| stop.cancel());

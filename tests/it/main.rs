@@ -42,6 +42,7 @@ mod projections;
 mod rebuild;
 mod reconcile;
 mod reports;
+mod replicas;
 mod restore;
 mod returns;
 mod revisions;
