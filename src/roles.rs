@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{CommandApiArgs, GatewayArgs, ProjectorArgs, QueryApiArgs, ReactorArgs, SagaArgs};
 use crate::production::Mode;
 use crate::settings::Source;
-use crate::{entry, production, withdrawing};
+use crate::{entry, production, provision, withdrawing};
 
 /// Most connections at once of those who ask how a role is.
 const PROBES_MAX: usize = 32;
@@ -81,6 +81,7 @@ pub async fn query_router(
         config,
         query_api::Parts {
             log: connection,
+            topology: provision::topology(),
             reader: Reader::open(&databases, config.read),
             keys,
             digest_key: secrets.digest_key()?,

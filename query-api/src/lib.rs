@@ -53,6 +53,7 @@ mod resources;
 mod run;
 mod state;
 mod stuck;
+mod system;
 mod unseal;
 mod webhook;
 
@@ -62,3 +63,4 @@ pub use graphql::language;
 pub use list::{LIMIT_DEFAULT, LIMIT_MAX};
 pub use run::{Error, document, router, run};
 pub use state::{Api, Parts};
+pub use system::ParkedItem;
