@@ -47,9 +47,11 @@ fn the_document_is_whole() {
         }
         let in_braces = path.matches('{').count();
         let parameters = call["parameters"].as_array().into_iter().flatten();
-        let in_path = parameters.filter(|it| it["in"] == "path").count();
+        let in_path = parameters.clone().filter(|it| it["in"] == "path").count();
         assert_eq!(in_path, in_braces, "{at}");
         let answers = call["responses"].as_object().unwrap();
+        let asked = parameters.clone().any(|it| it["name"] == "If-None-Match");
+        assert_eq!(asked, answers.contains_key("304"), "{at}");
         let good = answers.iter().find(|(status, _)| status.starts_with('2'));
         assert!(
             good.is_some_and(|(_, it)| it["content"].is_object()),
