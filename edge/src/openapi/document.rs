@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
@@ -77,7 +77,8 @@ impl Document {
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
                     "description": "An access token of POST /v1/sessions: EdDSA, 15 minutes. \
-                                    Its keys are at /.well-known/jwks.json.",
+                                    Its keys are at /.well-known/jwks.json. What stands beside it at a call is \
+                                    the scope that a token which has a `scope` must have for it.",
                 } },
             },
         });
@@ -181,11 +182,11 @@ fn fits(route: &str, path: &str) -> bool {
 impl Draft {
     pub(super) fn add(
         &mut self,
-        (method, path): (&str, &str),
+        (method, path): (&Method, &str),
         about: &About,
         describe: fn(&mut Call<'_>),
     ) {
-        let mut call = Call::new(path, &mut self.schemas);
+        let mut call = Call::new(method, path, &mut self.schemas);
         describe(&mut call);
         about.with.iter().for_each(|says| says(&mut call));
         for refusal in &about.refusals {
@@ -206,6 +207,7 @@ impl Draft {
         }
         say("tags", json!([tag_of(path)]));
         self.document["paths"][path][method] = Value::Object(operation);
+        let method = method.as_str().to_ascii_lowercase();
     }
 
     pub(super) fn end(mut self) -> Document {

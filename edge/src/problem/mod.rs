@@ -62,6 +62,8 @@ pub struct Problem {
     pub retryable: bool,
     /// When to try again.
     pub retry_after: Option<Duration>,
+    /// What the token is not good for.
+    pub scope: Option<String>,
 }
 
 impl Problem {
@@ -81,6 +83,7 @@ impl Problem {
             errors: Vec::new(),
             retryable: false,
             retry_after: None,
+            scope: None,
         }
     }
 
@@ -134,6 +137,16 @@ impl Problem {
     /// 403: who asks is known, and may not.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// 403: the token is good for other calls alone (RFC 6750 §3.1).
+    pub fn insufficient_scope(scope: impl Into<String>) -> Self {
+        let scope = scope.into();
+        let detail = format!("the token is not good for {scope}");
+        Self {
+            scope: Some(scope),
+            ..Self::new(StatusCode::FORBIDDEN, "insufficient_scope", detail)
+        }
     }
 
     /// 404: there is nothing here, or nothing of yours.
@@ -223,6 +236,13 @@ impl Problem {
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, challenge(&self.code));
+        }
+        if let Some(scope) = &self.scope {
+            let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
+            // A path of ours, for whoever asks another one gets no further.
+            if let Ok(challenge) = HeaderValue::try_from(challenge) {
+                headers.insert(WWW_AUTHENTICATE, challenge);
+            }
         }
         if self.code == CODED {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

@@ -51,6 +51,9 @@ struct Claims {
     sub: UserId,
     #[serde(default)]
     roles: Vec<String>,
+    /// With spaces between them (RFC 8693 §4.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
     iat: i64,
     nbf: i64,
     exp: i64,
@@ -109,6 +112,7 @@ impl Signer {
             aud: AUDIENCE.to_owned(),
             sub: principal.user_id,
             roles: principal.roles.clone(),
+            scope: principal.scopes.as_ref().map(|scopes| scopes.join(" ")),
             iat: now,
             nbf: now,
             exp: now + ACCESS_TOKEN_TIME_S,
@@ -241,6 +245,10 @@ impl Verifier {
             principal: Principal {
                 user_id: claims.sub,
                 roles: claims.roles,
+                scopes: claims.scope.map(|scope| {
+                    let scopes = scope.split_ascii_whitespace();
+                    scopes.map(str::to_owned).collect()
+                }),
             },
             kid,
             made: claims.iat,

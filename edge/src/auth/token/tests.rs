@@ -29,6 +29,7 @@ fn principal() -> Principal {
     Principal {
         user_id: UserId(Uuid::from_u128(7)),
         roles: vec!["operator".to_owned()],
+        scopes: None,
     }
 }
 
@@ -71,6 +72,19 @@ fn a_token_tells_its_principal_also_from_the_cache() {
         assert_eq!(api.verifier.verify(&token.access_token), Ok(principal()));
     }
     assert_eq!(api.verifier.verified.iter().count(), 1);
+}
+
+#[test]
+fn a_token_tells_what_it_is_good_for_alone() {
+    let api = api();
+    for scopes in [None, Some(vec![]), Some(vec!["orders:read".to_owned()])] {
+        let principal = Principal {
+            scopes,
+            ..principal()
+        };
+        let token = api.signer.sign(&principal).unwrap().access_token;
+        assert_eq!(api.verifier.verify(&token), Ok(principal));
+    }
 }
 
 #[test]
