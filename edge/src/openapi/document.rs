@@ -26,7 +26,8 @@ found nothing to change is not remembered.
 - **`ETag`** is the version of what was changed or read; sent back as `If-Match` a command is done only \
 to that version, as `If-None-Match` a read is answered 304 when nothing has changed.
 - **`Consistency-Token`** of a write, sent along with a read, has the read wait for that write.
-- **`Prefer: wait=n`** waits up to n seconds (at most 30) for an order's outcome or for a view.
+- **`Prefer: wait=n`** waits up to n seconds (at most 30) for an order's outcome, for the end of what a \
+cancellation, received goods or a refund set going, or for a view.
 - **Limits**: a body of 1 MiB, a head of 16 KiB and 100 fields (431 beyond), 30 seconds. A request \
 that is too much at that moment is answered 503 at once, with `Retry-After`.";
 
@@ -206,8 +207,8 @@ impl Draft {
             say("description", more.into());
         }
         say("tags", json!([tag_of(path)]));
-        self.document["paths"][path][method] = Value::Object(operation);
         let method = method.as_str().to_ascii_lowercase();
+        self.document["paths"][path][method] = Value::Object(operation);
     }
 
     pub(super) fn end(mut self) -> Document {
