@@ -23,6 +23,7 @@
 //!   failure    what went wrong, as a problem
 //!   health     /livez, /readyz with the lag of every view
 //!   stuck      everything that waits for a human or is late
+//!   system     what is parked, and how the streams compare with what is declared
 //! ```
 //!
 //! A row's payload passes through as text: nothing is parsed but what has to be unsealed, and the
