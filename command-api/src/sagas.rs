@@ -109,16 +109,19 @@ impl Api {
     /// Where the saga is when it is over, or the time is. `None` = nobody waits, or it can't be said: the
     /// command was done all the same.
     pub(crate) async fn ends(&self, listens: Option<(Duration, Waiter<Over>)>) -> Option<Told> {
-        let (waited, waiter) = listens?;
+        let (time, waiter) = listens?;
         let saga = waiter.id();
         // It may have been over before anybody listened.
         let mut status = self.status(saga).await.ok()?;
         if !["ended", "suspended", "resolved"].contains(&status)
-            && waiter.wait(waited).await.is_some()
+            && waiter.wait(time).await.is_some()
         {
             status = self.status(saga).await.ok()?;
         }
-        Some(Told { waited, status })
+        Some(Told {
+            waited: time,
+            status,
+        })
     }
 
     /// Where a saga is, as its leader confirms.

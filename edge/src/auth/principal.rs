@@ -62,9 +62,10 @@ impl Principal {
     }
 
     /// Is the token good for calls of this scope?
-    fn require_scope(&self, scope: String) -> Result<(), Problem> {
+    fn require_scope(&self, scope: &str) -> Result<(), Problem> {
+        let lacks = |scopes: &[String]| scopes.iter().all(|one| one != scope);
         match &self.scopes {
-            Some(scopes) if !scopes.contains(&scope) => Err(Problem::insufficient_scope(scope)),
+            Some(scopes) if lacks(scopes) => Err(Problem::insufficient_scope(scope)),
             Some(_) | None => Ok(()),
         }
     }
@@ -147,7 +148,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let principal = Self::of_request(parts, &Verifier::from_ref(state))?;
-        principal.require_scope(scope_needed(&parts.method, parts.uri.path()))?;
+        principal.require_scope(&scope_needed(&parts.method, parts.uri.path()))?;
         Ok(principal)
     }
 }

@@ -226,13 +226,13 @@ impl<'a> Call<'a> {
     /// The call needs a token.
     pub fn needs_token(&mut self) {
         self.token = Token::Required;
-        self.problem(Problem::insufficient_scope(self.scope.clone()));
+        self.problem(Problem::insufficient_scope(&self.scope));
     }
 
     /// The call takes a token, and answers without one as well.
     pub fn takes_token(&mut self) {
         self.token = Token::Welcome;
-        self.problem(Problem::insufficient_scope(self.scope.clone()));
+        self.problem(Problem::insufficient_scope(&self.scope));
     }
 
     /// As an operation object. `example` is a request's body. Answers that many calls have stand in

@@ -23,6 +23,9 @@ pub const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// What a body under a content coding is refused with.
 const CODED: &str = "content_encoding_refused";
 
+/// What the detail about a missing scope begins with; the scope follows, which a header says too.
+const NOT_GOOD_FOR: &str = "the token is not good for ";
+
 /// One field of the request that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
@@ -62,8 +65,6 @@ pub struct Problem {
     pub retryable: bool,
     /// When to try again.
     pub retry_after: Option<Duration>,
-    /// What the token is not good for.
-    pub scope: Option<String>,
 }
 
 impl Problem {
@@ -83,7 +84,6 @@ impl Problem {
             errors: Vec::new(),
             retryable: false,
             retry_after: None,
-            scope: None,
         }
     }
 
@@ -140,13 +140,9 @@ impl Problem {
     }
 
     /// 403: the token is good for other calls alone (RFC 6750 §3.1).
-    pub fn insufficient_scope(scope: impl Into<String>) -> Self {
-        let scope = scope.into();
-        let detail = format!("the token is not good for {scope}");
-        Self {
-            scope: Some(scope),
-            ..Self::new(StatusCode::FORBIDDEN, "insufficient_scope", detail)
-        }
+    pub fn insufficient_scope(scope: &str) -> Self {
+        let detail = format!("{NOT_GOOD_FOR}{scope}");
+        Self::new(StatusCode::FORBIDDEN, "insufficient_scope", detail)
     }
 
     /// 404: there is nothing here, or nothing of yours.
@@ -237,7 +233,7 @@ impl Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, challenge(&self.code));
         }
-        if let Some(scope) = &self.scope {
+        if let Some(scope) = self.detail.strip_prefix(NOT_GOOD_FOR) {
             let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
             // A path of ours, for whoever asks another one gets no further.
             if let Ok(challenge) = HeaderValue::try_from(challenge) {
