@@ -44,18 +44,19 @@ impl Examples {
         let body = self.body(path);
         self.sent.insert(path.to_owned());
         let mut ids = ids.iter();
-        let parts = path.split('/').map(|part| match part.starts_with('{') {
-            true => ids.next().unwrap(),
-            false => part,
+        let parts = path.split('/').map(|part| {
+            if part.starts_with('{') {
+                ids.next().unwrap()
+            } else {
+                part
+            }
         });
         let at = parts.collect::<Vec<_>>().join("/");
-        match &body {
-            Value::String(lines) => {
-                let key = Uuid::new_v4().to_string();
-                shop.import(&key, lines.clone()).await.must()
-            }
-            body => shop.post(&at, body).await.must(),
+        if let Some(lines) = body.as_str() {
+            let key = Uuid::new_v4().to_string();
+            return shop.import(&key, lines.to_owned()).await.must();
         }
+        shop.post(&at, &body).await.must()
     }
 
     /// The same of several calls about one thing.
