@@ -45,9 +45,9 @@ pub enum KeysCommand {
     ///
     /// The first one signs at once.
     ///
-    /// A role reads its keys when it starts. Give the new file to every role, and restart them in any order
-    /// before it signs; it is the newest from then on. Take the old file away once the last token that it has
-    /// signed is over, 15 minutes later.
+    /// A role reads the folder again every few seconds. Give the new file to every gateway and API before it
+    /// signs; it is the newest from then on. Take the old file away once the last token that it has signed is
+    /// over, 15 minutes later; what it has signed counts no longer from then on.
     AddTokenKey(AddTokenKeyArgs),
 }
 
@@ -57,7 +57,7 @@ pub struct AddTokenKeyArgs {
     /// The folder with the keys that sign access tokens.
     #[arg(long, env = "MILLRACE_JWT_KEYS")]
     pub jwt_keys: PathBuf,
-    /// After how many seconds it signs: long enough to give it to every role and to restart them.
+    /// After how many seconds it signs: long enough to give it to every role.
     #[arg(long, default_value_t = SIGNS_AFTER_S)]
     pub signs_after_s: u32,
     /// Print JSON.
@@ -65,7 +65,7 @@ pub struct AddTokenKeyArgs {
     pub json: bool,
 }
 
-/// Long enough for a rolling restart.
+/// Long enough to give a file to every machine.
 const SIGNS_AFTER_S: u32 = 60 * 60;
 
 /// Settings of `millrace keys rotate`.
@@ -112,7 +112,7 @@ fn add_token_key(args: &AddTokenKeyArgs) -> anyhow::Result<ExitCode> {
     } else {
         let shown = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M:%S UTC");
         println!(
-            "{} signs from {}: give it to every gateway and API and restart them before. Take the older \
+            "{} signs from {}: give it to every gateway and API before. Take the older \
              files away after {}.",
             file.display(),
             shown(signs_from),

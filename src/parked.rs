@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use query_api::ParkedItem;
 use serde_json::{Value, json};
 use streams::Connection;
 use streams::parking::{self, Note, ParkedKey, Record, What, Wish};
@@ -135,7 +136,8 @@ async fn list(connection: &Connection, json: bool) -> anyhow::Result<ExitCode> {
     let parked = parking::parked(connection).await?;
     for (subscription, key, state) in &parked {
         if json {
-            println!("{}", summary(subscription, key, state));
+            let item = ParkedItem::new(subscription, key, state);
+            println!("{}", serde_json::to_string(&item)?);
         } else {
             println!("{}", line(subscription, key, state));
         }
@@ -144,21 +146,6 @@ async fn list(connection: &Connection, json: bool) -> anyhow::Result<ExitCode> {
         println!("Nothing is parked.");
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn summary(subscription: &str, key: &str, state: &ParkedKey) -> Value {
-    let first = state.waiting.front();
-    json!({
-        "id": format!("{subscription}/{key}"),
-        "subscription": subscription,
-        "key": key,
-        "waiting": state.waiting.len(),
-        "position": first.map(|first| first.position.to_string()),
-        "cause": first.map(|first| &first.cause),
-        "attempts": first.map(|first| first.attempts),
-        "since": first.map(|first| first.since),
-        "asked": state.asked.map(|asked| asked.at),
-    })
 }
 
 fn line(subscription: &str, key: &str, state: &ParkedKey) -> String {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{CommandApiArgs, GatewayArgs, ProjectorArgs, QueryApiArgs, ReactorArgs, SagaArgs};
 use crate::production::Mode;
 use crate::settings::Source;
-use crate::{entry, production, withdrawing};
+use crate::{entry, production, provision, withdrawing};
 
 /// Most connections at once of those who ask how a role is.
 const PROBES_MAX: usize = 32;
@@ -81,6 +81,7 @@ pub async fn query_router(
         config,
         query_api::Parts {
             log: connection,
+            topology: provision::topology(),
             reader: Reader::open(&databases, config.read),
             keys,
             digest_key: secrets.digest_key()?,
@@ -100,6 +101,7 @@ pub async fn command_api(args: CommandApiArgs) -> anyhow::Result<()> {
     let connection = secrets.connect_to_work(&args.nats, "command-api");
     let connection = unless_told(&stop, connection).await?;
     let keys = KeySet::load(&args.jwt_keys)?;
+    let followed = keys.clone().follow(stop.clone());
     let contexts = args.config.contexts.clone();
     let encrypted = args.config.tls.tls_cert.is_some();
     let service = command_service(args.config, &secrets, connection.clone(), keys);
@@ -108,9 +110,10 @@ pub async fn command_api(args: CommandApiArgs) -> anyhow::Result<()> {
     let address = advertised(args.advertise, &listener, encrypted)?;
     let withdrawn = withdrawing::follow(&connection, service.verifier(), stop.clone());
     // Everything that it serves is one future: too large for a stack.
-    let (served, (), announced) = tokio::join!(
+    let (served, (), (), announced) = tokio::join!(
         Box::pin(service.run(listener, stop.clone())),
         withdrawn,
+        followed,
         announce(
             &connection,
             ("command-api", &contexts),
@@ -142,6 +145,8 @@ pub async fn gateway(mut args: GatewayArgs, mode: Mode) -> anyhow::Result<()> {
     // No two gateways may have the same: they would take themselves for one.
     let address = address.unwrap_or_else(|| format!("http://{}:{port}", machine()));
     let routes = entry::routes(&limits);
+    // Until it is told to stop; if it ends otherwise, so does the process.
+    tokio::spawn(keys.follow(stop.clone()));
     let Some(apart) = args.metrics_listen else {
         let service = service.with(routes.merge(metrics()?));
         return Ok(service.run(listener, address, stop).await?);
@@ -222,7 +227,7 @@ pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
     let listener = listen(&args.listen).await?;
     let tls = args.config.tls.acceptor()?;
     let address = advertised(args.advertise, &listener, tls.is_some())?;
-    let (served, (), (), announced) = tokio::join!(
+    let (served, (), (), (), announced) = tokio::join!(
         edge::serve_tls(
             listener,
             router,
@@ -231,6 +236,7 @@ pub async fn query_api(args: QueryApiArgs) -> anyhow::Result<()> {
         ),
         erasures.follow(stop.clone()),
         withdrawing::follow(&connection, withdrawn, stop.clone()),
+        keys.follow(stop.clone()),
         announce(&connection, ("query-api", &[]), address, stop.clone()),
     );
     served.map_err(anyhow::Error::from).and(announced)

@@ -22,6 +22,10 @@ pub struct TokenArgs {
     /// The user's id; required for a customer.
     #[arg(long, required_if_eq("role", "customer"))]
     pub subject: Option<UserId>,
+    /// What the token is good for alone, with spaces between (`orders:read products:write`): the first part
+    /// of the calls' paths, and whether they read or write. Without it: all that the role may do.
+    #[arg(long)]
+    pub scope: Option<String>,
     /// Where the stack keeps its data.
     #[arg(long, env = "MILLRACE_DATA", default_value = ".millrace")]
     pub data: PathBuf,
@@ -42,7 +46,11 @@ pub enum Role {
 /// The data folder has no keys.
 pub fn run(args: &TokenArgs) -> anyhow::Result<()> {
     let subject = args.subject.unwrap_or(OPERATOR);
-    println!("{}", sign(&args.data, subject, args.role)?);
+    let principal = Principal {
+        scopes: args.scope.as_deref().map(scopes),
+        ..principal(subject, args.role)
+    };
+    println!("{}", sign(&args.data, &principal)?);
     Ok(())
 }
 
@@ -51,7 +59,17 @@ pub fn run(args: &TokenArgs) -> anyhow::Result<()> {
 /// # Errors
 /// The data folder has no keys.
 pub fn operator(data: &Path) -> anyhow::Result<String> {
-    sign(data, OPERATOR, Role::Operator)
+    sign(data, &principal(OPERATOR, Role::Operator))
+}
+
+/// An operator's token that is good for what `scope` says alone.
+///
+/// # Errors
+/// The data folder has no keys.
+pub fn operator_for(data: &Path, scope: &str) -> anyhow::Result<String> {
+    let operator = principal(OPERATOR, Role::Operator);
+    let scopes = Some(scopes(scope));
+    sign(data, &Principal { scopes, ..operator })
 }
 
 /// A customer's token.
@@ -59,10 +77,25 @@ pub fn operator(data: &Path) -> anyhow::Result<String> {
 /// # Errors
 /// The data folder has no keys, or `user_id` is none.
 pub fn customer(data: &Path, user_id: &str) -> anyhow::Result<String> {
-    sign(data, user_id.parse()?, Role::Customer)
+    sign(data, &principal(user_id.parse()?, Role::Customer))
 }
 
-fn sign(data: &Path, subject: UserId, role: Role) -> anyhow::Result<String> {
+fn scopes(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+fn principal(user_id: UserId, role: Role) -> Principal {
+    Principal {
+        user_id,
+        roles: match role {
+            Role::Operator => vec!["operator".to_owned()],
+            Role::Customer => Vec::new(),
+        },
+        scopes: None,
+    }
+}
+
+fn sign(data: &Path, principal: &Principal) -> anyhow::Result<String> {
     let folder = data.join(crate::up::JWT_KEYS);
     let keys = KeySet::load(&folder).with_context(|| {
         format!(
@@ -71,15 +104,7 @@ fn sign(data: &Path, subject: UserId, role: Role) -> anyhow::Result<String> {
             data.display()
         )
     })?;
-    let roles = match role {
-        Role::Operator => vec!["operator".to_owned()],
-        Role::Customer => Vec::new(),
-    };
-    let principal = Principal {
-        user_id: subject,
-        roles,
-    };
     Ok(Signer::new(&keys, chrono::Utc::now)
-        .sign(&principal)?
+        .sign(principal)?
         .access_token)
 }

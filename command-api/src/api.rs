@@ -13,19 +13,20 @@ use edge::{Client, Network, Targets, Trace};
 use kernel::{AggregateId, Decider};
 use serde::Serialize;
 use streams::keys::DigestKey;
-use streams::{CommandMeta, Streams, clock};
+use streams::{CommandMeta, RecordedEvent, Streams, clock};
 use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::elsewhere::{Elsewhere, carry};
 use crate::error::of_load;
 use crate::importing::IMPORTS_AT_ONCE_MAX;
-use crate::outcomes::Outcomes;
+use crate::outcomes::{Ending, Outcomes};
 use crate::owned::Owned;
 use crate::password::Passwords;
 use crate::personal::Personal;
 use crate::problems::PAGES;
 use crate::questions::{Cached, Questions};
+use crate::sagas::Over;
 use crate::throttle::Throttle;
 use crate::webhook::Webhook;
 use crate::{
@@ -74,7 +75,8 @@ pub struct Parts {
     pub(crate) digest: DigestKey,
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
-    pub(crate) outcomes: Outcomes,
+    pub(crate) outcomes: Outcomes<Ending>,
+    pub(crate) sagas: Outcomes<Over>,
     pub(crate) webhook: Webhook,
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
     pub(crate) proxies: Vec<Network>,
@@ -102,6 +104,7 @@ impl Api {
             passwords: Passwords::new().map_err(crate::Error::passwords)?,
             throttle: Throttle::new(),
             outcomes: Outcomes::new(deps.waits_max),
+            sagas: Outcomes::new(deps.waits_max),
             webhook: deps.webhook,
             elsewhere: deps.elsewhere,
             proxies: deps.proxies,
@@ -138,9 +141,9 @@ impl Api {
         &self.0.verifier
     }
 
-    /// The waiters for the ends of orders: whoever follows the stream ORDER tells it.
-    pub fn outcomes(&self) -> &Outcomes {
-        &self.0.outcomes
+    /// An event of ORDER: tells who waits for how an order ends.
+    pub fn hear(&self, event: &RecordedEvent) {
+        self.outcomes.hear(event);
     }
 }
 

@@ -17,7 +17,8 @@
 //!   webhook, signature                         what the payment provider tells, kept as it came
 //!   call, resource, write                      what is the same for every call
 //!   error                                      refusal → status and field; failure → problem
-//!   questions, remembered, outcomes            what other contexts know; how an order ended
+//!   questions, remembered                      what other contexts know
+//!   outcomes, sagas                            how an order, and what follows from a command, ended
 //!   owned                                      how many webhook endpoints each customer has
 //!   personal                                   sealing of personal data
 //!   host                                       the command bus's side
@@ -56,6 +57,7 @@ mod remembered;
 mod resource;
 mod returns;
 mod run;
+mod sagas;
 mod session;
 mod signature;
 mod text;
@@ -68,7 +70,6 @@ pub use api::{Api, Deps, document, router};
 pub use config::Config;
 pub use elsewhere::{Elsewhere, Here};
 pub use host::hosts;
-pub use outcomes::Outcomes;
 pub use personal::{Personal, PersonalError};
 pub use problems::PAGES;
 pub use questions::{Local, NoAnswer, OverBus, Questions};

@@ -1,8 +1,9 @@
 //! `/v1/orders`: customers buy and cancel; operators ship and deliver.
 
 use axum::extract::State;
+use checkout::settling::SagaId;
 use edge::openapi::{Calls, about};
-use edge::{Body, Id, Problem};
+use edge::{Body, Id, Prefer, Problem};
 use kernel::{OrderId, Reason, Tracking};
 use order::OrderRefusal::{
     OrderAlreadyShipped, OrderCanceled, OrderNotConfirmed, OrderNotShipped, OrderRejected,
@@ -16,8 +17,9 @@ use serde_json::json;
 use crate::api::Api;
 use crate::call::{Call, Operators};
 use crate::error::refusals;
-use crate::resource::{Asks, OrderTold, act, told};
-use crate::write::Done;
+use crate::resource::{Asks, OrderTold, Resource, act};
+use crate::sagas::GoesOn;
+use crate::write::{Done, Waited, Written};
 use crate::{placing, returns};
 
 pub(crate) fn calls() -> Calls<Api> {
@@ -25,7 +27,10 @@ pub(crate) fn calls() -> Calls<Api> {
         .post(
             "/v1/orders/{id}/cancel",
             about("Cancel an order")
-                .more("Until it is shipped. All of its money goes back.")
+                .more(
+                    "Until it is shipped. All of its money goes back. With `Prefer: wait=n` the answer waits \
+                     until the checkout is over.",
+                )
                 .refuses(refusals([OrderRejected, OrderAlreadyShipped]))
                 .example(json!({ "reason": "changed my mind" })),
             cancel,
@@ -94,16 +99,24 @@ impl Asks<Order> for DeliverOrder {
 
 async fn cancel(
     State(api): State<Api>,
+    prefer: Prefer,
     call: Call,
     Id(id): Id<OrderId>,
     Body(body): Body<CancelOrder>,
-) -> Result<Done<OrderTold>, Problem> {
+) -> Result<Waited<Done<GoesOn<OrderTold>>>, Problem> {
     must_be_theirs(&api, &call, id).await?;
     let command = OrderCommand::CancelOrder {
         reason: body.reason.clone(),
     };
+    let saga = SagaId::Checkout(id);
+    let listens = api.listens(prefer, saga);
     let executed = api.change::<Order, _>(&call, &id, command, &body).await?;
-    Ok(told::<Order>(&id, &executed))
+    let told = api.ends(listens).await;
+    let body = GoesOn::new(Order::told(&id, &executed), saga, told.as_ref());
+    Ok(Waited {
+        answer: Written::from(&executed).done(body),
+        waited: told.map(|told| told.waited),
+    })
 }
 
 /// The owner never changes.

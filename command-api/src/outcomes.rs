@@ -1,6 +1,7 @@
-//! How orders end: one subscription of the stream ORDER tells everybody in this process who waits.
+//! How orders and sagas end: one subscription of a stream tells everybody in this process who waits.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,14 +15,29 @@ use tokio_util::sync::CancellationToken;
 /// Most of them that wait for one order: who asks again and again takes nobody's place.
 const WAITERS_OF_ONE_MAX: usize = 4;
 
-/// The orders' own events.
-const ORDERS: &str = "event.order.*";
-
 /// How far the clock of the NATS server may be from ours.
 const CLOCKS_APART_MAX: TimeDelta = TimeDelta::minutes(1);
 
 /// Pause after an event that can't be read or a log with a gap: trying at once would spin.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+
+/// An end that somebody may wait for.
+pub(crate) trait End: Clone + Send + 'static {
+    /// What ends.
+    type Of: Copy + Eq + Hash + Send + 'static;
+
+    /// The stream that says so.
+    const STREAM: &'static str;
+
+    /// Which of its subjects.
+    const SUBJECTS: &'static str;
+
+    /// What an event is about.
+    fn about(event: &RecordedEvent) -> Option<Self::Of>;
+
+    /// The end, if the event is one.
+    fn of_event(event: &RecordedEvent) -> Option<Self>;
+}
 
 /// How an order ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +62,20 @@ impl Ending {
             version: order.version,
             position: order.position,
         })
+    }
+}
+
+impl End for Ending {
+    type Of = OrderId;
+
+    const STREAM: &'static str = "ORDER";
+
+    /// The orders' own events.
+    const SUBJECTS: &'static str = "event.order.*";
+
+    fn about(event: &RecordedEvent) -> Option<OrderId> {
+        let own = event.kind.is_none();
+        own.then(|| event.aggregate_id.as_str().parse().ok())?
     }
 
     fn of_event(event: &RecordedEvent) -> Option<Self> {
@@ -73,36 +103,43 @@ impl Ending {
 }
 
 /// Who waits, and how many they are.
-#[derive(Default)]
-struct Waiting {
-    of: HashMap<OrderId, Vec<oneshot::Sender<Ending>>>,
+struct Waiting<E: End> {
+    of: HashMap<E::Of, Vec<oneshot::Sender<E>>>,
     count: usize,
 }
 
-/// Who waits for which order. Cheap to clone.
-#[derive(Clone)]
-pub struct Outcomes(Arc<Inner>);
+/// Who waits for which end. Cheap to clone.
+pub(crate) struct Outcomes<E: End>(Arc<Inner<E>>);
 
-struct Inner {
+impl<E: End> Clone for Outcomes<E> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+struct Inner<E: End> {
     /// Most who wait at once.
     most: usize,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<Waiting<E>>,
     /// Since when somebody waits.
     begin: watch::Sender<Option<DateTime<Utc>>>,
 }
 
-impl Outcomes {
+impl<E: End> Outcomes<E> {
     /// For so many at once.
     pub(crate) fn new(most: usize) -> Self {
         Self(Arc::new(Inner {
             most,
-            waiting: Mutex::default(),
+            waiting: Mutex::new(Waiting {
+                of: HashMap::new(),
+                count: 0,
+            }),
             begin: watch::Sender::new(None),
         }))
     }
 
-    /// Follows ORDER from when somebody waits for the first time, until `shutdown`.
-    pub async fn follow(&self, connection: &Connection, shutdown: CancellationToken) {
+    /// Follows the stream from when somebody waits for the first time, until `shutdown`.
+    pub(crate) async fn follow(&self, connection: &Connection, shutdown: CancellationToken) {
         let mut start = self.0.begin.subscribe();
         let first = async {
             start
@@ -116,7 +153,8 @@ impl Outcomes {
             begin = first => begin,
         };
         let Some(begin) = begin else { return };
-        let mut events = connection.ordered_since("ORDER", ORDERS, begin - CLOCKS_APART_MAX);
+        let since = begin - CLOCKS_APART_MAX;
+        let mut events = connection.ordered_since(E::STREAM, E::SUBJECTS, since);
         loop {
             let event = tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -125,23 +163,23 @@ impl Outcomes {
             match event {
                 Ok(event) => self.hear(&event),
                 Err(error) => {
-                    tracing::error!(%error, "the ends of orders can't be followed");
+                    tracing::error!(%error, stream = E::STREAM, "the ends can't be followed");
                     tokio::time::sleep(FAILURE_PAUSE).await;
                 }
             }
         }
     }
 
-    /// An event of ORDER: tells who waits for its order, if it is an end.
-    pub fn hear(&self, event: &RecordedEvent) {
-        let Ok(id) = event.aggregate_id.as_str().parse::<OrderId>() else {
+    /// An event of the stream: tells who waits for what it is about, if it is an end.
+    pub(crate) fn hear(&self, event: &RecordedEvent) {
+        let Some(id) = E::about(event) else {
             return;
         };
-        // Most events are of orders that nobody waits for: they are not even decoded.
-        if event.kind.is_some() || !self.waiting().of.contains_key(&id) {
+        // Most events are of what nobody waits for: they are not even decoded.
+        if !self.waiting().of.contains_key(&id) {
             return;
         }
-        let Some(ending) = Ending::of_event(event) else {
+        let Some(ending) = E::of_event(event) else {
             return;
         };
         let told = {
@@ -156,16 +194,16 @@ impl Outcomes {
         }
     }
 
-    /// A place in the queue for `order_id`, whose end can't be missed from here on; `None` = too many wait
+    /// A place in the queue for `id`, whose end can't be missed from here on; `None` = too many wait
     /// already.
-    pub(crate) fn waiter(&self, order_id: OrderId) -> Option<Waiter> {
+    pub(crate) fn waiter(&self, id: E::Of) -> Option<Waiter<E>> {
         let mut waiting = self.waiting();
-        let of_one = waiting.of.get(&order_id).map_or(0, Vec::len);
+        let of_one = waiting.of.get(&id).map_or(0, Vec::len);
         if waiting.count >= self.0.most || of_one >= WAITERS_OF_ONE_MAX {
             return None;
         }
         let (sender, ending) = oneshot::channel();
-        waiting.of.entry(order_id).or_default().push(sender);
+        waiting.of.entry(id).or_default().push(sender);
         waiting.count += 1;
         drop(waiting);
         self.0.begin.send_if_modified(|begin| {
@@ -175,54 +213,55 @@ impl Outcomes {
         });
         Some(Waiter {
             outcomes: self.clone(),
-            order_id,
+            id,
             ending: Some(ending),
         })
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting<E>> {
         // Nothing in here panics halfway through a change.
         let waiting = self.0.waiting.lock();
         waiting.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn forget(&self, order_id: OrderId) {
+    fn forget(&self, id: E::Of) {
         let mut waiting = self.waiting();
         let Waiting { of, count } = &mut *waiting;
-        if let Some(waiters) = of.get_mut(&order_id) {
+        if let Some(waiters) = of.get_mut(&id) {
             let before = waiters.len();
             waiters.retain(|waiter| !waiter.is_closed());
             *count -= before - waiters.len();
             if waiters.is_empty() {
-                of.remove(&order_id);
+                of.remove(&id);
             }
         }
     }
 }
 
-/// Somebody who waits for one order.
-pub(crate) struct Waiter {
-    outcomes: Outcomes,
-    order_id: OrderId,
-    ending: Option<oneshot::Receiver<Ending>>,
+/// Somebody who waits for one end.
+pub(crate) struct Waiter<E: End> {
+    outcomes: Outcomes<E>,
+    id: E::Of,
+    ending: Option<oneshot::Receiver<E>>,
 }
 
-impl Waiter {
-    pub(crate) fn order_id(&self) -> OrderId {
-        self.order_id
+impl<E: End> Waiter<E> {
+    /// Of what.
+    pub(crate) fn id(&self) -> E::Of {
+        self.id
     }
 
-    /// The order's end, if it comes within `wait`.
-    pub(crate) async fn wait(mut self, wait: Duration) -> Option<Ending> {
+    /// The end, if it comes within `wait`.
+    pub(crate) async fn wait(mut self, wait: Duration) -> Option<E> {
         let ending = self.ending.take()?;
         tokio::time::timeout(wait, ending).await.ok()?.ok()
     }
 }
 
-impl Drop for Waiter {
+impl<E: End> Drop for Waiter<E> {
     fn drop(&mut self) {
         self.ending = None;
-        self.outcomes.forget(self.order_id);
+        self.outcomes.forget(self.id);
     }
 }
 
@@ -238,7 +277,7 @@ mod tests {
 
     #[test]
     fn who_waits_takes_no_more_places_than_there_are_for_that() {
-        let outcomes = Outcomes::new(16);
+        let outcomes = Outcomes::<Ending>::new(16);
         let of_one: Vec<_> = (0..WAITERS_OF_ONE_MAX)
             .map(|_| outcomes.waiter(order(0)).unwrap())
             .collect();

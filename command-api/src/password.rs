@@ -183,6 +183,7 @@ fn hash(argon2: &Argon2<'_>, password: &str) -> Result<String, HashError> {
 
 /// A hash that can't be read fits nothing.
 fn fits(argon2: &Argon2<'_>, password: &str, hash: &str) -> bool {
+    metrics::counter!("passwords_checked_total").increment(1);
     PasswordHash::new(hash)
         .is_ok_and(|hash| argon2.verify_password(password.as_bytes(), &hash).is_ok())
 }

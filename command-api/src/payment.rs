@@ -2,8 +2,9 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
+use checkout::settling::SagaId;
 use edge::openapi::{Calls, about};
-use edge::{Body, Id, IdempotencyKey, Problem};
+use edge::{Body, Id, IdempotencyKey, Prefer, Problem};
 use kernel::{Money, OrderId, PaymentId, Reason, RefundId};
 use order::{Order, OrderStatus};
 use payment::{Payment, PaymentCommand, PaymentRefusal, REFUNDS_MAX, RefundStage};
@@ -16,14 +17,18 @@ use crate::api::Api;
 use crate::call::Operators;
 use crate::error::{self, refusals};
 use crate::problems::problem;
-use crate::write::{Acted, Done, Made, Written};
+use crate::sagas::GoesOn;
+use crate::write::{Acted, Done, Made, Waited, Written};
 
 pub(crate) fn calls() -> Calls<Api> {
     Calls::default()
         .post(
             "/v1/payments/{id}/refunds",
             about("Give money back")
-                .more("Once the order has left the house: until then it is canceled.")
+                .more(
+                    "Once the order has left the house: until then it is canceled. With `Prefer: wait=n` the \
+                     answer waits until the money has gone back and the order knows, or it can't.",
+                )
                 .refuses([not_shipped()])
                 .refuses(refusals(wrong_refunds()))
                 .example(json!({
@@ -101,12 +106,14 @@ enum RefundStatus {
 
 async fn refund(
     State(api): State<Api>,
-    Operators(call): Operators,
+    (prefer, Operators(call)): (Prefer, Operators),
     key: IdempotencyKey,
     Id(id): Id<PaymentId>,
     Body(body): Body<RefundPayment>,
-) -> Result<Made<Refunded>, Problem> {
+) -> Result<Waited<Made<GoesOn<Refunded>>>, Problem> {
     let refund_id = RefundId(call.derive("refund", &key));
+    let saga = SagaId::Refunding(refund_id);
+    let listens = api.listens(prefer, saga);
     let order_id = order_of(&api, id).await?;
     must_have_left(&api, order_id).await?;
     let command = PaymentCommand::RefundPayment {
@@ -126,7 +133,12 @@ async fn refund(
         amount: body.amount,
         version: executed.version,
     };
-    Ok(Written::from(&executed).made(format!("/v1/payments/{id}"), answer))
+    let told = api.ends(listens).await;
+    let answer = GoesOn::new(answer, saga, told.as_ref());
+    Ok(Waited {
+        answer: Written::from(&executed).made(format!("/v1/payments/{id}"), answer),
+        waited: told.map(|told| told.waited),
+    })
 }
 
 /// What explains the difference.

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use edge::openapi::{self, Answer, Calls, about};
+use edge::openapi::{Calls, about};
 use edge::{Body, FieldError, IdempotencyKey, Prefer, Problem};
 use kernel::{Money, OrderId, PaymentMethod, Reason, Sku, purpose};
 use order::{LINES_MAX, Line, Order, OrderCommand, OrderRefusal, OrderStatus, QUANTITY_MAX};
@@ -24,7 +23,7 @@ use crate::error::{self, refusals};
 use crate::outcomes::{Ending, Waiter};
 use crate::problems::problem;
 use crate::questions::Age;
-use crate::write::{Made, Written};
+use crate::write::{Made, Waited, Written};
 
 pub(crate) fn calls() -> Calls<Api> {
     let barred = [
@@ -118,36 +117,13 @@ struct Placed {
     checkout: String,
 }
 
-/// The answer to an order: what was made, and whether its outcome was waited for.
-struct Answered {
-    made: Made<Placed>,
-    waited: Option<Duration>,
-}
-
-impl IntoResponse for Answered {
-    fn into_response(self) -> Response {
-        let mut response = self.made.into_response();
-        let applied = self.waited.map(Prefer::applied_wait);
-        response.headers_mut().extend(applied);
-        response
-    }
-}
-
-impl Answer for Answered {
-    fn describe(call: &mut openapi::Call<'_>) {
-        Made::<Placed>::describe(call);
-        let applied = "wait=n: the outcome was waited for.";
-        call.tells(StatusCode::CREATED, "Preference-Applied", false, applied);
-    }
-}
-
 async fn place(
     State(api): State<Api>,
     prefer: Prefer,
     call: Call,
     key: IdempotencyKey,
     Body(body): Body<PlaceOrder>,
-) -> Result<Answered, Problem> {
+) -> Result<Waited<Made<Placed>>, Problem> {
     let id = OrderId(call.derive("order", &key));
     let command = match compose(&api, &call, &body).await {
         Ok(command) => command,
@@ -307,12 +283,12 @@ impl NotSold {
 async fn end(
     api: &Api,
     executed: &Executed<Order>,
-    waiter: Waiter,
+    waiter: Waiter<Ending>,
     wait: Duration,
 ) -> Result<Option<Ending>, Problem> {
     if executed.outcome == Outcome::Replayed {
         // It may have ended long ago, before anybody listened.
-        let id = waiter.order_id();
+        let id = waiter.id();
         let now = api.streams.load_current::<Order>(&id.into()).await;
         let now = now.map_err(error::of_load)?;
         if let Some(ending) = Ending::of_state(&now) {
@@ -326,7 +302,7 @@ fn answer(
     id: OrderId,
     executed: &Executed<Order>,
     waited: Option<(Duration, Option<Ending>)>,
-) -> Answered {
+) -> Waited<Made<Placed>> {
     let mut written = Written::from(executed);
     let mut body = Placed {
         id,
@@ -342,8 +318,8 @@ fn answer(
         written.version = ending.version;
         written.position.sequence = ending.position;
     }
-    Answered {
-        made: written.made(format!("/v1/orders/{id}"), body),
+    Waited {
+        answer: written.made(format!("/v1/orders/{id}"), body),
         waited: time,
     }
 }

@@ -1,8 +1,9 @@
 //! `/v1/orders/{id}/returns`: customers send goods back; operators say which, and when they are here.
 
 use axum::extract::State;
+use checkout::settling::SagaId;
 use edge::openapi::{Calls, about};
-use edge::{Body, Id, IdempotencyKey, Ids, Problem};
+use edge::{Body, Id, IdempotencyKey, Ids, Prefer, Problem};
 use kernel::{Money, OrderId, Reason, ReturnId, Sku};
 use order::OrderRefusal::{
     DuplicateSku, NoLines, OrderCanceled, OrderNotDelivered, OrderRejected, OrderUnknown,
@@ -20,7 +21,8 @@ use crate::api::Api;
 use crate::call::{Call, Operators};
 use crate::error::refusals;
 use crate::order::must_be_theirs;
-use crate::write::{Done, Made, Written};
+use crate::sagas::GoesOn;
+use crate::write::{Done, Made, Waited, Written};
 
 /// An order that didn't arrive has nothing to give back.
 const NOT_DELIVERED: [OrderRefusal; 3] = [OrderCanceled, OrderRejected, OrderNotDelivered];
@@ -62,7 +64,10 @@ pub(crate) fn calls() -> Calls<Api> {
         .post(
             "/v1/orders/{id}/returns/{return_id}/receive",
             about("Say that returned goods are here")
-                .more("They go back on the shelf, and their money goes back.")
+                .more(
+                    "They go back on the shelf, and their money goes back. With `Prefer: wait=n` the answer \
+                     waits until that is done.",
+                )
                 .refuses(known())
                 .refuses(refusals([ReturnRefused, ReturnNotApproved]))
                 .example(json!({})),
@@ -191,12 +196,20 @@ async fn refuse(
 
 async fn receive(
     State(api): State<Api>,
+    prefer: Prefer,
     Operators(call): Operators,
     Ids(id, return_id): Ids<OrderId, ReturnId>,
     Body(body): Body<ReceiveReturn>,
-) -> Result<Done<Returned>, Problem> {
+) -> Result<Waited<Done<GoesOn<Returned>>>, Problem> {
+    let saga = SagaId::Returning(return_id);
+    let listens = api.listens(prefer, saga);
     let command = OrderCommand::ReceiveReturn { return_id };
-    act(&api, &call, (id, return_id), command, &body).await
+    let Done { written, body } = act(&api, &call, (id, return_id), command, &body).await?;
+    let told = api.ends(listens).await;
+    Ok(Waited {
+        answer: written.done(GoesOn::new(body, saga, told.as_ref())),
+        waited: told.map(|told| told.waited),
+    })
 }
 
 /// A return. The version is the order's.

@@ -187,14 +187,16 @@ impl Service {
             };
             let (api, nats) = (&self.api, &self.nats);
             let heard = async {
-                let endings = api.outcomes().follow(nats, stop.clone());
+                let endings = api.outcomes.follow(nats, stop.clone());
+                let sagas = api.sagas.follow(nats, stop.clone());
                 let changes = api.questions.follow(nats, &api.streams, stop.clone());
                 let endpoints = async {
                     if let Some(reading) = self.endpoints {
                         api.owned.follow(nats, reading, stop.clone()).await;
                     }
                 };
-                tokio::join!(endings, changes, endpoints);
+                let replicas = api.throttle.follow(nats, stop.clone());
+                tokio::join!(endings, sagas, changes, endpoints, replicas);
                 Ok(())
             };
             let first = |part: Result<(), Error>| part.inspect_err(|_| stop.cancel());

@@ -138,5 +138,6 @@ fn principal(user_id: UserId, user: &User) -> Principal {
             .flatten()
             .map(ToString::to_string)
             .collect(),
+        scopes: None,
     }
 }

@@ -10,6 +10,8 @@ use axum::http::StatusCode;
 use edge::{Problem, counted_as};
 use kernel::EmailClaimId;
 use moka::sync::Cache;
+use streams::Connection;
+use tokio_util::sync::CancellationToken;
 
 /// Wrong passwords for one account within [`WINDOW`] before it answers 429.
 const ACCOUNT_FAILURES_MAX: u32 = 10;
@@ -24,10 +26,20 @@ const WINDOW: Duration = Duration::from_mins(5);
 /// Most accounts, and most addresses, that are remembered; beyond it the least used are forgotten.
 const REMEMBERED_MAX: u64 = 50_000;
 
-/// Counts failures in this process: behind n processes there are n times as many tries, which argon2
-/// still makes few. It counts for accounts that nobody has as well, so that it doesn't tell which
-/// exist.
+/// Under which name replicas find each other.
+const ROLE: &str = "command-api";
+
+/// How often replicas are looked for.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
+/// Counts failures in this process. It counts for accounts that nobody has as well, so that it doesn't
+/// tell which exist.
+///
+/// Replicas share a limit by each taking its part, as gateways do: of n that accounts are hosted by, each
+/// counts a failure n times. So there are never more tries than the limit, and fewer for who happens
+/// to be sent to the same replica again and again; one each there always is.
 pub(crate) struct Throttle {
+    replicas: AtomicU32,
     accounts: Failures<EmailClaimId>,
     addresses: Failures<IpAddr>,
 }
@@ -44,9 +56,38 @@ pub(crate) struct Attempt {
 impl Throttle {
     pub(crate) fn new() -> Self {
         Self {
+            replicas: AtomicU32::new(1),
             accounts: Failures::at_most(ACCOUNT_FAILURES_MAX),
             addresses: Failures::at_most(ADDRESS_FAILURES_MAX),
         }
+    }
+
+    /// Keeps the number of those who share the limits up to date, until `shutdown`.
+    pub(crate) async fn follow(&self, nats: &Connection, shutdown: CancellationToken) {
+        while !shutdown.is_cancelled() {
+            if nats.is_connected() {
+                match nats.replicas(ROLE).await {
+                    Ok(found) => self.share(found.values().filter(|its| host_users(its)).count()),
+                    Err(error) => tracing::warn!(%error, "replicas can't be looked for"),
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_PAUSE) => {}
+                () = shutdown.cancelled() => {}
+            }
+        }
+    }
+
+    /// So many replicas share the limits from now on.
+    fn share(&self, replicas: usize) {
+        let replicas = u32::try_from(replicas).unwrap_or(u32::MAX).max(1);
+        if self.replicas.swap(replicas, Ordering::Relaxed) != replicas {
+            tracing::info!(replicas, "the limits on passwords are shared anew");
+        }
+    }
+
+    fn replicas(&self) -> u32 {
+        self.replicas.load(Ordering::Relaxed)
     }
 
     /// Counts an attempt before it is made, so that a thousand at once are not a thousand free ones.
@@ -58,17 +99,19 @@ impl Throttle {
         let too_many = |left| too_many_attempts().retry(left);
         if let Some(address) = attempt.address {
             self.addresses
-                .count(counted_as(address))
+                .count(counted_as(address), self.replicas())
                 .map_err(too_many)?;
         }
-        self.accounts.count(attempt.account).map_err(too_many)
+        let counted = self.accounts.count(attempt.account, self.replicas());
+        counted.map_err(too_many)
     }
 
     /// Whether the password is right could not be said, for a reason of ours: it was no attempt.
     pub(crate) fn unjudged(&self, attempt: Attempt) {
-        self.accounts.take_back(&attempt.account);
+        self.accounts.take_back(&attempt.account, self.replicas());
         if let Some(address) = attempt.address {
-            self.addresses.take_back(&counted_as(address));
+            self.addresses
+                .take_back(&counted_as(address), self.replicas());
         }
     }
 
@@ -77,9 +120,15 @@ impl Throttle {
     pub(crate) fn succeeded(&self, attempt: Attempt) {
         self.accounts.0.invalidate(&attempt.account);
         if let Some(address) = attempt.address {
-            self.addresses.take_back(&counted_as(address));
+            self.addresses
+                .take_back(&counted_as(address), self.replicas());
         }
     }
+}
+
+/// Does a replica with these contexts host accounts? None named = all.
+fn host_users(contexts: &[String]) -> bool {
+    contexts.is_empty() || contexts.iter().any(|context| context == "user")
 }
 
 /// 429: guessing is over for now.
@@ -104,27 +153,31 @@ impl<K: Hash + Eq + Send + Sync + 'static> Failures<K> {
         Self(remembered.build(), max)
     }
 
-    /// One more; the error says how long it is one too many.
-    fn count(&self, of: K) -> Result<(), Duration> {
+    /// One more, which counts `share` times; the error says how long it is one too many.
+    fn count(&self, of: K, share: u32) -> Result<(), Duration> {
         let failed = self.0.get_with(of, || {
             Arc::new(Failed {
                 since: Instant::now(),
                 count: AtomicU32::new(0),
             })
         });
-        if failed.count.fetch_add(1, Ordering::Relaxed) < self.1 {
+        // A share below one attempt would be none.
+        let share = share.min(self.1);
+        let counted = failed.count.fetch_add(share, Ordering::Relaxed);
+        if counted.saturating_add(share) <= self.1 {
             return Ok(());
         }
         Err(WINDOW.saturating_sub(failed.since.elapsed()))
     }
 
     /// One less; none of those that began to be counted after it.
-    fn take_back(&self, of: &K) {
+    fn take_back(&self, of: &K, share: u32) {
         if let Some(failed) = self.0.get(of) {
-            let less = |count: u32| count.checked_sub(1);
-            let _none_left = failed
-                .count
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            let less = |count: u32| Some(count.saturating_sub(share.min(self.1)));
+            let _always_some =
+                failed
+                    .count
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         }
     }
 }
@@ -155,6 +208,17 @@ mod tests {
         assert!(throttle.attempt(ben).is_ok());
         throttle.succeeded(ann);
         assert!(throttle.attempt(ann).is_ok());
+    }
+
+    #[test]
+    fn replicas_share_the_limits() {
+        for (replicas, each) in [(1, 10), (2, 5), (3, 3), (64, 1)] {
+            let throttle = Throttle::new();
+            throttle.share(replicas);
+            let ann = attempt(1, None);
+            let taken = (0..100).take_while(|_| throttle.attempt(ann).is_ok());
+            assert_eq!(taken.count(), each, "{replicas}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! One command on one aggregate, and the answer to it.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::http::header::LOCATION;
 use axum::http::{HeaderValue, StatusCode};
@@ -14,7 +16,7 @@ use crate::call::Call;
 use crate::error::{self, Placed};
 
 use edge::openapi::{self, Answer};
-use edge::{Problem, consistency, etag, idempotency};
+use edge::{Prefer, Problem, consistency, etag, idempotency};
 
 impl Api {
     /// Has `command` decided and its events appended. A condition of the call (`If-Match`) is part
@@ -136,6 +138,31 @@ impl<B: JsonSchema> Answer for Made<B> {
         call.answer::<B>(status, "Made");
         call.tells(status, "Location", true, "Where it can be read.");
         headers(call, status);
+    }
+}
+
+/// An answer, and how long an outcome was waited for before it.
+pub(crate) struct Waited<A> {
+    pub(crate) answer: A,
+    pub(crate) waited: Option<Duration>,
+}
+
+impl<A: IntoResponse> IntoResponse for Waited<A> {
+    fn into_response(self) -> Response {
+        let mut response = self.answer.into_response();
+        let applied = self.waited.map(Prefer::applied_wait);
+        response.headers_mut().extend(applied);
+        response
+    }
+}
+
+impl<A: Answer> Answer for Waited<A> {
+    fn describe(call: &mut openapi::Call<'_>) {
+        A::describe(call);
+        let applied = "wait=n: the outcome was waited for.";
+        for status in [StatusCode::OK, StatusCode::CREATED] {
+            call.tells(status, "Preference-Applied", false, applied);
+        }
     }
 }
 

@@ -336,6 +336,7 @@ mod tests {
         Principal {
             user_id: "0198b0a2-7c3d-7e4f-8a5b-6c7d8e9fa0b1".parse().unwrap(),
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+            scopes: None,
         }
     }
 

@@ -204,7 +204,7 @@ async fn handle(
     let (mut parts, body) = request.into_parts();
     check(&parts, &gate.hosts)?;
     let client = headers::client(&parts, &gate.trusted);
-    let user = user(gate, &mut parts).await;
+    let user = user(gate, &parts);
     limit(gate, &parts, client, user.as_ref().ok(), left)?;
     // After the limit, so that guessing tokens is limited too.
     let user = user?;
@@ -251,12 +251,13 @@ fn is_read(parts: &Parts) -> bool {
 }
 
 /// Whose token it is; `None` = none was sent, or none is needed.
-async fn user(gate: &Gate, parts: &mut Parts) -> Result<Option<Principal>, Problem> {
+/// What the token is good for, whoever answers looks at.
+fn user(gate: &Gate, parts: &Parts) -> Result<Option<Principal>, Problem> {
     let open = parts.method == Method::POST && OPEN.contains(&parts.uri.path());
     if open || !parts.headers.contains_key(AUTHORIZATION) {
         return Ok(None);
     }
-    Principal::from_request_parts(parts, gate).await.map(Some)
+    Principal::of_request(parts, &gate.verifier).map(Some)
 }
 
 /// Counts the request. Without a token, or with a bad one, the address is counted.

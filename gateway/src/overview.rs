@@ -7,10 +7,10 @@ use axum::http::header::{
     ACCEPT_ENCODING, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use edge::consistency::STALE;
+use edge::consistency::{PROJECTION_POSITION, STALE};
 use edge::openapi::{Calls, Part, about};
 use edge::prefer::PREFERENCE_APPLIED;
 use edge::{ConsistencyHeader, Id, Prefer, Principal, Problem};
@@ -63,7 +63,7 @@ struct Missing {
 pub(crate) fn calls() -> Calls<()> {
     let about = about("Read all about one order")
         .more("With its payments, checkout and notifications; what can't be had right now is null and stands in `missing`. \
-               As it is read from several streams, it has no Projection-Position.")
+               Its Projection-Position names what each of the views was read from.")
         .with(|call| {
             Principal::describe(call);
             ConsistencyHeader::describe(call);
@@ -71,6 +71,8 @@ pub(crate) fn calls() -> Calls<()> {
             Id::<OrderId>::describe(call);
             let missing = call.told(SchemaGenerator::subschema_for::<Vec<Missing>>);
             call.answer_of(StatusCode::OK, "What could be had", &body(&missing));
+            let positions = "How far what was read had come, each view, as in ORDER:1042,PAYMENT:7.";
+            call.tells(StatusCode::OK, "Projection-Position", true, positions);
         });
     Calls::default().get_elsewhere(PATH, about)
 }
@@ -127,6 +129,7 @@ pub(crate) async fn overview(
     let mut found = Map::new();
     let mut missing = Vec::new();
     let mut told = HeaderMap::new();
+    let mut positions = Vec::new();
     for (part, answer) in answers {
         match answer {
             Ok(answer) if answer.status.is_success() => {
@@ -135,6 +138,7 @@ pub(crate) async fn overview(
                     missing.push(truncated(part));
                 }
                 found.insert(part.to_owned(), content);
+                positions.extend(position(&answer.headers));
                 told.extend(only(answer.headers, &TOLD));
             }
             Ok(answer) if part == "order" && answer.status.is_client_error() => {
@@ -153,6 +157,10 @@ pub(crate) async fn overview(
     found.insert("complete".to_owned(), missing.is_empty().into());
     let missing = serde_json::to_value(missing).map_err(|_never| Problem::internal())?;
     found.insert("missing".to_owned(), missing);
+    // Streams and digits: always a header value.
+    if let Ok(positions) = HeaderValue::try_from(positions.join(",")) {
+        told.insert(PROJECTION_POSITION, positions);
+    }
     Ok((told, Json(found)).into_response())
 }
 
@@ -196,6 +204,12 @@ async fn read(forward: &Forward, queries: &Pool, asked: &Parts) -> Result<Answer
         headers: parts.headers,
         body: body.to_bytes(),
     })
+}
+
+/// How far the view of a part had come.
+fn position(headers: &HeaderMap) -> Option<String> {
+    let position = headers.get(PROJECTION_POSITION)?.to_str().ok()?;
+    Some(position.to_owned())
 }
 
 /// Of a list its items, and whether these are all.

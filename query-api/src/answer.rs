@@ -5,9 +5,9 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, VARY};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use edge::consistency::{CONSISTENCY_TOKEN_IGNORED, PROJECTION_POSITION, STALE};
-use edge::etag;
-use edge::openapi::Call;
+use edge::openapi::{Call, Part};
 use edge::prefer::PREFERENCE_APPLIED;
+use edge::{IfNoneMatch, etag};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::Value;
 
@@ -84,6 +84,7 @@ pub(crate) fn is<T: JsonSchema>(call: &mut Call<'_>) {
 /// An answer with such a body, made by [`versioned`].
 pub(crate) fn describe_versioned(call: &mut Call<'_>, body: &Value) {
     describe(call, body);
+    IfNoneMatch::describe(call);
     call.answer_as(StatusCode::NOT_MODIFIED, "You have it already", None);
     describe_dress(call, StatusCode::NOT_MODIFIED);
     let told = "Its version; not of what somebody was erased from.";

@@ -49,7 +49,6 @@ impl FromRequestParts<Api> for Asked {
 impl openapi::Part for Asked {
     fn describe(call: &mut Call<'_>) {
         ConsistencyHeader::describe(call);
-        IfNoneMatch::describe(call);
         let description = format!(
             "wait=n: wait up to n seconds, at most {WAIT_MAX_S}, for what the Consistency-Token names; \
              handling=lenient: take what is older then. What isn't understood is ignored."

@@ -23,6 +23,7 @@
 //!   failure    what went wrong, as a problem
 //!   health     /livez, /readyz with the lag of every view
 //!   stuck      everything that waits for a human or is late
+//!   system     what is parked, and how the streams compare with what is declared
 //! ```
 //!
 //! A row's payload passes through as text: nothing is parsed but what has to be unsealed, and the
@@ -53,6 +54,7 @@ mod resources;
 mod run;
 mod state;
 mod stuck;
+mod system;
 mod unseal;
 mod webhook;
 
@@ -62,3 +64,4 @@ pub use graphql::language;
 pub use list::{LIMIT_DEFAULT, LIMIT_MAX};
 pub use run::{Error, document, router, run};
 pub use state::{Api, Parts};
+pub use system::ParkedItem;

@@ -80,6 +80,7 @@ mod tests {
         Principal {
             user_id: UserId(Uuid::from_u128(id)),
             roles: roles.iter().map(ToString::to_string).collect(),
+            scopes: None,
         }
     }
 

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Api, Config, PAGES};
 use crate::{
-    erasure, graphql, health, live, order, product, reports, resource, resources, stuck, webhook,
+    erasure, graphql, health, live, order, product, reports, resource, resources, stuck, system,
+    webhook,
 };
 
 /// The query API could not be served.
@@ -37,6 +38,7 @@ fn calls() -> Calls<Api> {
         .merge(reports::calls())
         .merge(health::calls())
         .merge(stuck::calls())
+        .merge(system::calls())
         .merge(live::calls())
         .merge(webhook::calls())
 }

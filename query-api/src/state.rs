@@ -9,6 +9,7 @@ use edge::auth::Verifier;
 use projections::Reader;
 use projections::stuck::Radar;
 use streams::keys::{DigestKey, Keys};
+use streams::topology::Topology;
 use streams::{Connection, Settings, Streams};
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,9 @@ pub struct Inner {
     pub(crate) digest: DigestKey,
     /// Who is asking.
     pub verifier: Verifier,
+    pub(crate) log: Connection,
+    /// Which streams and durables there are to be.
+    pub(crate) topology: Topology,
     /// Everything that waits for a human or is late.
     pub(crate) radar: Radar,
     pub(crate) live: Live,
@@ -45,6 +49,8 @@ pub struct Inner {
 pub struct Parts<'a> {
     /// The log.
     pub log: &'a Connection,
+    /// Which streams and durables there are to be.
+    pub topology: Topology,
     /// The rows.
     pub reader: Reader,
     /// The keys of persons.
@@ -64,6 +70,7 @@ impl Api {
     ) -> Self {
         let Parts {
             log,
+            topology,
             reader,
             keys,
             digest_key,
@@ -73,6 +80,8 @@ impl Api {
         let watch = Watch::start(reader.clone(), streams.clone(), radar.clone());
         Self(Arc::new(Inner {
             _watch: watch,
+            log: log.clone(),
+            topology,
             radar,
             graph: crate::graphql::schema(),
             live: Live::new(config, log, closing),

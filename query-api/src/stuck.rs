@@ -26,21 +26,30 @@ pub(crate) fn calls() -> Calls<Api> {
 /// What may be asked.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct StuckParams {
-    /// Most items of each kind.
+pub(crate) struct Most {
+    /// Most items, of each kind where there are several.
     #[schemars(range(min = 1, max = ITEMS_MAX))]
     limit: Option<usize>,
+}
+
+impl Most {
+    /// How many that is.
+    ///
+    /// # Errors
+    /// 400: out of bounds.
+    pub(crate) fn limit(&self) -> Result<usize, Problem> {
+        let limit = self.limit.unwrap_or(LIMIT_DEFAULT);
+        let within = (1..=ITEMS_MAX).contains(&limit);
+        let refused = || parameter(format!("limit must be 1 to {ITEMS_MAX}"));
+        within.then_some(limit).ok_or_else(refused)
+    }
 }
 
 async fn stuck(
     State(api): State<Api>,
     principal: Principal,
-    Params(asked): Params<StuckParams>,
+    Params(most): Params<Most>,
 ) -> Result<Json<Stuck>, Problem> {
     principal.require_operator()?;
-    let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=ITEMS_MAX).contains(&limit) {
-        return Err(parameter(format!("limit must be 1 to {ITEMS_MAX}")));
-    }
-    Ok(Json(api.radar.look(limit).await))
+    Ok(Json(api.radar.look(most.limit()?).await))
 }

@@ -155,8 +155,13 @@ pub fn run(args: UpArgs) -> LocalBoxFuture<'static, anyhow::Result<ExitCode>> {
         let mut running = start(&args).await?;
         if args.json {
             let (endpoints, processes) = (&running.endpoints, &running.processes);
+            // Each a URL.
+            let endpoints = Endpoints {
+                postgres: format!("postgres://{}", endpoints.postgres),
+                ..endpoints.clone()
+            };
             let printed = Printed {
-                endpoints,
+                endpoints: &endpoints,
                 processes,
             };
             println!("{}", serde_json::to_string(&printed)?);

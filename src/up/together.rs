@@ -70,6 +70,8 @@ impl Together<'_> {
             targets: self.args.webhooks.targets.clone(),
             ..roles::defaults()
         };
+        let followed = self.keys.clone().follow(self.shutdown.clone());
+        roles.spawn(followed.map(Ok));
         let keys = self.keys.clone();
         let service = roles::command_service(config, &self.source, nats.clone(), keys).await?;
         let hosts = service.hosts().clone();

@@ -422,10 +422,13 @@ async fn ready(child: &Child, log: &Path) -> Endpoints {
     let started = std::time::Instant::now();
     loop {
         let printed = std::fs::read_to_string(log).unwrap_or_default();
-        if let Some(endpoints) = printed
+        if let Some(mut endpoints) = printed
             .lines()
             .find_map(|line| serde_json::from_str::<Endpoints>(line).ok())
         {
+            // What the roles are told is an address.
+            let address = endpoints.postgres.strip_prefix("postgres://");
+            endpoints.postgres = address.unwrap().to_owned();
             return endpoints;
         }
         assert!(child.exited().is_none(), "`millrace up` ended:\n{printed}");

@@ -47,9 +47,11 @@ fn the_document_is_whole() {
         }
         let in_braces = path.matches('{').count();
         let parameters = call["parameters"].as_array().into_iter().flatten();
-        let in_path = parameters.filter(|it| it["in"] == "path").count();
+        let in_path = parameters.clone().filter(|it| it["in"] == "path").count();
         assert_eq!(in_path, in_braces, "{at}");
         let answers = call["responses"].as_object().unwrap();
+        let asked = parameters.clone().any(|it| it["name"] == "If-None-Match");
+        assert_eq!(asked, answers.contains_key("304"), "{at}");
         let good = answers.iter().find(|(status, _)| status.starts_with('2'));
         assert!(
             good.is_some_and(|(_, it)| it["content"].is_object()),
@@ -358,12 +360,72 @@ async fn must_be_described(document: &Value, call: &Value, answer: Response) -> 
     body
 }
 
+/// What a token must be good for where one is taken.
+fn scope(call: &Value) -> Option<&str> {
+    let ways = call["security"].as_array().unwrap();
+    ways.last()?["token"][0].as_str()
+}
+
+fn needs_token(call: &Value) -> bool {
+    scope(call).is_some() && call["security"].as_array().unwrap().len() == 1
+}
+
+/// Asks whoever answers it, not by way of the gateway.
+async fn asks(app: &App, (method, path): (&str, &str), scope: &str) -> Response {
+    let api = match (method, path) {
+        (_, path) if path.ends_with("/overview") => &app.endpoints.entry,
+        ("get", _) | (_, "/graphql") => &app.endpoints.query_api,
+        _ => &app.endpoints.command_api,
+    };
+    let id = Uuid::now_v7().to_string();
+    let parts = path.split('/');
+    let parts = parts.map(|part| if part.starts_with('{') { &id } else { part });
+    let url = format!("{api}{}", parts.collect::<Vec<_>>().join("/"));
+    let token = millrace::token::operator_for(&app.data, scope).unwrap();
+    let client = reqwest::Client::new();
+    let asked = match method {
+        "get" => client.get(url),
+        _ => client.post(url).body("{}"),
+    };
+    let asked = asked.header("Content-Type", "application/json");
+    asked.bearer_auth(token).send().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_with_a_scope_is_good_for_the_calls_of_that_scope_alone() {
+    let app = shared().await;
+    let document = millrace::entry::document();
+    let mut scopes = BTreeSet::new();
+    for (method, path, call) in operations(document.json()) {
+        let Some(scope) = scope(call) else { continue };
+        scopes.insert(scope);
+        let others = "nonsense:read orders orders:";
+        let refused = asks(app, (method, path), others).await;
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{method} {path}");
+        let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
+        assert_eq!(refused.headers()["www-authenticate"], challenge.as_str());
+        let body = must_be_described(document.json(), call, refused).await;
+        assert_eq!(body["code"], "insufficient_scope");
+        // Whatever else may be wrong with it.
+        let taken = asks(app, (method, path), &format!("{others} {scope}")).await;
+        if taken.status() == StatusCode::FORBIDDEN {
+            let body = must_be_described(document.json(), call, taken).await;
+            assert_eq!(body["code"], "forbidden", "{method} {path}");
+        }
+    }
+    assert!(
+        scopes.contains("orders:write") && scopes.len() > 15,
+        "{scopes:?}"
+    );
+}
+
 /// What somebody is told who is no operator and owns nothing, where that follows from the description.
 fn of_others(path: &str, call: &Value) -> Option<StatusCode> {
-    if call["security"] != json!([{ "token": [] }]) {
+    if !needs_token(call) {
         return None;
     }
-    if call["responses"]["403"].is_object() {
+    let refusals = call["responses"]["403"]["$ref"].as_str();
+    if refusals.is_some_and(|codes| codes.contains("forbidden")) {
         return Some(StatusCode::FORBIDDEN);
     }
     path.contains('{').then_some(StatusCode::NOT_FOUND)
@@ -414,8 +476,7 @@ async fn every_read_answers_as_it_is_described() {
         }
         let wrong = format!("{plain}&nonsense=1");
         let unknown = path.starts_with("/v1/").then_some(StatusCode::BAD_REQUEST);
-        let needs_token = call["security"] == json!([{ "token": [] }]);
-        let unsigned = needs_token.then_some(StatusCode::UNAUTHORIZED);
+        let unsigned = needs_token(call).then_some(StatusCode::UNAUTHORIZED);
         for (shop, path, expected) in [
             (&operator, &wrong, unknown),
             (&app.shop(), &plain, unsigned),

@@ -94,6 +94,37 @@ async fn the_demo_tells_its_story_on_the_running_stack() {
     );
 }
 
+/// The calls of the README, as they are typed there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_is_placed_with_curl() {
+    let app = shared().await;
+    let text = readme();
+    let mut blocks = text
+        .split("```sh\n")
+        .filter_map(|it| it.split("```").next());
+    let script = blocks.find(|block| block.contains("call()"));
+    let path = std::env::var("PATH").unwrap();
+    let program = Path::new(program()).parent().unwrap().display();
+    let output = Command::new("bash")
+        .args(["-e", "-o", "pipefail", "-c", script.unwrap()])
+        .env("SHOP", &app.endpoints.entry)
+        .env("MILLRACE_DATA", &app.data)
+        .env("PATH", format!("{program}:{path}"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}\n{said}");
+    let mut answers = told.lines().rev();
+    let mut last = || -> serde_json::Value {
+        let line = answers.find(|line| !line.is_empty());
+        serde_json::from_str(line.unwrap()).unwrap()
+    };
+    let (checkout, order) = (last(), last());
+    assert_eq!(order["status"], "confirmed", "{order}");
+    assert_eq!(checkout["total"], order["total"], "{checkout}");
+}
+
 /// The nats CLI commands of the README and of the demo, as the operator, read only.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_nats_cli_replays_what_happened() {

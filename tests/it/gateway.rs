@@ -338,6 +338,9 @@ async fn the_catalogue_is_kept_until_it_changes() {
     }
 }
 
+/// What an overview is read from.
+const OVERVIEW: [&str; 4] = ["ORDER", "PAYMENT", "CHECKOUT", "NOTIFICATION"];
+
 #[tokio::test]
 async fn an_order_is_seen_as_a_whole_by_its_owner_alone() {
     let app = shared().await;
@@ -353,7 +356,19 @@ async fn an_order_is_seen_as_a_whole_by_its_owner_alone() {
             whole["complete"] == true && whole["checkout"]["order_id"].is_string()
                 || whole["checkout"]["id"].is_string()
         });
-    let whole = whole.await.unwrap().body;
+    let whole = whole.await.unwrap();
+    let positions = whole.header("Projection-Position").unwrap();
+    assert_eq!(positions.split(',').count(), OVERVIEW.len(), "{positions}");
+    for (position, stream) in positions.split(',').zip(OVERVIEW) {
+        let (named, sequence) = position.split_once(':').unwrap();
+        assert!(
+            named == stream && sequence.parse::<u64>().unwrap() > 0,
+            "{positions}"
+        );
+    }
+    let again = customer.shop.get_after(&path, positions).await.unwrap();
+    assert!(again.status.is_success(), "it is a token: {}", again.body);
+    let whole = whole.body;
     assert_eq!(whole["order"]["id"], order.as_str(), "{whole}");
     assert_eq!(whole["missing"], json!([]), "{whole}");
     assert_eq!(whole["payments"].as_array().unwrap().len(), 1, "{whole}");

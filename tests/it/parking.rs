@@ -54,6 +54,16 @@ pub(crate) async fn poison(app: &App, order: &str) {
     sent.await.unwrap().await.unwrap();
 }
 
+/// The same as an operator reads it over HTTP.
+async fn parked_over_http(app: &App) -> Value {
+    let answer = app.operator().get("/v1/system/parked").await.must();
+    assert_eq!(
+        answer.body["total"],
+        answer.body["items"].as_array().unwrap().len()
+    );
+    answer.body["items"].clone()
+}
+
 /// Waits until `subscription` has `count` events of the order parked.
 async fn waits(app: &App, subscription: &str, order: &str, count: u64) {
     let started = std::time::Instant::now();
@@ -73,6 +83,23 @@ async fn refunded(app: &App, order: &str) -> i64 {
     let ledger = app.ledger(order).await;
     let entries = ledger.iter().filter_map(|entry| entry["refunded"].as_i64());
     entries.sum()
+}
+
+/// What `/v1/system/topology` tells before and after a durable is taken away.
+async fn a_durable_that_is_missing_is_named(app: &App) {
+    let compared = async || {
+        let answer = app.operator().get("/v1/system/topology").await.must();
+        answer.body
+    };
+    let before = compared().await;
+    assert_eq!(before["as_declared"], true, "{before}");
+    assert!(before["durables"].as_u64() > Some(5), "{before}");
+    let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
+    let user = admin.await.unwrap().jetstream().get_stream("USER").await;
+    user.unwrap().delete_consumer("welcome").await.unwrap();
+    let after = compared().await;
+    assert_eq!(after["as_declared"], false, "{after}");
+    assert_eq!(after["missing"], "durable welcome on USER", "{after}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,6 +128,8 @@ async fn a_poisoned_order_waits_for_a_person_while_others_go_on() {
     let reason = json!({ "reason": "changed my mind" });
     customer.shop.post(&cancel, &reason).await.must();
     waits(&app, "payment-reactor", &poisoned, 2).await;
+    let listed = parked(&app, &["list"]);
+    assert_eq!(parked_over_http(&app).await, json!(listed));
     let other = customer.orders(&sku, 1, "pm_card_visa").await;
     app.order_is(&other, "confirmed").await;
     assert_eq!(refunded(&app, &poisoned).await, 0);
@@ -123,5 +152,7 @@ async fn a_poisoned_order_waits_for_a_person_while_others_go_on() {
     let skipped = skipped.unwrap();
     assert_eq!(skipped["by"], "ada");
     assert_eq!(skipped["reason"], "published by hand");
-    app.stop().await;
+    assert_eq!(parked_over_http(&app).await, json!([]));
+    a_durable_that_is_missing_is_named(&app).await;
+    app.kill().await;
 }

@@ -1,6 +1,9 @@
 //! The four stories, from POST to mail.
 
-use serde_json::json;
+use millrace::client::Shop;
+use reqwest::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::app::{Must, shared};
 
@@ -149,4 +152,66 @@ async fn a_shipped_order_takes_its_stock_along_and_ends_the_checkout() {
         .unwrap();
     assert_eq!(late.status.as_u16(), 409, "{}", late.body);
     assert_eq!(late.body["code"], "order_already_shipped");
+}
+
+#[tokio::test]
+async fn who_prefers_to_wait_hears_how_what_follows_ended() {
+    let app = shared().await;
+    let (customer, sku) = (app.customer().await, app.product(10).await);
+    let operator = app.operator();
+    let waits = async |shop: &Shop, path: &str, body: &Value| {
+        let key = Uuid::new_v4().to_string();
+        let headers = [("Prefer", "wait=30"), ("Idempotency-Key", key.as_str())];
+        let first = shop.call(Method::POST, path, &headers, Some(body));
+        let first = first.await.must();
+        assert_eq!(first.header("Preference-Applied"), Some("wait=30"));
+        assert_eq!(first.body["checkout_status"], "ended", "{}", first.body);
+        // It is over already then.
+        let again = shop.call(Method::POST, path, &headers, Some(body));
+        let again = again.await.must();
+        assert_eq!(again.header("Idempotency-Replayed"), Some("true"));
+        assert_eq!(again.body, first.body);
+        let saga = app.operator().get(first.text("/checkout")).await.must();
+        assert_eq!(saga.body["status"], "ended", "{}", saga.body);
+        first
+    };
+    let canceled = customer.orders(&sku, 2, "pm_card_visa").await;
+    app.order_is(&canceled, "confirmed").await;
+    let path = format!("/v1/orders/{canceled}/cancel");
+    let reason = json!({ "reason": "changed my mind" });
+    waits(&customer.shop, &path, &reason).await;
+    assert_eq!(app.ledger(&canceled).await[0]["refunded"], 2 * 1_299);
+
+    let order = customer.orders(&sku, 2, "pm_card_visa").await;
+    app.delivers(&order).await;
+    let returns = format!("/v1/orders/{order}/returns");
+    let back = json!({ "lines": [{ "sku": sku, "quantity": 1 }], "reason": "it leaks" });
+    let back = customer.shop.post(&returns, &back).await.must();
+    let back = format!("{returns}/{}", back.text("/id"));
+    let approve = format!("{back}/approve");
+    let approved = operator.post(&approve, &json!({})).await.must();
+    assert_eq!(
+        approved.body.get("checkout"),
+        None,
+        "nothing follows from it"
+    );
+    let received = waits(&operator, &format!("{back}/receive"), &json!({})).await;
+    assert_eq!(received.body["status"], "received");
+    assert_eq!(app.ledger(&order).await[0]["refunded"], 1_299);
+
+    let payment = operator
+        .get(&format!("/v1/payments?order_id={order}"))
+        .await
+        .must();
+    let path = format!("/v1/payments/{}/refunds", payment.text("/items/0/id"));
+    let some = json!({ "amount": { "amount": 500, "currency": "EUR" }, "reason": "a scratch" });
+    waits(&operator, &path, &some).await;
+    assert_eq!(app.ledger(&order).await[0]["refunded"], 1_299 + 500);
+    let plain = operator.post(&path, &some).await.must();
+    assert_eq!(plain.header("Preference-Applied"), None);
+    assert!(
+        plain
+            .text("/checkout")
+            .starts_with("/v1/checkouts/refunds/")
+    );
 }

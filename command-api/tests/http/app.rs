@@ -263,7 +263,14 @@ impl App {
 
     pub(crate) fn person(&self, id: UserId, roles: &[&str]) -> Person {
         let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-        let token = self.signer.sign(&Principal { user_id: id, roles }).unwrap();
+        let token = self
+            .signer
+            .sign(&Principal {
+                user_id: id,
+                roles,
+                scopes: None,
+            })
+            .unwrap();
         Person {
             id,
             token: token.access_token,

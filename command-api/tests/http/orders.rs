@@ -20,7 +20,7 @@ async fn saga(app: &App, id: &str, command: OrderCommand) {
         .await
         .unwrap();
     for event in &done.events {
-        app.api.outcomes().hear(event);
+        app.api.hear(event);
     }
 }
 

@@ -69,7 +69,8 @@ impl Answer for Published {
 }
 
 async fn published(State(keys): State<KeySet>) -> Published {
-    let keys = keys.all().iter().map(|key| Key {
+    let keys = keys.all();
+    let keys = keys.iter().map(|key| Key {
         kty: "OKP",
         crv: "Ed25519",
         usage: "sig",

@@ -4,19 +4,26 @@ use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
+use jsonwebtoken::{DecodingKey, EncodingKey};
 use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 /// Most keys in a folder: retired ones are to be removed once their last token has expired.
 const KEYS_MAX: usize = 16;
+
+/// How often the folder is read again: a few small files.
+const REREAD_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why there are no keys.
 #[derive(Debug, Error)]
@@ -68,19 +75,21 @@ struct KeyFile {
 }
 
 /// One key.
-#[derive(Clone)]
 pub(super) struct Key {
     pub(super) kid: String,
     pub(super) signs_from: Option<DateTime<Utc>>,
-    pub(super) pkcs8: Vec<u8>,
     pub(super) public: Vec<u8>,
+    pub(super) signs: EncodingKey,
+    pub(super) verifies: DecodingKey,
 }
 
 /// The keys of one folder, the newest last. Files are named `0001.json`, `0002.json`, …: the
-/// number tells the age, whatever a restored file's times say.
+/// number tells the age, whatever a restored file's times say. Clones have the same keys, also when the
+/// folder is read again.
 #[derive(Clone)]
 pub struct KeySet {
-    keys: Vec<Key>,
+    folder: PathBuf,
+    keys: Arc<RwLock<Arc<[Key]>>>,
 }
 
 impl KeySet {
@@ -89,23 +98,46 @@ impl KeySet {
     /// # Errors
     /// No folder, no key in it, too many, or a file that is no key.
     pub fn load(folder: &Path) -> Result<Self, KeysError> {
-        let mut files = files(folder)?;
-        if files.len() > KEYS_MAX {
-            return Err(KeysError::TooMany {
-                path: folder.to_owned(),
-            });
+        Ok(Self {
+            folder: folder.to_owned(),
+            keys: Arc::new(RwLock::new(read_all(folder)?)),
+        })
+    }
+
+    /// Reads the folder again every few seconds, until `shutdown`. As long as it can't be read, or has a
+    /// file that is no key, or none at all, what was read before stays.
+    pub async fn follow(self, shutdown: CancellationToken) {
+        let mut was_read = true;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(REREAD_PAUSE) => {}
+            }
+            let folder = self.folder.clone();
+            // Err = the runtime ends.
+            let Ok(read) = tokio::task::spawn_blocking(move || read_all(&folder)).await else {
+                return;
+            };
+            match read {
+                Ok(ref keys) => self.replace(keys),
+                // Once, not every few seconds.
+                Err(ref error) if was_read => {
+                    tracing::error!(%error, "the token keys stay as they were");
+                }
+                Err(_) => {}
+            }
+            was_read = read.is_ok();
         }
-        files.sort();
-        let keys = files
-            .iter()
-            .map(|path| read(path))
-            .collect::<Result<Vec<_>, _>>()?;
-        if keys.is_empty() {
-            return Err(KeysError::Empty {
-                path: folder.to_owned(),
-            });
+    }
+
+    fn replace(&self, keys: &Arc<[Key]>) {
+        let kids = |keys: &[Key]| -> Vec<_> { keys.iter().map(|key| key.kid.clone()).collect() };
+        let (before, now) = (kids(&self.all()), kids(keys));
+        if before != now {
+            tracing::info!(keys = now.len(), "other token keys count from now on");
+            let mut held = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+            *held = Arc::clone(keys);
         }
-        Ok(Self { keys })
     }
 
     /// Reads the folder, after making it and a first key if there is none. Of two processes that do
@@ -136,13 +168,12 @@ impl KeySet {
         }
     }
 
-    /// Adds a key, newer than all there are, and answers with its file. It signs from `signs_from` on, in
-    /// processes that have been started since.
+    /// Adds a key, newer than all there are, and answers with its file. It signs from `signs_from` on.
     ///
     /// # Errors
     /// As [`KeySet::load`]; the file can't be written.
     pub fn add(folder: &Path, signs_from: DateTime<Utc>) -> Result<PathBuf, KeysError> {
-        if Self::load(folder)?.keys.len() >= KEYS_MAX {
+        if read_all(folder)?.len() >= KEYS_MAX {
             return Err(KeysError::TooMany {
                 path: folder.to_owned(),
             });
@@ -156,9 +187,29 @@ impl KeySet {
         }
     }
 
-    pub(super) fn all(&self) -> &[Key] {
-        &self.keys
+    pub(super) fn all(&self) -> Arc<[Key]> {
+        // Nothing panics while it is held.
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&keys)
     }
+}
+
+fn read_all(folder: &Path) -> Result<Arc<[Key]>, KeysError> {
+    let mut files = files(folder)?;
+    if files.len() > KEYS_MAX {
+        return Err(KeysError::TooMany {
+            path: folder.to_owned(),
+        });
+    }
+    files.sort();
+    let keys = files.iter().map(|path| read(path));
+    let keys = keys.collect::<Result<Arc<[Key]>, _>>()?;
+    if keys.is_empty() {
+        return Err(KeysError::Empty {
+            path: folder.to_owned(),
+        });
+    }
+    Ok(keys)
 }
 
 /// The key files of a folder, in no order.
@@ -261,7 +312,8 @@ fn read(path: &Path) -> Result<Key, KeysError> {
     Ok(Key {
         kid: content.kid,
         signs_from: content.signs_from,
-        pkcs8,
+        signs: EncodingKey::from_ed_der(&pkcs8),
+        verifies: DecodingKey::from_ed_der(&public),
         public,
     })
 }

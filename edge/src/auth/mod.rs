@@ -9,11 +9,13 @@ mod crypto;
 mod jwks;
 mod keys;
 mod principal;
+mod scope;
 mod token;
 
 pub use jwks::jwks;
 pub use keys::{KeySet, KeysError};
 pub use principal::{Held, OPERATOR, Principal};
+pub(crate) use scope::needed as scope_needed;
 pub use token::{
     ACCESS_TOKEN_TIME_S, AUDIENCE, Clock, ISSUER, SignError, Signer, Token, TokenError, Verifier,
 };

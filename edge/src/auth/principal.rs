@@ -6,19 +6,23 @@ use axum::http::request::Parts;
 use kernel::UserId;
 use serde::{Deserialize, Serialize};
 
-use super::Verifier;
+use super::{Verifier, scope_needed};
 use crate::Problem;
 
 /// The role that may do what customers may not.
 pub const OPERATOR: &str = "operator";
 
-/// Who asks, as the token says. An extractor: without a good token the answer is 401.
+/// Who asks, as the token says. An extractor: without a good token the answer is 401, with one that
+/// is not good for the call 403.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Principal {
     /// The person.
     pub user_id: UserId,
     /// What they may act as, in snake case (`operator`); every person is a customer.
     pub roles: Vec<String>,
+    /// What the token is good for alone (`orders:read`); `None` = for all that its roles may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
 }
 
 impl Principal {
@@ -42,6 +46,28 @@ impl Principal {
     /// 401: a token that is not accepted.
     pub fn token_invalid(detail: impl Into<String>) -> Problem {
         Problem::unauthorized("token_invalid", detail)
+    }
+
+    /// Who shows the token of a request, whatever it is good for.
+    ///
+    /// # Errors
+    /// 401.
+    pub fn of_request(parts: &Parts, verifier: &Verifier) -> Result<Self, Problem> {
+        let token = bearer(parts).ok_or_else(Self::token_required)?;
+        verifier.verify(token).map_err(|error| {
+            metrics::counter!("tokens_refused_total", "reason" => error.reason()).increment(1);
+            tracing::info!(reason = error.reason(), "a token was refused");
+            Self::token_invalid(error.to_string())
+        })
+    }
+
+    /// Is the token good for calls of this scope?
+    fn require_scope(&self, scope: &str) -> Result<(), Problem> {
+        let lacks = |scopes: &[String]| scopes.iter().all(|one| one != scope);
+        match &self.scopes {
+            Some(scopes) if lacks(scopes) => Err(Problem::insufficient_scope(scope)),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Operators only.
@@ -121,11 +147,8 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
-        let token = bearer(parts).ok_or_else(Self::token_required)?;
-        Verifier::from_ref(state).verify(token).map_err(|error| {
-            metrics::counter!("tokens_refused_total", "reason" => error.reason()).increment(1);
-            tracing::info!(reason = error.reason(), "a token was refused");
-            Self::token_invalid(error.to_string())
-        })
+        let principal = Self::of_request(parts, &Verifier::from_ref(state))?;
+        principal.require_scope(&scope_needed(&parts.method, parts.uri.path()))?;
+        Ok(principal)
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::Schemas;
 use crate::Problem;
+use crate::auth::scope_needed;
 use crate::problem::MEDIA_TYPE;
 
 /// Something that a handler takes: says what it wants of a request, and why it refuses one.
@@ -38,6 +39,8 @@ pub struct Call<'a> {
     answers: BTreeMap<u16, Value>,
     problems: BTreeMap<u16, BTreeMap<String, Problem>>,
     token: Token,
+    /// What a token must be good for.
+    scope: String,
 }
 
 /// Whether a call wants to know who asks.
@@ -49,7 +52,7 @@ enum Token {
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn new(path: &str, schemas: &'a mut Schemas) -> Self {
+    pub(super) fn new(method: &Method, path: &str, schemas: &'a mut Schemas) -> Self {
         let inner = path.split('/').filter_map(|part| part.strip_prefix('{'));
         let names = inner.filter_map(|part| part.strip_suffix('}').map(str::to_owned));
         Self {
@@ -60,6 +63,7 @@ impl<'a> Call<'a> {
             answers: BTreeMap::new(),
             problems: BTreeMap::new(),
             token: Token::No,
+            scope: scope_needed(method, path),
         }
     }
 
@@ -222,11 +226,13 @@ impl<'a> Call<'a> {
     /// The call needs a token.
     pub fn needs_token(&mut self) {
         self.token = Token::Required;
+        self.problem(Problem::insufficient_scope(&self.scope));
     }
 
     /// The call takes a token, and answers without one as well.
     pub fn takes_token(&mut self) {
         self.token = Token::Welcome;
+        self.problem(Problem::insufficient_scope(&self.scope));
     }
 
     /// As an operation object. `example` is a request's body. Answers that many calls have stand in
@@ -251,8 +257,8 @@ impl<'a> Call<'a> {
         }
         let security = match self.token {
             Token::No => json!([]),
-            Token::Welcome => json!([{}, { "token": [] }]),
-            Token::Required => json!([{ "token": [] }]),
+            Token::Welcome => json!([{}, { "token": [self.scope] }]),
+            Token::Required => json!([{ "token": [self.scope] }]),
         };
         operation.insert("security".to_owned(), security);
         for (status, problems) in &self.problems {

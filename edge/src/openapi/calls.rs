@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use axum::Router;
 use axum::handler::Handler;
+use axum::http::Method;
 use axum::routing::{MethodRouter, get, post};
 use serde_json::Value;
 
@@ -119,23 +120,6 @@ struct Told {
     describe: fn(&mut Call<'_>),
 }
 
-/// How a call is made.
-#[derive(Debug, Clone, Copy)]
-enum Method {
-    Get,
-    Post,
-}
-
-impl Method {
-    /// As in a document.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::Post => "post",
-        }
-    }
-}
-
 /// Routes, and what is to be said of them.
 pub struct Calls<S> {
     router: Router<S>,
@@ -159,7 +143,7 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
         H: Described<M, S>,
         M: 'static,
     {
-        self.call::<H, M>(Method::Post, path.into(), about, post(handler))
+        self.call::<H, M>(Method::POST, path.into(), about, post(handler))
     }
 
     /// A call that reads something.
@@ -169,7 +153,7 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
         H: Described<M, S>,
         M: 'static,
     {
-        self.call::<H, M>(Method::Get, path.into(), about, get(handler))
+        self.call::<H, M>(Method::GET, path.into(), about, get(handler))
     }
 
     fn call<H: Described<M, S>, M: 'static>(
@@ -193,7 +177,7 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
     #[must_use]
     pub fn get_elsewhere(mut self, path: &'static str, about: About) -> Self {
         self.told.push(Told {
-            method: Method::Get,
+            method: Method::GET,
             path: path.into(),
             about,
             describe: |_| {},
@@ -218,9 +202,10 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
         M: 'static,
     {
         self.told.iter().fold(Router::new(), |router, told| {
-            let route = match told.method {
-                Method::Get => get(handler.clone()),
-                Method::Post => post(handler.clone()),
+            let route = if told.method == Method::GET {
+                get(handler.clone())
+            } else {
+                post(handler.clone())
             };
             router.route(&told.path, route)
         })
@@ -235,7 +220,7 @@ impl<S: Clone + Send + Sync + 'static> Calls<S> {
     pub fn document(&self, before: &[Problem]) -> Document {
         let mut document = Document::begin(before);
         for told in &self.told {
-            document.add((told.method.name(), &told.path), &told.about, told.describe);
+            document.add((&told.method, &told.path), &told.about, told.describe);
         }
         document.end()
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
@@ -26,7 +26,8 @@ found nothing to change is not remembered.
 - **`ETag`** is the version of what was changed or read; sent back as `If-Match` a command is done only \
 to that version, as `If-None-Match` a read is answered 304 when nothing has changed.
 - **`Consistency-Token`** of a write, sent along with a read, has the read wait for that write.
-- **`Prefer: wait=n`** waits up to n seconds (at most 30) for an order's outcome or for a view.
+- **`Prefer: wait=n`** waits up to n seconds (at most 30) for an order's outcome, for the end of what a \
+cancellation, received goods or a refund set going, or for a view.
 - **Limits**: a body of 1 MiB, a head of 16 KiB and 100 fields (431 beyond), 30 seconds. A request \
 that is too much at that moment is answered 503 at once, with `Retry-After`.";
 
@@ -77,7 +78,8 @@ impl Document {
                     "scheme": "bearer",
                     "bearerFormat": "JWT",
                     "description": "An access token of POST /v1/sessions: EdDSA, 15 minutes. \
-                                    Its keys are at /.well-known/jwks.json.",
+                                    Its keys are at /.well-known/jwks.json. What stands beside it at a call is \
+                                    the scope that a token which has a `scope` must have for it.",
                 } },
             },
         });
@@ -181,11 +183,11 @@ fn fits(route: &str, path: &str) -> bool {
 impl Draft {
     pub(super) fn add(
         &mut self,
-        (method, path): (&str, &str),
+        (method, path): (&Method, &str),
         about: &About,
         describe: fn(&mut Call<'_>),
     ) {
-        let mut call = Call::new(path, &mut self.schemas);
+        let mut call = Call::new(method, path, &mut self.schemas);
         describe(&mut call);
         about.with.iter().for_each(|says| says(&mut call));
         for refusal in &about.refusals {
@@ -205,6 +207,7 @@ impl Draft {
             say("description", more.into());
         }
         say("tags", json!([tag_of(path)]));
+        let method = method.as_str().to_ascii_lowercase();
         self.document["paths"][path][method] = Value::Object(operation);
     }
 

@@ -29,6 +29,14 @@ macro_rules! silent {
 
 silent!(HeaderMap, Uri, Deadline, Client);
 
+/// Two that are taken as one.
+impl<A: Part, B: Part> Part for (A, B) {
+    fn describe(call: &mut Call<'_>) {
+        A::describe(call);
+        B::describe(call);
+    }
+}
+
 impl<S> Part for State<S> {
     fn describe(_: &mut Call<'_>) {}
 }

@@ -23,6 +23,9 @@ pub const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// What a body under a content coding is refused with.
 const CODED: &str = "content_encoding_refused";
 
+/// What the detail about a missing scope begins with; the scope follows, which a header says too.
+const NOT_GOOD_FOR: &str = "the token is not good for ";
+
 /// One field of the request that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FieldError {
@@ -136,6 +139,12 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
     }
 
+    /// 403: the token is good for other calls alone (RFC 6750 §3.1).
+    pub fn insufficient_scope(scope: &str) -> Self {
+        let detail = format!("{NOT_GOOD_FOR}{scope}");
+        Self::new(StatusCode::FORBIDDEN, "insufficient_scope", detail)
+    }
+
     /// 404: there is nothing here, or nothing of yours.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
@@ -223,6 +232,13 @@ impl Problem {
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, challenge(&self.code));
+        }
+        if let Some(scope) = self.detail.strip_prefix(NOT_GOOD_FOR) {
+            let challenge = format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"");
+            // A path of ours, for whoever asks another one gets no further.
+            if let Ok(challenge) = HeaderValue::try_from(challenge) {
+                headers.insert(WWW_AUTHENTICATE, challenge);
+            }
         }
         if self.code == CODED {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

@@ -76,6 +76,11 @@ pub const COMMON: &[Page] = &[
         "The call needs a role that your token doesn't have.",
     ),
     page(
+        "insufficient_scope",
+        "The token is not good for this",
+        "The token's `scope` lacks what the header WWW-Authenticate names: get one that has it, or one without a scope.",
+    ),
+    page(
         "not_found",
         "Not found",
         "Check the path and the id. What belongs to somebody else is not found either.",

@@ -1,12 +1,11 @@
 //! Access tokens: made by [`Signer`], checked by [`Verifier`].
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use jsonwebtoken::{Algorithm, Header, Validation};
 use kernel::UserId;
 use moka::sync::Cache;
 use ring::digest::{SHA256, digest};
@@ -15,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{KeySet, Principal, crypto};
+use super::keys::{Key, KeySet};
+use super::{Principal, crypto};
 
 /// Who makes the tokens (`iss`).
 pub const ISSUER: &str = "millrace";
@@ -51,6 +51,9 @@ struct Claims {
     sub: UserId,
     #[serde(default)]
     roles: Vec<String>,
+    /// With spaces between them (RFC 8693 §4.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
     iat: i64,
     nbf: i64,
     exp: i64,
@@ -73,44 +76,21 @@ pub struct Token {
 #[error("the token can't be signed")]
 pub struct SignError(#[source] jsonwebtoken::errors::Error);
 
-/// Makes tokens with the newest key whose time has come.
+/// Makes tokens with the newest key whose time has come, of those that there are by then.
 #[derive(Clone)]
 pub struct Signer {
-    /// The oldest first.
-    keys: Arc<[SigningKey]>,
+    keys: KeySet,
     clock: Clock,
-}
-
-struct SigningKey {
-    from: Option<DateTime<Utc>>,
-    header: Header,
-    key: EncodingKey,
 }
 
 impl Signer {
     /// With `keys`, by `clock`.
     pub fn new(keys: &KeySet, clock: Clock) -> Self {
         crypto::install();
-        let keys = keys.all().iter().map(|key| SigningKey {
-            from: key.signs_from,
-            header: Header {
-                typ: Some(TOKEN_TYPE.to_owned()),
-                kid: Some(key.kid.clone()),
-                ..Header::new(Algorithm::EdDSA)
-            },
-            key: EncodingKey::from_ed_der(&key.pkcs8),
-        });
         Self {
-            keys: keys.collect(),
+            keys: keys.clone(),
             clock,
         }
-    }
-
-    /// The one to sign with; the oldest, when none has its time yet.
-    fn key(&self, now: DateTime<Utc>) -> Option<&SigningKey> {
-        let mut newest = self.keys.iter().rev();
-        let due = newest.find(|key| key.from.is_none_or(|from| from <= now));
-        due.or(self.keys.first())
     }
 
     /// A token for `principal`, good for [`ACCESS_TOKEN_TIME_S`] from now.
@@ -119,28 +99,39 @@ impl Signer {
     /// The key was not taken.
     pub fn sign(&self, principal: &Principal) -> Result<Token, SignError> {
         let now = (self.clock)();
-        let signing = self
-            .key(now)
-            .ok_or_else(|| SignError(ErrorKind::InvalidKeyFormat.into()))?;
+        let keys = self.keys.all();
+        let key = due(&keys, now).ok_or_else(|| SignError(ErrorKind::InvalidKeyFormat.into()))?;
+        let header = Header {
+            typ: Some(TOKEN_TYPE.to_owned()),
+            kid: Some(key.kid.clone()),
+            ..Header::new(Algorithm::EdDSA)
+        };
         let now = now.timestamp();
         let claims = Claims {
             iss: ISSUER.to_owned(),
             aud: AUDIENCE.to_owned(),
             sub: principal.user_id,
             roles: principal.roles.clone(),
+            scope: principal.scopes.as_ref().map(|scopes| scopes.join(" ")),
             iat: now,
             nbf: now,
             exp: now + ACCESS_TOKEN_TIME_S,
             jti: Uuid::new_v4(),
         };
-        let access_token =
-            jsonwebtoken::encode(&signing.header, &claims, &signing.key).map_err(SignError)?;
+        let access_token = jsonwebtoken::encode(&header, &claims, &key.signs).map_err(SignError)?;
         Ok(Token {
             access_token,
             token_type: "Bearer",
             expires_in: ACCESS_TOKEN_TIME_S,
         })
     }
+}
+
+/// The one to sign with; the oldest, when none has its time yet.
+fn due(keys: &[Key], now: DateTime<Utc>) -> Option<&Key> {
+    let mut newest = keys.iter().rev();
+    let due = newest.find(|key| key.signs_from.is_none_or(|from| from <= now));
+    due.or(keys.first())
 }
 
 /// Why a token is not accepted.
@@ -180,7 +171,7 @@ impl TokenError {
 /// all clones together.
 #[derive(Clone)]
 pub struct Verifier {
-    keys: Arc<HashMap<String, DecodingKey>>,
+    keys: KeySet,
     validation: Arc<Validation>,
     clock: Clock,
     verified: Arc<quick_cache::sync::Cache<[u8; 32], Verified>>,
@@ -194,12 +185,14 @@ pub struct Verifier {
 #[derive(Clone)]
 struct Verified {
     principal: Principal,
+    /// What it was signed with.
+    kid: String,
     made: i64,
     expires: i64,
 }
 
 impl Verifier {
-    /// With all of `keys`, by `clock`.
+    /// With all of `keys` that there are by then, by `clock`.
     pub fn new(keys: &KeySet, clock: Clock) -> Self {
         crypto::install();
         let mut validation = Validation::new(Algorithm::EdDSA);
@@ -208,13 +201,8 @@ impl Verifier {
         validation.set_required_spec_claims(&["iss", "aud", "sub", "exp", "nbf"]);
         // The library knows this machine's clock only: see `is_now`.
         validation.validate_exp = false;
-        let keys = keys
-            .all()
-            .iter()
-            .map(|key| (key.kid.clone(), DecodingKey::from_ed_der(&key.public)))
-            .collect();
         Self {
-            keys: Arc::new(keys),
+            keys: keys.clone(),
             validation: Arc::new(validation),
             clock,
             verified: Arc::new(quick_cache::sync::Cache::new(VERIFIED_MAX)),
@@ -243,18 +231,26 @@ impl Verifier {
         }
         let known = hash(token);
         if let Some(verified) = self.verified.get(&known) {
+            if !self.has(&verified.kid) {
+                return Err(TokenError::Forged);
+            }
             if (self.clock)().timestamp() < verified.expires {
                 return self.as_of_now(verified);
             }
             self.verified.remove(&known);
             return Err(TokenError::Expired);
         }
-        let claims = self.check(token)?;
+        let (kid, claims) = self.check(token)?;
         let verified = Verified {
             principal: Principal {
                 user_id: claims.sub,
                 roles: claims.roles,
+                scopes: claims.scope.map(|scope| {
+                    let scopes = scope.split_ascii_whitespace();
+                    scopes.map(str::to_owned).collect()
+                }),
             },
+            kid,
             made: claims.iat,
             expires: claims.exp,
         };
@@ -282,18 +278,26 @@ impl Verifier {
         Ok(principal)
     }
 
-    fn check(&self, token: &str) -> Result<Claims, TokenError> {
+    /// Does the key still count?
+    fn has(&self, kid: &str) -> bool {
+        self.keys.all().iter().any(|key| key.kid == kid)
+    }
+
+    /// What a token says, and by which key.
+    fn check(&self, token: &str) -> Result<(String, Claims), TokenError> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Malformed)?;
         if header.alg != Algorithm::EdDSA || header.typ.as_deref() != Some(TOKEN_TYPE) {
             return Err(TokenError::Malformed);
         }
         let kid = header.kid.ok_or(TokenError::Malformed)?;
-        let key = self.keys.get(&kid).ok_or(TokenError::Forged)?;
-        let claims = jsonwebtoken::decode::<Claims>(token, key, &self.validation)
+        let keys = self.keys.all();
+        let key = keys.iter().find(|key| key.kid == kid);
+        let key = key.ok_or(TokenError::Forged)?;
+        let claims = jsonwebtoken::decode::<Claims>(token, &key.verifies, &self.validation)
             .map_err(|error| refused(error.kind()))?
             .claims;
         if self.is_now(&claims) {
-            Ok(claims)
+            Ok((kid, claims))
         } else {
             Err(TokenError::Expired)
         }

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
 
@@ -28,6 +29,7 @@ fn principal() -> Principal {
     Principal {
         user_id: UserId(Uuid::from_u128(7)),
         roles: vec!["operator".to_owned()],
+        scopes: None,
     }
 }
 
@@ -44,7 +46,8 @@ impl Api {
     fn forge(&self, header: &Value, claims: &Value) -> String {
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", encode(header), encode(claims));
-        let pair = ring::signature::Ed25519KeyPair::from_pkcs8(&self.keys.all()[0].pkcs8).unwrap();
+        let pair = ring::signature::Ed25519KeyPair::from_pkcs8(self.keys.all()[0].signs.as_bytes())
+            .unwrap();
         let signature = URL_SAFE_NO_PAD.encode(pair.sign(message.as_bytes()));
         format!("{message}.{signature}")
     }
@@ -72,6 +75,19 @@ fn a_token_tells_its_principal_also_from_the_cache() {
 }
 
 #[test]
+fn a_token_tells_what_it_is_good_for_alone() {
+    let api = api();
+    for scopes in [None, Some(vec![]), Some(vec!["orders:read".to_owned()])] {
+        let principal = Principal {
+            scopes,
+            ..principal()
+        };
+        let token = api.signer.sign(&principal).unwrap().access_token;
+        assert_eq!(api.verifier.verify(&token), Ok(principal));
+    }
+}
+
+#[test]
 fn a_key_verifies_before_it_signs() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path().join("jwt");
@@ -80,21 +96,51 @@ fn a_key_verifies_before_it_signs() {
     KeySet::add(&folder, in_an_hour).unwrap();
     let restarted = KeySet::load(&folder).unwrap();
     let signer = Signer::new(&restarted, Utc::now);
-    let kid = |now| signer.key(now).unwrap().header.kid.clone().unwrap();
+    let keys = restarted.all();
+    let kid = |now| due(&keys, now).unwrap().kid.clone();
     assert_eq!(
         kid(Utc::now()),
         before.all()[0].kid,
         "its time has not come"
     );
-    assert_eq!(kid(in_an_hour), restarted.all()[1].kid);
+    assert_eq!(kid(in_an_hour), keys[1].kid);
     let token = signer.sign(&principal()).unwrap();
     let not_restarted = Verifier::new(&before, Utc::now);
     assert_eq!(not_restarted.verify(&token.access_token), Ok(principal()));
-    assert!(
-        Verifier::new(&restarted, Utc::now)
-            .keys
-            .contains_key(&restarted.all()[1].kid)
-    );
+    assert!(Verifier::new(&restarted, Utc::now).has(&keys[1].kid));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_are_added_and_taken_away_meanwhile_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("jwt");
+    let keys = KeySet::create_if_missing(&folder).unwrap();
+    let (signer, verifier) = (Signer::new(&keys, Utc::now), Verifier::new(&keys, Utc::now));
+    tokio::spawn(keys.clone().follow(CancellationToken::new()));
+    let old = signer.sign(&principal()).unwrap().access_token;
+    let added = KeySet::add(&folder, Utc::now()).unwrap();
+    let becomes = async |count: usize| {
+        while keys.all().len() != count {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    becomes(2).await;
+    let new = signer.sign(&principal()).unwrap().access_token;
+    assert_ne!(signed_by(&old), signed_by(&new));
+    assert_eq!(verifier.verify(&old), Ok(principal()));
+    std::fs::remove_file(folder.join("0001.json")).unwrap();
+    becomes(1).await;
+    assert_eq!(verifier.verify(&old), Err(TokenError::Forged), "remembered");
+    assert_eq!(verifier.verify(&new), Ok(principal()));
+    // None at all is a mistake, and changes nothing.
+    std::fs::remove_file(&added).unwrap();
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert_eq!(verifier.verify(&new), Ok(principal()));
+}
+
+/// The head of a token, which names its key.
+fn signed_by(token: &str) -> &str {
+    token.split('.').next().unwrap()
 }
 
 #[test]
@@ -106,6 +152,7 @@ fn a_cached_token_expires_all_the_same() {
         hash(&token),
         Verified {
             principal: principal(),
+            kid: api.keys.all()[0].kid.clone(),
             made: past,
             expires: past,
         },
