@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{bail, ensure};
 use clap::ValueEnum;
-use reactors::{ProviderConfig, SmtpConfig};
+use reactors::{LOCAL_RETURN_URL, ProviderConfig, SmtpConfig};
 
 use crate::cli::Command;
 use crate::outgoing;
@@ -79,6 +79,10 @@ pub fn check(command: &Command) -> anyhow::Result<()> {
             let password = mail_password(&args.config.smtp)?;
             foreign.extend(password.map(|password| (SMTP_PASSWORD.to_owned(), password)));
             sound(&foreign)?;
+            ensure!(
+                args.config.provider.return_url != LOCAL_RETURN_URL,
+                "set MILLRACE_PAYMENT_RETURN_URL: customers come back from their bank to a page of the shop"
+            );
             ("reactor", None)
         }
         Command::Up(_)
