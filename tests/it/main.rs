@@ -26,6 +26,7 @@ mod described;
 mod documents;
 mod erasure;
 mod event_stores;
+mod examples;
 mod faults;
 mod gateway;
 mod graphql;
