@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{bail, ensure};
 use clap::ValueEnum;
-use reactors::{ProviderConfig, SmtpConfig};
+use reactors::{LOCAL_RETURN_URL, ProviderConfig, SmtpConfig};
 
 use crate::cli::Command;
 use crate::outgoing;
@@ -79,6 +79,7 @@ pub fn check(command: &Command) -> anyhow::Result<()> {
             let password = mail_password(&args.config.smtp)?;
             foreign.extend(password.map(|password| (SMTP_PASSWORD.to_owned(), password)));
             sound(&foreign)?;
+            own_page(&args.config.provider)?;
             ("reactor", None)
         }
         Command::Up(_)
@@ -152,6 +153,15 @@ fn check_tool(command: &Command) -> anyhow::Result<()> {
         | Command::Simulate(_)
         | Command::Sagas(_) => Ok(()),
     }
+}
+
+/// Customers come back from their bank to a page of the shop.
+fn own_page(provider: &ProviderConfig) -> anyhow::Result<()> {
+    ensure!(
+        provider.return_url != LOCAL_RETURN_URL,
+        "set MILLRACE_PAYMENT_RETURN_URL: customers come back from their bank to a page of the shop"
+    );
+    Ok(())
 }
 
 /// The provider's secret key: as given, else from the environment or a file.

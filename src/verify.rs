@@ -292,7 +292,7 @@ fn of_topology(error: TopologyError) -> anyhow::Result<Vec<Finding>> {
             .iter()
             .map(|difference| of_the_table(difference.of.clone(), difference.to_string()))
             .collect()),
-        error @ TopologyError::Failed { .. } => Err(error.into()),
+        error @ (TopologyError::Name { .. } | TopologyError::Failed { .. }) => Err(error.into()),
     }
 }
 

@@ -105,6 +105,9 @@ pub struct PaymentSimulator {
         requires = "webhook_secret"
     )]
     pub webhook: Option<String>,
+    /// Where browsers find its pages; without it, where it serves
+    #[arg(long, env = "MILLRACE_PAYMENTS_PAGES", value_name = "URL")]
+    pub pages: Option<String>,
     /// The key that callers present
     #[arg(long, env = secrets::PAYMENT_SECRET_KEY, hide_env_values = true)]
     pub secret_key: String,
@@ -124,6 +127,7 @@ impl PaymentSimulator {
             http: listen(self.http).await?,
             data: self.data,
             secret_key: self.secret_key,
+            pages: self.pages,
             webhook: self
                 .webhook
                 .zip(secret)

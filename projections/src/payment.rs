@@ -84,7 +84,7 @@ pub struct PaymentSummary {
     /// The provider's code of a decline or failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// Where the customer must act.
+    /// The page on which the customer must act, as long as the payment waits for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub action_url: Option<String>,
     /// The whole of it.
@@ -138,7 +138,7 @@ impl EntityView<Payment> for PaymentSummary {
         &["order_id", "user_id", "status", "mismatched", "due"];
     const FIXED: &'static [&'static str] = &["order_id", "user_id"];
     const SORT: Sort = Sort::Latest("requested_at");
-    const REVISION: u32 = 2;
+    const REVISION: u32 = 3;
 }
 
 impl View<Payment> for PaymentSummary {
@@ -191,11 +191,15 @@ impl PaymentSummary {
             PaymentEvent::CaptureRequested { .. } | PaymentEvent::ProviderEventIgnored { .. } => {}
             PaymentEvent::PaymentCaptured { amount } => {
                 self.status = PaymentStage::Captured;
+                self.action_url = None;
                 self.captured = Some(*amount);
                 self.captured_at = at;
             }
             PaymentEvent::VoidRequested { reason, .. } => self.void_reason = Some(reason.clone()),
-            PaymentEvent::PaymentVoided {} => self.status = PaymentStage::Voided,
+            PaymentEvent::PaymentVoided {} => {
+                self.status = PaymentStage::Voided;
+                self.action_url = None;
+            }
             PaymentEvent::RefundRequested {
                 refund_id,
                 amount,
@@ -256,6 +260,7 @@ impl PaymentSummary {
     fn stop(&mut self, status: PaymentStage, code: &str) {
         self.status = status;
         self.code = Some(code.to_owned());
+        self.action_url = None;
     }
 
     fn refund(&mut self, id: RefundId, amount: Money) {

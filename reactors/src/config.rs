@@ -14,6 +14,9 @@ pub const ERASURE_GRACE_MS: u64 = 60_000;
 /// refunds come within a month.
 pub const RECONCILE_DAYS: u32 = 30;
 
+/// [`ProviderConfig::return_url`] of a stack on a laptop: the one page that it has. A shop has one of its own.
+pub const LOCAL_RETURN_URL: &str = "http://127.0.0.1:8080/reference";
+
 /// Pauses after each attempt of a webhook in vain, in milliseconds: what Standard Webhooks suggests, over
 /// three days in all.
 const WEBHOOK_RETRY_MS: [u64; 9] = [
@@ -79,6 +82,14 @@ pub struct ProviderConfig {
         default_value = ""
     )]
     pub secret_key: String,
+    /// The shop's page to which customers come back from their bank, where they confirm that it is they who
+    /// pay; `{order_id}` in it becomes the order's id. Production has to name one.
+    #[arg(
+        long = "payment-return-url",
+        env = "MILLRACE_PAYMENT_RETURN_URL",
+        default_value = LOCAL_RETURN_URL
+    )]
+    pub return_url: String,
     /// Longest wait for one answer of the provider, in milliseconds.
     #[arg(
         long = "payment-timeout-ms",

@@ -8,7 +8,7 @@
 //! ```
 
 use async_trait::async_trait;
-use kernel::{AggregateId, Money, RefundId};
+use kernel::{AggregateId, Money, OrderId, RefundId};
 use payment::{Payment, ProviderAction};
 use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
@@ -88,9 +88,11 @@ impl PaymentReactor {
                     Err(error) => Err(error),
                 }
             }
-            ProviderAction::Confirm { intent_id, method } => {
-                self.confirm(&intent_id, method.as_str()).await
-            }
+            ProviderAction::Confirm {
+                order_id,
+                intent_id,
+                method,
+            } => self.confirm(&intent_id, method.as_str(), order_id).await,
             ProviderAction::Capture {
                 intent_id, amount, ..
             } => self.capture(&intent_id, amount).await,
@@ -140,8 +142,14 @@ impl PaymentReactor {
         }
     }
 
-    async fn confirm(&self, intent_id: &str, method: &str) -> Result<Outcome, ProviderError> {
-        let intent = match self.provider.confirm(intent_id, method).await {
+    async fn confirm(
+        &self,
+        intent_id: &str,
+        method: &str,
+        order_id: OrderId,
+    ) -> Result<Outcome, ProviderError> {
+        let confirmed = self.provider.confirm(intent_id, method, order_id);
+        let intent = match confirmed.await {
             Ok(intent) => intent,
             Err(ProviderError::Declined { code }) => return Ok(declined(code)),
             Err(ProviderError::UnexpectedState) => self.provider.retrieve(intent_id).await?,
@@ -273,6 +281,7 @@ mod tests {
         let differs = PaymentRefusal::AmountDiffers { expected };
         let (intent_id, key) = ("pi_1".to_owned(), "k".to_owned());
         let confirm = ProviderAction::Confirm {
+            order_id: OrderId(Uuid::nil()),
             intent_id: intent_id.clone(),
             method: "pm_card_visa".parse().unwrap(),
         };

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kernel::{Money, RefundId};
+use kernel::{Money, OrderId, RefundId};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +21,10 @@ use tower_resilience_circuitbreaker::{
 use crate::ProviderConfig;
 use crate::failure::{ProviderError, failure, unavailable};
 use crate::listing::Refund;
+
+/// The version of Stripe's API that this client speaks, whatever the account's own is: of those it knows,
+/// the one whose shapes and demands the payment simulator has too, so that tests are about what is sent.
+const API_VERSION: &str = "2025-09-30.clover";
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -139,6 +143,7 @@ pub struct Provider {
     calls: Calls,
     base: String,
     secret_key: String,
+    return_url: String,
 }
 
 impl Provider {
@@ -157,6 +162,7 @@ impl Provider {
             http,
             base: config.url.trim_end_matches('/').to_owned(),
             secret_key: config.secret_key.clone(),
+            return_url: config.return_url.clone(),
         })
     }
 
@@ -177,6 +183,8 @@ impl Provider {
                 amount.currency.code().to_ascii_lowercase(),
             ),
             ("capture_method".to_owned(), "manual".to_owned()),
+            // Else whatever the dashboard allows, also what can't be held and captured later.
+            ("payment_method_types[]".to_owned(), "card".to_owned()),
         ];
         for (name, value) in metadata {
             form.push((format!("metadata[{name}]"), value.clone()));
@@ -184,12 +192,22 @@ impl Provider {
         self.post("payment_intents", Some(key), &form).await
     }
 
-    /// Asks the issuer to hold the amount.
+    /// Asks the issuer to hold the amount. Where the customer must act first, the intent names a page, from
+    /// which they come back to the shop's.
     ///
     /// # Errors
     /// See [`ProviderError`].
-    pub async fn confirm(&self, intent_id: &str, method: &str) -> Result<Intent, ProviderError> {
-        let form = [("payment_method".to_owned(), method.to_owned())];
+    pub async fn confirm(
+        &self,
+        intent_id: &str,
+        method: &str,
+        order_id: OrderId,
+    ) -> Result<Intent, ProviderError> {
+        let return_url = self.return_url.replace("{order_id}", &order_id.to_string());
+        let form = [
+            ("payment_method".to_owned(), method.to_owned()),
+            ("return_url".to_owned(), return_url),
+        ];
         let path = format!("payment_intents/{intent_id}/confirm");
         self.post(&path, None, &form).await
     }
@@ -263,7 +281,8 @@ impl Provider {
         let mut request = self
             .http
             .request(method, format!("{}/v1/{path}", self.base))
-            .bearer_auth(&self.secret_key);
+            .bearer_auth(&self.secret_key)
+            .header("Stripe-Version", API_VERSION);
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }
@@ -322,6 +341,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::config::LOCAL_RETURN_URL;
 
     /// Answers every call with a status.
     #[derive(Default)]
@@ -337,7 +357,10 @@ mod tests {
                 self.calls.fetch_add(1, Ordering::Relaxed);
                 let mut head = [0; 4_096];
                 // A head without a body, in one piece on this machine.
-                let _ = connection.read(&mut head).await.unwrap();
+                let read = connection.read(&mut head).await.unwrap();
+                let head = String::from_utf8_lossy(head.get(..read).unwrap());
+                // Without it the account's own version holds, which may be any.
+                assert!(head.contains(&format!("stripe-version: {API_VERSION}")));
                 let status = self.status.load(Ordering::Relaxed);
                 let answer =
                     format!("HTTP/1.1 {status} \r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
@@ -362,6 +385,7 @@ mod tests {
         let provider = Provider::new(&ProviderConfig {
             url: format!("http://{}", listener.local_addr().unwrap()),
             secret_key: "sk_test".to_owned(),
+            return_url: LOCAL_RETURN_URL.to_owned(),
             timeout_ms: 60_000,
         });
         let (provider, counter) = (provider.unwrap(), Counter::default());

@@ -140,6 +140,10 @@ impl Separate<'_> {
                 let own = vec![
                     ("health-listen", listen),
                     ("payments", self.endpoints.payments.clone()),
+                    (
+                        "payment-return-url",
+                        format!("{}/reference", self.endpoints.entry),
+                    ),
                     ("payment-timeout-ms", args.payment_timeout_ms.to_string()),
                     ("smtp", self.endpoints.smtp.clone()),
                     ("mail-timeout-ms", args.mail_timeout_ms.to_string()),

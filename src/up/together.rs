@@ -181,6 +181,7 @@ impl Together<'_> {
                 config.provider.url.clone_from(&self.endpoints.payments);
                 config.provider.secret_key =
                     self.source.get(devstack::secrets::PAYMENT_SECRET_KEY)?;
+                config.provider.return_url = format!("{}/reference", self.endpoints.entry);
                 config.provider.timeout_ms = self.args.payment_timeout_ms;
                 config.smtp.smtp.clone_from(&self.endpoints.smtp);
                 config.smtp.mail_timeout_ms = self.args.mail_timeout_ms;

@@ -57,6 +57,8 @@ enum Event {
 enum Refusal {
     #[error("there is only {balance} on the account")]
     Overdrawn { balance: u64 },
+    #[error("no account holds so much")]
+    TooMuch,
 }
 
 impl Decider for Account {
@@ -65,6 +67,10 @@ impl Decider for Account {
     fn decide(&self, command: &Command) -> Result<Vec<Event>, Refusal> {
         let balance = self.balance;
         match *command {
+            // Refused here, for `evolve` can't: what it is given has happened.
+            Command::Deposit { amount } if balance.checked_add(amount).is_none() => {
+                Err(Refusal::TooMuch)
+            }
             Command::Deposit { amount } => Ok(vec![Event::MoneyDeposited { amount }]),
             Command::Withdraw { amount } if amount > balance => Err(Refusal::Overdrawn { balance }),
             Command::Withdraw { amount } => Ok(vec![Event::MoneyWithdrawn { amount }]),
@@ -73,8 +79,8 @@ impl Decider for Account {
 
     fn evolve(&mut self, event: &Event) {
         match event {
-            Event::MoneyDeposited { amount } => self.balance += amount,
-            Event::MoneyWithdrawn { amount } => self.balance -= amount,
+            Event::MoneyDeposited { amount } => self.balance = self.balance.saturating_add(*amount),
+            Event::MoneyWithdrawn { amount } => self.balance = self.balance.saturating_sub(*amount),
         }
     }
 }
@@ -124,8 +130,14 @@ impl Aggregate for Account {
 // ── the program ────────────────────────────────────────────────────────────────────────────────
 
 #[tokio::main]
+#[allow(dead_code, reason = "a test calls `run` with a server of its own")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let connection = Connection::open(&options()).await?;
+    run(&options()).await
+}
+
+/// Everything that the example shows, on the server of `options`.
+pub(crate) async fn run(options: &ConnectOptions) -> Result<(), Box<dyn std::error::Error>> {
+    let connection = Connection::open(options).await?;
     let topology = Topology::new(&[CONTEXT], &[]);
     // Once, by whoever may make streams; every start checks that no field would lose an event.
     provision(&connection, &topology, 1).await?;
@@ -148,6 +160,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let withdraw = Command::Withdraw { amount: 11 };
     match streams.execute::<Account>(&alice, withdraw, &meta()).await {
+        Err(ExecuteError::Refused(refusal)) => println!("refused:   {refusal}"),
+        other => println!("that should have been refused: {other:?}"),
+    }
+
+    let deposit = Command::Deposit { amount: u64::MAX };
+    match streams.execute::<Account>(&alice, deposit, &meta()).await {
         Err(ExecuteError::Refused(refusal)) => println!("refused:   {refusal}"),
         other => println!("that should have been refused: {other:?}"),
     }

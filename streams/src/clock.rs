@@ -1,8 +1,9 @@
 //! What time it is, for every role the same: as the server says.
 //!
 //! What one role writes others hold against their time: until when an ask is of use, when a hold lapses,
-//! when a token expires. Machines' clocks are apart, and jump. So all go by the one of the server, which
-//! also stamps the messages and rings the timers. A process asks for it when it first connects, and again now
+//! when a token expires. Machines' clocks are apart, and jump. So all go by the one of the server that they are
+//! connected to (of a cluster, one of several: keep them together with NTP), whose like also stamps the messages
+//! and rings the timers. A process asks for it when it first connects, and again now
 //! and then; in between this process counts on by its monotonic clock, which nobody sets.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::log::BoxError;
 
-/// What the server is asked, whose answer says when it was given. Every role may ask it.
-const QUESTION: &str = "$JS.API.STREAM.INFO.PRODUCT";
+/// What the server is asked: who asks. Any user of any account may, unless their rights leave it out; the
+/// answer also says when it was given. It needs no stream, and none of JetStream.
+const QUESTION: &str = "$SYS.REQ.USER.INFO";
 
 /// How long an answer may take: it is as old as half of that.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
@@ -40,7 +42,7 @@ static APART: AtomicBool = AtomicBool::new(false);
 
 /// What the server said, and when by the clock that nobody sets.
 #[derive(Debug, Clone, Copy)]
-struct Told {
+pub(crate) struct Told {
     time: DateTime<Utc>,
     at: Instant,
 }
@@ -59,11 +61,15 @@ pub fn now() -> DateTime<Utc> {
     told.map_or_else(Utc::now, |told| told.by(Instant::now()))
 }
 
-/// As much of an answer of JetStream as tells the time.
+/// As much of an answer of the server as tells the time.
 #[derive(Deserialize)]
 struct Stamped {
-    /// Missing where there is no such stream (yet).
-    ts: Option<DateTime<Utc>>,
+    server: Server,
+}
+
+#[derive(Deserialize)]
+struct Server {
+    time: DateTime<Utc>,
 }
 
 /// Asks the server, unless one has told this process before: that is asked again now and then.
@@ -81,11 +87,10 @@ fn is_told() -> bool {
 
 async fn learn(client: &Client) {
     match ask(client).await {
-        Ok(Some(told)) => {
+        Ok(told) => {
             *TOLD.write().unwrap_or_else(PoisonError::into_inner) = Some(told);
             compare(Utc::now() - told.by(Instant::now()));
         }
-        Ok(None) => tracing::debug!("the server does not tell the time yet"),
         Err(error) => {
             let error: &dyn std::error::Error = error.as_ref();
             tracing::warn!(error, "the server's time is asked again later");
@@ -93,14 +98,15 @@ async fn learn(client: &Client) {
     }
 }
 
-async fn ask(client: &Client) -> Result<Option<Told>, BoxError> {
+pub(crate) async fn ask(client: &Client) -> Result<Told, BoxError> {
     let asked = Instant::now();
     let answer = client.request(QUESTION, "".into());
     let answer = timeout(ANSWER_TIME_MAX, answer).await??;
-    let Stamped { ts } = serde_json::from_slice(&answer.payload)?;
+    let Stamped { server } = serde_json::from_slice(&answer.payload)?;
     // It was written somewhere in between.
     let at = asked + asked.elapsed() / 2;
-    Ok(ts.map(|time| Told { time, at }))
+    let time = server.time;
+    Ok(Told { time, at })
 }
 
 /// Tells, once, when this machine's clock is `ahead` of the server's, or behind.

@@ -1,4 +1,26 @@
 //! One connection of one role to NATS.
+//!
+//! What the role's user must be allowed, where its account lets nobody do everything (as `nats.conf` doesn't);
+//! `<STREAM>` is the context in upper case. What a server denies it does not answer: the client sees a
+//! time-out, and the reason in its log.
+//!
+//! | who | publishes to |
+//! |---|---|
+//! | [`Connection::open`] | `$SYS.REQ.USER.INFO` (the time; without it, the machine's own) |
+//! | [`check`](crate::topology::check) | `$JS.API.STREAM.INFO.<STREAM>`, `$JS.API.CONSUMER.INFO.<STREAM>.<durable>` |
+//! | [`Streams::load`](crate::Streams::load) | `$JS.API.STREAM.INFO.<STREAM>`, `$JS.API.STREAM.MSG.GET.<STREAM>`, `$JS.API.DIRECT.GET.<STREAM>`, `$JS.API.DIRECT.GET.<STREAM>.>`, `$JS.API.DIRECT.GET.SNAPSHOTS.snapshot.<context>.>` |
+//! | [`Streams::execute`](crate::Streams::execute) | the same, `event.<context>.>`, `snapshot.<context>.>` |
+//! | [`Connection::ordered`] | `$JS.API.STREAM.INFO.<STREAM>`, `$JS.API.CONSUMER.CREATE.<STREAM>.*` (of a filter `$JS.API.CONSUMER.CREATE.<STREAM>.*.<filter>`), `$JS.API.CONSUMER.DELETE.<STREAM>.*`, `$JS.API.CONSUMER.MSG.NEXT.<STREAM>.*` |
+//! | [`Connection::durable`] | `$JS.API.STREAM.INFO.<STREAM>`, `$JS.API.CONSUMER.INFO.<STREAM>.<durable>`, `$JS.API.CONSUMER.MSG.NEXT.<STREAM>.<durable>`, `$JS.ACK.<STREAM>.<durable>.>`, `$JS.API.CONSUMER.RESET.<STREAM>.<durable>`, `$JS.API.CONSUMER.UNPIN.<STREAM>.<durable>` |
+//! | a durable that parks | `parked.<durable>.*`, `$JS.API.STREAM.INFO.PARKED`, `$JS.API.CONSUMER.CREATE.PARKED.*.parked.<durable>.>`, `$JS.API.CONSUMER.MSG.NEXT.PARKED.*` |
+//! | [`Timers`](crate::timers::Timers) | `timer.sched.<saga>.>`, `$JS.API.STREAM.MSG.GET.TIMERS` |
+//! | [`Bus`](crate::bus::Bus) | `command.<context>`, `question.<context>.>` |
+//! | [`Keys`](crate::keys::Keys) | `$JS.API.STREAM.MSG.GET.KEYS`, `$JS.API.DIRECT.GET.KEYS.key.*`; to make one `key.*`; to destroy one `$JS.API.STREAM.MSG.DELETE.KEYS` |
+//! | [`provision`](crate::topology::provision) | everything |
+//!
+//! Each subscribes to `_INBOX_<user>.>`. A [`Host`](crate::bus::Host) also to `command.<context>`,
+//! `question.<context>.>` and `$SRV.>`; it may answer (`allow_responses`) and asks
+//! `$JS.API.STREAM.INFO.KEYS` whether its subscriptions are there.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -44,17 +44,26 @@
 //! enum Event { Deposited { amount: u64 }, Withdrawn { amount: u64 } }
 //!
 //! #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
-//! #[error("only {balance} left")]
-//! struct Overdrawn { balance: u64 }
+//! #[serde(tag = "code", rename_all = "snake_case")] // what `Refusal::code` answers: "overdrawn"
+//! enum Refused {
+//!     #[error("only {balance} left")]
+//!     Overdrawn { balance: u64 },
+//!     #[error("no account holds so much")]
+//!     TooMuch,
+//! }
 //!
 //! impl Decider for Account {
 //!     const CONTEXT: &'static str = "account"; // stream ACCOUNT, subjects event.account.<id>
 //!
-//!     fn decide(&self, command: &Command) -> Result<Vec<Event>, Overdrawn> {
+//!     fn decide(&self, command: &Command) -> Result<Vec<Event>, Refused> {
 //!         match *command {
+//!             // Refused here, for `evolve` can't: what it is given has happened.
+//!             Command::Deposit(amount) if self.balance.checked_add(amount).is_none() => {
+//!                 Err(Refused::TooMuch)
+//!             }
 //!             Command::Deposit(amount) => Ok(vec![Event::Deposited { amount }]),
 //!             Command::Withdraw(amount) if amount > self.balance => {
-//!                 Err(Overdrawn { balance: self.balance })
+//!                 Err(Refused::Overdrawn { balance: self.balance })
 //!             }
 //!             Command::Withdraw(amount) => Ok(vec![Event::Withdrawn { amount }]),
 //!         }
@@ -62,8 +71,8 @@
 //!
 //!     fn evolve(&mut self, event: &Event) {
 //!         match event {
-//!             Event::Deposited { amount } => self.balance += amount,
-//!             Event::Withdrawn { amount } => self.balance -= amount,
+//!             Event::Deposited { amount } => self.balance = self.balance.saturating_add(*amount),
+//!             Event::Withdrawn { amount } => self.balance = self.balance.saturating_sub(*amount),
 //!         }
 //!     }
 //! }
@@ -80,9 +89,9 @@
 //! #     const TYPE: &'static str = "account";
 //! #     type Command = Command;
 //! #     type Event = Event;
-//! #     type Error = Overdrawn;
+//! #     type Error = Refused;
 //! #     type Services = ();
-//! #     async fn handle(&mut self, command: Command, (): &(), sink: &EventSink<Self>) -> Result<(), Overdrawn> {
+//! #     async fn handle(&mut self, command: Command, (): &(), sink: &EventSink<Self>) -> Result<(), Refused> {
 //! #         kernel::bridge(self, command, sink).await
 //! #     }
 //! #     fn apply(&mut self, event: Event) { self.evolve(&event); }
@@ -100,7 +109,11 @@
 //! assert_eq!(again.outcome, Outcome::Replayed); // the same command id is done once
 //!
 //! let refused = streams.execute::<Account>(&id, Command::Withdraw(11), &command()).await;
-//! assert!(matches!(refused, Err(ExecuteError::Refused(Overdrawn { balance: 10 }))));
+//! let Err(ExecuteError::Refused(no)) = refused else { panic!("{refused:?}") };
+//! assert_eq!(no, Refused::Overdrawn { balance: 10 });
+//! assert_eq!(kernel::Refusal::code(&no), "overdrawn");
+//! let too_much = streams.execute::<Account>(&id, Command::Deposit(u64::MAX), &command()).await;
+//! assert!(matches!(too_much, Err(ExecuteError::Refused(Refused::TooMuch))));
 //! assert_eq!(streams.load::<Account>(&id).await?.version, 1);
 //! # Ok(())
 //! # }

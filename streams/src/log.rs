@@ -77,9 +77,15 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// The identical append is tried again while its outcome is unknown, so an error other than
     /// [`AppendError::Unknown`] means that nothing was appended, then or later.
+    ///
+    /// # Errors
+    /// See [`AppendError`]. A store that can't tell says `Unknown`, never another.
     async fn append(&self, events: &[NewEvent]) -> Result<Appended, AppendError>;
 
-    /// At most `max` events on `subject` after sequence `after`. A replica may answer, and be late.
+    /// At most `max` (1 or more) events on `subject` after sequence `after`. A replica may answer, and be late.
+    ///
+    /// # Errors
+    /// The log can't be reached, or one of them can't be read: then none is given. No events is no error.
     async fn read(
         &self,
         stream: &str,
@@ -89,6 +95,9 @@ pub trait Log: Send + Sync + 'static {
     ) -> Result<Page, ReadError>;
 
     /// The last event on `subject`. A replica may answer, and be late.
+    ///
+    /// # Errors
+    /// As [`Log::read`]. `None` = there is none.
     async fn last_event(
         &self,
         stream: &str,
@@ -96,18 +105,33 @@ pub trait Log: Send + Sync + 'static {
     ) -> Result<Option<RecordedEvent>, ReadError>;
 
     /// Sequence of the last event on `subject`, asked of the stream's leader; 0 = none.
+    ///
+    /// # Errors
+    /// The leader can't be reached, or there is no such stream. Never that the event can't be read.
     async fn last(&self, stream: &str, subject: &str) -> Result<u64, ReadError>;
 
     /// The event at `position`, asked of the stream's leader.
+    ///
+    /// # Errors
+    /// As [`Log::read`]. `None` = nothing stands there.
     async fn event_at(&self, position: &Position) -> Result<Option<RecordedEvent>, ReadError>;
 
     /// The snapshot at `subject`, if there is one. A replica may answer, and be late.
+    ///
+    /// # Errors
+    /// It can't be had now; the log is read instead.
     async fn snapshot(&self, subject: &str) -> Result<Option<Bytes>, BoxError>;
 
     /// Puts a snapshot in the place of the one at `subject`.
+    ///
+    /// # Errors
+    /// It could not be kept; nothing is lost but time.
     async fn keep_snapshot(&self, subject: &str, bytes: Bytes) -> Result<(), BoxError>;
 
     /// What stream there is, asked of its leader.
+    ///
+    /// # Errors
+    /// The leader can't be reached, or there is no such stream.
     async fn state(&self, stream: &str) -> Result<StreamState, ReadError>;
 }
 

@@ -12,7 +12,7 @@ use streams::contract::account::{
 use streams::contract::{self, InMemory};
 use streams::contract_subscriptions::bus;
 use streams::memory::{Fault, FirstCheck, MemoryLog};
-use streams::{CommandMeta, ExecuteError, Outcome, Settings, Streams, step};
+use streams::{CommandMeta, ExecuteError, Outcome, Settings, Snapshots, Streams, step};
 use uuid::Uuid;
 
 const BOTH: [FirstCheck; 2] = [FirstCheck::Expectation, FirstCheck::MessageId];
@@ -23,6 +23,28 @@ fn meta() -> CommandMeta {
 
 fn id() -> AggregateId {
     Uuid::new_v4().to_string().parse().unwrap()
+}
+
+#[tokio::test]
+async fn with_no_attempt_and_no_events_a_page_it_is_one_of_each() {
+    let settings = Settings {
+        execute_attempts_max: 0,
+        load_page_events: 0,
+        snapshots: Snapshots::Off,
+        ..Settings::default()
+    };
+    let log = Arc::new(MemoryLog::new(FirstCheck::Expectation));
+    let id = id();
+    for command in [AccountCommand::Open, AccountCommand::Deposit(vec![1, 2])] {
+        // Each with a cache of its own, so that the history is read.
+        let streams = Streams::new(log.clone(), settings);
+        streams
+            .execute::<Account>(&id, command, &meta())
+            .await
+            .unwrap();
+    }
+    let read = Streams::new(log, settings).load::<Account>(&id).await;
+    assert_eq!(read.unwrap().state.balance(), 3);
 }
 
 struct Bank {

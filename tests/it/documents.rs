@@ -360,3 +360,61 @@ async fn the_entry_says_what_both_sides_are() {
         assert!(read(&format!("/problems/{code}")).await.contains(code));
     }
 }
+
+/// A row of the table, a role that does this, and what stands for its places there.
+type Needs<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
+/// What `streams` says that each of its parts needs, held against what a role that uses it has.
+#[test]
+fn the_rights_that_a_library_needs_are_those_that_roles_have() {
+    let (table, conf) = (document("streams/src/connection.rs"), document("nats.conf"));
+    let saga = [
+        ("<STREAM>", "ORDER"),
+        ("<durable>", "checkout-order"),
+        ("<context>", "checkout"),
+        ("<saga>", "checkout"),
+    ];
+    let own = [("<STREAM>", "CHECKOUT"), ("<context>", "checkout")];
+    let catalog = [("<STREAM>", "PRODUCT")];
+    let rows: [Needs; 10] = [
+        ("[`Connection::open`]", "gateway", &[]),
+        ("[`check`]", "saga", &saga),
+        ("[`Streams::load`]", "saga", &own),
+        ("[`Streams::execute`]", "saga", &own),
+        ("[`Connection::ordered`]", "gateway", &catalog),
+        ("[`Connection::durable`]", "saga", &saga),
+        ("a durable that parks", "saga", &saga),
+        ("[`Timers`]", "saga", &saga),
+        ("[`Bus`]", "saga", &saga),
+        ("[`Keys`]", "reactor", &[]),
+    ];
+    for (who, role, places) in rows {
+        let start = format!("//! | {who}");
+        let row = table.lines().find(|line| line.starts_with(&start)).unwrap();
+        let user = conf.split(&format!("user: {role},")).nth(1).unwrap();
+        let user = user.split("user: ").next().unwrap();
+        let allowed: Vec<&str> = user.split('"').skip(1).step_by(2).collect();
+        let rights = row.rsplit(" | ").next().unwrap().split('`');
+        let rights: Vec<&str> = rights.skip(1).step_by(2).collect();
+        assert!(!rights.is_empty(), "{row}");
+        for right in rights.iter().filter(|right| !right.contains("<filter>")) {
+            let fill = |right: String, (name, value): &(&str, &str)| right.replace(name, value);
+            let right = places.iter().fold((*right).to_owned(), fill);
+            let covered = allowed.iter().any(|allowed| covers(allowed, &right));
+            assert!(covered, "{role} may not {right}, says nats.conf");
+        }
+    }
+}
+
+/// Is every subject of `narrow` one of `wide`?
+fn covers(wide: &str, narrow: &str) -> bool {
+    let (mut wide, mut narrow) = (wide.split('.'), narrow.split('.'));
+    loop {
+        match (wide.next(), narrow.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some("*"), Some(token)) if token != ">" => {}
+            (Some(one), Some(other)) if one == other => {}
+            _ => return false,
+        }
+    }
+}

@@ -18,6 +18,7 @@ mod app;
 mod arrival;
 mod audit;
 mod bad_input;
+mod banks;
 mod catalog;
 mod chart;
 mod cluster;

@@ -61,6 +61,7 @@ async fn held_intent(app: &App, payment: Option<&AggregateId>) -> String {
         ("amount", amount.as_str()),
         ("currency", "eur"),
         ("capture_method", "manual"),
+        ("payment_method_types[]", "card"),
         ("payment_method", "pm_card_visa"),
         ("confirm", "true"),
     ];

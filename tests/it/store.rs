@@ -3,7 +3,7 @@
 use streams::Connection;
 use streams::contract::{self, OnServer};
 use streams::contract_subscriptions::{
-    self as subscriptions, bulk, bus, durable, inbox, keys, lanes, ordered, parking, timers,
+    self as subscriptions, bulk, bus, clock, durable, inbox, keys, lanes, ordered, parking, timers,
 };
 
 use crate::server::Server;
@@ -39,6 +39,12 @@ async fn a_jetstream_store_keeps_the_contract() {
     let rig = OnServer::open(server.options(), 1).await;
     contract::all(&rig).await;
     rig.all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_streams_tells_what_time_it_is() {
+    let server = Server::start("clock").await;
+    clock::it_is_told(&server.connect().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

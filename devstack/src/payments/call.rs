@@ -28,6 +28,7 @@ pub(super) struct Calls {
     pub(super) faults: Arc<Faults>,
     events: Option<Sender>,
     running: Arc<Semaphore>,
+    pub(super) pages: Arc<str>,
     tasks: Tasks,
 }
 
@@ -74,15 +75,16 @@ impl End {
 impl Calls {
     /// The shared part.
     pub(super) fn new(
-        ledger: &Arc<Ledger>,
-        faults: &Arc<Faults>,
+        (ledger, faults): (&Arc<Ledger>, &Arc<Faults>),
         events: Option<Sender>,
         tasks: &Tasks,
+        pages: String,
     ) -> Self {
         Self {
             ledger: Arc::clone(ledger),
             faults: Arc::clone(faults),
             events,
+            pages: pages.into(),
             running: Arc::new(Semaphore::new(MAX_RUNNING)),
             tasks: tasks.clone(),
         }
@@ -170,6 +172,7 @@ impl Calls {
         let order = Order {
             command,
             intent: call.intent.clone(),
+            pages: Arc::clone(&self.pages),
             now: Utc::now().timestamp(),
         };
         let answer = self.execute(&order, running).await?;

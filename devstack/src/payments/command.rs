@@ -29,11 +29,19 @@ pub(super) enum Operation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
     Create(Create),
-    Confirm { method: Option<String> },
+    Confirm(Confirmation),
     Capture { amount: Option<u64> },
     Cancel { reason: Option<String> },
     CompleteAction { succeed: bool },
     Refund(RefundOrder),
+}
+
+/// With what an intent is confirmed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Confirmation {
+    pub(super) method: Option<String>,
+    /// Where the customer comes back to from a page on which they act.
+    pub(super) return_url: Option<String>,
 }
 
 /// A new intent.
@@ -43,7 +51,11 @@ pub(super) struct Create {
     pub(super) currency: String,
     pub(super) capture_method: CaptureMethod,
     pub(super) method: Option<String>,
+    /// May a method of it send the customer to another page? So may those of the dashboard, which an intent
+    /// accepts that names none.
+    pub(super) redirects: bool,
     pub(super) confirm: bool,
+    pub(super) return_url: Option<String>,
     pub(super) metadata: BTreeMap<String, String>,
 }
 
@@ -72,9 +84,11 @@ impl Command {
         match operation {
             Operation::Create => Create::parse(form).map(Self::Create),
             Operation::Confirm => {
-                form.only(&["payment_method"])?;
-                let method = known_method(form)?;
-                Ok(Self::Confirm { method })
+                form.only(&["payment_method", "return_url"])?;
+                Ok(Self::Confirm(Confirmation {
+                    method: known_method(form)?,
+                    return_url: return_url(form)?,
+                }))
             }
             Operation::Capture => {
                 form.only(&["amount_to_capture"])?;
@@ -110,8 +124,14 @@ impl Create {
             "capture_method",
             "payment_method",
             "confirm",
+            "return_url",
             "metadata",
         ])?;
+        let (confirm, return_url) = (form.flag("confirm")?, return_url(form)?);
+        if return_url.is_some() && !confirm {
+            let message = "return_url can only be used with confirm=true.".to_owned();
+            return Err(Refusal::invalid("parameter_unknown", message, "return_url"));
+        }
         let currency = form.required("currency")?.to_ascii_lowercase();
         if currency.len() != 3 || !currency.bytes().all(|byte| byte.is_ascii_lowercase()) {
             let message = format!("Invalid currency: {currency}.");
@@ -141,10 +161,30 @@ impl Create {
             currency,
             capture_method,
             method: known_method(form)?,
-            confirm: form.flag("confirm")?,
+            redirects: redirects(form)?,
+            confirm,
+            return_url,
             metadata: form.metadata()?,
         })
     }
+}
+
+/// What Stripe takes since version 2023-08-16 of its API.
+fn redirects(form: &Form) -> Result<bool, Refusal> {
+    let stays = form.flag("automatic_payment_methods[enabled]")?
+        && form.get("automatic_payment_methods[allow_redirects]") == Some("never");
+    Ok(form.get("payment_method_types[]").is_none() && !stays)
+}
+
+fn return_url(form: &Form) -> Result<Option<String>, Refusal> {
+    let Some(text) = form.get("return_url") else {
+        return Ok(None);
+    };
+    if url::Url::parse(text).is_err() {
+        let message = "Not a valid URL".to_owned();
+        return Err(Refusal::invalid("url_invalid", message, "return_url"));
+    }
+    Ok(Some(text.to_owned()))
 }
 
 fn known_method(form: &Form) -> Result<Option<String>, Refusal> {

@@ -16,6 +16,7 @@ use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Intents on the page for people; the list for programs has all.
 const PAGE_ROWS: usize = 200;
@@ -120,15 +121,21 @@ struct Action {
     succeed: bool,
 }
 
-/// The customer finishes the authentication that `requires_action` asks for.
+/// The customer finishes the authentication that `requires_action` asks for, without a browser.
 async fn complete_action(
     State(calls): State<Calls>,
     Path(id): Path<String>,
     Json(Action { succeed }): Json<Action>,
 ) -> Answer {
+    complete(&calls, id, succeed).await
+}
+
+/// The authentication ends.
+pub(super) async fn complete(calls: &Calls, id: String, succeed: bool) -> Answer {
     let order = Order {
         command: Command::CompleteAction { succeed },
         intent: Some(id),
+        pages: Arc::clone(&calls.pages),
         now: Utc::now().timestamp(),
     };
     match calls.execute(&order, None).await {

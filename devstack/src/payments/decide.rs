@@ -1,6 +1,6 @@
 //! What each command does to the books: decided on copies, kept by the ledger.
 
-use super::command::{Command, Create, Operation, RefundOrder};
+use super::command::{Command, Confirmation, Create, Operation, RefundOrder};
 use super::intent::{Declined, Intent, Status};
 use super::ledger::{Books, Change, Order};
 use super::refund::Refund;
@@ -16,14 +16,14 @@ impl Books {
     pub(super) fn decide(&self, order: &Order) -> Result<Change, Refusal> {
         let now = order.now;
         match &order.command {
-            Command::Create(create) => create_intent(create, now),
+            Command::Create(create) => create_intent(create, &order.pages, now),
             Command::Refund(refund) => {
                 let intent = self.named(order, Refusal::missing_reference)?;
                 give_back(intent, refund, now)
             }
-            Command::Confirm { method } => {
+            Command::Confirm(asked) => {
                 let mut intent = self.existing(order)?;
-                let (kind, declined) = intent.confirm(method.as_deref(), charge_id(), now)?;
+                let (kind, declined) = intent.confirm(asked, charge_id(), now)?;
                 Ok(changed(intent, kind, declined, now))
             }
             Command::Capture { amount } => {
@@ -60,9 +60,10 @@ impl Books {
     }
 }
 
-fn create_intent(create: &Create, now: i64) -> Result<Change, Refusal> {
+fn create_intent(create: &Create, pages: &str, now: i64) -> Result<Change, Refusal> {
     let id = random("pi_");
     let mut intent = Intent {
+        page: format!("{pages}/authenticate/{id}"),
         client_secret: random(&format!("{id}_secret_")),
         id,
         created: now,
@@ -79,10 +80,16 @@ fn create_intent(create: &Create, now: i64) -> Result<Change, Refusal> {
         last_payment_error: None,
         canceled_at: None,
         cancellation_reason: None,
+        redirects: create.redirects,
+        return_url: None,
     };
     let call = Some(Operation::Create);
     if create.confirm {
-        let (kind, declined) = intent.confirm(None, charge_id(), now)?;
+        let asked = Confirmation {
+            method: None,
+            return_url: create.return_url.clone(),
+        };
+        let (kind, declined) = intent.confirm(&asked, charge_id(), now)?;
         let change = changed(intent, kind, declined, now);
         return Ok(Change { call, ..change });
     }

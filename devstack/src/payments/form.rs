@@ -13,14 +13,13 @@ const MAX_METADATA_VALUE: usize = 500;
 const MAX_AMOUNT: u64 = 99_999_999;
 
 /// Parameters that Stripe knows and that change nothing here.
-const INERT: [&str; 8] = [
+const INERT: [&str; 7] = [
     "automatic_payment_methods[allow_redirects]",
     "automatic_payment_methods[enabled]",
     "description",
     "expand[]",
     "payment_method_types[]",
     "receipt_email",
-    "return_url",
     "statement_descriptor",
 ];
 

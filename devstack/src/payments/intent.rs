@@ -7,6 +7,7 @@
 //!                      every stage before succeeded ─ cancel ─► canceled
 //! ```
 
+use super::command::Confirmation;
 use super::method::{PaymentError, Verdict, verdict};
 use super::refusal::Refusal;
 use super::webhook::EventKind;
@@ -65,6 +66,15 @@ pub(super) struct Intent {
     pub(super) last_payment_error: Option<PaymentError>,
     pub(super) canceled_at: Option<i64>,
     pub(super) cancellation_reason: Option<String>,
+    /// See [`super::command::Create::redirects`].
+    #[serde(default)]
+    pub(super) redirects: bool,
+    /// Where the customer comes back to from [`Intent::page`].
+    #[serde(default)]
+    pub(super) return_url: Option<String>,
+    /// The simulator's own page on which the customer authenticates.
+    #[serde(default)]
+    pub(super) page: String,
 }
 
 /// A confirmation that the issuer refused: the intent has changed, and the answer is an error.
@@ -74,7 +84,7 @@ impl Intent {
     /// Charges the given method, or the one that the intent has.
     pub(super) fn confirm(
         &mut self,
-        method: Option<&str>,
+        asked: &Confirmation,
         charge: String,
         now: i64,
     ) -> Result<(EventKind, Declined), Refusal> {
@@ -83,6 +93,10 @@ impl Intent {
             &[RequiresPaymentMethod, RequiresConfirmation, RequiresAction],
             "confirmed",
         )?;
+        if self.redirects && asked.return_url.is_none() {
+            return Err(Refusal::return_url_missing(self.shape()));
+        }
+        let method = asked.method.as_deref();
         let Some(method) = method.or(self.payment_method.as_deref()) else {
             let message = "You cannot confirm this PaymentIntent because it's missing a payment method. You can \
                            either update the PaymentIntent with a payment method and then confirm it again, or \
@@ -92,6 +106,7 @@ impl Intent {
         let method = method.to_owned();
         let verdict = verdict(&method)?;
         self.payment_method = Some(method.clone());
+        self.return_url.clone_from(&asked.return_url);
         self.last_payment_error = None;
         match verdict {
             Verdict::Approve => Ok((self.approve(charge, now), None)),
@@ -289,11 +304,20 @@ impl Intent {
     }
 
     fn next_action(&self) -> Option<Value> {
-        let action = json!({
-            "type": "use_stripe_sdk",
-            "use_stripe_sdk": { "type": "three_d_secure_redirect" },
-        });
-        (self.status == Status::RequiresAction).then_some(action)
+        if self.status != Status::RequiresAction {
+            return None;
+        }
+        Some(match &self.return_url {
+            Some(return_url) => json!({
+                "type": "redirect_to_url",
+                "redirect_to_url": { "return_url": return_url, "url": self.page },
+            }),
+            // Only a script of Stripe's, with the client secret, could go on from here.
+            None => json!({
+                "type": "use_stripe_sdk",
+                "use_stripe_sdk": { "type": "three_d_secure_redirect" },
+            }),
+        })
     }
 
     /// Stripe's shape of the charge, as `charge.refunded` carries it.

@@ -89,6 +89,8 @@ pub(super) struct Order {
     pub(super) command: Command,
     /// The intent that it names, if it names one.
     pub(super) intent: Option<String>,
+    /// Where the simulator's pages are.
+    pub(super) pages: Arc<str>,
     pub(super) now: i64,
 }
 

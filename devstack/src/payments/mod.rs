@@ -12,6 +12,7 @@
 //! when the client hangs up. Shapes and words are those of <https://docs.stripe.com/api>; a parameter that
 //! the simulator doesn't have is refused, not ignored. There is no TLS, hence loopback only.
 
+mod authenticate;
 mod call;
 mod command;
 pub(crate) mod connection;
@@ -50,6 +51,8 @@ pub struct Options {
     pub data: PathBuf,
     /// The key that every call must carry as `Authorization: Bearer`.
     pub secret_key: String,
+    /// Where browsers find its pages, `http://…`; without it, where it listens.
+    pub pages: Option<String>,
     /// Where events are sent; without it there are none.
     pub webhook: Option<Webhook>,
 }
@@ -81,7 +84,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), Er
         Some(webhook) => Some(webhook::Sender::start(webhook, &faults, &ledger, &tasks)?),
         None => None,
     };
-    let calls = call::Calls::new(&ledger, &faults, events, &tasks);
+    let pages = match options.pages {
+        Some(pages) => pages.trim_end_matches('/').to_owned(),
+        None => format!("http://{}", options.http.local_addr().map_err(Error::Http)?),
+    };
+    let calls = call::Calls::new((&ledger, &faults), events, &tasks, pages);
     let routes = routes::routes(calls, options.secret_key);
     let ended = tokio::select! {
         served = connection::serve(options.http, routes, shutdown) => served.map_err(Error::Http),

@@ -62,7 +62,7 @@ fn push(page: &mut String, part: std::fmt::Arguments<'_>) {
     let _ = page.write_fmt(part);
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

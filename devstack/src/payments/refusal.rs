@@ -114,6 +114,19 @@ impl Refusal {
         Self::request("payment_intent_unexpected_state", message).with("payment_intent", intent)
     }
 
+    /// The intent accepts methods that send the customer elsewhere, and nobody says where they come back to.
+    pub(super) fn return_url_missing(intent: Value) -> Self {
+        let message = "A `return_url` must be specified because this Payment Intent is configured to automatically \
+                       accept the payment methods enabled in the Dashboard, some of which may require a full page \
+                       redirect to succeed. If you do not want to accept redirect-based payment methods, set \
+                       `automatic_payment_methods[enabled]` to `true` and \
+                       `automatic_payment_methods[allow_redirects]` to `never` when creating Setup Intents and \
+                       Payment Intents.";
+        let status = StatusCode::BAD_REQUEST;
+        Self::new(status, "invalid_request_error", None, message.to_owned())
+            .with("payment_intent", intent)
+    }
+
     /// No such object.
     pub(super) fn missing(what: &str, id: &str, param: &str) -> Self {
         let message = format!("No such {what}: '{id}'");

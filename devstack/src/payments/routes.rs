@@ -1,5 +1,6 @@
 //! The paths of the simulator: Stripe's own under `/v1/`, and what tests and people use beside them.
 
+use super::authenticate;
 use super::call::{Call, Calls};
 use super::command::Operation;
 use super::connection::Cut;
@@ -37,6 +38,7 @@ pub(super) fn routes(calls: Calls, secret_key: String) -> Router {
         .method_not_allowed_fallback(unknown)
         .layer(from_fn_with_state(secret_key, authorize))
         .merge(control::routes())
+        .merge(authenticate::routes())
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(calls)
 }

@@ -57,6 +57,7 @@ async fn an_automatic_intent_is_taken_with_its_confirmation() {
     let form = [
         ("amount", "700"),
         ("currency", "EUR"),
+        ("payment_method_types[]", "card"),
         ("payment_method", "pm_card_visa"),
         ("confirm", "true"),
     ];
@@ -65,7 +66,7 @@ async fn an_automatic_intent_is_taken_with_its_confirmation() {
     assert_eq!(intent["status"], "succeeded");
     assert_eq!(intent["currency"], "eur");
     assert_eq!(intent["amount_received"], 700);
-    let without = form.get(..3).unwrap();
+    let without = form.get(..4).unwrap();
     let (_, intent) = provider.post("/v1/payment_intents", without).await;
     assert_eq!(intent["status"], "requires_confirmation");
     let id = intent["id"].as_str().unwrap();
@@ -133,6 +134,107 @@ async fn authentication_waits_for_the_customer() {
         assert_eq!(failed, expected);
         assert_unexpected_state(&provider.complete_action(&id, true).await, status);
     }
+    provider.stop().await;
+}
+
+/// An intent of 20.00 EUR that is created with more parameters, and confirmed with these.
+async fn confirmed(
+    provider: &Provider,
+    created: &[(&str, &str)],
+    asked: &[(&str, &str)],
+) -> (u16, Value) {
+    let mut form = vec![
+        ("amount", "2000"),
+        ("currency", "eur"),
+        ("capture_method", "manual"),
+    ];
+    form.extend(created);
+    let (_, intent) = provider.post("/v1/payment_intents", &form).await;
+    let mut form = vec![("payment_method", "pm_card_authenticationRequired")];
+    form.extend(asked);
+    let id = intent["id"].as_str().unwrap();
+    provider.act(id, "confirm", &form).await
+}
+
+#[tokio::test]
+async fn who_accepts_whatever_the_dashboard_does_says_where_customers_come_back_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = Provider::start(folder.path()).await;
+    let to_the_shop = [("return_url", "https://shop.example/orders/1")];
+    let anything = [("automatic_payment_methods[enabled]", "true")];
+    for created in [&[][..], &anything] {
+        let (status, refused) = confirmed(&provider, created, &[]).await;
+        assert_eq!(status, 400, "{refused}");
+        assert_eq!(refused["error"]["type"], "invalid_request_error");
+        let said = refused["error"]["message"].as_str().unwrap();
+        assert!(said.contains("return_url"), "{said}");
+        let kept = &refused["error"]["payment_intent"]["status"];
+        assert_eq!(kept, "requires_payment_method");
+        let (status, _) = confirmed(&provider, created, &to_the_shop).await;
+        assert_eq!(status, 200);
+    }
+    let stays = [
+        anything[0],
+        ("automatic_payment_methods[allow_redirects]", "never"),
+    ];
+    for created in [&stays[..], &[("payment_method_types[]", "card")]] {
+        let (status, intent) = confirmed(&provider, created, &[]).await;
+        assert_eq!(status, 200, "{intent}");
+        assert_eq!(intent["next_action"]["type"], "use_stripe_sdk");
+    }
+    let nowhere = confirmed(&provider, &[], &[("return_url", "nowhere")]).await;
+    assert_error(&nowhere, 400, "invalid_request_error", "url_invalid");
+    let too_early = [("amount", "5"), ("currency", "eur"), to_the_shop[0]];
+    let refused = provider.post("/v1/payment_intents", &too_early).await;
+    assert_error(&refused, 400, "invalid_request_error", "parameter_unknown");
+    provider.stop().await;
+}
+
+#[tokio::test]
+async fn a_customer_answers_on_a_page_and_is_sent_back_to_the_shop() {
+    let folder = tempfile::tempdir().unwrap();
+    let provider = Provider::start(folder.path()).await;
+    let browser = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let browser = browser.build().unwrap();
+    for (says, status) in [
+        ("true", "requires_capture"),
+        ("false", "requires_payment_method"),
+    ] {
+        let card = [("payment_method_types[]", "card")];
+        let back = [("return_url", "https://shop.example/o?a=1")];
+        let (_, intent) = confirmed(&provider, &card, &back).await;
+        let action = &intent["next_action"];
+        assert_eq!(action["type"], "redirect_to_url");
+        assert_eq!(action["redirect_to_url"]["return_url"], back[0].1);
+        let page = action["redirect_to_url"]["url"].as_str().unwrap();
+        let shown = browser
+            .get(page)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        assert!(shown.contains("2000 EUR"), "{shown}");
+        let id = intent["id"].as_str().unwrap();
+        let shop = format!(
+            "https://shop.example/o?a=1&payment_intent={id}&payment_intent_client_secret={}",
+            intent["client_secret"].as_str().unwrap()
+        );
+        // Whoever answers twice, or comes again, is sent on; the first answer counts.
+        for asked in [
+            browser.post(page).form(&[("succeed", says)]),
+            browser.post(page).form(&[("succeed", "true")]),
+            browser.get(page),
+        ] {
+            let answer = asked.send().await.unwrap();
+            assert_eq!(answer.status(), 303);
+            assert_eq!(answer.headers()["location"], shop.as_str());
+            assert_eq!(provider.retrieve(id).await["status"], status);
+        }
+    }
+    let nobody = format!("{}/authenticate/pi_none", provider.http);
+    assert_eq!(browser.get(nobody).send().await.unwrap().status(), 404);
     provider.stop().await;
 }
 

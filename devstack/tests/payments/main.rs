@@ -51,6 +51,7 @@ impl Provider {
             http,
             data: data.to_path_buf(),
             secret_key: SECRET_KEY.to_owned(),
+            pages: None,
             webhook,
         };
         Self {
@@ -87,6 +88,7 @@ impl Provider {
             ("amount", "2000"),
             ("currency", "eur"),
             ("capture_method", "manual"),
+            ("payment_method_types[]", "card"),
             ("metadata[order_id]", order),
         ];
         let (status, intent) = self.post("/v1/payment_intents", &form).await;

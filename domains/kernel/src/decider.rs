@@ -23,10 +23,12 @@ pub trait Decider:
     > + Clone
     + 'static
 {
-    /// The context, as in `event.<context>.<id>`; in upper case the stream's name.
+    /// The context, as in `event.<context>.<id>`; in upper case the stream's name. At most 32 of `a-z` and
+    /// `_`: a position (`ORDER:1042`) names the stream.
     const CONTEXT: &'static str;
 
-    /// A secondary kind of aggregate of that context, as in `event.<context>.<kind>.<id>`.
+    /// A secondary kind of aggregate of that context, as in `event.<context>.<kind>.<id>`: `a-z`, `0-9` and
+    /// `_`, for it is one token of a subject.
     const KIND: Option<&'static str> = None;
 
     /// Which meaning the state has. Raise it when the same events lead to another state than before,
@@ -40,11 +42,15 @@ pub trait Decider:
     /// The refusal: a business "no". Nothing has happened then.
     fn decide(&self, command: &Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
 
-    /// Takes one fact in. Total: whatever the log says has happened.
+    /// Takes one fact in. Total: whatever the log says has happened. It must not panic, for it runs when the
+    /// event is on disk, and again at every load: a sum that overflows here makes the aggregate unreadable for
+    /// good. What must not happen [`Decider::decide`] refuses; here, saturate.
     fn evolve(&mut self, event: &Self::Event);
 
     /// Brings the JSON of an event that was written under an older schema version forward, one
-    /// version at a time; `None` when there is no step from `(event_type, version)`.
+    /// version at a time: it is called again with the version and the data that it answered, until it answers
+    /// `None`, as it does when there is no step from `(event_type, version)`. What version 1 wrote
+    /// so goes through the steps 1 → 2 and 2 → 3, each written once. The name stays: another one is another event.
     ///
     /// Total over every version ever written; decoding afterwards reports what is wrong.
     fn upcast(
@@ -121,7 +127,8 @@ macro_rules! fact {
     };
 }
 
-/// A business "no". It serializes to its own code: `#[serde(tag = "code")]`.
+/// A business "no". It serializes to its own code: `#[serde(tag = "code", rename_all = "snake_case")]` on the enum.
+/// Without the tag every refusal's code is `refused`.
 pub trait Refusal:
     std::error::Error + Serialize + DeserializeOwned + Clone + PartialEq + Send + Sync + 'static
 {

@@ -115,3 +115,109 @@ fn version<E: Fact>(event_type: &str, found: u32, event: &E) -> WireError {
         known: event.schema_version(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::event_sink::EventSink;
+    use cqrs_es::{Aggregate, DomainEvent};
+    use serde::{Deserialize, Serialize};
+    use serde_json::json;
+    use thiserror::Error;
+
+    use super::*;
+
+    /// Version 1 called the amount `sum`; version 2 had no currency.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "type", content = "data", rename_all = "snake_case")]
+    enum Moved {
+        MoneyDeposited { amount: u64, currency: String },
+    }
+
+    impl Fact for Moved {
+        fn name(&self) -> &'static str {
+            "money_deposited"
+        }
+
+        fn schema_version(&self) -> u32 {
+            3
+        }
+    }
+
+    impl DomainEvent for Moved {
+        fn event_type(&self) -> String {
+            self.name().to_owned()
+        }
+
+        fn event_version(&self) -> String {
+            self.schema_version().to_string()
+        }
+    }
+
+    #[derive(Debug, Clone, PartialEq, Error, Serialize, Deserialize)]
+    #[error("never")]
+    struct Never;
+
+    #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+    struct Account;
+
+    impl Aggregate for Account {
+        const TYPE: &'static str = "account";
+        type Command = ();
+        type Event = Moved;
+        type Error = Never;
+        type Services = ();
+
+        async fn handle(&mut self, (): (), (): &(), _: &EventSink<Self>) -> Result<(), Never> {
+            Ok(())
+        }
+
+        fn apply(&mut self, event: Moved) {
+            self.evolve(&event);
+        }
+    }
+
+    impl Decider for Account {
+        const CONTEXT: &'static str = "account";
+
+        fn decide(&self, (): &()) -> Result<Vec<Moved>, Never> {
+            Ok(vec![])
+        }
+
+        fn evolve(&mut self, _: &Moved) {}
+
+        fn upcast(event_type: &str, version: u32, data: &Value) -> Option<(u32, Value)> {
+            match (event_type, version) {
+                ("money_deposited", 1) => Some((2, json!({ "amount": data.get("sum") }))),
+                ("money_deposited", 2) => {
+                    let amount = data.get("amount");
+                    Some((3, json!({ "amount": amount, "currency": "EUR" })))
+                }
+                _ => None,
+            }
+        }
+    }
+
+    #[test]
+    fn each_old_version_goes_through_every_step_that_follows() {
+        let read = |version, data: &[u8]| decode::<Account>("money_deposited", version, data);
+        let currency = "EUR".to_owned();
+        let expected = Moved::MoneyDeposited {
+            amount: 5,
+            currency,
+        };
+        assert_eq!(read(1, br#"{"sum":5}"#).unwrap(), expected);
+        assert_eq!(read(2, br#"{"amount":5}"#).unwrap(), expected);
+        let newest = br#"{"amount":5,"currency":"EUR"}"#;
+        assert_eq!(read(3, newest).unwrap(), expected);
+        // Of a program that knows more.
+        let newer = read(4, newest).unwrap_err();
+        assert!(matches!(
+            newer,
+            WireError::SchemaVersion {
+                found: 4,
+                known: 3,
+                ..
+            }
+        ));
+    }
+}

@@ -22,6 +22,8 @@ pub enum ProviderAction {
     /// Have the amount held; then `RecordAuthorization`, `RecordActionRequired`, `RecordDecline`
     /// or `RecordFailure`. Idempotent by the intent's own state.
     Confirm {
+        /// For the page that the customer comes back to.
+        order_id: OrderId,
         /// The provider's id.
         intent_id: String,
         /// How it is paid.
@@ -72,6 +74,7 @@ impl Payment {
             | Self::Voided(_) => None,
             Self::Requested(charge) => {
                 Some(with_intent(charge, |intent_id| ProviderAction::Confirm {
+                    order_id: charge.order_id,
                     intent_id,
                     method: charge.method.clone(),
                 }))

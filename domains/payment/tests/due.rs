@@ -35,7 +35,11 @@ fn a_known_intent_is_confirmed() {
     let intent_id = "pi_1".to_owned();
     assert_eq!(
         after(&at_requested()).due(),
-        Some(ProviderAction::Confirm { intent_id, method })
+        Some(ProviderAction::Confirm {
+            order_id: ORDER,
+            intent_id,
+            method,
+        })
     );
 }
 

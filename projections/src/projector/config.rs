@@ -20,7 +20,7 @@ pub struct Config {
     /// The contexts whose read models to keep, separated by commas; all when none is named.
     #[arg(long, env = "MILLRACE_CONTEXTS", value_delimiter = ',')]
     pub contexts: Vec<String>,
-    /// Most events in one transaction.
+    /// Most events in one transaction; at least 1.
     #[arg(long, env = "MILLRACE_PROJECTOR_BATCH_MAX", default_value_t = BATCH_MAX)]
     pub projector_batch_max: usize,
     /// Let each commit wait for the disk. Not needed for safety: rows and position are lost
@@ -46,7 +46,7 @@ impl Default for Config {
 /// How one projector works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Most events in one transaction.
+    /// Most events in one transaction. At least 1: 0 counts as 1.
     pub batch_max: usize,
     /// How long a batch waits for events that are on their way.
     pub linger: Duration,
@@ -82,7 +82,7 @@ impl Default for Settings {
 impl From<&Config> for Settings {
     fn from(config: &Config) -> Self {
         Self {
-            batch_max: config.projector_batch_max.max(1),
+            batch_max: config.projector_batch_max,
             linger: LINGER,
             sync_commit: config.projector_sync_commit,
             standby: Duration::from_millis(config.projector_standby_ms),

@@ -38,7 +38,9 @@ pub enum ProjectorError {
         source: tokio_postgres::Error,
     },
     /// The database has no position for a view.
-    #[error("view {view} has no position in its database: run `millrace provision`")]
+    #[error(
+        "view {view} has no position in its database: `millrace provision` makes it (`projections::provision`)"
+    )]
     NotProvisioned {
         /// Which view.
         view: &'static str,
@@ -46,7 +48,8 @@ pub enum ProjectorError {
     /// A newer fold has written to the table.
     #[error(
         "rows of {view} are written by a projector of revision {theirs}, this one has {ours}: end it if a \
-         newer version is at work; to go back to this one, `millrace rebuild {view} --switch` with it"
+         newer version is at work; to go back to this one, `millrace rebuild {view} --switch` \
+         (`projections::rebuild`) with it"
     )]
     Outdated {
         /// Which view.

@@ -253,7 +253,7 @@ impl Session {
     async fn next_batch(&mut self) -> Result<Vec<RecordedEvent>, BatchError> {
         let next = self
             .subscription
-            .next_batch(self.settings.batch_max, self.settings.linger);
+            .next_batch(self.settings.batch_max.max(1), self.settings.linger);
         let batch = if self.proven.is_some() {
             next.await
         } else {

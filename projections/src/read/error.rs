@@ -30,7 +30,9 @@ pub enum ReadError {
         source: Arc<tokio_postgres::Error>,
     },
     /// The database has no position for the view.
-    #[error("view {view} has no position in its database: run `millrace provision`")]
+    #[error(
+        "view {view} has no position in its database: `millrace provision` makes it (`projections::provision`)"
+    )]
     NotProvisioned {
         /// Which view.
         view: &'static str,

@@ -14,7 +14,9 @@ pub enum RebuildError {
         view: &'static str,
     },
     /// The database has no position for the view.
-    #[error("view {view} has no position in its database: run `millrace provision`")]
+    #[error(
+        "view {view} has no position in its database: `millrace provision` makes it (`projections::provision`)"
+    )]
     NotProvisioned {
         /// Which view.
         view: &'static str,
@@ -34,7 +36,9 @@ pub enum RebuildError {
         view: &'static str,
     },
     /// The live view was set back behind what was built.
-    #[error("the rebuilt {view} is at {rebuilt}, the live one at {live}: begin anew with --anew")]
+    #[error(
+        "the rebuilt {view} is at {rebuilt}, the live one at {live}: begin anew with --anew (`projections::Rebuild::anew`)"
+    )]
     Ahead {
         /// Which view.
         view: &'static str,

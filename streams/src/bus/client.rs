@@ -42,6 +42,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// Longest pause before a busy host is asked again.
 const BUSY_PAUSE_MAX: Duration = Duration::from_millis(100);
 
+/// Longest that anybody waits for an answer; who would wait longer waits so long.
+const WITHIN_MAX: Duration = Duration::from_hours(24);
+
 /// Asks other contexts. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Bus {
@@ -131,7 +134,7 @@ impl Bus {
         }
     }
 
-    /// Sends a command and waits for what became of it, at most `within`.
+    /// Sends a command and waits for what became of it, at most `within` (and a day).
     ///
     /// # Errors
     /// No answer. After a time-out the command may have been done; the same ask again tells.
@@ -141,6 +144,7 @@ impl Bus {
         within: Duration,
     ) -> BoxFuture<'a, Result<Answer, BusError>> {
         Box::pin(async move {
+            let within = within.min(WITHIN_MAX);
             let subject = command_subject(&ask.context);
             let answer = if let Some(desk) = self.here.of(&ask.context) {
                 let ask = ask.clone();
@@ -160,7 +164,7 @@ impl Bus {
         })
     }
 
-    /// Asks `context` the question `name`, and waits at most `within`.
+    /// Asks `context` the question `name`, and waits at most `within` (and a day).
     ///
     /// # Errors
     /// No answer, or the host could not answer.
@@ -197,6 +201,7 @@ impl Bus {
         (within, sends_max): (Duration, usize),
     ) -> BoxFuture<'a, Result<Value, BusError>> {
         Box::pin(async move {
+            let within = within.min(WITHIN_MAX);
             let subject = question_subject(context, name);
             if let Some(desk) = self.here.of(context) {
                 let (asked, payload) = (name.to_owned(), payload.clone());

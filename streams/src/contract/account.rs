@@ -164,7 +164,7 @@ impl Decider for Account {
         match event {
             AccountEvent::AccountOpened {} => self.open = true,
             AccountEvent::MoneyDeposited { amount } => {
-                self.balance += amount;
+                self.balance = self.balance.saturating_add(*amount);
                 self.deposits += 1;
             }
             AccountEvent::MoneyWithdrawn { amount } => {

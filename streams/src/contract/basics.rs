@@ -8,6 +8,7 @@ use kernel::wire::WireError;
 use uuid::Uuid;
 
 use super::account::{Account, AccountCommand, AccountEvent, ClaimNumber, NumberClaim};
+use super::shouting::{Shout, Shouting};
 use super::{Rig, case, fresh_id, fresh_meta, run};
 use crate::{DecodeCause, EncodeError, ExecuteError, LoadError, Outcome, subject};
 
@@ -21,6 +22,7 @@ pub async fn all(rig: &dyn Rig) {
     an_unreadable_event_is_an_error(rig).await;
     a_version_gap_is_an_error(rig).await;
     what_a_header_must_not_hold_is_refused(rig).await;
+    an_event_type_that_could_not_be_read_again_is_refused(rig).await;
     too_large_is_refused(rig).await;
     nothing_stands_in_the_future(rig).await;
 }
@@ -233,6 +235,19 @@ pub async fn what_a_header_must_not_hold_is_refused(rig: &dyn Rig) {
         matches!(error, ExecuteError::Unwritable(EncodeError::Header { header: h }) if h == header)
     );
     assert_eq!(here.load_current::<Account>(&id).await.unwrap().version, 0);
+}
+
+/// What was appended is there for ever.
+pub async fn an_event_type_that_could_not_be_read_again_is_refused(rig: &dyn Rig) {
+    case("an event type that could not be read again is refused");
+    let here = rig.process().await;
+    let id = fresh_id();
+    let told = here.execute::<Shouting>(&id, Shout {}, &fresh_meta()).await;
+    assert!(matches!(
+        told.unwrap_err(),
+        ExecuteError::Unwritable(EncodeError::EventType { event_type }) if event_type == "NoSnake"
+    ));
+    assert_eq!(here.load_current::<Shouting>(&id).await.unwrap().version, 0);
 }
 
 /// Above what the log takes: said at once, nothing appended. (The log in memory takes everything.)

@@ -38,6 +38,9 @@ pub async fn all(connection: &Connection, replicas: usize) {
     // Left behind by a run that failed, or not there at all.
     let _ = jetstream.delete_stream("GUARDED").await;
     let missing = check(connection, &topology).await.unwrap_err();
+    let nameless = Topology::new(&["bank2"], &[]);
+    let refused = provision(connection, &nameless, 1).await.unwrap_err();
+    assert!(matches!(refused, TopologyError::Name { stream } if stream == "BANK2"));
     assert!(matches!(missing, TopologyError::Missing { what } if what == "stream GUARDED"));
     for _ in 0..2 {
         provision(connection, &topology, replicas).await.unwrap();

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   account      a small bank account and the claim on its number
+//!   shouting     an aggregate whose events have names that no log can give back
 //!   rig          how a log is opened once more, and how a stranger writes into it
 //!   basics       append, load, history, schema versions
 //!   races        of several writers one wins, and the others decide again
@@ -39,6 +40,7 @@ pub mod proof;
 pub mod races;
 pub mod repetition;
 mod rig;
+mod shouting;
 pub mod snapshots;
 pub mod together;
 

@@ -15,6 +15,7 @@
 
 pub mod bulk;
 pub mod bus;
+pub mod clock;
 pub mod durable;
 pub mod inbox;
 pub mod keys;

@@ -36,6 +36,17 @@ const DENIED_AFTER: Duration = Duration::from_millis(700);
 /// Behind the end of every stream: the server answers that nothing is there.
 const FAR: u64 = 1_000_000_000;
 
+/// All but `provision`, which may do everything.
+const ROLES: [&str; 7] = [
+    "command-api",
+    "query-api",
+    "projector",
+    "saga",
+    "reactor",
+    "operator",
+    "gateway",
+];
+
 /// One connection per role, as its user.
 #[derive(Debug, Clone)]
 pub struct Roles {
@@ -64,6 +75,9 @@ pub async fn each_role_can_do_its_work(
     saga: &[DurableSpec],
     reactor: &[DurableSpec],
 ) {
+    for role in ROLES {
+        super::clock::it_is_told(roles.of(role).0).await;
+    }
     append(&roles.command_api, "order").await;
     append(&roles.command_api, "user").await;
     append(&roles.command_api, "product").await;
@@ -432,15 +446,7 @@ impl Roles {
 
 /// No role can do more than its work. Every request here is one that the server would answer.
 pub async fn no_role_can_do_more(roles: &Roles) {
-    for role in [
-        "command-api",
-        "query-api",
-        "projector",
-        "saga",
-        "reactor",
-        "operator",
-        "gateway",
-    ] {
+    for role in ROLES {
         let (connection, allowed) = roles.of(role);
         let forbidden = ADMIN_ONLY.iter().chain(&WRITES);
         let forbidden: Vec<_> = forbidden

@@ -59,7 +59,8 @@ impl CommandMeta {
         }
     }
 
-    /// In this flow.
+    /// In this flow: what it leads to lies on one lane of every worker, in order
+    /// ([`run_lanes`](crate::lanes::run_lanes)). Without a flow each aggregate has a lane of its own.
     #[must_use]
     pub fn with_correlation(mut self, id: impl Into<String>) -> Self {
         self.correlation_id = Some(id.into());

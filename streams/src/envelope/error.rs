@@ -77,6 +77,12 @@ pub enum EncodeError {
         /// Which type of event.
         event_type: &'static str,
     },
+    /// The name of its type ([`kernel::Fact::name`]) could not be read again.
+    #[error("event type {event_type:?} is not in snake case: a-z, 0-9 and _")]
+    EventType {
+        /// The name.
+        event_type: String,
+    },
     /// A value that must not stand in a header: control characters, not ASCII, too long.
     #[error("header {header} would hold what a header must not")]
     Header {

@@ -46,6 +46,10 @@ pub(crate) fn write(event: &RecordedEvent) -> Result<HeaderMap, EncodeError> {
     put(SPEC_VERSION, "1.0".to_owned());
     put(CONTENT_TYPE, "application/json".to_owned());
     let (name, schema_version) = (&event.event_type, event.schema_version);
+    if !is_event_type(name) {
+        let event_type = name.clone();
+        return Err(EncodeError::EventType { event_type });
+    }
     put(
         TYPE,
         fit(TYPE, format!("{TYPE_PREFIX}{name}.v{schema_version}"))?,

@@ -56,7 +56,8 @@ pub trait Handler<T: Payload = RecordedEvent>: Send + Sync + 'static {
     ///
     /// # Errors
     /// It could not be done: the durable's policy ([`crate::topology::OnFailure`]) says whether it
-    /// is tried again in place or set aside; later ones of its key wait behind it.
+    /// is tried again in place or set aside; later ones of its key wait behind it. A panic counts as an error
+    /// that may pass.
     async fn handle(&self, delivery: &Delivery<T>) -> Result<(), HandleError>;
 }
 

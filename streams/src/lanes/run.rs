@@ -30,9 +30,13 @@ const RETRIES_AT_ONCE: usize = 8;
 /// At shutdown, running handlers have this long to finish.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// Runs `handler` over the deliveries of `subscription` until `shutdown`: at most `lanes` at once,
-/// one after another and in order for each key.
+/// one after another and in order for each key. The key of an event is its correlation id
+/// ([`CommandMeta::with_correlation`](crate::CommandMeta::with_correlation)), so that a flow over several
+/// aggregates stays in order; without one, its aggregate's id. That of a timer is the id whose deadline it is
+/// ([`Payload::lane_key`]).
 ///
-/// A delivery is acknowledged only after `Ok`, or once it is set aside. On an error or a panic it is
+/// A delivery is acknowledged only after `Ok`, or once it is set aside. On an error, or on a panic, which counts as
+/// one that may pass ([`HandleError::retryable`]), it is
 /// tried again in place, after 100 ms, then twice as long each time up to a minute (or
 /// [`DurableLimits::pause_max`](crate::subscription::DurableLimits::pause_max)); its key waits,
 /// the others go on, and every failure is logged with its position and counted

@@ -158,7 +158,7 @@ pub(super) async fn park<T: Payload>(
     match lot.park(work.key(), &copy, false).await {
         Ok(_) => {
             let (position, key) = (&copy.position, work.key());
-            tracing::error!(%position, key, attempts, cause, "parked: see `millrace parked list`");
+            tracing::error!(%position, key, attempts, cause, "parked: see `millrace parked list` (`streams::parking`)");
             work.acknowledge().await;
             Ended::Done
         }

@@ -67,6 +67,7 @@ struct Inner {
 impl Streams {
     /// An event store above `log`.
     pub fn new(log: Arc<dyn Log>, settings: Settings) -> Self {
+        let settings = settings.bounded();
         let cache = cache::Cache::new(settings.cache_capacity);
         Self {
             inner: Arc::new(Inner {

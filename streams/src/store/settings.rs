@@ -10,15 +10,24 @@ pub struct Settings {
     pub cache_capacity: u64,
     /// Command ids remembered for each aggregate; 1,000. A repeated command is found among them.
     pub recent_commands_max: usize,
-    /// Decisions taken for one command before giving up on conflicts; 5.
+    /// Decisions taken for one command before giving up on conflicts; 5. At least 1: 0 counts as 1.
     pub execute_attempts_max: u32,
-    /// Events asked for at once while loading; 500.
+    /// Events asked for at once while loading; 500. At least 1: 0 counts as 1.
     pub load_page_events: usize,
     /// Snapshots: read, and written every 50 events.
     pub snapshots: Snapshots,
 }
 
 impl Settings {
+    /// With which a command is decided and a history read to its end.
+    pub(super) fn bounded(self) -> Self {
+        Self {
+            execute_attempts_max: self.execute_attempts_max.max(1),
+            load_page_events: self.load_page_events.max(1),
+            ..self
+        }
+    }
+
     /// For a role that only reads: it starts from snapshots, and leaves writing them to others.
     pub fn reading() -> Self {
         Self {

@@ -9,8 +9,8 @@ use crate::envelope::DecodeError;
 /// A durable could not be bound.
 #[derive(Debug, Error)]
 #[error(
-    "durable {durable} on stream {stream} can't be bound: has `millrace provision` made it, and \
-     may this role use it?"
+    "durable {durable} on stream {stream} can't be bound: has `millrace provision` \
+     (`streams::topology::provision`) made it, and may this role use it?"
 )]
 pub struct SubscribeError {
     /// The stream.

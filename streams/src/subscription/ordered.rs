@@ -38,6 +38,8 @@ const RECONNECT_CHECK: Duration = Duration::from_millis(500);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause between attempts.
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Longest that a batch is waited for; who would wait longer waits so long.
+const LINGER_MAX: Duration = Duration::from_hours(24);
 
 /// A stream's events from a position on.
 ///
@@ -154,7 +156,7 @@ impl OrderedSubscription {
     }
 
     /// Waits for one event, then takes what is there, up to `max`. While the server has said that
-    /// more is on its way, waits for that too, but never longer than `linger`. Cancel-safe; never
+    /// more is on its way, waits for that too, but never longer than `linger` (and a day). Cancel-safe; never
     /// empty when `max` is above 0.
     ///
     /// # Errors
@@ -169,7 +171,7 @@ impl OrderedSubscription {
                 let first = self.receive().await;
                 self.waiting.push_back(first);
             }
-            let until = Instant::now() + linger;
+            let until = Instant::now() + linger.min(LINGER_MAX);
             while self.waiting.len() < max && self.waiting.back().is_some_and(Result::is_ok) {
                 let Some(next) = self.receive_until(until).await else {
                     break;

@@ -10,19 +10,29 @@ use super::spec::{DurableSpec, StreamSpec, Topology};
 use crate::connection::Connection;
 use async_nats::jetstream::stream::Config;
 use futures::future::BoxFuture;
+use kernel::Position;
 
 /// Creates the streams and durables that aren't there, for `replicas` servers, has as many servers keep
 /// the streams that fewer kept, and takes away the durables of earlier versions that nobody reads any
 /// more. What else is there is left as it is; a second run does nothing.
 ///
 /// # Errors
-/// Something is there and not as declared (nothing is created then), or the server refuses.
+/// Something is there and not as declared, or a context has a name that it can't have (nothing is created then);
+/// or the server refuses.
 pub fn provision<'a>(
     connection: &'a Connection,
     topology: &'a Topology,
     replicas: usize,
 ) -> BoxFuture<'a, Result<(), TopologyError>> {
     Box::pin(async move {
+        for stream in topology.streams.iter().map(|spec| &spec.name) {
+            let named = Position::new(stream.clone(), 0)
+                .to_string()
+                .parse::<Position>();
+            named.map_err(|_| TopologyError::Name {
+                stream: stream.clone(),
+            })?;
+        }
         let found = look(connection, topology).await?;
         for spec in found.streams {
             create_stream(connection, spec, replicas).await?;

@@ -35,10 +35,16 @@ impl fmt::Display for Difference {
 #[derive(Debug, Error)]
 pub enum TopologyError {
     /// A stream or durable isn't there.
-    #[error("{what} is missing: run `millrace provision`")]
+    #[error("{what} is missing: `millrace provision` makes it (`streams::topology::provision`)")]
     Missing {
         /// `stream ORDER` or `durable checkout-order`.
         what: String,
+    },
+    /// A context's stream could not be named in a position.
+    #[error("no context has stream {stream}: it is called with at most 32 of a-z and _")]
+    Name {
+        /// The stream.
+        stream: String,
     },
     /// Fields that could lose, reorder or hold back events are not as declared.
     #[error("the server's configuration could lose events: {}", list(.0))]

@@ -332,6 +332,8 @@ pub struct Topology {
 
 impl Topology {
     /// The streams of `contexts`, the infrastructure's own, and `durables`.
+    ///
+    /// A context ([`kernel::Decider::CONTEXT`]) is called with at most 32 of a-z and `_`, as `provision` checks.
     pub fn new(contexts: &[&str], durables: &[DurableSpec]) -> Self {
         let mut streams: Vec<StreamSpec> =
             contexts.iter().copied().map(StreamSpec::events).collect();

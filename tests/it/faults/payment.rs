@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use reactors::{FAILURES_MAX, LEFT_ALONE};
+use reqwest::Url;
+use reqwest::redirect::Policy;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -139,6 +141,55 @@ async fn a_refund_whose_answer_was_lost_takes_place_once_though_the_key_is_refus
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refund_whose_key_the_provider_has_forgotten_takes_place_once() {
     some_goes_back_once(&[once("refund", "after", "forget_key")]).await;
+}
+
+/// Answers on the page that the payment names, as the customer's browser does; where it is sent then.
+async fn answers(purchase: &Purchase<'_>, succeed: &str) -> Url {
+    let payment = purchase.payment_is("action_required").await;
+    let page = payment["action_url"].as_str().unwrap();
+    let browser = reqwest::Client::builder().redirect(Policy::none());
+    let browser = browser.build().unwrap();
+    let shown = browser.get(page).send().await.unwrap();
+    assert!(
+        shown
+            .text()
+            .await
+            .unwrap()
+            .contains("<form method=\"post\">")
+    );
+    let answered = browser.post(page).form(&[("succeed", succeed)]).send();
+    let headers = answered.await.unwrap().headers().clone();
+    headers["location"].to_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_must_act_finds_the_page_and_the_order_goes_on_from_there() {
+    let (app, _shared) = beside_others().await;
+    let [paid, declined] = [Purchase::prepare(app).await, Purchase::prepare(app).await];
+    for (purchase, says) in [(&paid, "true"), (&declined, "false")] {
+        purchase.place("pm_card_authenticationRequired").await;
+        let path = format!("/v1/orders/{}/overview", purchase.id);
+        purchase.payment_is("action_required").await;
+        let overview = purchase.customer.shop.get(&path).await.must();
+        let page = &overview.body["payments"][0]["action_url"];
+        assert!(page.is_string(), "{}", overview.body);
+        let back = answers(purchase, says).await;
+        assert_eq!(back.path(), "/reference");
+        let intent = purchase.one_charge().await["id"].clone();
+        let told = back
+            .query_pairs()
+            .find(|(name, _)| name == "payment_intent");
+        assert_eq!(json!(told.unwrap().1), intent);
+    }
+    paid.comes_right().await;
+    declined
+        .comes_to_nothing("rejected", "payment_intent_authentication_failure")
+        .await;
+    for purchase in [&paid, &declined] {
+        let path = format!("/v1/payments?order_id={}", purchase.id);
+        let list = purchase.customer.shop.get(&path).await.must();
+        assert_eq!(list.body["items"][0]["action_url"], Value::Null);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

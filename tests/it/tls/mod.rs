@@ -42,6 +42,9 @@ const HERE: [&str; 2] = ["localhost", "127.0.0.1"];
 /// What a provider's key for real money looks like.
 const LIVE_KEY: &str = "sk_live_4eC39HqLyjWDarjtT1zdp7dc";
 
+/// Which of its settings says where customers come back to.
+const RETURN_URL: &str = "MILLRACE_PAYMENT_RETURN_URL";
+
 /// Who may send mails.
 const MAIL_USER: &str = "shop@mill.example";
 const MAIL_PASSWORD: &str = "grist-to-the-mill";
@@ -164,6 +167,7 @@ impl Production<'_> {
                 servers.stack.endpoints().postgres.to_string(),
             ),
             ("MILLRACE_POSTGRES_CA".to_owned(), text(ca)),
+            (RETURN_URL.to_owned(), "https://shop.example".to_owned()),
             (
                 "MILLRACE_JWT_KEYS".to_owned(),
                 text(&servers.data.join("keys/jwt")),
@@ -732,6 +736,10 @@ fn production_refuses_what_is_for_a_laptop() {
         "sk_test_4eC39HqLyjWDarjtT1zdp7dc",
     )];
     assert!(refusal(&["reactor"], &test_key).contains("test key"));
+    let mut real = [("MILLRACE_PAYMENT_SECRET_KEY", LIVE_KEY), (RETURN_URL, "")];
+    assert!(refusal(&["reactor"], &real[..1]).contains("set MILLRACE_PAYMENT_RETURN_URL"));
+    real[1].1 = "https://shop.example/orders/{order_id}";
+    assert!(!refusal(&["reactor"], &real).contains("RETURN_URL"));
     let user = [
         ("MILLRACE_PAYMENT_SECRET_KEY", LIVE_KEY),
         ("MILLRACE_SMTP_USER", MAIL_USER),
