@@ -341,6 +341,11 @@ pub const PAGES: &[Page] = &[
         "Check the id.",
     ),
     page(
+        "notification_not_failed",
+        "The mail has not failed",
+        "Only one that the mail server will never take is tried again or left; GET /v1/notifications/{id} says what became of it.",
+    ),
+    page(
         "notification_not_sent",
         "The notification was never sent",
         "Only what was sent can come back.",

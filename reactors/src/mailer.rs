@@ -279,18 +279,24 @@ impl Mailer {
         Ok(())
     }
 
+    /// What came of the try that was asked for with the notification's event number `version`: each has one
+    /// outcome, whichever delivery brings it about.
     async fn record(
         &self,
-        id: &AggregateId,
+        (id, version): (&AggregateId, u64),
         command: &NotificationCommand,
         cause: &RecordedEvent,
     ) -> Result<(), HandleError> {
+        let label = match version {
+            1 => "outcome".to_owned(),
+            again => format!("outcome/{again}"),
+        };
         // A refusal means that the outcome was recorded before.
         self.recorder
             .record::<Notification>(Record {
                 id,
                 command,
-                label: "outcome",
+                label: &label,
                 cause: &Cause::from(cause),
                 actor: ACTOR,
             })
@@ -372,7 +378,7 @@ impl Handler for Mailer {
             loaded = self.streams.load_current::<Notification>(id).await?;
         }
         if let Some(outcome) = self.send(notification_id, &loaded.state).await? {
-            self.record(id, &outcome, event).await?;
+            self.record((id, loaded.version), &outcome, event).await?;
         }
         if let Some(dead) = loaded.state.dead_address() {
             self.suppress(dead, event).await?;
