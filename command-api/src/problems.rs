@@ -159,6 +159,16 @@ pub const PAGES: &[Page] = &[
         "Send a quantity from 1.",
     ),
     page(
+        "reservation_committed",
+        "The units are sold",
+        "They leave with the order, or come back when it is canceled.",
+    ),
+    page(
+        "reservation_not_lapsed",
+        "The hold's time is not over",
+        "Try again once it is.",
+    ),
+    page(
         "adjustment_of_zero",
         "An adjustment must not be zero",
         "Send the difference, up or down.",

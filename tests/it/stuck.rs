@@ -154,6 +154,10 @@ async fn everything_that_waits_for_a_human_is_on_one_page_with_what_may_be_done(
     assert_eq!(of("parked_message")["told"], 1, "{told}");
     assert_eq!(of("parked_message")["more"], true, "{told}");
     the_command_line_says_the_same(&app, &letter, &held);
+
+    // Nobody knows its order, and the hold goes all the same.
+    does(&app, action(&expired, "expire")).await;
+    goes(&app, "expired_hold", &held).await;
     app.stop().await;
 }
 

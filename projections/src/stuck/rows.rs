@@ -92,14 +92,16 @@ impl Radar {
                 let (order, units) = (reservation.order_id, hold.quantity);
                 let cause =
                     format!("{units} of {sku} are set aside for an order whose time is over");
-                let cancel = format!("/v1/orders/{order}/cancel");
+                // Legal whatever has become of the order, and to its checkout no more than the lapse was.
+                let expire = format!("/v1/inventory/{sku}/expire");
+                let which = json!({ "order_id": order, "attempt": reservation.attempt });
                 let item = Item::new(Kind::ExpiredHold, format!("{sku}/{order}"), cause)
                     .since(Some(hold.expires_at))
                     .events([
                         format!("/v1/inventory/{sku}/events"),
                         format!("/v1/checkouts/{order}/events"),
                     ])
-                    .actions([Action::call("cancel", cancel, json!({ "reason": REASON }))]);
+                    .actions([Action::call("expire", expire, which)]);
                 items.push(item);
             }
         }
