@@ -39,6 +39,9 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest pause between two tries to reconnect; the first come within milliseconds.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
 
+/// The oldest server that does all that is asked of it: atomic batches, schedules, pinned consumers.
+const SERVER_VERSION_MIN: [u64; 3] = [2, 14, 4];
+
 /// Where to connect, and as whom.
 #[derive(Clone)]
 pub struct ConnectOptions {
@@ -90,6 +93,17 @@ pub enum ConnectError {
         #[source]
         source: async_nats::ConnectError,
     },
+    /// It would fail later, at what it can't do.
+    #[error(
+        "nats-server at {url} is {version}; {} or newer is needed",
+        dotted(SERVER_VERSION_MIN)
+    )]
+    TooOld {
+        /// Where.
+        url: String,
+        /// What it says that it is.
+        version: String,
+    },
     /// Nobody answered in time.
     #[error("NATS at {url} can't be reached after {} s", CONNECT_BUDGET.as_secs())]
     Unreachable {
@@ -129,6 +143,11 @@ impl Connection {
             loop {
                 match connect(options).await {
                     Ok(client) => {
+                        let version = client.server_info().version;
+                        if is_too_old(&version) {
+                            let url = options.url.clone();
+                            return Err(ConnectError::TooOld { url, version });
+                        }
                         clock::begin(&client).await;
                         return Ok(Self::from_client(client));
                     }
@@ -243,6 +262,17 @@ async fn connect(options: &ConnectOptions) -> Result<Client, async_nats::Connect
         .await
 }
 
+/// Is a server of this version too old, or none that is known? What comes after a `-` does not count.
+fn is_too_old(version: &str) -> bool {
+    let numbers = version.split('-').next().unwrap_or_default().split('.');
+    let numbers: Result<Vec<u64>, _> = numbers.map(str::parse).collect();
+    !numbers.is_ok_and(|numbers| numbers.as_slice() >= SERVER_VERSION_MIN.as_slice())
+}
+
+fn dotted(numbers: [u64; 3]) -> String {
+    numbers.map(|number| number.to_string()).join(".")
+}
+
 /// What a failed try means: `None` = try again.
 fn final_error(
     options: &ConnectOptions,
@@ -286,5 +316,26 @@ fn report(event: &Event) {
         Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
             tracing::warn!(%event, "connection to NATS");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_too_old_is_known_by_its_numbers() {
+        for fine in ["2.14.4", "2.14.10", "2.15.0-RC.1", "2.20.0", "3.0.0"] {
+            assert!(!is_too_old(fine), "{fine}");
+        }
+        for old in ["2.14.3", "2.9.99", "1.99.99", "2.14", "", "two"] {
+            assert!(is_too_old(old), "{old}");
+        }
+        let told = ConnectError::TooOld {
+            url: "nats://shop:4222".to_owned(),
+            version: "2.10.7".to_owned(),
+        };
+        let told = told.to_string();
+        assert!(told.contains("is 2.10.7; 2.14.4 or newer"), "{told}");
     }
 }
