@@ -17,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::barrier::Barrier;
 use crate::bus::Hosts;
-use crate::topology::KEYS_STREAM;
+use crate::topology::{self, KEYS_STREAM, Topology, Withheld};
 use crate::{clock, parking};
 
 /// How long [`Connection::open`] keeps trying while nobody answers.
@@ -123,8 +123,10 @@ pub struct Connection {
     barrier: Barrier,
     parked_end: Arc<parking::End>,
     here: Hosts,
-    /// With the last of it the asking for the time ends.
-    _clock: Arc<DropGuard>,
+    withheld: Withheld,
+    closed: CancellationToken,
+    /// With the last of it the asking for the time ends, and the looking at streams.
+    _open: Arc<DropGuard>,
 }
 
 impl Connection {
@@ -178,7 +180,9 @@ impl Connection {
             barrier: Barrier::default(),
             parked_end: Arc::default(),
             here: Hosts::default(),
-            _clock: Arc::new(closed.drop_guard()),
+            withheld: Withheld::default(),
+            closed: closed.clone(),
+            _open: Arc::new(closed.drop_guard()),
         }
     }
 
@@ -225,6 +229,24 @@ impl Connection {
     /// What the role that has this connection must have read before it answers.
     pub fn barrier(&self) -> &Barrier {
         &self.barrier
+    }
+
+    /// From now on looks now and then whether the streams are as `topology` declares. As long as one could lose
+    /// events, nothing is appended to it over this connection.
+    pub fn watch(&self, topology: Topology) {
+        let own = Self {
+            // Not what holds the connection open for itself.
+            _open: Arc::new(CancellationToken::new().drop_guard()),
+            ..self.clone()
+        };
+        let following = topology::follow(own, topology);
+        let closed = self.closed.clone();
+        tokio::spawn(closed.run_until_cancelled_owned(following));
+    }
+
+    /// What [`Self::watch`] has found.
+    pub fn withheld(&self) -> &Withheld {
+        &self.withheld
     }
 
     /// Where stream PARKED ends.
