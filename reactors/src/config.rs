@@ -1,5 +1,6 @@
 //! The one configuration of the reactor role.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,6 +14,10 @@ pub const ERASURE_GRACE_MS: u64 = 60_000;
 /// How far back our payments are held against the provider's list, in days: most disputes and
 /// refunds come within a month.
 pub const RECONCILE_DAYS: u32 = 30;
+
+/// [`SmtpConfig::mails_per_second`] unless somebody says otherwise: more than a shop has at its busiest,
+/// fewer than a relay takes for a flood.
+const MAILS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
 
 /// Pauses after each attempt of a webhook in vain, in milliseconds: what Standard Webhooks suggests, over
 /// three days in all.
@@ -173,6 +178,10 @@ pub struct SmtpConfig {
     /// Longest wait for the mail server, in milliseconds.
     #[arg(long, env = "MILLRACE_MAIL_TIMEOUT_MS", default_value_t = 10_000)]
     pub mail_timeout_ms: u64,
+    /// Most mails a second; what waits for an outage to end then goes out at this pace. A mail server that
+    /// wants fewer says so.
+    #[arg(long, env = "MILLRACE_MAILS_PER_SECOND", default_value_t = MAILS_PER_SECOND)]
+    pub mails_per_second: NonZeroU32,
     /// Longest pause between two tries of one mail, in milliseconds.
     #[arg(long, env = "MILLRACE_MAIL_PAUSE_MAX_MS", default_value_t = 60_000)]
     pub mail_pause_max_ms: u64,
