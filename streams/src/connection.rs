@@ -12,7 +12,7 @@ use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{ConnectErrorKind, Event, RequestErrorKind};
 use futures::future::BoxFuture;
 use thiserror::Error;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::barrier::Barrier;
@@ -38,6 +38,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Longest pause between two tries to reconnect; the first come within milliseconds.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether a connection has ended, and how long that may take.
+const CLOSE_LOOK: Duration = Duration::from_millis(10);
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// The oldest server that does all that is asked of it: atomic batches, schedules, pinned consumers.
 const SERVER_VERSION_MIN: [u64; 3] = [2, 14, 4];
@@ -247,6 +251,20 @@ impl Connection {
     /// What [`Self::watch`] has found.
     pub fn withheld(&self) -> &Withheld {
         &self.withheld
+    }
+
+    /// Ends it, for every clone, once what was sent is on its way. So a server that ends next is not taken
+    /// for a lost one.
+    pub async fn close(&self) {
+        // Whoever is closed already has nothing to send.
+        let _ = self.client.drain().await;
+        let closed = async {
+            while self.client.flush().await.is_ok() {
+                sleep(CLOSE_LOOK).await;
+            }
+        };
+        // A server that is away can't be told; that is no reason to stay.
+        let _ = timeout(CLOSE_TIME_MAX, closed).await;
     }
 
     /// Where stream PARKED ends.

@@ -158,7 +158,12 @@ async fn everything_that_waits_for_a_human_is_on_one_page_with_what_may_be_done(
     // Nobody knows its order, and the hold goes all the same.
     does(&app, action(&expired, "expire")).await;
     goes(&app, "expired_hold", &held).await;
+
+    // Whoever is told to stop does not take its servers for lost.
+    let log = app.data.with_extension("log");
     app.stop().await;
+    let said = std::fs::read_to_string(log).unwrap();
+    assert!(!said.contains("connection to NATS lost"), "{said}");
 }
 
 /// As it stands there, but for the reason.
