@@ -167,7 +167,11 @@ async fn expire(
         },
         at: clock::now(),
     };
-    let executed = api.change::<StockItem, _>(&call, &sku, command, &body);
+    // It is part of the order's flow, as the hold was.
+    let meta = call
+        .meta(&api, &body)
+        .with_correlation(body.order_id.to_string());
+    let executed = api.write::<StockItem>(&call, &(&sku).into(), command, &meta);
     Ok(told::<StockItem>(&sku, &executed.await?))
 }
 
