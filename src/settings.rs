@@ -25,6 +25,9 @@ pub const NATS_ROLES: [&str; 8] = [
     "operator",
 ];
 
+/// Those of them that append events.
+const APPENDING: [&str; 3] = ["command-api", "saga", "reactor"];
+
 /// What wraps the per-person keys: 32 bytes, base64url without padding.
 pub const MASTER_KEY: &str = "MILLRACE_MASTER_KEY";
 
@@ -201,13 +204,17 @@ impl Source<'_> {
         let mut tries = 1;
         loop {
             match topology::check(&connection, &provision::topology()).await {
-                Ok(()) => return Ok(connection),
+                Ok(()) => break,
                 // A server that has just been started may be slow to answer.
                 Err(TopologyError::Failed { .. }) if tries < CHECK_TRIES => tries += 1,
                 checked @ Err(_) => checked
                     .context("the streams are not as declared; has `millrace provision` run?")?,
             }
         }
+        if APPENDING.contains(&role) {
+            connection.watch(provision::topology());
+        }
+        Ok(connection)
     }
 
     /// Logins to every context's database.

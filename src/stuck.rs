@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use projections::stuck::{Action, Item, Part, Radar, Stuck};
+use streams::Snapshots;
 
 use crate::reach::ReachArgs;
 
@@ -34,7 +35,9 @@ pub struct StuckArgs {
 /// # Errors
 /// NATS can't be reached.
 pub async fn run(args: StuckArgs) -> anyhow::Result<ExitCode> {
-    let radar = Radar::new(args.reach.views()?, args.reach.log().await?);
+    // People may not read them: they hold what the states do.
+    let snapshots = Snapshots::Off;
+    let radar = Radar::new(args.reach.views()?, args.reach.log().await?, snapshots);
     let stuck = look(&radar, args.limit).await;
     if args.json {
         println!("{}", serde_json::to_string(&stuck)?);

@@ -209,7 +209,8 @@ impl Placed for NotificationRefusal {
             Self::NotificationUnknown => missing(),
             Self::NotificationDiffers
             | Self::NotificationAlreadySent { .. }
-            | Self::NotificationAlreadyBounced => state(),
+            | Self::NotificationAlreadyBounced
+            | Self::NotificationNotFailed => state(),
             Self::NotificationNotSent => for_now(),
         }
     }

@@ -2,22 +2,23 @@
 
 use axum::extract::State;
 use edge::openapi::{Calls, about};
-use edge::{Body, Problem};
+use edge::{Body, Id, Problem};
 use inventory::InventoryRefusal::{
-    AdjustmentOfZero, AdjustmentTooLarge, QuantityNotPositive, StockItemAlreadyExists,
-    StockItemUnknown, StockTooLarge,
+    AdjustmentOfZero, AdjustmentTooLarge, QuantityNotPositive, ReservationCommitted,
+    ReservationNotLapsed, StockItemAlreadyExists, StockItemUnknown, StockTooLarge,
 };
 use inventory::{InventoryCommand, ON_HAND_MAX, StockItem};
-use kernel::{Reason, Sku};
+use kernel::{OrderId, Reason, ReservationId, Sku};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use streams::clock;
 
 use crate::api::Api;
 use crate::call::Operators;
 use crate::error::{QUANTITY, refusals};
-use crate::resource::{Asks, act};
-use crate::write::{Created, Made, Written};
+use crate::resource::{Asks, act, told};
+use crate::write::{Acted, Created, Done, Made, Written};
 
 pub(crate) fn calls() -> Calls<Api> {
     let too_many = StockTooLarge { max: ON_HAND_MAX };
@@ -59,6 +60,20 @@ pub(crate) fn calls() -> Calls<Api> {
                 .refuses(refusals([StockItemUnknown]))
                 .example(json!({ "threshold": 10 })),
             act::<Operators, StockItem, SetThreshold>,
+        )
+        .post(
+            "/v1/inventory/{sku}/expire",
+            about("End a hold whose time is over")
+                .more("Its units can be sold again. `GET /v1/system/stuck` names such holds.")
+                .refuses(refusals([
+                    StockItemUnknown,
+                    ReservationCommitted,
+                    ReservationNotLapsed,
+                ]))
+                .example(json!({
+                    "order_id": "0198c1d2-8b5c-7d42-8a6f-3c7d9eaf102b", "attempt": 1,
+                })),
+            expire,
         )
 }
 
@@ -127,6 +142,37 @@ impl Asks<StockItem> for SetThreshold {
         let threshold = self.threshold;
         InventoryCommand::SetLowStockThreshold { threshold }
     }
+}
+
+/// Units that were set aside for an order.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ExpireReservation {
+    /// Which order.
+    order_id: OrderId,
+    /// Which of its tries, from 1.
+    attempt: u32,
+}
+
+async fn expire(
+    State(api): State<Api>,
+    Operators(call): Operators,
+    Id(sku): Id<Sku>,
+    Body(body): Body<ExpireReservation>,
+) -> Result<Done<Acted>, Problem> {
+    let command = InventoryCommand::ExpireReservation {
+        reservation: ReservationId {
+            order_id: body.order_id,
+            attempt: body.attempt,
+        },
+        at: clock::now(),
+    };
+    // It is part of the order's flow, as the hold was.
+    let meta = call
+        .meta(&api, &body)
+        .with_correlation(body.order_id.to_string());
+    let executed = api.write::<StockItem>(&call, &(&sku).into(), command, &meta);
+    Ok(told::<StockItem>(&sku, &executed.await?))
 }
 
 async fn create(

@@ -1,10 +1,13 @@
-//! `/v1/notifications` and `/v1/suppressions`: what operators hear of mails that came back.
+//! `/v1/notifications` and `/v1/suppressions`: what operators hear of mails that came back, and do about
+//! those that failed.
 
 use axum::extract::State;
 use edge::openapi::{Calls, about};
 use edge::{Body, Problem};
 use kernel::{EmailClaimId, Reason};
-use notification::NotificationRefusal::{NotificationNotSent, NotificationUnknown};
+use notification::NotificationRefusal::{
+    NotificationNotFailed, NotificationNotSent, NotificationUnknown,
+};
 use notification::{Notification, NotificationCommand, Suppression, SuppressionCommand};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,6 +29,22 @@ pub(crate) fn calls() -> Calls<Api> {
                 .refuses(refusals([NotificationUnknown, NotificationNotSent]))
                 .example(json!({ "reason": "mailbox unknown" })),
             act::<Operators, Notification, RecordBounce>,
+        )
+        .post(
+            "/v1/notifications/{id}/resend",
+            about("Have a mail tried again that failed")
+                .more("It is the same mail, under the same Message-ID.")
+                .refuses(refusals([NotificationUnknown, NotificationNotFailed]))
+                .example(json!({})),
+            act::<Operators, Notification, Resend>,
+        )
+        .post(
+            "/v1/notifications/{id}/dismiss",
+            about("Leave a mail that failed at that")
+                .more("Nobody waits for it any more: it is not among what is stuck.")
+                .refuses(refusals([NotificationUnknown, NotificationNotFailed]))
+                .example(json!({ "reason": "told by phone" })),
+            act::<Operators, Notification, Dismiss>,
         )
         .post(
             "/v1/suppressions",
@@ -55,6 +74,33 @@ impl Asks<Notification> for RecordBounce {
             reason: self.reason.to_string(),
             // Where it went stands in the notification.
             address: None,
+        }
+    }
+}
+
+/// Nothing more is to be said.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Resend {}
+
+impl Asks<Notification> for Resend {
+    fn command(&self) -> NotificationCommand {
+        NotificationCommand::ResendNotification {}
+    }
+}
+
+/// Why it is left.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Dismiss {
+    /// For whoever reads the log later.
+    reason: Reason,
+}
+
+impl Asks<Notification> for Dismiss {
+    fn command(&self) -> NotificationCommand {
+        NotificationCommand::DismissNotification {
+            reason: self.reason.clone(),
         }
     }
 }

@@ -159,6 +159,16 @@ pub const PAGES: &[Page] = &[
         "Send a quantity from 1.",
     ),
     page(
+        "reservation_committed",
+        "The units are sold",
+        "They leave with the order, or come back when it is canceled.",
+    ),
+    page(
+        "reservation_not_lapsed",
+        "The hold's time is not over",
+        "Try again once it is.",
+    ),
+    page(
         "adjustment_of_zero",
         "An adjustment must not be zero",
         "Send the difference, up or down.",
@@ -339,6 +349,11 @@ pub const PAGES: &[Page] = &[
         "notification_unknown",
         "There is no such notification",
         "Check the id.",
+    ),
+    page(
+        "notification_not_failed",
+        "The mail has not failed",
+        "Only one that the mail server will never take is tried again or left; GET /v1/notifications/{id} says what became of it.",
     ),
     page(
         "notification_not_sent",

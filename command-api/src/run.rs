@@ -214,7 +214,10 @@ impl Service {
 /// What every role needs before it is ready: NATS, and what it must have read.
 pub fn health(nats: &Connection) -> Health {
     let (connection, barrier) = (nats.clone(), nats.barrier().clone());
+    let withheld = nats.withheld().clone();
     Health::new()
+        // The other streams are appended to: that is no reason to send nothing here.
+        .note("streams", move || std::future::ready(withheld.check()))
         .check("nats", move || {
             let connected = connection.is_connected();
             async move {

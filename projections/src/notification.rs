@@ -28,6 +28,8 @@ pub enum Delivery {
     Suppressed,
     /// The mail server never will take it.
     Failed,
+    /// It failed, and an operator has left it at that.
+    Dismissed,
 }
 
 /// One message to one person.
@@ -47,7 +49,7 @@ pub struct NotificationEntry {
     pub channel: Option<Channel>,
     /// How far it has come.
     pub status: Delivery,
-    /// Why it bounced, was suppressed or failed.
+    /// Why it bounced, was suppressed, failed or was dismissed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What the template shows.
@@ -71,6 +73,12 @@ pub struct NotificationEntry {
     /// When it was given up because the mail server will not take it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed_at: Option<Moment>,
+    /// When an operator had it tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resent_at: Option<Moment>,
+    /// When an operator left it at that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dismissed_at: Option<Moment>,
 }
 
 impl EntityView<Notification> for NotificationEntry {
@@ -123,6 +131,16 @@ impl View<Notification> for NotificationEntry {
                 self.reason = Some(reason.clone());
                 self.failed_at = at;
             }
+            NotificationEvent::NotificationResendRequested {} => {
+                self.status = Delivery::Requested;
+                self.reason = None;
+                self.resent_at = at;
+            }
+            NotificationEvent::NotificationDismissed { reason } => {
+                self.status = Delivery::Dismissed;
+                self.reason = Some(reason.to_string());
+                self.dismissed_at = at;
+            }
         }
     }
 }
@@ -166,6 +184,26 @@ mod tests {
         let row: NotificationEntry = fold::<Notification, _>("n-1", vec![requested(), failed]);
         assert_eq!(row.status, Delivery::Failed);
         assert!(row.failed_at.is_some() && row.sent_at.is_none());
+    }
+
+    #[test]
+    fn a_failed_mail_is_to_be_sent_again_or_left_at_that() {
+        let failed = || NotificationEvent::NotificationFailed {
+            reason: "message refused".into(),
+        };
+        let resent = NotificationEvent::NotificationResendRequested {};
+        let row: NotificationEntry =
+            fold::<Notification, _>("n-1", vec![requested(), failed(), resent]);
+        assert_eq!((row.status, row.reason), (Delivery::Requested, None));
+        assert!(row.resent_at > row.failed_at && row.failed_at.is_some());
+        let dismissed = NotificationEvent::NotificationDismissed {
+            reason: "told by phone".parse().unwrap(),
+        };
+        let row: NotificationEntry =
+            fold::<Notification, _>("n-1", vec![requested(), failed(), dismissed]);
+        assert_eq!(row.status, Delivery::Dismissed);
+        assert_eq!(row.reason.as_deref(), Some("told by phone"));
+        assert!(row.dismissed_at > row.failed_at);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use projections::Reader;
 use projections::stuck::Radar;
 use streams::keys::{DigestKey, Keys};
 use streams::topology::Topology;
-use streams::{Connection, Settings, Streams};
+use streams::{Connection, Settings, Snapshots, Streams};
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
@@ -76,7 +76,7 @@ impl Api {
             digest_key,
         } = parts;
         let streams = log.streams(Settings::reading());
-        let radar = Radar::new(reader.clone(), log.clone());
+        let radar = Radar::new(reader.clone(), log.clone(), Snapshots::Read);
         let watch = Watch::start(reader.clone(), streams.clone(), radar.clone());
         Self(Arc::new(Inner {
             _watch: watch,

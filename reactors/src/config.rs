@@ -1,5 +1,6 @@
 //! The one configuration of the reactor role.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ pub const RECONCILE_DAYS: u32 = 30;
 
 /// [`ProviderConfig::return_url`] of a stack on a laptop: the one page that it has. A shop has one of its own.
 pub const LOCAL_RETURN_URL: &str = "http://127.0.0.1:8080/reference";
+
+/// [`SmtpConfig::mails_per_second`] unless somebody says otherwise: more than a shop has at its busiest,
+/// fewer than a relay takes for a flood.
+const MAILS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
 
 /// Pauses after each attempt of a webhook in vain, in milliseconds: what Standard Webhooks suggests, over
 /// three days in all.
@@ -184,6 +189,10 @@ pub struct SmtpConfig {
     /// Longest wait for the mail server, in milliseconds.
     #[arg(long, env = "MILLRACE_MAIL_TIMEOUT_MS", default_value_t = 10_000)]
     pub mail_timeout_ms: u64,
+    /// Most mails a second; what waits for an outage to end then goes out at this pace. A mail server that
+    /// wants fewer says so.
+    #[arg(long, env = "MILLRACE_MAILS_PER_SECOND", default_value_t = MAILS_PER_SECOND)]
+    pub mails_per_second: NonZeroU32,
     /// Longest pause between two tries of one mail, in milliseconds.
     #[arg(long, env = "MILLRACE_MAIL_PAUSE_MAX_MS", default_value_t = 60_000)]
     pub mail_pause_max_ms: u64,

@@ -1,10 +1,12 @@
 //! The mailer: sends what the notification context has requested, once for each Message-ID, and
 //! nothing to an address that has shown to be dead.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use kernel::{AggregateId, EmailClaimId, NotificationId, Reason, Sealed, UserId, purpose};
 use lettre::message::{Mailbox, MultiPart};
 use lettre::transport::smtp::authentication::Credentials;
@@ -114,6 +116,7 @@ pub(crate) struct Mailer {
     templates: Templates,
     smtp: AsyncSmtpTransport<Tokio1Executor>,
     from: Mailbox,
+    pace: DefaultDirectRateLimiter,
 }
 
 impl Mailer {
@@ -130,6 +133,7 @@ impl Mailer {
             templates: Templates::new()?,
             smtp: transport(&config.smtp)?,
             from: config.smtp.mail_from.parse()?,
+            pace: pace(config.smtp.mails_per_second),
         })
     }
 
@@ -196,6 +200,7 @@ impl Mailer {
             return Ok(Some(failure("the recipient's address is no mail address")));
         };
         let said = |error| Said(rejection::said(&error));
+        self.pace.until_ready().await;
         match self.smtp.send(message).await {
             Ok(_) => Ok(Some(NotificationCommand::RecordSent {
                 message_id,
@@ -279,18 +284,24 @@ impl Mailer {
         Ok(())
     }
 
+    /// What came of the try that was asked for with the notification's event number `version`: each has one
+    /// outcome, whichever delivery brings it about.
     async fn record(
         &self,
-        id: &AggregateId,
+        (id, version): (&AggregateId, u64),
         command: &NotificationCommand,
         cause: &RecordedEvent,
     ) -> Result<(), HandleError> {
+        let label = match version {
+            1 => "outcome".to_owned(),
+            again => format!("outcome/{again}"),
+        };
         // A refusal means that the outcome was recorded before.
         self.recorder
             .record::<Notification>(Record {
                 id,
                 command,
-                label: "outcome",
+                label: &label,
                 cause: &Cause::from(cause),
                 actor: ACTOR,
             })
@@ -303,6 +314,11 @@ fn failure(reason: &str) -> NotificationCommand {
     NotificationCommand::RecordFailure {
         reason: reason.to_owned(),
     }
+}
+
+/// So many a second, evenly: not a second's worth at once.
+fn pace(mails_per_second: NonZeroU32) -> DefaultDirectRateLimiter {
+    RateLimiter::direct(Quota::per_second(mails_per_second).allow_burst(NonZeroU32::MIN))
 }
 
 /// A pooled client of the mail server.
@@ -372,7 +388,7 @@ impl Handler for Mailer {
             loaded = self.streams.load_current::<Notification>(id).await?;
         }
         if let Some(outcome) = self.send(notification_id, &loaded.state).await? {
-            self.record(id, &outcome, event).await?;
+            self.record((id, loaded.version), &outcome, event).await?;
         }
         if let Some(dead) = loaded.state.dead_address() {
             self.suppress(dead, event).await?;
@@ -391,6 +407,13 @@ mod tests {
     struct Role {
         #[command(flatten)]
         smtp: SmtpConfig,
+    }
+
+    #[test]
+    fn mails_go_out_one_after_the_other_however_many_wait() {
+        let pace = pace(NonZeroU32::MIN);
+        assert!(pace.check().is_ok());
+        assert!(pace.check().is_err());
     }
 
     /// What comes of a user and a password, at a server and with more flags.

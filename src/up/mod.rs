@@ -13,7 +13,7 @@ use anyhow::{Context, anyhow};
 use devstack::launch::Launcher;
 use devstack::{Options, Ports, Reserved, Service, Stack, Sync};
 use edge::auth::KeySet;
-use futures::future::{BoxFuture, LocalBoxFuture};
+use futures::future::{BoxFuture, LocalBoxFuture, join_all};
 use serde::{Deserialize, Serialize};
 use streams::Connection;
 use tokio::net::TcpListener;
@@ -67,6 +67,8 @@ pub struct Running {
     endpoints: Endpoints,
     processes: Processes,
     roles: Roles,
+    /// Those of the roles in this process.
+    connections: Vec<Connection>,
     shutdown: CancellationToken,
 }
 
@@ -131,6 +133,7 @@ impl Running {
             while let Some(ended) = self.roles.join_next().await {
                 outcome = outcome.and(ended.map_err(anyhow::Error::from).and_then(|ended| ended));
             }
+            join_all(self.connections.iter().map(Connection::close)).await;
             self.stack.stop().await?;
             outcome
         })
@@ -233,6 +236,7 @@ pub fn start(args: &UpArgs) -> LocalBoxFuture<'_, anyhow::Result<Running>> {
         };
         let shutdown = CancellationToken::new();
         let (mut roles, mut processes) = (JoinSet::new(), Processes::new());
+        let mut connections = Vec::new();
         if args.separate {
             // They held the ports until now; the roles take them.
             drop((entry, commands, queries));
@@ -245,15 +249,17 @@ pub fn start(args: &UpArgs) -> LocalBoxFuture<'_, anyhow::Result<Running>> {
             };
             processes = separate.start(&mut roles).await?;
         } else {
-            let together = Together {
+            let mut together = Together {
                 args,
                 endpoints: &endpoints,
                 source,
                 keys,
                 shutdown: shutdown.clone(),
+                connections: Vec::new(),
             };
             let listeners = [entry, commands, queries];
             together.start(&mut roles, listeners).await?;
+            connections = together.connections;
         }
         processes.extend(nodes(&stack).await);
         std::fs::write(
@@ -266,6 +272,7 @@ pub fn start(args: &UpArgs) -> LocalBoxFuture<'_, anyhow::Result<Running>> {
             endpoints,
             processes,
             roles,
+            connections,
             shutdown,
         })
     })

@@ -34,31 +34,35 @@ pub(super) struct Together<'a> {
     pub(super) endpoints: &'a Endpoints,
     pub(super) keys: KeySet,
     pub(super) shutdown: CancellationToken,
+    /// Those that were made.
+    pub(super) connections: Vec<Connection>,
 }
 
 impl Together<'_> {
     /// Every role in this process.
     pub(super) async fn start(
-        &self,
+        &mut self,
         roles: &mut Roles,
         listeners: [TcpListener; 3],
     ) -> anyhow::Result<()> {
         let hosts = self.apis(roles, listeners).await?;
-        for worker in self.args.workers() {
+        let args = self.args;
+        for worker in args.workers() {
             self.worker(roles, worker, &hosts).await?;
         }
         Ok(())
     }
 
-    async fn connect(&self, role: &str) -> anyhow::Result<Connection> {
-        self.source
-            .connect_to_work(&self.endpoints.nats, role)
-            .await
+    async fn connect(&mut self, role: &str) -> anyhow::Result<Connection> {
+        let connection = self.source.connect_to_work(&self.endpoints.nats, role);
+        let connection = connection.await?;
+        self.connections.push(connection.clone());
+        Ok(connection)
     }
 
     /// The write side, the read side, and the entry in front of both. Answers with what is hosted.
     async fn apis(
-        &self,
+        &mut self,
         roles: &mut Roles,
         [entry, commands, queries]: [TcpListener; 3],
     ) -> anyhow::Result<Hosts> {
@@ -127,13 +131,14 @@ impl Together<'_> {
 
     /// The entry. It is told where the two APIs are, and finds those that are started beside this.
     async fn gateway(
-        &self,
+        &mut self,
         roles: &mut Roles,
         listener: TcpListener,
         metrics: Router,
     ) -> anyhow::Result<()> {
         let connection = self.source.connect(&self.endpoints.nats, gateway::ROLE);
         let connection = connection.await?;
+        self.connections.push(connection.clone());
         let mut config: gateway::Config = roles::defaults();
         let member = |api: &str, contexts: &[String]| {
             let address = api.parse().map_err(anyhow::Error::msg)?;
@@ -155,7 +160,12 @@ impl Together<'_> {
         Ok(())
     }
 
-    async fn worker(&self, roles: &mut Roles, worker: Worker, hosts: &Hosts) -> anyhow::Result<()> {
+    async fn worker(
+        &mut self,
+        roles: &mut Roles,
+        worker: Worker,
+        hosts: &Hosts,
+    ) -> anyhow::Result<()> {
         let name = worker.role();
         let connection = self.connect(name).await?.beside(hosts);
         let stop = self.shutdown.clone();

@@ -34,12 +34,12 @@ use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{ConnectErrorKind, Event, RequestErrorKind};
 use futures::future::BoxFuture;
 use thiserror::Error;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::barrier::Barrier;
 use crate::bus::Hosts;
-use crate::topology::KEYS_STREAM;
+use crate::topology::{self, KEYS_STREAM, Topology, Withheld};
 use crate::{clock, parking};
 
 /// How long [`Connection::open`] keeps trying while nobody answers.
@@ -60,6 +60,13 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Longest pause between two tries to reconnect; the first come within milliseconds.
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether a connection has ended, and how long that may take.
+const CLOSE_LOOK: Duration = Duration::from_millis(10);
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// The oldest server that does all that is asked of it: atomic batches, schedules, pinned consumers.
+const SERVER_VERSION_MIN: [u64; 3] = [2, 14, 4];
 
 /// Where to connect, and as whom.
 #[derive(Clone)]
@@ -112,6 +119,17 @@ pub enum ConnectError {
         #[source]
         source: async_nats::ConnectError,
     },
+    /// It would fail later, at what it can't do.
+    #[error(
+        "nats-server at {url} is {version}; {} or newer is needed",
+        dotted(SERVER_VERSION_MIN)
+    )]
+    TooOld {
+        /// Where.
+        url: String,
+        /// What it says that it is.
+        version: String,
+    },
     /// Nobody answered in time.
     #[error("NATS at {url} can't be reached after {} s", CONNECT_BUDGET.as_secs())]
     Unreachable {
@@ -131,8 +149,10 @@ pub struct Connection {
     barrier: Barrier,
     parked_end: Arc<parking::End>,
     here: Hosts,
-    /// With the last of it the asking for the time ends.
-    _clock: Arc<DropGuard>,
+    withheld: Withheld,
+    closed: CancellationToken,
+    /// With the last of it the asking for the time ends, and the looking at streams.
+    _open: Arc<DropGuard>,
 }
 
 impl Connection {
@@ -151,6 +171,11 @@ impl Connection {
             loop {
                 match connect(options).await {
                     Ok(client) => {
+                        let version = client.server_info().version;
+                        if is_too_old(&version) {
+                            let url = options.url.clone();
+                            return Err(ConnectError::TooOld { url, version });
+                        }
                         clock::begin(&client).await;
                         return Ok(Self::from_client(client));
                     }
@@ -181,7 +206,9 @@ impl Connection {
             barrier: Barrier::default(),
             parked_end: Arc::default(),
             here: Hosts::default(),
-            _clock: Arc::new(closed.drop_guard()),
+            withheld: Withheld::default(),
+            closed: closed.clone(),
+            _open: Arc::new(closed.drop_guard()),
         }
     }
 
@@ -230,6 +257,38 @@ impl Connection {
         &self.barrier
     }
 
+    /// From now on looks now and then whether the streams are as `topology` declares. As long as one could lose
+    /// events, nothing is appended to it over this connection.
+    pub fn watch(&self, topology: Topology) {
+        let own = Self {
+            // Not what holds the connection open for itself.
+            _open: Arc::new(CancellationToken::new().drop_guard()),
+            ..self.clone()
+        };
+        let following = topology::follow(own, topology);
+        let closed = self.closed.clone();
+        tokio::spawn(closed.run_until_cancelled_owned(following));
+    }
+
+    /// What [`Self::watch`] has found.
+    pub fn withheld(&self) -> &Withheld {
+        &self.withheld
+    }
+
+    /// Ends it, for every clone, once what was sent is on its way. So a server that ends next is not taken
+    /// for a lost one.
+    pub async fn close(&self) {
+        // Whoever is closed already has nothing to send.
+        let _ = self.client.drain().await;
+        let closed = async {
+            while self.client.flush().await.is_ok() {
+                sleep(CLOSE_LOOK).await;
+            }
+        };
+        // A server that is away can't be told; that is no reason to stay.
+        let _ = timeout(CLOSE_TIME_MAX, closed).await;
+    }
+
     /// Where stream PARKED ends.
     pub(crate) fn parked_end(&self) -> &parking::End {
         &self.parked_end
@@ -263,6 +322,17 @@ async fn connect(options: &ConnectOptions) -> Result<Client, async_nats::Connect
         .event_callback(|event| async move { report(&event) })
         .connect(addresses.as_slice())
         .await
+}
+
+/// Is a server of this version too old, or none that is known? What comes after a `-` does not count.
+fn is_too_old(version: &str) -> bool {
+    let numbers = version.split('-').next().unwrap_or_default().split('.');
+    let numbers: Result<Vec<u64>, _> = numbers.map(str::parse).collect();
+    !numbers.is_ok_and(|numbers| numbers.as_slice() >= SERVER_VERSION_MIN.as_slice())
+}
+
+fn dotted(numbers: [u64; 3]) -> String {
+    numbers.map(|number| number.to_string()).join(".")
 }
 
 /// What a failed try means: `None` = try again.
@@ -308,5 +378,26 @@ fn report(event: &Event) {
         Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
             tracing::warn!(%event, "connection to NATS");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_too_old_is_known_by_its_numbers() {
+        for fine in ["2.14.4", "2.14.10", "2.15.0-RC.1", "2.20.0", "3.0.0"] {
+            assert!(!is_too_old(fine), "{fine}");
+        }
+        for old in ["2.14.3", "2.9.99", "1.99.99", "2.14", "", "two"] {
+            assert!(is_too_old(old), "{old}");
+        }
+        let told = ConnectError::TooOld {
+            url: "nats://shop:4222".to_owned(),
+            version: "2.10.7".to_owned(),
+        };
+        let told = told.to_string();
+        assert!(told.contains("is 2.10.7; 2.14.4 or newer"), "{told}");
     }
 }

@@ -5,12 +5,13 @@
 //! every minute. Faults are ordered for one address, so they strike nobody else; the outage, which
 //! strikes all, is ordered alone.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use millrace::client::Shop;
 use serde_json::{Value, json};
 use tokio::sync::{OnceCell, RwLock};
 use uuid::Uuid;
 
-use crate::app::{App, Customer, Must, PASSWORD, PATIENCE, folder};
+use crate::app::{App, Customer, Must, PASSWORD, PATIENCE, becomes, folder};
 
 /// As many failed tries as an hour brings when they come as fast as they can: in the first minutes
 /// the pauses double, then each is half a minute at least.
@@ -327,4 +328,31 @@ async fn every_mail_has_a_plain_and_an_html_part_and_takes_no_markup_in() {
         }
         assert!(!part("html").contains("<script>"), "{subject}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_waited_goes_out_at_the_pace_that_was_set() {
+    let app = App::start_with(&folder("paced-mails"), &["--without", "reactor"]).await;
+    for number in 0..4 {
+        let email = format!("{number}-{}@example.com", Uuid::new_v4().simple());
+        let registered = app.shop().register(&email, "Grace Hopper", PASSWORD).await;
+        registered.unwrap();
+    }
+    let paced = ["reactor", "--mails-per-second", "1"];
+    let _reactor = app.role(&paced, "reactor.log").await;
+    let mut times: Vec<DateTime<Utc>> = Vec::new();
+    becomes("all four are there", async || {
+        let mails = reqwest::get(format!("{}/messages", app.endpoints.mail)).await;
+        let mails: Vec<Value> = mails.unwrap().json().await.unwrap();
+        let received = mails
+            .iter()
+            .map(|mail| mail["received_at"].as_str().unwrap());
+        times = received.map(|at| at.parse().unwrap()).collect();
+        times.len() == 4
+    })
+    .await;
+    times.sort();
+    // Three seconds, of which one is left to what is on its way.
+    let took = times[3] - times[0];
+    assert!(took > TimeDelta::seconds(2), "{times:?}");
 }

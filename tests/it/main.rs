@@ -63,4 +63,5 @@ mod timers;
 mod tls;
 mod verify;
 mod webhooks;
+mod withheld;
 mod workflows;

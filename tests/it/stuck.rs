@@ -154,28 +154,25 @@ async fn everything_that_waits_for_a_human_is_on_one_page_with_what_may_be_done(
     assert_eq!(of("parked_message")["told"], 1, "{told}");
     assert_eq!(of("parked_message")["more"], true, "{told}");
     the_command_line_says_the_same(&app, &letter, &held);
+
+    // Nobody knows its order, and the hold goes all the same.
+    does(&app, action(&expired, "expire")).await;
+    goes(&app, "expired_hold", &held).await;
+
+    // Whoever is told to stop does not take its servers for lost.
+    let log = app.data.with_extension("log");
     app.stop().await;
+    let said = std::fs::read_to_string(log).unwrap();
+    assert!(!said.contains("connection to NATS lost"), "{said}");
 }
 
 /// As it stands there, but for the reason.
 async fn what_it_says_can_be_done(app: &App, saga: &Value, order: &str) {
-    let skip = action(saga, "skip");
-    let path = skip["call"]
-        .as_str()
-        .unwrap()
-        .strip_prefix("POST ")
-        .unwrap();
-    let mut body = skip["body"].clone();
-    body["reason"] = json!("counted out by hand");
-    app.operator().post(path, &body).await.must();
+    does(app, action(saga, "skip")).await;
     for events in saga["events"].as_array().unwrap() {
         app.operator().get(events.as_str().unwrap()).await.must();
     }
-    let started = Instant::now();
-    while item(&radar(app).await, "suspended_checkout", order).is_some() {
-        assert!(started.elapsed() < PATIENCE, "it is still on the radar");
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    goes(app, "suspended_checkout", order).await;
 }
 
 #[tokio::test]
@@ -216,6 +213,57 @@ async fn returns_refunds_and_mails_are_there_too() {
             .unwrap()
             .contains("will never be taken")
     );
+    a_failed_mail_is_tried_again_or_left(app, &stuck, &refused).await;
+}
+
+/// Refused for good once more after another try, the mail is left at that; the next is taken.
+async fn a_failed_mail_is_tried_again_or_left(app: &App, stuck: &Value, refused: &Value) {
+    let mail = stuck["id"].as_str().unwrap();
+    order_fault(app, refused).await;
+    does(app, action(stuck, "resend")).await;
+    let row = format!("/v1/notifications/{mail}");
+    let operator = app.operator();
+    let failed_again = operator.wait_for("it failed", &row, PATIENCE, |row| {
+        row["status"] == "failed" && row["resent_at"].is_string()
+    });
+    failed_again.await.unwrap();
+    let stuck = shows(app, "unsent_mail", mail).await;
+    does(app, action(&stuck, "dismiss")).await;
+    goes(app, "unsent_mail", mail).await;
+    let left = app.operator().get(&row).await.must();
+    assert_eq!(left.body["status"], "dismissed", "{}", left.body);
+    // Somebody thinks better of it, and this time it is taken, as the mail that it was.
+    let again = format!("{row}/resend");
+    app.operator().post(&again, &json!({})).await.must();
+    let sent = operator.wait_for("it was sent", &row, PATIENCE, |row| row["status"] == "sent");
+    let message_id = sent.await.unwrap().text("/message_id").to_owned();
+    assert!(message_id.contains(mail), "{message_id}");
+    let received = reqwest::get(format!("{}/messages", app.endpoints.mail)).await;
+    let received: Vec<Value> = received.unwrap().json().await.unwrap();
+    let same = received
+        .iter()
+        .filter(|got| got["message_id"] == message_id.trim_matches(['<', '>']));
+    assert_eq!(same.count(), 1, "{message_id}");
+    goes(app, "unsent_mail", mail).await;
+}
+
+/// Carries out what the radar offers, with a reason where it wants one.
+async fn does(app: &App, action: &Value) {
+    let call = action["call"].as_str().unwrap();
+    let mut body = action["body"].clone();
+    if body["reason"].is_string() {
+        body["reason"] = json!("seen to by hand");
+    }
+    let path = call.strip_prefix("POST ").unwrap();
+    app.operator().post(path, &body).await.must();
+}
+
+/// Waits until the radar shows it no more.
+async fn goes(app: &App, kind: &str, id: &str) {
+    becomes("it is off the radar", async || {
+        item(&radar(app).await, kind, id).is_none()
+    })
+    .await;
 }
 
 fn the_command_line_says_the_same(app: &App, letter: &str, held: &str) {
@@ -231,4 +279,9 @@ fn the_command_line_says_the_same(app: &App, letter: &str, held: &str) {
         "{printed}"
     );
     assert!(item(&printed, "expired_hold", held).is_some(), "{printed}");
+    // Nor does it ask for what a person may not see.
+    let log = std::fs::read_to_string(app.data.join("logs/nats.log")).unwrap();
+    let denied = |line: &&str| line.contains("Violation") && line.contains("SNAPSHOTS");
+    let denied: Vec<_> = log.lines().filter(denied).collect();
+    assert!(denied.is_empty(), "{denied:?}");
 }

@@ -66,6 +66,44 @@ async fn what_never_went_out_does_not_come_back() {
 }
 
 #[tokio::test]
+async fn what_failed_is_tried_again_or_left_at_that_by_an_operator() {
+    let app = App::new();
+    let operator = app.operator();
+    let [resend, dismiss] =
+        ["resend", "dismiss"].map(|what| format!("/v1/notifications/{MAIL}/{what}"));
+    let reason = json!({"reason": "told by phone"});
+    let unknown = app.post(&resend).by(&operator).send(&json!({})).await;
+    unknown.refused(NOT_FOUND, "notification_unknown", "");
+    given(&app, vec![request(&app)]).await;
+    let under_way = app.post(&dismiss).by(&operator).send(&reason).await;
+    under_way.refused(409, "notification_not_failed", "");
+    let failed = NotificationCommand::RecordFailure {
+        reason: "554 5.6.0 message refused".to_owned(),
+    };
+    given(&app, vec![failed.clone()]).await;
+    let customer = app.customer("ann@example.com").await;
+    for (path, body) in [(&resend, json!({})), (&dismiss, reason.clone())] {
+        let refused = app.post(path).by(&customer).send(&body).await;
+        refused.refused(403, "forbidden", "");
+    }
+    let again = app
+        .post(&resend)
+        .by(&operator)
+        .send(&json!({}))
+        .await
+        .must(200);
+    assert_eq!(again.body, json!({"id": MAIL, "version": 3}));
+    given(&app, vec![failed]).await;
+    let left = app
+        .post(&dismiss)
+        .by(&operator)
+        .send(&reason)
+        .await
+        .must(200);
+    assert_eq!(left.body, json!({"id": MAIL, "version": 5}));
+}
+
+#[tokio::test]
 async fn one_address_has_one_suppression_however_it_is_written() {
     let app = App::new();
     let operator = app.operator();

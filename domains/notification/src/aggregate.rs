@@ -52,6 +52,13 @@ pub enum Notification {
         /// Why it wasn't.
         reason: String,
     },
+    /// It failed, and an operator has left it at that.
+    Dismissed {
+        /// What was to be sent.
+        message: Message,
+        /// Why it is left.
+        reason: Reason,
+    },
 }
 
 /// What is said to whom.
@@ -82,6 +89,8 @@ pub enum NotificationStatus {
     Suppressed,
     /// It will not be tried again.
     Failed,
+    /// It failed, and an operator has left it at that.
+    Dismissed,
 }
 
 type Decision = Result<Vec<NotificationEvent>, NotificationRefusal>;
@@ -96,6 +105,7 @@ impl Notification {
             Self::Bounced { .. } => Some(NotificationStatus::Bounced),
             Self::Suppressed { .. } => Some(NotificationStatus::Suppressed),
             Self::Failed { .. } => Some(NotificationStatus::Failed),
+            Self::Dismissed { .. } => Some(NotificationStatus::Dismissed),
         }
     }
 
@@ -107,7 +117,8 @@ impl Notification {
             | Self::Sent { message, .. }
             | Self::Bounced { message, .. }
             | Self::Suppressed { message, .. }
-            | Self::Failed { message, .. } => Some(message),
+            | Self::Failed { message, .. }
+            | Self::Dismissed { message, .. } => Some(message),
         }
     }
 
@@ -119,7 +130,8 @@ impl Notification {
             | Self::Sent { .. }
             | Self::Bounced { .. }
             | Self::Suppressed { .. }
-            | Self::Failed { .. } => None,
+            | Self::Failed { .. }
+            | Self::Dismissed { .. } => None,
         }
     }
 
@@ -133,7 +145,8 @@ impl Notification {
             | Self::Requested(_)
             | Self::Sent { .. }
             | Self::Suppressed { .. }
-            | Self::Failed { .. } => None,
+            | Self::Failed { .. }
+            | Self::Dismissed { .. } => None,
         }
     }
 
@@ -163,12 +176,13 @@ impl Notification {
                 message_id: known.clone(),
             }),
             Self::Bounced { .. } => Err(NotificationRefusal::NotificationAlreadyBounced),
-            Self::Requested(_) | Self::Suppressed { .. } | Self::Failed { .. } => {
-                Ok(vec![NotificationEvent::NotificationSent {
-                    message_id: message_id.to_owned(),
-                    address,
-                }])
-            }
+            Self::Requested(_)
+            | Self::Suppressed { .. }
+            | Self::Failed { .. }
+            | Self::Dismissed { .. } => Ok(vec![NotificationEvent::NotificationSent {
+                message_id: message_id.to_owned(),
+                address,
+            }]),
         }
     }
 
@@ -177,7 +191,7 @@ impl Notification {
         let sent_to = match self {
             Self::Unrequested => return Err(NotificationRefusal::NotificationUnknown),
             Self::Bounced { .. } => return Ok(vec![]),
-            Self::Suppressed { .. } | Self::Failed { .. } => {
+            Self::Suppressed { .. } | Self::Failed { .. } | Self::Dismissed { .. } => {
                 return Err(NotificationRefusal::NotificationNotSent);
             }
             Self::Requested(_) => None,
@@ -197,8 +211,35 @@ impl Notification {
                 message_id: message_id.clone(),
             }),
             Self::Bounced { .. } => Err(NotificationRefusal::NotificationAlreadyBounced),
-            Self::Suppressed { .. } | Self::Failed { .. } => Ok(vec![]),
+            Self::Suppressed { .. } | Self::Failed { .. } | Self::Dismissed { .. } => Ok(vec![]),
             Self::Requested(_) => Ok(vec![event]),
+        }
+    }
+
+    fn resend(&self) -> Decision {
+        match self {
+            Self::Unrequested => Err(NotificationRefusal::NotificationUnknown),
+            Self::Requested(_) => Ok(vec![]),
+            Self::Sent { .. } | Self::Bounced { .. } | Self::Suppressed { .. } => {
+                Err(NotificationRefusal::NotificationNotFailed)
+            }
+            Self::Failed { .. } | Self::Dismissed { .. } => {
+                Ok(vec![NotificationEvent::NotificationResendRequested {}])
+            }
+        }
+    }
+
+    fn dismiss(&self, reason: &Reason) -> Decision {
+        match self {
+            Self::Unrequested => Err(NotificationRefusal::NotificationUnknown),
+            Self::Dismissed { .. } => Ok(vec![]),
+            Self::Requested(_)
+            | Self::Sent { .. }
+            | Self::Bounced { .. }
+            | Self::Suppressed { .. } => Err(NotificationRefusal::NotificationNotFailed),
+            Self::Failed { .. } => Ok(vec![NotificationEvent::NotificationDismissed {
+                reason: reason.clone(),
+            }]),
         }
     }
 
@@ -209,7 +250,8 @@ impl Notification {
             | Self::Sent { message, .. }
             | Self::Bounced { message, .. }
             | Self::Suppressed { message, .. }
-            | Self::Failed { message, .. } => *self = stage(message),
+            | Self::Failed { message, .. }
+            | Self::Dismissed { message, .. } => *self = stage(message),
         }
     }
 }
@@ -247,6 +289,8 @@ impl Decider for Notification {
                     reason: reason.clone(),
                 })
             }
+            NotificationCommand::ResendNotification {} => self.resend(),
+            NotificationCommand::DismissNotification { reason } => self.dismiss(reason),
         }
     }
 
@@ -303,6 +347,11 @@ impl Decider for Notification {
             NotificationEvent::NotificationFailed { reason } => {
                 let reason = reason.clone();
                 self.move_to(|message| Self::Failed { message, reason });
+            }
+            NotificationEvent::NotificationResendRequested {} => self.move_to(Self::Requested),
+            NotificationEvent::NotificationDismissed { reason } => {
+                let reason = reason.clone();
+                self.move_to(|message| Self::Dismissed { message, reason });
             }
         }
     }

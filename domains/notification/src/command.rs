@@ -44,6 +44,13 @@ pub enum NotificationCommand {
         /// What the mail server said, or why there is no recipient.
         reason: String,
     },
+    /// An operator has it tried again, as the same mail.
+    ResendNotification {},
+    /// An operator leaves it at that: nobody waits for it any more.
+    DismissNotification {
+        /// Why.
+        reason: Reason,
+    },
 }
 
 /// Asked of the suppression of one email address.

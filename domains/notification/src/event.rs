@@ -116,6 +116,13 @@ pub enum NotificationEvent {
         /// Why.
         reason: String,
     },
+    /// It is to be sent after all, under the same Message-ID.
+    NotificationResendRequested {},
+    /// It is left at that.
+    NotificationDismissed {
+        /// Why.
+        reason: Reason,
+    },
 }
 
 kernel::fact!(NotificationEvent, |event| match event {
@@ -123,7 +130,9 @@ kernel::fact!(NotificationEvent, |event| match event {
     NotificationEvent::NotificationRequested { .. }
     | NotificationEvent::NotificationBounced { .. }
     | NotificationEvent::NotificationSuppressed { .. }
-    | NotificationEvent::NotificationFailed { .. } => 1,
+    | NotificationEvent::NotificationFailed { .. }
+    | NotificationEvent::NotificationResendRequested {}
+    | NotificationEvent::NotificationDismissed { .. } => 1,
 });
 
 /// Facts about the suppression of one email address.

@@ -5,6 +5,8 @@
 //!                                                        │  │  └──RecordBounce──► Bounced
 //!                                                        │  └──RecordFailure──► Failed ──RecordSent──► Sent
 //!                                                        └──RecordSuppression──► Suppressed ──RecordSent──► Sent
+//!   notification  Failed ──ResendNotification──► Requested   Failed ──DismissNotification──► Dismissed
+//!                 Dismissed ──ResendNotification──► Requested   Dismissed ──RecordSent──► Sent
 //!   suppression   Open ──SuppressAddress──► Suppressed ──UnsuppressAddress──► Open
 //! ```
 //!

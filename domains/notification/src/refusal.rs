@@ -26,6 +26,9 @@ pub enum NotificationRefusal {
     /// It never went out, so it can't have come back.
     #[error("the notification was never sent")]
     NotificationNotSent,
+    /// It is under way, or something else became of it: there is nothing to try again or to leave.
+    #[error("the notification has not failed")]
+    NotificationNotFailed,
 }
 
 /// No reason to refuse a [`SuppressionCommand`](crate::SuppressionCommand): whatever it asks for can

@@ -103,6 +103,24 @@ fn suppressed() -> NotificationEvent {
     }
 }
 
+const RESEND: NotificationCommand = NotificationCommand::ResendNotification {};
+
+fn resent() -> NotificationEvent {
+    NotificationEvent::NotificationResendRequested {}
+}
+
+fn dismiss() -> NotificationCommand {
+    NotificationCommand::DismissNotification {
+        reason: "told by phone".parse().unwrap(),
+    }
+}
+
+fn dismissed() -> NotificationEvent {
+    NotificationEvent::NotificationDismissed {
+        reason: "told by phone".parse().unwrap(),
+    }
+}
+
 fn already_sent() -> NotificationRefusal {
     NotificationRefusal::NotificationAlreadySent {
         message_id: "<1@x>".to_owned(),
@@ -168,7 +186,7 @@ fn a_mail_has_one_message_id() {
 
 #[test]
 fn a_mail_that_the_server_took_after_all_was_sent() {
-    for given_up in [failed(), suppressed()] {
+    for given_up in [failed(), suppressed(), dismissed()] {
         follows(
             vec![requested(), given_up],
             record_sent("<1@x>"),
@@ -207,7 +225,7 @@ fn a_bounce_shows_that_an_address_is_dead() {
 
 #[test]
 fn what_never_went_out_does_not_come_back() {
-    for given_up in [failed(), suppressed()] {
+    for given_up in [failed(), suppressed(), dismissed()] {
         is_refused(
             vec![requested(), given_up],
             record_bounce(),
@@ -246,6 +264,40 @@ fn a_failure_is_recorded_once() {
 }
 
 #[test]
+fn what_failed_is_tried_again_as_the_same_mail() {
+    let failure = vec![requested(), failed()];
+    follows(failure.clone(), RESEND, vec![resent()]);
+    let again = [failure, vec![resent()]].concat();
+    assert_eq!(after(&again), after(&[requested()]), "all of it is due");
+    follows(again.clone(), RESEND, vec![]);
+    follows(again.clone(), record_failure(), vec![failed()]);
+    follows(again, record_sent("<1@x>"), vec![sent()]);
+}
+
+#[test]
+fn what_failed_is_left_at_that_until_somebody_thinks_better_of_it() {
+    let failure = vec![requested(), failed()];
+    follows(failure.clone(), dismiss(), vec![dismissed()]);
+    let left = [failure, vec![dismissed()]].concat();
+    assert_eq!(after(&left).status(), Some(NotificationStatus::Dismissed));
+    assert!(after(&left).due().is_none());
+    follows(left.clone(), dismiss(), vec![]);
+    follows(left.clone(), record_failure(), vec![]);
+    follows(left, RESEND, vec![resent()]);
+}
+
+#[test]
+fn only_what_failed_is_tried_again_or_left() {
+    let refusal = NotificationRefusal::NotificationNotFailed;
+    for became in [sent(), bounced(), suppressed()] {
+        let given = vec![requested(), became];
+        is_refused(given.clone(), RESEND, refusal.clone());
+        is_refused(given, dismiss(), refusal.clone());
+    }
+    is_refused(vec![requested()], dismiss(), refusal);
+}
+
+#[test]
 fn what_was_sent_did_not_fail() {
     for command in [record_failure(), record_suppression()] {
         is_refused(vec![requested(), sent()], command, already_sent());
@@ -259,10 +311,19 @@ fn nothing_comes_of_what_nobody_asked_for() {
         record_bounce(),
         record_suppression(),
         record_failure(),
+        RESEND,
+        dismiss(),
     ] {
         is_refused(vec![], command, NotificationRefusal::NotificationUnknown);
     }
-    let facts = [sent(), bounced(), suppressed(), failed()];
+    let facts = [
+        sent(),
+        bounced(),
+        suppressed(),
+        failed(),
+        resent(),
+        dismissed(),
+    ];
     assert_eq!(after(&facts), Notification::default());
 }
 

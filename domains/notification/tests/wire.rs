@@ -60,6 +60,10 @@ fn every_event_version_has_its_file() {
             NotificationEvent::NotificationFailed {
                 reason: "550 no such mailbox".to_owned(),
             },
+            NotificationEvent::NotificationResendRequested {},
+            NotificationEvent::NotificationDismissed {
+                reason: "told by phone".parse().unwrap(),
+            },
         ],
     )
     .unwrap();

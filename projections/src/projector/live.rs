@@ -1,6 +1,8 @@
 //! One view at work: its place, its rows in memory, and how a batch becomes a commit.
 
+use std::any::Any;
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use chrono::{DateTime, Utc};
 use streams::{RecordedEvent, chain};
@@ -31,6 +33,14 @@ pub(super) enum Outcome {
     Stopped(Stop),
 }
 
+/// Why nothing of a batch was taken in.
+enum Untaken {
+    /// Postgres is away, or refuses.
+    Database(tokio_postgres::Error),
+    /// The view's own code panicked, and said this.
+    Panicked(String),
+}
+
 /// What a fold of a batch came to.
 struct Folded<'a> {
     /// The last event that was taken in.
@@ -52,7 +62,8 @@ impl LiveView {
         }
     }
 
-    /// Takes a batch in: prove, load, fold, commit. What Postgres can't keep in a row stops this view alone.
+    /// Takes a batch in: prove, load, fold, commit. What Postgres can't keep in a row, or the view's code
+    /// panics at, stops this view alone.
     pub(super) async fn take(
         &mut self,
         store: &Store,
@@ -60,22 +71,22 @@ impl LiveView {
         events: &[RecordedEvent],
     ) -> Result<Outcome, tokio_postgres::Error> {
         let refused = match self.take_all(store, stream_created_at, events).await {
-            Err(error) if is_about_data(&error) => error,
-            taken => return taken,
+            Ok(outcome) => return Ok(outcome),
+            Err(untaken) => untaken.for_good()?,
         };
-        tracing::warn!(view = self.spec.name, error = %chain(&refused), "a batch is refused: its events one by one");
-        // What is in memory is as of the whole batch.
+        tracing::warn!(view = self.spec.name, error = %refused, "a batch is refused: its events one by one");
+        // What is in memory is as of the whole batch, or half of an event.
         self.fold = self.spec.fold();
         for event in events {
             let one = std::slice::from_ref(event);
             match self.take_all(store, stream_created_at, one).await {
                 Ok(Outcome::Went) => {}
-                Err(error) if is_about_data(&error) => {
+                Ok(ended) => return Ok(ended),
+                Err(untaken) => {
                     let position = event.position.sequence;
-                    let cause = format!("Postgres can't keep the row: {}", chain(&error));
+                    let cause = untaken.for_good()?;
                     return Ok(Outcome::Stopped(Stop { position, cause }));
                 }
-                taken => return taken,
             }
         }
         Ok(Outcome::Went)
@@ -86,7 +97,7 @@ impl LiveView {
         store: &Store,
         stream_created_at: DateTime<Utc>,
         events: &[RecordedEvent],
-    ) -> Result<Outcome, tokio_postgres::Error> {
+    ) -> Result<Outcome, Untaken> {
         if let Some(stop) = self.disproof(events) {
             return Ok(Outcome::Stopped(stop));
         }
@@ -97,7 +108,7 @@ impl LiveView {
             return Ok(Outcome::Went);
         }
         let unreadable = self.load(store, fresh).await?;
-        let folded = self.fold_in(unreadable, fresh);
+        let folded = fold_in(self.fold.as_mut(), unreadable, fresh)?;
         let stopped = || folded.stop.map_or(Outcome::Went, Outcome::Stopped);
         let Some(last) = folded.last else {
             return Ok(stopped());
@@ -142,9 +153,9 @@ impl LiveView {
         &mut self,
         store: &Store,
         events: &[RecordedEvent],
-    ) -> Result<Option<FoldError>, tokio_postgres::Error> {
+    ) -> Result<Option<FoldError>, Untaken> {
         for _ in 0..LOADS_MAX {
-            let missing: BTreeSet<_> = events.iter().flat_map(|e| self.fold.missing(e)).collect();
+            let missing = missing_of(self.fold.as_ref(), events)?;
             if missing.is_empty() {
                 break;
             }
@@ -160,26 +171,53 @@ impl LiveView {
         }
         Ok(None)
     }
+}
 
-    /// Folds until the first event that can't be taken in.
-    fn fold_in<'a>(
-        &mut self,
-        mut unreadable: Option<FoldError>,
-        events: &'a [RecordedEvent],
-    ) -> Folded<'a> {
+impl Untaken {
+    /// Why trying again never helps.
+    ///
+    /// # Errors
+    /// It may help.
+    fn for_good(self) -> Result<String, tokio_postgres::Error> {
+        match self {
+            Self::Database(error) if is_about_data(&error) => {
+                Ok(format!("Postgres can't keep the row: {}", chain(&error)))
+            }
+            Self::Database(error) => Err(error),
+            Self::Panicked(said) => Ok(format!("the view's code panicked: {said}")),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Untaken {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// The rows that the events need and that aren't in memory.
+fn missing_of(fold: &dyn Fold, events: &[RecordedEvent]) -> Result<BTreeSet<String>, Untaken> {
+    caught(|| events.iter().flat_map(|e| fold.missing(e)).collect())
+}
+
+/// Folds until the first event that can't be taken in. After a panic the fold is good for nothing.
+fn fold_in<'a>(
+    fold: &mut dyn Fold,
+    mut unreadable: Option<FoldError>,
+    events: &'a [RecordedEvent],
+) -> Result<Folded<'a>, Untaken> {
+    caught(|| {
         let mut last = None;
         let mut stop = None;
         for event in events {
-            let taken = unreadable
-                .take()
-                .map_or_else(|| self.fold.apply(event), Err);
+            let taken = unreadable.take().map_or_else(|| fold.apply(event), Err);
             if let Err(error) = taken {
                 stop = Some(stop_at(event, &error));
                 break;
             }
             last = Some(event);
         }
-        match self.fold.changed() {
+        match fold.changed() {
             Ok(rows) => Folded { last, rows, stop },
             Err(error) => Folded {
                 last: None,
@@ -187,7 +225,19 @@ impl LiveView {
                 stop: events.first().map(|event| stop_at(event, &error)),
             },
         }
-    }
+    })
+}
+
+/// What `work` comes to. A panic in a view's code (an overflow, say) must not end the other views'.
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, Untaken> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| Untaken::Panicked(said(panic.as_ref())))
+}
+
+/// The message of a panic.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").to_owned()
 }
 
 /// Is it about what stands in a row, so that trying again never helps? A value that its type can't hold
@@ -213,4 +263,96 @@ pub(super) fn restored(stream: &str, what: &str) -> String {
          or restore Postgres to the same moment, or empty the read model and set its position to \
          0 so that it is built anew from the log"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::{EventEnvelope, View};
+    use product::{Product, ProductEvent};
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::table::{Rows, TableView};
+    use crate::testkit::{eur, recorded};
+    use crate::view::{EntityView, Sort};
+
+    /// A view whose sum overflows at the second price.
+    #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+    struct Sum(i64);
+
+    impl Sum {
+        fn add(&mut self, event: &EventEnvelope<Product>) {
+            if let Some(price) = priced(&event.payload) {
+                self.0 += price;
+            }
+        }
+    }
+
+    fn priced(event: &ProductEvent) -> Option<i64> {
+        match event {
+            ProductEvent::PriceSet { price } => Some(price.amount),
+            _ => None,
+        }
+    }
+
+    impl View<Product> for Sum {
+        fn update(&mut self, event: &EventEnvelope<Product>) {
+            self.add(event);
+        }
+    }
+
+    impl EntityView<Product> for Sum {
+        const NAME: &'static str = "sum";
+        const FILTERS: &'static [&'static str] = &[];
+        const SORT: Sort = Sort::Id;
+    }
+
+    impl TableView for Sum {
+        type Of = Product;
+        const NAME: &'static str = "sum_of_all";
+        const FILTERS: &'static [&'static str] = &[];
+        const SORT: Sort = Sort::Id;
+
+        fn touched(event: &EventEnvelope<Product>, _: &Rows<Self>) -> Vec<String> {
+            assert!(priced(&event.payload) != Some(7), "seven");
+            vec!["all".to_owned()]
+        }
+
+        fn take(event: &EventEnvelope<Product>, rows: &mut Rows<Self>) {
+            rows.edit("all", Self::default).add(event);
+        }
+    }
+
+    static OF_ONE: ViewSpec = ViewSpec::entity::<Product, Sum>();
+    static OF_ALL: ViewSpec = ViewSpec::table::<Sum>();
+
+    fn priced_at(version: u64, amount: i64) -> RecordedEvent {
+        let price = ProductEvent::PriceSet { price: eur(amount) };
+        recorded::<Product>("TEA-1", (version, version), &price)
+    }
+
+    #[test]
+    fn a_panic_in_a_views_code_is_a_cause_to_stop_it() {
+        let events = [priced_at(1, i64::MAX), priced_at(2, i64::MAX)];
+        for spec in [&OF_ONE, &OF_ALL] {
+            let mut fold = spec.fold();
+            let untaken = fold_in(fold.as_mut(), None, &events).err().unwrap();
+            let why = untaken.for_good().unwrap();
+            assert!(
+                why.contains("panicked: attempt to add with overflow"),
+                "{why}"
+            );
+            // What stood before it is taken in by itself.
+            let mut fold = spec.fold();
+            let folded = fold_in(fold.as_mut(), None, &events[..1]).ok().unwrap();
+            assert_eq!((folded.rows.len(), folded.stop), (1, None));
+        }
+        let seven = [priced_at(1, 7)];
+        let untaken = missing_of(OF_ALL.fold().as_ref(), &seven).err().unwrap();
+        assert_eq!(
+            untaken.for_good().unwrap(),
+            "the view's code panicked: seven"
+        );
+    }
 }

@@ -34,6 +34,7 @@ pub use config::{BATCH_MAX, Config, STANDBY_MS, Settings};
 pub use error::{ProjectorError, Stop};
 pub use run::run;
 pub use standing::Standing;
+pub(crate) use store::STATEMENT_TIMEOUT_MS;
 
 use crate::login::Login;
 use crate::view::ViewSpec;

@@ -13,7 +13,7 @@ use crate::read::CHANNEL;
 use crate::view::ViewSpec;
 
 /// Longest that the server may work on one statement, in milliseconds.
-const STATEMENT_TIMEOUT_MS: u32 = 30_000;
+pub(crate) const STATEMENT_TIMEOUT_MS: u32 = 30_000;
 
 /// Longest cause that a position row keeps, in characters.
 const CAUSE_LENGTH_MAX: usize = 2_000;

@@ -52,6 +52,9 @@ impl std::fmt::Debug for Passwords {
     }
 }
 
+/// The oldest major version that is good enough.
+const POSTGRES_MIN: u32 = 15;
+
 /// Why the databases could not be made ready.
 #[derive(Debug, Error)]
 pub enum ProvisionError {
@@ -69,6 +72,12 @@ pub enum ProvisionError {
         /// What sqlx says.
         #[source]
         source: sqlx::Error,
+    },
+    /// It lacks what the tables and roles need.
+    #[error("Postgres is {version}; {POSTGRES_MIN} or newer is needed")]
+    TooOld {
+        /// What it says that it is.
+        version: String,
     },
     /// A statement failed.
     #[error("can't {what}")]
@@ -100,6 +109,7 @@ pub fn provision<'a>(
 ) -> LocalBoxFuture<'a, Result<(), ProvisionError>> {
     Box::pin(async move {
         let mut server = connect(admin).await?;
+        must_be_new_enough(&mut server).await?;
         execute(
             &mut server,
             "wait for whoever else provisions",
@@ -137,6 +147,28 @@ async fn provision_all(
     Ok(())
 }
 
+async fn must_be_new_enough(server: &mut PgConnection) -> Result<(), ProvisionError> {
+    let asked = "select current_setting('server_version')";
+    let version: String = sqlx::query_scalar(asked)
+        .fetch_one(server)
+        .await
+        .map_err(|source| ProvisionError::Statement {
+            what: "ask for the server's version".to_owned(),
+            source,
+        })?;
+    if is_too_old(&version) {
+        return Err(ProvisionError::TooOld { version });
+    }
+    Ok(())
+}
+
+/// Is Postgres of this version (`18.1 (Debian …)`, `19beta1`) too old, or none that is known?
+fn is_too_old(version: &str) -> bool {
+    let digits = version.split(|c: char| !c.is_ascii_digit()).next();
+    let major: Option<u32> = digits.and_then(|digits| digits.parse().ok());
+    major.is_none_or(|major| major < POSTGRES_MIN)
+}
+
 async fn connect(login: &Login) -> Result<PgConnection, ProvisionError> {
     let connected = login.options().connect().await;
     connected.map_err(|source| ProvisionError::Connect {
@@ -157,4 +189,19 @@ async fn execute(
             what: what.to_owned(),
             source,
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_postgres_that_is_too_old_is_known_by_its_major_number() {
+        for fine in ["15.0", "18.1 (Debian 18.1-1)", "19beta1"] {
+            assert!(!is_too_old(fine), "{fine}");
+        }
+        for old in ["14.20", "9.6.24", "", "none"] {
+            assert!(is_too_old(old), "{old}");
+        }
+    }
 }

@@ -10,9 +10,18 @@ use sqlx::PgConnection;
 
 use super::{ProvisionError, execute};
 use crate::login::{Access, database};
+use crate::projector::STATEMENT_TIMEOUT_MS as WRITER_STATEMENT_MS;
+use crate::read::STATEMENT_TIMEOUT_MS as READER_STATEMENT_MS;
 
 /// Postgres's "already exists", of a role and of a database.
 const EXISTS: [&str; 3] = ["42710", "42P04", "23505"];
+
+/// Most connections of a context's writer: its projectors, of which one works and others stand by, old and
+/// new at a rollout. It only has to keep one context from taking all that there are.
+const WRITER_CONNECTIONS_MAX: u32 = 20;
+
+/// Most connections of its reader: of a query API each process has four.
+const READER_CONNECTIONS_MAX: u32 = 60;
 
 /// Makes the role, or sets the password of the one that is there.
 pub(super) async fn create(
@@ -34,6 +43,7 @@ pub(super) async fn create(
     let set_up = format!("set up role {role}");
     let sql = format!("alter role {role} with login password '{verifier}'");
     execute(server, &set_up, &sql).await?;
+    bound(server, &role, access).await?;
     // A new role may do nothing more. Only a superuser may as much as name these rights, and the
     // administrator of a hosted server is none.
     let more = may_more(server, &role).await;
@@ -48,6 +58,24 @@ pub(super) async fn create(
         execute(server, &set_up, &sql).await?;
     }
     Ok(())
+}
+
+/// What a session of the role may take at the most. Ours ask for less by themselves; whoever else signs in
+/// with the role is bound as well.
+async fn bound(
+    server: &mut PgConnection,
+    role: &str,
+    access: Access,
+) -> Result<(), ProvisionError> {
+    let (connections, statement_ms) = match access {
+        Access::Writer => (WRITER_CONNECTIONS_MAX, WRITER_STATEMENT_MS),
+        Access::Reader => (READER_CONNECTIONS_MAX, READER_STATEMENT_MS),
+    };
+    let sql = format!(
+        "alter role {role} connection limit {connections}; \
+         alter role {role} set statement_timeout = {statement_ms}"
+    );
+    execute(server, &format!("bound role {role}"), &sql).await
 }
 
 /// Has somebody given the role rights that it must not have?

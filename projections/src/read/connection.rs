@@ -26,7 +26,7 @@ use crate::view::ViewSpec;
 pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest that the server may work on one statement, in milliseconds.
-const STATEMENT_TIMEOUT_MS: u32 = 4_000;
+pub(crate) const STATEMENT_TIMEOUT_MS: u32 = 4_000;
 
 /// How long a request waits for a connection while there is none.
 const CONNECTION_WAIT: Duration = Duration::from_secs(1);

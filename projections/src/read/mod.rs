@@ -27,6 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use config::{CONNECTIONS, Settings};
+pub(crate) use connection::STATEMENT_TIMEOUT_MS;
 pub use error::ReadError;
 pub use list::{After, Filter, How, Page, Part};
 pub use many::Belonging;

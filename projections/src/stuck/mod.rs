@@ -23,7 +23,7 @@ use futures::future::{BoxFuture, join_all};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use streams::{Connection, Settings, Streams, clock};
+use streams::{Connection, Settings, Snapshots, Streams, clock};
 use strum::{Display, IntoStaticStr};
 use tokio::time::timeout;
 
@@ -183,9 +183,12 @@ pub struct Radar {
 }
 
 impl Radar {
-    /// Looks at these read models and this log.
-    pub fn new(reader: Reader, connection: Connection) -> Self {
-        let streams = connection.streams(Settings::reading());
+    /// Looks at these read models and this log, with `snapshots` as the connection's user may read them.
+    pub fn new(reader: Reader, connection: Connection, snapshots: Snapshots) -> Self {
+        let streams = connection.streams(Settings {
+            snapshots,
+            ..Settings::default()
+        });
         Self {
             reader,
             connection,

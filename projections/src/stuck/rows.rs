@@ -28,14 +28,17 @@ impl Radar {
         Ok((items.collect(), more))
     }
 
-    /// Late ones first; then those that the mail server will never take.
+    /// Late ones first; then those that the mail server will never take. One that was asked for later than
+    /// that can't be late; one that an operator has tried again may not be yet.
     pub(super) async fn mails(&self, limit: usize) -> Found {
+        let before = clock::now() - MAIL_LATE_AFTER;
         let late = [
             Filter::new("status", "requested"),
-            older("requested_at", clock::now() - MAIL_LATE_AFTER),
+            older("requested_at", before),
         ];
         let failed = [Filter::new("status", "failed")];
         let (mut rows, mut more) = self.rows(&NOTIFICATION_ENTRY, &late, limit).await?;
+        rows.retain(|row| asked_for(row).is_some_and(|at| at < before));
         let (failed, more_failed) = self.rows(&NOTIFICATION_ENTRY, &failed, limit).await?;
         rows.extend(failed);
         more |= more_failed || rows.len() > limit;
@@ -89,14 +92,16 @@ impl Radar {
                 let (order, units) = (reservation.order_id, hold.quantity);
                 let cause =
                     format!("{units} of {sku} are set aside for an order whose time is over");
-                let cancel = format!("/v1/orders/{order}/cancel");
+                // Legal whatever has become of the order, and to its checkout no more than the lapse was.
+                let expire = format!("/v1/inventory/{sku}/expire");
+                let which = json!({ "order_id": order, "attempt": reservation.attempt });
                 let item = Item::new(Kind::ExpiredHold, format!("{sku}/{order}"), cause)
                     .since(Some(hold.expires_at))
                     .events([
                         format!("/v1/inventory/{sku}/events"),
                         format!("/v1/checkouts/{order}/events"),
                     ])
-                    .actions([Action::call("cancel", cancel, json!({ "reason": REASON }))]);
+                    .actions([Action::call("expire", expire, which)]);
                 items.push(item);
             }
         }
@@ -150,13 +155,30 @@ fn endpoint(row: &Value) -> Item {
 fn mail(row: &Value) -> Item {
     let id = text(row, "/id");
     let template = text(row, "/template");
-    let cause = match text(row, "/reason") {
-        "" => format!("{template} has not been taken by the mail server yet"),
-        reason => format!("{template} will never be taken: {reason}"),
+    let path = format!("/v1/notifications/{id}");
+    let call = |name, body| Action::call(name, format!("{path}/{name}"), body);
+    let (cause, actions) = match text(row, "/reason") {
+        "" => (
+            format!("{template} has not been taken by the mail server yet"),
+            vec![],
+        ),
+        reason => (
+            format!("{template} will never be taken: {reason}"),
+            vec![
+                call("resend", json!({})),
+                call("dismiss", json!({ "reason": REASON })),
+            ],
+        ),
     };
     Item::new(Kind::UnsentMail, id, cause)
-        .since(time(row, "/requested_at"))
-        .events([format!("/v1/notifications/{id}/events")])
+        .since(asked_for(row))
+        .events([format!("{path}/events")])
+        .actions(actions)
+}
+
+/// When it was last asked that a mail be sent.
+fn asked_for(row: &Value) -> Option<DateTime<Utc>> {
+    time(row, "/resent_at").or_else(|| time(row, "/requested_at"))
 }
 
 #[cfg(test)]

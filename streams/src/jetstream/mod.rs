@@ -28,6 +28,7 @@ use crate::connection::Connection;
 use crate::envelope::RecordedEvent;
 use crate::log::{AppendError, Appended, BoxError, Log, NewEvent, Page, ReadError, StreamState};
 use crate::resolve::{self, Budget};
+use crate::topology::Withheld;
 
 /// Appends that wait for their answer at once, over one connection. More wait their turn here,
 /// where a caller's own time-out still ends them with nothing sent.
@@ -39,6 +40,7 @@ pub struct JetStreamLog {
     client: Client,
     context: Context,
     in_flight: Semaphore,
+    withheld: Withheld,
 }
 
 impl JetStreamLog {
@@ -48,6 +50,7 @@ impl JetStreamLog {
             client: connection.client().clone(),
             context: connection.jetstream().clone(),
             in_flight: Semaphore::new(APPENDS_IN_FLIGHT_MAX),
+            withheld: connection.withheld().clone(),
         }
     }
 
@@ -66,6 +69,10 @@ impl Connection {
 #[async_trait]
 impl Log for JetStreamLog {
     async fn append(&self, events: &[NewEvent]) -> Result<Appended, AppendError> {
+        let stream = events.first().map(|new| new.event.position.stream.as_str());
+        if let Some(cause) = stream.and_then(|stream| self.withheld.cause(stream)) {
+            return Err(AppendError::Unavailable(cause.into()));
+        }
         let _permit = self.in_flight.acquire().await;
         resolve::append(self, events, &Budget::SERVER).await
     }

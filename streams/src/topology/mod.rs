@@ -15,6 +15,7 @@ mod configure;
 mod error;
 mod retire;
 mod spec;
+mod watch;
 
 pub use check::{check, kept_once};
 pub use configure::provision;
@@ -25,3 +26,5 @@ pub use spec::{
     PIN_TIMEOUT, PRIORITY_GROUP, Retired, SNAPSHOTS_STREAM, StreamKind, StreamSpec, TIMERS_STREAM,
     Topology,
 };
+pub use watch::Withheld;
+pub(crate) use watch::follow;

@@ -178,6 +178,14 @@ async fn a_role_reaches_its_own_database_and_does_there_what_it_must() {
         let refused = foreign.config("test").connect(NoTls).await.err().unwrap();
         assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE));
         let client = sql(&own).await;
+        let bounds = "select rolconnlimit, rolconfig[1] from pg_roles where rolname = current_user";
+        let bounds = client.query_one(bounds, &[]).await.unwrap();
+        let bounds: (i32, &str) = (bounds.get(0), bounds.get(1));
+        let declared = match access {
+            Access::Writer => (20, "statement_timeout=30000"),
+            Access::Reader => (60, "statement_timeout=4000"),
+        };
+        assert_eq!(bounds, declared);
         client
             .query("select * from order_summary limit 1", &[])
             .await
