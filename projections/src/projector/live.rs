@@ -143,8 +143,16 @@ impl LiveView {
         store: &Store,
         events: &[RecordedEvent],
     ) -> Result<Option<FoldError>, tokio_postgres::Error> {
+        let mut asking: Vec<&RecordedEvent> = events.iter().collect();
         for _ in 0..LOADS_MAX {
-            let missing: BTreeSet<_> = events.iter().flat_map(|e| self.fold.missing(e)).collect();
+            // Whoever has all that it needs is led nowhere by what others load.
+            let mut missing = BTreeSet::new();
+            asking.retain(|event| {
+                let ids = self.fold.missing(event);
+                let more = !ids.is_empty();
+                missing.extend(ids);
+                more
+            });
             if missing.is_empty() {
                 break;
             }
