@@ -8,7 +8,7 @@ use millrace::cli::Cli;
 /// A request is some hundred small allocations on one thread, freed on another, which costs less with
 /// it than with the C library's.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     // A child of ours that is to become a server: before any thread is started.

@@ -48,7 +48,7 @@ use crate::store::Store;
 
 /// As the program has it: the references allocate no more slowly than what they stand beside.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// NATS's own default.
 const HISTORY_SYNC: &str = "2m";

@@ -154,8 +154,9 @@ impl LiveView {
         store: &Store,
         events: &[RecordedEvent],
     ) -> Result<Option<FoldError>, Untaken> {
+        let mut asking: Vec<&RecordedEvent> = events.iter().collect();
         for _ in 0..LOADS_MAX {
-            let missing = missing_of(self.fold.as_ref(), events)?;
+            let missing = missing_of(self.fold.as_ref(), &mut asking)?;
             if missing.is_empty() {
                 break;
             }
@@ -196,8 +197,22 @@ impl From<tokio_postgres::Error> for Untaken {
 }
 
 /// The rows that the events need and that aren't in memory.
-fn missing_of(fold: &dyn Fold, events: &[RecordedEvent]) -> Result<BTreeSet<String>, Untaken> {
-    caught(|| events.iter().flat_map(|e| fold.missing(e)).collect())
+/// The rows that are missing. Whoever has all that it needs is asked no more: it is led nowhere by what others
+/// load.
+fn missing_of(
+    fold: &dyn Fold,
+    asking: &mut Vec<&RecordedEvent>,
+) -> Result<BTreeSet<String>, Untaken> {
+    caught(|| {
+        let mut missing = BTreeSet::new();
+        asking.retain(|event| {
+            let ids = fold.missing(event);
+            let more = !ids.is_empty();
+            missing.extend(ids);
+            more
+        });
+        missing
+    })
 }
 
 /// Folds until the first event that can't be taken in. After a panic the fold is good for nothing.

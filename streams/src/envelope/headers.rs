@@ -108,38 +108,87 @@ pub(super) struct Metadata {
     pub(super) traceparent: Option<String>,
 }
 
+/// The values of the headers that concern us. Looking at each header once costs less than looking for
+/// each in the map: a name is hashed for that.
+#[derive(Default)]
+struct Values<'a> {
+    id: Option<&'a str>,
+    event_type: Option<&'a str>,
+    version: Option<&'a str>,
+    time: Option<&'a str>,
+    command_id: Option<&'a str>,
+    actor: Option<&'a str>,
+    correlation_id: Option<&'a str>,
+    causation_id: Option<&'a str>,
+    request_digest: Option<&'a str>,
+    traceparent: Option<&'a str>,
+}
+
+impl<'a> From<&'a HeaderMap> for Values<'a> {
+    fn from(headers: &'a HeaderMap) -> Self {
+        let mut found = Self::default();
+        for (name, values) in headers.iter() {
+            let place = match name.as_ref() {
+                ID => &mut found.id,
+                TYPE => &mut found.event_type,
+                VERSION => &mut found.version,
+                TIME => &mut found.time,
+                COMMAND_ID => &mut found.command_id,
+                ACTOR => &mut found.actor,
+                CORRELATION_ID => &mut found.correlation_id,
+                CAUSATION_ID => &mut found.causation_id,
+                REQUEST_DIGEST => &mut found.request_digest,
+                TRACEPARENT => &mut found.traceparent,
+                _ => continue,
+            };
+            *place = values.first().map(HeaderValue::as_str);
+        }
+        found
+    }
+}
+
 /// Reads the headers of an event. Unknown ones are left alone.
 pub(super) fn read(headers: &HeaderMap) -> Result<Metadata, DecodeCause> {
-    let (event_type, schema_version) = read_type(headers)?;
+    let found = Values::from(headers);
+    let (event_type, schema_version) = read_type(required(found.event_type, TYPE)?)?;
     Ok(Metadata {
-        id: parsed(headers, ID, "a UUID")?,
+        id: parsed(found.id, ID, "a UUID")?,
         event_type,
         schema_version,
-        version: parsed(headers, VERSION, "a number")?,
-        time: parsed(headers, TIME, "an RFC 3339 time")?,
-        command_id: parsed(headers, COMMAND_ID, "a UUID")?,
-        actor: required(headers, ACTOR)?.to_owned(),
-        correlation_id: optional(headers, CORRELATION_ID).map(str::to_owned),
-        causation_id: optional(headers, CAUSATION_ID).map(str::to_owned),
-        request_digest: optional(headers, REQUEST_DIGEST).map(str::to_owned),
-        traceparent: optional(headers, TRACEPARENT).map(str::to_owned),
+        version: parsed(found.version, VERSION, "a number")?,
+        time: read_time(required(found.time, TIME)?)?,
+        command_id: parsed(found.command_id, COMMAND_ID, "a UUID")?,
+        actor: required(found.actor, ACTOR)?.to_owned(),
+        correlation_id: found.correlation_id.map(str::to_owned),
+        causation_id: found.causation_id.map(str::to_owned),
+        request_digest: found.request_digest.map(str::to_owned),
+        traceparent: found.traceparent.map(str::to_owned),
     })
 }
 
 /// The flow that the headers name, if they do.
 pub(crate) fn correlation_id(headers: &HeaderMap) -> Option<&str> {
-    optional(headers, CORRELATION_ID)
+    let value = headers.get(HeaderName::from_static(CORRELATION_ID));
+    value.map(HeaderValue::as_str)
 }
 
-fn read_type(headers: &HeaderMap) -> Result<(String, u32), DecodeCause> {
-    required(headers, TYPE)?
-        .strip_prefix(TYPE_PREFIX)
+fn read_type(text: &str) -> Result<(String, u32), DecodeCause> {
+    text.strip_prefix(TYPE_PREFIX)
         .and_then(|rest| rest.rsplit_once(".v"))
         .filter(|(name, _)| is_event_type(name))
         .and_then(|(name, version)| Some((name.to_owned(), version.parse().ok()?)))
         .ok_or(DecodeCause::BadHeader {
             header: TYPE,
             wanted: "millrace.<snake_case>.v<number>",
+        })
+}
+
+fn read_time(text: &str) -> Result<DateTime<Utc>, DecodeCause> {
+    let read = DateTime::parse_from_rfc3339(text);
+    read.map(|time| time.to_utc())
+        .map_err(|_| DecodeCause::BadHeader {
+            header: TIME,
+            wanted: "an RFC 3339 time",
         })
 }
 
@@ -150,22 +199,16 @@ fn is_event_type(name: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
-fn optional<'a>(headers: &'a HeaderMap, header: &'static str) -> Option<&'a str> {
-    headers
-        .get(HeaderName::from_static(header))
-        .map(HeaderValue::as_str)
-}
-
-fn required<'a>(headers: &'a HeaderMap, header: &'static str) -> Result<&'a str, DecodeCause> {
-    optional(headers, header).ok_or(DecodeCause::MissingHeader { header })
+fn required<'a>(value: Option<&'a str>, header: &'static str) -> Result<&'a str, DecodeCause> {
+    value.ok_or(DecodeCause::MissingHeader { header })
 }
 
 fn parsed<T: FromStr>(
-    headers: &HeaderMap,
+    value: Option<&str>,
     header: &'static str,
     wanted: &'static str,
 ) -> Result<T, DecodeCause> {
-    required(headers, header)?
+    required(value, header)?
         .parse()
         .map_err(|_| DecodeCause::BadHeader { header, wanted })
 }

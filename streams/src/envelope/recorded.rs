@@ -141,7 +141,9 @@ impl RecordedEvent {
 
     fn metadata(&self) -> HashMap<String, String> {
         let time = self.time.to_rfc3339_opts(SecondsFormat::AutoSi, true);
-        let mut metadata = HashMap::from([
+        // For all eight: one that grows hashes what it has once more.
+        let mut metadata = HashMap::with_capacity(8);
+        metadata.extend([
             ("event_id".to_owned(), self.id.to_string()),
             ("event_type".to_owned(), self.event_type.clone()),
             ("time".to_owned(), time),

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use kernel::Position;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -210,9 +211,15 @@ struct LeaderGet<'a> {
 }
 
 #[derive(Deserialize)]
-struct LeaderAnswer {
+struct LeaderAnswer<M> {
     error: Option<ApiError>,
-    message: Option<RawMessage>,
+    message: Option<M>,
+}
+
+/// Of a message, where it stands alone.
+#[derive(Deserialize)]
+struct Place {
+    seq: u64,
 }
 
 /// Sequence of the last message on a subject, as the leader knows it.
@@ -225,8 +232,8 @@ pub(super) async fn last(
         last_by_subj: Some(subject),
         ..LeaderGet::default()
     };
-    let message = leader(log, stream, &request).await?;
-    Ok(message.map_or(0, |message| message.sequence))
+    let last = leader::<Place>(log, stream, &request).await?;
+    Ok(last.map_or(0, |last| last.seq))
 }
 
 /// The event at a position, as the leader knows it.
@@ -238,7 +245,7 @@ pub(super) async fn event_at(
         seq: Some(position.sequence),
         ..LeaderGet::default()
     };
-    let Some(raw) = leader(log, &position.stream, &request).await? else {
+    let Some(raw) = leader::<RawMessage>(log, &position.stream, &request).await? else {
         return Ok(None);
     };
     let message = stored(raw)?;
@@ -259,7 +266,7 @@ pub(super) async fn next(log: &JetStreamLog, new: &NewEvent) -> Result<Option<Ne
         next_by_subj: Some(&new.event.subject),
         ..LeaderGet::default()
     };
-    let Some(raw) = leader(log, &new.event.position.stream, &request).await? else {
+    let Some(raw) = leader::<RawMessage>(log, &new.event.position.stream, &request).await? else {
         return Ok(None);
     };
     let sequence = raw.sequence;
@@ -284,11 +291,11 @@ pub(super) async fn state(log: &JetStreamLog, stream: &str) -> Result<StreamStat
     })
 }
 
-async fn leader(
+async fn leader<M: DeserializeOwned>(
     log: &JetStreamLog,
     stream: &str,
     request: &LeaderGet<'_>,
-) -> Result<Option<RawMessage>, ReadError> {
+) -> Result<Option<M>, ReadError> {
     let payload = serde_json::to_vec(request).map_err(unavailable)?;
     let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
     let answer = async {
@@ -302,7 +309,7 @@ async fn leader(
         })
     };
     let answer = in_time(answer).await?;
-    let answer: LeaderAnswer = serde_json::from_slice(&answer.payload).map_err(unavailable)?;
+    let answer: LeaderAnswer<M> = serde_json::from_slice(&answer.payload).map_err(unavailable)?;
     match answer.error {
         Some(error) if error.err_code == NO_MESSAGE_FOUND => Ok(None),
         Some(error) => Err(unavailable(error)),
