@@ -8,7 +8,7 @@ use inventory::InventoryRefusal::{
     ReservationNotLapsed, StockItemAlreadyExists, StockItemUnknown, StockTooLarge,
 };
 use inventory::{InventoryCommand, ON_HAND_MAX, StockItem};
-use kernel::{OrderId, Reason, ReservationId, Sku};
+use kernel::{AggregateId, OrderId, Reason, ReservationId, Sku};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -167,7 +167,12 @@ async fn expire(
         },
         at: clock::now(),
     };
-    let executed = api.change::<StockItem, _>(&call, &sku, command, &body);
+    // It is part of the order's flow, as the hold was.
+    let meta = call
+        .meta(&api, &body)
+        .with_correlation(body.order_id.to_string());
+    let item = AggregateId::from(&sku);
+    let executed = api.write::<StockItem>(&call, &item, command, &meta);
     Ok(told::<StockItem>(&sku, &executed.await?))
 }
 

@@ -281,7 +281,7 @@ fn the_command_line_says_the_same(app: &App, letter: &str, held: &str) {
     assert!(item(&printed, "expired_hold", held).is_some(), "{printed}");
     // Nor does it ask for what a person may not see.
     let log = std::fs::read_to_string(app.data.join("logs/nats.log")).unwrap();
-    let denied = |line: &&str| line.contains("Permissions Violation") && line.contains("SNAPSHOTS");
+    let denied = |line: &&str| line.contains("Violation") && line.contains("SNAPSHOTS");
     let denied: Vec<_> = log.lines().filter(denied).collect();
     assert!(denied.is_empty(), "{denied:?}");
 }
