@@ -8,7 +8,7 @@ use inventory::InventoryRefusal::{
     ReservationNotLapsed, StockItemAlreadyExists, StockItemUnknown, StockTooLarge,
 };
 use inventory::{InventoryCommand, ON_HAND_MAX, StockItem};
-use kernel::{OrderId, Reason, ReservationId, Sku};
+use kernel::{AggregateId, OrderId, Reason, ReservationId, Sku};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -171,7 +171,8 @@ async fn expire(
     let meta = call
         .meta(&api, &body)
         .with_correlation(body.order_id.to_string());
-    let executed = api.write::<StockItem>(&call, &(&sku).into(), command, &meta);
+    let item = AggregateId::from(&sku);
+    let executed = api.write::<StockItem>(&call, &item, command, &meta);
     Ok(told::<StockItem>(&sku, &executed.await?))
 }
 

@@ -156,7 +156,7 @@ async fn compared(
         Ok(()) => (None, Vec::new()),
         Err(TopologyError::Missing { what }) => (Some(what), Vec::new()),
         Err(TopologyError::Different(differences)) => (None, differences),
-        Err(error @ TopologyError::Failed { .. }) => {
+        Err(error @ (TopologyError::Failed { .. } | TopologyError::Name { .. })) => {
             tracing::warn!(%error, "the streams can't be compared with what is declared");
             return Err(log_away());
         }
