@@ -72,14 +72,7 @@ pub fn check(command: &Command) -> anyhow::Result<()> {
         }
         Command::Reactor(args) => {
             outgoing::nats(&args.nats)?;
-            outgoing::payments(&args.config.provider.url)?;
-            outgoing::mails(&args.config.smtp)?;
-            let key = provider_key(&args.config.provider.secret_key)?;
-            let mut foreign = vec![(devstack::secrets::PAYMENT_SECRET_KEY.to_owned(), key)];
-            let password = mail_password(&args.config.smtp)?;
-            foreign.extend(password.map(|password| (SMTP_PASSWORD.to_owned(), password)));
-            sound(&foreign)?;
-            own_page(&args.config.provider)?;
+            check_reactor(&args.config)?;
             ("reactor", None)
         }
         Command::Up(_)
@@ -112,6 +105,18 @@ pub fn check(command: &Command) -> anyhow::Result<()> {
         .map(secret)
         .collect::<anyhow::Result<_>>()?;
     sound(&secrets)
+}
+
+/// Refuses the ways to those outside that a reactor talks to, and the secrets that it shows them.
+fn check_reactor(config: &reactors::Config) -> anyhow::Result<()> {
+    outgoing::payments(&config.provider.url)?;
+    outgoing::mails(&config.smtp)?;
+    let key = provider_key(&config.provider.secret_key)?;
+    let mut foreign = vec![(devstack::secrets::PAYMENT_SECRET_KEY.to_owned(), key)];
+    let password = mail_password(&config.smtp)?;
+    foreign.extend(password.map(|password| (SMTP_PASSWORD.to_owned(), password)));
+    sound(&foreign)?;
+    own_page(&config.provider)
 }
 
 /// Refuses what people type to look after a running system, where it would talk in the clear.

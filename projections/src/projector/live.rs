@@ -307,7 +307,12 @@ mod tests {
     fn priced(event: &ProductEvent) -> Option<i64> {
         match event {
             ProductEvent::PriceSet { price } => Some(price.amount),
-            _ => None,
+            ProductEvent::ProductCreated { .. }
+            | ProductEvent::DetailsUpdated { .. }
+            | ProductEvent::CategoryAssigned { .. }
+            | ProductEvent::ProductPublished { .. }
+            | ProductEvent::ProductUnpublished { .. }
+            | ProductEvent::ProductDiscontinued { .. } => None,
         }
     }
 
@@ -364,7 +369,9 @@ mod tests {
             assert_eq!((folded.rows.len(), folded.stop), (1, None));
         }
         let seven = [priced_at(1, 7)];
-        let untaken = missing_of(OF_ALL.fold().as_ref(), &seven).err().unwrap();
+        let untaken = missing_of(OF_ALL.fold().as_ref(), &mut seven.iter().collect())
+            .err()
+            .unwrap();
         assert_eq!(
             untaken.for_good().unwrap(),
             "the view's code panicked: seven"
