@@ -139,8 +139,10 @@ pub struct LastError {
 #[derive(Clone)]
 pub struct Provider {
     http: reqwest::Client,
-    /// Of all clones together.
-    calls: Calls,
+    /// Those that begin payments; of all clones together, as the others are.
+    begins: Calls,
+    /// All others. Where only new payments fail, what money is held or taken for goes on.
+    others: Calls,
     base: String,
     secret_key: String,
     return_url: String,
@@ -158,7 +160,8 @@ impl Provider {
             .build()
             .map_err(ProviderError::Unreachable)?;
         Ok(Self {
-            calls: calls(&http)?,
+            begins: calls(&http, "begin")?,
+            others: calls(&http, "other")?,
             http,
             base: config.url.trim_end_matches('/').to_owned(),
             secret_key: config.secret_key.clone(),
@@ -278,6 +281,12 @@ impl Provider {
         key: Option<&str>,
         form: Option<&[(String, String)]>,
     ) -> Result<T, ProviderError> {
+        let begins = path == "payment_intents" || path.ends_with("/confirm");
+        let calls = if begins && method == Method::POST {
+            &self.begins
+        } else {
+            &self.others
+        };
         let mut request = self
             .http
             .request(method, format!("{}/v1/{path}", self.base))
@@ -290,9 +299,12 @@ impl Provider {
             request = request.form(form);
         }
         let request = request.build().map_err(ProviderError::Unreachable)?;
-        let answer = self.calls.clone().oneshot(request).await;
+        let answer = calls.clone().oneshot(request).await;
         let answer = answer.map_err(|error| match error {
-            CircuitBreakerError::OpenCircuit => ProviderError::LeftAlone,
+            CircuitBreakerError::OpenCircuit => {
+                metrics::counter!("payment_calls_left_out_total").increment(1);
+                ProviderError::LeftAlone
+            }
             CircuitBreakerError::Inner(error) => ProviderError::Unreachable(error),
         })?;
         let status = answer.status();
@@ -313,23 +325,24 @@ fn comes_to_nothing(answered: &Answered) -> bool {
     answer.map_or(true, |answer| answer.status().is_server_error())
 }
 
-fn calls(http: &reqwest::Client) -> Result<Calls, ProviderError> {
+fn calls(http: &reqwest::Client, which: &'static str) -> Result<Calls, ProviderError> {
     let breaker = CircuitBreakerLayer::builder()
         .failure_classifier(comes_to_nothing as fn(&Answered) -> bool)
         .consecutive_failures(FAILURES_MAX)
         .wait_duration_in_open(LEFT_ALONE)
         .permitted_calls_in_half_open(1)
-        .on_state_transition(|_, state| tell(state))
+        .on_state_transition(move |_, state| tell(which, state))
         .build()
         .map_err(ProviderError::Breaker)?;
-    tell(CircuitState::Closed);
+    tell(which, CircuitState::Closed);
     Ok(breaker.layer_fn(http.clone()))
 }
 
-fn tell(state: CircuitState) {
+fn tell(which: &'static str, state: CircuitState) {
     let alone = state != CircuitState::Closed;
-    metrics::gauge!("payment_provider_left_alone").set(f64::from(u8::from(alone)));
-    tracing::info!(?state, "the payment provider's calls");
+    metrics::gauge!("payment_provider_left_alone", "calls" => which)
+        .set(f64::from(u8::from(alone)));
+    tracing::info!(?state, calls = which, "the payment provider's calls");
 }
 
 #[cfg(test)]
@@ -339,6 +352,7 @@ mod tests {
     use metrics_exporter_prometheus::PrometheusBuilder;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
+    use uuid::Uuid;
 
     use super::*;
     use crate::config::LOCAL_RETURN_URL;
@@ -396,13 +410,18 @@ mod tests {
                 let (got, _) = counter.gets(&provider, FAILURES_MAX + 1).await;
                 assert_eq!(got, FAILURES_MAX + 1, "{status}");
             }
-            assert!(is_told("payment_provider_left_alone 0"));
+            assert!(is_told(r#"payment_provider_left_alone{calls="other"} 0"#));
             counter.status.store(503, Ordering::Relaxed);
             let (got, ended) = counter.gets(&provider, FAILURES_MAX + 2).await;
             assert_eq!(got, FAILURES_MAX);
             assert!(matches!(ended, ProviderError::LeftAlone), "{ended:?}");
             assert!(ended.is_transient(), "nothing is known of the outcome");
-            assert!(is_told("payment_provider_left_alone 1"));
+            assert!(is_told(r#"payment_provider_left_alone{calls="other"} 1"#));
+            // Of payments that begin nothing is known yet.
+            assert!(is_told(r#"payment_provider_left_alone{calls="begin"} 0"#));
+            let ended = provider.confirm("pi_1", "pm_1", OrderId(Uuid::nil())).await;
+            let ended = ended.err().unwrap();
+            assert!(!matches!(ended, ProviderError::LeftAlone), "{ended:?}");
         };
         tokio::select! {
             () = counter.serve(listener) => {}
