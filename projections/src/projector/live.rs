@@ -290,10 +290,10 @@ mod tests {
     }
 
     fn priced(event: &ProductEvent) -> Option<i64> {
-        match event {
-            ProductEvent::PriceSet { price } => Some(price.amount),
-            _ => None,
+        if let ProductEvent::PriceSet { price } = event {
+            return Some(price.amount);
         }
+        None
     }
 
     impl View<Product> for Sum {
