@@ -305,15 +305,10 @@ mod tests {
     }
 
     fn priced(event: &ProductEvent) -> Option<i64> {
-        match event {
-            ProductEvent::PriceSet { price } => Some(price.amount),
-            ProductEvent::ProductCreated { .. }
-            | ProductEvent::DetailsUpdated { .. }
-            | ProductEvent::CategoryAssigned { .. }
-            | ProductEvent::ProductPublished { .. }
-            | ProductEvent::ProductUnpublished { .. }
-            | ProductEvent::ProductDiscontinued { .. } => None,
+        if let ProductEvent::PriceSet { price } = event {
+            return Some(price.amount);
         }
+        None
     }
 
     impl View<Product> for Sum {
