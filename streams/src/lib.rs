@@ -109,7 +109,7 @@
 //! assert_eq!(again.outcome, Outcome::Replayed); // the same command id is done once
 //!
 //! let refused = streams.execute::<Account>(&id, Command::Withdraw(11), &command()).await;
-//! let Err(ExecuteError::Refused(no)) = refused else { panic!("{refused:?}") };
+//! let Err(ExecuteError::Refused(no)) = refused else { panic!("more than there is") };
 //! assert_eq!(no, Refused::Overdrawn { balance: 10 });
 //! assert_eq!(kernel::Refusal::code(&no), "overdrawn");
 //! let too_much = streams.execute::<Account>(&id, Command::Deposit(u64::MAX), &command()).await;
