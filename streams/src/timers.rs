@@ -327,6 +327,8 @@ impl Payload for DueTimer {
 
 #[cfg(test)]
 mod tests {
+    use chrono::SubsecRound;
+
     use super::*;
 
     fn timer(saga: &str) -> TimerId {
@@ -360,7 +362,7 @@ mod tests {
 
     #[test]
     fn what_is_due_beyond_the_streams_memory_rings_early_and_says_so() {
-        let now = Utc::now();
+        let now = Utc::now().trunc_subsecs(3);
         let due = now + TimeDelta::days(90);
         let headers = schedule(&timer("checkout"), due, now);
         let at = headers.get(header::NATS_SCHEDULE).unwrap().as_str();

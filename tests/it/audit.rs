@@ -182,6 +182,7 @@ async fn charged_twice(app: &App, order_id: &str) {
         ("amount", "1299"),
         ("currency", "eur"),
         ("payment_method", "pm_card_visa"),
+        ("payment_method_types[]", "card"),
         ("confirm", "true"),
         ("metadata[order_id]", order_id),
     ];

@@ -8,9 +8,10 @@ use uuid::Uuid;
 
 use crate::app::{App, Must, PATIENCE, becomes, folder};
 
-/// Those that need what no other example leads to: a saga that waits for a person, a mail's code, the
-/// provider's signature, a difference at the provider. Tests of their own send the like.
-const ELSEWHERE: [&str; 12] = [
+/// Those that need what no other example leads to: a saga that waits for a person, a mail's code, a mail that
+/// failed, a hold whose time is over, the provider's signature, a difference at the provider. Tests of their own
+/// send the like.
+const ELSEWHERE: [&str; 15] = [
     "/v1/checkouts/{id}/resume",
     "/v1/checkouts/{id}/skip",
     "/v1/checkouts/{id}/resolve",
@@ -21,6 +22,9 @@ const ELSEWHERE: [&str; 12] = [
     "/v1/checkouts/refunds/{id}/skip",
     "/v1/checkouts/refunds/{id}/resolve",
     "/v1/users/{id}/email/verify",
+    "/v1/notifications/{id}/resend",
+    "/v1/notifications/{id}/dismiss",
+    "/v1/inventory/{sku}/expire",
     "/v1/payments/webhook",
     "/v1/payments/{id}/reconciliation",
 ];

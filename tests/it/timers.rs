@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::header::NATS_SCHEDULE_TARGET;
 use checkout::{Checkout, CheckoutFact, Item, Stage};
-use chrono::{SubsecRound, TimeDelta, Utc};
+use chrono::{TimeDelta, Utc};
 use kernel::{Money, OrderId, UserId};
 use rustix::process::Signal;
 use serde_json::json;
@@ -73,8 +73,7 @@ async fn an_order_that_nobody_saw_to_for_an_hour_is_confirmed() {
 
 /// The first fact of `order`, whose checkout is to wait until long after what a timer can be set to.
 fn patient(order_id: OrderId) -> CheckoutFact {
-    // As a timer's header has it.
-    let now = Utc::now().trunc_subsecs(3);
+    let now = Utc::now();
     CheckoutFact::OrderPlaced {
         order_id,
         user_id: UserId(Uuid::new_v4()),
