@@ -1,17 +1,21 @@
 //! Where a tool that looks at the log finds it, and how it shows how far it has come.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use projections::{Access, Login, Reader};
+use reactors::ProviderConfig;
+use serde::Serialize;
 use streams::Connection;
 use streams::keys::MasterKeys;
+use streams::verify::{self, Ends, ScanError, Scanned};
 use telemetry::{NatsArgs, PostgresArgs, Server};
 
 use crate::settings::{POSTGRES_ADMIN, POSTGRES_ADMIN_PASSWORD, Source, believing};
-use crate::up;
+use crate::{production, up};
 
 /// The role of people: it reads, and changes nothing.
 const OPERATOR: &str = "operator";
@@ -19,6 +23,9 @@ const OPERATOR: &str = "operator";
 /// Said before what the environment lacks.
 const NO_STACK: &str = "no --data names a stack of this machine (--data .millrace), so the environment \
                         says where and who";
+
+/// Messages between two steps of the progress bar.
+const PROGRESS_STEP: u64 = 1_000;
 
 /// Which log a tool looks at.
 #[derive(Debug, Args)]
@@ -116,16 +123,20 @@ impl ReachArgs {
         }
     }
 
-    /// The local stack's payment provider and its secret key; `None` without a data folder.
+    /// The payment provider as `given`, with its secret key; with a data folder that of the local stack.
     ///
     /// # Errors
     /// No stack runs on the data folder, or a secret is missing.
-    pub fn payments(&self) -> anyhow::Result<Option<(String, String)>> {
-        let Some((secrets, endpoints)) = self.stack()? else {
-            return Ok(None);
-        };
-        let key = Source::Stack(&secrets).get(devstack::secrets::PAYMENT_SECRET_KEY)?;
-        Ok(Some((endpoints.payments, key)))
+    pub fn provider(&self, mut given: ProviderConfig) -> anyhow::Result<ProviderConfig> {
+        match self.stack()? {
+            None => given.secret_key = production::provider_key(&given.secret_key)?,
+            Some((secrets, endpoints)) => {
+                given.url = endpoints.payments;
+                given.secret_key =
+                    Source::Stack(&secrets).get(devstack::secrets::PAYMENT_SECRET_KEY)?;
+            }
+        }
+        Ok(given)
     }
 
     /// The local stack's mail sink; `None` without a data folder.
@@ -146,6 +157,52 @@ impl ReachArgs {
         })?;
         Ok(Some((devstack::Secrets::load_or_create(data)?, endpoints)))
     }
+}
+
+/// Hands every message of `stream` up to its end `ends` to `each`, in order, and shows how far it is.
+///
+/// # Errors
+/// The stream can't be read to there.
+pub(crate) async fn read_through(
+    connection: &Connection,
+    stream: &str,
+    ends: Ends,
+    mut each: impl FnMut(Scanned),
+) -> Result<(), ScanError> {
+    let bar = bar(stream, ends.messages);
+    let mut read = 0_u64;
+    verify::scan(connection, stream, ends.last, |message| {
+        each(message);
+        read += 1;
+        if read.is_multiple_of(PROGRESS_STEP) {
+            bar.set_position(read);
+        }
+    })
+    .await?;
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// Prints what a tool has found, as JSON or in `words`. The exit code is 0 only if all `is_well`.
+///
+/// # Errors
+/// It can't be written as JSON.
+pub(crate) fn tell<R: Serialize>(
+    report: &R,
+    is_well: bool,
+    json: bool,
+    words: impl FnOnce(&R) -> String,
+) -> anyhow::Result<ExitCode> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+    } else {
+        print!("{}", words(report));
+    }
+    Ok(if is_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// A bar on stderr, if that is a terminal.

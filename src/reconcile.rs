@@ -8,8 +8,7 @@ use clap::Args;
 use reactors::{Mismatched, Progress, Provider, ProviderConfig, Reconciler, Reconciliation};
 use streams::{Settings, Snapshots, clock};
 
-use crate::production;
-use crate::reach::{ReachArgs, bar};
+use crate::reach::{ReachArgs, bar, tell};
 
 /// Settings of `millrace reconcile`.
 #[derive(Debug, Args)]
@@ -33,11 +32,7 @@ pub struct ReconcileArgs {
 /// # Errors
 /// One side can't be read, so nothing can be said.
 pub async fn run(args: ReconcileArgs) -> anyhow::Result<ExitCode> {
-    let mut provider = args.provider;
-    match args.reach.payments()? {
-        Some((url, key)) => (provider.url, provider.secret_key) = (url, key),
-        None => provider.secret_key = production::provider_key(&provider.secret_key)?,
-    }
+    let provider = args.reach.provider(args.provider)?;
     let connection = args.reach.log().await?;
     // People may not read snapshots.
     let streams = connection.streams(Settings {
@@ -55,16 +50,7 @@ pub async fn run(args: ReconcileArgs) -> anyhow::Result<ExitCode> {
     let report = reconciler.run(since).await;
     shown.end();
     let report = report?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{}", words(&report));
-    }
-    Ok(if report.ok {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    tell(&report, report.ok, args.json, words)
 }
 
 /// How far it is, on stderr.

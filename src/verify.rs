@@ -16,10 +16,7 @@ use streams::verify::{self, Audit, Ends, Finding, Kind, Known};
 use streams::{Connection, RecordedEvent, Settings};
 
 use crate::provision;
-use crate::reach::{ReachArgs, bar};
-
-/// Messages between two steps of the progress bar.
-const PROGRESS_STEP: u64 = 1_000;
+use crate::reach::{ReachArgs, read_through, tell};
 
 /// How long a database may take to answer.
 const VIEWS_PATIENCE: Duration = Duration::from_secs(20);
@@ -92,16 +89,7 @@ pub async fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let (views, stopped) = views(&args.reach, &connection).await?;
     let mut report = examine(&connection, views).await?;
     report.add(stopped);
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{}", report.words());
-    }
-    Ok(if report.ok {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    tell(&report, report.ok, args.json, Report::words)
 }
 
 /// Examines streams, durables, and `views`, which were asked before.
@@ -237,16 +225,8 @@ async fn stream<'a>(
 ) -> anyhow::Result<Audit<'a>> {
     let mut audit = Audit::new(context, &knows);
     let name = streams::subject::stream_name(context);
-    let bar = bar(&name, ends.messages);
-    verify::scan(connection, &name, ends.last, |message| {
-        audit.see(&message);
-        if audit.events().is_multiple_of(PROGRESS_STEP) {
-            bar.set_position(audit.events());
-        }
-    })
-    .await?;
+    read_through(connection, &name, ends, |message| audit.see(&message)).await?;
     audit.end(ends.last);
-    bar.finish_and_clear();
     Ok(audit)
 }
 

@@ -42,21 +42,14 @@ impl End for Over {
                 let fact = event.decode::<Checkout>().ok()?;
                 fact.closes() || matches!(fact, CheckoutEvent::CheckoutSuspended { .. })
             }
-            SagaId::Returning(_) => matches!(
-                event.decode::<Returning>().ok()?,
-                ReturningEvent::ReturningEnded { .. }
-                    | ReturningEvent::ReturningSuspended { .. }
-                    | ReturningEvent::ReturningStepSkipped { last: true, .. }
-                    | ReturningEvent::ReturningResolved { .. }
-            ),
-            SagaId::Refunding(_) => matches!(
-                event.decode::<Refunding>().ok()?,
-                RefundingEvent::RefundingEnded { .. }
-                    | RefundingEvent::RefundingDropped { .. }
-                    | RefundingEvent::RefundingSuspended { .. }
-                    | RefundingEvent::RefundingSkipped { .. }
-                    | RefundingEvent::RefundingResolved { .. }
-            ),
+            SagaId::Returning(_) => {
+                let fact = event.decode::<Returning>().ok()?;
+                fact.closes() || matches!(fact, ReturningEvent::ReturningSuspended { .. })
+            }
+            SagaId::Refunding(_) => {
+                let fact = event.decode::<Refunding>().ok()?;
+                fact.closes() || matches!(fact, RefundingEvent::RefundingSuspended { .. })
+            }
         };
         over.then_some(Self)
     }

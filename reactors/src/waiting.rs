@@ -77,12 +77,12 @@ impl Waiting {
     }
 
     async fn count(&self) {
-        match self.inbox.overview().await {
+        match self.inbox.backlog().await {
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
             Ok((letters, oldest)) => {
                 let waited =
                     oldest.map_or(0, |oldest| (clock::now() - oldest).num_seconds().max(0));
-                metrics::gauge!("inbox_letters").set(letters.len() as f64);
+                metrics::gauge!("inbox_letters").set(letters as f64);
                 metrics::gauge!("inbox_oldest_letter_s").set(waited as f64);
             }
             Err(error) => {

@@ -117,13 +117,40 @@ impl Payment {
     }
 }
 
+/// Units that are held, by reservation; their sum is asked for after every event.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    by_id: BTreeMap<String, u32>,
+    sum: i64,
+}
+
+impl Holds {
+    pub(super) fn by_id(&self) -> &BTreeMap<String, u32> {
+        &self.by_id
+    }
+
+    /// What was held under this id before.
+    fn insert(&mut self, id: String, units: u32) -> Option<u32> {
+        let before = self.by_id.insert(id, units);
+        self.sum += i64::from(units) - i64::from(before.unwrap_or_default());
+        before
+    }
+
+    /// What was held under this id.
+    fn remove(&mut self, id: &str) -> Option<u32> {
+        let held = self.by_id.remove(id);
+        self.sum -= i64::from(held.unwrap_or_default());
+        held
+    }
+}
+
 /// One SKU. Holds are by reservation, `<order>_<line>`.
 #[derive(Debug, Default)]
 pub(super) struct Bin {
     pub(super) version: u64,
     pub(super) on_hand: i64,
-    pub(super) reserved: BTreeMap<String, u32>,
-    pub(super) committed: BTreeMap<String, u32>,
+    pub(super) reserved: Holds,
+    pub(super) committed: Holds,
     /// Every hold that was ever committed.
     pub(super) firm: BTreeMap<String, u32>,
     pub(super) shipped: BTreeMap<String, u32>,
@@ -384,7 +411,7 @@ impl Bin {
             "stock_received" => self.on_hand += i64::from(units),
             "stock_adjusted" => self.on_hand += body.delta,
             "stock_reserved" => {
-                let firm = self.committed.contains_key(&hold);
+                let firm = self.committed.by_id.contains_key(&hold);
                 return self.reserved.insert(hold, units).is_none() && !firm;
             }
             "reservation_committed" => {
@@ -415,11 +442,10 @@ impl Bin {
     }
 
     fn counted(&self) -> Stock {
-        let sum = |holds: &BTreeMap<_, u32>| holds.values().copied().map(i64::from).sum();
         Stock {
             on_hand: self.on_hand,
-            reserved: sum(&self.reserved),
-            committed: sum(&self.committed),
+            reserved: self.reserved.sum,
+            committed: self.committed.sum,
         }
     }
 
@@ -435,8 +461,8 @@ impl Bin {
 
     /// Does the order hold anything here?
     pub(super) fn holds(&self, order_id: &str) -> bool {
-        let mut held =
-            of_order(&self.reserved, order_id).chain(of_order(&self.committed, order_id));
+        let mut held = of_order(&self.reserved.by_id, order_id)
+            .chain(of_order(&self.committed.by_id, order_id));
         held.next().is_some()
     }
 }

@@ -26,11 +26,10 @@ use anyhow::Context;
 use clap::Args;
 use reactors::ProviderConfig;
 use serde::Serialize;
-use streams::verify::{ends, scan};
+use streams::verify::ends;
 use streams::{Connection, subject};
 
-use crate::production;
-use crate::reach::{ReachArgs, bar};
+use crate::reach::{ReachArgs, bar, read_through, tell};
 use books::Books;
 use outside::{Ledger, Provider};
 pub use rows::RowsReport;
@@ -52,9 +51,6 @@ const LOOKS: usize = 3;
 
 /// Before it is looked at again.
 const PAUSE: Duration = Duration::from_secs(2);
-
-/// Events between two steps of the progress bar.
-const PROGRESS_STEP: u64 = 1_000;
 
 /// Settings of `millrace audit`.
 #[derive(Debug, Args)]
@@ -181,29 +177,15 @@ pub struct Report {
 /// # Errors
 /// The log, the provider, the mail sink or a read model can't be read, so nothing can be said.
 pub async fn run(args: AuditArgs) -> anyhow::Result<ExitCode> {
-    let (url, key) = if let Some(of_stack) = args.reach.payments()? {
-        of_stack
-    } else {
-        let key = production::provider_key(&args.provider.secret_key)?;
-        (args.provider.url.clone(), key)
-    };
+    let provider = args.reach.provider(args.provider)?;
     let sources = Sources {
         connection: args.reach.log().await?,
-        provider: Provider::new(url, key)?,
+        provider: Provider::new(provider.url, provider.secret_key)?,
         reader: args.reach.views()?,
         mail_sink: args.reach.mail_sink()?,
     };
     let report = sources.look_until_sure(args.at_rest).await?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print!("{}", report.words());
-    }
-    Ok(if report.ok {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    tell(&report, report.ok, args.json, Report::words)
 }
 
 /// All that is held against each other.
@@ -275,21 +257,13 @@ impl Sources {
     async fn read(&self, context: &str, books: &mut Books) -> anyhow::Result<()> {
         let stream = subject::stream_name(context);
         let ends = ends(&self.connection, &stream).await?;
-        let bar = bar(&stream, ends.messages);
-        let mut read = 0;
-        let take = scan(&self.connection, &stream, ends.last, |message| {
+        let read = read_through(&self.connection, &stream, ends, |message| {
             match message.event() {
                 Ok(event) => books.see(&event),
                 Err(error) => books.found("events can be read", message.subject, error.to_string()),
             }
-            read += 1;
-            if read % PROGRESS_STEP == 0 {
-                bar.set_position(read);
-            }
         });
-        take.await.with_context(|| format!("can't read {stream}"))?;
-        bar.finish_and_clear();
-        Ok(())
+        read.await.with_context(|| format!("can't read {stream}"))
     }
 }
 

@@ -9,10 +9,7 @@ use kernel::{AggregateId, Decider};
 use serde::Serialize;
 use streams::{Connection, RecordedEvent, verify};
 
-use crate::reach::{ReachArgs, bar};
-
-/// Messages between two steps of the progress bar.
-const PROGRESS_STEP: u64 = 1_000;
+use crate::reach::{ReachArgs, read_through};
 
 /// Settings of `millrace schema census`.
 #[derive(Debug, Args)]
@@ -120,14 +117,8 @@ pub async fn count(connection: &Connection) -> anyhow::Result<Census> {
     let mut open = Open::default();
     for context in domains::CONTEXTS {
         let ends = verify::ends(connection, context.stream).await?;
-        let bar = bar(context.stream, ends.messages);
-        let mut seen = 0_u64;
         let types = census.streams.entry(context.stream.to_owned()).or_default();
-        verify::scan(connection, context.stream, ends.last, |message| {
-            seen += 1;
-            if seen.is_multiple_of(PROGRESS_STEP) {
-                bar.set_position(seen);
-            }
+        read_through(connection, context.stream, ends, |message| {
             let Ok(event) = message.event() else {
                 census.unreadable += 1;
                 return;
@@ -142,7 +133,6 @@ pub async fn count(connection: &Connection) -> anyhow::Result<Census> {
             }
         })
         .await?;
-        bar.finish_and_clear();
     }
     census.open_checkouts = counted::<Row>(open.checkouts.into_values());
     let returns = open.returns.into_values();

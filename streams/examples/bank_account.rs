@@ -130,7 +130,6 @@ impl Aggregate for Account {
 // ── the program ────────────────────────────────────────────────────────────────────────────────
 
 #[tokio::main]
-#[allow(dead_code, reason = "a test calls `run` with a server of its own")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     run(&options()).await
 }

@@ -258,7 +258,6 @@ impl Handler<DueTimer> for Pays {
 // ── the program ────────────────────────────────────────────────────────────────────────────────
 
 #[tokio::main]
-#[allow(dead_code, reason = "a test calls `run` with a server of its own")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let or_empty = |name| env::var(name).unwrap_or_default();
     let url = env::args().nth(1);

@@ -241,11 +241,21 @@ impl Inbox {
     /// The server did not answer.
     pub async fn overview(&self) -> Result<(Vec<LetterId>, Option<DateTime<Utc>>), InboxError> {
         let letters = self.waiting().await?;
+        let (_, oldest) = self.backlog().await?;
+        let oldest = oldest.filter(|_| !letters.is_empty());
+        Ok((letters, oldest))
+    }
+
+    /// How many letters there are, and when the oldest came: one question.
+    ///
+    /// # Errors
+    /// The server did not answer.
+    pub async fn backlog(&self) -> Result<(u64, Option<DateTime<Utc>>), InboxError> {
         let stream = self.stream().await?;
         let info = stream.get_info().await.map_err(unavailable)?;
+        let letters = info.state.messages;
         let oldest = time_from_nats(info.state.first_timestamp);
-        let oldest = (!letters.is_empty()).then_some(oldest);
-        Ok((letters, oldest))
+        Ok((letters, (letters > 0).then_some(oldest)))
     }
 
     async fn stream(&self) -> Result<Stream<()>, InboxError> {

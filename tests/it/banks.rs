@@ -3,8 +3,10 @@
 use crate::documents::document;
 use crate::server::Server;
 
+#[expect(dead_code, reason = "`main`: each runs on a server of the test's own")]
 #[path = "../../streams/examples/bank_account.rs"]
 mod bank_account;
+#[expect(dead_code, reason = "`main`: each runs on a server of the test's own")]
 #[path = "../../streams/examples/bank_with_worker.rs"]
 mod bank_with_worker;
 

@@ -196,9 +196,8 @@ impl From<tokio_postgres::Error> for Untaken {
     }
 }
 
-/// The rows that the events need and that aren't in memory.
-/// The rows that are missing. Whoever has all that it needs is asked no more: it is led nowhere by what others
-/// load.
+/// The rows that the events need and that aren't in memory. Whoever has all that it needs is asked no more: it is
+/// led nowhere by what others load.
 fn missing_of(
     fold: &dyn Fold,
     asking: &mut Vec<&RecordedEvent>,

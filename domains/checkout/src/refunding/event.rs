@@ -66,4 +66,19 @@ pub enum RefundingEvent {
     RefundingEnded {},
 }
 
+impl RefundingEvent {
+    /// Is nothing left to do from here on?
+    pub fn closes(&self) -> bool {
+        match self {
+            Self::RefundingDropped { .. }
+            | Self::RefundingSkipped { .. }
+            | Self::RefundingResolved { .. }
+            | Self::RefundingEnded {} => true,
+            Self::RefundingStarted { .. }
+            | Self::RefundingSuspended { .. }
+            | Self::RefundingResumed { .. } => false,
+        }
+    }
+}
+
 kernel::fact!(RefundingEvent);

@@ -139,4 +139,18 @@ pub enum ReturningEvent {
     },
 }
 
+impl ReturningEvent {
+    /// Is nothing left to do from here on?
+    pub fn closes(&self) -> bool {
+        match self {
+            Self::ReturningResolved { .. } | Self::ReturningEnded { .. } => true,
+            Self::ReturningStepSkipped { last, .. } => *last,
+            Self::ReturningStarted { .. }
+            | Self::ReturningStepSucceeded { .. }
+            | Self::ReturningSuspended { .. }
+            | Self::ReturningResumed { .. } => false,
+        }
+    }
+}
+
 kernel::fact!(ReturningEvent);
