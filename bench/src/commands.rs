@@ -163,6 +163,26 @@ impl Posts {
     }
 
     pub(crate) async fn post(&self, caller: usize) -> anyhow::Result<()> {
+        let answer = self.send(caller).await?;
+        let status = answer.status();
+        let body = answer.bytes().await?;
+        ensure!(
+            status.is_success(),
+            "{status}: {}",
+            String::from_utf8_lossy(&body)
+        );
+        Ok(())
+    }
+
+    /// Is it done? What is refused costs its client no more than reading that.
+    pub(crate) async fn try_post(&self, caller: usize) -> anyhow::Result<bool> {
+        let answer = self.send(caller).await?;
+        let status = answer.status();
+        answer.bytes().await?;
+        Ok(status.is_success())
+    }
+
+    async fn send(&self, caller: usize) -> reqwest::Result<reqwest::Response> {
         let mut request = self
             .http
             .post(&self.url)
@@ -172,14 +192,6 @@ impl Posts {
         if let Some(token) = self.tokens.get(caller) {
             request = request.bearer_auth(token);
         }
-        let answer = request.send().await?;
-        let status = answer.status();
-        let body = answer.bytes().await?;
-        ensure!(
-            status.is_success(),
-            "{status}: {}",
-            String::from_utf8_lossy(&body)
-        );
-        Ok(())
+        request.send().await
     }
 }

@@ -26,9 +26,9 @@ pub(crate) const LATENCY_MAX_US: u64 = 60_000_000;
 /// How often arrivals of an open loop are let go.
 const TICK: Duration = Duration::from_millis(1);
 
-/// Things of an open loop that are under way at most; one that would be more counts as failed. More than an API
-/// works at and lets wait (1,024 and 4,096), so that it has to refuse.
-pub(crate) const WAITING_MAX: usize = 8_192;
+/// Things of an open loop that are under way at most; one that would be more counts as failed. Nearly as many as
+/// an API has connections for (8,192), and so many times what it works at (1,024) that it has to refuse.
+pub(crate) const WAITING_MAX: usize = 7_680;
 
 /// Nobody waits longer for a thing of an open loop.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -124,12 +124,12 @@ where
     })
 }
 
-/// Has `work(number)` begun `rate` times a second for `duration`. The rate that comes out is of what
+/// Has `work(number)`, which tells whether it was done, begun `rate` times a second for `duration`. The rate that comes out is of what
 /// was done before `duration` was over; the latencies are of all that was done.
 pub(crate) async fn open_loop<W, F>(rate: f64, duration: Duration, work: W) -> anyhow::Result<Run>
 where
     W: Fn(u64) -> F + Send + Sync + 'static,
-    F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    F: Future<Output = anyhow::Result<bool>> + Send + 'static,
 {
     let before = usage::now();
     let mut clock = tokio::time::interval(TICK);
@@ -209,9 +209,9 @@ impl Arrivals {
         })
     }
 
-    async fn see_to(&self, thing: impl Future<Output = anyhow::Result<()>>) {
+    async fn see_to(&self, thing: impl Future<Output = anyhow::Result<bool>>) {
         let began = Instant::now();
-        if !matches!(timeout(PATIENCE, thing).await, Ok(Ok(()))) {
+        if !matches!(timeout(PATIENCE, thing).await, Ok(Ok(true))) {
             self.failures.fetch_add(1, Ordering::Relaxed);
             return;
         }

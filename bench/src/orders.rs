@@ -100,7 +100,7 @@ async fn under_load(
                 let (shop, skus) = (shop.clone(), skus.clone());
                 open_loop(best * part, duration, move |number| {
                     let (shop, sku) = (shop.clone(), pick(&skus, number));
-                    async move { one_order(&shop, sku).await }
+                    async move { one_order(&shop, sku).await.map(|()| true) }
                 })
             },
         )

@@ -43,7 +43,7 @@ pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> 
             let orders = orders.clone();
             async move {
                 let customer = usize::try_from(number)? % CUSTOMERS;
-                orders.post(customer).await
+                orders.try_post(customer).await
             }
         })
     });

@@ -29,8 +29,9 @@ pub const REQUESTS_IN_FLIGHT_MAX: usize = 1024;
 /// and its answer says so by leaving `Preference-Applied` out; the places are left to the others.
 const WAITS_ONE_IN: usize = 4;
 
-/// Most requests that wait in line; above it 503 at once.
-pub const REQUESTS_WAITING_MAX: usize = 4096;
+/// Most requests that wait in line; above it 503 at once. As many as there are connections: whoever is told no
+/// at once asks again at once, and a server under a flood would do little else than say no.
+pub const REQUESTS_WAITING_MAX: usize = CONNECTIONS_MAX;
 
 /// Longest wait in line, in milliseconds; behind it 503. It smooths a burst, and under a flood it keeps
 /// clients from coming back at once: each refusal costs work that answers nobody.

@@ -26,6 +26,23 @@ pub(crate) struct Places {
     taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
 }
 
+/// When fewer than one in so many places are free, connections are not kept between requests.
+const KEPT_ABOVE_ONE_IN: usize = 8;
+
+/// Tells when connections are too few to be kept by those who ask nothing.
+#[derive(Debug, Clone)]
+pub(crate) struct Crowd {
+    all: Arc<Semaphore>,
+    few: usize,
+}
+
+impl Crowd {
+    /// Are hardly any places left?
+    pub(crate) fn is_dense(&self) -> bool {
+        self.all.available_permits() <= self.few
+    }
+}
+
 /// One that is free, for whoever comes next.
 pub(crate) struct Free(OwnedSemaphorePermit);
 
@@ -42,6 +59,14 @@ impl Places {
             all: Arc::new(Semaphore::new(all)),
             share,
             taken: Arc::default(),
+        }
+    }
+
+    /// How crowded they are, from now on.
+    pub(crate) fn crowd(&self) -> Crowd {
+        Crowd {
+            all: Arc::clone(&self.all),
+            few: self.all.available_permits() / KEPT_ABOVE_ONE_IN,
         }
     }
 

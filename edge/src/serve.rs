@@ -6,14 +6,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::Request;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, Request};
+use axum::response::Response;
 use futures::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -24,11 +26,19 @@ use tower::ServiceExt;
 
 use crate::Peer;
 use crate::limits::{HEAD_BYTES_MAX, Limits};
-use crate::places::{Places, Share, Taken};
+use crate::places::{Crowd, Places, Share, Taken};
 use crate::tls::H2;
 
 /// Pause after a failed accept (out of file descriptors, most likely): trying at once would spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Most connections that wait to be accepted, where the kernel allows as many (`net.core.somaxconn` of Linux
+/// does). Of one more the kernel drops the first packet, and its client asks again after a second, then after
+/// three, seven, fifteen.
+const BACKLOG: i32 = 4096;
+
+/// How many connections are taken in before whoever else has something to do may do it.
+const IN_A_ROW_MAX: usize = 1024;
 
 /// How an HTTP/2 connection with prior knowledge begins (RFC 9113 §3.4); no HTTP/1 request does.
 const PREFACE: &[u8] = b"PRI ";
@@ -67,15 +77,23 @@ pub fn serve_tls(
     (limits, share): (Limits, Option<Share>),
     (tls, shutdown): (Option<TlsAcceptor>, CancellationToken),
 ) -> BoxFuture<'static, io::Result<()>> {
-    Box::pin(async move {
+    let serving = async move {
         let graceful = GracefulShutdown::new();
-        let places = Places::new(limits.connections_max, share);
+        lengthen_backlog(&listener);
+        let mut door = Door {
+            listener,
+            places: Places::new(limits.connections_max, share),
+            shutdown: shutdown.clone(),
+            in_a_row: 0,
+        };
+        let crowd = door.places.crowd();
 
-        while let Some((stream, peer, place)) = accept(&listener, &places, &shutdown).await {
+        while let Some((stream, peer, place)) = door.next().await {
             bound_stalls(&stream, limits.stall_time());
             let router = router.clone();
             let watcher = graceful.watcher();
             let (tls, shutdown) = (tls.clone(), shutdown.clone());
+            let crowd = crowd.clone();
             tokio::spawn(async move {
                 let begun = tokio::select! {
                     begun = tokio::time::timeout(limits.head_time(), begin(stream, tls)) => begun,
@@ -84,12 +102,12 @@ pub fn serve_tls(
                 };
                 // A client that says nothing, or goes away, is its own business: nothing to report.
                 if let Ok(Ok((stream, is_http2))) = begun {
-                    talk((stream, peer), router, limits, watcher, is_http2).await;
+                    talk((stream, peer), router, (limits, crowd), watcher, is_http2).await;
                 }
                 drop(place);
             });
         }
-        drop(listener);
+        drop(door);
         if tokio::time::timeout(limits.drain_time(), graceful.shutdown())
             .await
             .is_err()
@@ -97,7 +115,19 @@ pub fn serve_tls(
             tracing::warn!("requests were still open at the end of the drain time and were cut");
         }
         Ok(())
-    })
+    };
+    // Tokio would have it make way after 128 connections, and come back when all else that is to be done was.
+    Box::pin(tokio::task::unconstrained(serving))
+}
+
+/// Whoever bound the listener may have left it with a short one: Rust's own has 128 places.
+fn lengthen_backlog(listener: &TcpListener) {
+    #[cfg(unix)]
+    if let Err(error) = SockRef::from(listener).listen(BACKLOG) {
+        tracing::warn!(%error, "a listener keeps its backlog");
+    }
+    #[cfg(not(unix))]
+    let _ = listener;
 }
 
 /// A connection, encrypted or not.
@@ -146,7 +176,7 @@ async fn is_http2(stream: &TcpStream) -> io::Result<bool> {
 async fn talk(
     (stream, peer): (Stream, SocketAddr),
     router: Router,
-    limits: Limits,
+    (limits, crowd): (Limits, Crowd),
     watcher: Watcher,
     is_http2: bool,
 ) {
@@ -154,7 +184,15 @@ async fn talk(
         request.extensions_mut().insert(Peer(peer.ip()));
         request
     });
-    let service = TowerToHyperService::new(introduced);
+    let service = introduced.map_response(move |mut response: Response| {
+        // Whoever asks nothing more keeps a place that others wait for.
+        if !is_http2 && crowd.is_dense() {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+        }
+        response
+    });
+    let service = TowerToHyperService::new(service);
     // How it ends is the client's business too.
     let _gone = if is_http2 {
         let mut http = http2::Builder::new(TokioExecutor::new());
@@ -175,18 +213,35 @@ async fn talk(
     };
 }
 
-/// The next connection and its place; `None` = shut down. One too many of an address is closed.
-async fn accept(
-    listener: &TcpListener,
-    places: &Places,
-    shutdown: &CancellationToken,
-) -> Option<(TcpStream, SocketAddr, Taken)> {
-    let next = async {
-        let mut free = places.free().await?;
+/// Where connections come in.
+struct Door {
+    listener: TcpListener,
+    places: Places,
+    shutdown: CancellationToken,
+    in_a_row: usize,
+}
+
+impl Door {
+    /// The next connection and its place; `None` = shut down. One too many of an address is closed.
+    async fn next(&mut self) -> Option<(TcpStream, SocketAddr, Taken)> {
+        let shutdown = self.shutdown.clone();
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => None,
+            accepted = self.accept() => accepted,
+        }
+    }
+
+    async fn accept(&mut self) -> Option<(TcpStream, SocketAddr, Taken)> {
+        let mut free = self.places.free().await?;
         loop {
-            match listener.accept().await {
+            self.in_a_row += 1;
+            if self.in_a_row.is_multiple_of(IN_A_ROW_MAX) {
+                tokio::task::yield_now().await;
+            }
+            match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    let place = match places.take(free, peer) {
+                    let place = match self.places.take(free, peer) {
                         Ok(place) => place,
                         Err(still_free) => {
                             free = still_free;
@@ -204,18 +259,13 @@ async fn accept(
                 }
             }
         }
-    };
-    tokio::select! {
-        biased;
-        () = shutdown.cancelled() => None,
-        accepted = next => accepted,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use axum::routing::get;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
     use super::*;
 
@@ -265,6 +315,9 @@ mod tests {
         answer
     }
 
+    /// More than Rust's own listeners have places for.
+    const BURST: usize = 300;
+
     /// More than the buffers of two sockets hold.
     const LARGE: usize = 64 * 1024 * 1024;
 
@@ -311,6 +364,60 @@ mod tests {
         };
         let again = tokio::time::timeout(Duration::from_secs(30), again);
         again.await.expect("its place is free again");
+        shutdown.cancel();
+        server.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn in_a_crowd_no_connection_is_kept() {
+        let limits = Limits {
+            // One, another, and the one that is kept for whoever comes next.
+            connections_max: 3,
+            ..Limits::default()
+        };
+        let (address, shutdown, server) = start(limits).await;
+        let request = b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n";
+        // Alone it is kept: a second question is answered on it.
+        let mut kept = BufReader::new(TcpStream::connect(address).await.unwrap());
+        for _ in 0..2 {
+            kept.write_all(request).await.unwrap();
+            let head = head(&mut kept).await;
+            assert!(!head.contains("connection: close"), "{head}");
+        }
+        let mut other = TcpStream::connect(address).await.unwrap();
+        other.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        other.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("connection: close"), "{answer}");
+        shutdown.cancel();
+        server.await.unwrap().unwrap();
+    }
+
+    /// Reads a head, and the four bytes of the body behind it.
+    async fn head(stream: &mut BufReader<TcpStream>) -> String {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            stream.read_line(&mut head).await.unwrap();
+        }
+        stream.read_exact(&mut [0; "done".len()]).await.unwrap();
+        head
+    }
+
+    #[tokio::test]
+    async fn a_burst_of_connections_is_not_turned_away() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
+        let shutdown = CancellationToken::new();
+        let limits = Limits::default();
+        let server = tokio::spawn(serve(listener, Router::new(), limits, shutdown.clone()));
+        talk(address, "GET / HTTP/1.0\r\n\r\n").await;
+        // Nobody accepts meanwhile: there is one thread, and this blocks it.
+        let burst = (0..BURST)
+            .map(|_| std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5)));
+        let burst: Vec<_> = burst.collect::<io::Result<_>>().unwrap();
+        drop(burst);
         shutdown.cancel();
         server.await.unwrap().unwrap();
     }
