@@ -3,7 +3,8 @@
 use streams::Connection;
 use streams::contract::{self, OnServer};
 use streams::contract_subscriptions::{
-    self as subscriptions, bulk, bus, clock, durable, inbox, keys, lanes, ordered, parking, timers,
+    self as subscriptions, bulk, bus, clock, durable, inbox, keys, lanes, ordered, parking, slow,
+    timers,
 };
 
 use crate::server::Server;
@@ -55,6 +56,14 @@ async fn ordered_subscriptions_yield_each_event_once_and_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn durable_subscriptions_lose_nothing_and_one_works_at_a_time() {
     durable_subscriptions(&Server::start("durable").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_answers_and_denied_ones_stop_no_worker() {
+    let server = prepared("slow").await;
+    slow::a_slow_server_stops_nobody(&server.options()).await;
+    let denied = server.connect_without_reset().await;
+    slow::a_reset_that_is_denied_stops_nobody(&server.connect().await, &denied).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,9 +8,9 @@ use kernel::AggregateId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::account::{Account, AccountCommand};
 use super::{case, fresh_id, fresh_meta, run};
@@ -28,9 +28,14 @@ pub enum Line {
     LosesRequests(usize),
     /// What the server answers vanishes, after so many more that arrive.
     LosesAnswers(usize),
+    /// Everything arrives, what the server answers only after [`SLOW`].
+    SlowAnswers,
     /// There is none, and no new one either.
     Cut,
 }
+
+/// How late answers are on a slow line: later than whatever a worker does every second.
+const SLOW: Duration = Duration::from_millis(1_200);
 
 /// What a command sends and gets at most when nothing goes wrong: to load the aggregate, to append,
 /// to ask the leader.
@@ -99,14 +104,15 @@ async fn until_done(
 }
 
 /// A line to a server that can turn bad.
-struct Proxy {
-    options: ConnectOptions,
+pub(crate) struct Proxy {
+    /// How to connect through it.
+    pub(crate) options: ConnectOptions,
     line: watch::Sender<Line>,
     task: JoinHandle<()>,
 }
 
 impl Proxy {
-    async fn start(options: &ConnectOptions) -> Self {
+    pub(crate) async fn start(options: &ConnectOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("nats://{}", listener.local_addr().unwrap());
         let first = options.url.split(',').next().unwrap();
@@ -122,7 +128,7 @@ impl Proxy {
         }
     }
 
-    fn set(&self, line: Line) {
+    pub(crate) fn set(&self, line: Line) {
         self.line.send_replace(line);
     }
 }
@@ -154,8 +160,8 @@ async fn forward(client: TcpStream, server: TcpStream, mut line: watch::Receiver
     let (from_server, to_server) = server.into_split();
     let (requests, answers) = (line.clone(), line.clone());
     tokio::select! {
-        () = pump(from_client, to_server, requests, Line::requests_lost) => {}
-        () = pump(from_server, to_client, answers, Line::answers_lost) => {}
+        () = pump(from_client, to_server, requests, (Line::requests_lost, |_| Duration::ZERO)) => {}
+        () = pump(from_server, to_client, answers, (Line::answers_lost, Line::answers_late)) => {}
         _ = line.wait_for(|line| *line == Line::Cut) => {}
     }
 }
@@ -166,35 +172,60 @@ async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut line: watch::Receiver<Line>,
-    lost_after: fn(Line) -> Option<usize>,
+    (lost_after, late): (fn(Line) -> Option<usize>, fn(Line) -> Duration),
 ) {
+    let (pieces, mut coming) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let write = async move {
+        while let Some((due, piece)) = coming.recv().await {
+            sleep_until(due).await;
+            if to.write_all(&piece).await.is_err() {
+                return;
+            }
+        }
+    };
     let mut buffer = vec![0; 64 * 1024];
     let mut passed = 0;
-    while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if line.has_changed().unwrap_or(false) {
-            line.mark_unchanged();
-            passed = 0;
+    let read = async move {
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            if line.has_changed().unwrap_or(false) {
+                line.mark_unchanged();
+                passed = 0;
+            }
+            let lost = lost_after(*line.borrow()).is_some_and(|after| passed >= after);
+            passed += 1;
+            if !lost {
+                let due = Instant::now() + late(*line.borrow());
+                if pieces.send((due, buffer[..length].to_vec())).is_err() {
+                    return;
+                }
+            }
         }
-        let lost = lost_after(*line.borrow()).is_some_and(|after| passed >= after);
-        passed += 1;
-        if !lost && to.write_all(&buffer[..length]).await.is_err() {
-            return;
-        }
-    }
+    };
+    // The one that writes ends after the other.
+    tokio::join!(read, write);
 }
 
 impl Line {
     fn requests_lost(self) -> Option<usize> {
         match self {
             Self::LosesRequests(after) => Some(after),
-            Self::Good | Self::LosesAnswers(_) | Self::Cut => None,
+            Self::Good | Self::LosesAnswers(_) | Self::SlowAnswers | Self::Cut => None,
         }
     }
 
     fn answers_lost(self) -> Option<usize> {
         match self {
             Self::LosesAnswers(after) => Some(after),
-            Self::Good | Self::LosesRequests(_) | Self::Cut => None,
+            Self::Good | Self::LosesRequests(_) | Self::SlowAnswers | Self::Cut => None,
+        }
+    }
+
+    fn answers_late(self) -> Duration {
+        match self {
+            Self::SlowAnswers => SLOW,
+            Self::Good | Self::LosesRequests(_) | Self::LosesAnswers(_) | Self::Cut => {
+                Duration::ZERO
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::topology::DurableSpec;
 
 /// Writes down what it is asked about, and what it handles.
 #[derive(Default)]
-struct Sorter {
+pub(super) struct Sorter {
     sifted: Mutex<HashSet<u64>>,
     handled: Mutex<Vec<u64>>,
     /// What it wants to handle; nothing = everything.
@@ -26,7 +26,7 @@ struct Sorter {
     /// It does not know whom anything concerns.
     blind: AtomicBool,
     /// What can't be handled now.
-    waits: Mutex<HashSet<u64>>,
+    pub(super) waits: Mutex<HashSet<u64>>,
     /// What never can.
     broken: HashSet<u64>,
 }
@@ -57,11 +57,11 @@ impl Handler for Sorter {
 }
 
 impl Sorter {
-    fn handled(&self) -> HashSet<u64> {
+    pub(super) fn handled(&self) -> HashSet<u64> {
         self.handled.lock().unwrap().iter().copied().collect()
     }
 
-    async fn has_handled(&self, all: impl IntoIterator<Item = u64>) {
+    pub(super) async fn has_handled(&self, all: impl IntoIterator<Item = u64>) {
         let wanted: HashSet<u64> = all.into_iter().collect();
         within("handled", async {
             while !wanted.is_subset(&self.handled()) {
@@ -72,13 +72,17 @@ impl Sorter {
     }
 }
 
-struct Worker {
+pub(super) struct Worker {
     stop: CancellationToken,
     runs: JoinHandle<Result<(), Stopped>>,
 }
 
 impl Worker {
-    async fn start(connection: &Connection, spec: &DurableSpec, sorter: &Arc<Sorter>) -> Self {
+    pub(super) async fn start(
+        connection: &Connection,
+        spec: &DurableSpec,
+        sorter: &Arc<Sorter>,
+    ) -> Self {
         let stop = CancellationToken::new();
         let bound = connection.durable(spec, DurableLimits::default());
         let run = run_lanes(bound.await.unwrap(), 4, sorter.clone(), stop.clone());
@@ -86,7 +90,7 @@ impl Worker {
         Self { stop, runs }
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.stop.cancel();
         within("stopped", self.runs).await.unwrap().unwrap();
     }

@@ -1,12 +1,13 @@
 //! The loop: take deliveries in, run handlers, acknowledge, try again.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::bulk::run_in_bulk;
@@ -74,44 +75,38 @@ async fn run_one_by_one<T: Payload>(
     mut lanes: Lanes<T>,
     shutdown: CancellationToken,
 ) -> Result<(), Stopped> {
-    let mut progress = ticks(PROGRESS_INTERVAL);
-    let mut parked = ticks(PARKED_INTERVAL);
+    let mut ticks = Ticks {
+        progress: every(PROGRESS_INTERVAL),
+        parked: every(PARKED_INTERVAL),
+    };
     let mut pin = None;
     // Ends with this future, however that ends.
     let _watch = lanes.watch();
     if !lanes.catch_up(&shutdown).await {
         return Ok(());
     }
-    while lanes.stopped.is_none() {
-        lanes.start_what_may_run();
-        let due = lanes.held.next_due();
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            Some(outcome) = lanes.running.join_next() => {
-                lanes.finish(outcome);
-            }
-            Some(outcome) = lanes.retries.join_next() => lanes.tried(outcome),
-            () = at(due) => {}
-            _ = progress.tick() => lanes.report_progress().await,
-            _ = parked.tick() => lanes.try_again(),
-            // However much is held: the server stops by itself (`MAX_ACK_PENDING`), and pulling is what
-            // keeps the pin.
-            received = subscription.receive() => {
-                if subscription.pin() != pin.as_deref() {
-                    pin = subscription.pin().map(str::to_owned);
-                    lanes.catch_up(&shutdown).await;
-                }
-                lanes.take_in(received, &subscription).await;
-            }
+    while let Some(received) = lanes
+        .work_until(subscription.receive(), &mut ticks, &shutdown)
+        .await
+    {
+        if subscription.pin() != pin.as_deref() {
+            pin = subscription.pin().map(str::to_owned);
+            lanes.catch_up(&shutdown).await;
         }
+        lanes.take_in(received, &subscription).await;
     }
     lanes.drain().await;
     subscription.release().await;
     lanes.stopped.map_or(Ok(()), Err)
 }
 
-pub(super) fn ticks(period: Duration) -> tokio::time::Interval {
+/// What happens now and then.
+struct Ticks {
+    progress: Interval,
+    parked: Interval,
+}
+
+pub(super) fn every(period: Duration) -> Interval {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
@@ -173,6 +168,36 @@ impl<T: Payload> Lanes<T> {
         }
     }
 
+    /// Works on what is held until something is received; `None` = it ends. What receives is polled on to its
+    /// end: were it dropped whenever something else happens, a slow server's answer would never be heard.
+    async fn work_until(
+        &mut self,
+        receiving: impl Future<Output = Received<T>>,
+        ticks: &mut Ticks,
+        shutdown: &CancellationToken,
+    ) -> Option<Received<T>> {
+        let mut receiving = pin!(receiving);
+        while self.stopped.is_none() {
+            self.start_what_may_run();
+            let due = self.held.next_due();
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return None,
+                Some(outcome) = self.running.join_next() => {
+                    self.finish(outcome);
+                }
+                Some(outcome) = self.retries.join_next() => self.tried(outcome),
+                () = at(due) => {}
+                _ = ticks.progress.tick() => self.report_progress().await,
+                _ = ticks.parked.tick() => self.try_again(),
+                // However much is held: the server stops by itself (`MAX_ACK_PENDING`), and pulling is
+                // what keeps the pin.
+                received = &mut receiving => return Some(received),
+            }
+        }
+        None
+    }
+
     /// Reads what is parked, however long that takes: handling an event whose key is parked would
     /// put it before those that wait. False at shutdown.
     pub(super) async fn catch_up(&self, shutdown: &CancellationToken) -> bool {
@@ -190,9 +215,9 @@ impl<T: Payload> Lanes<T> {
         let mut reading = JoinSet::new();
         reading.spawn(async move {
             let Some(lot) = lot else { return };
-            let mut every = ticks(PARKED_INTERVAL);
+            let mut ticks = every(PARKED_INTERVAL);
             loop {
-                every.tick().await;
+                ticks.tick().await;
                 if let Err(error) = lot.poll_if_news().await {
                     let error = &error as &dyn std::error::Error;
                     tracing::debug!(durable = name, error, "what is parked is read again later");

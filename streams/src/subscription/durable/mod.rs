@@ -3,6 +3,7 @@
 mod left_overs;
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderValue;
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 
 use super::delivery::{Received, Unreadable, raw};
 use super::takeover::{Takeover, Verdict};
-use super::unbroken::Unbroken;
+use super::unbroken::{Confirmed, Unbroken};
 use super::{Backoff, Delivery, DurableLimits, Payload, SubscribeError, SubscriptionError};
 use crate::connection::Connection;
 use crate::envelope::RecordedEvent;
@@ -135,15 +136,9 @@ impl<T: Payload> DurableSubscription<T> {
         self.acks
     }
 
-    /// Changes whenever everything that is not acknowledged comes again; what came before acknowledges
-    /// nothing then.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.unbroken.epoch()
-    }
-
-    /// Everything up to `sequence` is known to be acknowledged.
-    pub(crate) fn acknowledged(&mut self, sequence: u64) {
-        self.unbroken.acknowledged(sequence);
+    /// What the server has confirmed, where it is acknowledged in bulk.
+    pub(crate) fn confirmed(&self) -> Arc<Confirmed> {
+        self.unbroken.confirmed()
     }
 
     /// Its bounds.
