@@ -128,6 +128,7 @@ pub(crate) async fn durable_subscriptions(place: &impl Place) {
     durable::a_missing_durable_is_an_error(&first).await;
     lanes::one_key_stays_in_order(&first).await;
     lanes::a_poisoned_key_stops_nobody_else(&first).await;
+    Box::pin(slow::who_ends_keeps_what_it_works_on(&first, &second)).await;
     Box::pin(lanes::a_worker_with_full_hands_stays_the_only_one(
         &first, &second,
     ))

@@ -54,7 +54,7 @@ pub(super) async fn run_in_bulk<T: Payload>(
         }
         bulk.take_in(received, &subscription).await;
     }
-    bulk.end().await;
+    subscription.hold_while(bulk.end()).await;
     subscription.release().await;
     bulk.lanes.stopped.map_or(Ok(()), Err)
 }

@@ -2,6 +2,7 @@
 
 mod left_overs;
 
+use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -199,6 +200,22 @@ impl<T: Payload> DurableSubscription<T> {
                 Some(Err(error)) => self.stumble(&error),
                 None => self.rebuild("its messages ended"),
             }
+        }
+    }
+
+    /// Goes on pulling until `ending` is done, which keeps the pin: what comes is left to the next worker,
+    /// and what this one still works on isn't given to another meanwhile.
+    pub(crate) async fn hold_while<O>(&mut self, ending: impl Future<Output = O>) -> O {
+        let pulling = async {
+            while let Some(live) = self.live.as_mut()
+                && live.next().await.is_some()
+            {}
+            // Without one the pin runs out by itself.
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            ended = ending => ended,
+            never = pulling => match never {},
         }
     }
 
