@@ -156,6 +156,7 @@ pub(crate) async fn parked_keys(place: &impl Place) {
     parking::a_standby_knows_what_is_parked(&first, &second).await;
     parking::what_comes_late_is_handled_or_waits(&first).await;
     parking::a_worker_that_must_stop_does(&first).await;
+    parking::what_a_node_lacks_is_read_later(&first).await;
 }
 
 pub(crate) async fn command_bus(place: &impl Place) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -31,6 +31,8 @@ pub(super) struct Follower {
     filter: String,
     /// The last sequence that was read.
     read: u64,
+    /// How many were.
+    taken: u64,
     consumer: Option<PullConsumer>,
     consumer_sequence: u64,
 }
@@ -42,6 +44,7 @@ impl Follower {
             jetstream: connection.jetstream().clone(),
             filter,
             read: after,
+            taken: 0,
             consumer: None,
             consumer_sequence: 0,
         }
@@ -82,11 +85,13 @@ impl Follower {
         Ok(())
     }
 
-    /// What came since; cheap. A consumer that is gone is made anew.
+    /// What came since; cheap. A consumer that is gone, or whose node is behind the stream's leader, is made
+    /// anew.
     pub(super) async fn poll(
         &mut self,
         take: &mut (impl FnMut(Record) + Send),
     ) -> Result<(), async_nats::Error> {
+        let there = self.there().await?;
         let Some(consumer) = self.consumer.take() else {
             return self.catch_up(take).await;
         };
@@ -100,8 +105,23 @@ impl Follower {
                 break;
             }
         }
+        if self.taken < there {
+            return self.catch_up(take).await;
+        }
         self.consumer = Some(consumer);
         Ok(())
+    }
+
+    /// How many match, as the stream's leader knows: a record is never deleted. (The leader would tell which is
+    /// the last, but only to who may read them all.)
+    async fn there(&self) -> Result<u64, async_nats::Error> {
+        let stream = self.jetstream.get_stream_no_info(PARKED_STREAM).await?;
+        let mut subjects = stream.info_with_subjects(&self.filter).await?;
+        let mut there = 0;
+        while let Some((_, count)) = subjects.try_next().await? {
+            there += count as u64;
+        }
+        Ok(there)
     }
 
     async fn begin(&mut self) -> Result<(PullConsumer, u64), async_nats::Error> {
@@ -144,7 +164,11 @@ impl Follower {
                 return Err("a delivery was lost".into());
             }
             self.consumer_sequence += 1;
+            if info.stream_sequence <= self.read {
+                return Err("the server went backwards".into());
+            }
             self.read = info.stream_sequence;
+            self.taken += 1;
             let Some(record) = Record::read(&raw) else {
                 // Written by hand; one bad message must not stop a role.
                 let (position, subject) = (&raw.position, raw.subject);

@@ -66,7 +66,7 @@ fn subject(subscription: &str, key: &str) -> String {
 }
 
 /// Everything about one subscription, as a wildcard.
-fn all_of(subscription: &str) -> String {
+pub(crate) fn all_of(subscription: &str) -> String {
     format!("{ROOT}.{subscription}.>")
 }
 
