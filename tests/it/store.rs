@@ -149,6 +149,7 @@ pub(crate) async fn bulk_subscriptions(place: &impl Place) {
 pub(crate) async fn parked_keys(place: &impl Place) {
     let (first, second) = (place.connect().await, place.connect().await);
     parking::a_poisoned_key_is_set_aside_and_comes_back(&first).await;
+    parking::a_retry_reads_what_waits_once(&first).await;
     parking::a_skip_leaves_one_event_out(&first).await;
     parking::a_retry_that_fails_says_so(&first).await;
     parking::what_can_not_be_read_is_set_aside(&first).await;

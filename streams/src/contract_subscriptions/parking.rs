@@ -8,7 +8,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::Utc;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use kernel::Position;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
@@ -169,6 +169,32 @@ pub async fn a_poisoned_key_is_set_aside_and_comes_back(connection: &Connection)
     bench.append("bad", 4, 1).await;
     clerk.has_handled("bad", &[1, 2, 3, 4]).await;
     bench.acknowledged_up_to(&spec, 7).await;
+    worker.stop().await;
+    bench.remove().await;
+}
+
+/// However many wait, one reader reads them for another try.
+pub async fn a_retry_reads_what_waits_once(connection: &Connection) {
+    const WAITING: u64 = 60;
+    let bench = Bench::new(connection).await;
+    let spec = durable(&bench, PERMANENT).await;
+    let clerk = Clerk::with_broken("bad", 1);
+    bench.append("bad", 1, WAITING).await;
+    let worker = Worker::start(&bench, &spec, &clerk).await;
+    let all: Vec<u64> = (1..=WAITING).collect();
+    waits(&bench, &spec, "bad", &all).await;
+    clerk.broken.lock().await.clear();
+    let made = "$JS.API.CONSUMER.CREATE.PARKED.>";
+    let mut made = connection.client().subscribe(made).await.unwrap();
+    let retry = Wish::Retry { reason: None };
+    ask(connection, spec.name, "bad", "ada", retry)
+        .await
+        .unwrap();
+    clerk.has_handled("bad", &all).await;
+    made.unsubscribe().await.unwrap();
+    let made: Vec<_> = made.collect().await;
+    assert!(!made.is_empty(), "who asks reads, too");
+    assert!(made.len() < 10, "{} readers", made.len());
     worker.stop().await;
     bench.remove().await;
 }

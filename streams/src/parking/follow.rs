@@ -31,8 +31,8 @@ pub(super) struct Follower {
     filter: String,
     /// The last sequence that was read.
     read: u64,
-    /// How many were.
-    taken: u64,
+    /// How many were; `None` = it began in the middle, and can't tell what it lacks.
+    taken: Option<u64>,
     consumer: Option<PullConsumer>,
     consumer_sequence: u64,
 }
@@ -44,7 +44,7 @@ impl Follower {
             jetstream: connection.jetstream().clone(),
             filter,
             read: after,
-            taken: 0,
+            taken: (after == 0).then_some(0),
             consumer: None,
             consumer_sequence: 0,
         }
@@ -105,7 +105,7 @@ impl Follower {
                 break;
             }
         }
-        if self.taken < there {
+        if self.lacks(there) {
             return self.catch_up(take).await;
         }
         self.consumer = Some(consumer);
@@ -115,6 +115,9 @@ impl Follower {
     /// How many match, as the stream's leader knows: a record is never deleted. (The leader would tell which is
     /// the last, but only to who may read them all.)
     async fn there(&self) -> Result<u64, async_nats::Error> {
+        if self.taken.is_none() {
+            return Ok(0);
+        }
         let stream = self.jetstream.get_stream_no_info(PARKED_STREAM).await?;
         let mut subjects = stream.info_with_subjects(&self.filter).await?;
         let mut there = 0;
@@ -122,6 +125,10 @@ impl Follower {
             there += count as u64;
         }
         Ok(there)
+    }
+
+    fn lacks(&self, there: u64) -> bool {
+        self.taken.is_some_and(|taken| taken < there)
     }
 
     async fn begin(&mut self) -> Result<(PullConsumer, u64), async_nats::Error> {
@@ -168,7 +175,7 @@ impl Follower {
                 return Err("the server went backwards".into());
             }
             self.read = info.stream_sequence;
-            self.taken += 1;
+            self.taken = self.taken.map(|taken| taken + 1);
             let Some(record) = Record::read(&raw) else {
                 // Written by hand; one bad message must not stop a role.
                 let (position, subject) = (&raw.position, raw.subject);

@@ -29,7 +29,7 @@ pub use people::{Wish, ask, history, parked};
 pub use record::{Note, ParkedEvent, Record, What};
 
 pub(crate) use end::End;
-pub(crate) use lot::{Lot, Parked};
+pub(crate) use lot::{Lot, Parked, Reading};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
