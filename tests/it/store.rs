@@ -50,7 +50,9 @@ async fn a_server_without_streams_tells_what_time_it_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ordered_subscriptions_yield_each_event_once_and_in_order() {
-    ordered_subscriptions(&Server::start("ordered").await).await;
+    let server = Server::start("ordered").await;
+    ordered_subscriptions(&server).await;
+    ordered::a_node_that_is_behind_is_not_believed(&server.options()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -73,7 +75,9 @@ async fn deliveries_acknowledged_in_bulk_are_repeated_at_most() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_handled_is_parked_and_comes_back() {
-    parked_keys(&prepared("parking").await).await;
+    let server = prepared("parking").await;
+    parked_keys(&server).await;
+    parking::a_node_that_is_behind_is_not_believed(&server.options()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -30,9 +30,15 @@ pub enum Line {
     LosesAnswers(usize),
     /// Everything arrives, what the server answers only after [`SLOW`].
     SlowAnswers,
+    /// Everything arrives, but no consumer says that anything waits for it: as one does whose node is behind
+    /// the stream's leader.
+    HidesPending,
     /// There is none, and no new one either.
     Cut,
 }
+
+/// What a consumer says of what waits for it, before the number.
+const PENDING: &[u8] = b"\"num_pending\":";
 
 /// How late answers are on a slow line: later than whatever a worker does every second.
 const SLOW: Duration = Duration::from_millis(1_200);
@@ -194,6 +200,9 @@ async fn pump(
             let lost = lost_after(*line.borrow()).is_some_and(|after| passed >= after);
             passed += 1;
             if !lost {
+                if *line.borrow() == Line::HidesPending {
+                    hide_pending(&mut buffer[..length]);
+                }
                 let due = Instant::now() + late(*line.borrow());
                 if pieces.send((due, buffer[..length].to_vec())).is_err() {
                     return;
@@ -205,27 +214,50 @@ async fn pump(
     tokio::join!(read, write);
 }
 
+/// Writes 0 over each number that waits, as long as that was.
+fn hide_pending(piece: &mut [u8]) {
+    for start in PENDING.len()..piece.len() {
+        if piece[..start].ends_with(PENDING) {
+            let digits = piece[start..].iter_mut();
+            let digits = digits.take_while(|byte| byte.is_ascii_digit());
+            for (place, digit) in digits.enumerate() {
+                *digit = if place == 0 { b'0' } else { b' ' };
+            }
+        }
+    }
+}
+
 impl Line {
     fn requests_lost(self) -> Option<usize> {
         match self {
             Self::LosesRequests(after) => Some(after),
-            Self::Good | Self::LosesAnswers(_) | Self::SlowAnswers | Self::Cut => None,
+            Self::Good
+            | Self::LosesAnswers(_)
+            | Self::SlowAnswers
+            | Self::HidesPending
+            | Self::Cut => None,
         }
     }
 
     fn answers_lost(self) -> Option<usize> {
         match self {
             Self::LosesAnswers(after) => Some(after),
-            Self::Good | Self::LosesRequests(_) | Self::SlowAnswers | Self::Cut => None,
+            Self::Good
+            | Self::LosesRequests(_)
+            | Self::SlowAnswers
+            | Self::HidesPending
+            | Self::Cut => None,
         }
     }
 
     fn answers_late(self) -> Duration {
         match self {
             Self::SlowAnswers => SLOW,
-            Self::Good | Self::LosesRequests(_) | Self::LosesAnswers(_) | Self::Cut => {
-                Duration::ZERO
-            }
+            Self::Good
+            | Self::LosesRequests(_)
+            | Self::LosesAnswers(_)
+            | Self::HidesPending
+            | Self::Cut => Duration::ZERO,
         }
     }
 }

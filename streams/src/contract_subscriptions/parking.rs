@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::bench::{Bench, within};
-use crate::connection::Connection;
+use crate::connection::{ConnectOptions, Connection};
+use crate::contract::lossy::{Line, Proxy};
 use crate::lanes::{HandleError, Handler, Stopped, run_lanes};
 use crate::parking::{
     Lot, Note, ParkedEvent, ParkedKey, ParkingError, Record, What, Wish, all_of, ask, history,
@@ -406,6 +407,23 @@ pub async fn what_a_node_lacks_is_read_later(connection: &Connection) {
     let js = connection.jetstream();
     let removed = js.delete_consumer_from_stream(&lacking, PARKED_STREAM);
     removed.await.unwrap();
+}
+
+/// The same of a new reader: it knows what is parked only when it has read what the leader has.
+pub async fn a_node_that_is_behind_is_not_believed(options: &ConnectOptions) {
+    let all = Connection::open(options).await.unwrap();
+    let subscription = format!("behind-{}", Uuid::new_v4().simple());
+    park_one(&all, &subscription, 1).await;
+    let proxy = Proxy::start(options).await;
+    let connection = Connection::open(&proxy.options).await.unwrap();
+    proxy.set(Line::HidesPending);
+    let lot = Lot::new(&connection, &subscription);
+    let (read, ()) = tokio::join!(lot.catch_up(), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        proxy.set(Line::Good);
+    });
+    read.unwrap();
+    assert!(lot.concerns("key", 2), "1 waits before it");
 }
 
 /// Has `lot` read one parked event, and puts a consumer in the place of its own that gives nothing of what is

@@ -51,7 +51,8 @@ impl Follower {
     }
 
     /// Everything that was there when this was called, behind what was read before. What came
-    /// before an error is not read again. In a cluster a new consumer may be out of reach for a moment.
+    /// before an error is not read again. In a cluster a new consumer may be out of reach for a moment, or its
+    /// node behind.
     pub(super) async fn catch_up(
         &mut self,
         take: &mut (impl FnMut(Record) + Send),
@@ -71,6 +72,7 @@ impl Follower {
         take: &mut (impl FnMut(Record) + Send),
     ) -> Result<(), async_nats::Error> {
         self.consumer = None;
+        let there = self.there().await?;
         let (consumer, mut pending) = self.begin().await?;
         while pending > 0 {
             let before = self.consumer_sequence;
@@ -80,6 +82,9 @@ impl Follower {
                 return Err(format!("{pending} records of {PARKED_STREAM} did not come").into());
             }
             pending = pending.saturating_sub(got);
+        }
+        if self.lacks(there) {
+            return Err(format!("the node that reads {PARKED_STREAM} is behind its leader").into());
         }
         self.consumer = Some(consumer);
         Ok(())
