@@ -99,14 +99,15 @@ impl<R> From<ExecuteError<R>> for HandleError
 where
     R: Error + Send + Sync + 'static,
 {
-    /// As for loading. A refusal may pass: facts of different streams come in any order.
+    /// As for loading. A refusal may pass: facts of different streams come in any order. What another request
+    /// has done under the same id stays done.
     fn from(error: ExecuteError<R>) -> Self {
         let permanent = match error {
-            ExecuteError::Unreadable(_) | ExecuteError::Unwritable(_) | ExecuteError::TooLarge => {
-                true
-            }
+            ExecuteError::Unreadable(_)
+            | ExecuteError::Unwritable(_)
+            | ExecuteError::TooLarge
+            | ExecuteError::KeyReused => true,
             ExecuteError::Refused(_)
-            | ExecuteError::KeyReused
             | ExecuteError::Conflict
             | ExecuteError::Unavailable { .. }
             | ExecuteError::Unknown { .. } => false,
@@ -133,5 +134,25 @@ impl HandleError {
             permanent: true,
             source: source.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::account::AccountRefusal;
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let permanent = |error: ExecuteError<AccountRefusal>| HandleError::from(error).permanent;
+        let source = || "away".into();
+        assert!(permanent(ExecuteError::KeyReused));
+        assert!(permanent(ExecuteError::TooLarge));
+        assert!(!permanent(ExecuteError::Conflict));
+        assert!(!permanent(ExecuteError::Unknown { source: source() }));
+        assert!(!permanent(ExecuteError::Unavailable { source: source() }));
+        assert!(!permanent(ExecuteError::Refused(
+            AccountRefusal::AccountNotOpen
+        )));
     }
 }
