@@ -70,7 +70,11 @@ async fn slow_answers_and_denied_ones_stop_no_worker() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deliveries_acknowledged_in_bulk_are_repeated_at_most() {
-    bulk_subscriptions(&prepared("bulk").await).await;
+    let server = prepared("bulk").await;
+    bulk_subscriptions(&server).await;
+    let connection = server.connect().await;
+    bulk::a_key_in_the_way_is_set_aside(&connection).await;
+    bulk::a_long_key_in_the_way_is_set_aside(&connection).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -14,7 +15,7 @@ use crate::connection::Connection;
 use crate::lanes::{HandleError, Handler, Stopped, run_lanes};
 use crate::parking::parked;
 use crate::subscription::{Delivery, DurableLimits};
-use crate::topology::DurableSpec;
+use crate::topology::{DurableSpec, MAX_ACK_PENDING, OnFailure};
 
 /// Writes down what it is asked about, and what it handles.
 #[derive(Default)]
@@ -83,8 +84,26 @@ impl Worker {
         spec: &DurableSpec,
         sorter: &Arc<Sorter>,
     ) -> Self {
+        Self::within(DurableLimits::default(), connection, spec, sorter).await
+    }
+
+    /// One that tries again soon, however often it has.
+    async fn impatient(connection: &Connection, spec: &DurableSpec, sorter: &Arc<Sorter>) -> Self {
+        let limits = DurableLimits {
+            pause_max: Duration::from_millis(20),
+            ..DurableLimits::default()
+        };
+        Self::within(limits, connection, spec, sorter).await
+    }
+
+    async fn within(
+        limits: DurableLimits,
+        connection: &Connection,
+        spec: &DurableSpec,
+        sorter: &Arc<Sorter>,
+    ) -> Self {
         let stop = CancellationToken::new();
-        let bound = connection.durable(spec, DurableLimits::default());
+        let bound = connection.durable(spec, limits);
         let run = run_lanes(bound.await.unwrap(), 4, sorter.clone(), stop.clone());
         let runs = tokio::spawn(run);
         Self { stop, runs }
@@ -235,6 +254,50 @@ pub async fn what_can_not_be_handled_is_set_aside(connection: &Connection) {
     let mut keys: Vec<&str> = ours.map(|(_, key, _)| key.as_str()).collect();
     keys.sort_unstable();
     assert_eq!(keys, ["bad", "worse"]);
+    worker.stop().await;
+    bench.remove().await;
+}
+
+/// A key that may pass, and doesn't, is set aside once it is in the way of all others: more of them come than are
+/// given out at once.
+pub async fn a_key_in_the_way_is_set_aside(connection: &Connection) {
+    const OTHERS: u64 = 5_000;
+    let bench = Bench::new(connection).await;
+    let spec = durable(&bench).await;
+    bench.append("bad", 1, 1).await;
+    join_all((0..10).map(|n| bench.append(["a", "b"][n % 2], 1, OTHERS / 10))).await;
+    let sorter = Arc::new(Sorter {
+        waits: Mutex::new(HashSet::from([1])),
+        ..Sorter::default()
+    });
+    let worker = Worker::impatient(connection, &spec, &sorter).await;
+    sorter.has_handled(2..=OTHERS + 1).await;
+    bench.acknowledged_up_to(&spec, OTHERS + 1).await;
+    let all = parked(connection).await.unwrap();
+    let ours = all.iter().filter(|(name, _, _)| name == spec.name);
+    assert_eq!(ours.map(|(_, key, _)| key).collect::<Vec<_>>(), ["bad"]);
+    worker.stop().await;
+    bench.remove().await;
+}
+
+/// The same where each is acknowledged by itself, and one key has more than are given out at once.
+pub async fn a_long_key_in_the_way_is_set_aside(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    let park = OnFailure::Park {
+        after_attempts: None,
+    };
+    let name = format!("long-{}", bench.context);
+    let spec = bench.make(String::leak(name), park).await;
+    let long = MAX_ACK_PENDING.unsigned_abs() + 10;
+    bench.append("bad", 1, long).await;
+    bench.append("good", 1, 3).await;
+    let sorter = Arc::new(Sorter {
+        waits: Mutex::new((1..=long).collect()),
+        ..Sorter::default()
+    });
+    let worker = Worker::impatient(connection, &spec, &sorter).await;
+    sorter.has_handled(long + 1..=long + 3).await;
+    bench.acknowledged_up_to(&spec, long + 3).await;
     worker.stop().await;
     bench.remove().await;
 }

@@ -111,7 +111,7 @@ impl<T: Payload> Bulk<T> {
                 biased;
                 () = shutdown.cancelled() => return None,
                 Some(outcome) = self.lanes.running.join_next() => {
-                    let done = self.lanes.finish(outcome);
+                    let done = self.lanes.finish(outcome, |sequence| self.floor.wait_for(sequence));
                     self.done(done);
                 }
                 Some(outcome) = self.lanes.retries.join_next() => self.lanes.tried(outcome),

@@ -72,6 +72,16 @@ impl<R: Clone> Floor<R> {
         Some((*sequence, last.receipt.clone()))
     }
 
+    /// How many are done and can't be acknowledged because this one alone is not.
+    pub(super) fn wait_for(&self, sequence: u64) -> usize {
+        let mut before = self.out.range(..sequence);
+        if before.any(|(_, out)| !out.done) {
+            return 0;
+        }
+        let behind = self.out.range(sequence..);
+        behind.filter(|(_, out)| out.done).count()
+    }
+
     /// Everything up to here is acknowledged.
     pub(super) fn acknowledged(&mut self, sequence: u64) {
         self.acknowledged = self.acknowledged.max(sequence);
@@ -112,6 +122,15 @@ mod tests {
         assert_eq!((floor.ready(), floor.count()), (None, 1));
         floor.done(6);
         assert_eq!(floor.ready(), Some((6, 6)));
+    }
+
+    #[test]
+    fn what_is_done_waits_for_the_first_that_is_not() {
+        let mut floor = floor(&[1, 2, 3, 4, 5]);
+        for done in [1, 3, 5] {
+            floor.done(done);
+        }
+        assert_eq!((floor.wait_for(2), floor.wait_for(4)), (2, 0));
     }
 
     #[test]

@@ -93,6 +93,11 @@ impl<T: Item> Held<T> {
         self.queues.contains_key(key)
     }
 
+    /// How much of `key` is held.
+    pub(super) fn count(&self, key: &str) -> usize {
+        self.queues.get(key).map_or(0, VecDeque::len)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
         self.queues.values().flatten()
     }

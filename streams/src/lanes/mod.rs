@@ -9,6 +9,10 @@
 //!                                        or the end of the worker
 //! ```
 //!
+//! What fails in a way that may pass is tried again for as long as it takes, but not in others' way: the server
+//! gives out so many at once ([`crate::topology::Acks`]), and where half of them wait for one, a durable that parks
+//! sets that one aside. One that doesn't park stops there.
+//!
 //! Where a durable is acknowledged in bulk, what comes is sifted first, many at once: only what concerns
 //! the handler lies on a lane.
 //!

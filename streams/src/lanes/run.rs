@@ -43,7 +43,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// the others go on, and every failure is logged with its position and counted
 /// (`streams_handler_failures_total`). Where the durable parks, what can't be handled or read goes to
 /// stream PARKED with the later ones of its key (`streams_parked_keys`), and is handled from there
-/// when a person asks for it; what is parked is read before the first delivery is handled, and again
+/// when a person asks for it. What may pass is parked too, after ten tries, once half of what the server gives
+/// out at once waits for it: the others must go on. What is parked is read before the first delivery is handled, and again
 /// whenever this process takes over. Where it doesn't, a message that can't be read stays
 /// unacknowledged, is logged and counted.
 ///
@@ -123,6 +124,8 @@ pub(super) async fn at(due: Option<Instant>) {
 pub(super) struct Lanes<T: Payload> {
     pub(super) name: String,
     policy: OnFailure,
+    /// When so much waits for one, it is in the others' way: half of what the server gives out at once.
+    crowd: usize,
     /// Longest pause between two tries.
     pub(super) pause_max: Duration,
     /// Handlers at once.
@@ -154,6 +157,7 @@ impl<T: Payload> Lanes<T> {
         Self {
             name,
             policy,
+            crowd: usize::try_from(subscription.acks().max_pending() / 2).unwrap_or(usize::MAX),
             pause_max: subscription.limits().pause_max,
             width,
             handler,
@@ -184,7 +188,7 @@ impl<T: Payload> Lanes<T> {
                 biased;
                 () = shutdown.cancelled() => return None,
                 Some(outcome) = self.running.join_next() => {
-                    self.finish(outcome);
+                    self.finish(outcome, |_| 0);
                 }
                 Some(outcome) = self.retries.join_next() => self.tried(outcome),
                 () = at(due) => {}
@@ -296,10 +300,12 @@ impl<T: Payload> Lanes<T> {
         }
     }
 
-    /// The sequence of what is done, if it is.
+    /// The sequence of what is done, if it is. `wait_for`: how many others can't be acknowledged before that one
+    /// is.
     pub(super) fn finish(
         &mut self,
         outcome: Result<(Arc<Work<T>>, Ended), JoinError>,
+        wait_for: impl Fn(u64) -> usize,
     ) -> Option<u64> {
         let (work, ended) = match outcome {
             Ok(outcome) => outcome,
@@ -315,7 +321,10 @@ impl<T: Payload> Lanes<T> {
                 self.held.done(work.key());
                 return Some(work.sequence());
             }
-            Ended::Failed(error) => self.failed(&work, error),
+            Ended::Failed(error) => {
+                let waiting = self.held.count(work.key()) + wait_for(work.sequence());
+                self.failed(&work, error, waiting >= self.crowd);
+            }
             Ended::NotParked(error) => {
                 let failures = self.failed_again(&work);
                 self.wait(&work, &error, failures, wait_after(false, failures));
@@ -324,9 +333,10 @@ impl<T: Payload> Lanes<T> {
         None
     }
 
-    fn failed(&mut self, work: &Arc<Work<T>>, error: HandleError) {
+    /// `way` = so much waits for it that the server soon gives out nothing more.
+    fn failed(&mut self, work: &Arc<Work<T>>, error: HandleError, way: bool) {
         let failures = self.failed_again(work);
-        match verdict(self.policy, error.permanent, failures) {
+        match verdict(self.policy, error.permanent, failures, way) {
             Verdict::Wait(wait) => self.wait(work, &error, failures, wait),
             Verdict::Park => {
                 let (lot, work) = (self.lot.clone(), Arc::clone(work));
@@ -374,7 +384,7 @@ impl<T: Payload> Lanes<T> {
         let mut done = Vec::new();
         let finished = async {
             while let Some(outcome) = self.running.join_next().await {
-                done.extend(self.finish(outcome));
+                done.extend(self.finish(outcome, |_| 0));
             }
             while let Some(outcome) = self.retries.join_next().await {
                 self.tried(outcome);
