@@ -75,6 +75,7 @@ async fn deliveries_acknowledged_in_bulk_are_repeated_at_most() {
     let connection = server.connect().await;
     bulk::a_key_in_the_way_is_set_aside(&connection).await;
     bulk::a_long_key_in_the_way_is_set_aside(&connection).await;
+    bulk::another_log_under_a_worker_ends_it(&connection).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -302,6 +302,43 @@ pub async fn a_long_key_in_the_way_is_set_aside(connection: &Connection) {
     bench.remove().await;
 }
 
+/// The stream is made anew under a worker, and another event stands where the one is that it works on: it ends,
+/// and acknowledges nothing of the new log for what it has done of the old one.
+pub async fn another_log_under_a_worker_ends_it(connection: &Connection) {
+    for in_bulk in [false, true] {
+        let bench = Bench::new(connection).await;
+        let make = async || match in_bulk {
+            true => bench.make_in_bulk("anew-in-bulk").await,
+            false => bench.make_durable("anew").await,
+        };
+        let spec = make().await;
+        bench.append("a", 1, 1).await;
+        let sorter = Arc::new(Sorter {
+            waits: Mutex::new(HashSet::from([1])),
+            ..Sorter::default()
+        });
+        let worker = Worker::impatient(connection, &spec, &sorter).await;
+        within("delivered", async {
+            while bench.durable_state(&spec).await != (1, 0) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        let js = connection.jetstream();
+        let stream = js.get_stream(&bench.stream).await.unwrap();
+        js.delete_stream(&bench.stream).await.unwrap();
+        js.create_stream(&stream.cached_info().config)
+            .await
+            .unwrap();
+        make().await;
+        bench.append("b", 1, 1).await;
+        let stopped = within("ended", worker.runs).await.unwrap().unwrap_err();
+        assert_eq!(stopped.position.sequence, 1);
+        assert_eq!(bench.durable_state(&spec).await.1, 0);
+        bench.remove().await;
+    }
+}
+
 /// A worker that was taken for dead and acknowledges afterwards leaves the durable such that new
 /// acknowledgements don't count; the new worker notices, and goes on.
 pub async fn a_late_acknowledgement_stops_nobody(first: &Connection, second: &Connection) {

@@ -171,10 +171,18 @@ impl<T: Payload> Bulk<T> {
     }
 
     fn is_new(&mut self, receipt: Option<Receipt>) -> bool {
-        receipt.is_some_and(|receipt| {
-            let sequence = receipt.position.sequence;
-            self.floor.came(sequence, receipt, self.epoch)
-        })
+        let Some(receipt) = receipt else {
+            return false;
+        };
+        let sequence = receipt.position.sequence;
+        let known = self.floor.receipt(sequence);
+        if known.is_some_and(|known| known.stored_at != receipt.stored_at) {
+            // Whatever is done was done of another log: nothing of this one is acknowledged for that.
+            self.floor = Floor::new();
+            self.lanes.another(&receipt.position);
+            return false;
+        }
+        self.floor.came(sequence, receipt, self.epoch)
     }
 
     fn sifted(&mut self, (mut batch, sifted): Sifted<T>) {
@@ -191,7 +199,7 @@ impl<T: Payload> Bulk<T> {
         let concern = concern.into_iter().chain(std::iter::repeat(true));
         for (delivery, concerns) in batch.into_iter().zip(concern) {
             if concerns {
-                self.lanes.held.push(Work::Event(delivery));
+                self.lanes.hold(Work::Event(delivery));
             } else {
                 self.floor.done(delivery.position.sequence);
             }

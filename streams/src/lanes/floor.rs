@@ -57,6 +57,11 @@ impl<R: Clone> Floor<R> {
         true
     }
 
+    /// With what one that is out came last.
+    pub(super) fn receipt(&self, sequence: u64) -> Option<&R> {
+        self.out.get(&sequence).map(|out| &out.receipt)
+    }
+
     /// It is handled, set aside, or concerns nobody.
     pub(super) fn done(&mut self, sequence: u64) {
         if let Some(out) = self.out.get_mut(&sequence) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use kernel::Position;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -56,8 +57,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// acknowledged goes to the next worker, oldest first.
 ///
 /// # Errors
-/// The durable's policy is [`OnFailure::Stop`], and something can't be handled. Whatever else goes
-/// wrong is waited for.
+/// The durable's policy is [`OnFailure::Stop`], and something can't be handled; or another message stands where
+/// one did that is in hand, so the log was restored or made anew. Whatever else goes wrong is waited for.
 pub async fn run_lanes<T: Payload>(
     subscription: DurableSubscription<T>,
     lanes: usize,
@@ -237,9 +238,9 @@ impl<T: Payload> Lanes<T> {
         subscription: &DurableSubscription<T>,
     ) {
         match (received, self.policy) {
-            (Received::Readable(delivery), _) => self.held.push(Work::Event(delivery)),
+            (Received::Readable(delivery), _) => self.hold(Work::Event(delivery)),
             (Received::Unreadable(delivery), OnFailure::Park { .. }) => {
-                self.held.push(Work::Unreadable(delivery));
+                self.hold(Work::Unreadable(delivery));
             }
             (Received::Unreadable(delivery), OnFailure::Stop) => {
                 self.stopped = Some(Stopped {
@@ -256,6 +257,24 @@ impl<T: Payload> Lanes<T> {
                 );
             }
         }
+    }
+
+    pub(super) fn hold(&mut self, work: Work<T>) {
+        if let Some(other) = self.held.push(work) {
+            self.another(other.position());
+        }
+    }
+
+    /// Another message stands at the place of one that is in hand, which is of a log that is no more: its
+    /// acknowledgement would be the other's. So nothing in hand goes on.
+    pub(super) fn another(&mut self, position: &Position) {
+        self.running.abort_all();
+        self.retries.abort_all();
+        self.stopped = Some(Stopped {
+            durable: self.name.clone(),
+            position: position.clone(),
+            source: "another message stood there: was the log restored, or its stream made anew, while this worker ran? Start it again".into(),
+        });
     }
 
     pub(super) fn start_what_may_run(&mut self) {

@@ -5,7 +5,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::FutureExt;
+use kernel::Position;
 
 use super::held::Item;
 use super::{HandleError, Handler};
@@ -34,10 +36,7 @@ pub(super) enum Work<T> {
 
 impl<T: Payload> Item for Work<T> {
     fn sequence(&self) -> u64 {
-        match self {
-            Self::Event(delivery) => delivery.position.sequence,
-            Self::Unreadable(delivery) => delivery.position.sequence,
-        }
+        self.position().sequence
     }
 
     fn key(&self) -> &str {
@@ -46,9 +45,27 @@ impl<T: Payload> Item for Work<T> {
             Self::Unreadable(delivery) => &delivery.event.key,
         }
     }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.stored_at() == other.stored_at()
+    }
 }
 
 impl<T: Payload> Work<T> {
+    pub(super) fn position(&self) -> &Position {
+        match self {
+            Self::Event(delivery) => &delivery.position,
+            Self::Unreadable(delivery) => &delivery.position,
+        }
+    }
+
+    fn stored_at(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Event(delivery) => delivery.stored_at(),
+            Self::Unreadable(delivery) => delivery.stored_at(),
+        }
+    }
+
     /// "Still working on it." False when the connection is closed.
     pub(super) async fn progress(&self) -> bool {
         let said = match self {
