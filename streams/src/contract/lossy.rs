@@ -166,8 +166,8 @@ async fn forward(client: TcpStream, server: TcpStream, mut line: watch::Receiver
     let (from_server, to_server) = server.into_split();
     let (requests, answers) = (line.clone(), line.clone());
     tokio::select! {
-        () = pump(from_client, to_server, requests, (Line::requests_lost, |_| Duration::ZERO)) => {}
-        () = pump(from_server, to_client, answers, (Line::answers_lost, Line::answers_late)) => {}
+        () = pump(from_client, to_server, requests, Line::requests) => {}
+        () = pump(from_server, to_client, answers, Line::answers) => {}
         _ = line.wait_for(|line| *line == Line::Cut) => {}
     }
 }
@@ -178,7 +178,7 @@ async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut line: watch::Receiver<Line>,
-    (lost_after, late): (fn(Line) -> Option<usize>, fn(Line) -> Duration),
+    way: fn(Line) -> (Option<usize>, Duration),
 ) {
     let (pieces, mut coming) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     let write = async move {
@@ -197,13 +197,15 @@ async fn pump(
                 line.mark_unchanged();
                 passed = 0;
             }
-            let lost = lost_after(*line.borrow()).is_some_and(|after| passed >= after);
+            let now = *line.borrow();
+            let (lost_after, late) = way(now);
+            let lost = lost_after.is_some_and(|after| passed >= after);
             passed += 1;
             if !lost {
-                if *line.borrow() == Line::HidesPending {
+                if now == Line::HidesPending {
                     hide_pending(&mut buffer[..length]);
                 }
-                let due = Instant::now() + late(*line.borrow());
+                let due = Instant::now() + late;
                 if pieces.send((due, buffer[..length].to_vec())).is_err() {
                     return;
                 }
@@ -228,36 +230,26 @@ fn hide_pending(piece: &mut [u8]) {
 }
 
 impl Line {
-    fn requests_lost(self) -> Option<usize> {
+    /// After how much the rest of what the client sends is lost, and how late what isn't.
+    fn requests(self) -> (Option<usize>, Duration) {
         match self {
-            Self::LosesRequests(after) => Some(after),
+            Self::LosesRequests(after) => (Some(after), Duration::ZERO),
             Self::Good
             | Self::LosesAnswers(_)
             | Self::SlowAnswers
             | Self::HidesPending
-            | Self::Cut => None,
+            | Self::Cut => (None, Duration::ZERO),
         }
     }
 
-    fn answers_lost(self) -> Option<usize> {
+    /// The same of what the server answers.
+    fn answers(self) -> (Option<usize>, Duration) {
         match self {
-            Self::LosesAnswers(after) => Some(after),
-            Self::Good
-            | Self::LosesRequests(_)
-            | Self::SlowAnswers
-            | Self::HidesPending
-            | Self::Cut => None,
-        }
-    }
-
-    fn answers_late(self) -> Duration {
-        match self {
-            Self::SlowAnswers => SLOW,
-            Self::Good
-            | Self::LosesRequests(_)
-            | Self::LosesAnswers(_)
-            | Self::HidesPending
-            | Self::Cut => Duration::ZERO,
+            Self::LosesAnswers(after) => (Some(after), Duration::ZERO),
+            Self::SlowAnswers => (None, SLOW),
+            Self::Good | Self::LosesRequests(_) | Self::HidesPending | Self::Cut => {
+                (None, Duration::ZERO)
+            }
         }
     }
 }

@@ -307,9 +307,12 @@ pub async fn a_long_key_in_the_way_is_set_aside(connection: &Connection) {
 pub async fn another_log_under_a_worker_ends_it(connection: &Connection) {
     for in_bulk in [false, true] {
         let bench = Bench::new(connection).await;
-        let make = async || match in_bulk {
-            true => bench.make_in_bulk("anew-in-bulk").await,
-            false => bench.make_durable("anew").await,
+        let make = async || {
+            if in_bulk {
+                bench.make_in_bulk("anew-in-bulk").await
+            } else {
+                bench.make_durable("anew").await
+            }
         };
         let spec = make().await;
         bench.append("a", 1, 1).await;

@@ -55,7 +55,7 @@ pub(super) async fn run_in_bulk<T: Payload>(
         bulk.take_in(received, &subscription).await;
     }
     subscription.hold_while(bulk.end()).await;
-    subscription.release().await;
+    Box::pin(subscription.release()).await;
     bulk.lanes.stopped.map_or(Ok(()), Err)
 }
 

@@ -98,7 +98,7 @@ async fn run_one_by_one<T: Payload>(
         lanes.take_in(received, &subscription).await;
     }
     subscription.hold_while(lanes.drain()).await;
-    subscription.release().await;
+    Box::pin(subscription.release()).await;
     lanes.stopped.map_or(Ok(()), Err)
 }
 

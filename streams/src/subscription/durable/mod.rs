@@ -179,15 +179,16 @@ impl<T: Payload> DurableSubscription<T> {
     /// What comes next, also when it can't be read. Waits and is cancel-safe as [`Self::next`].
     pub(crate) async fn receive(&mut self) -> Received<T> {
         loop {
+            // What is not everyday is boxed, so that a worker is not as large as the largest of it.
             let Some(live) = self.live.as_mut() else {
-                self.connect().await;
+                Box::pin(self.connect()).await;
                 continue;
             };
             let message = tokio::select! {
                 biased;
                 message = live.next() => message,
                 () = tokio::time::sleep_until(self.next_check) => {
-                    self.check_left_overs().await;
+                    Box::pin(self.check_left_overs()).await;
                     continue;
                 }
             };
@@ -261,7 +262,7 @@ impl<T: Payload> DurableSubscription<T> {
             Verdict::Deliver if self.fits(info.consumer_sequence) => {}
             Verdict::Drop => return None,
             Verdict::Deliver | Verdict::Reset => {
-                if self.begin(pin.unwrap_or_default()).await {
+                if Box::pin(self.begin(pin.unwrap_or_default())).await {
                     return None;
                 }
                 if self.acks == Acks::InBulk {
