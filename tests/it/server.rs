@@ -9,10 +9,13 @@ use streams::{ConnectOptions, Connection};
 
 use crate::app::{folder, program};
 
-/// Its one user.
+/// The user who may do everything.
 const USER: &str = "contract";
 
-/// Its user's password.
+/// One who may not reset a durable.
+const NO_RESET: &str = "no-reset";
+
+/// Its users' password.
 const PASSWORD: &str = "contract";
 
 /// A plain server with JetStream, every write synced.
@@ -32,7 +35,8 @@ impl Server {
         let config = format!(
             "host: 127.0.0.1\nport: {port}\nserver_name: {name}\n\
              jetstream {{ store_dir: \"{}\", sync_interval: always }}\n\
-             accounts {{ A {{ jetstream: enabled, users: [ {{ user: {USER}, password: {PASSWORD} }} ] }} }}\n",
+             accounts {{ A {{ jetstream: enabled, users: [ {{ user: {USER}, password: {PASSWORD} }}, \
+             {{ user: {NO_RESET}, password: {PASSWORD}, permissions: {{ publish: {{ allow: \">\", deny: \"$JS.API.CONSUMER.RESET.>\" }} }} }} ] }} }}\n",
             folder.join("store").display()
         );
         std::fs::write(folder.join("nats.conf"), config).unwrap();
@@ -63,6 +67,16 @@ impl Server {
 
     pub(crate) async fn connect(&self) -> Connection {
         Connection::open(&self.options()).await.unwrap()
+    }
+
+    /// As one who may not reset a durable.
+    pub(crate) async fn connect_without_reset(&self) -> Connection {
+        let user = NO_RESET.to_owned();
+        let options = ConnectOptions {
+            user,
+            ..self.options()
+        };
+        Connection::open(&options).await.unwrap()
     }
 
     /// Does a file of its streams hold `text`?

@@ -3,7 +3,8 @@
 use streams::Connection;
 use streams::contract::{self, OnServer};
 use streams::contract_subscriptions::{
-    self as subscriptions, bulk, bus, clock, durable, inbox, keys, lanes, ordered, parking, timers,
+    self as subscriptions, bulk, bus, clock, durable, inbox, keys, lanes, ordered, parking, slow,
+    timers,
 };
 
 use crate::server::Server;
@@ -49,7 +50,9 @@ async fn a_server_without_streams_tells_what_time_it_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ordered_subscriptions_yield_each_event_once_and_in_order() {
-    ordered_subscriptions(&Server::start("ordered").await).await;
+    let server = Server::start("ordered").await;
+    ordered_subscriptions(&server).await;
+    ordered::a_node_that_is_behind_is_not_believed(&server.options()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,13 +61,28 @@ async fn durable_subscriptions_lose_nothing_and_one_works_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn slow_answers_and_denied_ones_stop_no_worker() {
+    let server = prepared("slow").await;
+    slow::a_slow_server_stops_nobody(&server.options()).await;
+    let denied = server.connect_without_reset().await;
+    slow::a_reset_that_is_denied_stops_nobody(&server.connect().await, &denied).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deliveries_acknowledged_in_bulk_are_repeated_at_most() {
-    bulk_subscriptions(&prepared("bulk").await).await;
+    let server = prepared("bulk").await;
+    bulk_subscriptions(&server).await;
+    let connection = server.connect().await;
+    bulk::a_key_in_the_way_is_set_aside(&connection).await;
+    bulk::a_long_key_in_the_way_is_set_aside(&connection).await;
+    bulk::another_log_under_a_worker_ends_it(&connection).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_handled_is_parked_and_comes_back() {
-    parked_keys(&prepared("parking").await).await;
+    let server = prepared("parking").await;
+    parked_keys(&server).await;
+    parking::a_node_that_is_behind_is_not_believed(&server.options()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,6 +137,7 @@ pub(crate) async fn durable_subscriptions(place: &impl Place) {
     durable::a_missing_durable_is_an_error(&first).await;
     lanes::one_key_stays_in_order(&first).await;
     lanes::a_poisoned_key_stops_nobody_else(&first).await;
+    Box::pin(slow::who_ends_keeps_what_it_works_on(&first, &second)).await;
     Box::pin(lanes::a_worker_with_full_hands_stays_the_only_one(
         &first, &second,
     ))
@@ -139,6 +158,7 @@ pub(crate) async fn bulk_subscriptions(place: &impl Place) {
 pub(crate) async fn parked_keys(place: &impl Place) {
     let (first, second) = (place.connect().await, place.connect().await);
     parking::a_poisoned_key_is_set_aside_and_comes_back(&first).await;
+    parking::a_retry_reads_what_waits_once(&first).await;
     parking::a_skip_leaves_one_event_out(&first).await;
     parking::a_retry_that_fails_says_so(&first).await;
     parking::what_can_not_be_read_is_set_aside(&first).await;
@@ -146,6 +166,7 @@ pub(crate) async fn parked_keys(place: &impl Place) {
     parking::a_standby_knows_what_is_parked(&first, &second).await;
     parking::what_comes_late_is_handled_or_waits(&first).await;
     parking::a_worker_that_must_stop_does(&first).await;
+    parking::what_a_node_lacks_is_read_later(&first).await;
 }
 
 pub(crate) async fn command_bus(place: &impl Place) {

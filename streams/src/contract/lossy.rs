@@ -8,9 +8,9 @@ use kernel::AggregateId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::account::{Account, AccountCommand};
 use super::{case, fresh_id, fresh_meta, run};
@@ -28,9 +28,20 @@ pub enum Line {
     LosesRequests(usize),
     /// What the server answers vanishes, after so many more that arrive.
     LosesAnswers(usize),
+    /// Everything arrives, what the server answers only after [`SLOW`].
+    SlowAnswers,
+    /// Everything arrives, but no consumer says that anything waits for it: as one does whose node is behind
+    /// the stream's leader.
+    HidesPending,
     /// There is none, and no new one either.
     Cut,
 }
+
+/// What a consumer says of what waits for it, before the number.
+const PENDING: &[u8] = b"\"num_pending\":";
+
+/// How late answers are on a slow line: later than whatever a worker does every second.
+const SLOW: Duration = Duration::from_millis(1_200);
 
 /// What a command sends and gets at most when nothing goes wrong: to load the aggregate, to append,
 /// to ask the leader.
@@ -99,14 +110,15 @@ async fn until_done(
 }
 
 /// A line to a server that can turn bad.
-struct Proxy {
-    options: ConnectOptions,
+pub(crate) struct Proxy {
+    /// How to connect through it.
+    pub(crate) options: ConnectOptions,
     line: watch::Sender<Line>,
     task: JoinHandle<()>,
 }
 
 impl Proxy {
-    async fn start(options: &ConnectOptions) -> Self {
+    pub(crate) async fn start(options: &ConnectOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("nats://{}", listener.local_addr().unwrap());
         let first = options.url.split(',').next().unwrap();
@@ -122,7 +134,7 @@ impl Proxy {
         }
     }
 
-    fn set(&self, line: Line) {
+    pub(crate) fn set(&self, line: Line) {
         self.line.send_replace(line);
     }
 }
@@ -154,8 +166,8 @@ async fn forward(client: TcpStream, server: TcpStream, mut line: watch::Receiver
     let (from_server, to_server) = server.into_split();
     let (requests, answers) = (line.clone(), line.clone());
     tokio::select! {
-        () = pump(from_client, to_server, requests, Line::requests_lost) => {}
-        () = pump(from_server, to_client, answers, Line::answers_lost) => {}
+        () = pump(from_client, to_server, requests, Line::requests) => {}
+        () = pump(from_server, to_client, answers, Line::answers) => {}
         _ = line.wait_for(|line| *line == Line::Cut) => {}
     }
 }
@@ -166,35 +178,78 @@ async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut line: watch::Receiver<Line>,
-    lost_after: fn(Line) -> Option<usize>,
+    way: fn(Line) -> (Option<usize>, Duration),
 ) {
+    let (pieces, mut coming) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    let write = async move {
+        while let Some((due, piece)) = coming.recv().await {
+            sleep_until(due).await;
+            if to.write_all(&piece).await.is_err() {
+                return;
+            }
+        }
+    };
     let mut buffer = vec![0; 64 * 1024];
     let mut passed = 0;
-    while let Ok(length @ 1..) = from.read(&mut buffer).await {
-        if line.has_changed().unwrap_or(false) {
-            line.mark_unchanged();
-            passed = 0;
+    let read = async move {
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            if line.has_changed().unwrap_or(false) {
+                line.mark_unchanged();
+                passed = 0;
+            }
+            let now = *line.borrow();
+            let (lost_after, late) = way(now);
+            let lost = lost_after.is_some_and(|after| passed >= after);
+            passed += 1;
+            if !lost {
+                if now == Line::HidesPending {
+                    hide_pending(&mut buffer[..length]);
+                }
+                let due = Instant::now() + late;
+                if pieces.send((due, buffer[..length].to_vec())).is_err() {
+                    return;
+                }
+            }
         }
-        let lost = lost_after(*line.borrow()).is_some_and(|after| passed >= after);
-        passed += 1;
-        if !lost && to.write_all(&buffer[..length]).await.is_err() {
-            return;
+    };
+    // The one that writes ends after the other.
+    tokio::join!(read, write);
+}
+
+/// Writes 0 over each number that waits, as long as that was.
+fn hide_pending(piece: &mut [u8]) {
+    for start in PENDING.len()..piece.len() {
+        if piece[..start].ends_with(PENDING) {
+            let digits = piece[start..].iter_mut();
+            let digits = digits.take_while(|byte| byte.is_ascii_digit());
+            for (place, digit) in digits.enumerate() {
+                *digit = if place == 0 { b'0' } else { b' ' };
+            }
         }
     }
 }
 
 impl Line {
-    fn requests_lost(self) -> Option<usize> {
+    /// After how much the rest of what the client sends is lost, and how late what isn't.
+    fn requests(self) -> (Option<usize>, Duration) {
         match self {
-            Self::LosesRequests(after) => Some(after),
-            Self::Good | Self::LosesAnswers(_) | Self::Cut => None,
+            Self::LosesRequests(after) => (Some(after), Duration::ZERO),
+            Self::Good
+            | Self::LosesAnswers(_)
+            | Self::SlowAnswers
+            | Self::HidesPending
+            | Self::Cut => (None, Duration::ZERO),
         }
     }
 
-    fn answers_lost(self) -> Option<usize> {
+    /// The same of what the server answers.
+    fn answers(self) -> (Option<usize>, Duration) {
         match self {
-            Self::LosesAnswers(after) => Some(after),
-            Self::Good | Self::LosesRequests(_) | Self::Cut => None,
+            Self::LosesAnswers(after) => (Some(after), Duration::ZERO),
+            Self::SlowAnswers => (None, SLOW),
+            Self::Good | Self::LosesRequests(_) | Self::HidesPending | Self::Cut => {
+                (None, Duration::ZERO)
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{PriorityPolicy, PullConsumer};
+use async_nats::jetstream::consumer::{PriorityPolicy, PullConsumer, pull};
 use async_nats::jetstream::stream::Config;
 use bytes::Bytes;
 use chrono::Utc;
@@ -125,13 +125,25 @@ impl Bench {
     /// Takes the pin away: what one reader has in its hands stays there while another reads on, as what
     /// got lost on the way does.
     pub(super) async fn unpin(&self, spec: &DurableSpec) {
+        self.remake(spec, |config| {
+            config.priority_policy = PriorityPolicy::None;
+            config.priority_groups = Vec::new();
+            config.priority_timeout = Duration::ZERO;
+        })
+        .await;
+    }
+
+    /// Gives the pin the time that the topology says.
+    pub(super) async fn pin_as_declared(&self, spec: &DurableSpec) {
+        self.remake(spec, |_| {}).await;
+    }
+
+    async fn remake(&self, spec: &DurableSpec, change: impl FnOnce(&mut pull::Config)) {
         let js = self.connection.jetstream();
         let deleted = js.delete_consumer_from_stream(spec.name, &self.stream);
         deleted.await.unwrap();
         let mut config = spec.config();
-        config.priority_policy = PriorityPolicy::None;
-        config.priority_groups = Vec::new();
-        config.priority_timeout = Duration::ZERO;
+        change(&mut config);
         let made = js.create_consumer_on_stream(config, &self.stream);
         made.await.unwrap();
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -14,11 +15,11 @@ use crate::connection::Connection;
 use crate::lanes::{HandleError, Handler, Stopped, run_lanes};
 use crate::parking::parked;
 use crate::subscription::{Delivery, DurableLimits};
-use crate::topology::DurableSpec;
+use crate::topology::{DurableSpec, MAX_ACK_PENDING, OnFailure};
 
 /// Writes down what it is asked about, and what it handles.
 #[derive(Default)]
-struct Sorter {
+pub(super) struct Sorter {
     sifted: Mutex<HashSet<u64>>,
     handled: Mutex<Vec<u64>>,
     /// What it wants to handle; nothing = everything.
@@ -26,7 +27,7 @@ struct Sorter {
     /// It does not know whom anything concerns.
     blind: AtomicBool,
     /// What can't be handled now.
-    waits: Mutex<HashSet<u64>>,
+    pub(super) waits: Mutex<HashSet<u64>>,
     /// What never can.
     broken: HashSet<u64>,
 }
@@ -57,11 +58,11 @@ impl Handler for Sorter {
 }
 
 impl Sorter {
-    fn handled(&self) -> HashSet<u64> {
+    pub(super) fn handled(&self) -> HashSet<u64> {
         self.handled.lock().unwrap().iter().copied().collect()
     }
 
-    async fn has_handled(&self, all: impl IntoIterator<Item = u64>) {
+    pub(super) async fn has_handled(&self, all: impl IntoIterator<Item = u64>) {
         let wanted: HashSet<u64> = all.into_iter().collect();
         within("handled", async {
             while !wanted.is_subset(&self.handled()) {
@@ -72,21 +73,43 @@ impl Sorter {
     }
 }
 
-struct Worker {
+pub(super) struct Worker {
     stop: CancellationToken,
     runs: JoinHandle<Result<(), Stopped>>,
 }
 
 impl Worker {
-    async fn start(connection: &Connection, spec: &DurableSpec, sorter: &Arc<Sorter>) -> Self {
+    pub(super) async fn start(
+        connection: &Connection,
+        spec: &DurableSpec,
+        sorter: &Arc<Sorter>,
+    ) -> Self {
+        Self::within(DurableLimits::default(), connection, spec, sorter).await
+    }
+
+    /// One that tries again soon, however often it has.
+    async fn impatient(connection: &Connection, spec: &DurableSpec, sorter: &Arc<Sorter>) -> Self {
+        let limits = DurableLimits {
+            pause_max: Duration::from_millis(20),
+            ..DurableLimits::default()
+        };
+        Self::within(limits, connection, spec, sorter).await
+    }
+
+    async fn within(
+        limits: DurableLimits,
+        connection: &Connection,
+        spec: &DurableSpec,
+        sorter: &Arc<Sorter>,
+    ) -> Self {
         let stop = CancellationToken::new();
-        let bound = connection.durable(spec, DurableLimits::default());
+        let bound = connection.durable(spec, limits);
         let run = run_lanes(bound.await.unwrap(), 4, sorter.clone(), stop.clone());
         let runs = tokio::spawn(run);
         Self { stop, runs }
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.stop.cancel();
         within("stopped", self.runs).await.unwrap().unwrap();
     }
@@ -233,6 +256,90 @@ pub async fn what_can_not_be_handled_is_set_aside(connection: &Connection) {
     assert_eq!(keys, ["bad", "worse"]);
     worker.stop().await;
     bench.remove().await;
+}
+
+/// A key that may pass, and doesn't, is set aside once it is in the way of all others: more of them come than are
+/// given out at once.
+pub async fn a_key_in_the_way_is_set_aside(connection: &Connection) {
+    const OTHERS: u64 = 5_000;
+    let bench = Bench::new(connection).await;
+    let spec = durable(&bench).await;
+    bench.append("bad", 1, 1).await;
+    join_all((0..10).map(|n| bench.append(["a", "b"][n % 2], 1, OTHERS / 10))).await;
+    let sorter = Arc::new(Sorter {
+        waits: Mutex::new(HashSet::from([1])),
+        ..Sorter::default()
+    });
+    let worker = Worker::impatient(connection, &spec, &sorter).await;
+    sorter.has_handled(2..=OTHERS + 1).await;
+    bench.acknowledged_up_to(&spec, OTHERS + 1).await;
+    let all = parked(connection).await.unwrap();
+    let ours = all.iter().filter(|(name, _, _)| name == spec.name);
+    assert_eq!(ours.map(|(_, key, _)| key).collect::<Vec<_>>(), ["bad"]);
+    worker.stop().await;
+    bench.remove().await;
+}
+
+/// The same where each is acknowledged by itself, and one key has more than are given out at once.
+pub async fn a_long_key_in_the_way_is_set_aside(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    let park = OnFailure::Park {
+        after_attempts: None,
+    };
+    let name = format!("long-{}", bench.context);
+    let spec = bench.make(String::leak(name), park).await;
+    let long = MAX_ACK_PENDING.unsigned_abs() + 10;
+    bench.append("bad", 1, long).await;
+    bench.append("good", 1, 3).await;
+    let sorter = Arc::new(Sorter {
+        waits: Mutex::new((1..=long).collect()),
+        ..Sorter::default()
+    });
+    let worker = Worker::impatient(connection, &spec, &sorter).await;
+    sorter.has_handled(long + 1..=long + 3).await;
+    bench.acknowledged_up_to(&spec, long + 3).await;
+    worker.stop().await;
+    bench.remove().await;
+}
+
+/// The stream is made anew under a worker, and another event stands where the one is that it works on: it ends,
+/// and acknowledges nothing of the new log for what it has done of the old one.
+pub async fn another_log_under_a_worker_ends_it(connection: &Connection) {
+    for in_bulk in [false, true] {
+        let bench = Bench::new(connection).await;
+        let make = async || {
+            if in_bulk {
+                bench.make_in_bulk("anew-in-bulk").await
+            } else {
+                bench.make_durable("anew").await
+            }
+        };
+        let spec = make().await;
+        bench.append("a", 1, 1).await;
+        let sorter = Arc::new(Sorter {
+            waits: Mutex::new(HashSet::from([1])),
+            ..Sorter::default()
+        });
+        let worker = Worker::impatient(connection, &spec, &sorter).await;
+        within("delivered", async {
+            while bench.durable_state(&spec).await != (1, 0) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        let js = connection.jetstream();
+        let stream = js.get_stream(&bench.stream).await.unwrap();
+        js.delete_stream(&bench.stream).await.unwrap();
+        js.create_stream(&stream.cached_info().config)
+            .await
+            .unwrap();
+        make().await;
+        bench.append("b", 1, 1).await;
+        let stopped = within("ended", worker.runs).await.unwrap().unwrap_err();
+        assert_eq!(stopped.position.sequence, 1);
+        assert_eq!(bench.durable_state(&spec).await.1, 0);
+        bench.remove().await;
+    }
 }
 
 /// A worker that was taken for dead and acknowledges afterwards leaves the durable such that new

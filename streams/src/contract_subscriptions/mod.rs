@@ -23,6 +23,7 @@ pub mod lanes;
 pub mod ordered;
 pub mod parking;
 pub mod roles;
+pub mod slow;
 pub mod timers;
 
 pub(crate) mod bench;

@@ -8,7 +8,8 @@ use futures::TryStreamExt;
 use tokio::runtime::Handle;
 
 use super::bench::{Bench, within};
-use crate::connection::Connection;
+use crate::connection::{ConnectOptions, Connection};
+use crate::contract::lossy::{Line, Proxy};
 use crate::subscription::{OrderedSubscription, SubscriptionError};
 use crate::verify::scan;
 
@@ -255,6 +256,40 @@ pub async fn a_scan_goes_on(connection: &Connection) {
     });
     let at_once = Duration::from_secs(10);
     tokio::time::timeout(at_once, empty).await.unwrap().unwrap();
+    bench.remove().await;
+}
+
+/// The node that a consumer is on may be behind the stream's leader, and says that nothing waits: the reader has
+/// caught up with what the leader knows, not before.
+pub async fn a_node_that_is_behind_is_not_believed(options: &ConnectOptions) {
+    let all = Connection::open(options).await.unwrap();
+    let bench = Bench::new(&all).await;
+    bench.append("a", 1, 3).await;
+    let proxy = Proxy::start(options).await;
+    let connection = Connection::open(&proxy.options).await.unwrap();
+    proxy.set(Line::HidesPending);
+    let (stream, filter) = (bench.stream.as_str(), format!("event.{}.a", bench.context));
+    let past = Utc::now() - TimeDelta::hours(1);
+    for mut subscription in [
+        connection.ordered(stream, 0),
+        connection.ordered_matching(stream, &filter, 0),
+        connection.ordered_since(stream, &filter, past),
+    ] {
+        within("started", subscription.start()).await.unwrap();
+        assert!(!subscription.caught_up(), "nothing was read");
+        assert_eq!(sequences(&mut subscription, 3).await, [1, 2, 3]);
+        assert!(subscription.caught_up());
+    }
+    let future = Utc::now() + TimeDelta::hours(1);
+    for mut subscription in [
+        connection.ordered(stream, 3),
+        connection.ordered_matching(stream, &filter, 3),
+        connection.ordered_matching(stream, "event.none.*", 0),
+        connection.ordered_since(stream, &filter, future),
+    ] {
+        within("started", subscription.start()).await.unwrap();
+        assert!(subscription.caught_up(), "nothing is to be read");
+    }
     bench.remove().await;
 }
 

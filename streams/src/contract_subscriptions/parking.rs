@@ -4,17 +4,27 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::Utc;
+use futures::{StreamExt, TryStreamExt};
+use kernel::Position;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::bench::{Bench, within};
-use crate::connection::Connection;
+use crate::connection::{ConnectOptions, Connection};
+use crate::contract::lossy::{Line, Proxy};
 use crate::lanes::{HandleError, Handler, Stopped, run_lanes};
-use crate::parking::{Note, ParkedKey, ParkingError, Record, What, Wish, ask, history, parked};
-use crate::subscription::Delivery;
-use crate::topology::{DurableSpec, OnFailure};
+use crate::parking::{
+    Lot, Note, ParkedEvent, ParkedKey, ParkingError, Record, What, Wish, all_of, ask, history,
+    parked,
+};
+use crate::subscription::{Delivery, RawMessage};
+use crate::topology::{DurableSpec, OnFailure, PARKED_STREAM};
 
 /// Parks what is permanent only.
 const PERMANENT: OnFailure = OnFailure::Park {
@@ -160,6 +170,32 @@ pub async fn a_poisoned_key_is_set_aside_and_comes_back(connection: &Connection)
     bench.append("bad", 4, 1).await;
     clerk.has_handled("bad", &[1, 2, 3, 4]).await;
     bench.acknowledged_up_to(&spec, 7).await;
+    worker.stop().await;
+    bench.remove().await;
+}
+
+/// However many wait, one reader reads them for another try.
+pub async fn a_retry_reads_what_waits_once(connection: &Connection) {
+    const WAITING: u64 = 60;
+    let bench = Bench::new(connection).await;
+    let spec = durable(&bench, PERMANENT).await;
+    let clerk = Clerk::with_broken("bad", 1);
+    bench.append("bad", 1, WAITING).await;
+    let worker = Worker::start(&bench, &spec, &clerk).await;
+    let all: Vec<u64> = (1..=WAITING).collect();
+    waits(&bench, &spec, "bad", &all).await;
+    clerk.broken.lock().await.clear();
+    let made = "$JS.API.CONSUMER.CREATE.PARKED.>";
+    let mut made = connection.client().subscribe(made).await.unwrap();
+    let retry = Wish::Retry { reason: None };
+    ask(connection, spec.name, "bad", "ada", retry)
+        .await
+        .unwrap();
+    clerk.has_handled("bad", &all).await;
+    made.unsubscribe().await.unwrap();
+    let made: Vec<_> = made.collect().await;
+    assert!(!made.is_empty(), "who asks reads, too");
+    assert!(made.len() < 10, "{} readers", made.len());
     worker.stop().await;
     bench.remove().await;
 }
@@ -350,4 +386,89 @@ pub async fn a_worker_that_must_stop_does(connection: &Connection) {
     assert_eq!(stopped.position.sequence, 2);
     assert_eq!(clerk.handled("bad").await, [1]);
     bench.remove().await;
+}
+
+/// The node that a reader's consumer is on may not have yet what the leader has: the reader has nothing of it, and
+/// looks again.
+pub async fn what_a_node_lacks_is_read_later(connection: &Connection) {
+    let subscription = format!("lacks-{}", Uuid::new_v4().simple());
+    let lot = Lot::new(connection, &subscription);
+    let lacking = consumer_that_gives_nothing(connection, &lot, &subscription).await;
+    let retry = Wish::Retry { reason: None };
+    let asked = ask(connection, &subscription, "key", "ada", retry);
+    asked.await.unwrap();
+    within("read", async {
+        while lot.due(Utc::now()).is_empty() {
+            lot.poll_if_news().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let js = connection.jetstream();
+    let removed = js.delete_consumer_from_stream(&lacking, PARKED_STREAM);
+    removed.await.unwrap();
+}
+
+/// The same of a new reader: it knows what is parked only when it has read what the leader has.
+pub async fn a_node_that_is_behind_is_not_believed(options: &ConnectOptions) {
+    let all = Connection::open(options).await.unwrap();
+    let subscription = format!("behind-{}", Uuid::new_v4().simple());
+    park_one(&all, &subscription, 1).await;
+    let proxy = Proxy::start(options).await;
+    let connection = Connection::open(&proxy.options).await.unwrap();
+    proxy.set(Line::HidesPending);
+    let lot = Lot::new(&connection, &subscription);
+    let (read, ()) = tokio::join!(lot.catch_up(), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        proxy.set(Line::Good);
+    });
+    read.unwrap();
+    assert!(lot.concerns("key", 2), "1 waits before it");
+}
+
+/// Has `lot` read one parked event, and puts a consumer in the place of its own that gives nothing of what is
+/// there. Its name.
+async fn consumer_that_gives_nothing(
+    connection: &Connection,
+    lot: &Lot,
+    subscription: &str,
+) -> String {
+    park_one(connection, subscription, 1).await;
+    lot.catch_up().await.unwrap();
+    let js = connection.jetstream();
+    let stream = js.get_stream_no_info(PARKED_STREAM).await.unwrap();
+    let consumers: Vec<_> = stream.consumers().try_collect().await.unwrap();
+    let filter = all_of(subscription);
+    let ours = consumers
+        .iter()
+        .find(|info| info.config.filter_subject == filter);
+    let name = ours.unwrap().name.clone();
+    stream.delete_consumer(&name).await.unwrap();
+    let config = pull::Config {
+        name: Some(name.clone()),
+        deliver_policy: DeliverPolicy::ByStartSequence {
+            start_sequence: u64::from(u32::MAX),
+        },
+        filter_subject: "parked.nothing".to_owned(),
+        ack_policy: AckPolicy::None,
+        inactive_threshold: Duration::from_mins(5),
+        ..pull::Config::default()
+    };
+    stream.create_consumer(config).await.unwrap();
+    name
+}
+
+/// Sets an event of key `key` aside, as another process would.
+async fn park_one(connection: &Connection, subscription: &str, sequence: u64) {
+    let message = RawMessage {
+        position: Position::new("NONE", sequence),
+        recorded_at: Utc::now(),
+        subject: "none",
+        headers: None,
+        payload: Bytes::new(),
+    };
+    let event = ParkedEvent::of(&message, "a test", 1);
+    let other = Lot::new(connection, subscription);
+    other.catch_up().await.unwrap();
+    other.park("key", &event, false).await.unwrap();
 }

@@ -23,7 +23,7 @@ use crate::jetstream::JetStreamLog;
 use crate::keys::erasures::SUBJECTS;
 use crate::keys::{Keys, MasterKey};
 use crate::log::Log;
-use crate::parking::{Lot, Parked, ParkedEvent, Wish, ask, parked};
+use crate::parking::{Lot, Parked, ParkedEvent, Reading, Wish, ask, parked};
 use crate::store::Streams;
 use crate::subscription::{DurableLimits, RawMessage};
 use crate::timers::{Canceled, TimerId, Timers};
@@ -285,7 +285,12 @@ async fn parking(connection: &Connection, durables: &[DurableSpec], operator: &C
         ask(operator, spec.name, &key, "ada", skip).await.unwrap();
         lot.poll().await.unwrap();
         assert!(lot.claim(&key).await.unwrap());
-        assert!(lot.next(&key).await.unwrap().is_none());
+        assert!(
+            lot.next(&key, &mut Reading::default())
+                .await
+                .unwrap()
+                .is_none()
+        );
     }
     assert!(parked(operator).await.unwrap().is_empty());
 }

@@ -19,7 +19,8 @@ const SERVER_FULL: u64 = 10023;
 const ACCOUNT_FULL: u64 = 10002;
 /// The account's room on disk is used up.
 const ACCOUNT_STORAGE_FULL: u64 = 10047;
-/// The stream's limits are reached, or its store failed before the message was in.
+/// The stream's limits are reached, or its store failed. Among replicas that may be the leader's alone, about
+/// what the others have agreed on and stored.
 const STORE_FAILED: u64 = 10077;
 /// More publishes are queued than the stream takes.
 const TOO_MANY_REQUESTS: u64 = 10167;
@@ -62,10 +63,14 @@ pub(super) struct ApiError {
     description: String,
 }
 
-/// What came back for a publish of `count` messages.
-pub(super) fn reply(answer: Result<Message, RequestError>, count: usize) -> Reply {
+/// What came back for a publish of `count` messages, of one server or of several (`replicas`).
+pub(super) fn reply(
+    answer: Result<Message, RequestError>,
+    count: usize,
+    replicas: impl Fn() -> bool,
+) -> Reply {
     match answer {
-        Ok(message) => read(&message, count),
+        Ok(message) => read(&message, count, replicas),
         Err(error) => match error.kind() {
             // Nobody listens on the subject: this very message went nowhere.
             RequestErrorKind::NoResponders => Reply::Busy(error.into()),
@@ -76,7 +81,7 @@ pub(super) fn reply(answer: Result<Message, RequestError>, count: usize) -> Repl
     }
 }
 
-fn read(message: &Message, count: usize) -> Reply {
+fn read(message: &Message, count: usize, replicas: impl Fn() -> bool) -> Reply {
     if message.status == Some(StatusCode::NO_RESPONDERS) {
         return Reply::Busy("nobody listens on the subject".into());
     }
@@ -85,7 +90,7 @@ fn read(message: &Message, count: usize) -> Reply {
         Err(error) => return Reply::Unknown(error.into()),
     };
     if let Some(error) = answer.error {
-        return classify(error);
+        return classify(error, replicas);
     }
     if answer.seq == 0 || answer.count.is_some_and(|stored| stored != count) {
         return Reply::Unknown("the acknowledgement does not fit what was published".into());
@@ -98,12 +103,13 @@ fn read(message: &Message, count: usize) -> Reply {
 
 /// An unknown number is no proof that nothing was appended, and the identical message again does
 /// no harm.
-fn classify(error: ApiError) -> Reply {
+fn classify(error: ApiError, replicas: impl Fn() -> bool) -> Reply {
     match error.err_code {
         WRONG_LAST_SEQUENCE => Reply::WrongPosition,
         WRONG_LAST_SEQUENCE_IN_FLIGHT => Reply::InFlight,
         BATCH_KNOWN_ID => Reply::KnownId,
         TOO_MANY_BATCHES | BATCH_INCOMPLETE | CLUSTER_NOT_AVAILABLE => Reply::Busy(error.into()),
+        STORE_FAILED if replicas() => Reply::Unknown(error.into()),
         SERVER_FULL | ACCOUNT_FULL | ACCOUNT_STORAGE_FULL | STORE_FAILED | TOO_MANY_REQUESTS
         | OTHER_STREAM | BATCH_DISABLED | NOT_ENABLED => Reply::Refused(error.into()),
         BATCH_TOO_LARGE | MESSAGE_TOO_LARGE => Reply::TooLarge,
@@ -117,10 +123,22 @@ mod tests {
     use super::*;
 
     fn of(err_code: u64) -> Reply {
-        classify(ApiError {
+        among(false, err_code)
+    }
+
+    fn among(replicas: bool, err_code: u64) -> Reply {
+        let description = String::new();
+        let error = ApiError {
             err_code,
-            description: String::new(),
-        })
+            description,
+        };
+        classify(error, || replicas)
+    }
+
+    #[test]
+    fn a_store_that_failed_among_replicas_says_nothing_of_the_others() {
+        assert!(matches!(among(true, 10077), Reply::Unknown(_)));
+        assert!(matches!(among(true, 10023), Reply::Refused(_)));
     }
 
     #[test]

@@ -53,7 +53,9 @@ impl JetStreamLog {
         // did not get into it is never sent, one that did may be: both count as unknown.
         let answer = timeout(ANSWER_TIMEOUT, self.client.send_request(subject, request));
         match answer.await {
-            Ok(answer) => answer::reply(answer, count),
+            Ok(answer) => answer::reply(answer, count, || {
+                self.client.server_info().cluster.is_some()
+            }),
             Err(elapsed) => Reply::Unknown(elapsed.into()),
         }
     }

@@ -2,20 +2,23 @@
 //! acknowledge what is behind everything that is done.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 use tokio_util::sync::CancellationToken;
 
 use super::floor::Floor;
-use super::run::{Lanes, PARKED_INTERVAL, at, ticks};
+use super::run::{Lanes, PARKED_INTERVAL, at, every};
 use super::work::{Work, wait_after};
 use super::{HandleError, Handler, Stopped};
 use crate::log::chain;
-use crate::subscription::{AckError, Delivery, DurableSubscription, Payload, Receipt, Received};
+use crate::subscription::{
+    AckError, Confirmed, Delivery, DurableSubscription, Payload, Receipt, Received,
+};
 use crate::topology::MAX_ACK_PENDING_IN_BULK;
 
 /// How often what is done is acknowledged.
@@ -30,42 +33,36 @@ pub(super) async fn run_in_bulk<T: Payload>(
     lanes: Lanes<T>,
     shutdown: CancellationToken,
 ) -> Result<(), Stopped> {
-    let mut bulk = Bulk::new(lanes);
-    let (mut acks, mut parked) = (ticks(ACK_INTERVAL), ticks(PARKED_INTERVAL));
+    let mut bulk = Bulk::new(lanes, subscription.confirmed());
+    let mut ticks = Ticks {
+        acks: every(ACK_INTERVAL),
+        parked: every(PARKED_INTERVAL),
+    };
     let mut pin = None;
     // Ends with this future, however that ends.
     let _watch = bulk.lanes.watch();
     if !bulk.lanes.catch_up(&shutdown).await {
         return Ok(());
     }
-    while bulk.lanes.stopped.is_none() {
-        bulk.go_on();
-        let due = bulk.next_due();
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            Some(outcome) = bulk.lanes.running.join_next() => {
-                let done = bulk.lanes.finish(outcome);
-                bulk.done(done);
-            }
-            Some(outcome) = bulk.lanes.retries.join_next() => bulk.lanes.tried(outcome),
-            Some(Ok(sifted)) = bulk.sifting.join_next() => bulk.sifted(sifted),
-            Some(Ok(acked)) = bulk.acking.join_next() => bulk.acked(acked, &mut subscription),
-            () = at(due) => {}
-            _ = acks.tick() => bulk.acknowledge(),
-            _ = parked.tick() => bulk.lanes.try_again(),
-            received = subscription.receive() => {
-                if subscription.pin() != pin.as_deref() {
-                    pin = subscription.pin().map(str::to_owned);
-                    bulk.lanes.catch_up(&shutdown).await;
-                }
-                bulk.take_in(received, &subscription).await;
-            }
+    while let Some(received) = bulk
+        .work_until(subscription.receive(), &mut ticks, &shutdown)
+        .await
+    {
+        if subscription.pin() != pin.as_deref() {
+            pin = subscription.pin().map(str::to_owned);
+            bulk.lanes.catch_up(&shutdown).await;
         }
+        bulk.take_in(received, &subscription).await;
     }
-    bulk.end().await;
-    subscription.release().await;
+    subscription.hold_while(bulk.end()).await;
+    Box::pin(subscription.release()).await;
     bulk.lanes.stopped.map_or(Ok(()), Err)
+}
+
+/// What happens now and then.
+struct Ticks {
+    acks: Interval,
+    parked: Interval,
 }
 
 struct Bulk<T: Payload> {
@@ -81,10 +78,11 @@ struct Bulk<T: Payload> {
     /// At most one.
     acking: JoinSet<(u64, u64, Result<(), AckError>)>,
     epoch: u64,
+    confirmed: Arc<Confirmed>,
 }
 
 impl<T: Payload> Bulk<T> {
-    fn new(lanes: Lanes<T>) -> Self {
+    fn new(lanes: Lanes<T>, confirmed: Arc<Confirmed>) -> Self {
         Self {
             lanes,
             floor: Floor::new(),
@@ -94,7 +92,38 @@ impl<T: Payload> Bulk<T> {
             sift_at: None,
             acking: JoinSet::new(),
             epoch: 0,
+            confirmed,
         }
+    }
+
+    /// As where each is acknowledged by itself.
+    async fn work_until(
+        &mut self,
+        receiving: impl Future<Output = Received<T>>,
+        ticks: &mut Ticks,
+        shutdown: &CancellationToken,
+    ) -> Option<Received<T>> {
+        let mut receiving = pin!(receiving);
+        while self.lanes.stopped.is_none() {
+            self.go_on();
+            let due = self.next_due();
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return None,
+                Some(outcome) = self.lanes.running.join_next() => {
+                    let done = self.lanes.finish(outcome, |sequence| self.floor.wait_for(sequence));
+                    self.done(done);
+                }
+                Some(outcome) = self.lanes.retries.join_next() => self.lanes.tried(outcome),
+                Some(Ok(sifted)) = self.sifting.join_next() => self.sifted(sifted),
+                Some(Ok(acked)) = self.acking.join_next() => self.acked(acked),
+                () = at(due) => {}
+                _ = ticks.acks.tick() => self.acknowledge(),
+                _ = ticks.parked.tick() => self.lanes.try_again(),
+                received = &mut receiving => return Some(received),
+            }
+        }
+        None
     }
 
     /// Begins with whatever may begin.
@@ -125,7 +154,7 @@ impl<T: Payload> Bulk<T> {
 
     /// A delivery of what is being worked on is an old acquaintance: it only has another receipt.
     async fn take_in(&mut self, received: Received<T>, subscription: &DurableSubscription<T>) {
-        self.epoch = subscription.epoch();
+        self.epoch = self.confirmed.epoch();
         match received {
             Received::Readable(delivery) => {
                 if self.is_new(delivery.receipt()) {
@@ -142,10 +171,18 @@ impl<T: Payload> Bulk<T> {
     }
 
     fn is_new(&mut self, receipt: Option<Receipt>) -> bool {
-        receipt.is_some_and(|receipt| {
-            let sequence = receipt.position.sequence;
-            self.floor.came(sequence, receipt, self.epoch)
-        })
+        let Some(receipt) = receipt else {
+            return false;
+        };
+        let sequence = receipt.position.sequence;
+        let known = self.floor.receipt(sequence);
+        if known.is_some_and(|known| known.stored_at != receipt.stored_at) {
+            // Whatever is done was done of another log: nothing of this one is acknowledged for that.
+            self.floor = Floor::new();
+            self.lanes.another(&receipt.position);
+            return false;
+        }
+        self.floor.came(sequence, receipt, self.epoch)
     }
 
     fn sifted(&mut self, (mut batch, sifted): Sifted<T>) {
@@ -162,7 +199,7 @@ impl<T: Payload> Bulk<T> {
         let concern = concern.into_iter().chain(std::iter::repeat(true));
         for (delivery, concerns) in batch.into_iter().zip(concern) {
             if concerns {
-                self.lanes.held.push(Work::Event(delivery));
+                self.lanes.hold(Work::Event(delivery));
             } else {
                 self.floor.done(delivery.position.sequence);
             }
@@ -204,17 +241,12 @@ impl<T: Payload> Bulk<T> {
         }
     }
 
-    fn acked(
-        &mut self,
-        (sequence, epoch, acked): (u64, u64, Result<(), AckError>),
-        subscription: &mut DurableSubscription<T>,
-    ) {
+    fn acked(&mut self, (sequence, epoch, acked): (u64, u64, Result<(), AckError>)) {
         match acked {
-            // Said before everything came again, it may not count.
-            Ok(()) if epoch != subscription.epoch() => {}
             Ok(()) => {
-                self.floor.acknowledged(sequence);
-                subscription.acknowledged(sequence);
+                if self.confirmed.up_to(sequence, epoch) {
+                    self.floor.acknowledged(sequence);
+                }
             }
             Err(error) => tracing::debug!(durable = self.lanes.name, %error, "acknowledged later"),
         }

@@ -57,6 +57,11 @@ impl<R: Clone> Floor<R> {
         true
     }
 
+    /// With what one that is out came last.
+    pub(super) fn receipt(&self, sequence: u64) -> Option<&R> {
+        self.out.get(&sequence).map(|out| &out.receipt)
+    }
+
     /// It is handled, set aside, or concerns nobody.
     pub(super) fn done(&mut self, sequence: u64) {
         if let Some(out) = self.out.get_mut(&sequence) {
@@ -70,6 +75,16 @@ impl<R: Clone> Floor<R> {
         let mut prefix = self.out.iter().take_while(|(_, out)| done(out));
         let (sequence, last) = prefix.by_ref().last()?;
         Some((*sequence, last.receipt.clone()))
+    }
+
+    /// How many are done and can't be acknowledged because this one alone is not.
+    pub(super) fn wait_for(&self, sequence: u64) -> usize {
+        let mut before = self.out.range(..sequence);
+        if before.any(|(_, out)| !out.done) {
+            return 0;
+        }
+        let behind = self.out.range(sequence..);
+        behind.filter(|(_, out)| out.done).count()
     }
 
     /// Everything up to here is acknowledged.
@@ -112,6 +127,15 @@ mod tests {
         assert_eq!((floor.ready(), floor.count()), (None, 1));
         floor.done(6);
         assert_eq!(floor.ready(), Some((6, 6)));
+    }
+
+    #[test]
+    fn what_is_done_waits_for_the_first_that_is_not() {
+        let mut floor = floor(&[1, 2, 3, 4, 5]);
+        for done in [1, 3, 5] {
+            floor.done(done);
+        }
+        assert_eq!((floor.wait_for(2), floor.wait_for(4)), (2, 0));
     }
 
     #[test]

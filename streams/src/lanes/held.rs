@@ -10,6 +10,8 @@ use tokio::time::Instant;
 pub(super) trait Item {
     fn sequence(&self) -> u64;
     fn key(&self) -> &str;
+    /// Is it the same message, come again?
+    fn is_same(&self, other: &Self) -> bool;
 }
 
 /// Queues of deliveries by key. The head of a queue is what runs, or waits for its next try.
@@ -33,10 +35,13 @@ impl<T: Item> Held<T> {
         }
     }
 
-    /// Takes one in. One that is held already is dropped: acknowledging the first counts for both.
-    pub(super) fn push(&mut self, item: T) {
+    /// Takes one in. One that is held already is dropped: acknowledging the first counts for both. It is given
+    /// back where another is held in its place.
+    pub(super) fn push(&mut self, item: T) -> Option<T> {
         if !self.sequences.insert(item.sequence()) {
-            return;
+            let mut held = self.iter();
+            let same = held.any(|held| held.sequence() == item.sequence() && held.is_same(&item));
+            return (!same).then_some(item);
         }
         let key: Arc<str> = Arc::from(item.key());
         let queue = self.queues.entry(Arc::clone(&key)).or_default();
@@ -44,6 +49,7 @@ impl<T: Item> Held<T> {
         if queue.len() == 1 {
             self.ready.push_back(key);
         }
+        None
     }
 
     /// The next that may run. It stays held until [`Self::done`] or [`Self::pause`].
@@ -93,6 +99,11 @@ impl<T: Item> Held<T> {
         self.queues.contains_key(key)
     }
 
+    /// How much of `key` is held.
+    pub(super) fn count(&self, key: &str) -> usize {
+        self.queues.get(key).map_or(0, VecDeque::len)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<T>> {
         self.queues.values().flatten()
     }
@@ -115,12 +126,16 @@ mod tests {
         fn key(&self) -> &str {
             self.1
         }
+
+        fn is_same(&self, other: &Self) -> bool {
+            self.1 == other.1
+        }
     }
 
     fn held(items: &[(u64, &'static str)]) -> Held<One> {
         let mut held = Held::new();
         for (sequence, key) in items {
-            held.push(One(*sequence, key));
+            assert!(held.push(One(*sequence, key)).is_none());
         }
         held
     }
@@ -160,11 +175,16 @@ mod tests {
         assert_eq!(take(&mut held), Some(1));
         held.done("a");
         assert_eq!(take(&mut held), None);
-        held.push(One(1, "a"));
+        assert!(held.push(One(1, "a")).is_none());
         assert_eq!(
             take(&mut held),
             Some(1),
             "but a later redelivery runs again"
         );
+    }
+    #[tokio::test]
+    async fn another_in_the_place_of_one_that_is_held_is_given_back() {
+        let mut held = held(&[(1, "a")]);
+        assert_eq!(held.push(One(1, "b")).map(|one| one.1), Some("b"));
     }
 }

@@ -9,6 +9,10 @@
 //!                                        or the end of the worker
 //! ```
 //!
+//! What fails in a way that may pass is tried again for as long as it takes, but not in others' way: the server
+//! gives out so many at once ([`crate::topology::Acks`]), and where half of them wait for one, a durable that parks
+//! sets that one aside. One that doesn't park stops there.
+//!
 //! Where a durable is acknowledged in bulk, what comes is sifted first, many at once: only what concerns
 //! the handler lies on a lane.
 //!
@@ -99,14 +103,15 @@ impl<R> From<ExecuteError<R>> for HandleError
 where
     R: Error + Send + Sync + 'static,
 {
-    /// As for loading. A refusal may pass: facts of different streams come in any order.
+    /// As for loading. A refusal may pass: facts of different streams come in any order. What another request
+    /// has done under the same id stays done.
     fn from(error: ExecuteError<R>) -> Self {
         let permanent = match error {
-            ExecuteError::Unreadable(_) | ExecuteError::Unwritable(_) | ExecuteError::TooLarge => {
-                true
-            }
+            ExecuteError::Unreadable(_)
+            | ExecuteError::Unwritable(_)
+            | ExecuteError::TooLarge
+            | ExecuteError::KeyReused => true,
             ExecuteError::Refused(_)
-            | ExecuteError::KeyReused
             | ExecuteError::Conflict
             | ExecuteError::Unavailable { .. }
             | ExecuteError::Unknown { .. } => false,
@@ -133,5 +138,25 @@ impl HandleError {
             permanent: true,
             source: source.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::account::AccountRefusal;
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        let permanent = |error: ExecuteError<AccountRefusal>| HandleError::from(error).permanent;
+        let source = || "away".into();
+        assert!(permanent(ExecuteError::KeyReused));
+        assert!(permanent(ExecuteError::TooLarge));
+        assert!(!permanent(ExecuteError::Conflict));
+        assert!(!permanent(ExecuteError::Unknown { source: source() }));
+        assert!(!permanent(ExecuteError::Unavailable { source: source() }));
+        assert!(!permanent(ExecuteError::Refused(
+            AccountRefusal::AccountNotOpen
+        )));
     }
 }

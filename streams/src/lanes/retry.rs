@@ -3,7 +3,7 @@
 use super::work::{RETRY_FIRST, handle};
 use super::{HandleError, Handler};
 use crate::log::chain;
-use crate::parking::{Lot, Note, ParkingError};
+use crate::parking::{Lot, Note, ParkingError, Reading};
 use crate::subscription::{Delivery, Payload};
 
 /// Tries of one event before its key is left parked again.
@@ -36,7 +36,8 @@ async fn try_again<T: Payload>(
     if !lot.claim(key).await? {
         return Ok(false);
     }
-    while let Some((first, event)) = lot.next(key).await? {
+    let mut reading = Reading::default();
+    while let Some((first, event)) = lot.next(key, &mut reading).await? {
         let position = first.position.clone();
         let failed = match T::read(&event.message()) {
             Ok(event) => {

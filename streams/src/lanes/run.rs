@@ -1,12 +1,14 @@
 //! The loop: take deliveries in, run handlers, acknowledge, try again.
 
 use std::collections::{HashMap, HashSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
+use kernel::Position;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::bulk::run_in_bulk;
@@ -42,7 +44,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// the others go on, and every failure is logged with its position and counted
 /// (`streams_handler_failures_total`). Where the durable parks, what can't be handled or read goes to
 /// stream PARKED with the later ones of its key (`streams_parked_keys`), and is handled from there
-/// when a person asks for it; what is parked is read before the first delivery is handled, and again
+/// when a person asks for it. What may pass is parked too, after ten tries, once half of what the server gives
+/// out at once waits for it: the others must go on. What is parked is read before the first delivery is handled, and again
 /// whenever this process takes over. Where it doesn't, a message that can't be read stays
 /// unacknowledged, is logged and counted.
 ///
@@ -54,8 +57,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// acknowledged goes to the next worker, oldest first.
 ///
 /// # Errors
-/// The durable's policy is [`OnFailure::Stop`], and something can't be handled. Whatever else goes
-/// wrong is waited for.
+/// The durable's policy is [`OnFailure::Stop`], and something can't be handled; or another message stands where
+/// one did that is in hand, so the log was restored or made anew. Whatever else goes wrong is waited for.
 pub async fn run_lanes<T: Payload>(
     subscription: DurableSubscription<T>,
     lanes: usize,
@@ -74,44 +77,38 @@ async fn run_one_by_one<T: Payload>(
     mut lanes: Lanes<T>,
     shutdown: CancellationToken,
 ) -> Result<(), Stopped> {
-    let mut progress = ticks(PROGRESS_INTERVAL);
-    let mut parked = ticks(PARKED_INTERVAL);
+    let mut ticks = Ticks {
+        progress: every(PROGRESS_INTERVAL),
+        parked: every(PARKED_INTERVAL),
+    };
     let mut pin = None;
     // Ends with this future, however that ends.
     let _watch = lanes.watch();
     if !lanes.catch_up(&shutdown).await {
         return Ok(());
     }
-    while lanes.stopped.is_none() {
-        lanes.start_what_may_run();
-        let due = lanes.held.next_due();
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            Some(outcome) = lanes.running.join_next() => {
-                lanes.finish(outcome);
-            }
-            Some(outcome) = lanes.retries.join_next() => lanes.tried(outcome),
-            () = at(due) => {}
-            _ = progress.tick() => lanes.report_progress().await,
-            _ = parked.tick() => lanes.try_again(),
-            // However much is held: the server stops by itself (`MAX_ACK_PENDING`), and pulling is what
-            // keeps the pin.
-            received = subscription.receive() => {
-                if subscription.pin() != pin.as_deref() {
-                    pin = subscription.pin().map(str::to_owned);
-                    lanes.catch_up(&shutdown).await;
-                }
-                lanes.take_in(received, &subscription).await;
-            }
+    while let Some(received) = lanes
+        .work_until(subscription.receive(), &mut ticks, &shutdown)
+        .await
+    {
+        if subscription.pin() != pin.as_deref() {
+            pin = subscription.pin().map(str::to_owned);
+            lanes.catch_up(&shutdown).await;
         }
+        lanes.take_in(received, &subscription).await;
     }
-    lanes.drain().await;
-    subscription.release().await;
+    subscription.hold_while(lanes.drain()).await;
+    Box::pin(subscription.release()).await;
     lanes.stopped.map_or(Ok(()), Err)
 }
 
-pub(super) fn ticks(period: Duration) -> tokio::time::Interval {
+/// What happens now and then.
+struct Ticks {
+    progress: Interval,
+    parked: Interval,
+}
+
+pub(super) fn every(period: Duration) -> Interval {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
@@ -128,6 +125,8 @@ pub(super) async fn at(due: Option<Instant>) {
 pub(super) struct Lanes<T: Payload> {
     pub(super) name: String,
     policy: OnFailure,
+    /// When so much waits for one, it is in the others' way: half of what the server gives out at once.
+    crowd: usize,
     /// Longest pause between two tries.
     pub(super) pause_max: Duration,
     /// Handlers at once.
@@ -159,6 +158,7 @@ impl<T: Payload> Lanes<T> {
         Self {
             name,
             policy,
+            crowd: usize::try_from(subscription.acks().max_pending() / 2).unwrap_or(usize::MAX),
             pause_max: subscription.limits().pause_max,
             width,
             handler,
@@ -171,6 +171,36 @@ impl<T: Payload> Lanes<T> {
             retrying: HashSet::new(),
             stopped: None,
         }
+    }
+
+    /// Works on what is held until something is received; `None` = it ends. What receives is polled on to its
+    /// end: were it dropped whenever something else happens, a slow server's answer would never be heard.
+    async fn work_until(
+        &mut self,
+        receiving: impl Future<Output = Received<T>>,
+        ticks: &mut Ticks,
+        shutdown: &CancellationToken,
+    ) -> Option<Received<T>> {
+        let mut receiving = pin!(receiving);
+        while self.stopped.is_none() {
+            self.start_what_may_run();
+            let due = self.held.next_due();
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return None,
+                Some(outcome) = self.running.join_next() => {
+                    self.finish(outcome, |_| 0);
+                }
+                Some(outcome) = self.retries.join_next() => self.tried(outcome),
+                () = at(due) => {}
+                _ = ticks.progress.tick() => self.report_progress().await,
+                _ = ticks.parked.tick() => self.try_again(),
+                // However much is held: the server stops by itself (`MAX_ACK_PENDING`), and pulling is
+                // what keeps the pin.
+                received = &mut receiving => return Some(received),
+            }
+        }
+        None
     }
 
     /// Reads what is parked, however long that takes: handling an event whose key is parked would
@@ -190,9 +220,9 @@ impl<T: Payload> Lanes<T> {
         let mut reading = JoinSet::new();
         reading.spawn(async move {
             let Some(lot) = lot else { return };
-            let mut every = ticks(PARKED_INTERVAL);
+            let mut ticks = every(PARKED_INTERVAL);
             loop {
-                every.tick().await;
+                ticks.tick().await;
                 if let Err(error) = lot.poll_if_news().await {
                     let error = &error as &dyn std::error::Error;
                     tracing::debug!(durable = name, error, "what is parked is read again later");
@@ -208,9 +238,9 @@ impl<T: Payload> Lanes<T> {
         subscription: &DurableSubscription<T>,
     ) {
         match (received, self.policy) {
-            (Received::Readable(delivery), _) => self.held.push(Work::Event(delivery)),
+            (Received::Readable(delivery), _) => self.hold(Work::Event(delivery)),
             (Received::Unreadable(delivery), OnFailure::Park { .. }) => {
-                self.held.push(Work::Unreadable(delivery));
+                self.hold(Work::Unreadable(delivery));
             }
             (Received::Unreadable(delivery), OnFailure::Stop) => {
                 self.stopped = Some(Stopped {
@@ -227,6 +257,24 @@ impl<T: Payload> Lanes<T> {
                 );
             }
         }
+    }
+
+    pub(super) fn hold(&mut self, work: Work<T>) {
+        if let Some(other) = self.held.push(work) {
+            self.another(other.position());
+        }
+    }
+
+    /// Another message stands at the place of one that is in hand, which is of a log that is no more: its
+    /// acknowledgement would be the other's. So nothing in hand goes on.
+    pub(super) fn another(&mut self, position: &Position) {
+        self.running.abort_all();
+        self.retries.abort_all();
+        self.stopped = Some(Stopped {
+            durable: self.name.clone(),
+            position: position.clone(),
+            source: "another message stood there: was the log restored, or its stream made anew, while this worker ran? Start it again".into(),
+        });
     }
 
     pub(super) fn start_what_may_run(&mut self) {
@@ -271,10 +319,12 @@ impl<T: Payload> Lanes<T> {
         }
     }
 
-    /// The sequence of what is done, if it is.
+    /// The sequence of what is done, if it is. `wait_for`: how many others can't be acknowledged before that one
+    /// is.
     pub(super) fn finish(
         &mut self,
         outcome: Result<(Arc<Work<T>>, Ended), JoinError>,
+        wait_for: impl Fn(u64) -> usize,
     ) -> Option<u64> {
         let (work, ended) = match outcome {
             Ok(outcome) => outcome,
@@ -290,7 +340,10 @@ impl<T: Payload> Lanes<T> {
                 self.held.done(work.key());
                 return Some(work.sequence());
             }
-            Ended::Failed(error) => self.failed(&work, error),
+            Ended::Failed(error) => {
+                let waiting = self.held.count(work.key()) + wait_for(work.sequence());
+                self.failed(&work, error, waiting >= self.crowd);
+            }
             Ended::NotParked(error) => {
                 let failures = self.failed_again(&work);
                 self.wait(&work, &error, failures, wait_after(false, failures));
@@ -299,9 +352,10 @@ impl<T: Payload> Lanes<T> {
         None
     }
 
-    fn failed(&mut self, work: &Arc<Work<T>>, error: HandleError) {
+    /// `way` = so much waits for it that the server soon gives out nothing more.
+    fn failed(&mut self, work: &Arc<Work<T>>, error: HandleError, way: bool) {
         let failures = self.failed_again(work);
-        match verdict(self.policy, error.permanent, failures) {
+        match verdict(self.policy, error.permanent, failures, way) {
             Verdict::Wait(wait) => self.wait(work, &error, failures, wait),
             Verdict::Park => {
                 let (lot, work) = (self.lot.clone(), Arc::clone(work));
@@ -349,7 +403,7 @@ impl<T: Payload> Lanes<T> {
         let mut done = Vec::new();
         let finished = async {
             while let Some(outcome) = self.running.join_next().await {
-                done.extend(self.finish(outcome));
+                done.extend(self.finish(outcome, |_| 0));
             }
             while let Some(outcome) = self.retries.join_next().await {
                 self.tried(outcome);

@@ -5,7 +5,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::FutureExt;
+use kernel::Position;
 
 use super::held::Item;
 use super::{HandleError, Handler};
@@ -21,6 +23,9 @@ const RETRY_MAX: Duration = Duration::from_mins(1);
 /// Tries that are only warned about; from then on each failure is an error in the log.
 const WARNED_TRIES_MAX: u32 = 5;
 
+/// Tries of what is in others' way before it is set aside: most of a minute.
+const IN_THE_WAY_TRIES: u32 = 10;
+
 /// What lies on a lane.
 #[derive(Debug)]
 pub(super) enum Work<T> {
@@ -31,10 +36,7 @@ pub(super) enum Work<T> {
 
 impl<T: Payload> Item for Work<T> {
     fn sequence(&self) -> u64 {
-        match self {
-            Self::Event(delivery) => delivery.position.sequence,
-            Self::Unreadable(delivery) => delivery.position.sequence,
-        }
+        self.position().sequence
     }
 
     fn key(&self) -> &str {
@@ -43,9 +45,27 @@ impl<T: Payload> Item for Work<T> {
             Self::Unreadable(delivery) => &delivery.event.key,
         }
     }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.stored_at() == other.stored_at()
+    }
 }
 
 impl<T: Payload> Work<T> {
+    pub(super) fn position(&self) -> &Position {
+        match self {
+            Self::Event(delivery) => &delivery.position,
+            Self::Unreadable(delivery) => &delivery.position,
+        }
+    }
+
+    fn stored_at(&self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Event(delivery) => delivery.stored_at(),
+            Self::Unreadable(delivery) => delivery.stored_at(),
+        }
+    }
+
     /// "Still working on it." False when the connection is closed.
     pub(super) async fn progress(&self) -> bool {
         let said = match self {
@@ -174,10 +194,11 @@ pub(super) enum Verdict {
     Stop,
 }
 
-/// What `policy` says to the `failures`-th failure in a row.
-pub(super) fn verdict(policy: OnFailure, permanent: bool, failures: u32) -> Verdict {
+/// What `policy` says to the `failures`-th failure in a row of what is in others' `way`, or isn't.
+pub(super) fn verdict(policy: OnFailure, permanent: bool, failures: u32, way: bool) -> Verdict {
     match policy {
         OnFailure::Park { .. } if permanent => Verdict::Park,
+        OnFailure::Park { .. } if way && failures >= IN_THE_WAY_TRIES => Verdict::Park,
         OnFailure::Park {
             after_attempts: Some(most),
         } if failures >= most => Verdict::Park,
@@ -244,20 +265,29 @@ mod tests {
     #[test]
     fn each_policy_says_what_to_do() {
         let park = |after_attempts| OnFailure::Park { after_attempts };
-        assert_eq!(verdict(park(None), true, 1), Verdict::Park);
+        assert_eq!(verdict(park(None), true, 1, false), Verdict::Park);
         assert!(matches!(
-            verdict(park(None), false, 9_999),
+            verdict(park(None), false, 9_999, false),
             Verdict::Wait(_)
         ));
-        assert!(matches!(verdict(park(Some(3)), false, 2), Verdict::Wait(_)));
-        assert_eq!(verdict(park(Some(3)), false, 3), Verdict::Park);
-        assert_eq!(verdict(OnFailure::Stop, true, 1), Verdict::Stop);
+        let most = IN_THE_WAY_TRIES;
+        assert_eq!(verdict(park(None), false, most, true), Verdict::Park);
         assert!(matches!(
-            verdict(OnFailure::Stop, false, 9),
+            verdict(park(None), false, most - 1, true),
             Verdict::Wait(_)
         ));
         assert!(matches!(
-            verdict(OnFailure::Retry, true, 9),
+            verdict(park(Some(3)), false, 2, false),
+            Verdict::Wait(_)
+        ));
+        assert_eq!(verdict(park(Some(3)), false, 3, false), Verdict::Park);
+        assert_eq!(verdict(OnFailure::Stop, true, 1, false), Verdict::Stop);
+        assert!(matches!(
+            verdict(OnFailure::Stop, false, 9, true),
+            Verdict::Wait(_)
+        ));
+        assert!(matches!(
+            verdict(OnFailure::Retry, true, 9, true),
             Verdict::Wait(_)
         ));
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -31,6 +31,8 @@ pub(super) struct Follower {
     filter: String,
     /// The last sequence that was read.
     read: u64,
+    /// How many were; `None` = it began in the middle, and can't tell what it lacks.
+    taken: Option<u64>,
     consumer: Option<PullConsumer>,
     consumer_sequence: u64,
 }
@@ -42,13 +44,15 @@ impl Follower {
             jetstream: connection.jetstream().clone(),
             filter,
             read: after,
+            taken: (after == 0).then_some(0),
             consumer: None,
             consumer_sequence: 0,
         }
     }
 
     /// Everything that was there when this was called, behind what was read before. What came
-    /// before an error is not read again. In a cluster a new consumer may be out of reach for a moment.
+    /// before an error is not read again. In a cluster a new consumer may be out of reach for a moment, or its
+    /// node behind.
     pub(super) async fn catch_up(
         &mut self,
         take: &mut (impl FnMut(Record) + Send),
@@ -68,6 +72,7 @@ impl Follower {
         take: &mut (impl FnMut(Record) + Send),
     ) -> Result<(), async_nats::Error> {
         self.consumer = None;
+        let there = self.there().await?;
         let (consumer, mut pending) = self.begin().await?;
         while pending > 0 {
             let before = self.consumer_sequence;
@@ -78,15 +83,20 @@ impl Follower {
             }
             pending = pending.saturating_sub(got);
         }
+        if self.lacks(there) {
+            return Err(format!("the node that reads {PARKED_STREAM} is behind its leader").into());
+        }
         self.consumer = Some(consumer);
         Ok(())
     }
 
-    /// What came since; cheap. A consumer that is gone is made anew.
+    /// What came since; cheap. A consumer that is gone, or whose node is behind the stream's leader, is made
+    /// anew.
     pub(super) async fn poll(
         &mut self,
         take: &mut (impl FnMut(Record) + Send),
     ) -> Result<(), async_nats::Error> {
+        let there = self.there().await?;
         let Some(consumer) = self.consumer.take() else {
             return self.catch_up(take).await;
         };
@@ -100,8 +110,30 @@ impl Follower {
                 break;
             }
         }
+        if self.lacks(there) {
+            return self.catch_up(take).await;
+        }
         self.consumer = Some(consumer);
         Ok(())
+    }
+
+    /// How many match, as the stream's leader knows: a record is never deleted. (The leader would tell which is
+    /// the last, but only to who may read them all.)
+    async fn there(&self) -> Result<u64, async_nats::Error> {
+        if self.taken.is_none() {
+            return Ok(0);
+        }
+        let stream = self.jetstream.get_stream_no_info(PARKED_STREAM).await?;
+        let mut subjects = stream.info_with_subjects(&self.filter).await?;
+        let mut there = 0;
+        while let Some((_, count)) = subjects.try_next().await? {
+            there += count as u64;
+        }
+        Ok(there)
+    }
+
+    fn lacks(&self, there: u64) -> bool {
+        self.taken.is_some_and(|taken| taken < there)
     }
 
     async fn begin(&mut self) -> Result<(PullConsumer, u64), async_nats::Error> {
@@ -144,7 +176,11 @@ impl Follower {
                 return Err("a delivery was lost".into());
             }
             self.consumer_sequence += 1;
+            if info.stream_sequence <= self.read {
+                return Err("the server went backwards".into());
+            }
             self.read = info.stream_sequence;
+            self.taken = self.taken.map(|taken| taken + 1);
             let Some(record) = Record::read(&raw) else {
                 // Written by hand; one bad message must not stop a role.
                 let (position, subject) = (&raw.position, raw.subject);

@@ -1,5 +1,6 @@
 //! The parked keys of one subscription, as its role sees and changes them.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -77,6 +78,14 @@ pub(crate) struct Lot {
     /// Where PARKED ended when it was last read up to there.
     end: AtomicU64,
     keys: Mutex<Keys>,
+}
+
+/// What waits of one key, as far as it was read for one more try of all of it.
+#[derive(Default)]
+pub(crate) struct Reading {
+    follower: Option<Follower>,
+    /// Not handed out yet, by their places in PARKED.
+    events: HashMap<u64, ParkedEvent>,
 }
 
 impl Lot {
@@ -173,17 +182,21 @@ impl Lot {
     pub(crate) async fn next(
         &self,
         key: &str,
+        reading: &mut Reading,
     ) -> Result<Option<(Waiting, ParkedEvent)>, ParkingError> {
-        let first = self.decide(key, |state| match state.waiting.front() {
-            Some(first) => Decision::Already(Some(first.clone())),
-            None if state.parked => Decision::Write(What::Note(Note::Done {}), None),
-            None => Decision::Already(None),
+        let next = self.decide(key, |state| {
+            let oldest = state.waiting.iter().map(|waiting| waiting.sequence).min();
+            match state.waiting.front().cloned().zip(oldest) {
+                Some(next) => Decision::Already(Some(next)),
+                None if state.parked => Decision::Write(What::Note(Note::Done {}), None),
+                None => Decision::Already(None),
+            }
         });
-        let Some(first) = first.await? else {
+        let Some((first, oldest)) = next.await? else {
             self.count();
             return Ok(None);
         };
-        let event = self.read(key, first.sequence).await?;
+        let event = self.read(key, first.sequence, oldest, reading).await?;
         Ok(Some((first, event)))
     }
 
@@ -193,16 +206,29 @@ impl Lot {
             .await
     }
 
-    async fn read(&self, key: &str, sequence: u64) -> Result<ParkedEvent, ParkingError> {
+    /// The event at `sequence`. One reader reads all that waits, which begins at `oldest`.
+    async fn read(
+        &self,
+        key: &str,
+        sequence: u64,
+        oldest: u64,
+        reading: &mut Reading,
+    ) -> Result<ParkedEvent, ParkingError> {
+        if let Some(event) = reading.events.remove(&sequence) {
+            return Ok(event);
+        }
         let subject = subject(&self.subscription, key);
-        let mut found = None;
-        let mut reader = Follower::new(&self.connection, subject.clone(), sequence - 1);
-        let mut look = |record: Record| match record.what {
-            What::Parked(event) if record.sequence == sequence => found = Some(event),
-            What::Parked(_) | What::Note(_) => {}
+        let follower = reading.follower.get_or_insert_with(|| {
+            Follower::new(&self.connection, subject.clone(), oldest.saturating_sub(1))
+        });
+        let events = &mut reading.events;
+        let mut take = |record: Record| match record.what {
+            What::Parked(event) => drop(events.insert(record.sequence, event)),
+            What::Note(_) => {}
         };
-        let read = reader.catch_up(&mut look).await;
+        let read = follower.poll(&mut take).await;
         read.map_err(|source| self.unread(source))?;
+        let found = reading.events.remove(&sequence);
         found.ok_or(ParkingError::Lost { subject, sequence })
     }
 

@@ -29,7 +29,7 @@ pub use people::{Wish, ask, history, parked};
 pub use record::{Note, ParkedEvent, Record, What};
 
 pub(crate) use end::End;
-pub(crate) use lot::{Lot, Parked};
+pub(crate) use lot::{Lot, Parked, Reading};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -66,7 +66,7 @@ fn subject(subscription: &str, key: &str) -> String {
 }
 
 /// Everything about one subscription, as a wildcard.
-fn all_of(subscription: &str) -> String {
+pub(crate) fn all_of(subscription: &str) -> String {
     format!("{ROOT}.{subscription}.>")
 }
 

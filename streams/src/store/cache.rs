@@ -39,9 +39,10 @@ impl Cache {
         Self(cache)
     }
 
-    /// The aggregate at `subject`, if it is there and an `A`.
+    /// The aggregate at `subject`, if it is there, an `A`, and whole.
     pub(super) fn get<A: Decider>(&self, subject: &str) -> Option<Arc<Held<A>>> {
-        self.0.get(subject)?.held.downcast().ok()
+        let held: Arc<Held<A>> = self.0.get(subject)?.held.downcast().ok()?;
+        (!held.is_broken()).then_some(held)
     }
 
     pub(super) fn insert<A: Decider>(&self, subject: &Arc<str>, known: Known<A>) -> Arc<Held<A>> {

@@ -89,8 +89,12 @@ impl<A: Decider> Held<A> {
 
     /// Held shortly, never across an await.
     pub(super) fn lock(&self) -> MutexGuard<'_, Known<A>> {
-        // An event is taken in whole or, if `evolve` panics, the entry is a copy that make_mut
-        // has not put back; either way the position tells the truth at the next append.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Did something panic while it was changed? Its state may hold half of an event then, which the position
+    /// doesn't tell.
+    pub(super) fn is_broken(&self) -> bool {
+        self.0.is_poisoned()
     }
 }

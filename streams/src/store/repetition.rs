@@ -43,10 +43,20 @@ impl Streams {
         let Some(sequence) = held.lock().recent.find(command_id) else {
             return Ok(None);
         };
-        let before = sequence.saturating_sub(1);
-        let page = self.page_towards(address, before, sequence).await?;
-        let of_command = |event: &RecordedEvent| event.command_id == command_id;
-        let events: Vec<_> = page.events.into_iter().take_while(of_command).collect();
+        let (mut after, mut last) = (sequence.saturating_sub(1), sequence);
+        let mut events: Vec<RecordedEvent> = Vec::new();
+        loop {
+            let page = self.page_towards(address, after, last).await?;
+            let (before, found) = (events.len(), page.events.len());
+            let of_command = |event: &RecordedEvent| event.command_id == command_id;
+            events.extend(page.events.into_iter().take_while(of_command));
+            if !page.more || events.len() - before < found {
+                break;
+            }
+            // All of the page was the command's, and there is more: maybe of the command, too.
+            after = position_of(events.last());
+            last = after + 1;
+        }
         let position = position_of(events.last());
         if position == 0 {
             // Another command, whose id has the same second half.

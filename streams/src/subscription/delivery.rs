@@ -103,6 +103,11 @@ impl<T> Delivery<T> {
         raw(message).map(|(raw, _)| raw)
     }
 
+    /// When the server stored it: what tells it from another that took its place.
+    pub(crate) fn stored_at(&self) -> Option<DateTime<Utc>> {
+        self.raw().map(|raw| raw.recorded_at)
+    }
+
     /// Acknowledges and waits until the server has confirmed it. Asking twice is harmless. Where a
     /// durable is acknowledged in bulk its worker does that later, and this does nothing.
     ///
@@ -134,6 +139,7 @@ impl<T> Delivery<T> {
         Some(Receipt {
             client: message.context.client(),
             position: self.position.clone(),
+            stored_at: self.stored_at(),
             reply: reply.clone(),
         })
     }
@@ -184,6 +190,8 @@ impl<T> Delivery<T> {
 pub(crate) struct Receipt {
     client: Client,
     pub(crate) position: Position,
+    /// When the server stored what it is about.
+    pub(crate) stored_at: Option<DateTime<Utc>>,
     reply: Subject,
 }
 

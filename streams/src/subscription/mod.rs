@@ -29,3 +29,4 @@ pub use ordered::OrderedSubscription;
 
 pub(crate) use backoff::{Backoff, pause};
 pub(crate) use delivery::{Receipt, Received, Unreadable, raw};
+pub(crate) use unbroken::Confirmed;

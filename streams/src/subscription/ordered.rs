@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, Context};
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
@@ -20,7 +21,7 @@ use uuid::Uuid;
 use super::delivery::{raw, read_event};
 use super::{Backoff, SubscriptionError};
 use crate::connection::Connection;
-use crate::envelope::{RecordedEvent, time_to_nats};
+use crate::envelope::{RecordedEvent, time_from_nats, time_to_nats};
 
 /// Messages asked for at once: bounds what a slow reader holds.
 const PULL_BATCH: usize = 500;
@@ -58,8 +59,11 @@ pub struct OrderedSubscription {
     /// Of the last message within the present consumer: a gap here is a lost delivery.
     consumer_sequence: u64,
     live: Option<Live>,
-    /// Events behind `read`, as the server said last.
+    /// Events behind `read`, as the server said last: the node that is read from, which may be behind the
+    /// stream's leader.
     pending: Option<u64>,
+    /// The last sequence that is to be read, as the leader said when the present consumer was made.
+    end: u64,
     missed_heartbeats: u32,
     backoff: Backoff,
     current: Arc<AtomicBool>,
@@ -71,6 +75,14 @@ struct Live {
     messages: pull::Stream,
     /// How often the client had connected when this began.
     connects: u64,
+}
+
+/// Where the log ends, as its leader knows.
+struct Ends {
+    /// The stream's last sequence.
+    stream: u64,
+    /// The last that is to be read; 0 = none.
+    matching: u64,
 }
 
 impl Connection {
@@ -117,6 +129,7 @@ impl OrderedSubscription {
             consumer_sequence: 0,
             live: None,
             pending: None,
+            end: 0,
             missed_heartbeats: 0,
             current: Arc::default(),
             backoff: Backoff::new(RETRY_FIRST, RETRY_MAX),
@@ -193,10 +206,13 @@ impl OrderedSubscription {
     /// `None` until it was reached.
     pub fn pending(&self) -> Option<u64> {
         let waiting = u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
-        self.pending.map(|behind| behind.saturating_add(waiting))
+        let lacking = u64::from(self.read < self.end);
+        self.pending
+            .map(|behind| behind.max(lacking).saturating_add(waiting))
     }
 
-    /// Has everything been handed out that the log held when the server spoke last?
+    /// Has everything been handed out that the log held when the server spoke last, and all that the stream's
+    /// leader knew of when the present consumer began?
     pub fn caught_up(&self) -> bool {
         self.pending() == Some(0)
     }
@@ -230,7 +246,7 @@ impl OrderedSubscription {
         if let Some(there) = self.receive().now_or_never() {
             return Some(there);
         }
-        if self.pending == Some(0) {
+        if self.pending == Some(0) && self.read >= self.end {
             return None;
         }
         tokio::time::timeout_at(until, self.receive()).await.ok()
@@ -337,13 +353,19 @@ impl OrderedSubscription {
         self.backoff.wait().await;
         let connects = connects(&self.jetstream);
         match self.open().await {
-            Ok((messages, pending)) => {
-                if pending == 0 {
-                    self.must_not_be_ahead().await?;
+            Ok((messages, pending, ends)) => {
+                // Nothing pending is either "at the end" or "beyond it".
+                if pending == 0 && ends.stream < self.read {
+                    self.backoff.failed();
+                    return Err(SubscriptionError::Ahead {
+                        position: Position::new(self.stream.as_str(), self.read),
+                        last: ends.stream,
+                    });
                 }
                 self.consumer_sequence = 0;
                 self.missed_heartbeats = 0;
                 self.pending = Some(pending);
+                self.end = ends.matching;
                 self.live = Some(Live { messages, connects });
             }
             Err(error) => {
@@ -354,7 +376,7 @@ impl OrderedSubscription {
         Ok(())
     }
 
-    async fn open(&self) -> Result<(pull::Stream, u64), async_nats::Error> {
+    async fn open(&self) -> Result<(pull::Stream, u64, Ends), async_nats::Error> {
         let config = pull::Config {
             name: Some(format!("ordered-{}", Uuid::new_v4().simple())),
             description: Some("ordered subscription".to_owned()),
@@ -377,7 +399,11 @@ impl OrderedSubscription {
             .heartbeat(HEARTBEAT)
             .messages()
             .await?;
-        Ok((messages, consumer.cached_info().num_pending))
+        Ok((
+            messages,
+            consumer.cached_info().num_pending,
+            self.ends().await?,
+        ))
     }
 
     fn begin(&self) -> DeliverPolicy {
@@ -391,26 +417,25 @@ impl OrderedSubscription {
         }
     }
 
-    /// Nothing pending is either "at the end" or "beyond it": the leader knows.
-    async fn must_not_be_ahead(&mut self) -> Result<(), SubscriptionError> {
-        if self.read == 0 {
-            return Ok(());
-        }
-        let last = match self.jetstream.get_stream(&self.stream).await {
-            Ok(stream) => stream.cached_info().state.last_sequence,
-            Err(error) => {
-                tracing::warn!(stream = self.stream, error = %error, "the log's end is not known");
-                return Ok(());
-            }
+    async fn ends(&self) -> Result<Ends, async_nats::Error> {
+        let found = self.jetstream.get_stream(&self.stream).await?;
+        let stream = found.cached_info().state.last_sequence;
+        let Some(filter) = &self.filter else {
+            let matching = stream;
+            return Ok(Ends { stream, matching });
         };
-        if last < self.read {
-            self.backoff.failed();
-            return Err(SubscriptionError::Ahead {
-                position: Position::new(self.stream.as_str(), self.read),
-                last,
-            });
-        }
-        Ok(())
+        let matching = match found.get_last_raw_message_by_subject(filter).await {
+            Ok(last) if self.is_before(time_from_nats(last.time)) => 0,
+            Ok(last) => last.sequence,
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => 0,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Ends { stream, matching })
+    }
+
+    /// Is what was stored at `time` none of what is to be read?
+    fn is_before(&self, time: DateTime<Utc>) -> bool {
+        self.read == 0 && self.since.is_some_and(|since| time < since)
     }
 }
 

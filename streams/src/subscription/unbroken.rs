@@ -4,22 +4,56 @@
 //! delivery that got lost on the way must not be among them. Each delivery of a durable has a number,
 //! one more than the one before, and from 1 again after a reset.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 /// The deliveries of one durable to this process.
 #[derive(Debug)]
 pub(super) struct Unbroken {
     /// The number of the last one; `None` = some may be missing, nothing fits until a reset.
     last: Option<u64>,
+    confirmed: Arc<Confirmed>,
+}
+
+/// What the server has confirmed. Its worker says so while the subscription waits for the next delivery.
+#[derive(Debug, Default)]
+pub(crate) struct Confirmed(Mutex<SinceReset>);
+
+#[derive(Debug, Default)]
+struct SinceReset {
+    /// How often it has begun anew.
     epoch: u64,
-    /// Up to which sequence of the stream the server has confirmed acknowledgements since the reset.
+    /// Up to which sequence of the stream acknowledgements are confirmed since then.
     acknowledged: u64,
+}
+
+impl Confirmed {
+    /// Changes whenever everything that is not acknowledged comes again; what came before acknowledges
+    /// nothing then.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.now().epoch
+    }
+
+    /// Everything up to `sequence` is known to be acknowledged. False when it may not count: it was said in
+    /// an epoch that is over.
+    pub(crate) fn up_to(&self, sequence: u64, epoch: u64) -> bool {
+        let mut now = self.now();
+        if now.epoch == epoch {
+            now.acknowledged = now.acknowledged.max(sequence);
+        }
+        now.epoch == epoch
+    }
+
+    fn now(&self) -> MutexGuard<'_, SinceReset> {
+        // Nothing in here panics half-way.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Default for Unbroken {
     fn default() -> Self {
         Self {
             last: Some(0),
-            epoch: 0,
-            acknowledged: 0,
+            confirmed: Arc::default(),
         }
     }
 }
@@ -40,23 +74,19 @@ impl Unbroken {
     /// Whatever is not acknowledged comes again, numbered from 1.
     pub(super) fn begins_anew(&mut self) {
         self.last = Some(0);
-        self.epoch += 1;
-        self.acknowledged = 0;
+        let mut confirmed = self.confirmed.now();
+        confirmed.epoch += 1;
+        confirmed.acknowledged = 0;
     }
 
-    /// How often it has begun anew.
-    pub(super) fn epoch(&self) -> u64 {
-        self.epoch
-    }
-
-    /// The server has confirmed everything up to this sequence of the stream.
-    pub(super) fn acknowledged(&mut self, sequence: u64) {
-        self.acknowledged = self.acknowledged.max(sequence);
+    /// What its worker tells, and asks.
+    pub(super) fn confirmed(&self) -> Arc<Confirmed> {
+        Arc::clone(&self.confirmed)
     }
 
     /// Does the server know less than it has confirmed?
     pub(super) fn is_behind(&self, floor: u64) -> bool {
-        floor < self.acknowledged
+        floor < self.confirmed.now().acknowledged
     }
 }
 
@@ -72,15 +102,19 @@ mod tests {
         assert!(!unbroken.goes_on(5), "and still is");
         unbroken.begins_anew();
         assert!(unbroken.goes_on(1) && unbroken.goes_on(2));
-        assert_eq!(unbroken.epoch(), 1);
+        assert_eq!(unbroken.confirmed().epoch(), 1);
     }
 
     #[test]
     fn what_was_confirmed_and_is_not_known_is_noticed() {
         let mut unbroken = Unbroken::default();
-        unbroken.acknowledged(7);
+        assert!(unbroken.confirmed().up_to(7, 0));
         assert!(unbroken.is_behind(6) && !unbroken.is_behind(7));
         unbroken.begins_anew();
+        assert!(
+            !unbroken.confirmed().up_to(9, 0),
+            "of an epoch that is over"
+        );
         assert!(!unbroken.is_behind(0), "it comes again");
     }
 }

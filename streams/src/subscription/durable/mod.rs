@@ -2,7 +2,9 @@
 
 mod left_overs;
 
+use std::convert::Infallible;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderValue;
@@ -15,7 +17,7 @@ use tokio::time::Instant;
 
 use super::delivery::{Received, Unreadable, raw};
 use super::takeover::{Takeover, Verdict};
-use super::unbroken::Unbroken;
+use super::unbroken::{Confirmed, Unbroken};
 use super::{Backoff, Delivery, DurableLimits, Payload, SubscribeError, SubscriptionError};
 use crate::connection::Connection;
 use crate::envelope::RecordedEvent;
@@ -135,15 +137,9 @@ impl<T: Payload> DurableSubscription<T> {
         self.acks
     }
 
-    /// Changes whenever everything that is not acknowledged comes again; what came before acknowledges
-    /// nothing then.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.unbroken.epoch()
-    }
-
-    /// Everything up to `sequence` is known to be acknowledged.
-    pub(crate) fn acknowledged(&mut self, sequence: u64) {
-        self.unbroken.acknowledged(sequence);
+    /// What the server has confirmed, where it is acknowledged in bulk.
+    pub(crate) fn confirmed(&self) -> Arc<Confirmed> {
+        self.unbroken.confirmed()
     }
 
     /// Its bounds.
@@ -183,15 +179,16 @@ impl<T: Payload> DurableSubscription<T> {
     /// What comes next, also when it can't be read. Waits and is cancel-safe as [`Self::next`].
     pub(crate) async fn receive(&mut self) -> Received<T> {
         loop {
+            // What is not everyday is boxed, so that a worker is not as large as the largest of it.
             let Some(live) = self.live.as_mut() else {
-                self.connect().await;
+                Box::pin(self.connect()).await;
                 continue;
             };
             let message = tokio::select! {
                 biased;
                 message = live.next() => message,
                 () = tokio::time::sleep_until(self.next_check) => {
-                    self.check_left_overs().await;
+                    Box::pin(self.check_left_overs()).await;
                     continue;
                 }
             };
@@ -204,6 +201,22 @@ impl<T: Payload> DurableSubscription<T> {
                 Some(Err(error)) => self.stumble(&error),
                 None => self.rebuild("its messages ended"),
             }
+        }
+    }
+
+    /// Goes on pulling until `ending` is done, which keeps the pin: what comes is left to the next worker,
+    /// and what this one still works on isn't given to another meanwhile.
+    pub(crate) async fn hold_while<O>(&mut self, ending: impl Future<Output = O>) -> O {
+        let pulling = async {
+            while let Some(live) = self.live.as_mut()
+                && live.next().await.is_some()
+            {}
+            // Without one the pin runs out by itself.
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            ended = ending => ended,
+            never = pulling => match never {},
         }
     }
 
@@ -249,7 +262,7 @@ impl<T: Payload> DurableSubscription<T> {
             Verdict::Deliver if self.fits(info.consumer_sequence) => {}
             Verdict::Drop => return None,
             Verdict::Deliver | Verdict::Reset => {
-                if self.begin(pin.unwrap_or_default()).await {
+                if Box::pin(self.begin(pin.unwrap_or_default())).await {
                     return None;
                 }
                 if self.acks == Acks::InBulk {
