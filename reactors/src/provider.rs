@@ -19,6 +19,7 @@ use tower_resilience_circuitbreaker::{
 };
 
 use crate::ProviderConfig;
+use crate::config::ORDER_ID;
 use crate::failure::{ProviderError, failure, unavailable};
 use crate::listing::Refund;
 
@@ -206,7 +207,7 @@ impl Provider {
         method: &str,
         order_id: OrderId,
     ) -> Result<Intent, ProviderError> {
-        let return_url = self.return_url.replace("{order_id}", &order_id.to_string());
+        let return_url = self.return_url.replace(ORDER_ID, &order_id.to_string());
         let form = [
             ("payment_method".to_owned(), method.to_owned()),
             ("return_url".to_owned(), return_url),
