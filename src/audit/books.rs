@@ -442,7 +442,7 @@ impl Saga {
             "undo_started" => {
                 self.completed = false;
                 if self.ended {
-                    self.late.insert(what(&body.cause["step"]));
+                    self.late.insert(what(body.cause.get("step")));
                 }
             }
             "step_succeeded" | "returning_step_succeeded" => {
@@ -450,7 +450,7 @@ impl Saga {
             }
             "undo_succeeded" | "checkout_undone" => {
                 self.stuck.remove(&step);
-                self.late.remove(&what(&body.step));
+                self.late.remove(&what(Some(&body.step)));
             }
             // It waits for one step; a return may wait for several.
             "checkout_suspended" => self.stuck = [step].into(),
@@ -466,7 +466,7 @@ impl Saga {
             "step_skipped" | "returning_step_skipped" => {
                 self.by_hand = true;
                 self.stuck.remove(&step);
-                self.late.remove(&what(&body.step));
+                self.late.remove(&what(Some(&body.step)));
                 if body.last == true || body.stage == "ended" || body.stage == "resolved" {
                     self.end();
                 }
@@ -492,8 +492,9 @@ impl Saga {
 
 /// What a step of a checkout is about: the goods by their SKU, or the money. What is asked for first may be
 /// undone by the name of a later step.
-fn what(step: &Value) -> String {
-    step["sku"].to_string()
+fn what(step: Option<&Value>) -> String {
+    let sku = step.and_then(|step| step.get("sku"));
+    sku.unwrap_or(&Value::Null).to_string()
 }
 
 impl Bin {

@@ -510,7 +510,10 @@ fn what_comes_late_is_under_way_until_it_is_undone() {
     let under_way = ["nothing is under way"];
     let reserved = goods("reserve_stock");
     let late_success = ("undo_started", late(&reserved));
-    assert_eq!(and_then(true, &[late_success.clone()]), under_way);
+    assert_eq!(
+        and_then(true, std::slice::from_ref(&late_success)),
+        under_way
+    );
     let other = ("undo_succeeded", money());
     assert_eq!(and_then(true, &[late_success.clone(), other]), under_way);
     // The hold had been made firm meanwhile.
