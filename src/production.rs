@@ -166,6 +166,10 @@ fn own_page(provider: &ProviderConfig) -> anyhow::Result<()> {
         provider.return_url != LOCAL_RETURN_URL,
         "set MILLRACE_PAYMENT_RETURN_URL: customers come back from their bank to a page of the shop"
     );
+    ensure!(
+        provider.return_url.starts_with("https://"),
+        "MILLRACE_PAYMENT_RETURN_URL: customers come back from their bank to a page of https"
+    );
     Ok(())
 }
 

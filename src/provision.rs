@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::Args;
 use edge::auth::KeySet;
+use projections::provision::READER_CONNECTIONS_MAX;
 use projections::{Access, Login, Passwords};
 use streams::topology::{self, DurableSpec, Topology, TopologyError};
 use telemetry::{NatsArgs, PostgresArgs, Server};
@@ -31,12 +32,39 @@ pub struct ProvisionArgs {
     /// Postgres's administrator: a superuser, or who may make roles and databases.
     #[arg(long, env = "MILLRACE_POSTGRES_ADMIN", default_value = POSTGRES_ADMIN)]
     pub postgres_admin: String,
-    /// Copies of each stream: 1 on a single server, 3 on a cluster.
-    #[arg(long, env = "MILLRACE_REPLICAS", default_value_t = 1)]
-    pub replicas: usize,
+    /// How many of what.
+    #[command(flatten)]
+    pub size: Size,
     /// Folder in which the first key that signs access tokens is made, if there is none.
     #[arg(long, env = "MILLRACE_JWT_KEYS")]
     pub jwt_keys: Option<PathBuf>,
+}
+
+/// How many copies and connections there are to be.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Size {
+    /// Copies of each stream: 1 on a single server, 3 on a cluster.
+    #[arg(long, env = "MILLRACE_REPLICAS", default_value_t = 1)]
+    pub replicas: usize,
+    /// Most connections to Postgres of each context's reader, which all query APIs share: each brings one more
+    /// than `MILLRACE_READ_CONNECTIONS`, and a rollout has one more of them.
+    #[arg(
+        long,
+        env = "MILLRACE_READER_CONNECTIONS_MAX",
+        default_value_t = READER_CONNECTIONS_MAX,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX))
+    )]
+    pub reader_connections_max: u32,
+}
+
+impl Size {
+    /// So many copies, and the connections that are enough for most.
+    pub fn of(replicas: usize) -> Self {
+        Self {
+            replicas,
+            reader_connections_max: READER_CONNECTIONS_MAX,
+        }
+    }
 }
 
 /// The one table of streams and durables.
@@ -57,7 +85,7 @@ pub async fn run(args: ProvisionArgs) -> anyhow::Result<()> {
         &Source::Environment,
         &args.nats,
         (&args.postgres, &args.postgres_admin),
-        args.replicas,
+        args.size,
     )
     .await?;
     if let Some(folder) = &args.jwt_keys {
@@ -75,7 +103,7 @@ pub async fn provision(
     secrets: &Source<'_>,
     nats: impl Into<Server<'_>>,
     (postgres, administrator): (impl Into<Server<'_>>, &str),
-    replicas: usize,
+    size: Size,
 ) -> anyhow::Result<()> {
     let (nats, postgres) = (nats.into(), postgres.into());
     let streams = async {
@@ -83,9 +111,9 @@ pub async fn provision(
         let topology = topology();
         let (began, mut told) = (Instant::now(), false);
         loop {
-            match topology::provision(&connection, &topology, replicas).await {
+            match topology::provision(&connection, &topology, size.replicas).await {
                 Err(error @ TopologyError::Failed { .. })
-                    if replicas > 1 && began.elapsed() < CLUSTER_TIME_MAX =>
+                    if size.replicas > 1 && began.elapsed() < CLUSTER_TIME_MAX =>
                 {
                     if !told {
                         eprintln!("the cluster may be electing: {}", streams::chain(&error));
@@ -108,7 +136,7 @@ pub async fn provision(
         let admin_password = secrets.get(POSTGRES_ADMIN_PASSWORD)?;
         let admin = Login::admin(postgres.address, administrator, &admin_password)?;
         let admin = believing(admin, postgres)?;
-        projections::provision(&admin, &passwords)
+        projections::provision(&admin, &passwords, size.reader_connections_max)
             .await
             .context("can't provision the databases")
     };

@@ -184,7 +184,7 @@ fn advertised(
     Ok((!address.ip().is_unspecified()).then(|| format!("{scheme}://{address}")))
 }
 
-/// Announces a replica, and which contexts it serves, to the gateways until `stop`.
+/// Announces a replica, and which contexts it serves, to the gateways and its like until `stop`.
 ///
 /// # Errors
 /// NATS does not take it.
@@ -194,14 +194,13 @@ pub async fn announce(
     address: Option<String>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Some(address) = address else {
+    if address.is_none() {
         tracing::info!(
-            "not announced: set MILLRACE_ADVERTISE to where gateways reach this replica"
+            "no gateway finds it: set MILLRACE_ADVERTISE to where they reach this replica"
         );
-        return Ok(());
-    };
+    }
     let announced = connection
-        .announce(role, &address, contexts, stop.clone())
+        .announce(role, address.as_deref(), contexts, stop.clone())
         .await;
     // Without it, nobody would come: better to end at once.
     announced.inspect_err(|_| stop.cancel())?;

@@ -9,6 +9,7 @@ use devstack::launch::Launcher;
 use devstack::{Options, Ports, Service, Services};
 use kernel::{AggregateId, EmailClaimId, Sealed, UserId};
 use millrace::settings::{POSTGRES_ADMIN, POSTGRES_ADMIN_PASSWORD};
+use projections::provision::READER_CONNECTIONS_MAX;
 use projections::{Access, Login, Passwords, USER_ACCOUNT};
 use streams::topology::{Topology, provision};
 use streams::{CommandMeta, Connection, Executed, Settings, Streams};
@@ -65,7 +66,8 @@ impl Accounts {
                 passwords.set(context, access, accounts.password(context, access)?);
             }
         }
-        projections::provision(&accounts.administrator()?, &passwords).await?;
+        let admin = accounts.administrator()?;
+        projections::provision(&admin, &passwords, READER_CONNECTIONS_MAX).await?;
         Ok(accounts)
     }
 

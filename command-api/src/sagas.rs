@@ -106,10 +106,10 @@ impl Api {
         let saga = waiter.id();
         // It may have been over before anybody listened.
         let mut status = self.status(saga).await.ok()?;
-        if !["ended", "suspended", "resolved"].contains(&status)
-            && waiter.wait(time).await.is_some()
-        {
-            status = self.status(saga).await.ok()?;
+        if !["ended", "suspended", "resolved"].contains(&status) {
+            // Also when the time is over it has come further.
+            let _end = waiter.wait(time).await;
+            status = self.status(saga).await.unwrap_or(status);
         }
         Some(Told {
             waited: time,

@@ -67,7 +67,10 @@ impl Throttle {
         while !shutdown.is_cancelled() {
             if nats.is_connected() {
                 match nats.replicas(ROLE).await {
-                    Ok(found) => self.share(found.values().filter(|its| host_users(its)).count()),
+                    Ok(found) => {
+                        let hosts = found.values().filter(|it| host_users(&it.contexts));
+                        self.share(hosts.count());
+                    }
                     Err(error) => tracing::warn!(%error, "replicas can't be looked for"),
                 }
             }

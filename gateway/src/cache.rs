@@ -145,8 +145,8 @@ impl Cache {
         self.newest.store(UNHEARD, Ordering::Release);
     }
 
-    /// Is this a read that everybody is answered alike? Operators see more, and who asks for a certain
-    /// freshness is answered for that.
+    /// Is this a read that everybody is answered alike? Operators see more, a token may be good for other calls
+    /// alone, and who asks for a certain freshness is answered for that.
     pub(crate) fn covers(&self, parts: &Parts, user: Option<&Principal>) -> bool {
         let path = parts.uri.path();
         let below = path.strip_prefix(CATALOGUE);
@@ -156,7 +156,8 @@ impl Cache {
             HeaderName::from_static(edge::prefer::PREFER),
         ];
         let plain = !own.iter().any(|name| parts.headers.contains_key(name));
-        let alike = plain && !user.is_some_and(Principal::is_operator);
+        let other = |user: &Principal| user.is_operator() || user.must_be_good_for(parts).is_err();
+        let alike = plain && !user.is_some_and(other);
         self.enabled && parts.method == Method::GET && catalogue && alike
     }
 
@@ -418,6 +419,16 @@ mod tests {
         assert!(cache.covers(&asked(&[]), None));
         assert!(cache.covers(&asked(&[]), Some(&customer)));
         assert!(!cache.covers(&asked(&[]), Some(&operator)));
+        for (scope, covered) in [("products:read", true), ("orders:read", false)] {
+            let scopes = Some(vec![scope.to_owned()]);
+            let roles = customer.roles.clone();
+            let narrow = Principal {
+                scopes,
+                roles,
+                ..customer
+            };
+            assert_eq!(cache.covers(&asked(&[]), Some(&narrow)), covered, "{scope}");
+        }
         for own in [("consistency-token", "PRODUCT:1"), ("prefer", "wait=1")] {
             assert!(!cache.covers(&asked(&[own]), None), "{own:?}");
         }

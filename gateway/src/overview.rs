@@ -63,6 +63,8 @@ struct Missing {
 pub(crate) fn calls() -> Calls<()> {
     let about = about("Read all about one order")
         .more("With its payments, checkout and notifications; what can't be had right now is null and stands in `missing`. \
+               Of a token with a `scope` that is all but the order that it isn't good for: it needs payments:read, \
+               checkouts:read and notifications:read besides. \
                Its Projection-Position names what each of the views was read from.")
         .with(|call| {
             Principal::describe(call);

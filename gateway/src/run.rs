@@ -105,7 +105,7 @@ impl Service {
             let others = async {
                 let Some(nats) = nats else { return Ok(()) };
                 let catalogue = watch::catalogue(gate, nats.clone(), stop.clone());
-                let announced = nats.announce(ROLE, &address, &[], stop.clone());
+                let announced = nats.announce(ROLE, Some(&address), &[], stop.clone());
                 let announced = async { announced.await.inspect_err(|_| stop.cancel()) };
                 let (announced, ()) = tokio::join!(announced, catalogue);
                 announced.map_err(Error::Announce)

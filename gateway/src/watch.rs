@@ -1,12 +1,13 @@
 //! What the gateway hears of the others: which replicas there are and are ready, how many gateways
 //! share the limits, what changes in the catalogue.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Request;
 use futures::future::join_all;
-use streams::Connection;
+use streams::{Connection, Replica as Announced};
 use tokio_util::sync::CancellationToken;
 
 use crate::behind::Replicas;
@@ -47,6 +48,7 @@ async fn look(gate: &Gate, nats: Option<&Connection>, empty: &mut [u32; 2]) {
         let asked = pools.map(|pool| found(nats, pool.role));
         let (found_of, gateways) = tokio::join!(join_all(asked), found(nats, ROLE));
         for ((pool, found), empty) in pools.into_iter().zip(found_of).zip(empty) {
+            let found = members(found);
             *empty = if found.is_empty() { *empty + 1 } else { 0 };
             if !found.is_empty() || *empty > EMPTY_LOOKS_MAX {
                 let may_ask = |member: &Member| gate.behind.may_ask(&member.address);
@@ -65,20 +67,26 @@ async fn look(gate: &Gate, nats: Option<&Connection>, empty: &mut [u32; 2]) {
     pools.into_iter().for_each(Pool::looked_at);
 }
 
-async fn found(nats: &Connection, role: &str) -> Vec<Member> {
+async fn found(nats: &Connection, role: &str) -> Vec<Announced> {
     match nats.replicas(role).await {
-        Ok(found) => found
-            .into_iter()
-            .filter_map(|(address, contexts)| {
-                let address = address.parse().ok()?;
-                Some(Member { address, contexts })
-            })
-            .collect(),
+        Ok(found) => found.into_values().collect(),
         Err(error) => {
             tracing::warn!(%error, "replicas can't be looked for");
             Vec::new()
         }
     }
+}
+
+/// Who can be asked, each address once.
+fn members(found: Vec<Announced>) -> Vec<Member> {
+    let reached = found.into_iter();
+    let reached = reached.filter_map(|replica| Some((replica.address?, replica.contexts)));
+    let by_address: BTreeMap<_, _> = reached.collect();
+    let members = by_address.into_iter().filter_map(|(address, contexts)| {
+        let address = address.parse().ok()?;
+        Some(Member { address, contexts })
+    });
+    members.collect()
 }
 
 /// What it says itself; `None` = nothing. One that takes long to say how it is, because whatever it asks for

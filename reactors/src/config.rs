@@ -7,6 +7,8 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use clap::{Args, ValueEnum};
 use edge::{Targets, is_here};
+use url::Url;
+use uuid::Uuid;
 
 /// [`Config::erasure_grace_ms`] unless somebody says otherwise.
 pub const ERASURE_GRACE_MS: u64 = 60_000;
@@ -17,6 +19,9 @@ pub const RECONCILE_DAYS: u32 = 30;
 
 /// [`ProviderConfig::return_url`] of a stack on a laptop: the one page that it has. A shop has one of its own.
 pub const LOCAL_RETURN_URL: &str = "http://127.0.0.1:8080/reference";
+
+/// What stands in [`ProviderConfig::return_url`] for the order's id.
+pub(crate) const ORDER_ID: &str = "{order_id}";
 
 /// [`SmtpConfig::mails_per_second`] unless somebody says otherwise: more than a shop has at its busiest,
 /// fewer than a relay takes for a flood.
@@ -88,11 +93,12 @@ pub struct ProviderConfig {
     )]
     pub secret_key: String,
     /// The shop's page to which customers come back from their bank, where they confirm that it is they who
-    /// pay; `{order_id}` in it becomes the order's id. Production has to name one.
+    /// pay; `{order_id}` in it becomes the order's id. Production has to name one of https.
     #[arg(
         long = "payment-return-url",
         env = "MILLRACE_PAYMENT_RETURN_URL",
-        default_value = LOCAL_RETURN_URL
+        default_value = LOCAL_RETURN_URL,
+        value_parser = page
     )]
     pub return_url: String,
     /// Longest wait for one answer of the provider, in milliseconds.
@@ -102,6 +108,16 @@ pub struct ProviderConfig {
         default_value_t = 10_000
     )]
     pub timeout_ms: u64,
+}
+
+/// What the provider takes for a page: whatever else it refuses for good, and each order is rejected.
+fn page(text: &str) -> Result<String, String> {
+    let order_id = Uuid::nil().to_string();
+    let url = Url::parse(&text.replace(ORDER_ID, &order_id)).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("it is no page of http:// or https://".to_owned());
+    }
+    Ok(url.to_string().replace(&order_id, ORDER_ID))
 }
 
 impl ProviderConfig {

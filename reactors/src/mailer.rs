@@ -200,7 +200,6 @@ impl Mailer {
             return Ok(Some(failure("the recipient's address is no mail address")));
         };
         let said = |error| Said(rejection::said(&error));
-        self.pace.until_ready().await;
         match self.smtp.send(message).await {
             Ok(_) => Ok(Some(NotificationCommand::RecordSent {
                 message_id,
@@ -384,10 +383,16 @@ impl Handler for Mailer {
             id.as_str().parse().map_err(HandleError::permanent)?;
         let mut loaded = self.streams.load_with::<Notification>(event).await?;
         if loaded.state.due().is_some() {
+            // Before it is read what is to be sent to whom: that may change while it waits for its turn.
+            self.pace.until_ready().await;
             // It may have been sent since, by a worker that is gone.
             loaded = self.streams.load_current::<Notification>(id).await?;
         }
-        if let Some(outcome) = self.send(notification_id, &loaded.state).await? {
+        // What asked for it is what brings it about. Of another event of the notification, which may lie on
+        // another lane, it would be sent at the same time.
+        if loaded.version == event.version
+            && let Some(outcome) = self.send(notification_id, &loaded.state).await?
+        {
             self.record((id, loaded.version), &outcome, event).await?;
         }
         if let Some(dead) = loaded.state.dead_address() {

@@ -19,12 +19,18 @@ use tower_resilience_circuitbreaker::{
 };
 
 use crate::ProviderConfig;
+use crate::config::ORDER_ID;
 use crate::failure::{ProviderError, failure, unavailable};
 use crate::listing::Refund;
 
 /// The version of Stripe's API that this client speaks, whatever the account's own is: of those it knows,
 /// the one whose shapes and demands the payment simulator has too, so that tests are about what is sent.
 const API_VERSION: &str = "2025-09-30.clover";
+
+/// Which form of the create call this is: raise it with each change of the form. Under one key the provider
+/// takes one form, and refuses what an older version has asked and this one asks again. An intent that is
+/// made twice so nobody confirms: no money moves. (Of a refund that would be money: its form stays.)
+const CREATE_FORM: u32 = 2;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -192,7 +198,8 @@ impl Provider {
         for (name, value) in metadata {
             form.push((format!("metadata[{name}]"), value.clone()));
         }
-        self.post("payment_intents", Some(key), &form).await
+        let key = format!("{key}-{CREATE_FORM}");
+        self.post("payment_intents", Some(&key), &form).await
     }
 
     /// Asks the issuer to hold the amount. Where the customer must act first, the intent names a page, from
@@ -206,7 +213,7 @@ impl Provider {
         method: &str,
         order_id: OrderId,
     ) -> Result<Intent, ProviderError> {
-        let return_url = self.return_url.replace("{order_id}", &order_id.to_string());
+        let return_url = self.return_url.replace(ORDER_ID, &order_id.to_string());
         let form = [
             ("payment_method".to_owned(), method.to_owned()),
             ("return_url".to_owned(), return_url),

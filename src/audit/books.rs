@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
+use serde_json::Value;
 use streams::RecordedEvent;
 
 use super::Finding;
+use super::outside::Intent;
 
 /// Money in minor units.
 #[derive(Debug, Clone, Default, Deserialize, PartialEq, Eq)]
@@ -50,6 +52,11 @@ struct Body {
     stock: Stock,
     template: String,
     details: Details,
+    step: Value,
+    cause: Value,
+    stage: Value,
+    last: Value,
+    seen: Option<Seen>,
 }
 
 /// What a mail is about.
@@ -108,12 +115,47 @@ pub(super) struct Payment {
     /// Done, and then sent back by the bank.
     pub(super) came_back: BTreeSet<String>,
     /// Somebody has explained a difference to the provider's record.
-    pub(super) explained: bool,
+    pub(super) explained: Option<Explained>,
+}
+
+/// What a difference was between when somebody explained it.
+#[derive(Debug)]
+pub(super) struct Explained {
+    /// Captured and refunded, as far as we knew.
+    ours: (i64, i64),
+    /// `None` = the provider had no such intent.
+    seen: Option<Seen>,
+}
+
+/// What the provider had of an intent.
+#[derive(Debug, Deserialize)]
+pub(super) struct Seen {
+    intent_id: String,
+    held: Amount,
+    captured: Amount,
+    refunded: Amount,
 }
 
 impl Payment {
     pub(super) fn refunded(&self) -> i64 {
         self.done.values().sum()
+    }
+
+    /// Has somebody explained that the provider has this beside our figures?
+    pub(super) fn explains(&self, intent_id: &str, theirs: Option<&Intent>) -> bool {
+        let Some(Explained { ours, seen }) = &self.explained else {
+            return false;
+        };
+        let same = match (seen, theirs) {
+            (None, None) => true,
+            (Some(seen), Some(intent)) => {
+                let seen_then = (seen.held.amount, seen.captured.amount, seen.refunded.amount);
+                let now = (intent.held, intent.received, intent.refunded);
+                seen.intent_id == intent_id && seen_then == now
+            }
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        same && *ours == (self.captured, self.refunded())
     }
 }
 
@@ -159,15 +201,16 @@ pub(super) struct Bin {
 
 /// One saga: a checkout, a return or a refund.
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is told by itself")]
 pub(super) struct Saga {
     pub(super) order_id: String,
     /// Of a checkout: the order is confirmed, and may still be shipped or canceled.
     pub(super) completed: bool,
     /// Nothing is left to do, but for what comes late.
     pub(super) ended: bool,
-    /// It waits for a person.
-    pub(super) suspended: bool,
+    /// The steps for which it waits for a person.
+    pub(super) stuck: BTreeSet<String>,
+    /// What came late, and is being undone: goods by their SKU, or the money.
+    pub(super) late: BTreeSet<String>,
     /// A person has skipped a step or settled it: what that came to, only they know.
     pub(super) by_hand: bool,
 }
@@ -215,7 +258,7 @@ impl Books {
             ("order", None) => self.order(id, (name, version), body),
             ("payment", None) => self.payment(id, (name, version), body),
             ("inventory", None) => self.stock(id, (name, version), &body),
-            ("checkout", kind) => self.saga(kind.unwrap_or("checkout"), id, name, body),
+            ("checkout", kind) => self.saga(kind.unwrap_or("checkout"), id, name, &body),
             ("notification", None) => self.mail(id, name, body),
             ("user", None) if name == "user_registered" => {
                 self.users.insert(id.to_owned());
@@ -310,7 +353,11 @@ impl Books {
                     payment.came_back.insert(refund);
                 }
             }
-            "reconciliation_accepted" => payment.explained = true,
+            "reconciliation_accepted" => {
+                let ours = (payment.captured, payment.refunded());
+                let seen = body.seen;
+                payment.explained = Some(Explained { ours, seen });
+            }
             _ => {}
         }
         let back = payment.refunded() + payment.pending.values().sum::<i64>();
@@ -351,33 +398,13 @@ impl Books {
         }
     }
 
-    fn saga(&mut self, kind: &str, id: &str, name: &str, body: Body) {
+    fn saga(&mut self, kind: &str, id: &str, name: &str, body: &Body) {
         let key = (kind.to_owned(), id.to_owned());
         let saga = self.sagas.entry(key).or_default();
-        if let Some(order_id) = body.order_id {
-            saga.order_id = order_id;
+        if let Some(order_id) = &body.order_id {
+            saga.order_id.clone_from(order_id);
         }
-        match name {
-            "checkout_completed" => saga.completed = true,
-            "shipping_started" | "undo_started" => saga.completed = false,
-            "checkout_suspended" | "returning_suspended" | "refunding_suspended" => {
-                saga.suspended = true;
-                return;
-            }
-            "checkout_resumed" | "returning_resumed" | "refunding_resumed" => {}
-            "checkout_resolved"
-            | "returning_resolved"
-            | "refunding_resolved"
-            | "step_skipped"
-            | "returning_step_skipped"
-            | "refunding_skipped" => saga.by_hand = true,
-            "checkout_ended" | "returning_ended" | "refunding_ended" | "refunding_dropped" => {
-                saga.ended = true;
-            }
-            // Facts about others of its steps leave it where it is.
-            _ => return,
-        }
-        saga.suspended = false;
+        saga.take_in(name, body);
     }
 
     fn mail(&mut self, id: &str, name: &str, body: Body) {
@@ -396,10 +423,78 @@ impl Books {
         };
         match name {
             "notification_sent" => (mail.sent, mail.over) = (true, true),
-            "notification_failed" | "notification_suppressed" => mail.over = true,
+            "notification_failed"
+            | "notification_suppressed"
+            | "notification_bounced"
+            | "notification_dismissed" => mail.over = true,
+            "notification_resend_requested" => mail.over = false,
             _ => {}
         }
     }
+}
+
+impl Saga {
+    fn take_in(&mut self, name: &str, body: &Body) {
+        let step = body.step.to_string();
+        match name {
+            "checkout_completed" => self.completed = true,
+            "shipping_started" => self.completed = false,
+            "undo_started" => {
+                self.completed = false;
+                if self.ended {
+                    self.late.insert(what(body.cause.get("step")));
+                }
+            }
+            "step_succeeded" | "returning_step_succeeded" => {
+                self.stuck.remove(&step);
+            }
+            "undo_succeeded" | "checkout_undone" => {
+                self.stuck.remove(&step);
+                self.late.remove(&what(Some(&body.step)));
+            }
+            // It waits for one step; a return may wait for several.
+            "checkout_suspended" => self.stuck = [step].into(),
+            "refunding_suspended" => {
+                self.stuck.insert(step);
+            }
+            // Also for money that came back after the end.
+            "returning_suspended" => {
+                self.ended = false;
+                self.stuck.insert(step);
+            }
+            "checkout_resumed" | "returning_resumed" | "refunding_resumed" => self.stuck.clear(),
+            "step_skipped" | "returning_step_skipped" => {
+                self.by_hand = true;
+                self.stuck.remove(&step);
+                self.late.remove(&what(Some(&body.step)));
+                if body.last == true || body.stage == "ended" || body.stage == "resolved" {
+                    self.end();
+                }
+            }
+            "checkout_resolved" | "returning_resolved" | "refunding_resolved"
+            | "refunding_skipped" => {
+                self.by_hand = true;
+                self.end();
+            }
+            "checkout_ended" | "returning_ended" | "refunding_ended" | "refunding_dropped" => {
+                self.end();
+            }
+            _ => {}
+        }
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.stuck.clear();
+        self.late.clear();
+    }
+}
+
+/// What a step of a checkout is about: the goods by their SKU, or the money. What is asked for first may be
+/// undone by the name of a later step.
+fn what(step: Option<&Value>) -> String {
+    let sku = step.and_then(|step| step.get("sku"));
+    sku.unwrap_or(&Value::Null).to_string()
 }
 
 impl Bin {

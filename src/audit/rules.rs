@@ -6,14 +6,14 @@
 //!   settled      nothing is under way for it      all equations
 //!   under way    a saga, a refund goes on         those that hold always
 //!   waits        suspended, or money came back    the same, and the ledgers agree
-//!   by hand      a person has settled a part      the same
+//!   by hand      over; a person settled a part    the same
 //! ```
 
 use std::collections::BTreeMap;
 
 use super::Finding;
 use super::books::{
-    Bin, Books, Order, Payment, Return, Status, about_order, about_payment, of_order,
+    Bin, Books, Order, Payment, Return, Saga, Status, about_order, about_payment, of_order,
 };
 use super::outside::{Intent, Ledger};
 
@@ -72,28 +72,18 @@ impl Books {
         let mut standings: BTreeMap<_, _> = self
             .orders
             .iter()
-            .map(|(id, order)| {
-                let checkout = self.sagas.get(&("checkout".to_owned(), id.clone()));
-                let rests = checkout.is_some_and(|saga| match order.status {
-                    Status::Placed => false,
-                    Status::Confirmed => saga.completed,
-                    Status::Rejected | Status::Canceled | Status::Shipped | Status::Delivered => {
-                        saga.ended
-                    }
-                });
-                let taken =
-                    |id: &String| self.sagas.contains_key(&("return".to_owned(), id.clone()));
-                let rests = rests && order.returns.keys().all(taken);
-                (
-                    id.clone(),
-                    if rests {
-                        Standing::Settled
-                    } else {
-                        Standing::UnderWay
-                    },
-                )
-            })
+            .map(|(id, order)| (id.clone(), self.left(id, order)))
             .collect();
+        let settled = self.sagas.values().filter(|saga| saga.by_hand);
+        let explained = self.payments.values().filter(|it| it.explained.is_some());
+        let by_hand = settled
+            .map(|saga| &saga.order_id)
+            .chain(explained.map(|payment| &payment.order_id));
+        for order_id in by_hand {
+            if let Some(standing @ Standing::Settled) = standings.get_mut(order_id) {
+                *standing = Standing::ByHand;
+            }
+        }
         for payment in self.payments.values() {
             let intent = payment
                 .intent_id
@@ -105,24 +95,38 @@ impl Books {
             }
         }
         for ((kind, _), saga) in &self.sagas {
-            if kind != "checkout" && !saga.ended {
+            let goes_on = kind != "checkout" && !saga.ended;
+            if goes_on || !saga.late.is_empty() {
                 standings.insert(saga.order_id.clone(), Standing::UnderWay);
             }
         }
-        for saga in self.sagas.values().filter(|saga| saga.by_hand) {
-            standings.insert(saga.order_id.clone(), Standing::ByHand);
-        }
         for payment in self.payments.values() {
-            if payment.explained {
-                standings.insert(payment.order_id.clone(), Standing::ByHand);
-            } else if !payment.came_back.is_empty() {
+            if payment.explained.is_none() && !payment.came_back.is_empty() {
                 standings.insert(payment.order_id.clone(), Standing::Waits);
             }
         }
-        for saga in self.sagas.values().filter(|saga| saga.suspended) {
+        for saga in self.sagas.values().filter(|saga| !saga.stuck.is_empty()) {
             standings.insert(saga.order_id.clone(), Standing::Waits);
         }
         standings
+    }
+
+    /// Where its checkout has left an order.
+    fn left(&self, id: &str, order: &Order) -> Standing {
+        let checkout = self.sagas.get(&("checkout".to_owned(), id.to_owned()));
+        // What a person has settled goes no further, wherever the order is.
+        let settled = |saga: &Saga| saga.by_hand && saga.ended;
+        let rests = checkout.is_some_and(|saga| match order.status {
+            Status::Placed => settled(saga),
+            Status::Confirmed => saga.completed || settled(saga),
+            Status::Rejected | Status::Canceled | Status::Shipped | Status::Delivered => saga.ended,
+        });
+        let taken = |id: &String| self.sagas.contains_key(&("return".to_owned(), id.clone()));
+        if rests && order.returns.keys().all(taken) {
+            Standing::Settled
+        } else {
+            Standing::UnderWay
+        }
     }
 
     /// What holds whatever is under way.
@@ -255,10 +259,11 @@ impl Books {
             };
             ours.insert(intent_id.as_str(), id);
             let standing = standings.get(&payment.order_id);
-            if standing == Some(&Standing::UnderWay) || payment.explained {
+            let theirs = ledger.intents.get(intent_id);
+            if standing == Some(&Standing::UnderWay) || payment.explains(intent_id, theirs) {
                 continue;
             }
-            match ledger.intents.get(intent_id) {
+            match theirs {
                 Some(intent) => {
                     agree(found, (id, payment), intent);
                     let held = standing == Some(&Standing::Settled) && intent.held > 0;

@@ -395,3 +395,145 @@ fn what_a_person_has_settled_is_theirs() {
     waits.push(("checkout", "o", "checkout_suspended", json!({})));
     assert_eq!(broken(waits, &ledger()), [""; 0]);
 }
+
+#[test]
+fn a_person_settles_only_what_is_over() {
+    let skipped = |stage: &str| ("checkout", "o", "step_skipped", json!({ "stage": stage }));
+    let mut goes_on = without("checkout_ended", "o");
+    goes_on.push(skipped("undoing"));
+    assert_eq!(broken(goes_on, &ledger()), ["nothing is under way"]);
+    let mut over = without("checkout_ended", "o");
+    over.push(skipped("ended"));
+    assert_eq!(broken(over, &ledger()), [""; 0]);
+    let mut returning = without("returning_ended", "b");
+    returning.push(skipped("ended"));
+    assert_eq!(broken(returning, &ledger()), ["nothing is under way"]);
+    let mut left = without("checkout_ended", "o");
+    left.retain(|told| !matches!(told.2, "order_confirmed" | "order_shipped"));
+    left.push(("checkout", "o", "checkout_resolved", json!({})));
+    assert_eq!(broken(left, &ledger()), [""; 0], "it stays placed");
+}
+
+#[test]
+fn what_is_explained_is_so_for_as_long_as_nothing_changes() {
+    let mut more = ledger();
+    more.intents.get_mut("pi").unwrap().refunded = 700;
+    let seen = json!({
+        "intent_id": "pi", "held": eur(0), "captured": eur(1_000), "refunded": eur(700),
+    });
+    let accepted = json!({ "seen": seen });
+    let mut explained = story();
+    explained.push(("payment", "p", "reconciliation_accepted", accepted));
+    assert_eq!(broken(explained.clone(), &more), [""; 0]);
+    more.intents.get_mut("pi").unwrap().refunded = 800;
+    assert_eq!(broken(explained.clone(), &more), ["the ledgers agree"]);
+    assert_eq!(
+        broken(explained.clone(), &Ledger::default()),
+        ["the ledgers agree"]
+    );
+    more.intents.get_mut("pi").unwrap().refunded = 700;
+    let again = json!({ "refund_id": "c", "amount": eur(100) });
+    explained.push(("payment", "p", "payment_refunded", again));
+    assert_eq!(broken(explained, &more), ["the ledgers agree"]);
+}
+
+#[test]
+fn a_mail_is_under_way_until_something_has_become_of_it() {
+    let told = |names: &[&'static str]| {
+        let mut story = without("notification_failed", "m3");
+        let of = names
+            .iter()
+            .map(|name| ("notification", "m3", *name, json!({})));
+        story.extend(of);
+        broken(story, &ledger())
+    };
+    let under_way = ["nothing is under way"];
+    assert_eq!(told(&["notification_bounced"]), [""; 0]);
+    let again = ["notification_failed", "notification_resend_requested"];
+    assert_eq!(told(&again), under_way);
+    let failed = [&again[..], &["notification_failed"]].concat();
+    assert_eq!(told(&failed), [""; 0]);
+    let left = ["notification_failed", "notification_dismissed"];
+    assert_eq!(told(&left), [""; 0]);
+    let resent = [&left[..], &["notification_resend_requested"]].concat();
+    assert_eq!(told(&resent), under_way);
+}
+
+fn money() -> Value {
+    json!({ "step": { "name": "capture_payment" } })
+}
+
+fn goods(step: &str) -> Value {
+    json!({ "step": { "name": step, "sku": "MUG" } })
+}
+
+fn late(step: &Value) -> Value {
+    json!({ "cause": { "name": "late_success", "step": step["step"] } })
+}
+
+/// The story, and then this of its checkout, before its end or after it.
+fn and_then(ended: bool, told: &[(&'static str, Value)]) -> Vec<&'static str> {
+    let mut story = without("checkout_ended", "o");
+    let of = |(name, body): &(&'static str, Value)| ("checkout", "o", *name, body.clone());
+    if ended {
+        story.push(("checkout", "o", "checkout_ended", json!({})));
+    }
+    story.extend(told.iter().map(of));
+    broken(story, &ledger())
+}
+
+#[test]
+fn a_checkout_waits_until_the_very_step_is_done() {
+    let (waits, under_way) = ([""; 0], ["nothing is under way"]);
+    let suspended = || ("checkout_suspended", money());
+    for other in [
+        ("undo_started", late(&goods("reserve_stock"))),
+        ("shipping_started", json!({})),
+        ("undo_succeeded", goods("reserve_stock")),
+        ("step_succeeded", goods("ship_stock")),
+    ] {
+        let told = [suspended(), other];
+        assert_eq!(and_then(false, &told), waits, "{}", told[1].0);
+    }
+    for done in [
+        ("undo_succeeded", money()),
+        ("step_succeeded", money()),
+        ("checkout_resumed", json!({})),
+    ] {
+        let told = [suspended(), done];
+        assert_eq!(and_then(false, &told), under_way, "{}", told[1].0);
+    }
+}
+
+#[test]
+fn what_comes_late_is_under_way_until_it_is_undone() {
+    let under_way = ["nothing is under way"];
+    let reserved = goods("reserve_stock");
+    let late_success = ("undo_started", late(&reserved));
+    assert_eq!(
+        and_then(true, std::slice::from_ref(&late_success)),
+        under_way
+    );
+    let other = ("undo_succeeded", money());
+    assert_eq!(and_then(true, &[late_success.clone(), other]), under_way);
+    // The hold had been made firm meanwhile.
+    let undone = ("undo_succeeded", goods("commit_stock"));
+    assert_eq!(and_then(true, &[late_success, undone]), [""; 0]);
+}
+
+#[test]
+fn a_return_goes_on_after_its_end_when_its_money_came_back() {
+    let told = |names: &[&'static str]| {
+        let mut story = story();
+        let of = names
+            .iter()
+            .map(|name| ("checkout.return", "b", *name, money()));
+        story.extend(of);
+        broken(story, &ledger())
+    };
+    assert_eq!(told(&["returning_suspended"]), [""; 0], "a person is asked");
+    let resumed = ["returning_suspended", "returning_resumed"];
+    assert_eq!(told(&resumed), ["nothing is under way"]);
+    let ended = [&resumed[..], &["returning_ended"]].concat();
+    assert_eq!(told(&ended), [""; 0]);
+}

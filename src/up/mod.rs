@@ -25,7 +25,7 @@ pub use args::{UpArgs, Worker};
 
 use self::separate::{Processes, Separate};
 use self::together::Together;
-use crate::provision;
+use crate::provision::{self, Size};
 use crate::settings::{POSTGRES_ADMIN, Source, nats_password_variable};
 
 /// Where the payment simulator sends its webhooks, below the entry.
@@ -221,7 +221,8 @@ pub fn start(args: &UpArgs) -> LocalBoxFuture<'_, anyhow::Result<Running>> {
         let postgres = servers.postgres.to_string();
         let source = Source::Stack(&secrets);
         let postgres_as_admin = (&postgres, POSTGRES_ADMIN);
-        provision::provision(&source, &servers.nats, postgres_as_admin, args.nats_nodes).await?;
+        let size = Size::of(args.nats_nodes);
+        provision::provision(&source, &servers.nats, postgres_as_admin, size).await?;
 
         let (commands, queries) = (listen(0)?, listen(0)?);
         let endpoints = Endpoints {

@@ -258,7 +258,8 @@ impl Connection {
     }
 
     /// From now on looks now and then whether the streams are as `topology` declares. As long as one could lose
-    /// events, nothing is appended to it over this connection.
+    /// what it keeps, nothing is put into it over this connection: no event, key, letter or timer, and nothing
+    /// is parked. Snapshots, which are made again, are.
     pub fn watch(&self, topology: Topology) {
         let own = Self {
             // Not what holds the connection open for itself.

@@ -1,5 +1,6 @@
 //! Which role listens where: each replica that serves HTTP is a NATS micro service (ADR-32) without
-//! endpoints, whose metadata says its address. `nats micro ls` lists them.
+//! endpoints, whose metadata says its address. `nats micro ls` lists them. Replicas that share a limit count
+//! each other so, also where nobody can be told an address.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -44,33 +45,45 @@ fn failed<E: Into<BoxError>>(role: &str, what: &'static str) -> impl FnOnce(E) -
     }
 }
 
+/// A replica, as it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replica {
+    /// Where it can be reached; `None` = it can't say.
+    pub address: Option<String>,
+    /// Which contexts it serves; none named = all.
+    pub contexts: Vec<String>,
+}
+
 #[derive(Deserialize)]
 struct Info {
+    /// Of this replica alone.
+    id: String,
     #[serde(default)]
     metadata: HashMap<String, String>,
 }
 
 impl Connection {
-    /// Announces that a replica of `role` can be reached at `address` (`http(s)://host:port`), and serves
-    /// `contexts` (none named = all), until `shutdown`.
+    /// Announces that there is a replica of `role`, that it can be reached at `address`
+    /// (`http(s)://host:port`), if it knows where, and serves `contexts` (none named = all), until `shutdown`.
     ///
     /// # Errors
     /// `role` is no name for a service, or the connection is closed.
     pub async fn announce(
         &self,
         role: &str,
-        address: &str,
+        address: Option<&str>,
         contexts: &[String],
         shutdown: CancellationToken,
     ) -> Result<(), DiscoveryError> {
-        let mut metadata = HashMap::from([(ADDRESS.to_owned(), address.to_owned())]);
+        let address = address.map(|address| (ADDRESS.to_owned(), address.to_owned()));
+        let mut metadata: HashMap<_, _> = address.into_iter().collect();
         if !contexts.is_empty() {
             metadata.insert(CONTEXTS.to_owned(), contexts.join(","));
         }
         let service = self
             .client()
             .service_builder()
-            .description(format!("{role} at {address}"))
+            .description(format!("a replica of {role}"))
             .metadata(metadata)
             .start(service_name(role), env!("CARGO_PKG_VERSION"))
             .await
@@ -79,15 +92,12 @@ impl Connection {
         service.stop().await.map_err(failed(role, "withdrawn"))
     }
 
-    /// The replicas of `role` that answer now, at most 64: their addresses, and which contexts each
-    /// serves (none named = all).
+    /// The replicas of `role` that answer now, at most 64, by what tells each from all others: several may
+    /// say the same address, as those behind one load balancer do.
     ///
     /// # Errors
     /// The connection is closed, or the server didn't take the question.
-    pub async fn replicas(
-        &self,
-        role: &str,
-    ) -> Result<BTreeMap<String, Vec<String>>, DiscoveryError> {
+    pub async fn replicas(&self, role: &str) -> Result<BTreeMap<String, Replica>, DiscoveryError> {
         let client = self.client();
         let inbox = client.new_inbox();
         let answers = client.subscribe(inbox.clone()).await;
@@ -105,7 +115,7 @@ impl Connection {
                     break;
                 }
                 let info: Option<Info> = serde_json::from_slice(&answer.payload).ok();
-                found.extend(info.and_then(replica));
+                found.extend(info.map(replica));
             }
         };
         // Its end is the usual end: nobody knows how many there are.
@@ -114,12 +124,13 @@ impl Connection {
     }
 }
 
-fn replica(info: Info) -> Option<(String, Vec<String>)> {
-    let Info { mut metadata } = info;
+fn replica(info: Info) -> (String, Replica) {
+    let Info { id, mut metadata } = info;
     let contexts = metadata.remove(CONTEXTS).unwrap_or_default();
     let contexts = contexts.split(',').filter(|name| !name.is_empty());
     let contexts = contexts.map(str::to_owned).collect();
-    Some((metadata.remove(ADDRESS)?, contexts))
+    let address = metadata.remove(ADDRESS);
+    (id, Replica { address, contexts })
 }
 
 fn service_name(role: &str) -> String {

@@ -33,7 +33,7 @@ use tokio::time::{Instant, sleep};
 use crate::connection::Connection;
 use crate::envelope::{DecodeCause, DecodeError, time_from_nats};
 use crate::subscription::{Payload, RawMessage};
-use crate::topology::INBOX_STREAM;
+use crate::topology::{INBOX_STREAM, Withheld};
 
 /// First token of everything in stream INBOX.
 const ROOT: &str = "inbox";
@@ -97,6 +97,7 @@ pub enum InboxError {
 #[derive(Debug, Clone)]
 pub struct Inbox {
     jetstream: Context,
+    withheld: Withheld,
 }
 
 impl Inbox {
@@ -104,6 +105,7 @@ impl Inbox {
     pub fn new(connection: &Connection) -> Self {
         Self {
             jetstream: connection.jetstream().clone(),
+            withheld: connection.withheld().clone(),
         }
     }
 
@@ -118,6 +120,7 @@ impl Inbox {
     ) -> BoxFuture<'a, Result<Put, InboxError>> {
         Box::pin(async move {
             let subject = letter.subject()?;
+            self.withheld.allows(INBOX_STREAM).map_err(unavailable)?;
             let give_up = Instant::now() + PUT_BUDGET;
             loop {
                 let message = PublishMessage::build()

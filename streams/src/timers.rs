@@ -135,6 +135,9 @@ impl Timers {
     ) -> BoxFuture<'a, Result<(), TimerError>> {
         Box::pin(async move {
             let subject = timer.scheduled()?;
+            if let Err(source) = self.connection.withheld().allows(TIMERS_STREAM) {
+                return Err(TimerError::Unavailable { subject, source });
+            }
             let mut headers = schedule(timer, due, clock::now());
             if let Some(traceparent) = traceparent {
                 headers.insert(TRACEPARENT, traceparent);

@@ -285,11 +285,16 @@ impl App {
 
     /// A command API of its own beside the one inside `millrace up`, once it is ready.
     pub(crate) async fn command_api(&self, args: &[&str]) -> (Shop, Child) {
+        self.command_api_on("127.0.0.1", args).await
+    }
+
+    /// The same, where it is told to listen.
+    pub(crate) async fn command_api_on(&self, ip: &str, args: &[&str]) -> (Shop, Child) {
         let port = devstack::Reserved::choose(0).unwrap().address().port();
-        let listen = format!("127.0.0.1:{port}");
+        let listen = format!("{ip}:{port}");
         let args = [&["command-api", "--listen", &listen], args].concat();
         let child = self.role(&args, &format!("command-api-{port}.log")).await;
-        let shop = Shop::new(&format!("http://{listen}")).unwrap();
+        let shop = Shop::new(&format!("http://127.0.0.1:{port}")).unwrap();
         let ready = shop.wait_for("a command API", "/readyz", PATIENCE, |_| true);
         ready.await.unwrap();
         (shop, child)

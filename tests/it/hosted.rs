@@ -21,8 +21,13 @@ async fn who_may_make_roles_and_databases_can_provision() {
             passwords.set(context, access, format!("{context} {access:?}"));
         }
     }
-    for _again in 0..2 {
-        projections::provision(&admin, &passwords).await.unwrap();
+    let reader = Access::Reader.role("order");
+    for connections in [60, 7] {
+        let made = projections::provision(&admin, &passwords, connections);
+        made.await.unwrap();
+        let asked = "select rolconnlimit from pg_roles where rolname = $1";
+        let row = superuser.query_one(asked, &[&reader]).await.unwrap();
+        assert_eq!(row.get::<_, i32>(0), i32::try_from(connections).unwrap());
     }
     let login = Login::context(&address, "order", Access::Reader, "order Reader").unwrap();
     let reader = sql(&login).await;
@@ -33,13 +38,13 @@ async fn who_may_make_roles_and_databases_can_provision() {
     let role = Access::Writer.role("order");
     let more = format!("alter role {role} with createdb bypassrls");
     superuser.batch_execute(&more).await.unwrap();
-    let refused = projections::provision(&admin, &passwords).await;
+    let refused = projections::provision(&admin, &passwords, 60).await;
     let refused = refused.unwrap_err().to_string();
     assert!(
         refused.contains(&format!("set up role {role}")),
         "{refused}"
     );
-    projections::provision(&servers.admin_login(), &passwords)
+    projections::provision(&servers.admin_login(), &passwords, 60)
         .await
         .unwrap();
     let asked = "select rolcreatedb or rolbypassrls from pg_roles where rolname = $1";

@@ -5,9 +5,14 @@
 //! every minute. Faults are ordered for one address, so they strike nobody else; the outage, which
 //! strikes all, is ordered alone.
 
+use async_nats::jetstream::consumer::pull;
 use chrono::{DateTime, TimeDelta, Utc};
+use kernel::{AggregateId, Money, NotificationId, OrderId, UserId};
 use millrace::client::Shop;
+use millrace::settings::Source;
+use notification::{Channel, Details, Notification, NotificationCommand, Template};
 use serde_json::{Value, json};
+use streams::CommandMeta;
 use tokio::sync::{OnceCell, RwLock};
 use uuid::Uuid;
 
@@ -355,4 +360,102 @@ async fn what_has_waited_goes_out_at_the_pace_that_was_set() {
     // Three seconds, of which one is left to what is on its way.
     let took = times[3] - times[0];
     assert!(took > TimeDelta::seconds(2), "{times:?}");
+}
+
+/// Waits until the mailer has worked on so many events, and on all there are.
+async fn mailer_has_done(app: &App, events: u64) {
+    let secrets = devstack::Secrets::load_or_create(&app.data).unwrap();
+    let source = Source::Stack(&secrets);
+    let admin = source.connect(&app.endpoints.nats, "provision").await;
+    let admin = admin.unwrap();
+    becomes("the mailer has nothing to do", async || {
+        let found = admin.jetstream();
+        let found = found.get_consumer_from_stream::<pull::Config, _, _>("mailer", "NOTIFICATION");
+        let info = found.await.unwrap().cached_info().clone();
+        info.ack_floor.stream_sequence >= events
+            && info.num_pending == 0
+            && info.num_ack_pending == 0
+    })
+    .await;
+}
+
+/// All mails that the sink has taken.
+async fn all_mails(app: &App) -> Vec<Value> {
+    let mails = reqwest::get(format!("{}/messages", app.endpoints.mail)).await;
+    mails.unwrap().json().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_its_turn_is_not_sent_to_an_address_that_is_suppressed_meanwhile() {
+    const PEOPLE: u64 = 6;
+    let app = App::start_with(&folder("paced-suppressed"), &["--without", "reactor"]).await;
+    let mut waiting = Vec::new();
+    for _ in 0..PEOPLE {
+        let email = format!("{}@example.com", Uuid::new_v4().simple());
+        let registered = app.shop().register(&email, "Grace Hopper", PASSWORD).await;
+        registered.unwrap();
+        waiting.push(email);
+    }
+    let paced = ["reactor", "--mails-per-second", "1"];
+    let _reactor = app.role(&paced, "reactor.log").await;
+    becomes("the first is there", async || {
+        !all_mails(&app).await.is_empty()
+    })
+    .await;
+    let first = json!(all_mails(&app).await).to_string();
+    waiting.retain(|email| !first.contains(email.as_str()));
+    for email in &waiting {
+        let body = json!({ "email": email, "reason": "she asked on the phone" });
+        let suppressed = app.operator().post("/v1/suppressions", &body).await;
+        suppressed.must();
+    }
+    // Each mail and what came of it, and each suppression.
+    mailer_has_done(&app, 2 * PEOPLE + waiting.len() as u64).await;
+    let sent = all_mails(&app).await.len() as u64;
+    assert!(sent < PEOPLE, "all {sent} were sent");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_that_is_tried_again_is_sent_by_what_asked_for_that_alone() {
+    let app = App::start_with(&folder("tried-again"), &["--without", "reactor"]).await;
+    let email = format!("{}@example.com", Uuid::new_v4().simple());
+    let user_id = app.shop().register(&email, "Grace Hopper", PASSWORD).await;
+    let user_id = UserId(user_id.unwrap().parse().unwrap());
+    let secrets = devstack::Secrets::load_or_create(&app.data).unwrap();
+    let source = Source::Stack(&secrets);
+    let log = source.connect(&app.endpoints.nats, "command-api").await;
+    let streams = log.unwrap().streams(streams::Settings::default());
+    let id = AggregateId::from(NotificationId(Uuid::new_v4()));
+    let order_id = OrderId(Uuid::new_v4());
+    let request = NotificationCommand::RequestNotification {
+        user_id,
+        template: Template::OrderConfirmed,
+        channel: Channel::Email,
+        details: Details {
+            order_id: Some(order_id),
+            amount: Some(Money::new(1_299, "EUR".parse().unwrap())),
+            ..Details::default()
+        },
+    };
+    let failed = NotificationCommand::RecordFailure {
+        reason: "no".to_owned(),
+    };
+    let again = NotificationCommand::ResendNotification {};
+    // As an operator asks for it: not in the order's flow.
+    for (command, in_flow) in [(request, true), (failed, true), (again, false)] {
+        let mut meta = CommandMeta::new(Uuid::new_v4(), Utc::now(), "operator:test");
+        if in_flow {
+            meta = meta.with_correlation(order_id.to_string());
+        }
+        let done = streams.execute::<Notification>(&id, command, &meta);
+        done.await.unwrap();
+    }
+    let slow = json!({ "stage": "data", "effect": "delay", "delay_ms": 2_000, "recipient": email });
+    order_fault(&app, &slow).await;
+    let _reactor = app.role(&["reactor"], "reactor.log").await;
+    // This one and the welcome, and what came of each.
+    mailer_has_done(&app, 3 + 1 + 2).await;
+    let mails = all_mails(&app).await;
+    let confirmed = |mail: &&Value| mail["subject"] == "Your order is confirmed";
+    assert_eq!(mails.iter().filter(confirmed).count(), 1, "{mails:?}");
 }

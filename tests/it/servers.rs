@@ -7,7 +7,9 @@ use devstack::launch::{Child, Launcher, Spawner, Spec};
 use devstack::{Options, Ports, Service, Services, Stack};
 use edge::auth::KeySet;
 use millrace::client::Shop;
+use millrace::provision::Size;
 use millrace::settings::{POSTGRES_ADMIN, POSTGRES_ADMIN_PASSWORD, Source};
+use projections::provision::READER_CONNECTIONS_MAX;
 use projections::{Access, Login, Passwords};
 use streams::{Connection, Streams};
 use tokio_postgres::{Client, NoTls};
@@ -40,7 +42,9 @@ impl Servers {
             }
         }
         let admin = servers.admin_login();
-        projections::provision(&admin, &passwords).await.unwrap();
+        let most = READER_CONNECTIONS_MAX;
+        let made = projections::provision(&admin, &passwords, most);
+        made.await.unwrap();
         servers
     }
 
@@ -70,9 +74,9 @@ impl Servers {
     pub(crate) async fn provision(&self) {
         let source = Source::Stack(self.stack.secrets());
         let nats = &self.stack.endpoints().nats;
-        millrace::provision::provision(&source, nats, (&self.postgres(), POSTGRES_ADMIN), 1)
-            .await
-            .unwrap();
+        let admin = (&self.postgres(), POSTGRES_ADMIN);
+        let made = millrace::provision::provision(&source, nats, admin, Size::of(1));
+        made.await.unwrap();
     }
 
     /// A connection to NATS as the user of `role`.

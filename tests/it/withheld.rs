@@ -2,17 +2,27 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
+use async_trait::async_trait;
+use chrono::{TimeDelta, Utc};
 use devstack::Service;
 use inventory::{InventoryCommand, StockItem};
 use kernel::{Decider, Money, Sealed, Sku, UserId};
+use millrace::client::Shop;
 use millrace::settings::Source;
 use order::{Line, Order, OrderCommand};
+use reqwest::Method;
+use serde_json::{Value, json};
+use streams::lanes::{HandleError, Handler, run_lanes};
+use streams::parking::parked;
+use streams::subscription::{Delivery, DurableLimits};
+use streams::timers::{TimerId, Timers};
 use streams::topology;
-use streams::{CommandMeta, ExecuteError, Executed, Settings, Streams, chain};
+use streams::{CommandMeta, Connection, ExecuteError, Executed, Settings, Streams, chain};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::app::becomes;
+use crate::app::{PASSWORD, becomes};
+use crate::faults::webhooks::signature;
 use crate::servers::Servers;
 
 async fn does<A: Decider>(
@@ -80,4 +90,131 @@ async fn nothing_is_appended_to_a_stream_that_was_changed_until_it_is_set_right(
     becomes("it is noticed", async || role.withheld().check().is_ok()).await;
     let placed = does::<Order>(&streams, &order(), place()).await;
     placed.unwrap();
+}
+
+/// Has what these streams keep expire, as far as they don't anyway.
+async fn age(admin: &Connection, streams: &[&str], max_age: impl Fn(&str) -> Duration) {
+    for name in streams {
+        let stream = admin.jetstream().get_stream(*name).await.unwrap();
+        let mut config = stream.cached_info().config.clone();
+        config.max_age = max_age(name);
+        admin.jetstream().update_stream(&config).await.unwrap();
+    }
+}
+
+/// What the provider of payments is answered.
+async fn told(shop: &Shop, secret: &str) -> u16 {
+    let id = Uuid::new_v4().simple();
+    let event = json!({ "id": format!("evt_{id}"), "data": { "object": {} } });
+    let signed = signature(secret, TimeDelta::zero(), &event.to_string());
+    let headers = [("stripe-signature", signed.as_str())];
+    let sent = shop.call(Method::POST, "/v1/payments/webhook", &headers, Some(&event));
+    sent.await.unwrap().status.as_u16()
+}
+
+/// What somebody is answered who opens an account.
+async fn registered(shop: &Shop) -> (u16, Value) {
+    let email = format!("{}@example.com", Uuid::new_v4().simple());
+    let body = json!({ "email": email, "name": "Grace Hopper", "password": PASSWORD });
+    let answer = shop.post("/v1/users", &body).await.unwrap();
+    (answer.status.as_u16(), answer.body)
+}
+
+/// Can't handle anything.
+struct Lost;
+
+#[async_trait]
+impl Handler for Lost {
+    async fn handle(&self, _: &Delivery) -> Result<(), HandleError> {
+        Err(HandleError::permanent("it is broken"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_key_letter_or_timer_is_put_where_it_could_be_lost_and_nothing_is_parked_there() {
+    const CHANGED: [&str; 4] = ["KEYS", "INBOX", "TIMERS", "PARKED"];
+    let servers = Servers::bare("withheld-all", [Service::Nats]).await;
+    let admin = servers.connect("provision").await;
+    let declared = millrace::provision::topology();
+    topology::provision(&admin, &declared, 1).await.unwrap();
+    let source = Source::Stack(servers.stack.secrets());
+    let nats = &servers.stack.endpoints().nats;
+    let saga = source.connect_to_work(nats, "saga").await.unwrap();
+    let reactor = source.connect_to_work(nats, "reactor").await.unwrap();
+    let (shop, _child) = servers.api("command-api").await;
+    let secret = devstack::secrets::PAYMENT_WEBHOOK_SECRET;
+    let secret = servers.stack.secrets().get(secret).unwrap();
+    let (timers, timer) = (
+        Timers::new(&saga),
+        TimerId {
+            saga: "checkout".to_owned(),
+            id: "of-a-test".parse().unwrap(),
+        },
+    );
+    let is_set = async || timers.set(&timer, Utc::now()).await.is_ok();
+    assert_eq!(registered(&shop).await.0, 201);
+    assert_eq!(told(&shop, secret).await, 200);
+    assert!(is_set().await);
+
+    age(&admin, &CHANGED, |_| Duration::from_hours(24)).await;
+    becomes("no key is made", async || {
+        let (status, body) = registered(&shop).await;
+        status == 503 && body["code"] == "unavailable"
+    })
+    .await;
+    becomes("no letter is taken", async || {
+        told(&shop, secret).await == 503
+    })
+    .await;
+    becomes("no timer is set", async || !is_set().await).await;
+    becomes("it is noticed", async || {
+        reactor
+            .withheld()
+            .check()
+            .is_err_and(|told| told.contains("stream PARKED"))
+    })
+    .await;
+    let mailer = reactors::DURABLES.iter().find(|it| it.name == "mailer");
+    let limits = DurableLimits {
+        pause_max: Duration::from_millis(100),
+        ..DurableLimits::default()
+    };
+    let work = reactor.durable(mailer.unwrap(), limits).await.unwrap();
+    let stop = CancellationToken::new();
+    let runs = run_lanes(work, 1, std::sync::Arc::new(Lost), stop.clone());
+    let runs = tokio::spawn(runs);
+    does::<notification::Suppression>(
+        &servers.streams().await,
+        &Uuid::new_v4().to_string(),
+        notification::SuppressionCommand::SuppressAddress {
+            reason: "she asked".parse().unwrap(),
+        },
+    )
+    .await
+    .unwrap();
+    let consumer = async || {
+        let stream = admin.jetstream().get_stream("NOTIFICATION").await.unwrap();
+        stream.consumer_info("mailer").await.unwrap()
+    };
+    becomes("it is in hand", async || {
+        consumer().await.num_ack_pending == 1
+    })
+    .await;
+    assert!(parked(&admin).await.unwrap().is_empty());
+
+    let right = |name: &str| {
+        let spec = declared.streams.iter().find(|spec| spec.name == name);
+        spec.unwrap().config(1).max_age
+    };
+    age(&admin, &CHANGED, right).await;
+    becomes("it is parked, once it may be", async || {
+        parked(&admin).await.unwrap().len() == 1 && consumer().await.num_ack_pending == 0
+    })
+    .await;
+    becomes("all is taken again", async || {
+        registered(&shop).await.0 == 201 && told(&shop, secret).await == 200 && is_set().await
+    })
+    .await;
+    stop.cancel();
+    runs.await.unwrap().unwrap();
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use kernel::{AggregateId, OrderId, PaymentId};
+use checkout::{Checkout, CheckoutFact, Item};
+use chrono::Utc;
+use kernel::{AggregateId, Money, OrderId, PaymentId};
 use order::{Order, OrderCommand};
 use serde_json::json;
 use streams::CommandMeta;
@@ -12,7 +14,7 @@ use crate::app::{App, NOT_FOUND, order};
 
 /// What the saga does to an order.
 async fn saga(app: &App, id: &str, command: OrderCommand) {
-    let meta = CommandMeta::new(Uuid::now_v7(), chrono::Utc::now(), "saga:checkout");
+    let meta = CommandMeta::new(Uuid::now_v7(), Utc::now(), "saga:checkout");
     let id: AggregateId = id.parse().unwrap();
     let done = app
         .streams
@@ -196,4 +198,48 @@ async fn who_likes_to_wait_hears_how_it_ended() {
     assert_eq!(impatient.header("preference-applied"), "wait=0");
     let id: OrderId = impatient.id().parse().unwrap();
     assert_eq!(impatient.header("location"), format!("/v1/orders/{id}"));
+}
+
+#[tokio::test]
+async fn who_waits_in_vain_hears_how_far_it_had_come_by_then() {
+    let app = App::new();
+    app.product("tea", 500).await;
+    let ann = app.customer("ann@example.com").await;
+    let placed = app.place(&ann, "o1", &order(&[("tea", 1)])).await;
+    let order_id: OrderId = placed.must(201).id().parse().unwrap();
+    let now = Utc::now();
+    let takes_in = async |fact: CheckoutFact| {
+        let meta = CommandMeta::new(Uuid::new_v4(), now, "saga:checkout");
+        let id = order_id.into();
+        let done = app.streams.execute::<Checkout>(&id, fact, &meta);
+        done.await.unwrap();
+    };
+    takes_in(CheckoutFact::OrderPlaced {
+        order_id,
+        user_id: ann.id,
+        items: vec![Item {
+            sku: "tea".parse().unwrap(),
+            quantity: 1,
+        }],
+        total: Money::new(500, "EUR".parse().unwrap()),
+        payment_method: "pm_card_visa".parse().unwrap(),
+        started_at: now,
+        reserved_until: now,
+        deadline: now,
+    })
+    .await;
+    // It takes a moment to hear of the cancellation, and gets no further than that.
+    let undoing = async {
+        while app.ends().await["ORDER"] < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let reason = "too slow".parse().unwrap();
+        takes_in(CheckoutFact::OrderCanceled { reason }).await;
+    };
+    let cancel = format!("/v1/orders/{order_id}/cancel");
+    let reason = json!({"reason": "too slow"});
+    let cancel = app.post(&cancel).by(&ann).header("prefer", "wait=1");
+    let (canceled, ()) = tokio::join!(cancel.send(&reason), undoing);
+    assert_eq!(canceled.must(200).body["checkout_status"], "undoing");
 }

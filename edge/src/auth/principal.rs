@@ -61,6 +61,14 @@ impl Principal {
         })
     }
 
+    /// Is the token good for this call?
+    ///
+    /// # Errors
+    /// 403: its scope is another.
+    pub fn must_be_good_for(&self, parts: &Parts) -> Result<(), Problem> {
+        self.require_scope(&scope_needed(&parts.method, parts.uri.path()))
+    }
+
     /// Is the token good for calls of this scope?
     fn require_scope(&self, scope: &str) -> Result<(), Problem> {
         let lacks = |scopes: &[String]| scopes.iter().all(|one| one != scope);
@@ -148,7 +156,7 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Self::Rejection> {
         let principal = Self::of_request(parts, &Verifier::from_ref(state))?;
-        principal.require_scope(&scope_needed(&parts.method, parts.uri.path()))?;
+        principal.must_be_good_for(parts)?;
         Ok(principal)
     }
 }

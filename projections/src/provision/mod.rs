@@ -20,6 +20,7 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use thiserror::Error;
 
 use crate::login::{Access, Login};
+pub use roles::READER_CONNECTIONS_MAX;
 
 /// The advisory lock of whoever provisions this server: any number, as long as it is always this.
 const PROVISION_LOCK: i64 = 64_557_223;
@@ -99,13 +100,15 @@ pub enum ProvisionError {
     },
 }
 
-/// Makes the databases, roles and tables of every context, or brings them up to date.
+/// Makes the databases, roles and tables of every context, or brings them up to date. Each reader may have
+/// so many connections ([`READER_CONNECTIONS_MAX`]).
 ///
 /// # Errors
 /// See [`ProvisionError`]; what was done until then stays and is found again the next time.
 pub fn provision<'a>(
     admin: &'a Login,
     passwords: &'a Passwords,
+    reader_connections_max: u32,
 ) -> LocalBoxFuture<'a, Result<(), ProvisionError>> {
     Box::pin(async move {
         let mut server = connect(admin).await?;
@@ -116,7 +119,7 @@ pub fn provision<'a>(
             &format!("select pg_advisory_lock({PROVISION_LOCK})"),
         )
         .await?;
-        let outcome = provision_all(&mut server, admin, passwords).await;
+        let outcome = provision_all(&mut server, admin, (passwords, reader_connections_max)).await;
         // Ends the session and with it the lock; the server ends it as well when this can't be said.
         let _ = server.close().await;
         outcome
@@ -126,11 +129,16 @@ pub fn provision<'a>(
 async fn provision_all(
     server: &mut PgConnection,
     admin: &Login,
-    passwords: &Passwords,
+    (passwords, reader_connections_max): (&Passwords, u32),
 ) -> Result<(), ProvisionError> {
     for context in crate::contexts() {
         for access in Access::ALL {
-            roles::create(server, context, access, passwords.get(context, access)?).await?;
+            let connections_max = match access {
+                Access::Writer => roles::WRITER_CONNECTIONS_MAX,
+                Access::Reader => reader_connections_max,
+            };
+            let password = passwords.get(context, access)?;
+            roles::create(server, context, (access, connections_max), password).await?;
         }
         roles::create_database(server, context).await?;
         let login = admin.to_database(&crate::login::database(context));

@@ -18,16 +18,17 @@ const EXISTS: [&str; 3] = ["42710", "42P04", "23505"];
 
 /// Most connections of a context's writer: its projectors, of which one works and others stand by, old and
 /// new at a rollout. It only has to keep one context from taking all that there are.
-const WRITER_CONNECTIONS_MAX: u32 = 20;
+pub(super) const WRITER_CONNECTIONS_MAX: u32 = 20;
 
-/// Most connections of its reader: of a query API each process has four.
-const READER_CONNECTIONS_MAX: u32 = 60;
+/// Most connections of its reader, unless somebody says otherwise: of a query API each process has one more
+/// than it reads with, and at a rollout there is one process more.
+pub const READER_CONNECTIONS_MAX: u32 = 60;
 
 /// Makes the role, or sets the password of the one that is there.
 pub(super) async fn create(
     server: &mut PgConnection,
     context: &str,
-    access: Access,
+    (access, connections_max): (Access, u32),
     password: &str,
 ) -> Result<(), ProvisionError> {
     let role = access.role(context);
@@ -43,7 +44,7 @@ pub(super) async fn create(
     let set_up = format!("set up role {role}");
     let sql = format!("alter role {role} with login password '{verifier}'");
     execute(server, &set_up, &sql).await?;
-    bound(server, &role, access).await?;
+    bound(server, &role, (access, connections_max)).await?;
     // A new role may do nothing more. Only a superuser may as much as name these rights, and the
     // administrator of a hosted server is none.
     let more = may_more(server, &role).await;
@@ -65,14 +66,14 @@ pub(super) async fn create(
 async fn bound(
     server: &mut PgConnection,
     role: &str,
-    access: Access,
+    (access, connections_max): (Access, u32),
 ) -> Result<(), ProvisionError> {
-    let (connections, statement_ms) = match access {
-        Access::Writer => (WRITER_CONNECTIONS_MAX, WRITER_STATEMENT_MS),
-        Access::Reader => (READER_CONNECTIONS_MAX, READER_STATEMENT_MS),
+    let statement_ms = match access {
+        Access::Writer => WRITER_STATEMENT_MS,
+        Access::Reader => READER_STATEMENT_MS,
     };
     let sql = format!(
-        "alter role {role} connection limit {connections}; \
+        "alter role {role} connection limit {connections_max}; \
          alter role {role} set statement_timeout = {statement_ms}"
     );
     execute(server, &format!("bound role {role}"), &sql).await

@@ -69,9 +69,9 @@ impl Connection {
 #[async_trait]
 impl Log for JetStreamLog {
     async fn append(&self, events: &[NewEvent]) -> Result<Appended, AppendError> {
-        let stream = events.first().map(|new| new.event.position.stream.as_str());
-        if let Some(cause) = stream.and_then(|stream| self.withheld.cause(stream)) {
-            return Err(AppendError::Unavailable(cause.into()));
+        if let Some(first) = events.first() {
+            let allowed = self.withheld.allows(&first.event.position.stream);
+            allowed.map_err(AppendError::Unavailable)?;
         }
         let _permit = self.in_flight.acquire().await;
         resolve::append(self, events, &Budget::SERVER).await

@@ -56,7 +56,7 @@ impl Keys {
     /// Keys in stream KEYS, wrapped with `master`.
     pub fn new(connection: &Connection, master: impl Into<MasterKeys>) -> Self {
         Self {
-            vault: Vault::new(connection.jetstream()),
+            vault: Vault::new(connection),
             master: master.into(),
             cache: Arc::new(Cache::new(CACHED_MAX)),
             erased: Arc::default(),

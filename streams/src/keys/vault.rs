@@ -12,7 +12,8 @@ use kernel::UserId;
 use serde::{Deserialize, Serialize};
 
 use super::error::KeysError;
-use crate::topology::KEYS_STREAM;
+use crate::connection::Connection;
+use crate::topology::{KEYS_STREAM, Withheld};
 
 /// Tries to write a record whose outcome is unknown; each is the identical message.
 const WRITE_TRIES: u32 = 3;
@@ -65,12 +66,14 @@ pub(super) enum Found {
 #[derive(Debug, Clone)]
 pub(super) struct Vault {
     jetstream: Context,
+    withheld: Withheld,
 }
 
 impl Vault {
-    pub(super) fn new(jetstream: &Context) -> Self {
+    pub(super) fn new(connection: &Connection) -> Self {
         Self {
-            jetstream: jetstream.clone(),
+            jetstream: connection.jetstream().clone(),
+            withheld: connection.withheld().clone(),
         }
     }
 
@@ -109,6 +112,7 @@ impl Vault {
         record: &Record,
         expected: u64,
     ) -> Result<Stored, KeysError> {
+        self.withheld.allows(KEYS_STREAM).map_err(unavailable)?;
         let payload = serde_json::to_vec(record).map_err(unavailable)?;
         let mut tries = 1;
         loop {

@@ -271,6 +271,7 @@ impl Lot {
     }
 
     async fn write(&self, subject: &str, what: &What, last: u64) -> Result<u64, async_nats::Error> {
+        self.connection.withheld().allows(PARKED_STREAM)?;
         let (mut headers, body) = match what {
             What::Parked(event) => (event.write(), event.payload.clone()),
             What::Note(note) => (HeaderMap::new(), Bytes::from(serde_json::to_vec(note)?)),

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use super::check::{stream, stream_differences};
 use super::spec::Topology;
 use crate::connection::Connection;
-use crate::log::chain;
+use crate::log::{BoxError, chain};
 
 /// How often the streams are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
@@ -33,10 +33,14 @@ impl Withheld {
         Err(causes.join("; "))
     }
 
-    /// Why nothing is appended to `stream`, if nothing is.
-    pub(crate) fn cause(&self, stream: &str) -> Option<String> {
+    /// Is `stream` appended to?
+    ///
+    /// # Errors
+    /// Why it isn't.
+    pub(crate) fn allows(&self, stream: &str) -> Result<(), BoxError> {
         let withheld = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        withheld.get(stream).cloned()
+        let cause = withheld.get(stream).cloned();
+        cause.map_or(Ok(()), |cause| Err(cause.into()))
     }
 
     fn set(&self, stream: &str, cause: Option<String>) {

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use reactors::{FAILURES_MAX, LEFT_ALONE};
+use kernel::Money;
+use reactors::{FAILURES_MAX, LEFT_ALONE, LOCAL_RETURN_URL, Provider, ProviderConfig};
 use reqwest::Url;
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
@@ -281,4 +282,37 @@ async fn while_the_provider_hangs_it_is_left_alone_and_then_orders_come_right() 
     }
     heal(provider).await;
     join_all(purchases.iter().map(Purchase::comes_right)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_older_version_asked_in_another_form_is_asked_again() {
+    let (app, _shared) = beside_others().await;
+    let secrets = devstack::Secrets::load_or_create(&app.data).unwrap();
+    let secret_key = secrets.get(devstack::secrets::PAYMENT_SECRET_KEY).unwrap();
+    let (key, payment_id) = (Uuid::new_v4().to_string(), Uuid::new_v4().to_string());
+    let url = &app.endpoints.payments;
+    let before = [
+        ("amount", "1299"),
+        ("currency", "eur"),
+        ("capture_method", "manual"),
+        ("metadata[payment_id]", payment_id.as_str()),
+    ];
+    let made = reqwest::Client::new()
+        .post(format!("{url}/v1/payment_intents"))
+        .bearer_auth(secret_key)
+        .header("Idempotency-Key", &key)
+        .form(&before);
+    assert!(made.send().await.unwrap().status().is_success());
+    let provider = Provider::new(&ProviderConfig {
+        url: url.clone(),
+        secret_key: secret_key.to_owned(),
+        return_url: LOCAL_RETURN_URL.to_owned(),
+        timeout_ms: 10_000,
+    });
+    let provider = provider.unwrap();
+    let amount = Money::new(1_299, "EUR".parse().unwrap());
+    let asked = [("payment_id", payment_id)];
+    let created = provider.create(&key, amount, &asked).await.unwrap();
+    let again = provider.create(&key, amount, &asked).await.unwrap();
+    assert_eq!(again.id, created.id);
 }

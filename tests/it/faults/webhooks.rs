@@ -35,8 +35,8 @@ fn event(id: &str, intent_id: &str, payment_id: &str) -> String {
     json!({ "id": id, "type": HELD, "data": { "object": object } }).to_string()
 }
 
-/// Sends an event to the entry, signed with `secret` some time ago.
-async fn tell(app: &App, secret: &str, age: TimeDelta, body: &str) -> (u16, Value) {
+/// How the provider signed this some time ago.
+pub(crate) fn signature(secret: &str, age: TimeDelta, body: &str) -> String {
     let seconds = (Utc::now() - age).timestamp();
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let tag = hmac::sign(&key, format!("{seconds}.{body}").as_bytes());
@@ -44,9 +44,14 @@ async fn tell(app: &App, secret: &str, age: TimeDelta, body: &str) -> (u16, Valu
         write!(hex, "{byte:02x}").unwrap();
         hex
     });
+    format!("t={seconds},v1={hex}")
+}
+
+/// Sends an event to the entry, signed with `secret` some time ago.
+async fn tell(app: &App, secret: &str, age: TimeDelta, body: &str) -> (u16, Value) {
     let sent = reqwest::Client::new()
         .post(format!("{}{WEBHOOK}", app.endpoints.entry))
-        .header("stripe-signature", format!("t={seconds},v1={hex}"))
+        .header("stripe-signature", signature(secret, age, body))
         .body(body.to_owned())
         .send();
     let answer = sent.await.unwrap();

@@ -740,6 +740,16 @@ fn production_refuses_what_is_for_a_laptop() {
     assert!(refusal(&["reactor"], &real[..1]).contains("set MILLRACE_PAYMENT_RETURN_URL"));
     real[1].1 = "https://shop.example/orders/{order_id}";
     assert!(!refusal(&["reactor"], &real).contains("RETURN_URL"));
+    for no_page in [
+        "",
+        "shop.example/orders/{order_id}",
+        "localhost:8080/orders",
+        "http://shop.example/orders/{order_id}",
+    ] {
+        real[1].1 = no_page;
+        let said = refusal(&["reactor"], &real);
+        assert!(said.contains("RETURN_URL"), "{no_page}: {said}");
+    }
     let user = [
         ("MILLRACE_PAYMENT_SECRET_KEY", LIVE_KEY),
         ("MILLRACE_SMTP_USER", MAIL_USER),
