@@ -33,6 +33,7 @@ mod faults;
 mod gateway;
 mod graphql;
 mod hosted;
+mod isolation;
 mod kill;
 mod kubernetes;
 mod live;
