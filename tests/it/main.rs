@@ -38,6 +38,7 @@ mod kill;
 mod kubernetes;
 mod live;
 mod mails;
+mod overload;
 mod parking;
 mod past;
 mod permissions;
