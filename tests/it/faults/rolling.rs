@@ -203,7 +203,7 @@ impl<'a> Client<'a> {
         sleep(THINKS).await;
         self.balancer.rounds.fetch_add(1, Ordering::SeqCst);
         self.rounds += 1;
-        if self.rounds % ROUNDS == 0 {
+        if self.rounds.is_multiple_of(ROUNDS) {
             self.shops = shops(self.balancer, &self.token);
         }
     }
