@@ -1,6 +1,7 @@
 //! The application under test, with verbs.
 
 use std::ffi::OsStr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -74,10 +75,15 @@ const ENTRYS_CONTEXT: &str = "order";
 /// Where a role of a test says how it is: several run at once.
 pub(crate) const ANYWHERE: &str = "127.0.0.1:0";
 
-/// A running `millrace up`, a process of its own.
-pub(crate) struct App {
+/// A shop, whoever runs it, with verbs.
+pub(crate) struct Front {
     pub(crate) data: PathBuf,
     pub(crate) endpoints: Endpoints,
+}
+
+/// A running `millrace up`, a process of its own.
+pub(crate) struct App {
+    front: Front,
     /// What `millrace up` was told besides the data folder.
     args: Vec<String>,
     child: Child,
@@ -86,52 +92,15 @@ pub(crate) struct App {
     spawner: Spawner,
 }
 
-impl App {
-    /// Starts `millrace up` on `data` and waits until it is ready.
-    pub(crate) async fn start(data: &Path) -> Self {
-        Self::start_with(data, &[]).await
-    }
+impl Deref for App {
+    type Target = Front;
 
-    /// The same, with more arguments.
-    pub(crate) async fn start_with(data: &Path, args: &[&str]) -> Self {
-        // For HTTP clients that tests make themselves.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        // Made by `up` itself; what it prints goes beside it.
-        std::fs::create_dir_all(data.parent().unwrap()).unwrap();
-        let spawner = Spawner::start().unwrap();
-        let log = data.with_extension("log");
-        let child = spawn_up(&spawner, data, &args, &log).await;
-        let endpoints = ready(&child, &log).await;
-        let mut app = Self {
-            data: data.to_owned(),
-            endpoints,
-            args,
-            child,
-            others: Vec::new(),
-            spawner,
-        };
-        app.host_the_rest().await;
-        app
+    fn deref(&self) -> &Front {
+        &self.front
     }
+}
 
-    /// Where each context is to have a process of its own, the other contexts' begin here.
-    async fn host_the_rest(&mut self) {
-        for gone in self.others.drain(..) {
-            gone.signaller().send(Signal::KILL).unwrap();
-            gone.wait().await;
-        }
-        if is_apart(&self.args) {
-            let names = domains::NAMES
-                .iter()
-                .filter(|name| **name != ENTRYS_CONTEXT);
-            for context in names {
-                let (_, child) = self.command_api(&[CONTEXTS, context]).await;
-                self.others.push(child);
-            }
-        }
-    }
-
+impl Front {
     /// The shop without a token.
     pub(crate) fn shop(&self) -> Shop {
         Shop::new(&self.endpoints.entry).unwrap()
@@ -140,6 +109,12 @@ impl App {
     /// The shop as an operator sees it.
     pub(crate) fn operator(&self) -> Shop {
         let token = millrace::token::operator(&self.data).unwrap();
+        self.shop().with_token(&token)
+    }
+
+    /// The shop as somebody sees it who has an account, with a token that lasts for one story.
+    pub(crate) fn seen_by(&self, user_id: &str) -> Shop {
+        let token = millrace::token::customer(&self.data, user_id).unwrap();
         self.shop().with_token(&token)
     }
 
@@ -255,6 +230,53 @@ impl App {
             .await
             .unwrap();
     }
+}
+
+impl App {
+    /// Starts `millrace up` on `data` and waits until it is ready.
+    pub(crate) async fn start(data: &Path) -> Self {
+        Self::start_with(data, &[]).await
+    }
+
+    /// The same, with more arguments.
+    pub(crate) async fn start_with(data: &Path, args: &[&str]) -> Self {
+        // For HTTP clients that tests make themselves.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        // Made by `up` itself; what it prints goes beside it.
+        std::fs::create_dir_all(data.parent().unwrap()).unwrap();
+        let spawner = Spawner::start().unwrap();
+        let log = data.with_extension("log");
+        let child = spawn_up(&spawner, data, &args, &log).await;
+        let endpoints = ready(&child, &log).await;
+        let data = data.to_owned();
+        let mut app = Self {
+            front: Front { data, endpoints },
+            args,
+            child,
+            others: Vec::new(),
+            spawner,
+        };
+        app.host_the_rest().await;
+        app
+    }
+
+    /// Where each context is to have a process of its own, the other contexts' begin here.
+    async fn host_the_rest(&mut self) {
+        for gone in self.others.drain(..) {
+            gone.signaller().send(Signal::KILL).unwrap();
+            gone.wait().await;
+        }
+        if is_apart(&self.args) {
+            let names = domains::NAMES
+                .iter()
+                .filter(|name| **name != ENTRYS_CONTEXT);
+            for context in names {
+                let (_, child) = self.command_api(&[CONTEXTS, context]).await;
+                self.others.push(child);
+            }
+        }
+    }
 
     /// Ends the whole process the hard way; its servers end with it.
     pub(crate) async fn kill(&self) {
@@ -271,7 +293,7 @@ impl App {
     pub(crate) async fn restart(&mut self) {
         let log = self.data.with_extension("log");
         self.child = spawn_up(&self.spawner, &self.data, &self.args, &log).await;
-        self.endpoints = ready(&self.child, &log).await;
+        self.front.endpoints = ready(&self.child, &log).await;
         self.host_the_rest().await;
     }
 

@@ -14,12 +14,26 @@ use uuid::Uuid;
 
 use super::read_after;
 use crate::app::{App, Must, PATIENCE, folder, program, shared};
+use crate::overload::memory_kib;
+use crate::separate::process;
 
 /// Lines of a large import.
 const MANY: usize = 20_000;
 
 /// Every so many lines one is bad.
 const BAD_EVERY: usize = 500;
+
+/// Lines of an import that is larger than the memory which it may take.
+const LONG: usize = 200_000;
+
+/// Of those, one in so many is good: a bad one costs nothing but its reading, and the rest is the same.
+const GOOD_EVERY: usize = 100;
+
+/// What a long line ends with, so that all of them are 120 MB.
+const FILLING: usize = 600;
+
+/// The most that so long an import may add to a process.
+const MEMORY_KIB_MAX: u64 = 48 * 1024;
 
 static BUSY: OnceCell<App> = OnceCell::const_new();
 
@@ -226,6 +240,43 @@ async fn a_line_changes_what_differs_and_puts_on_sale_what_it_says() {
         assert_eq!(product["status"], status, "{product}");
         assert_eq!(product["version"], version, "{product}");
     }
+}
+
+/// The lines of a long import, a hundred at a time.
+fn long(catalogue: Catalogue) -> impl Iterator<Item = Bytes> + Send + 'static {
+    let filling = "x".repeat(FILLING);
+    (0..LONG).step_by(GOOD_EVERY).map(move |from| {
+        let bad = format!("{{\"sku\":\"{from}\",\"titel\":\"{filling}\"}}\n");
+        let lines = bad.repeat(GOOD_EVERY - 1) + &catalogue.line(from, 500);
+        Bytes::from(lines)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_import_takes_little_memory_where_it_passes() {
+    let app = App::start_with(&folder("long-import"), &["--separate"]).await;
+    let operator = app.operator();
+    // What is new is in memory once.
+    let short = Catalogue::new();
+    short.import(&operator, short.lines(2_000, 500)).await;
+    let roles = ["gateway", "command-api"].map(|role| {
+        let process = process(&app, role).as_raw_nonzero().get().unsigned_abs();
+        (role, process, memory_kib(process, "VmRSS"))
+    });
+    let catalogue = Catalogue::new();
+    let key = catalogue.key.clone();
+    let pieces = stream::iter(long(catalogue).map(Ok::<_, Infallible>));
+    let done = operator.import(&key, reqwest::Body::wrap_stream(pieces));
+    let done = done.await.unwrap().success().unwrap();
+    let (all, good) = (LONG as u64, (LONG / GOOD_EVERY) as u64);
+    assert_eq!(counts(&done.body), [all, good, 0, 0, all - good]);
+    for (role, process, before) in roles {
+        let most = memory_kib(process, "VmHWM");
+        println!("{role}: {before} to {most} KiB");
+        let grown = most.saturating_sub(before);
+        assert!(grown < MEMORY_KIB_MAX, "{role}: {before} to {most} KiB");
+    }
+    app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

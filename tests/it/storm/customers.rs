@@ -161,7 +161,7 @@ impl Desk<'_> {
             sku: sku.to_owned(),
             quantity: 1,
         };
-        let shop = self.stage.customer(customer);
+        let shop = self.stage.seen_by(customer);
         insist(&shop, "/v1/orders", key, &cart(&[line], method)).await
     }
 
@@ -190,7 +190,7 @@ impl Desk<'_> {
     async fn changes_their_mind(self, customer: &str, method: &str) -> anyhow::Result<()> {
         let order = self.order(customer, method, "canceled").await?;
         let body = json!({ "reason": "changed my mind" });
-        let shop = self.stage.customer(customer);
+        let shop = self.stage.seen_by(customer);
         self.acts(&shop, &order, ("cancel", "order_canceled"), &body)
             .await?;
         Ok(())
@@ -200,7 +200,7 @@ impl Desk<'_> {
     async fn sends_back(self, customer: &str) -> anyhow::Result<()> {
         let order = self.order(customer, CHARGED, "delivered").await?;
         self.comes(&order, "confirmed").await?;
-        let (shop, operator) = (self.stage.customer(customer), self.stage.operator());
+        let (shop, operator) = (self.stage.seen_by(customer), self.stage.operator());
         let parcel = json!({ "tracking": "1Z 999" });
         self.acts(&operator, &order, ("ship", "order_shipped"), &parcel)
             .await?;

@@ -11,9 +11,9 @@
 //! the same schedule of faults; what they meet is a matter of the machine.
 
 mod customers;
-mod promises;
-mod schedule;
-mod stage;
+pub(crate) mod promises;
+pub(crate) mod schedule;
+pub(crate) mod stage;
 
 use std::fmt::Write as _;
 use std::ops::RangeInclusive;
@@ -108,7 +108,7 @@ async fn nothing_that_was_promised_is_lost_in_a_storm() {
     print!("{}", diary.report(&notes));
     if let Err(broken) = outcome {
         let strikes = diary.strikes.lock().unwrap().join("\n");
-        let logs = stage.data().display();
+        let logs = stage.data.display();
         panic!("{broken:#}\n\nfaults so far:\n{strikes}\n\nagain with {repeat}\nlogs in {logs}");
     }
     stage.servers.stop().await;

@@ -33,7 +33,7 @@ const UNDER_WAY: [&str; 9] = [
 ];
 
 /// Waits until nothing is under way: no order, no saga, no mail, no event that somebody has still to hear.
-pub(super) async fn at_rest(stage: &Stage) -> anyhow::Result<()> {
+pub(crate) async fn at_rest(stage: &Stage) -> anyhow::Result<()> {
     let admin = stage.servers.connect("provision").await;
     let started = Instant::now();
     loop {
@@ -95,15 +95,16 @@ pub(super) async fn are_kept(desk: Desk<'_>) -> anyhow::Result<()> {
     in_the_log_once(stage, &promises).await?;
     readable(desk, &promises).await?;
     ended(stage, &orders).await?;
+    adds_up(stage)
+}
+
+/// The log is what it should be, nothing waits for a human, and the business equations hold: money, stock,
+/// rows, the provider's ledger and the mails.
+pub(crate) fn adds_up(stage: &Stage) -> anyhow::Result<()> {
     let (report, well) = stage.tool(&["verify"])?;
     ensure!(well, "millrace verify: {:#}", report["findings"]);
     let (radar, nothing) = stage.tool(&["stuck"])?;
     ensure!(nothing, "millrace stuck: {radar:#}");
-    audited(stage)
-}
-
-/// The business equations: money, stock, rows, the provider's ledger and the mails.
-fn audited(stage: &Stage) -> anyhow::Result<()> {
     let (report, adds_up) = stage.tool(&["audit", "--at-rest"])?;
     ensure!(adds_up, "millrace audit: {report:#}");
     Ok(())

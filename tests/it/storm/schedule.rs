@@ -13,7 +13,7 @@ use super::Profile;
 /// What can be killed, or stopped for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::Display)]
 #[strum(serialize_all = "kebab-case")]
-pub(super) enum Target {
+pub(crate) enum Target {
     Gateway,
     CommandApi,
     QueryApi,
@@ -37,7 +37,7 @@ impl Target {
     ];
 
     /// Those that are Millrace.
-    pub(super) const ROLES: [Self; 6] = [
+    pub(crate) const ROLES: [Self; 6] = [
         Self::Gateway,
         Self::CommandApi,
         Self::QueryApi,

@@ -1,7 +1,7 @@
 //! The whole shop, each role a process of its own, under the test's control.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ops::Deref;
 use std::process::Command;
 use std::time::Duration;
 
@@ -12,34 +12,48 @@ use millrace::client::Shop;
 use millrace::up::Endpoints;
 use rustix::process::{Pid, kill_process};
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::sleep;
 
 use super::schedule::{Fault, Strike, Target};
-use crate::app::{PATIENCE, program};
+use crate::app::{Front, PATIENCE, program};
 use crate::faults::{heal, order_fault};
 use crate::servers::Servers;
 
 /// How a role is told where the others are, in its environment.
-type Settings = Vec<(&'static str, String)>;
+pub(crate) type Settings = Vec<(&'static str, String)>;
 
 /// The shop.
-pub(super) struct Stage {
-    pub(super) servers: Servers,
-    pub(super) endpoints: Endpoints,
-    settings: BTreeMap<Target, Settings>,
-    processes: BTreeMap<Target, Mutex<Child>>,
+pub(crate) struct Stage {
+    pub(crate) servers: Servers,
+    front: Front,
+    processes: BTreeMap<Target, Mutex<Process>>,
+}
+
+/// A process of a role.
+pub(crate) struct Process {
+    role: Target,
+    settings: Settings,
+    child: Child,
+}
+
+impl Deref for Stage {
+    type Target = Front;
+
+    fn deref(&self) -> &Front {
+        &self.front
+    }
 }
 
 impl Stage {
     /// Everything, ready.
-    pub(super) async fn start(name: &str) -> Self {
-        let [entry, command_api, query_api] = [(); 3].map(|()| {
-            format!(
-                "http://{}",
-                devstack::Reserved::choose(0).unwrap().address()
-            )
-        });
+    pub(crate) async fn start(name: &str) -> Self {
+        Self::start_told(name, &[]).await
+    }
+
+    /// The same, with more settings for some roles.
+    pub(crate) async fn start_told(name: &str, more: &[(Target, Settings)]) -> Self {
+        let [entry, command_api, query_api] = [(); 3].map(|()| format!("http://{}", anywhere()));
         let webhook = format!("{entry}/v1/payments/webhook");
         let mut servers = Servers::of(name, |options| options.webhook = Some(webhook)).await;
         servers.provision().await;
@@ -58,18 +72,18 @@ impl Stage {
         let told = serde_json::to_string(&endpoints).unwrap();
         std::fs::write(servers.data.join("endpoints.json"), told).unwrap();
         servers.stack.announce(&endpoints.entry).unwrap();
-        let settings: BTreeMap<_, _> = Target::ROLES
-            .map(|role| (role, settings(role, &endpoints)))
-            .into();
         let mut processes = BTreeMap::new();
-        for (role, settings) in &settings {
-            let child = begin(&servers, *role, settings).await;
-            processes.insert(*role, Mutex::new(child));
+        for role in Target::ROLES {
+            let mut settings = settings(role, &endpoints);
+            let told = more.iter().filter(|(whom, _)| *whom == role);
+            settings.extend(told.flat_map(|(_, more)| more.clone()));
+            let process = Process::begin(&servers, role, settings).await;
+            processes.insert(role, Mutex::new(process));
         }
+        let data = servers.data.clone();
         let stage = Self {
             servers,
-            endpoints,
-            settings,
+            front: Front { data, endpoints },
             processes,
         };
         for address in [&stage.endpoints.query_api, &stage.endpoints.entry] {
@@ -80,23 +94,6 @@ impl Stage {
         stage
     }
 
-    /// The shop as its operator sees it, with a token that lasts for one story.
-    pub(super) fn operator(&self) -> Shop {
-        let token = millrace::token::operator(&self.servers.data).unwrap();
-        self.shop().with_token(&token)
-    }
-
-    /// The same for a customer.
-    pub(super) fn customer(&self, id: &str) -> Shop {
-        let token = millrace::token::customer(&self.servers.data, id).unwrap();
-        self.shop().with_token(&token)
-    }
-
-    /// The shop without a token.
-    pub(super) fn shop(&self) -> Shop {
-        Shop::new(&self.endpoints.entry).unwrap()
-    }
-
     /// One fault, from its beginning to its end.
     pub(super) async fn suffer(&self, strike: &Strike) -> anyhow::Result<()> {
         match &strike.fault {
@@ -105,12 +102,7 @@ impl Stage {
             Fault::Double(role) => {
                 let second = self.second(*role).await;
                 sleep(strike.lasts).await;
-                let in_order = second.stop(Signal::TERM, PATIENCE).await?;
-                ensure!(
-                    in_order,
-                    "the second {role} did not end within {PATIENCE:?}"
-                );
-                Ok(())
+                second.ends().await
             }
             Fault::Provider(order) => {
                 order_fault(&self.endpoints.payments, order).await;
@@ -142,14 +134,15 @@ impl Stage {
             sleep(away).await;
             return Ok(server.restart().await?);
         }
-        let mut child = self.processes[&target].lock().await;
+        let mut process = self.processes[&target].lock().await;
+        let child = &process.child;
         if let Some(exit) = child.exited() {
             bail!("{target} has ended by itself ({exit})");
         }
         child.signaller().send(Signal::KILL)?;
         child.wait().await;
         sleep(away).await;
-        *child = begin(&self.servers, target, &self.settings[&target]).await;
+        process.begin_again(&self.servers).await;
         Ok(())
     }
 
@@ -158,7 +151,11 @@ impl Stage {
         let mut held = None;
         let pid = match self.server(target) {
             Some(server) => server.pid().await,
-            None => Some(held.insert(self.processes[&target].lock().await).pid()),
+            None => Some(
+                held.insert(self.processes[&target].lock().await)
+                    .child
+                    .pid(),
+            ),
         };
         // Of a server that is away just now there is nothing to stop.
         let Some(pid) = pid.and_then(|pid| Pid::from_raw(pid.try_into().ok()?)) else {
@@ -170,22 +167,32 @@ impl Stage {
         Ok(())
     }
 
+    /// The first process of a role.
+    pub(crate) async fn first(&self, role: Target) -> MutexGuard<'_, Process> {
+        self.processes[&role].lock().await
+    }
+
     /// Another process of a role, at a port of its own: the gateway finds it by itself.
-    async fn second(&self, role: Target) -> Child {
-        let anywhere = devstack::Reserved::choose(0).unwrap().address().to_string();
-        let mut settings = self.settings[&role].clone();
+    pub(crate) async fn second(&self, role: Target) -> Process {
+        self.second_told(role, Settings::new()).await
+    }
+
+    /// The same, with more settings.
+    pub(crate) async fn second_told(&self, role: Target, more: Settings) -> Process {
+        let mut settings = settings(role, &self.endpoints);
         for (name, value) in &mut settings {
-            if *name == "MILLRACE_LISTEN" {
-                value.clone_from(&anywhere);
+            if LISTENS.contains(name) {
+                *value = anywhere();
             }
         }
-        begin(&self.servers, role, &settings).await
+        settings.extend(more);
+        Process::begin(&self.servers, role, settings).await
     }
 
     /// Nobody has ended that nobody killed, and nobody has panicked.
-    pub(super) async fn is_sound(&self) -> anyhow::Result<()> {
+    pub(crate) async fn is_sound(&self) -> anyhow::Result<()> {
         for (role, process) in &self.processes {
-            if let Some(exit) = process.lock().await.exited() {
+            if let Some(exit) = process.lock().await.child.exited() {
                 bail!("{role} has ended by itself ({exit})");
             }
             let log = std::fs::read_to_string(self.servers.data.join(format!("{role}.log")))?;
@@ -201,7 +208,7 @@ impl Stage {
     }
 
     /// What a command of ours prints about this shop, as JSON; whether it was content.
-    pub(super) fn tool(&self, args: &[&str]) -> anyhow::Result<(Value, bool)> {
+    pub(crate) fn tool(&self, args: &[&str]) -> anyhow::Result<(Value, bool)> {
         let output = Command::new(program())
             .args(args)
             .args(["--json", "--data"])
@@ -210,11 +217,6 @@ impl Stage {
         let said = || String::from_utf8_lossy(&output.stderr).into_owned();
         let printed = serde_json::from_slice(&output.stdout).with_context(said)?;
         Ok((printed, output.status.success()))
-    }
-
-    /// Where the logs are.
-    pub(super) fn data(&self) -> &PathBuf {
-        &self.servers.data
     }
 }
 
@@ -235,12 +237,69 @@ impl Drop for Frozen {
     }
 }
 
-async fn begin(servers: &Servers, role: Target, settings: &Settings) -> Child {
+/// Where a role serves, or says how it is.
+const LISTENS: [&str; 2] = ["MILLRACE_LISTEN", "MILLRACE_HEALTH_LISTEN"];
+
+impl Process {
+    async fn begin(servers: &Servers, role: Target, settings: Settings) -> Self {
+        let child = spawn(servers, role, &settings).await;
+        Self {
+            role,
+            settings,
+            child,
+        }
+    }
+
+    async fn begin_again(&mut self, servers: &Servers) {
+        self.child = spawn(servers, self.role, &self.settings).await;
+    }
+
+    /// Where it serves, or says how it is.
+    pub(crate) fn address(&self) -> String {
+        let mut settings = self.settings.iter();
+        let listens = settings.find(|(name, _)| LISTENS.contains(name));
+        format!("http://{}", listens.unwrap().1)
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// Waits until it says so.
+    pub(crate) async fn is_ready(&self) -> anyhow::Result<()> {
+        let shop = Shop::new(&self.address())?;
+        let what = self.role.to_string();
+        shop.wait_for(&what, "/readyz", PATIENCE, |_| true).await?;
+        Ok(())
+    }
+
+    /// Ends when it is told to, in order.
+    async fn ends(&self) -> anyhow::Result<()> {
+        let (in_order, role) = (self.child.stop(Signal::TERM, PATIENCE).await?, self.role);
+        ensure!(in_order, "a {role} did not end within {PATIENCE:?}");
+        Ok(())
+    }
+
+    /// Ends in order and begins again, as in a rolling upgrade; it is ready then.
+    pub(crate) async fn renew(&mut self, servers: &Servers) -> anyhow::Result<()> {
+        self.ends().await?;
+        self.begin_again(servers).await;
+        self.is_ready().await
+    }
+}
+
+async fn spawn(servers: &Servers, role: Target, settings: &Settings) -> Child {
     let settings = settings.iter().map(|(name, value)| (*name, value.as_str()));
     let settings: Vec<(&str, &str)> = settings.collect();
     servers
         .role_that_is_told(&[&role.to_string()], &settings)
         .await
+}
+
+/// A port that nobody has.
+fn anywhere() -> String {
+    devstack::Reserved::choose(0).unwrap().address().to_string()
 }
 
 fn settings(role: Target, endpoints: &Endpoints) -> Settings {
@@ -266,7 +325,9 @@ fn settings(role: Target, endpoints: &Endpoints) -> Settings {
             ("MILLRACE_PAYMENT_TIMEOUT_MS", "1000".to_owned()),
             ("MILLRACE_MAIL_TIMEOUT_MS", "1000".to_owned()),
             ("MILLRACE_MAIL_PAUSE_MAX_MS", "1000".to_owned()),
+            ("MILLRACE_HEALTH_LISTEN", anywhere()),
         ],
-        Target::Projector | Target::Saga | Target::Nats | Target::Postgres => Settings::new(),
+        Target::Projector | Target::Saga => vec![("MILLRACE_HEALTH_LISTEN", anywhere())],
+        Target::Nats | Target::Postgres => Settings::new(),
     }
 }
