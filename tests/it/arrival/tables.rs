@@ -16,8 +16,8 @@ pub(crate) struct Boxed(OrderId);
 
 #[rustfmt::skip]
 static BOXED: [Step<Boxed>; 3] = [
-    Step::ask("gift", |of, now| reserve("GIFT", of.0, now), "stock_reserved-GIFT").undo(|of, now| release("GIFT", of.0, now), "reservation_released-GIFT"),
-    Step::ask("box",  |of, now| reserve("BOX", of.0, now),  "stock_reserved-BOX").undo(|of, now| release("BOX", of.0, now),   "reservation_released-BOX"),
+    Step::ask("gift", |of: &Boxed, now| reserve("GIFT", of.0, now), "stock_reserved-GIFT").undo(|of: &Boxed, now| release("GIFT", of.0, now), "reservation_released-GIFT"),
+    Step::ask("box",  |of: &Boxed, now| reserve("BOX", of.0, now),  "stock_reserved-BOX").undo(|of: &Boxed, now| release("BOX", of.0, now),   "reservation_released-BOX"),
     Step::wait("paid", "order_confirmed").within(TimeDelta::seconds(3)),
 ];
 
@@ -55,8 +55,8 @@ pub(crate) struct Careless(OrderId, UserId);
 
 #[rustfmt::skip]
 static CARELESS: [Step<Careless>; 3] = [
-    Step::ask("gift",  |of, now| reserve("GIFT", of.0, now), "stock_reserved-GIFT").undo(|of, now| release("GIFT", of.0, now), "reservation_released-GIFT"),
-    Step::ask("ship",  |of, now| ship("GIFT", of.0, now),    "stock_shipped-GIFT").or_suspend(),
+    Step::ask("gift",  |of: &Careless, now| reserve("GIFT", of.0, now), "stock_reserved-GIFT").undo(|of: &Careless, now| release("GIFT", of.0, now), "reservation_released-GIFT"),
+    Step::ask("ship",  |of: &Careless, now| ship("GIFT", of.0, now),    "stock_shipped-GIFT").or_suspend(),
     Step::tell("tell", tell).or_suspend(),
 ];
 
