@@ -18,7 +18,7 @@ use checkout::stepwise::{
     Cause, Done, Heard, Plan, Step, StepAsk, Stepwise, StepwiseEvent, StepwiseFact, Table, Try,
     kit, pictures,
 };
-use checkout::{Addressed, Saga};
+use checkout::{Addressed, Saga, UNDO_FAILURES_MAX};
 use chrono::{DateTime, TimeDelta};
 use kernel::{Decider, Fact, OrderId};
 use order::OrderCommand;
@@ -185,6 +185,38 @@ fn a_success_that_comes_when_all_is_undone_is_undone_as_well() {
     let due = saga.pending(DateTime::UNIX_EPOCH);
     // Under another id, for the first may have found nothing to undo.
     assert_eq!(due.first().unwrap().label.to_string(), "undo-a/2");
+}
+
+#[test]
+fn a_success_that_comes_after_a_person_has_undone_the_step_is_undone_as_well() {
+    let (mut saga, _) = after::<Tried<1>>(&["begun", "off"].map(heard));
+    let ask = |attempt| StepAsk {
+        step: "a".to_owned(),
+        undo: true,
+        attempt,
+    };
+    let (code, message) = ("no".to_owned(), "no".to_owned());
+    let mut facts: Vec<_> = (1..=UNDO_FAILURES_MAX + 1)
+        .map(|attempt| StepwiseFact::Refused {
+            ask: ask(attempt),
+            code: code.clone(),
+            message: message.clone(),
+            at: DateTime::UNIX_EPOCH,
+        })
+        .collect();
+    let wish = Wish::Skip {
+        step: "a".to_owned(),
+        reason: "by hand".parse().unwrap(),
+    };
+    let (by, at) = ("operator:ada".to_owned(), DateTime::UNIX_EPOCH);
+    facts.extend([StepwiseFact::Settled { wish, by, at }, heard("a_done")]);
+    for fact in &facts {
+        for event in saga.decide(fact).unwrap() {
+            saga.evolve(&event);
+        }
+    }
+    let due = saga.pending(DateTime::UNIX_EPOCH);
+    assert_eq!(due.first().unwrap().label, ask(UNDO_FAILURES_MAX + 2));
 }
 
 #[test]

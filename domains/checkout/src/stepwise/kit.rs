@@ -74,6 +74,7 @@ impl<T: Table> Walk<T> {
         let mut walk = Self::new();
         walk.begin()?;
         for _ in 0..steps {
+            walk.now += TimeDelta::seconds(1);
             walk.succeed()?;
         }
         Ok(walk)
@@ -339,10 +340,13 @@ fn is_late<T: Table>(plan: &'static Plan<T>, index: usize) -> Result<(), String>
     let (before, Some(step)) = (Walk::<T>::after(index)?, plan.steps.get(index)) else {
         return Ok(());
     };
-    let Some(deadline) = before.saga.deadline() else {
-        return ensure(index >= plan.no_return(), || {
-            "it has no deadline".to_owned()
-        });
+    let whole = (index < plan.no_return()).then(|| DateTime::UNIX_EPOCH + plan.within);
+    let own = step.within.map(|within| before.now + within);
+    let deadline = own.into_iter().chain(whole).min();
+    let told = before.saga.deadline();
+    ensure(told == deadline, || format!("it is late at {told:?}"))?;
+    let Some(deadline) = deadline else {
+        return Ok(());
     };
     let mut early = before.clone();
     early.wake(deadline - TimeDelta::milliseconds(1))?;
