@@ -6,7 +6,6 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::bail;
-use checkout::picture::Picture;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use simulator::{Bug, Failure, Options, Report, Transition};
@@ -148,12 +147,13 @@ pub struct SagasArgs {
 /// There is no such saga.
 pub fn draw(args: &SagasArgs) -> anyhow::Result<()> {
     let Some(name) = &args.saga else {
-        print!("{}", checkout::picture::page());
+        print!("{}", sagas::page());
         return Ok(());
     };
-    match Picture::of(name) {
+    let mut all = sagas::pictures().into_iter();
+    match all.find(|picture| picture.saga == name) {
         Some(picture) => print!("{}", picture.mermaid()),
-        None => bail!("there is no saga {name}: checkout, returning or refunding"),
+        None => bail!("there is no saga {name}"),
     }
     Ok(())
 }

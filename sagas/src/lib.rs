@@ -25,6 +25,7 @@ mod sweep;
 
 use std::sync::Arc;
 
+use checkout::picture::{self, Picture};
 use checkout::{Definitions, Shop};
 use futures::future::BoxFuture;
 use streams::bus::{Bus, HostError};
@@ -126,9 +127,20 @@ pub fn run(
     run_by::<Shop>(config, others(), connection, shutdown)
 }
 
-/// Every saga beside the checkout, the return and the refund: `.with::<checkout::Mine>()` adds one.
+/// Every saga beside the checkout, the return and the refund: `.with::<Stepwise<checkout::Mine>>()` adds
+/// one.
 fn others() -> Others {
     Others::default()
+}
+
+/// Every saga as it is drawn; of one with several definitions the newest first.
+pub fn pictures() -> Vec<Picture> {
+    [picture::pictures(), others().pictures()].concat()
+}
+
+/// `docs/sagas.md`: every saga as a table and drawn.
+pub fn page() -> String {
+    picture::page(&pictures())
 }
 
 /// As [`run`], with checkouts that follow the definitions of `D`, and with other sagas beside them.
@@ -146,7 +158,7 @@ pub fn run_by<D: Definitions>(
         let timers = Timers::new(&connection);
         let streams = connection.streams(Settings::default());
         let sagas = sagas::<D>(&config, &others, &connection, (&streams, &timers));
-        let hosts = settling::hosts::<D>(&streams);
+        let hosts = settling::hosts(&streams, &sagas);
         let serving = hosts.start(&connection).await?;
         let limits = DurableLimits::default();
         let mut tasks = JoinSet::new();
@@ -196,4 +208,17 @@ fn sagas<D: Definitions>(
         others: others.start(streams, &bus, timers, config),
         patience: config.patience(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_page_of_the_sagas_is_what_follows_from_the_tables() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/sagas.md");
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == super::page(),
+            "docs/sagas.md is stale: millrace sagas > docs/sagas.md"
+        );
+    }
 }

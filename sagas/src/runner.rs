@@ -153,6 +153,10 @@ impl<S: Saga> Runner<S> {
         }
     }
 
+    pub(crate) fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
     /// Takes `fact` in, asks everything that is due, and returns once all of it was answered.
     pub(crate) async fn advance(
         &self,
@@ -222,14 +226,17 @@ impl<S: Saga> Runner<S> {
         }
     }
 
-    /// Its timer rang: what is due by now is asked.
+    /// Its timer rang: it is told so, and what is due by now is asked.
     pub(crate) async fn rung(&self, id: S::Id, timer: &DueTimer) -> Result<(), HandleError> {
         let Some(order_id) = self.current(id).await?.order_id() else {
             return Ok(());
         };
         let origin = Origin::rung(timer, order_id);
         self.rang(id, origin.at);
-        self.wake(id, &origin).await
+        match S::rang(origin.at) {
+            Some(fact) => self.advance(id, fact, &origin).await,
+            None => self.wake(id, &origin).await,
+        }
     }
 
     async fn take_in(
@@ -347,7 +354,7 @@ impl<S: Saga> Runner<S> {
         };
         match self.bus.ask(&ask, ASK_TIMEOUT).await {
             Ok(Answer::Done { already, .. }) => {
-                let fact = if already { S::already(&due) } else { None };
+                let fact = S::answered(&due, already, origin.now());
                 if fact.is_none() {
                     // Its fact comes by a stream. An answer that is a fact itself is asked for
                     // again until it is taken in.

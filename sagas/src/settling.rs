@@ -9,6 +9,8 @@
 //! The answer says that it is recorded. What is due then is asked by whoever follows the stream
 //! ([`crate::sweep`]), so a worker that dies in between leaves nothing undone.
 
+use std::sync::Arc;
+
 use checkout::settling::{SagaId, Settled, Wish};
 use checkout::{
     CheckoutBy, CheckoutFact, Definitions, Refunding, RefundingFact, Returning, ReturningFact, Saga,
@@ -18,32 +20,58 @@ use serde_json::Value;
 use streams::bus::{Host, Hosts, QuestionError};
 use streams::{CommandMeta, ExecuteError, Outcome, Streams};
 
+use crate::intake::Sagas;
+
 /// The context that the sagas are of.
 const CONTEXT: &str = "checkout";
 
 /// `question.checkout.settle`.
 #[derive(Debug, Deserialize)]
 struct AskSettle {
-    saga: SagaId,
+    saga: Whose,
     wish: Wish,
     /// Who wants it, and under which command id.
     meta: CommandMeta,
 }
 
+/// One saga: of those that the API knows, or of the others.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Whose {
+    Shop(SagaId),
+    Other { saga: String, id: String },
+}
+
 /// Answers for the sagas on the bus.
-pub(crate) fn hosts<D: Definitions>(streams: &Streams) -> Hosts {
-    let answering = streams.clone();
+pub(crate) fn hosts<D: Definitions>(streams: &Streams, sagas: &Arc<Sagas<D>>) -> Hosts {
+    let answering = (streams.clone(), Arc::clone(sagas));
     let host = Host::new(CONTEXT, streams.clone()).question("settle", move |payload| {
-        let streams = answering.clone();
-        async move { settle::<D>(&streams, payload).await }
+        let (streams, sagas) = answering.clone();
+        async move { settle(&streams, &sagas, payload).await }
     });
     Hosts::from_iter([host])
 }
 
-async fn settle<D: Definitions>(streams: &Streams, payload: Value) -> Result<Value, QuestionError> {
+async fn settle<D: Definitions>(
+    streams: &Streams,
+    sagas: &Sagas<D>,
+    payload: Value,
+) -> Result<Value, QuestionError> {
     let AskSettle { saga, wish, meta } =
         serde_json::from_value(payload).map_err(QuestionError::bad_request)?;
     let by = meta.actor.clone();
+    let saga = match saga {
+        Whose::Shop(saga) => saga,
+        Whose::Other { saga, id } => {
+            let mut others = sagas.others.iter();
+            let settled = match others.find(|other| other.name() == saga) {
+                Some(other) => other.settle(&id, wish.clone(), meta).await?,
+                None => Settled::Unknown,
+            };
+            tracing::info!(saga, id, ?wish, by, ?settled, "an operator settles it");
+            return serde_json::to_value(settled).map_err(QuestionError::bad_request);
+        }
+    };
     let settled = match saga {
         SagaId::Checkout(id) => {
             let fact = of_checkout(wish.clone(), by.clone());
@@ -86,7 +114,7 @@ fn of_refunding(wish: Wish, by: String) -> RefundingFact {
     }
 }
 
-async fn record<S: Saga>(
+pub(crate) async fn record<S: Saga>(
     streams: &Streams,
     id: S::Id,
     fact: S::Command,

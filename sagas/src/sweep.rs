@@ -9,6 +9,8 @@
 //! CHECKOUT and has it ask what is due, until it has; asking twice is harmless.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use checkout::{
     Checkout, CheckoutEvent, Definitions, Refunding, RefundingEvent, Returning, ReturningEvent,
 };
 use kernel::{Decider, OrderId};
+use streams::lanes::HandleError;
 use streams::subscription::{OrderedSubscription, SubscriptionError};
 use streams::{Connection, RecordedEvent};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
@@ -48,21 +51,24 @@ pub(crate) async fn run<D: Definitions>(
     shutdown: CancellationToken,
 ) {
     let sweep = async {
-        let mut sweep = Sweep {
+        let mut sweep = Sweep::<D> {
             events: connection.ordered(STREAM, 0),
             open: HashSet::new(),
+            open_others: HashSet::new(),
             resumed: HashMap::new(),
+            sagas: Arc::clone(&sagas),
         };
         sweep.read_all().await;
-        tracing::info!(open = sweep.open.len(), "looks at every open checkout");
-        sweep.arm_all(&sagas).await;
+        let others = sweep.open_others.len();
+        tracing::info!(open = sweep.open.len(), others, "looks at every open saga");
+        sweep.arm_all().await;
         let mut every = interval_at(Instant::now() + INTERVAL, INTERVAL);
         let mut again = interval(RESUMED_INTERVAL);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = every.tick() => sweep.arm_all(&sagas).await,
-                _ = again.tick(), if !sweep.resumed.is_empty() => sweep.wake_all(&sagas).await,
+                _ = every.tick() => sweep.arm_all().await,
+                _ = again.tick(), if !sweep.resumed.is_empty() => sweep.wake_all().await,
                 event = sweep.events.next() => {
                     let before = sweep.resumed.len();
                     sweep.note(event).await;
@@ -79,14 +85,26 @@ pub(crate) async fn run<D: Definitions>(
     }
 }
 
-struct Sweep {
+struct Sweep<D: Definitions> {
     events: OrderedSubscription,
     open: HashSet<OrderId>,
+    open_others: HashSet<OtherId>,
     /// Those whose last event is that they go on, and where that comes from.
-    resumed: HashMap<SagaId, Origin>,
+    resumed: HashMap<Which, Origin>,
+    sagas: Arc<Sagas<D>>,
 }
 
-impl Sweep {
+/// One saga.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Which {
+    Shop(SagaId),
+    Other(OtherId),
+}
+
+/// One of the [`crate::Others`]: its place among them, and its id.
+type OtherId = (usize, String);
+
+impl<D: Definitions> Sweep<D> {
     /// Everything that is there when this begins.
     async fn read_all(&mut self) {
         while let Err(error) = self.events.start().await {
@@ -111,55 +129,76 @@ impl Sweep {
     }
 
     fn take_in(&mut self, event: &RecordedEvent) {
-        let Some((saga, told)) = read(event) else {
+        let Some((saga, told)) = self.read(event) else {
             return;
         };
         match (told, order_of(event)) {
             (Told::Resumed, Ok(order_id)) => {
-                self.resumed.insert(saga, Origin::of(event, order_id));
+                let origin = Origin::of(event, order_id);
+                self.resumed.insert(saga.clone(), origin);
             }
             // Whatever else it says, somebody works on it.
             (Told::Resumed | Told::UnderWay | Told::Over, _) => {
                 self.resumed.remove(&saga);
             }
         }
-        let SagaId::Checkout(order_id) = saga else {
+        match saga {
+            Which::Shop(SagaId::Checkout(id)) => note(&mut self.open, id, told),
+            Which::Other(id) => note(&mut self.open_others, id, told),
             // Returns and refunds set no timers.
-            return;
-        };
-        if told == Told::Over {
-            self.open.remove(&order_id);
-        } else if self.open.len() < OPEN_MAX {
-            self.open.insert(order_id);
+            Which::Shop(SagaId::Returning(_) | SagaId::Refunding(_)) => {}
         }
+    }
+
+    fn read(&self, event: &RecordedEvent) -> Option<(Which, Told)> {
+        let mut others = self.sagas.others.iter().enumerate();
+        let other = others.find_map(|(index, other)| {
+            let id = event.aggregate_id.as_str().to_owned();
+            Some((Which::Other((index, id)), other.told(event)?))
+        });
+        other.or_else(|| read(event).map(|(saga, told)| (Which::Shop(saga), told)))
     }
 
     /// One without a deadline is looked at again once something happens to it.
-    async fn arm_all<D: Definitions>(&mut self, sagas: &Sagas<D>) {
+    async fn arm_all(&mut self) {
+        let Sagas {
+            checkout, others, ..
+        } = &*self.sagas;
         let mut idle = Vec::new();
-        for order_id in &self.open {
-            match sagas.checkout.arm_again(*order_id).await {
-                Ok(true) => {}
-                Ok(false) => idle.push(*order_id),
-                Err(error) => {
-                    let error: &dyn std::error::Error = error.source.as_ref();
-                    tracing::warn!(order = %order_id, error, "its timer is looked at again later");
-                }
-            }
+        for id in &self.open {
+            idle.extend(is_idle(id, checkout.arm_again(*id).await).then_some(*id));
         }
-        for order_id in idle {
-            self.open.remove(&order_id);
+        for id in idle {
+            self.open.remove(&id);
+        }
+        let mut idle = Vec::new();
+        for other in &self.open_others {
+            let Some(saga) = others.get(other.0) else {
+                continue;
+            };
+            let armed = saga.arm_again(&other.1).await;
+            idle.extend(is_idle(&other.1, armed).then(|| other.clone()));
+        }
+        for id in idle {
+            self.open_others.remove(&id);
         }
     }
 
-    async fn wake_all<D: Definitions>(&mut self, sagas: &Sagas<D>) {
+    async fn wake_all(&mut self) {
         let mut asked = Vec::new();
         for (saga, origin) in &self.resumed {
-            match sagas.wake(*saga, origin).await {
-                Ok(()) => asked.push(*saga),
+            let woken = match saga {
+                Which::Shop(saga) => self.sagas.wake(*saga, origin).await,
+                Which::Other((index, id)) => match self.sagas.others.get(*index) {
+                    Some(other) => other.wake(id, origin).await,
+                    None => Ok(()),
+                },
+            };
+            match woken {
+                Ok(()) => asked.push(saga.clone()),
                 Err(error) => {
                     let error: &dyn std::error::Error = error.source.as_ref();
-                    tracing::warn!(%saga, error, "it goes on a little later");
+                    tracing::warn!(?saga, error, "it goes on a little later");
                 }
             }
         }
@@ -169,9 +208,30 @@ impl Sweep {
     }
 }
 
+/// Remembers one that is under way.
+fn note<I: Eq + Hash>(open: &mut HashSet<I>, id: I, told: Told) {
+    if told == Told::Over {
+        open.remove(&id);
+    } else if open.len() < OPEN_MAX {
+        open.insert(id);
+    }
+}
+
+/// Was there no deadline to set a timer to?
+fn is_idle(id: impl fmt::Display, armed: Result<bool, HandleError>) -> bool {
+    match armed {
+        Ok(armed) => !armed,
+        Err(error) => {
+            let error: &dyn std::error::Error = error.source.as_ref();
+            tracing::warn!(%id, error, "its timer is looked at again later");
+            false
+        }
+    }
+}
+
 /// What an event says about its saga.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+pub(crate) enum Told {
     /// An operator lets it go on.
     Resumed,
     UnderWay,

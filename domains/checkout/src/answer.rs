@@ -129,7 +129,7 @@ impl Flow {
 }
 
 /// 5, 10, 20, … seconds, at most five minutes.
-fn wait_after(failures: u32) -> TimeDelta {
+pub(crate) fn wait_after(failures: u32) -> TimeDelta {
     let doubled = 1_i64.checked_shl(failures).unwrap_or(i64::MAX);
     let seconds = UNDO_WAIT_FIRST_SECONDS.saturating_mul(doubled);
     TimeDelta::seconds(seconds.clamp(UNDO_WAIT_FIRST_SECONDS, UNDO_WAIT_MAX_SECONDS))

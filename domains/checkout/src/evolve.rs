@@ -408,7 +408,7 @@ impl Flow {
     clippy::expect_used,
     reason = "a literal that parses; the test below proves it"
 )]
-fn reason(code: &str) -> Reason {
+pub(crate) fn reason(code: &str) -> Reason {
     let kept = code.chars().filter(|c| !c.is_control());
     let kept: String = kept.take(Reason::LENGTH_MAX).collect();
     kept.parse()

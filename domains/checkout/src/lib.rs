@@ -51,6 +51,7 @@
 //!   settling   SagaId, Wish                      what a person may have a saga do
 //!   saga       Saga, Listens                       what a runner must know of a saga
 //!   tasks      Tasks                               steps that don't wait for each other
+//!   stepwise   Table, Stepwise                     any other saga, as a table
 //!   returning  Returning                           goods that came back: restock, refund
 //!   refunding  Refunding                           money that went back: order and customer are told
 //! ```
@@ -75,6 +76,7 @@ mod saga;
 pub mod settling;
 mod state;
 mod steps;
+pub mod stepwise;
 mod stock;
 mod tasks;
 

@@ -341,12 +341,6 @@ fn of_tasks<S, P>(
 }
 
 impl Picture {
-    /// The picture of this saga as it starts now.
-    pub fn of(saga: &str) -> Option<Self> {
-        let mut all = pictures().into_iter();
-        all.find(|picture| picture.saga == saga)
-    }
-
     /// The state machine, as Mermaid draws it: one arrow between two stages, with all its events.
     pub fn mermaid(&self) -> String {
         let all = &self.transitions;
@@ -371,14 +365,13 @@ impl Picture {
     }
 }
 
-/// `docs/sagas.md`: every saga under each of its definitions, as a table and drawn, and how to change
+/// `docs/sagas.md`: these sagas under each of their definitions, as a table and drawn, and how to change
 /// one.
-pub fn page() -> String {
+pub fn page(all: &[Picture]) -> String {
     let mut text = "# The sagas\n\nWritten by `millrace sagas` from \
                     [`domains/checkout`](../domains/checkout/src/steps.rs); a test compares.\n"
         .to_owned();
-    let all = pictures();
-    for picture in &all {
+    for picture in all {
         let Picture { saga, about, .. } = picture;
         let several = all.iter().filter(|other| other.saga == *saga).count() > 1;
         let revision = match picture.revision {

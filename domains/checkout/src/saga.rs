@@ -10,6 +10,8 @@ use inventory::InventoryEvent;
 use kernel::{AggregateId, Decider, OrderId, Sku};
 use payment::PaymentEvent;
 
+use crate::picture::Picture;
+use crate::settling::Wish;
 use crate::{CheckoutBy, CheckoutFact, Definitions, Due};
 
 /// A process over several contexts: its command is a fact, its events are what it remembers.
@@ -63,11 +65,29 @@ pub trait Saga: Decider {
     /// The fact that the answer was "already true, nothing to write", where that says more than
     /// the streams do.
     fn already(due: &Due<Self::Ask>) -> Option<Self::Command>;
+
+    /// The fact that the answer was "done", where no stream that sagas hear tells of it; `already` = it
+    /// was true already.
+    fn answered(due: &Due<Self::Ask>, already: bool, at: DateTime<Utc>) -> Option<Self::Command> {
+        let _ = at;
+        if already { Self::already(due) } else { None }
+    }
+
+    /// The fact that it is woken. `None` = what is due by now is asked, and no more.
+    fn rang(at: DateTime<Utc>) -> Option<Self::Command> {
+        let _ = at;
+        None
+    }
 }
 
 /// A saga that says itself which facts it takes in: it needs nothing else to be run.
 pub trait Listens: Saga<Id: FromStr<Err: std::error::Error + Send + Sync + 'static>> {
-    /// What an order's event is to one of them; `at` is the event's time.
+    /// It is drawn, under each of its definitions.
+    fn pictures() -> Vec<Picture> {
+        Vec::new()
+    }
+
+    /// What an order's event is to one of them; `at` is when it is taken in.
     fn from_order(
         order_id: OrderId,
         event: &OrderEvent,
@@ -87,9 +107,31 @@ pub trait Listens: Saga<Id: FromStr<Err: std::error::Error + Send + Sync + 'stat
         None
     }
 
-    /// What a payment's event is to one of them.
-    fn from_payment(event: &PaymentEvent, at: DateTime<Utc>) -> Option<(Self::Id, Self::Command)> {
-        let _ = (event, at);
+    /// What the event of an order's payment is to one of them.
+    fn from_payment(
+        order_id: OrderId,
+        event: &PaymentEvent,
+        at: DateTime<Utc>,
+    ) -> Option<(Self::Id, Self::Command)> {
+        let _ = (order_id, event, at);
+        None
+    }
+
+    /// Does the event say that a person lets it go on?
+    fn goes_on(event: &Self::Event) -> bool {
+        let _ = event;
+        false
+    }
+
+    /// Does the event say that nothing is left to do?
+    fn ends(event: &Self::Event) -> bool {
+        let _ = event;
+        false
+    }
+
+    /// What an operator's wish is to one of them. `None` = it knows none.
+    fn settled(wish: Wish, by: String, at: DateTime<Utc>) -> Option<Self::Command> {
+        let _ = (wish, by, at);
         None
     }
 }

@@ -228,17 +228,6 @@ fn every_stage_with_a_step_has_its_row_and_no_other() {
 }
 
 #[test]
-fn the_page_of_the_sagas_is_what_follows_from_the_tables() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/sagas.md");
-    let committed = std::fs::read_to_string(path).unwrap_or_default();
-    let page = checkout::picture::page();
-    assert!(
-        committed == page,
-        "docs/sagas.md is stale: millrace sagas > docs/sagas.md"
-    );
-}
-
-#[test]
 fn no_transition_is_drawn_twice_and_every_stage_is_reached() {
     for picture in checkout::picture::pictures() {
         let all = &picture.transitions;

@@ -11,11 +11,15 @@ mod kit;
 use std::path::Path;
 
 use checkout::returning::ReturnStep;
+use checkout::settling::Wish;
+use checkout::stepwise::{self, Heard, Plan, Stepwise, StepwiseEvent, Table};
 use checkout::{
     Cause, Checkout, CheckoutEvent, CheckoutFact, Outcome, Refunding, RefundingEvent, Returning,
     ReturningEvent, Stage, Step,
 };
 use kernel::{RefundId, ReturnId, golden};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use strum::VariantNames;
 use uuid::{Uuid, uuid};
 
@@ -245,6 +249,95 @@ fn refunding_examples() -> Vec<RefundingEvent> {
     ]
 }
 
+/// Every table writes the same events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Any;
+
+impl Table for Any {
+    const TYPE: &'static str = "checkout.any";
+    const ABOUT: &'static str = "Anything.";
+
+    fn plans() -> &'static [Plan<Self>] {
+        &[]
+    }
+
+    fn begins(_: &Heard<'_>) -> Option<Self> {
+        None
+    }
+
+    fn example() -> Self {
+        Self
+    }
+}
+
+fn of_tables() -> Vec<StepwiseEvent> {
+    let named = str::to_owned;
+    let done = |step, ends| StepwiseEvent::SagaStepDone {
+        step: named(step),
+        at: kit::at(0),
+        ends,
+    };
+    let undone = |step, ends| StepwiseEvent::SagaStepUndone {
+        step: named(step),
+        ends,
+    };
+    let settled = |how, ends| StepwiseEvent::SagaSettled {
+        how,
+        by: named("operator:ada"),
+        at: kit::at(0),
+        ends,
+    };
+    let skip = Wish::Skip {
+        step: named("ship"),
+        reason: "carried over the counter".parse().unwrap(),
+    };
+    let resolve = Wish::Resolve {
+        reason: "settled on the phone".parse().unwrap(),
+    };
+    vec![
+        StepwiseEvent::SagaBegun {
+            order_id: kit::order_id(),
+            data: json!({ "gift": "a mug" }),
+            revision: 1,
+            at: kit::at(0),
+            until: kit::at(5),
+        },
+        done("paid", false),
+        done("ship", true),
+        StepwiseEvent::SagaUndoStarted {
+            cause: stepwise::Cause::Refused {
+                step: named("keep"),
+                code: named("reservation_expired"),
+                message: named("the reservation has expired"),
+            },
+            steps: vec![named("set_aside")],
+            ends: false,
+        },
+        StepwiseEvent::SagaUndoStarted {
+            cause: stepwise::Cause::CalledOff {
+                fact: named("order_canceled"),
+            },
+            steps: vec![],
+            ends: true,
+        },
+        undone("keep", false),
+        undone("set_aside", true),
+        StepwiseEvent::SagaUndoFailed {
+            step: named("set_aside"),
+            attempt: 1,
+            message: named("reservation_shipped: the reservation was shipped"),
+            retry_at: kit::at(5),
+        },
+        StepwiseEvent::SagaSuspended {
+            step: named("ship"),
+            why: named("reservation_unknown: there is no reservation"),
+        },
+        settled(Wish::Resume, false),
+        settled(skip, true),
+        settled(resolve, true),
+    ]
+}
+
 #[test]
 fn every_event_version_has_its_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("wire");
@@ -256,6 +349,8 @@ fn every_event_version_has_its_file() {
     let refunds = refunding_examples();
     let refunds = golden::check::<Refunding>(&folder, RefundingEvent::VARIANTS, &refunds);
     files.extend(refunds.unwrap());
+    let tables = golden::check::<Stepwise<Any>>(&folder, StepwiseEvent::VARIANTS, &of_tables());
+    files.extend(tables.unwrap());
     golden::no_other_files(&folder, &files).unwrap();
 }
 

@@ -1,26 +1,182 @@
-//! A new saga is one file, and one line that runs it.
+//! A new saga is one file with a table, and one line that runs it.
 
+mod gift;
 mod saga;
+mod tables;
 
+use checkout::settling::{Settled, Wish};
+use checkout::stepwise::{Stepwise, Table, kit};
+use chrono::Utc;
+use inventory::{InventoryCommand, Stock, StockItem};
+use kernel::OrderId;
 use order::{Order, OrderCommand, OrderStatus};
 use sagas::Others;
+use serde_json::{Value, json};
+use streams::CommandMeta;
+use streams::bus::Bus;
+use uuid::Uuid;
 
+use self::gift::Gift;
 use self::saga::Arrival;
-use crate::revisions::Shop;
+use self::tables::{Boxed, Careless};
+use crate::app::PATIENCE;
+use crate::revisions::{Role, Shop};
+
+#[test]
+fn the_tables_are_sagas() {
+    kit::check::<Gift>().unwrap();
+    kit::check::<Boxed>().unwrap();
+    kit::check::<Careless>().unwrap();
+}
+
+impl Shop {
+    async fn with<T: Table>(&self) -> Role {
+        let others = Others::default().with::<Stepwise<T>>();
+        self.role_with::<checkout::Shop>(others, &[]).await
+    }
+
+    async fn stocks(&self, sku: &str) {
+        let quantity = 10;
+        for command in [
+            InventoryCommand::CreateStockItem {},
+            InventoryCommand::ReceiveStock { quantity },
+        ] {
+            self.does::<StockItem>(sku, command, None).await;
+        }
+    }
+
+    /// Waits until there is so much of it: in the house, reserved, committed.
+    async fn has(&self, sku: &str, stock: [u64; 3]) {
+        let what = format!("is {stock:?}");
+        self.is::<StockItem>(&what, sku, |item| {
+            let Stock {
+                on_hand,
+                reserved,
+                committed,
+            } = item.kept().unwrap().stock;
+            [on_hand, reserved, committed] == stock
+        })
+        .await;
+    }
+
+    /// Waits until the saga of an order is there.
+    async fn comes_to<T: Table>(&self, order: OrderId, stage: &str) {
+        let (what, id) = (format!("comes to {stage}"), order.to_string());
+        self.is::<Stepwise<T>>(&what, &id, |saga| saga.stage() == stage)
+            .await;
+    }
+
+    async fn ships(&self, order: OrderId) {
+        let tracking = "1Z999".parse().unwrap();
+        let ships = OrderCommand::ShipOrder { tracking };
+        self.does::<Order>(&order.to_string(), ships, Some(order))
+            .await;
+    }
+
+    /// An operator settles a saga.
+    async fn settle(&self, saga: &str, order: OrderId, wish: Wish) -> Settled {
+        let asked = json!({
+            "saga": { "saga": saga, "id": order },
+            "wish": wish,
+            "meta": CommandMeta::new(Uuid::new_v4(), Utc::now(), "operator:ada"),
+        });
+        let bus = Bus::new(&self.connection);
+        let answer: Value = bus
+            .question("checkout", "settle", &asked, PATIENCE)
+            .await
+            .unwrap();
+        serde_json::from_value(answer).unwrap()
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_new_saga_is_one_file_and_one_line() {
+async fn a_gift_goes_with_its_order_and_is_put_back_when_it_is_canceled() {
+    let shop = Shop::open("gift").await;
+    shop.stocks("GIFT").await;
+    let others = Others::default().with::<Stepwise<Gift>>();
+    let role = shop.role_with::<checkout::Shop>(others, &[]).await;
+    let (kept, canceled) = (shop.orders().await, shop.orders().await);
+    for order in [kept, canceled] {
+        shop.authorizes(order).await;
+        shop.captures(order).await;
+        shop.comes_to::<Gift>(order, "shipped").await;
+    }
+    shop.has("GIFT", [10, 0, 2]).await;
+    let reason = "changed my mind".parse().unwrap();
+    let cancels = OrderCommand::CancelOrder { reason };
+    shop.does::<Order>(&canceled.to_string(), cancels, Some(canceled))
+        .await;
+    shop.comes_to::<Gift>(canceled, "undone").await;
+    shop.has("GIFT", [10, 0, 1]).await;
+    shop.ships(kept).await;
+    shop.comes_to::<Gift>(kept, "done").await;
+    shop.has("GIFT", [9, 0, 0]).await;
+    role.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_is_refused_has_those_before_undone() {
+    let shop = Shop::open("boxed-refused").await;
+    shop.stocks("GIFT").await;
+    let role = shop.with::<Boxed>().await;
+    let order = shop.orders().await;
+    shop.comes_to::<Boxed>(order, "undone").await;
+    shop.has("GIFT", [10, 0, 0]).await;
+    role.ends().await;
+}
+
+/// Also when the stream of timers has lost it: the sweep sets it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_is_too_late_has_those_before_undone() {
+    let shop = Shop::open("boxed-late").await;
+    shop.stocks("GIFT").await;
+    shop.stocks("BOX").await;
+    let role = shop.with::<Boxed>().await;
+    let order = shop.orders().await;
+    shop.comes_to::<Boxed>(order, "paid").await;
+    shop.has("BOX", [10, 1, 0]).await;
+    role.ends().await;
+    let timers = shop.connection.jetstream().get_stream("TIMERS").await;
+    timers.unwrap().purge().await.unwrap();
+    let role = shop.with::<Boxed>().await;
+    shop.comes_to::<Boxed>(order, "undone").await;
+    for sku in ["GIFT", "BOX"] {
+        shop.has(sku, [10, 0, 0]).await;
+    }
+    role.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_skips_a_step_and_the_saga_goes_on_behind_it() {
+    let shop = Shop::open("careless").await;
+    shop.stocks("GIFT").await;
+    let role = shop.with::<Careless>().await;
+    let order = shop.orders().await;
+    shop.comes_to::<Careless>(order, "suspended").await;
+    let skip = |step: &str| Wish::Skip {
+        step: step.to_owned(),
+        reason: "carried over the counter".parse().unwrap(),
+    };
+    let other = shop.settle("careless", order, skip("gift")).await;
+    assert_eq!(other, Settled::NotSuspended);
+    let nobody = shop.settle("nobody", order, skip("ship")).await;
+    assert_eq!(nobody, Settled::Unknown);
+    let skipped = shop.settle("careless", order, skip("ship")).await;
+    assert!(matches!(skipped, Settled::Recorded { .. }), "{skipped:?}");
+    shop.comes_to::<Careless>(order, "done").await;
+    role.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saga_without_a_table_is_one_file_and_one_line() {
     let shop = Shop::open("arrival").await;
     let others = Others::default().with::<Arrival>();
     let role = shop.role_with::<checkout::Shop>(others, &[]).await;
     let order = shop.orders().await;
     shop.authorizes(order).await;
     shop.captures(order).await;
-    let ships = OrderCommand::ShipOrder {
-        tracking: "1Z999".parse().unwrap(),
-    };
+    shop.ships(order).await;
     let id = order.to_string();
-    shop.does::<Order>(&id, ships, Some(order)).await;
     // Nobody says that it came: the saga's timer rings.
     shop.is::<Order>("is delivered", &id, |order| {
         order.status() == Some(OrderStatus::Delivered)
@@ -34,7 +190,7 @@ async fn a_new_saga_is_one_file_and_one_line() {
 /// What the README shows of it stands in it.
 #[test]
 fn the_readme_shows_the_saga_as_it_is() {
-    let code = [include_str!("saga.rs"), include_str!("mod.rs")]
+    let code = [include_str!("gift.rs"), include_str!("mod.rs")]
         .map(bare)
         .concat();
     let readme = crate::documents::document("README.md");

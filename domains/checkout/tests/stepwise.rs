@@ -1,0 +1,333 @@
+//! The sagas that are tables: what follows from a table, and what the kit finds wrong with one.
+
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test: what can't be is a finding, and ends it"
+)]
+
+#[path = "world/chance.rs"]
+mod chance;
+
+use std::collections::BTreeSet;
+
+use chance::Chance;
+use checkout::picture::Transition;
+use checkout::settling::Wish;
+use checkout::stepwise::{
+    Cause, Done, Heard, Plan, Step, StepAsk, Stepwise, StepwiseEvent, StepwiseFact, Table, Try,
+    kit, pictures,
+};
+use checkout::{Addressed, Saga, UNDO_FAILURES_MAX};
+use chrono::{DateTime, TimeDelta};
+use kernel::{Decider, Fact, OrderId};
+use order::OrderCommand;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A table that is told by its number, so that each test has its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Tried<const N: usize>;
+
+fn asks<const N: usize>(_: &Tried<N>, _: Try) -> Addressed {
+    Addressed::order(OrderId(Uuid::nil()), &OrderCommand::DeliverOrder {})
+}
+
+const fn plan<const N: usize>(steps: &'static [Step<Tried<N>>]) -> Plan<Tried<N>> {
+    Plan {
+        revision: 1,
+        within: TimeDelta::hours(1),
+        undone_by: &["off"],
+        steps,
+    }
+}
+
+macro_rules! table {
+    ($number:literal: $($step:expr),* $(,)?) => {
+        impl Table for Tried<$number> {
+            const TYPE: &'static str = "checkout.tried";
+            const ABOUT: &'static str = "Something is tried.";
+
+            fn plans() -> &'static [Plan<Self>] {
+                const STEPS: &[Step<Tried<$number>>] = &[$($step),*];
+                const PLANS: &[Plan<Tried<$number>>] = &[plan(STEPS)];
+                PLANS
+            }
+
+            fn begins(_: &Heard<'_>) -> Option<Self> {
+                None
+            }
+
+            fn example() -> Self {
+                Self
+            }
+        }
+    };
+}
+
+const SHORT: TimeDelta = TimeDelta::minutes(5);
+
+// All that a line may say.
+table!(0:
+    Step::wait("paid", "paid").within(SHORT),
+    Step::ask("held", asks, "held").undo(asks, "held_no_more").within(SHORT),
+    Step::tell("told", asks).undo_told(asks),
+    Step::ask("kept", asks, "kept").undo(asks, "kept_no_more"),
+    Step::ask("sent", asks, "sent").or_suspend().within(SHORT),
+    Step::tell("closed", asks).or_suspend(),
+);
+
+// Nothing that can't be undone.
+table!(1:
+    Step::ask("a", asks, "a_done").undo(asks, "a_undone"),
+    Step::ask("b", asks, "b_done").undo(asks, "b_undone"),
+    Step::ask("c", asks, "c_done").undo(asks, "c_undone"),
+);
+
+// Nothing that can.
+table!(2: Step::ask("a", asks, "a_done").or_suspend());
+
+// Wrong ones.
+table!(3: Step::wait("a", "told"), Step::wait("b", "told"));
+table!(4: Step::wait("a", "a_done"), Step::wait("a", "b_done"));
+table!(5: Step::wait("undone", "a_done"));
+table!(6: Step::tell("a", asks).or_suspend(), Step::tell("b", asks));
+table!(7: Step::tell("a", asks).or_suspend().undo_told(asks));
+table!(8: Step::wait("a", "off"));
+
+#[test]
+fn any_table_unwinds_to_a_clean_slate_whatever_happens_to_it() {
+    kit::check::<Tried<0>>().unwrap();
+    kit::check::<Tried<1>>().unwrap();
+    kit::check::<Tried<2>>().unwrap();
+}
+
+#[test]
+fn a_table_that_can_be_misread_is_none() {
+    for wrong in [
+        kit::check::<Tried<3>>(),
+        kit::check::<Tried<4>>(),
+        kit::check::<Tried<5>>(),
+        kit::check::<Tried<6>>(),
+        kit::check::<Tried<7>>(),
+        kit::check::<Tried<8>>(),
+    ] {
+        wrong.unwrap_err();
+    }
+}
+
+fn heard(fact: &str) -> StepwiseFact {
+    StepwiseFact::Heard {
+        order_id: OrderId(Uuid::nil()),
+        fact: fact.to_owned(),
+        begins: (fact == "begun").then_some(Value::Null),
+        at: DateTime::UNIX_EPOCH,
+    }
+}
+
+fn refused(step: &str) -> StepwiseFact {
+    StepwiseFact::Refused {
+        ask: StepAsk {
+            step: step.to_owned(),
+            undo: false,
+            attempt: 1,
+        },
+        code: "out_of_stock".to_owned(),
+        message: "none left".to_owned(),
+        at: DateTime::UNIX_EPOCH,
+    }
+}
+
+fn after<T: Table>(facts: &[StepwiseFact]) -> (Stepwise<T>, Vec<StepwiseEvent>) {
+    let (mut saga, mut all) = (Stepwise::default(), Vec::new());
+    for fact in facts {
+        for event in saga.decide(fact).unwrap() {
+            saga.evolve(&event);
+            all.push(event);
+        }
+    }
+    (saga, all)
+}
+
+#[test]
+fn the_log_says_why_what_is_undone() {
+    let facts = ["begun", "a_done", "b_done"].map(heard);
+    let (saga, events) = after::<Tried<1>>(&[&facts[..], &[refused("c")]].concat());
+    let cause = Cause::Refused {
+        step: "c".to_owned(),
+        code: "out_of_stock".to_owned(),
+        message: "none left".to_owned(),
+    };
+    let steps = ["b", "a"].map(str::to_owned).to_vec();
+    let ends = false;
+    assert_eq!(
+        events.last(),
+        Some(&StepwiseEvent::SagaUndoStarted { cause, steps, ends })
+    );
+    let due = saga.pending(DateTime::UNIX_EPOCH);
+    let asked = due.iter().map(|due| due.label.to_string());
+    assert_eq!(asked.collect::<Vec<_>>(), ["undo-b/1"]);
+}
+
+#[test]
+fn a_success_that_comes_when_all_is_undone_is_undone_as_well() {
+    let facts = ["begun", "off", "a_undone", "a_done", "a_done"].map(heard);
+    let (saga, events) = after::<Tried<1>>(&facts);
+    let late = Cause::LateSuccess {
+        step: "a".to_owned(),
+    };
+    assert!(matches!(
+        events.last(),
+        Some(StepwiseEvent::SagaUndoStarted { cause, .. }) if *cause == late
+    ));
+    assert_eq!(events.len(), 4);
+    let due = saga.pending(DateTime::UNIX_EPOCH);
+    // Under another id, for the first may have found nothing to undo.
+    assert_eq!(due.first().unwrap().label.to_string(), "undo-a/2");
+}
+
+#[test]
+fn a_success_that_comes_after_a_person_has_undone_the_step_is_undone_as_well() {
+    let (mut saga, _) = after::<Tried<1>>(&["begun", "off"].map(heard));
+    let ask = |attempt| StepAsk {
+        step: "a".to_owned(),
+        undo: true,
+        attempt,
+    };
+    let (code, message) = ("no".to_owned(), "no".to_owned());
+    let mut facts: Vec<_> = (1..=UNDO_FAILURES_MAX + 1)
+        .map(|attempt| StepwiseFact::Refused {
+            ask: ask(attempt),
+            code: code.clone(),
+            message: message.clone(),
+            at: DateTime::UNIX_EPOCH,
+        })
+        .collect();
+    let wish = Wish::Skip {
+        step: "a".to_owned(),
+        reason: "by hand".parse().unwrap(),
+    };
+    let (by, at) = ("operator:ada".to_owned(), DateTime::UNIX_EPOCH);
+    facts.extend([StepwiseFact::Settled { wish, by, at }, heard("a_done")]);
+    for fact in &facts {
+        for event in saga.decide(fact).unwrap() {
+            saga.evolve(&event);
+        }
+    }
+    let due = saga.pending(DateTime::UNIX_EPOCH);
+    assert_eq!(due.first().unwrap().label, ask(UNDO_FAILURES_MAX + 2));
+}
+
+#[test]
+fn a_saga_of_a_plan_that_this_build_does_not_know_is_left_alone() {
+    let mut saga = Stepwise::<Tried<1>>::default();
+    saga.evolve(&StepwiseEvent::SagaBegun {
+        order_id: OrderId(Uuid::nil()),
+        data: Value::Null,
+        revision: 2,
+        at: DateTime::UNIX_EPOCH,
+        until: DateTime::UNIX_EPOCH,
+    });
+    assert_eq!(saga.unknown_revision(), Some(2));
+    saga.decide(&heard("a_done")).unwrap_err();
+    assert!(saga.pending(DateTime::UNIX_EPOCH).is_empty());
+    assert_eq!((saga.deadline(), saga.is_over()), (None, false));
+}
+
+/// Everything that may be told to a saga, as long as nobody does what was not asked.
+fn something<T: Table>(
+    saga: &Stepwise<T>,
+    asked: &BTreeSet<String>,
+    chance: &mut Chance,
+    at: DateTime<chrono::Utc>,
+) -> Option<StepwiseFact> {
+    let steps = T::plans().first()?.steps;
+    let step = steps.get(chance.below(steps.len()))?;
+    let due = saga.pending(at).into_iter().next();
+    let fact = |done| match done {
+        Done::Fact(fact) => Some(heard(fact)),
+        Done::Answer => None,
+    };
+    let by = "operator:ada".to_owned();
+    let reason = "by hand".parse().unwrap();
+    let may_be = step.asks.is_none() || asked.contains(step.name);
+    match chance.below(14) {
+        0 => Some(heard("begun")),
+        1 => chance.percent(20).then(|| heard("off")),
+        2..=4 => fact(step.done).filter(|_| may_be),
+        // Behind its back, or after all.
+        5 | 6 => {
+            let often = if saga.suspended().is_some() { 100 } else { 20 };
+            fact(step.undo?.1).filter(|_| may_be && chance.percent(often))
+        }
+        7 => Stepwise::<T>::answered(&due?, chance.percent(50), at),
+        8..=10 => {
+            let ask = due?.label;
+            let (code, message) = ("no".to_owned(), "no".to_owned());
+            let no = ask.undo || chance.percent(6);
+            no.then_some(StepwiseFact::Refused {
+                ask,
+                code,
+                message,
+                at,
+            })
+        }
+        11 => chance.percent(20).then_some(StepwiseFact::TimeCame { at }),
+        12 => {
+            let wish = if chance.percent(80) {
+                Wish::Resume
+            } else {
+                Wish::Resolve { reason }
+            };
+            Some(StepwiseFact::Settled { wish, by, at })
+        }
+        _ => {
+            let step = step.name.to_owned();
+            let wish = Wish::Skip { step, reason };
+            Some(StepwiseFact::Settled { wish, by, at })
+        }
+    }
+}
+
+fn walked<T: Table>() -> BTreeSet<Transition> {
+    let mut taken = BTreeSet::new();
+    for seed in 0..1_500 {
+        let mut chance = Chance::new(seed);
+        let (mut saga, mut asked) = (Stepwise::<T>::default(), BTreeSet::new());
+        // Some waits are long, so that an undo fails often enough for a person.
+        let pace = [1, 60, 600][chance.below(3)];
+        for step in 1..250 {
+            let at = DateTime::UNIX_EPOCH + TimeDelta::seconds(step * pace);
+            asked.extend(saga.pending(at).into_iter().map(|due| due.label.step));
+            let Some(fact) = something(&saga, &asked, &mut chance, at) else {
+                continue;
+            };
+            for event in saga.decide(&fact).unwrap() {
+                let from = saga.stage();
+                saga.evolve(&event);
+                let (event, to) = (event.name(), saga.stage());
+                taken.insert(Transition { from, event, to });
+            }
+        }
+    }
+    taken
+}
+
+fn is_as_drawn<T: Table>() {
+    let picture = pictures::<T>().pop().unwrap();
+    let drawn: BTreeSet<_> = picture.transitions.iter().copied().collect();
+    assert_eq!(drawn.len(), picture.transitions.len(), "drawn twice");
+    let taken = walked::<T>();
+    let never: Vec<_> = drawn.difference(&taken).collect();
+    let undrawn: Vec<_> = taken.difference(&drawn).collect();
+    assert!(never.is_empty(), "drawn and never taken: {never:#?}");
+    assert!(undrawn.is_empty(), "taken and not drawn: {undrawn:#?}");
+}
+
+#[test]
+fn every_transition_that_is_drawn_is_taken_and_no_other() {
+    is_as_drawn::<Tried<0>>();
+    is_as_drawn::<Tried<1>>();
+    is_as_drawn::<Tried<2>>();
+}
