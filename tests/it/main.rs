@@ -61,6 +61,7 @@ mod storm;
 mod stuck;
 mod timers;
 mod tls;
+mod told;
 mod verify;
 mod webhooks;
 mod withheld;
