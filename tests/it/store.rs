@@ -174,6 +174,7 @@ pub(crate) async fn timers_and_keys(place: &impl Place) {
 pub(crate) async fn letters(place: &impl Place) {
     let connection = place.connect().await;
     inbox::a_letter_is_stored_once(&connection).await;
+    inbox::what_is_refused_for_good_is_not_tried_again(&connection).await;
     inbox::a_letter_waits_until_it_is_removed(&connection).await;
     inbox::a_durable_hands_letters_out(&connection).await;
     inbox::a_removed_letter_leaves_the_disk(&connection, |text| place.is_on_disk(text)).await;

@@ -63,7 +63,7 @@ pub(super) struct ApiError {
 }
 
 /// What came back for a publish of `count` messages.
-pub(super) fn reply(answer: Result<Message, RequestError>, count: usize) -> Reply {
+pub(crate) fn reply(answer: Result<Message, RequestError>, count: usize) -> Reply {
     match answer {
         Ok(message) => read(&message, count),
         Err(error) => match error.kind() {
