@@ -62,6 +62,7 @@ mod stuck;
 mod timers;
 mod tls;
 mod told;
+mod topology;
 mod verify;
 mod webhooks;
 mod withheld;
