@@ -1,4 +1,4 @@
-//! Tokens that count no longer: of who was suspended, or lost a role, or was erased.
+//! Tokens that count no longer: of who was suspended, has another password, lost a role, or was erased.
 //!
 //! An access token is good for 15 minutes, whatever happens meanwhile. Each API follows USER, and
 //! knows within milliseconds whose it has to look at differently. One that starts knows nothing of
@@ -76,17 +76,19 @@ fn take(verifier: &Verifier, event: &RecordedEvent) {
         tracing::error!(position = %event.position, "an event of USER can't be read");
         return;
     };
-    let second = event.recorded_at.timestamp();
+    let (version, second) = (event.version, event.recorded_at.timestamp());
     match fact {
-        UserEvent::UserSuspended { .. } => verifier.bar(person, second),
+        // Somebody else may have known the password of before.
+        UserEvent::UserSuspended { .. } | UserEvent::PasswordChanged { .. } => {
+            verifier.bar(person, version, second);
+        }
         // What is left to them is to read how their erasure went.
         UserEvent::RoleRevoked { .. } | UserEvent::UserErased { .. } => {
-            verifier.strip(person, second);
+            verifier.strip(person, version, second);
         }
         UserEvent::UserRegistered { .. }
         | UserEvent::EmailVerified { .. }
         | UserEvent::EmailChanged { .. }
-        | UserEvent::PasswordChanged { .. }
         | UserEvent::ProfileUpdated { .. }
         | UserEvent::AddressAdded { .. }
         | UserEvent::AddressRemoved { .. }

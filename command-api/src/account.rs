@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::TimeDelta;
+use edge::auth::Token;
 use edge::openapi::{Calls, about};
-use edge::{Body, Client, Ids, Problem};
+use edge::{Body, Client, Ids, Principal, Problem};
 use kernel::{AddressId, Sealed, Title, UserId, purpose};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use streams::Outcome;
+use streams::{Executed, Outcome};
 use user::UserRefusal::{AddressDiffers, AddressUnknown, TooManyAddresses, UserUnknown};
 use user::{ADDRESSES_MAX, Account, Standing, Topic, User, UserCommand, UserRefusal};
 use uuid::Uuid;
@@ -24,6 +25,7 @@ use crate::password::{Attempt, NewPassword};
 use crate::phone::Phone;
 use crate::problems::problem;
 use crate::resource::{Asks, act};
+use crate::session::{principal, token};
 use crate::throttle;
 use crate::user::NOT_STAYING;
 use crate::write::{Acted, Created, Done, Made, Written};
@@ -43,6 +45,10 @@ pub(crate) fn calls() -> Calls<Api> {
         .post(
             "/v1/users/{id}/password",
             about("Change one's password")
+                .more(
+                    "Every token of before counts no longer. The answer has a new one, for who goes on; not when it \
+                     is a replay.",
+                )
                 .refuses(refusals(NOT_STAYING))
                 .refuses([password_wrong(), throttle::too_many_attempts()])
                 .example(json!({
@@ -126,6 +132,15 @@ struct ChangePassword {
     new_password: NewPassword,
 }
 
+/// What was changed, and what the session goes on with.
+#[derive(Serialize, JsonSchema)]
+struct PasswordIsChanged {
+    #[serde(flatten)]
+    acted: Acted,
+    #[serde(flatten)]
+    session: Option<Token>,
+}
+
 /// Whether one may be written to about something.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -186,7 +201,7 @@ async fn change_password(
     client: Client,
     Own { call, user_id }: Own,
     Body(body): Body<ChangePassword>,
-) -> Result<Done<Acted>, Problem> {
+) -> Result<Done<PasswordIsChanged>, Problem> {
     let user = must_be_there(&api, user_id).await?;
     let account = account(&user)?;
     let attempt = throttle::Attempt {
@@ -205,7 +220,31 @@ async fn change_password(
     if executed.outcome == Outcome::Replayed {
         must_be_same_password(&api, &executed.state, body.new_password).await?;
     }
-    Ok(Written::from(&executed).acted(&user_id))
+    let told = PasswordIsChanged {
+        acted: Acted::new(&user_id, executed.version),
+        session: session(&api, &call, user_id, &executed)?,
+    };
+    Ok(Written::from(&executed).done(told))
+}
+
+/// A token for who has just changed their password. What they were when a replayed request was done is not
+/// what they are.
+fn session(
+    api: &Api,
+    call: &Call,
+    user_id: UserId,
+    executed: &Executed<User>,
+) -> Result<Option<Token>, Problem> {
+    let is_now = executed.outcome != Outcome::Replayed;
+    if !is_now || executed.state.standing() != Standing::Active {
+        return Ok(None);
+    }
+    let principal = Principal {
+        // It is good for no more than the one of before.
+        scopes: call.principal.scopes.clone(),
+        ..principal(user_id, &executed.state)
+    };
+    token(api, &principal, executed.version).map(Some)
 }
 
 /// The new password as it is kept, if the current one is right, or the new one is the current one: it was

@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::elsewhere::{Elsewhere, carry};
 use crate::error::of_load;
 use crate::importing::IMPORTS_AT_ONCE_MAX;
-use crate::outcomes::{Ending, Outcomes};
+use crate::outcomes::{Acting, End, Ending, Outcomes};
 use crate::owned::Owned;
 use crate::password::Passwords;
 use crate::personal::Personal;
@@ -76,6 +76,7 @@ pub struct Parts {
     pub(crate) passwords: Passwords,
     pub(crate) throttle: Throttle,
     pub(crate) outcomes: Outcomes<Ending>,
+    pub(crate) actions: Outcomes<Acting>,
     pub(crate) sagas: Outcomes<Over>,
     pub(crate) webhook: Webhook,
     pub(crate) elsewhere: Arc<dyn Elsewhere>,
@@ -104,6 +105,7 @@ impl Api {
             passwords: Passwords::new().map_err(crate::Error::passwords)?,
             throttle: Throttle::new(),
             outcomes: Outcomes::new(deps.waits_max),
+            actions: Outcomes::new(deps.waits_max),
             sagas: Outcomes::new(deps.waits_max),
             webhook: deps.webhook,
             elsewhere: deps.elsewhere,
@@ -141,9 +143,13 @@ impl Api {
         &self.0.verifier
     }
 
-    /// An event of ORDER: tells who waits for how an order ends.
+    /// An event of ORDER or PAYMENT: tells who waits for how an order ends, or must act before.
     pub fn hear(&self, event: &RecordedEvent) {
-        self.outcomes.hear(event);
+        match event.position.stream.as_str() {
+            Ending::STREAM => self.outcomes.hear(event),
+            Acting::STREAM => self.actions.hear(event),
+            _ => {}
+        }
     }
 }
 

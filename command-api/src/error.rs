@@ -378,6 +378,7 @@ pub(crate) fn of_personal(error: PersonalError) -> Problem {
 pub(crate) fn of_inbox(error: InboxError) -> Problem {
     match error {
         InboxError::Unavailable { source } => unavailable(source.as_ref()),
+        InboxError::TooLarge { .. } => Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE),
         failure @ InboxError::Name { .. } => broken(&failure),
     }
 }

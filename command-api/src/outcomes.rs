@@ -1,4 +1,4 @@
-//! How orders and sagas end: one subscription of a stream tells everybody in this process who waits.
+//! How orders and sagas end, and who must act before: one subscription of a stream tells everybody in this process who waits.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use kernel::{OrderId, Reason};
+use kernel::{OrderId, PaymentId, Reason};
 use order::{Order, OrderEvent, OrderStatus};
+use payment::{Payment, PaymentEvent};
 use streams::{Connection, Loaded, RecordedEvent, clock};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -99,6 +100,44 @@ impl End for Ending {
             version: event.version,
             position: event.position.sequence,
         })
+    }
+}
+
+/// An order goes no further before its buyer has acted at the payment provider (3-D Secure).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Acting {
+    /// Where, if the provider names a page.
+    pub(crate) action_url: Option<String>,
+}
+
+impl Acting {
+    /// Of a payment that waits for that.
+    pub(crate) fn of_state(payment: &Payment) -> Option<Self> {
+        let Payment::ActionRequired { action_url, .. } = payment else {
+            return None;
+        };
+        let action_url = action_url.clone();
+        Some(Self { action_url })
+    }
+}
+
+impl End for Acting {
+    type Of = PaymentId;
+
+    const STREAM: &'static str = "PAYMENT";
+
+    const SUBJECTS: &'static str = "event.payment.*";
+
+    fn about(event: &RecordedEvent) -> Option<PaymentId> {
+        event.aggregate_id.as_str().parse().ok()
+    }
+
+    fn of_event(event: &RecordedEvent) -> Option<Self> {
+        let event = event.decode::<Payment>().ok()?;
+        let PaymentEvent::PaymentActionRequired { action_url } = event else {
+            return None;
+        };
+        Some(Self { action_url })
     }
 }
 

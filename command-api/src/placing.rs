@@ -8,7 +8,10 @@ use axum::http::StatusCode;
 use edge::openapi::{Calls, about};
 use edge::{Body, FieldError, IdempotencyKey, Prefer, Problem};
 use kernel::{Money, OrderId, PaymentMethod, Reason, Sku, purpose};
-use order::{LINES_MAX, Line, Order, OrderCommand, OrderRefusal, OrderStatus, QUANTITY_MAX};
+use order::{
+    LINES_MAX, Line, Order, OrderCommand, OrderRefusal, OrderStatus, PaymentStatus, QUANTITY_MAX,
+};
+use payment::{Payment, payment_id};
 use product::Offer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,7 +23,7 @@ use crate::address::Address;
 use crate::api::Api;
 use crate::call::Call;
 use crate::error::{self, refusals};
-use crate::outcomes::{Ending, Waiter};
+use crate::outcomes::{Acting, Ending, Waiter};
 use crate::problems::problem;
 use crate::questions::Age;
 use crate::write::{Made, Waited, Written};
@@ -37,7 +40,9 @@ pub(crate) fn calls() -> Calls<Api> {
         about("Place an order")
             .more(
                 "Payment and stock are seen to afterwards: the checkout tells how far that has come. \
-                 With `Prefer: wait=n` the answer waits for the outcome.",
+                 With `Prefer: wait=n` the answer waits for the outcome, or until the customer must act \
+                 (3-D Secure): then `payment_status` is `action_required`, and the customer's browser is to be \
+                 sent to `action_url`. Sent again under the same key, it waits on.",
             )
             .refuses(barred.into_iter().filter_map(barred_from_ordering))
             .refuses([NotSold::Unknown, NotSold::OffSale, NotSold::PriceChanged].map(|why| why.at(0, "")))
@@ -111,6 +116,13 @@ struct Placed {
     /// Why it was rejected or canceled.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
+    /// `action_required`: the customer must act (3-D Secure) before it goes on. Only where the outcome was
+    /// waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment_status: Option<PaymentStatus>,
+    /// Where the customer acts: their browser is to be sent there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action_url: Option<String>,
     /// The sum over all lines.
     total: Option<Money>,
     /// Where the order's progress can be read.
@@ -131,13 +143,13 @@ async fn place(
         Err(problem) => earlier(&api, id).await?.ok_or(problem)?,
     };
     // Listening begins before the order exists, so its outcome can't be missed.
-    let waiter = prefer.wait.and_then(|_| api.outcomes.waiter(id));
+    let waits = prefer.wait.and_then(|wait| Waits::begin(&api, id, wait));
     let executed = api.change::<Order, _>(&call, &id, command, &body).await?;
-    let ending = match (prefer.wait, waiter) {
-        (Some(wait), Some(waiter)) => Some((wait, end(&api, &executed, waiter, wait).await?)),
-        (Some(_) | None, _) => None,
+    let waited = match waits {
+        Some(waits) => Some((waits.wait, waits.outcome(&api, &executed).await?)),
+        None => None,
     };
-    Ok(answer(id, &executed, ending))
+    Ok(answer(id, &executed, waited))
 }
 
 /// The order that was placed under this id before: what it was placed with is not asked again (the
@@ -279,44 +291,95 @@ impl NotSold {
     }
 }
 
-/// How the order ended, if it did within `wait`.
-async fn end(
-    api: &Api,
-    executed: &Executed<Order>,
-    waiter: Waiter<Ending>,
+/// What there is to tell of an order once it is placed.
+enum News {
+    /// It has ended.
+    Ended(Ending),
+    /// It waits for its buyer.
+    MustAct(Acting),
+}
+
+/// Somebody who waits for that.
+struct Waits {
     wait: Duration,
-) -> Result<Option<Ending>, Problem> {
-    if executed.outcome == Outcome::Replayed {
-        // It may have ended long ago, before anybody listened.
-        let id = waiter.id();
-        let now = api.streams.load_current::<Order>(&id.into()).await;
-        let now = now.map_err(error::of_load)?;
-        if let Some(ending) = Ending::of_state(&now) {
-            return Ok(Some(ending));
-        }
+    ending: Waiter<Ending>,
+    acting: Option<Waiter<Acting>>,
+}
+
+impl Waits {
+    /// `None` = too many wait already.
+    fn begin(api: &Api, id: OrderId, wait: Duration) -> Option<Self> {
+        Some(Self {
+            wait,
+            ending: api.outcomes.waiter(id)?,
+            acting: api.actions.waiter(payment_id(id)),
+        })
     }
-    Ok(waiter.wait(wait).await)
+
+    /// What comes first within the time, if anything does.
+    async fn outcome(self, api: &Api, executed: &Executed<Order>) -> Result<Option<News>, Problem> {
+        let Self {
+            wait,
+            ending,
+            acting,
+        } = self;
+        if executed.outcome == Outcome::Replayed {
+            // It may have come long ago, before anybody listened.
+            let known = already(api, ending.id()).await?;
+            if known.is_some() {
+                return Ok(known);
+            }
+        }
+        let acting = async { acting?.wait(wait).await };
+        Ok(tokio::select! {
+            Some(ending) = ending.wait(wait) => Some(News::Ended(ending)),
+            Some(acting) = acting => Some(News::MustAct(acting)),
+            else => None,
+        })
+    }
+}
+
+/// What is there already to tell of an order, as the leaders of its streams have it.
+async fn already(api: &Api, id: OrderId) -> Result<Option<News>, Problem> {
+    let order = api.streams.load_current::<Order>(&id.into()).await;
+    let order = order.map_err(error::of_load)?;
+    if let Some(ending) = Ending::of_state(&order) {
+        return Ok(Some(News::Ended(ending)));
+    }
+    let payment = payment_id(id).into();
+    let payment = api.streams.load_current::<Payment>(&payment).await;
+    let payment = payment.map_err(error::of_load)?;
+    Ok(Acting::of_state(&payment.state).map(News::MustAct))
 }
 
 fn answer(
     id: OrderId,
     executed: &Executed<Order>,
-    waited: Option<(Duration, Option<Ending>)>,
+    waited: Option<(Duration, Option<News>)>,
 ) -> Waited<Made<Placed>> {
     let mut written = Written::from(executed);
     let mut body = Placed {
         id,
         status: OrderStatus::Placed,
         reason: None,
+        payment_status: None,
+        action_url: None,
         total: executed.state.total(),
         checkout: format!("/v1/checkouts/{id}"),
     };
     let time = waited.as_ref().map(|(wait, _)| *wait);
-    if let Some((_, Some(ending))) = waited {
-        body.status = ending.status;
-        body.reason = ending.reason;
-        written.version = ending.version;
-        written.position.sequence = ending.position;
+    match waited.and_then(|(_, news)| news) {
+        Some(News::Ended(ending)) => {
+            body.status = ending.status;
+            body.reason = ending.reason;
+            written.version = ending.version;
+            written.position.sequence = ending.position;
+        }
+        Some(News::MustAct(acting)) => {
+            body.payment_status = Some(PaymentStatus::ActionRequired);
+            body.action_url = acting.action_url;
+        }
+        None => {}
     }
     Waited {
         answer: written.made(format!("/v1/orders/{id}"), body),

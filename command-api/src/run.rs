@@ -188,6 +188,7 @@ impl Service {
             let (api, nats) = (&self.api, &self.nats);
             let heard = async {
                 let endings = api.outcomes.follow(nats, stop.clone());
+                let actions = api.actions.follow(nats, stop.clone());
                 let sagas = api.sagas.follow(nats, stop.clone());
                 let changes = api.questions.follow(nats, &api.streams, stop.clone());
                 let endpoints = async {
@@ -196,7 +197,7 @@ impl Service {
                     }
                 };
                 let replicas = api.throttle.follow(nats, stop.clone());
-                tokio::join!(endings, sagas, changes, endpoints, replicas);
+                tokio::join!(endings, actions, sagas, changes, endpoints, replicas);
                 Ok(())
             };
             let first = |part: Result<(), Error>| part.inspect_err(|_| stop.cancel());

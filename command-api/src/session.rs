@@ -1,7 +1,5 @@
 //! `POST /v1/sessions`: email and password for an access token.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -14,6 +12,7 @@ use kernel::{EmailClaimId, UserId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
+use streams::Loaded;
 use user::{EmailClaim, Standing, User};
 use uuid::Uuid;
 
@@ -84,17 +83,20 @@ async fn open(
     let judged = judged.inspect_err(|_ours| api.throttle.unjudged(attempt))?;
     let (user_id, user) = judged.ok_or_else(credentials_wrong)?;
     api.throttle.succeeded(attempt);
-    if user.standing() == Standing::Suspended {
+    if user.state.standing() == Standing::Suspended {
         return Err(suspended());
     }
-    let token = api
-        .signer
-        .sign(&principal(user_id, &user))
-        .map_err(|error| {
-            tracing::error!(%error, "a token could not be signed");
-            Problem::internal()
-        })?;
-    Ok(Opened(token))
+    let principal = principal(user_id, &user.state);
+    token(&api, &principal, user.version).map(Opened)
+}
+
+/// A token for who signs in to an account that has `version` events.
+pub(crate) fn token(api: &Api, principal: &Principal, version: u64) -> Result<Token, Problem> {
+    let token = api.signer.sign_as_of(principal, version);
+    token.map_err(|error| {
+        tracing::error!(%error, "a token could not be signed");
+        Problem::internal()
+    })
 }
 
 /// Whose account it is, if the password is theirs; the error is ours.
@@ -102,9 +104,9 @@ async fn judged(
     api: &Api,
     claim: EmailClaimId,
     password: Attempt,
-) -> Result<Option<(UserId, Arc<User>)>, Problem> {
+) -> Result<Option<(UserId, Loaded<User>)>, Problem> {
     let (user_id, user) = holder(api, claim).await?;
-    let known = known_hash(api, &user).await?;
+    let known = known_hash(api, &user.state).await?;
     let is_theirs = api.passwords.verify(password, known).await?;
     Ok(is_theirs.then_some((user_id, user)))
 }
@@ -121,15 +123,15 @@ fn suspended() -> Problem {
 
 /// Who holds the address, as the stream's leader confirms. When nobody does, nobody is loaded, in
 /// the same two steps.
-async fn holder(api: &Api, claim: EmailClaimId) -> Result<(UserId, Arc<User>), Problem> {
+async fn holder(api: &Api, claim: EmailClaimId) -> Result<(UserId, Loaded<User>), Problem> {
     let held = api.streams.load_current::<EmailClaim>(&claim.into()).await;
     let held = held.map_err(error::of_load)?.state.holder();
     let user_id = held.unwrap_or(UserId(Uuid::nil()));
     let user = api.streams.load_current::<User>(&user_id.into()).await;
-    Ok((user_id, user.map_err(error::of_load)?.state))
+    Ok((user_id, user.map_err(error::of_load)?))
 }
 
-fn principal(user_id: UserId, user: &User) -> Principal {
+pub(crate) fn principal(user_id: UserId, user: &User) -> Principal {
     let roles = user.account().map(|account| &account.roles);
     Principal {
         user_id,

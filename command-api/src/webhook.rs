@@ -135,6 +135,7 @@ impl Part for Told {
         let body = "An event of the provider. Its fields are the provider's own.";
         call.body_as("application/json", body, &json!({ "type": "object" }));
         call.problem(Problem::of_status(StatusCode::PAYLOAD_TOO_LARGE));
+        call.problem(Problem::body_timeout(Duration::ZERO));
     }
 }
 

@@ -300,7 +300,8 @@ mod tests {
             .body(Body::from_stream(nothing))
             .unwrap();
         let response = router(&limits).oneshot(request).await.unwrap();
-        assert_eq!(response.status(), 503);
+        assert_eq!(response.status(), 408);
+        assert_eq!(response.headers()["connection"], "close");
         let longest = Duration::from_secs(limits.body_time_max_s) + linger::LINGER_TIME_MAX;
         assert!(began.elapsed() <= longest, "{:?}", began.elapsed());
     }

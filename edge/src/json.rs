@@ -15,7 +15,7 @@ use crate::{FieldError, Problem};
 ///
 /// - another content type, or a content coding → 415
 /// - more than the limit ([`crate::Limits::body_bytes_max`]) → 413
-/// - not there within [`crate::Limits::body_time_max_s`] → 503
+/// - not there within [`crate::Limits::body_time_max_s`] → 408
 /// - not JSON, or nested deeper than `serde_json` follows (128) → 400
 /// - an unknown or missing field, fields by position, a wrong type, a value out of its bounds → 422
 ///   with its pointer

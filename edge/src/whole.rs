@@ -45,7 +45,7 @@ impl BodyBounds {
 /// waited for as long as work may take.
 ///
 /// # Errors
-/// - it takes longer than [`Limits::body_time_max_s`] → 503 `request_timeout`
+/// - it takes longer than [`Limits::body_time_max_s`] → 408 `body_timeout`
 /// - more than `bytes_max`, or than [`Limits::body_bytes_max`] → 413
 /// - the client went away, or what came is none → 400
 pub async fn whole(

@@ -12,7 +12,7 @@ use axum::http::header::{
 };
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
-use axum::middleware::{map_request, map_response};
+use axum::middleware::{from_fn, map_request, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use edge::auth::Verifier;
@@ -31,7 +31,7 @@ use crate::forward::{Forward, Outgoing, is_graphql, outgoing};
 use crate::limits::{Client, Left, Limiter};
 use crate::paths::Paths;
 use crate::pool::Pool;
-use crate::{Behind, Config, headers, overview};
+use crate::{Behind, Config, headers, overview, tags};
 
 /// Calls that need no token, and must not fail over an old one that is still sent.
 const OPEN: [&str; 3] = ["/v1/sessions", "/v1/users", "/v1/payments/webhook"];
@@ -119,6 +119,7 @@ pub(crate) fn packed(router: Router) -> Router {
         .layer(CompressionLayer::new().compress_when(DefaultPredicate::new().and(has_body)))
         .layer(map_response(varied))
         .layer(map_request(plain_head))
+        .layer(from_fn(tags::of_packed))
 }
 
 /// Is there a body to compress at all? Behind these there is none, whatever their headers say.

@@ -17,6 +17,7 @@
 //! - `behind`: the client of all replicas, with or without TLS
 //! - `forward`: one request to one of them, again where that is safe
 //! - `cache`: answers that everybody may see, as long as the catalogue has not changed
+//! - `tags`: what is compressed is called otherwise
 //! - `overview`: one order from four views, also when some are down
 //!
 //! It holds no state that matters: any number of gateways may stand side by side. It trusts nobody
@@ -35,6 +36,7 @@ mod paths;
 mod pool;
 mod problems;
 mod run;
+mod tags;
 mod watch;
 
 pub use config::{Address, Behind, Config, Member, Rates};

@@ -80,6 +80,10 @@ pub struct OrderSummary {
     pub reason: Option<Reason>,
     /// What it knows of its money.
     pub payment_status: PaymentStatus,
+    /// Where the customer is to be sent, when `payment_status` is `action_required`. No row holds it: the
+    /// payment's is asked when an order is shown as it is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action_url: Option<String>,
     /// What it knows of goods that come back.
     pub return_status: ReturnStatus,
     /// What was bought, with title and price as they were.

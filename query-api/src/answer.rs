@@ -87,7 +87,7 @@ pub(crate) fn describe_versioned(call: &mut Call<'_>, body: &Value) {
     IfNoneMatch::describe(call);
     call.answer_as(StatusCode::NOT_MODIFIED, "You have it already", None);
     describe_dress(call, StatusCode::NOT_MODIFIED);
-    let told = "Its version; not of what somebody was erased from.";
+    let told = "Its version; not of what somebody was erased from, nor while a customer must act.";
     call.tells(StatusCode::OK, "ETag", false, told);
     call.tells(StatusCode::NOT_MODIFIED, "ETag", true, "Its version.");
 }

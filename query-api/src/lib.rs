@@ -18,6 +18,7 @@
 //!   past       rows as they were;  diff   what changed between two moments
 //!   graphql    all of it as one graph
 //!   live       what happens now, as server-sent events
+//!   action     whose buyer must act before an order goes on
 //!   unseal     personal data, opened on the way out
 //!   owner      whose a row is
 //!   failure    what went wrong, as a problem
@@ -29,6 +30,7 @@
 //! A row's payload passes through as text: nothing is parsed but what has to be unsealed, and the
 //! owner's id.
 
+mod action;
 mod answer;
 mod asked;
 mod caller;

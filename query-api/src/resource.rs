@@ -20,7 +20,7 @@ use crate::failure::nothing;
 use crate::listing::{Found, Listing};
 use crate::past::{self, Was};
 use crate::unseal::{self, Field, Opened};
-use crate::{Api, answer, diff, history, owner};
+use crate::{Api, action, answer, diff, history, owner};
 
 /// A resource: what is shown, to whom, and how its list may be narrowed.
 pub(crate) struct Resource {
@@ -42,6 +42,8 @@ pub(crate) struct Resource {
     pub(crate) sealed: &'static [Field],
     /// The status to show when a person's key was destroyed.
     pub(crate) erased: Option<&'static str>,
+    /// Does its buyer have to be told when they must act? See [`action`].
+    pub(crate) acts: bool,
 }
 
 /// Who sees a resource.
@@ -188,8 +190,14 @@ async fn one(
 ) -> Result<Response, Problem> {
     let Some(text) = params.as_of else {
         let id = resource.may_ask(&caller, &id)?;
-        let (row, freshness) = resource.live(&api, &caller, &asked, &id).await?;
+        let (mut row, freshness) = resource.live(&api, &caller, &asked, &id).await?;
+        let rows = std::slice::from_mut(&mut row.payload);
+        let acts = resource.tell_action(&api, rows).await?;
         let shown = resource.show(&api, row.payload).await?;
+        if acts {
+            // No tag: the version stays the same when the customer has acted.
+            return Ok(answer::json(shown.body, &freshness));
+        }
         let answer = answer::one(shown, row.version, &asked, &freshness);
         return Ok(resource.share(&caller, answer));
     };
@@ -258,7 +266,8 @@ impl Resource {
         self.may_list(caller)?;
         let listing = self.listing();
         let mut given = listing.given(given)?;
-        if given.has("as_of") && self.audience == Audience::Public {
+        let past = given.has("as_of");
+        if past && self.audience == Audience::Public {
             caller.principal()?.require_operator()?;
         }
         for narrow in &listing.narrows {
@@ -266,8 +275,24 @@ impl Resource {
             given.put(narrow.name, value);
         }
         let found = listing.read(api, asked, given).await?;
-        let items = self.open(api, found.rows()).await?;
+        let mut rows = found.rows();
+        if !past {
+            self.tell_action(api, &mut rows).await?;
+        }
+        let items = self.open(api, rows).await?;
         Ok(Listed { found, items })
+    }
+
+    /// Tells rows, as they are now, whose buyer must act before they go on; whether there are any.
+    pub(crate) async fn tell_action(
+        &self,
+        api: &Api,
+        rows: &mut [String],
+    ) -> Result<bool, Problem> {
+        if !self.acts {
+            return Ok(false);
+        }
+        action::tell(api, rows).await
     }
 
     /// 401, 403 or 404 before anything is read; else the id.
@@ -384,7 +409,7 @@ impl Resource {
         let mut opened = unseal::open(&api.keys, self.sealed, rows).await?;
         if let Some(status) = self.erased {
             for row in opened.iter_mut().filter(|row| row.erased) {
-                row.body = unseal::with_status(&row.body, status)?;
+                row.body = unseal::with(&row.body, "status", &format!("\"{status}\""))?;
             }
         }
         Ok(opened)

@@ -60,6 +60,7 @@ const fn plain(
         filters: Some(filters),
         sealed: &[],
         erased: None,
+        acts: false,
     }
 }
 
@@ -95,6 +96,7 @@ pub(crate) static USERS: Resource = Resource {
     filters: None,
     sealed: &ACCOUNT,
     erased: Some("erased"),
+    acts: false,
 };
 
 /// What was bought.
@@ -113,6 +115,7 @@ pub(crate) static ORDERS: Resource = Resource {
         erased: "{\"erased\":true}",
     }],
     erased: None,
+    acts: true,
 };
 
 /// The catalogue.

@@ -87,13 +87,13 @@ pub(crate) async fn open(
     Ok(rows)
 }
 
-/// The row with its field `status` saying something else.
-pub(crate) fn with_status(row: &str, status: &str) -> Result<String, Problem> {
+/// The row with its field `name` saying something else, which is JSON.
+pub(crate) fn with(row: &str, name: &str, json: &str) -> Result<String, Problem> {
     let members: HashMap<Cow<'_, str>, &RawValue> =
         serde_json::from_str(row).map_err(|error| internal(&error))?;
     let mut body = row.to_owned();
-    if let Some(value) = members.get("status").map(|raw| raw.get()) {
-        body.replace_range(place(row, value), &format!("\"{status}\""));
+    if let Some(value) = members.get(name).map(|raw| raw.get()) {
+        body.replace_range(place(row, value), json);
     }
     Ok(body)
 }
@@ -198,7 +198,8 @@ mod tests {
             [("home", text.clone()), ("name", text.clone())]
         );
         assert_eq!(places(r#"{"name":null}"#), []);
-        let erased = with_status(r#"{"a":"status","status":"active"}"#, "erased").unwrap();
+        let row = r#"{"a":"status","status":"active"}"#;
+        let erased = with(row, "status", "\"erased\"").unwrap();
         assert_eq!(erased, r#"{"a":"status","status":"erased"}"#);
     }
 

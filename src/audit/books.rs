@@ -116,6 +116,8 @@ pub(super) struct Payment {
     pub(super) came_back: BTreeSet<String>,
     /// Somebody has explained a difference to the provider's record.
     pub(super) explained: Option<Explained>,
+    /// The last word is that nothing is held: let go, declined or failed.
+    pub(super) let_go: bool,
 }
 
 /// What a difference was between when somebody explained it.
@@ -331,8 +333,13 @@ impl Books {
                 payment.currency = body.amount.currency;
             }
             "provider_intent_created" => payment.intent_id = body.intent_id,
-            "payment_authorized" => payment.authorized = amount,
+            "payment_authorized" => {
+                payment.authorized = amount;
+                payment.let_go = false;
+            }
+            "payment_voided" | "payment_declined" | "payment_failed" => payment.let_go = true,
             "payment_captured" => {
+                payment.let_go = false;
                 twice = payment.captured != 0;
                 payment.captured += amount;
                 if payment.authorized == 0 {

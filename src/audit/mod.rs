@@ -118,6 +118,9 @@ pub struct ProviderReport {
     pub captured: i64,
     /// Given back of it.
     pub refunded: i64,
+    /// Intents that no payment of ours knows, and that neither took nor hold anything: what is left of a
+    /// call that made one and whose answer was lost. Only we could confirm them, so nothing is wrong.
+    pub bare: usize,
 }
 
 /// Stock, over all SKUs.
@@ -242,7 +245,7 @@ impl Sources {
             events: books.events,
             orders: orders(&books, &standings),
             money: money(&books),
-            provider: provider(&ledger),
+            provider: provider(&books, &ledger),
             stock: stock(&books),
             mails: MailsReport {
                 taken: taken.map(|taken| taken.len()),
@@ -294,15 +297,22 @@ fn money(books: &Books) -> BTreeMap<String, MoneyReport> {
     by_currency
 }
 
-fn provider(ledger: &Ledger) -> ProviderReport {
+fn provider(books: &Books, ledger: &Ledger) -> ProviderReport {
+    let unclaimed = books.unclaimed(ledger).into_iter();
+    let bare = unclaimed.filter(|(_, _, intent)| intent.received == 0 && intent.held == 0);
+    let begun = ProviderReport {
+        bare: bare.count(),
+        ..ProviderReport::default()
+    };
     let ours = ledger
         .intents
         .values()
         .filter(|intent| intent.order_id.is_some());
-    ours.fold(ProviderReport::default(), |sums, intent| ProviderReport {
+    ours.fold(begun, |sums, intent| ProviderReport {
         intents: sums.intents + 1,
         captured: sums.captured + intent.received,
         refunded: sums.refunded + intent.refunded,
+        ..sums
     })
 }
 
@@ -380,7 +390,10 @@ impl Report {
         }
         let provider = &self.provider;
         let (back, intents) = (provider.refunded, provider.intents);
-        let more = format!("captured, {back} refunded, of {intents} intents");
+        let more = format!(
+            "captured, {back} refunded, of {intents} intents, {} of which no payment knows",
+            provider.bare
+        );
         line("provider", &provider.captured, more);
         let stock = &self.stock;
         let (skus, reserved) = (stock.skus, stock.reserved);

@@ -9,7 +9,7 @@
 //!   by hand      over; a person settled a part    the same
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Finding;
 use super::books::{
@@ -252,21 +252,24 @@ impl Books {
                 )
             });
         }
-        let mut ours = BTreeMap::new();
         for (id, payment) in &self.payments {
             let Some(intent_id) = &payment.intent_id else {
                 continue;
             };
-            ours.insert(intent_id.as_str(), id);
             let standing = standings.get(&payment.order_id);
             let theirs = ledger.intents.get(intent_id);
-            if standing == Some(&Standing::UnderWay) || payment.explains(intent_id, theirs) {
+            if payment.explains(intent_id, theirs) {
+                continue;
+            }
+            nothing_left(found, (id, payment), theirs);
+            if standing == Some(&Standing::UnderWay) {
                 continue;
             }
             match theirs {
                 Some(intent) => {
                     agree(found, (id, payment), intent);
-                    let held = standing == Some(&Standing::Settled) && intent.held > 0;
+                    let settled = standing == Some(&Standing::Settled);
+                    let held = settled && !payment.let_go && intent.held > 0;
                     found.unless("no money stays held", !held, || {
                         (about_payment(id), format!("{} is", intent.held))
                     });
@@ -279,13 +282,8 @@ impl Books {
                 }),
             }
         }
-        for (intent_id, intent) in &ledger.intents {
-            // Whoever else uses the account has intents too, that name no order.
-            let unknown = !ours.contains_key(intent_id.as_str()) && intent.received > 0;
-            let Some(order_id) = intent.order_id.as_deref().filter(|_| unknown) else {
-                continue;
-            };
-            found.unless("the ledgers agree", false, || {
+        for (intent_id, order_id, intent) in self.unclaimed(ledger) {
+            found.unless("the ledgers agree", intent.received == 0, || {
                 (
                     about_order(order_id),
                     format!(
@@ -294,7 +292,28 @@ impl Books {
                     ),
                 )
             });
+            // An intent's id is recorded before anything is held under it.
+            found.unless("no money stays held", intent.held == 0, || {
+                (
+                    about_order(order_id),
+                    format!(
+                        "no payment of ours knows {intent_id}, which holds {}",
+                        intent.held
+                    ),
+                )
+            });
         }
+    }
+
+    /// The provider's intents for orders that no payment knows. Whoever else uses the account has intents
+    /// too, that name no order.
+    pub(super) fn unclaimed<'a>(&self, ledger: &'a Ledger) -> Vec<(&'a str, &'a str, &'a Intent)> {
+        let payments = self.payments.values();
+        let ours: BTreeSet<_> = payments.filter_map(|it| it.intent_id.as_deref()).collect();
+        let intents = ledger.intents.iter();
+        let unknown = intents.filter(|(id, _)| !ours.contains(id.as_str()));
+        let named = unknown.filter_map(|(id, it)| Some((id.as_str(), it.order_id.as_deref()?, it)));
+        named.collect()
     }
 
     /// Each mail that is due was asked for once.
@@ -375,6 +394,19 @@ impl Books {
         }
         self.findings.append(&mut found.0);
     }
+}
+
+/// Of what the log says was let go or never given the provider holds nothing, whatever else goes on: it is
+/// recorded after the provider's word.
+fn nothing_left(found: &mut Found, (id, payment): (&str, &Payment), intent: Option<&Intent>) {
+    let held = intent.map_or(0, |intent| intent.held);
+    let left = payment.let_go && held > 0;
+    found.unless("no money stays held", !left, || {
+        (
+            about_payment(id),
+            format!("{held} is, and our log says that nothing is"),
+        )
+    });
 }
 
 /// The provider's record of an intent against the payment that it belongs to.

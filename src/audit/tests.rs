@@ -372,6 +372,22 @@ fn the_provider_is_believed_over_us() {
     held.intents.get_mut("pi").unwrap().held = 1;
     assert_eq!(broken(story(), &held), ["no money stays held"]);
     assert_eq!(broken(story(), &Ledger::default()), ["the ledgers agree"]);
+    let unclaimed = |held, received| {
+        let mut more = ledger();
+        let intent = Intent {
+            order_id: Some("o".to_owned()),
+            held,
+            received,
+            ..Intent::default()
+        };
+        more.intents.insert("pi_2".to_owned(), intent);
+        more
+    };
+    assert_eq!(broken(story(), &unclaimed(1, 0)), ["no money stays held"]);
+    // Neither took nor holds anything: counted, and no fault.
+    assert_eq!(broken(story(), &unclaimed(0, 0)), [""; 0]);
+    let books = Books::default();
+    assert_eq!(books.unclaimed(&unclaimed(0, 0)).len(), 2);
     let mut pending = ledger();
     pending.intents.get_mut("pi").unwrap().pending = 1;
     assert_eq!(broken(story(), &pending), ["nothing is under way"]);
@@ -536,4 +552,31 @@ fn a_return_goes_on_after_its_end_when_its_money_came_back() {
     assert_eq!(told(&resumed), ["nothing is under way"]);
     let ended = [&resumed[..], &["returning_ended"]].concat();
     assert_eq!(told(&ended), [""; 0]);
+}
+
+#[test]
+fn of_what_was_let_go_nothing_is_held_whatever_goes_on() {
+    let eur = eur(1_000);
+    let under_way = |last: &'static str| {
+        vec![
+            sold().swap_remove(1),
+            paid().swap_remove(0),
+            paid().swap_remove(1),
+            ("payment", "p", last, json!({ "amount": eur.clone() })),
+        ]
+    };
+    let holds = |held| {
+        let mut left = ledger();
+        let intent = left.intents.get_mut("pi").unwrap();
+        (intent.received, intent.refunded, intent.held) = (0, 0, held);
+        left
+    };
+    for last in ["payment_voided", "payment_declined", "payment_failed"] {
+        let found = broken(under_way(last), &holds(1_000));
+        assert!(found.contains(&"no money stays held"), "{last}: {found:?}");
+        let found = broken(under_way(last), &holds(0));
+        assert!(!found.contains(&"no money stays held"), "{last}: {found:?}");
+    }
+    let found = broken(under_way("payment_authorized"), &holds(1_000));
+    assert!(!found.contains(&"no money stays held"), "{found:?}");
 }

@@ -86,6 +86,9 @@ pub struct UpArgs {
     /// Outgoing webhooks.
     #[command(flatten)]
     pub webhooks: reactors::WebhookConfig,
+    /// Do the roles heed the environment, as on their own?
+    #[arg(skip = true)]
+    pub environment: bool,
 }
 
 /// A role that no client talks to.
@@ -129,6 +132,7 @@ impl UpArgs {
             mail_pause_max_ms: MAIL_PAUSE_MAX_MS,
             erasure_grace_ms: reactors::ERASURE_GRACE_MS,
             webhooks: roles::defaults(),
+            environment: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! `millrace up`: the whole shop on this machine, behind one entry.
 
 mod args;
+mod configs;
 mod separate;
 mod together;
 
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use args::{UpArgs, Worker};
 
+use self::configs::Configs;
 use self::separate::{Processes, Separate};
 use self::together::Together;
 use crate::provision::{self, Size};
@@ -209,6 +211,7 @@ const ENDPOINTS: &str = "endpoints.json";
 /// Something can't be started.
 pub fn start(args: &UpArgs) -> LocalBoxFuture<'_, anyhow::Result<Running>> {
     Box::pin(async move {
+        let configs = Configs::new(args)?;
         let entry = listen(args.port)?;
         let webhook = format!("{}{WEBHOOK}", http(&entry));
         let mut stack = Stack::start(options(args, webhook)?).await?;
@@ -243,6 +246,7 @@ pub fn start(args: &UpArgs) -> LocalBoxFuture<'_, anyhow::Result<Running>> {
             drop((entry, commands, queries));
             let separate = Separate {
                 args,
+                configs: &configs,
                 endpoints: &endpoints,
                 source,
                 data: stack.data(),
@@ -252,6 +256,7 @@ pub fn start(args: &UpArgs) -> LocalBoxFuture<'_, anyhow::Result<Running>> {
         } else {
             let mut together = Together {
                 args,
+                configs,
                 endpoints: &endpoints,
                 source,
                 keys,

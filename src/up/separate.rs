@@ -13,6 +13,7 @@ use reactors::WebhookConfig;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::configs::{Configs, variables};
 use super::{Endpoints, JWT_KEYS, Roles, UpArgs, Worker};
 use crate::client::Shop;
 use crate::settings::{Source, secrets_of};
@@ -38,6 +39,7 @@ pub(super) type Processes = BTreeMap<String, u32>;
 /// What the processes are started with.
 pub(super) struct Separate<'a> {
     pub(super) args: &'a UpArgs,
+    pub(super) configs: &'a Configs,
     pub(super) endpoints: &'a Endpoints,
     pub(super) source: Source<'a>,
     pub(super) data: &'a Data,
@@ -98,6 +100,9 @@ impl Separate<'_> {
             .env("MILLRACE_JWT_KEYS", keys);
         let provider = devstack::secrets::PAYMENT_SECRET_KEY.to_owned();
         let more = (role == Worker::Reactor.role()).then_some(provider);
+        for (name, value) in variables(self.args, role) {
+            spec = spec.env(name, value);
+        }
         for name in secrets_of(role).into_iter().chain(more) {
             spec = spec.env(&name, self.source.get(&name)?);
         }
@@ -123,6 +128,7 @@ impl Separate<'_> {
             "query-api" => vec![("listen", listen)],
             gateway::ROLE => {
                 let commands = &self.endpoints.command_api;
+                let rates = self.configs.gateway.rates;
                 vec![
                     ("listen", listen),
                     (
@@ -130,10 +136,9 @@ impl Separate<'_> {
                         format!("{}={commands}", args.contexts.join("+")),
                     ),
                     ("query-apis", self.endpoints.query_api.clone()),
-                    // Whoever works on a laptop is one address and often one user.
-                    ("user-rate", "0".to_owned()),
-                    ("address-rate", "0".to_owned()),
-                    ("key-rate", "0".to_owned()),
+                    ("user-rate", rates.user_rate.to_string()),
+                    ("address-rate", rates.address_rate.to_string()),
+                    ("key-rate", rates.key_rate.to_string()),
                 ]
             }
             "reactor" => {
@@ -142,7 +147,7 @@ impl Separate<'_> {
                     ("payments", self.endpoints.payments.clone()),
                     (
                         "payment-return-url",
-                        format!("{}/reference", self.endpoints.entry),
+                        self.configs.return_url(self.endpoints),
                     ),
                     ("payment-timeout-ms", args.payment_timeout_ms.to_string()),
                     ("smtp", self.endpoints.smtp.clone()),

@@ -1,7 +1,6 @@
 //! `up`: every role in this one process.
 
 use std::future::Future;
-use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Context;
 use axum::Router;
@@ -14,16 +13,10 @@ use streams::bus::Hosts;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::configs::Configs;
 use super::{Endpoints, Roles, UpArgs, Worker};
 use crate::settings::Source;
 use crate::{entry, roles, withdrawing};
-
-/// No limit on anybody.
-const UNLIMITED: gateway::Rates = gateway::Rates {
-    user_rate: 0,
-    address_rate: 0,
-    key_rate: 0,
-};
 
 /// What every role of the one process is started with; each has a NATS user of its own, so that
 /// the permissions of production are exercised on a laptop too. Only what sagas and reactors ask of
@@ -31,6 +24,7 @@ const UNLIMITED: gateway::Rates = gateway::Rates {
 pub(super) struct Together<'a> {
     pub(super) source: Source<'a>,
     pub(super) args: &'a UpArgs,
+    pub(super) configs: Configs,
     pub(super) endpoints: &'a Endpoints,
     pub(super) keys: KeySet,
     pub(super) shutdown: CancellationToken,
@@ -67,13 +61,7 @@ impl Together<'_> {
         [entry, commands, queries]: [TcpListener; 3],
     ) -> anyhow::Result<Hosts> {
         let nats = self.connect("command-api").await?;
-        let config = command_api::Config {
-            contexts: self.args.contexts.clone(),
-            // The gateway.
-            proxies: vec![IpAddr::from(Ipv4Addr::LOCALHOST).into()],
-            targets: self.args.webhooks.targets.clone(),
-            ..roles::defaults()
-        };
+        let config = self.configs.command_api.clone();
         let followed = self.keys.clone().follow(self.shutdown.clone());
         roles.spawn(followed.map(Ok));
         let keys = self.keys.clone();
@@ -82,7 +70,7 @@ impl Together<'_> {
         let withdrawn = withdrawing::follow(&nats, service.verifier(), self.shutdown.clone());
         roles.spawn(withdrawn.map(Ok));
         let connection = self.connect("query-api").await?;
-        let config: query_api::Config = roles::defaults();
+        let config = self.configs.query_api.clone();
         let verifier = Verifier::new(&self.keys, streams::clock::now);
         let withdrawn = withdrawing::follow(&connection, verifier.clone(), self.shutdown.clone());
         roles.spawn(withdrawn.map(Ok));
@@ -139,7 +127,7 @@ impl Together<'_> {
         let connection = self.source.connect(&self.endpoints.nats, gateway::ROLE);
         let connection = connection.await?;
         self.connections.push(connection.clone());
-        let mut config: gateway::Config = roles::defaults();
+        let mut config = self.configs.gateway.clone();
         let member = |api: &str, contexts: &[String]| {
             let address = api.parse().map_err(anyhow::Error::msg)?;
             let contexts = contexts.to_vec();
@@ -150,8 +138,6 @@ impl Together<'_> {
         config
             .query_apis
             .push(member(&self.endpoints.query_api, &[])?);
-        // Whoever works on a laptop is one address and often one user.
-        config.rates = UNLIMITED;
         let spoken = entry::routes(&config.limits).merge(metrics);
         let service = gateway::Service::new(config, Some(connection), &self.keys)?.with(spoken);
         let address = self.endpoints.entry.clone();
@@ -173,7 +159,7 @@ impl Together<'_> {
             Worker::Projector => {
                 let postgres = &self.endpoints.postgres;
                 let logins = self.source.logins(postgres, Access::Writer)?;
-                let config: projections::projector::Config = roles::defaults();
+                let config = self.configs.projector.clone();
                 let run = projections::projector::run(
                     config,
                     connection,
@@ -183,21 +169,16 @@ impl Together<'_> {
                 spawn(roles, name, run);
             }
             Worker::Saga => {
-                let config: sagas::Config = roles::defaults();
+                let config = self.configs.saga.clone();
                 spawn(roles, name, sagas::run(config, connection, stop));
             }
             Worker::Reactor => {
-                let mut config: reactors::Config = roles::defaults();
+                let mut config = self.configs.reactor.clone();
                 config.provider.url.clone_from(&self.endpoints.payments);
                 config.provider.secret_key =
                     self.source.get(devstack::secrets::PAYMENT_SECRET_KEY)?;
-                config.provider.return_url = format!("{}/reference", self.endpoints.entry);
-                config.provider.timeout_ms = self.args.payment_timeout_ms;
+                config.provider.return_url = self.configs.return_url(self.endpoints);
                 config.smtp.smtp.clone_from(&self.endpoints.smtp);
-                config.smtp.mail_timeout_ms = self.args.mail_timeout_ms;
-                config.smtp.mail_pause_max_ms = self.args.mail_pause_max_ms;
-                config.erasure_grace_ms = self.args.erasure_grace_ms;
-                config.webhooks = self.args.webhooks.clone();
                 let keys = streams::keys::Keys::new(&connection, self.source.master_keys()?);
                 spawn(roles, name, reactors::run(config, connection, keys, stop));
             }

@@ -34,6 +34,7 @@ use async_nats::jetstream::context::ContextBuilder;
 use async_nats::{ConnectErrorKind, Event, RequestErrorKind};
 use futures::future::BoxFuture;
 use thiserror::Error;
+use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -64,6 +65,9 @@ const RECONNECT_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// How often it is looked whether a connection has ended, and how long that may take.
 const CLOSE_LOOK: Duration = Duration::from_millis(10);
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(2);
+
+/// Most of what the server says is wrong that who listens to it may be behind.
+const COMPLAINTS_MAX: usize = 256;
 
 /// The oldest server that does all that is asked of it: atomic batches, schedules, pinned consumers.
 const SERVER_VERSION_MIN: [u64; 3] = [2, 14, 4];
@@ -150,6 +154,7 @@ pub struct Connection {
     parked_end: Arc<parking::End>,
     here: Hosts,
     withheld: Withheld,
+    complaints: broadcast::Sender<String>,
     closed: CancellationToken,
     /// With the last of it the asking for the time ends, and the looking at streams.
     _open: Arc<DropGuard>,
@@ -169,7 +174,8 @@ impl Connection {
             let deadline = Instant::now() + CONNECT_BUDGET;
             let mut told = false;
             loop {
-                match connect(options).await {
+                let (complaints, _) = broadcast::channel(COMPLAINTS_MAX);
+                match connect(options, complaints.clone()).await {
                     Ok(client) => {
                         let version = client.server_info().version;
                         if is_too_old(&version) {
@@ -177,7 +183,7 @@ impl Connection {
                             return Err(ConnectError::TooOld { url, version });
                         }
                         clock::begin(&client).await;
-                        return Ok(Self::from_client(client));
+                        return Ok(Self::from_client(client, complaints));
                     }
                     Err(source) => {
                         if !std::mem::replace(&mut told, true) {
@@ -194,7 +200,7 @@ impl Connection {
         })
     }
 
-    fn from_client(client: Client) -> Self {
+    fn from_client(client: Client, complaints: broadcast::Sender<String>) -> Self {
         let jetstream = ContextBuilder::new()
             .timeout(ANSWER_TIMEOUT)
             .build(client.clone());
@@ -207,6 +213,7 @@ impl Connection {
             parked_end: Arc::default(),
             here: Hosts::default(),
             withheld: Withheld::default(),
+            complaints,
             closed: closed.clone(),
             _open: Arc::new(closed.drop_guard()),
         }
@@ -225,6 +232,12 @@ impl Connection {
     /// The hosts that live in this process.
     pub(crate) fn here(&self) -> &Hosts {
         &self.here
+    }
+
+    /// What the server says is wrong from here on, in its words. What it denies is told here alone: nothing
+    /// answers such a publish.
+    pub fn complaints(&self) -> broadcast::Receiver<String> {
+        self.complaints.subscribe()
     }
 
     /// The plain connection.
@@ -301,7 +314,10 @@ impl Connection {
     }
 }
 
-async fn connect(options: &ConnectOptions) -> Result<Client, async_nats::ConnectError> {
+async fn connect(
+    options: &ConnectOptions,
+    complaints: broadcast::Sender<String>,
+) -> Result<Client, async_nats::ConnectError> {
     let addresses: Vec<&str> = options.url.split(',').map(str::trim).collect();
     let mut connecting = async_nats::ConnectOptions::new();
     if let Some(ca) = &options.ca {
@@ -320,7 +336,14 @@ async fn connect(options: &ConnectOptions) -> Result<Client, async_nats::Connect
         .request_timeout(Some(ANSWER_TIMEOUT))
         .ping_interval(PING_INTERVAL)
         .reconnect_delay_callback(reconnect_pause)
-        .event_callback(|event| async move { report(&event) })
+        .event_callback(move |event| {
+            report(&event);
+            if let Event::ServerError(error) = event {
+                // Err = nobody listens, as mostly.
+                let _unheard = complaints.send(error.to_string());
+            }
+            std::future::ready(())
+        })
         .connect(addresses.as_slice())
         .await
 }

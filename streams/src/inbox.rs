@@ -14,9 +14,12 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
+use async_nats::client::{Client, Request};
+use async_nats::header::{
+    NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID,
+};
 use async_nats::jetstream::Context;
-use async_nats::jetstream::context::{PublishError, PublishErrorKind};
-use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{
     DeleteStatus, LastRawMessageErrorKind, RawMessageErrorKind, Stream,
@@ -28,10 +31,12 @@ use futures::future::BoxFuture;
 use kernel::{AggregateId, Position};
 use serde_json::json;
 use thiserror::Error;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::connection::Connection;
+use crate::connection::{ANSWER_TIMEOUT, Connection};
 use crate::envelope::{DecodeCause, DecodeError, time_from_nats};
+use crate::jetstream::answer;
+use crate::resolve::Reply;
 use crate::subscription::{Payload, RawMessage};
 use crate::topology::{INBOX_STREAM, Withheld};
 
@@ -84,6 +89,12 @@ pub enum InboxError {
         /// What was given.
         source_name: String,
     },
+    /// It is larger than the server or the stream takes.
+    #[error("a letter of {bytes} bytes is larger than stream {INBOX_STREAM} takes")]
+    TooLarge {
+        /// How large it is.
+        bytes: usize,
+    },
     /// The server did not confirm it. Once more is safe.
     #[error("stream {INBOX_STREAM} is not available")]
     Unavailable {
@@ -96,6 +107,7 @@ pub enum InboxError {
 /// Stores, reads and removes letters. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Inbox {
+    client: Client,
     jetstream: Context,
     withheld: Withheld,
 }
@@ -104,15 +116,16 @@ impl Inbox {
     /// Over this connection.
     pub fn new(connection: &Connection) -> Self {
         Self {
+            client: connection.client().clone(),
             jetstream: connection.jetstream().clone(),
             withheld: connection.withheld().clone(),
         }
     }
 
-    /// Stores a letter, unless it is there.
+    /// Stores a letter, unless it is there. What the server refuses for good is not tried again.
     ///
     /// # Errors
-    /// It is not known to be on disk: the sender must send it again.
+    /// It is not known to be on disk: the sender must send it again; or it is too large.
     pub fn put<'a>(
         &'a self,
         letter: &'a LetterId,
@@ -123,32 +136,41 @@ impl Inbox {
             self.withheld.allows(INBOX_STREAM).map_err(unavailable)?;
             let give_up = Instant::now() + PUT_BUDGET;
             loop {
-                let message = PublishMessage::build()
-                    .payload(body.clone())
-                    .message_id(format!("{}.{}", letter.source, letter.id))
-                    .expected_last_subject_sequence(0)
-                    .expected_stream(INBOX_STREAM);
-                match self.publish(subject.clone(), message).await {
-                    Ok(true) => return Ok(Put::Duplicate),
-                    Ok(false) => return Ok(Put::Stored),
-                    // It stands there. (Somebody who is only about to store it is no proof: 10164.)
-                    Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
-                        return Ok(Put::Duplicate);
+                let failed = match self.publish(&subject, letter, body.clone()).await {
+                    // The position is there: so is the letter.
+                    Reply::Acknowledged {
+                        duplicate: true, ..
                     }
-                    Err(error) if Instant::now() >= give_up => return Err(unavailable(error)),
-                    Err(_) => sleep(PUT_PAUSE).await,
+                    | Reply::WrongPosition
+                    | Reply::KnownId => return Ok(Put::Duplicate),
+                    Reply::Acknowledged { .. } => return Ok(Put::Stored),
+                    Reply::TooLarge => return Err(InboxError::TooLarge { bytes: body.len() }),
+                    Reply::Refused(source) => return Err(unavailable(source)),
+                    Reply::Unwritable(error) => return Err(unavailable(error)),
+                    // Somebody who is only about to store it is no proof.
+                    Reply::InFlight => "another one is being stored there".into(),
+                    Reply::Busy(source) | Reply::Unknown(source) => source,
+                };
+                if Instant::now() >= give_up {
+                    return Err(unavailable(failed));
                 }
+                sleep(PUT_PAUSE).await;
             }
         })
     }
 
-    async fn publish(
-        &self,
-        subject: String,
-        message: PublishMessage,
-    ) -> Result<bool, PublishError> {
-        let sent = self.jetstream.send_publish(subject, message).await?;
-        Ok(sent.await?.duplicate)
+    async fn publish(&self, subject: &str, letter: &LetterId, body: Bytes) -> Reply {
+        let mut headers = HeaderMap::new();
+        let id = format!("{}.{}", letter.source, letter.id);
+        headers.insert(NATS_MESSAGE_ID, id);
+        headers.insert(NATS_EXPECTED_STREAM, INBOX_STREAM);
+        headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+        let request = Request::new().headers(headers).payload(body).timeout(None);
+        let answer = self.client.send_request(subject.to_owned(), request);
+        match timeout(ANSWER_TIMEOUT, answer).await {
+            Ok(answer) => answer::reply(answer, 1, || self.client.server_info().cluster.is_some()),
+            Err(elapsed) => Reply::Unknown(elapsed.into()),
+        }
     }
 
     /// The letter that `source` calls `id`; `None`: it was removed, has expired or never came. The

@@ -1,11 +1,12 @@
 //! What people change of their own account, from the call to the mail and the account page.
 
+use millrace::client::Shop;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::app::{App, Customer, Must, PASSWORD, PATIENCE, shared};
+use crate::app::{App, Customer, Must, PASSWORD, PATIENCE, becomes, shared};
 
 /// Rounds of two people who want the same address.
 const ROUNDS: usize = 5;
@@ -134,15 +135,17 @@ async fn a_key_that_is_used_again_with_another_password_is_refused() {
     let ann = app.customer().await;
     let path = format!("/v1/users/{}/password", ann.id);
     let key = Uuid::now_v7().to_string();
-    let set = async |current: &str, new: &str| {
+    let set = async |shop: &Shop, current: &str, new: &str| {
         let body = json!({ "current_password": current, "new_password": new });
-        ann.shop.post_with_key(&path, &key, &body).await.unwrap()
+        shop.post_with_key(&path, &key, &body).await.unwrap()
     };
     let (second, third) = ("the second, and long", "the third, and long");
-    set(PASSWORD, second).await.success().unwrap();
-    let again = set(PASSWORD, second).await.success().unwrap();
+    let changed = set(&ann.shop, PASSWORD, second).await.success().unwrap();
+    let shop = ann.shop.with_token(changed.text("/access_token"));
+    let again = set(&shop, PASSWORD, second).await.success().unwrap();
     assert_eq!(again.header("Idempotency-Replayed"), Some("true"));
-    let other = set(second, third).await;
+    assert_eq!(again.body["access_token"], Value::Null);
+    let other = set(&shop, second, third).await;
     assert_eq!(other.status.as_u16(), 422, "{}", other.body);
     assert_eq!(other.body["code"], "idempotency_key_reused");
     app.shop().sign_in(&ann.email, second).await.unwrap();
@@ -164,6 +167,37 @@ async fn a_key_that_is_used_again_with_another_password_is_refused() {
         "{}",
         other.body
     );
+}
+
+/// On every API, and for who signed in a moment before as for who did long ago; the session that changed it
+/// goes on.
+#[tokio::test]
+async fn who_changes_their_password_ends_every_other_session() {
+    let app = shared().await;
+    let ann = app.customer().await;
+    let path = format!("/v1/users/{}/password", ann.id);
+    let other = app.shop().sign_in(&ann.email, PASSWORD).await.unwrap();
+    let new = "a new one, and long";
+    let body = json!({ "current_password": PASSWORD, "new_password": new });
+    let changed = ann.shop.post(&path, &body).await.unwrap();
+    let changed = changed.success().unwrap();
+    // In the same second, most likely.
+    let signed_in = app.shop().sign_in(&ann.email, new).await.unwrap();
+    let goes_on = ann.shop.with_token(changed.text("/access_token"));
+    for shop in [&other, &ann.shop] {
+        becomes("a token of before counts no longer", async || {
+            let page = shop.get("/v1/orders").await.unwrap();
+            let written = shop.post("/v1/orders", &json!({})).await.unwrap();
+            let both = [&page, &written].map(|answer| answer.body["code"] == "token_invalid");
+            both == [true, true]
+        })
+        .await;
+    }
+    for shop in [&signed_in, &goes_on] {
+        shop.get("/v1/orders").await.unwrap().success().unwrap();
+        let written = shop.post("/v1/orders", &json!({})).await.unwrap();
+        assert_eq!(written.body["code"], "invalid_request");
+    }
 }
 
 #[tokio::test]

@@ -123,7 +123,15 @@ async fn what_adds_up_is_silent_and_every_kind_of_fault_is_found() {
 }
 
 async fn every_kind_of_fault_is_found(app: &App, orders: &Orders, sku: &str) {
-    charged_twice(app, &orders.confirmed).await;
+    begun_at_the_provider(app, &orders.delivered, &[]).await;
+    let (seen, content) = report(app, &["--at-rest"]).await;
+    assert!(content && seen["provider"]["bare"] == 1, "{seen:#}");
+    let held = [("capture_method", "manual"), ("confirm", "true")];
+    begun_at_the_provider(app, &orders.delivered, &held).await;
+    let found = finds(app, &["no money stays held"]).await;
+    assert!(found.contains("which holds 1299"), "{found}");
+
+    begun_at_the_provider(app, &orders.confirmed, &[("confirm", "true")]).await;
     let found = finds(app, &["one charge an order", "the ledgers agree"]).await;
     assert!(
         found.contains(&format!("order {}", orders.confirmed)),
@@ -176,17 +184,16 @@ async fn finds(app: &App, rules: &[&str]) -> String {
     report.to_string()
 }
 
-/// The provider takes an order's money once more.
-async fn charged_twice(app: &App, order_id: &str) {
+/// An intent for an order that no payment knows; `more` says what becomes of it.
+async fn begun_at_the_provider(app: &App, order_id: &str, more: &[(&str, &str)]) {
     let form = [
         ("amount", "1299"),
         ("currency", "eur"),
         ("payment_method", "pm_card_visa"),
         ("payment_method_types[]", "card"),
-        ("confirm", "true"),
         ("metadata[order_id]", order_id),
     ];
-    behind_our_back(app, "payment_intents", &form).await;
+    behind_our_back(app, "payment_intents", &[&form, more].concat()).await;
 }
 
 async fn as_command_api(app: &App) -> Connection {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::stream::Config;
+use chrono::{DateTime, Utc};
 use devstack::Reserved;
 use devstack::fetch::{self, Sources};
 use devstack::launch::{Child, Launcher, Signal, Spawner, Spec};
@@ -22,7 +23,7 @@ use uuid::Uuid;
 
 use crate::app::{App, Customer, PATIENCE, becomes, folder, program};
 use crate::separate::process;
-use crate::server::holds;
+use crate::server::{holds, until};
 use crate::store::{self, Place};
 
 /// The one user of every server, and its password.
@@ -147,9 +148,12 @@ impl Place for Cluster {
         Connection::open(&self.options()).await.unwrap()
     }
 
-    async fn restart(&self, stream: &str) {
+    async fn down_until(&self, stream: &str, time: DateTime<Utc>) -> DateTime<Utc> {
         let node = self.kill_leader(stream).await;
+        let dead = Utc::now();
+        until(time).await;
         self.start_again(node).await;
+        dead
     }
 
     /// In the streams themselves: what the nodes have agreed on stands in a log of theirs too, until they

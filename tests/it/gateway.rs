@@ -265,17 +265,19 @@ async fn explained(entry: &str) -> String {
 #[tokio::test]
 async fn a_body_that_never_ends_is_given_up() {
     let app = shared().await;
-    let (entry, child) = gateway(app, &["--request-time-max-s", "1"]).await;
+    let (entry, child) = gateway(app, &["--body-time-max-s", "1"]).await;
     let host = address(&entry);
-    let started = Instant::now();
     let stalled = format!(
         "POST /v1/sessions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
          content-length: 500\r\n\r\n{{\"email\":"
     );
     let answer = raw(&entry, &stalled).await;
-    assert_eq!(answers(&answer), ["503"], "{answer}");
-    assert!(answer.contains("request_timeout"), "{answer}");
-    assert!(started.elapsed() < Duration::from_secs(15));
+    assert_eq!(answers(&answer), ["408"], "{answer}");
+    assert!(answer.contains("body_timeout"), "{answer}");
+    assert!(
+        answer.to_lowercase().contains("connection: close"),
+        "{answer}"
+    );
     drop(child);
 }
 

@@ -63,6 +63,8 @@ mod storm;
 mod stuck;
 mod timers;
 mod tls;
+mod told;
+mod topology;
 mod verify;
 mod webhooks;
 mod withheld;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use devstack::fetch::{self, Sources};
 use devstack::launch::{Child, Launcher, Signal, Spawner, Spec};
 use streams::{ConnectOptions, Connection};
@@ -84,11 +85,13 @@ impl Server {
         holds(&self.folder.join("store"), text)
     }
 
-    /// Ends it the hard way and starts it again on the same data.
-    pub(crate) async fn kill_and_restart(&self) {
+    /// Ends it the hard way and starts it again on the same data, not before `time`; tells when it was dead.
+    pub(crate) async fn down_until(&self, time: DateTime<Utc>) -> DateTime<Utc> {
         let mut child = self.child.lock().await;
         child.signaller().send(Signal::KILL).unwrap();
         child.wait().await;
+        let dead = Utc::now();
+        until(time).await;
         *child = spawn(&self.spawner, &self.program, &self.folder).await;
         while tokio::net::TcpStream::connect(("127.0.0.1", self.port))
             .await
@@ -96,7 +99,14 @@ impl Server {
         {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        dead
     }
+}
+
+/// Waits until `time` is over.
+pub(crate) async fn until(time: DateTime<Utc>) {
+    let left = (time - Utc::now()).to_std().unwrap_or_default();
+    tokio::time::sleep(left + Duration::from_millis(10)).await;
 }
 
 /// Does a file of the streams in `store` hold `text`?

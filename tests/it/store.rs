@@ -1,5 +1,6 @@
 //! The store's contract, and that of subscriptions, bus, timers, keys and inbox, on a real server.
 
+use chrono::{DateTime, Utc};
 use streams::Connection;
 use streams::contract::{self, OnServer};
 use streams::contract_subscriptions::{
@@ -14,7 +15,12 @@ pub(crate) trait Place {
     async fn connect(&self) -> Connection;
 
     /// Kills the server that leads `stream`, the hard way, and starts it again on its data.
-    async fn restart(&self, stream: &str);
+    async fn restart(&self, stream: &str) {
+        self.down_until(stream, DateTime::UNIX_EPOCH).await;
+    }
+
+    /// The same, not before `time`; tells when it was dead.
+    async fn down_until(&self, stream: &str, time: DateTime<Utc>) -> DateTime<Utc>;
 
     /// Does a file of a stream hold `text`?
     fn is_on_disk(&self, text: &str) -> bool;
@@ -25,8 +31,8 @@ impl Place for Server {
         Self::connect(self).await
     }
 
-    async fn restart(&self, _stream: &str) {
-        self.kill_and_restart().await;
+    async fn down_until(&self, _stream: &str, time: DateTime<Utc>) -> DateTime<Utc> {
+        Self::down_until(self, time).await
     }
 
     fn is_on_disk(&self, text: &str) -> bool {
@@ -195,6 +201,7 @@ pub(crate) async fn timers_and_keys(place: &impl Place) {
 pub(crate) async fn letters(place: &impl Place) {
     let connection = place.connect().await;
     inbox::a_letter_is_stored_once(&connection).await;
+    inbox::what_is_refused_for_good_is_not_tried_again(&connection).await;
     inbox::a_letter_waits_until_it_is_removed(&connection).await;
     inbox::a_durable_hands_letters_out(&connection).await;
     inbox::a_removed_letter_leaves_the_disk(&connection, |text| place.is_on_disk(text)).await;
@@ -207,5 +214,6 @@ pub(crate) async fn restarts(place: &impl Place) {
     ordered::goes_on_after_a_restart(&connection, restart).await;
     lanes::lanes_go_on_after_a_restart(&connection, restart).await;
     bulk::goes_on_after_a_restart(&connection, restart).await;
-    timers::survives_a_restart(&connection, restart).await;
+    let down_until = async |stream: &str, time| place.down_until(stream, time).await;
+    timers::survives_a_restart(&connection, down_until).await;
 }

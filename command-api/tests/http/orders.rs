@@ -6,6 +6,7 @@ use checkout::{Checkout, CheckoutFact, Item};
 use chrono::Utc;
 use kernel::{AggregateId, Money, OrderId, PaymentId};
 use order::{Order, OrderCommand};
+use payment::{Payment, PaymentCommand, payment_id};
 use serde_json::json;
 use streams::CommandMeta;
 use uuid::Uuid;
@@ -242,4 +243,54 @@ async fn who_waits_in_vain_hears_how_far_it_had_come_by_then() {
     let cancel = app.post(&cancel).by(&ann).header("prefer", "wait=1");
     let (canceled, ()) = tokio::join!(cancel.send(&reason), undoing);
     assert_eq!(canceled.must(200).body["checkout_status"], "undoing");
+}
+
+/// What saga and reactor do to the payment of an order that asks for an action.
+async fn must_act(app: &App, order_id: OrderId, action_url: &str) {
+    let request = PaymentCommand::RequestPayment {
+        order_id,
+        user_id: kernel::UserId(Uuid::nil()),
+        amount: Money::new(500, "EUR".parse().unwrap()),
+        method: "pm_card_authenticationRequired".parse().unwrap(),
+    };
+    let asks = PaymentCommand::RecordActionRequired {
+        action_url: Some(action_url.to_owned()),
+    };
+    let id: AggregateId = payment_id(order_id).into();
+    for command in [request, asks] {
+        let meta = CommandMeta::new(Uuid::now_v7(), chrono::Utc::now(), "reactor:payment");
+        let done = app.streams.execute::<Payment>(&id, command, &meta).await;
+        for event in &done.unwrap().events {
+            app.api.hear(event);
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_waits_hears_at_once_that_they_must_act() {
+    let app = App::new();
+    app.product("tea", 500).await;
+    let ann = app.customer("ann@example.com").await;
+    let body = order(&[("tea", 1)]);
+    let post = || {
+        let post = app.post("/v1/orders").by(&ann).key("o1");
+        post.header("prefer", "wait=30").send(&body)
+    };
+    let page = "https://bank.example/3ds";
+    let asked = async {
+        while app.ends().await["ORDER"] < 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let first = kernel::Position::new("ORDER", 1);
+        let event = app.streams.event_at(&first).await.unwrap().unwrap();
+        must_act(&app, event.aggregate_id.as_str().parse().unwrap(), page).await;
+    };
+    let (placed, ()) = tokio::join!(post(), asked);
+    let placed = placed.must(201);
+    assert_eq!(placed.body["status"], "placed");
+    assert_eq!(placed.body["payment_status"], "action_required");
+    assert_eq!(placed.body["action_url"], page);
+    assert_eq!(placed.header("preference-applied"), "wait=30");
+    let again = post().await.must(201);
+    assert_eq!(again.body, placed.body, "also who comes later is told");
 }

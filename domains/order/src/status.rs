@@ -49,6 +49,9 @@ pub enum PaymentStatus {
     /// Not yet taken.
     #[default]
     Pending,
+    /// Not yet taken: the customer must act first (3-D Secure). Their payment knows that, and whoever
+    /// shows an order says so; no event of the order does.
+    ActionRequired,
     /// Taken.
     Captured,
     /// Some of it went back.

@@ -1,5 +1,7 @@
 //! What the extractors of this crate stand for.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Answer, Call, Part};
 use crate::etag::TAGS_MAX;
 use crate::idempotency::KEY_LENGTH_MAX;
-use crate::limits::BODY_BYTES_MAX;
+use crate::limits::{BODY_BYTES_MAX, BODY_TIME_MAX_S};
 use crate::prefer::WAIT_MAX_S;
 use crate::whole::too_large;
 use crate::{
@@ -58,6 +60,7 @@ impl<T: JsonSchema> Part for Body<T> {
         call.problem(Problem::malformed(""));
         call.problem(Problem::invalid(Vec::new()));
         call.problem(too_large(BODY_BYTES_MAX));
+        call.problem(Problem::body_timeout(Duration::from_secs(BODY_TIME_MAX_S)));
         call.problem(Problem::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
         call.problem(Problem::coded());
     }

@@ -6,7 +6,9 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
@@ -173,10 +175,14 @@ impl Problem {
         Self::unavailable("request_timeout", detail)
     }
 
-    /// 503: the body did not come in within `time`; nothing was done.
-    pub(crate) fn body_timeout(time: Duration) -> Self {
+    /// 408: the body did not come in within `time`; nothing was done. The connection is closed behind it: what
+    /// is left of the body may still be on its way (RFC 9110 §15.5.9).
+    pub fn body_timeout(time: Duration) -> Self {
         let detail = format!("the body was not there within {time:?}; nothing was done");
-        Self::unavailable("request_timeout", detail)
+        Self {
+            retryable: true,
+            ..Self::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail)
+        }
     }
 
     /// 500: a fault of ours. The particulars are in the log under the trace id.
@@ -239,6 +245,9 @@ impl Problem {
             if let Ok(challenge) = HeaderValue::try_from(challenge) {
                 headers.insert(WWW_AUTHENTICATE, challenge);
             }
+        }
+        if self.status == StatusCode::REQUEST_TIMEOUT {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if self.code == CODED {
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));

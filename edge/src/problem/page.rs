@@ -136,6 +136,11 @@ pub const COMMON: &[Page] = &[
         "Wait for the time in Retry-After.",
     ),
     page(
+        "body_timeout",
+        "The body did not come in in time",
+        "Nothing was done. Send the request again, over a new connection.",
+    ),
+    page(
         "request_timeout",
         "The request took too long",
         "A write may have been done: send it again with the same Idempotency-Key.",

@@ -47,10 +47,11 @@ impl Loader<String> for Rows {
         let found = asked.belonging(api, view, (self.column, &keys), EACH_MAX);
         let mut found = found.await?;
         found.retain(|(_, row)| self.resource.may_see(caller, &row.payload).is_ok());
-        let (keys, rows): (Vec<_>, Vec<_>) = found
+        let (keys, mut rows): (Vec<_>, Vec<_>) = found
             .into_iter()
             .map(|(key, row)| (key, row.payload))
             .unzip();
+        self.resource.tell_action(api, &mut rows).await?;
         let rows = self.resource.open(api, rows).await?;
         let mut by_key: HashMap<_, Vec<_>> = HashMap::new();
         for (key, row) in keys.into_iter().zip(rows) {

@@ -66,6 +66,8 @@ pub(super) struct Order {
     /// Why it was rejected or canceled.
     reason: Option<String>,
     payment_status: Word<PaymentStatus>,
+    /// Where the customer is to be sent, when `paymentStatus` is `ACTION_REQUIRED`.
+    action_url: Option<String>,
     return_status: Word<ReturnStatus>,
     #[graphql(skip)]
     lines: Vec<Line>,
@@ -122,6 +124,8 @@ pub(super) struct Payment {
     status: Word<PaymentStage>,
     /// The provider's code of a decline or failure.
     code: Option<String>,
+    /// Where the customer must act, if they must.
+    action_url: Option<String>,
     amount: Option<Money>,
     authorized: Option<Money>,
     captured: Option<Money>,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::bench::{at_last, within};
 use crate::connection::Connection;
-use crate::inbox::{Inbox, Letter, LetterId, Put};
+use crate::inbox::{Inbox, InboxError, Letter, LetterId, Put};
 use crate::subscription::{DurableLimits, DurableSubscription};
 use crate::topology::{Acks, DurableSpec, INBOX_STREAM, OnFailure};
 
@@ -39,6 +39,25 @@ pub async fn a_letter_is_stored_once(connection: &Connection) {
     let found = found.unwrap();
     assert_eq!((&found.id, &found.body), (&letter, &body));
     inbox.remove(&found).await.unwrap();
+}
+
+/// What no try would store is refused at the first: a letter that is larger than the server
+/// takes.
+pub async fn what_is_refused_for_good_is_not_tried_again(connection: &Connection) {
+    let (inbox, letter) = (Inbox::new(connection), letter("pi_6"));
+    let most = connection.client().server_info().max_payload;
+    let body = Bytes::from(vec![b'x'; most + 1]);
+    let refused = inbox.put(&letter, body).await.unwrap_err();
+    assert!(
+        matches!(refused, InboxError::TooLarge { bytes } if bytes == most + 1),
+        "{refused:?}"
+    );
+    let found = inbox.read(&letter.source, &letter.id).await.unwrap();
+    assert_eq!(found, None);
+    let put = inbox.put(&letter, Bytes::from_static(b"{}")).await;
+    assert_eq!(put.unwrap(), Put::Stored);
+    let found = inbox.read(&letter.source, &letter.id).await.unwrap();
+    inbox.remove(&found.unwrap()).await.unwrap();
 }
 
 /// What waits is what is there; removed is gone, twice is once, and its id is still known.

@@ -64,7 +64,7 @@ pub(super) struct ApiError {
 }
 
 /// What came back for a publish of `count` messages, of one server or of several (`replicas`).
-pub(super) fn reply(
+pub(crate) fn reply(
     answer: Result<Message, RequestError>,
     count: usize,
     replicas: impl Fn() -> bool,

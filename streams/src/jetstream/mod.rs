@@ -8,7 +8,7 @@
 //!   load     batched direct get by exact subject; the leader's word
 //! ```
 
-mod answer;
+pub(crate) mod answer;
 mod append;
 mod batch;
 mod load;

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use kernel::Money;
+use millrace::client::{CartLine, cart};
 use reactors::{FAILURES_MAX, LEFT_ALONE, LOCAL_RETURN_URL, Provider, ProviderConfig};
-use reqwest::Url;
 use reqwest::redirect::Policy;
+use reqwest::{Method, Url};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -174,6 +175,7 @@ async fn who_must_act_finds_the_page_and_the_order_goes_on_from_there() {
         let overview = purchase.customer.shop.get(&path).await.must();
         let page = &overview.body["payments"][0]["action_url"];
         assert!(page.is_string(), "{}", overview.body);
+        assert_eq!(&overview.body["order"]["action_url"], page);
         let back = answers(purchase, says).await;
         assert_eq!(back.path(), "/reference");
         let intent = purchase.one_charge().await["id"].clone();
@@ -191,6 +193,61 @@ async fn who_must_act_finds_the_page_and_the_order_goes_on_from_there() {
         let list = purchase.customer.shop.get(&path).await.must();
         assert_eq!(list.body["items"][0]["action_url"], Value::Null);
     }
+}
+
+/// Everywhere that an order is shown as it is now: its payment's status, and where its buyer must act.
+async fn told(purchase: &Purchase<'_>) -> Vec<(Value, Value)> {
+    let shop = &purchase.customer.shop;
+    let one = shop.get(&format!("/v1/orders/{}", purchase.id)).await;
+    let list = shop.get("/v1/orders").await.must();
+    let ask = json!({ "query": format!(
+        "{{ order(id: \"{}\") {{ payment_status: paymentStatus action_url: actionUrl }} }}",
+        purchase.id
+    ) });
+    let graph = shop.post("/graphql", &ask).await.must();
+    let orders = [
+        one.must().body,
+        list.body["items"][0].clone(),
+        graph.body["data"]["order"].clone(),
+    ];
+    let told = |order: &Value| (order["payment_status"].clone(), order["action_url"].clone());
+    orders.iter().map(told).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_tells_its_buyer_to_act_wherever_it_is_shown() {
+    let (app, _shared) = beside_others().await;
+    let purchase = Purchase::prepare(app).await;
+    let lines = [CartLine {
+        sku: purchase.sku.clone(),
+        quantity: 1,
+    }];
+    let shop = &purchase.customer.shop;
+    let body = cart(&lines, "pm_card_authenticationRequired");
+    let headers = [
+        ("Prefer", "wait=30"),
+        ("Idempotency-Key", purchase.key.as_str()),
+    ];
+    let placed = shop.call(Method::POST, "/v1/orders", &headers, Some(&body));
+    let placed = placed.await.must();
+    let page = &placed.body["action_url"];
+    assert_eq!(placed.body["payment_status"], "action_required");
+    assert_eq!(placed.body["status"], "placed");
+    let payment = purchase.payment_is("action_required").await;
+    assert_eq!(&payment["action_url"], page);
+    let asks = (json!("action_required"), page.clone());
+    assert_eq!(told(&purchase).await, vec![asks; 3]);
+    // Its version is what it was before, so a tag would have a cache keep what is told now.
+    let path = format!("/v1/orders/{}", purchase.id);
+    let shown = shop.get(&path).await.must();
+    assert_eq!(
+        (shown.header("etag"), &shown.body["version"]),
+        (None, &json!(1))
+    );
+    answers(&purchase, "true").await;
+    purchase.comes_right().await;
+    let nothing = (json!("captured"), Value::Null);
+    assert_eq!(told(&purchase).await, vec![nothing; 3]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

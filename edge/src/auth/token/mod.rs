@@ -58,6 +58,10 @@ struct Claims {
     nbf: i64,
     exp: i64,
     jti: Uuid,
+    /// How many events the account had when it was looked at to make the token; none of those that were
+    /// made without looking at one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    account_version: Option<u64>,
 }
 
 /// A token that was just made.
@@ -98,6 +102,23 @@ impl Signer {
     /// # Errors
     /// The key was not taken.
     pub fn sign(&self, principal: &Principal) -> Result<Token, SignError> {
+        self.make(principal, None)
+    }
+
+    /// The same for who has signed in to an account that had `version` events: it counts no longer once
+    /// something withdraws it that the account has learned behind them, however near in time that is.
+    ///
+    /// # Errors
+    /// The key was not taken.
+    pub fn sign_as_of(&self, principal: &Principal, version: u64) -> Result<Token, SignError> {
+        self.make(principal, Some(version))
+    }
+
+    fn make(
+        &self,
+        principal: &Principal,
+        account_version: Option<u64>,
+    ) -> Result<Token, SignError> {
         let now = (self.clock)();
         let keys = self.keys.all();
         let key = due(&keys, now).ok_or_else(|| SignError(ErrorKind::InvalidKeyFormat.into()))?;
@@ -117,6 +138,7 @@ impl Signer {
             nbf: now,
             exp: now + ACCESS_TOKEN_TIME_S,
             jti: Uuid::new_v4(),
+            account_version,
         };
         let access_token = jsonwebtoken::encode(&header, &claims, &key.signs).map_err(SignError)?;
         Ok(Token {
@@ -149,7 +171,7 @@ pub enum TokenError {
     /// For another audience, or from another issuer.
     #[error("it was made for something else")]
     Misdirected,
-    /// Made before its person was barred.
+    /// Made before its person was barred, or had another password.
     #[error("it was withdrawn: sign in again")]
     Withdrawn,
 }
@@ -175,10 +197,28 @@ pub struct Verifier {
     validation: Arc<Validation>,
     clock: Clock,
     verified: Arc<quick_cache::sync::Cache<[u8; 32], Verified>>,
-    /// Whose tokens count no longer when they were made up to this second.
-    barred: Cache<UserId, i64>,
-    /// Whose tokens give no role any more when they were made up to this second.
-    stripped: Cache<UserId, i64>,
+    /// Whose tokens count no longer when they were made before this.
+    barred: Cache<UserId, Withdrawal>,
+    /// Whose tokens give no role any more when they were made before this.
+    stripped: Cache<UserId, Withdrawal>,
+}
+
+/// What withdrew tokens: the event of an account with this version, at this second since 1970.
+#[derive(Clone, Copy)]
+struct Withdrawal {
+    version: u64,
+    second: i64,
+}
+
+impl Withdrawal {
+    /// Was the token made before? Of one that doesn't tell what it was made of, whatever was made in the
+    /// same second counts as before.
+    fn is_after(self, token: &Verified) -> bool {
+        match token.account_version {
+            Some(known) => known < self.version,
+            None => token.made <= self.second,
+        }
+    }
 }
 
 /// What a good token says. Times are in seconds since 1970.
@@ -188,6 +228,7 @@ struct Verified {
     /// What it was signed with.
     kid: String,
     made: i64,
+    account_version: Option<u64>,
     expires: i64,
 }
 
@@ -211,14 +252,15 @@ impl Verifier {
         }
     }
 
-    /// `person` was barred at `second` (since 1970): what they got before counts no longer.
-    pub fn bar(&self, person: UserId, second: i64) {
-        later(&self.barred, person, second);
+    /// The event `version` of `person`, at `second` (since 1970), bars them: what they got before counts no
+    /// longer.
+    pub fn bar(&self, person: UserId, version: u64, second: i64) {
+        later(&self.barred, person, Withdrawal { version, second });
     }
 
-    /// `person` lost a role at `second`: what they got before gives no role any more.
-    pub fn strip(&self, person: UserId, second: i64) {
-        later(&self.stripped, person, second);
+    /// The event `version` of `person`, at `second`, takes a role: what they got before gives none any more.
+    pub fn strip(&self, person: UserId, version: u64, second: i64) {
+        later(&self.stripped, person, Withdrawal { version, second });
     }
 
     /// Whose token it is.
@@ -252,6 +294,7 @@ impl Verifier {
             },
             kid,
             made: claims.iat,
+            account_version: claims.account_version,
             expires: claims.exp,
         };
         self.verified.insert(known, verified.clone());
@@ -260,19 +303,16 @@ impl Verifier {
 
     /// What is left of it after all that was withdrawn.
     fn as_of_now(&self, verified: Verified) -> Result<Principal, TokenError> {
-        let Verified {
-            mut principal,
-            made,
-            ..
-        } = verified;
-        let counts_no_longer = |withdrawn: &Cache<UserId, i64>| {
-            let until = withdrawn.get(&principal.user_id);
-            until.is_some_and(|until| made <= until)
+        let counts_no_longer = |withdrawn: &Cache<UserId, Withdrawal>| {
+            let by = withdrawn.get(&verified.principal.user_id);
+            by.is_some_and(|by| by.is_after(&verified))
         };
         if counts_no_longer(&self.barred) {
             return Err(TokenError::Withdrawn);
         }
-        if counts_no_longer(&self.stripped) {
+        let no_roles = counts_no_longer(&self.stripped);
+        let mut principal = verified.principal;
+        if no_roles {
             principal.roles.clear();
         }
         Ok(principal)
@@ -322,9 +362,13 @@ where
         .build()
 }
 
-fn later(withdrawn: &Cache<UserId, i64>, person: UserId, second: i64) {
-    let before = withdrawn.get(&person).unwrap_or(second);
-    withdrawn.insert(person, before.max(second));
+fn later(withdrawn: &Cache<UserId, Withdrawal>, person: UserId, by: Withdrawal) {
+    let before = withdrawn.get(&person).unwrap_or(by);
+    let last = Withdrawal {
+        version: before.version.max(by.version),
+        second: before.second.max(by.second),
+    };
+    withdrawn.insert(person, last);
 }
 
 #[expect(

@@ -154,6 +154,7 @@ fn a_cached_token_expires_all_the_same() {
             principal: principal(),
             kid: api.keys.all()[0].kid.clone(),
             made: past,
+            account_version: None,
             expires: past,
         },
     );
@@ -281,15 +282,31 @@ fn what_was_withdrawn_counts_no_longer_and_what_came_later_does() {
     let now = Utc::now().timestamp();
     assert!(api.verifier.verify(&operator).unwrap().is_operator());
     let other = UserId(uuid::Uuid::from_u128(99));
-    api.verifier.bar(other, now);
-    api.verifier.strip(principal().user_id, now - 60);
+    api.verifier.bar(other, 9, now);
+    api.verifier.strip(principal().user_id, 9, now - 60);
     assert!(api.verifier.verify(&operator).unwrap().is_operator());
     // Also what is remembered, and what is seen for the first time.
-    api.verifier.strip(principal().user_id, now);
+    api.verifier.strip(principal().user_id, 9, now);
     assert!(!api.verifier.verify(&operator).unwrap().is_operator());
-    api.verifier.bar(principal().user_id, now);
-    api.verifier.bar(principal().user_id, now - 60);
+    api.verifier.bar(principal().user_id, 9, now);
+    api.verifier.bar(principal().user_id, 9, now - 60);
     for token in [&plain, &operator] {
         assert_eq!(api.verifier.verify(token), Err(TokenError::Withdrawn));
+    }
+}
+
+#[test]
+fn a_token_that_tells_what_it_was_made_of_is_not_judged_by_the_clock() {
+    let api = api();
+    let as_of = |version| {
+        let token = api.signer.sign_as_of(&principal(), version).unwrap();
+        token.access_token
+    };
+    let (before, after) = (as_of(4), as_of(5));
+    // Long ago, or to come: who had signed in before the account's fifth event is out, and nobody else.
+    for second in [Utc::now().timestamp() - 60, Utc::now().timestamp() + 60] {
+        api.verifier.bar(principal().user_id, 5, second);
+        assert_eq!(api.verifier.verify(&before), Err(TokenError::Withdrawn));
+        assert_eq!(api.verifier.verify(&after), Ok(principal()));
     }
 }
