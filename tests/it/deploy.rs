@@ -56,6 +56,10 @@ struct Service {
     networks: serde_json::Value,
     #[serde(default)]
     init: bool,
+    #[serde(default)]
+    read_only: bool,
+    #[serde(default)]
+    cap_drop: Vec<String>,
     stop_grace_period: Option<String>,
 }
 
@@ -209,6 +213,25 @@ fn every_service_ends_in_its_own_time() {
         assert_eq!(service.stop_grace_period.as_deref(), Some(time), "{name}");
         assert_eq!(service.init, is_ours(&service), "{name}");
     }
+}
+
+#[test]
+fn no_role_writes_but_to_its_volumes_or_has_a_right_of_roots() {
+    for (name, service) in compose().services {
+        assert_eq!(service.read_only, is_ours(&service), "{name}");
+        let dropped = is_ours(&service).then(|| "ALL".to_owned());
+        assert_eq!(service.cap_drop, Vec::from_iter(dropped), "{name}");
+    }
+}
+
+/// At its socket it also answers while it makes its first database, and then it goes away once more:
+/// `provision` would be started too early, and fail until it is back.
+#[test]
+fn postgres_is_asked_where_the_roles_reach_it() {
+    let services = compose().services;
+    let asked = services["postgres"].healthcheck["test"].as_array().unwrap();
+    let host = asked.iter().position(|word| word == "--host").unwrap();
+    assert_eq!(asked[host + 1], "127.0.0.1");
 }
 
 /// Else another container might be given its address first.
