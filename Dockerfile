@@ -14,4 +14,7 @@ COPY --from=build /millrace /usr/local/bin/millrace
 # distroless calls it nonroot; whoever has to know that it is not root reads the number.
 COPY --from=build --chown=65532:65532 /volumes/ /
 USER 65532:65532
+# Of a role that is told where it listens, by MILLRACE_LISTEN or MILLRACE_HEALTH_LISTEN. For what says nothing of how
+# it is (provision, the tools): docker run --no-healthcheck.
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s CMD ["/usr/local/bin/millrace", "health"]
 ENTRYPOINT ["/usr/local/bin/millrace"]

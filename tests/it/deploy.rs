@@ -7,6 +7,7 @@ use std::process::Command;
 use clap::CommandFactory;
 use millrace::cli::Cli;
 use serde::Deserialize;
+use serde_json::json;
 
 /// What the servers of other people read in the compose file.
 const FOREIGN_VARIABLES: [&str; 3] = ["POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"];
@@ -55,6 +56,10 @@ struct Service {
     networks: serde_json::Value,
     #[serde(default)]
     init: bool,
+    #[serde(default)]
+    read_only: bool,
+    #[serde(default)]
+    cap_drop: Vec<String>,
     stop_grace_period: Option<String>,
 }
 
@@ -210,6 +215,25 @@ fn every_service_ends_in_its_own_time() {
     }
 }
 
+#[test]
+fn no_role_writes_but_to_its_volumes_or_has_a_right_of_roots() {
+    for (name, service) in compose().services {
+        assert_eq!(service.read_only, is_ours(&service), "{name}");
+        let dropped = is_ours(&service).then(|| "ALL".to_owned());
+        assert_eq!(service.cap_drop, Vec::from_iter(dropped), "{name}");
+    }
+}
+
+/// At its socket it also answers while it makes its first database, and then it goes away once more:
+/// `provision` would be started too early, and fail until it is back.
+#[test]
+fn postgres_is_asked_where_the_roles_reach_it() {
+    let services = compose().services;
+    let asked = services["postgres"].healthcheck["test"].as_array().unwrap();
+    let host = asked.iter().position(|word| word == "--host").unwrap();
+    assert_eq!(asked[host + 1], "127.0.0.1");
+}
+
 /// Else another container might be given its address first.
 #[test]
 fn the_gateway_has_an_address_that_no_other_container_draws() {
@@ -241,45 +265,33 @@ fn the_secrets_of_compose_go_into_no_commit_and_no_image() {
     }
 }
 
-/// The port that a role listens on: as compose tells it, else its own default.
-fn port_of(role: &str, service: &Service) -> Option<String> {
-    let listens = ["MILLRACE_LISTEN", "MILLRACE_HEALTH_LISTEN"];
-    let cli = Cli::command();
-    let command = cli.find_subcommand(role).unwrap();
-    let of = |arg: &&clap::Arg| {
-        arg.get_env()
-            .is_some_and(|env| listens.iter().any(|name| env == *name))
-    };
-    let arg = command.get_arguments().find(of)?;
-    let told = service.environment.get(arg.get_env()?.to_str()?);
-    let default = || {
-        arg.get_default_values()
-            .first()?
-            .to_str()
-            .map(str::to_owned)
-    };
-    let address = told.and_then(|value| value.as_str()).map(str::to_owned);
-    let address = address.or_else(default)?;
-    Some(address.rsplit(':').next()?.to_owned())
+/// Where a role says how it is, if it does: a variable of its own.
+fn listens(role: &str) -> Option<&'static str> {
+    let known = variables(role);
+    let names = ["MILLRACE_LISTEN", "MILLRACE_HEALTH_LISTEN"];
+    names.into_iter().find(|name| known.contains(*name))
 }
 
+/// The health check is given no address: it takes the one that the role is given.
 #[test]
 fn every_role_that_says_how_it_is_is_asked_where_it_listens() {
+    let command = json!(["CMD", "/usr/local/bin/millrace", "health"]);
+    let image = file("Dockerfile");
+    let of_the_image = image.lines().find(|line| line.starts_with("HEALTHCHECK"));
+    let (_, asked) = of_the_image.unwrap().split_once("CMD ").unwrap();
+    let asked: Vec<String> = serde_json::from_str(asked).unwrap();
+    assert_eq!(json!(asked), json!(command.as_array().unwrap()[1..]));
     let compose = compose();
-    let mut asked = BTreeSet::new();
-    let services = compose
-        .services
-        .iter()
-        .filter(|(_, service)| is_ours(service));
-    for (role, service) in services {
-        let Some(port) = port_of(role, service) else {
-            assert!(service.healthcheck.is_empty(), "{role}");
+    let mut told = BTreeSet::new();
+    let services = compose.services.iter();
+    for (role, service) in services.filter(|(_, service)| is_ours(service)) {
+        let Some(variable) = listens(role) else {
+            assert_eq!(service.healthcheck["disable"], true, "{role}");
             continue;
         };
-        let url = format!("http://127.0.0.1:{port}");
-        let command = serde_json::json!(["CMD", "/usr/local/bin/millrace", "health", url]);
+        assert!(service.environment.contains_key(variable), "{role}");
         assert_eq!(service.healthcheck["test"], command, "{role}");
-        asked.insert(role.as_str());
+        told.insert(role.as_str());
     }
     let roles = [
         "command-api",
@@ -289,7 +301,7 @@ fn every_role_that_says_how_it_is_is_asked_where_it_listens() {
         "reactor",
         "saga",
     ];
-    assert_eq!(asked, roles.into());
+    assert_eq!(told, roles.into());
 }
 
 #[test]

@@ -23,8 +23,8 @@ const ROLES: [&str; 7] = [
 /// Which of them serve HTTP.
 const APIS: [&str; 3] = ["command-api", "gateway", "query-api"];
 
-/// What lies beside the objects: of Helm, not of kustomize (`chart.rs`).
-const NOT_APPLIED: [&str; 2] = ["kustomization.yaml", "nats-values.yaml"];
+/// What lies beside the objects: of Helm, not of kustomize (`chart.rs`), and of another namespace.
+const NOT_APPLIED: [&str; 3] = ["kustomization.yaml", "nats-values.yaml", "postgres.yaml"];
 
 /// What a pod is told of itself.
 const OF_THE_POD: &str = "POD_IP";
@@ -42,12 +42,12 @@ fn objects() -> Vec<Value> {
         .filter(|name| !NOT_APPLIED.contains(&name.as_str()))
         .collect();
     assert_eq!(listed, there.iter().map(String::as_str).collect());
-    let texts = listed
-        .into_iter()
-        .map(|name| file(&format!("{FOLDER}/{name}")));
-    texts
-        .flat_map(|text| text.split("\n---\n").map(parse).collect::<Vec<_>>())
-        .collect()
+    listed.into_iter().flat_map(objects_of).collect()
+}
+
+fn objects_of(name: &str) -> Vec<Value> {
+    let text = file(&format!("{FOLDER}/{name}"));
+    text.split("\n---\n").map(parse).collect()
 }
 
 fn parse(text: &str) -> Value {
@@ -264,4 +264,54 @@ fn every_pod_is_bounded_unprivileged_and_may_go_away_one_at_a_time() {
             );
         }
     }
+}
+
+/// The namespace of Postgres is not kustomize's, so nothing else holds the two together.
+#[test]
+fn postgres_is_where_the_roles_look_for_it_and_lets_in_those_who_go_there() {
+    let (ours, objects) = (objects(), objects_of("postgres.yaml"));
+    let (name, cluster) = of_kind(&objects, "Cluster")[0];
+    let namespace = of_kind(&objects, "Namespace")[0].0;
+    let settings = &of_kind(&ours, "ConfigMap")[0].1["data"];
+    let at = format!("{name}-rw.{namespace}.svc:5432");
+    assert_eq!(settings["MILLRACE_POSTGRES"], at);
+    for (name, object) in of_kind(&objects, "Cluster")
+        .into_iter()
+        .chain(of_kind(&objects, "NetworkPolicy"))
+    {
+        assert_eq!(object["metadata"]["namespace"], namespace, "{name}");
+    }
+
+    let policy = |objects, wanted| {
+        let mut policies = of_kind(objects, "NetworkPolicy").into_iter();
+        policies.find(|(name, _)| *name == wanted).unwrap().1["spec"].clone()
+    };
+    let (out, into) = (policy(&ours, "to-postgres"), policy(&objects, name));
+    assert_eq!(into["ingress"][0]["ports"], out["egress"][0]["ports"]);
+    let from = &into["ingress"][0]["from"][0];
+    assert_eq!(from["podSelector"], out["podSelector"]);
+    let label = "kubernetes.io/metadata.name";
+    let to = &out["egress"][0]["to"][0]["namespaceSelector"]["matchLabels"];
+    assert_eq!(to[label], namespace);
+    let from = &from["namespaceSelector"]["matchLabels"];
+    assert_eq!(from[label], of_kind(&ours, "Namespace")[0].0);
+
+    let spec = &cluster["spec"];
+    assert_eq!(spec["instances"], 3);
+    assert_eq!(
+        spec["postgresql"]["pg_hba"][0],
+        "hostnossl all all all reject"
+    );
+    let roles = spec["managed"]["roles"].as_array().unwrap();
+    // As whom the test of a hosted Postgres provisions it (`hosted.rs`).
+    let admin = serde_json::json!({
+        "name": millrace::settings::POSTGRES_ADMIN, "login": true, "createdb": true, "createrole": true,
+        "passwordSecret": { "name": "millrace-admin" },
+    });
+    assert_eq!(roles, &[admin]);
+    // What `provision` allows the roles of the contexts, and some more.
+    let most = &spec["postgresql"]["parameters"]["max_connections"];
+    let most: usize = most.as_str().unwrap().parse().unwrap();
+    let contexts = projections::contexts().len();
+    assert!(most > contexts * (20 + 60), "{most}");
 }

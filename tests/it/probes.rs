@@ -66,10 +66,12 @@ impl Worker {
         }
     }
 
-    /// What a container's health check says.
+    /// What a container's health check says, which knows the role's environment.
     fn is_healthy(&self) -> bool {
+        let listens = self.health.strip_prefix("http://").unwrap();
         let mut command = Command::new(program());
-        let output = command.args(["health", &self.health]).output().unwrap();
+        command.env("MILLRACE_HEALTH_LISTEN", listens).arg("health");
+        let output = command.output().unwrap();
         let said: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert!(said["checks"]["nats"].is_string(), "{said}");
         output.status.success()

@@ -11,8 +11,8 @@ use crate::documents::sources;
 
 const FOLDER: &str = ".github/workflows";
 
-/// Whole project, and what the workflows of services call.
-const OF_NO_SERVICE: [&str; 2] = ["ci", "service"];
+/// The whole project, what it is built with, and what the workflows of services call.
+const OF_NO_SERVICE: [&str; 3] = ["advisories", "ci", "service"];
 
 /// Each role, the workflow that checks it, and the crate it is.
 const ROLES: [(&str, &str, &str); 9] = [
@@ -176,7 +176,22 @@ fn workflows_may_only_read_and_know_no_secret() {
             assert!(pinned || action.starts_with("./"), "{name}.yml: {action}");
         }
     }
-    let all = workflow("ci");
-    let steps = all["jobs"]["all"]["steps"].as_array().unwrap();
-    assert!(steps.iter().any(|step| step["run"] == ".ci/run"));
+    assert!(runs("ci", "all", ".ci/run"));
+}
+
+fn runs(name: &str, job: &str, command: &str) -> bool {
+    let steps = &workflow(name)["jobs"][job]["steps"];
+    let mut steps = steps.as_array().unwrap().iter();
+    steps.any(|step| step["run"] == command)
+}
+
+#[test]
+fn what_is_linked_is_held_against_the_advisories_every_day() {
+    let command = ".ci/deny advisories";
+    assert!(runs("advisories", "advisories", command));
+    let on = &workflow("advisories")["on"];
+    let at = on["schedule"][0]["cron"].as_str().unwrap();
+    assert!(at.ends_with(" * * *"), "{at}");
+    let asked = on["pull_request"].is_null() && on.get("pull_request").is_some();
+    assert!(asked, "whatever a change touches");
 }
