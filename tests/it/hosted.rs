@@ -23,8 +23,8 @@ async fn who_may_make_roles_and_databases_can_provision() {
     }
     let reader = Access::Reader.role("order");
     for connections in [60, 7] {
-        let made = projections::provision(&admin, &passwords, connections);
-        made.await.unwrap();
+        let provisioned = projections::provision(&admin, &passwords, connections);
+        provisioned.await.unwrap();
         let asked = "select rolconnlimit from pg_roles where rolname = $1";
         let row = superuser.query_one(asked, &[&reader]).await.unwrap();
         assert_eq!(row.get::<_, i32>(0), i32::try_from(connections).unwrap());
