@@ -2,8 +2,8 @@
 //!
 //! A timer is armed after the saga's event is appended. A process that dies in between is made
 //! good by the delivery that comes again; what stream TIMERS itself loses is not, and nobody would
-//! wake that checkout. So every worker follows CHECKOUT, remembers which checkouts are under way,
-//! and sets the timer of each that has a deadline and no timer.
+//! wake that saga. So every worker follows CHECKOUT, remembers which checkouts, and which of the
+//! [`crate::Others`], are under way, and sets the timer of each that has a deadline and no timer.
 //!
 //! And a saga that an operator lets go on, with or without the step that failed, has no delivery at all. Every worker sees that in
 //! CHECKOUT and has it ask what is due, until it has; asking twice is harmless.
@@ -40,8 +40,8 @@ const RESUMED_INTERVAL: Duration = Duration::from_secs(2);
 /// Pause after something that can't be read.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Most open checkouts that are remembered, 16 bytes each and a little; the rest of them relies on
-/// timers that are never lost.
+/// Most open checkouts that are remembered, 16 bytes each and a little, and as many of the others; the
+/// rest of them relies on timers that are never lost.
 const OPEN_MAX: usize = 200_000;
 
 /// Follows the checkouts until `shutdown`.
