@@ -143,7 +143,6 @@ pub(crate) async fn durable_subscriptions(place: &impl Place) {
     durable::a_missing_durable_is_an_error(&first).await;
     lanes::one_key_stays_in_order(&first).await;
     lanes::a_poisoned_key_stops_nobody_else(&first).await;
-    Box::pin(slow::who_ends_keeps_what_it_works_on(&first, &second)).await;
     Box::pin(lanes::a_worker_with_full_hands_stays_the_only_one(
         &first, &second,
     ))
@@ -155,6 +154,7 @@ pub(crate) async fn bulk_subscriptions(place: &impl Place) {
     bulk::an_event_costs_one_message(&first, &second).await;
     bulk::a_restart_goes_on_where_it_was(&first).await;
     Box::pin(bulk::a_kill_repeats_and_skips_nothing(&first, &second)).await;
+    Box::pin(slow::who_ends_keeps_what_it_works_on(&first, &second)).await;
     bulk::what_can_not_be_sifted_now_waits(&first).await;
     bulk::what_can_not_be_handled_is_set_aside(&first).await;
     bulk::a_late_acknowledgement_stops_nobody(&first, &second).await;
