@@ -334,6 +334,13 @@ async fn every_role_is_replaced_under_load_without_a_failed_request() {
     let skus = join_all((0..BUYERS).map(|_| stage.product(1_000_000))).await;
     let counted = stage.product(1).await;
     stage.stock_is(&counted, [1, 0, 0]).await;
+    for sku in &skus {
+        let path = format!("/v1/products/{sku}");
+        let seen = |product: &Value| product["status"] == "published";
+        let operator = stage.operator();
+        let seen = operator.wait_for("the product", &path, PATIENCE, seen);
+        seen.await.unwrap();
+    }
     let enough = CancellationToken::new();
     let buying = join_all(customers.iter().zip(&skus).map(|(customer, sku)| {
         let client = Client::new(&balancer, customer.shop.token().unwrap());
