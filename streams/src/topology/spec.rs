@@ -226,9 +226,9 @@ pub enum OnFailure {
     /// Try again for ever, in place, and say so in the log: its key waits.
     Retry,
     /// Set it aside in stream PARKED with the later ones of its key, until a person decides.
-    /// What is permanent, or can't be read, at once; what may pass after so many tries (`None` =
-    /// never: it is tried for ever). The pause between tries grows to a minute within the first
-    /// ten or so.
+    /// What is permanent, or can't be read, at once; what may pass after so many tries (`None` = it is tried
+    /// for ever, unless half of what the server gives out at once waits for it: then after ten). The pause
+    /// between tries grows to a minute within the first ten or so.
     Park {
         /// Tries of a failure that may pass.
         after_attempts: Option<u32>,
