@@ -10,7 +10,8 @@
 //! | [`check`](crate::topology::check) | `$JS.API.STREAM.INFO.<STREAM>`, `$JS.API.CONSUMER.INFO.<STREAM>.<durable>` |
 //! | [`Streams::load`](crate::Streams::load) | `$JS.API.STREAM.INFO.<STREAM>`, `$JS.API.STREAM.MSG.GET.<STREAM>`, `$JS.API.DIRECT.GET.<STREAM>`, `$JS.API.DIRECT.GET.<STREAM>.>`, `$JS.API.DIRECT.GET.SNAPSHOTS.snapshot.<context>.>` |
 //! | [`Streams::execute`](crate::Streams::execute) | the same, `event.<context>.>`, `snapshot.<context>.>` |
-//! | [`Connection::ordered`] | `$JS.API.STREAM.INFO.<STREAM>`, `$JS.API.CONSUMER.CREATE.<STREAM>.*` (of a filter `$JS.API.CONSUMER.CREATE.<STREAM>.*.<filter>` and `$JS.API.STREAM.MSG.GET.<STREAM>`), `$JS.API.CONSUMER.DELETE.<STREAM>.*`, `$JS.API.CONSUMER.MSG.NEXT.<STREAM>.*` |
+//! | [`Connection::ordered`] | `$JS.API.STREAM.INFO.<STREAM>`, `$JS.API.CONSUMER.CREATE.<STREAM>.*`, `$JS.API.CONSUMER.DELETE.<STREAM>.*`, `$JS.API.CONSUMER.MSG.NEXT.<STREAM>.*` |
+//! | the same of a filter | `$JS.API.CONSUMER.CREATE.<STREAM>.*.<filter>` in the place of the second, and `$JS.API.STREAM.MSG.GET.<STREAM>` |
 //! | [`Connection::durable`] | `$JS.API.STREAM.INFO.<STREAM>`, `$JS.API.CONSUMER.INFO.<STREAM>.<durable>`, `$JS.API.CONSUMER.MSG.NEXT.<STREAM>.<durable>`, `$JS.ACK.<STREAM>.<durable>.>`, `$JS.API.CONSUMER.RESET.<STREAM>.<durable>`, `$JS.API.CONSUMER.UNPIN.<STREAM>.<durable>` |
 //! | a durable that parks | `parked.<durable>.*`, `$JS.API.STREAM.INFO.PARKED`, `$JS.API.CONSUMER.CREATE.PARKED.*.parked.<durable>.>`, `$JS.API.CONSUMER.MSG.NEXT.PARKED.*` |
 //! | [`Timers`](crate::timers::Timers) | `timer.sched.<saga>.>`, `$JS.API.STREAM.MSG.GET.TIMERS` |

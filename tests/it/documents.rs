@@ -376,12 +376,13 @@ fn the_rights_that_a_library_needs_are_those_that_roles_have() {
     ];
     let own = [("<STREAM>", "CHECKOUT"), ("<context>", "checkout")];
     let catalog = [("<STREAM>", "PRODUCT")];
-    let rows: [Needs; 10] = [
+    let rows: [Needs; 11] = [
         ("[`Connection::open`]", "gateway", &[]),
         ("[`check`]", "saga", &saga),
         ("[`Streams::load`]", "saga", &own),
         ("[`Streams::execute`]", "saga", &own),
         ("[`Connection::ordered`]", "gateway", &catalog),
+        ("the same of a filter", "command-api", &own),
         ("[`Connection::durable`]", "saga", &saga),
         ("a durable that parks", "saga", &saga),
         ("[`Timers`]", "saga", &saga),

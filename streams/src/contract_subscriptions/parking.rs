@@ -195,7 +195,8 @@ pub async fn a_retry_reads_what_waits_once(connection: &Connection) {
     made.unsubscribe().await.unwrap();
     let made: Vec<_> = made.collect().await;
     assert!(!made.is_empty(), "who asks reads, too");
-    assert!(made.len() < 10, "{} readers", made.len());
+    // Of three nodes one may be behind, and then it is another reader that goes on.
+    assert!(made.len() < 30, "{} readers", made.len());
     worker.stop().await;
     bench.remove().await;
 }
