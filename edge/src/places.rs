@@ -27,7 +27,7 @@ pub(crate) struct Places {
 }
 
 /// When fewer than one in so many places are free, connections are not kept between requests.
-const KEPT_ABOVE_ONE_IN: usize = 8;
+const KEPT_ABOVE_ONE_IN: usize = 32;
 
 /// Tells when connections are too few to be kept by those who ask nothing.
 #[derive(Debug, Clone)]
