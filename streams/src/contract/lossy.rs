@@ -28,7 +28,7 @@ pub enum Line {
     LosesRequests(usize),
     /// What the server answers vanishes, after so many more that arrive.
     LosesAnswers(usize),
-    /// Everything arrives, what the server answers only after [`SLOW`].
+    /// Everything arrives, what the server answers only after `SLOW`.
     SlowAnswers,
     /// Everything arrives, but no consumer says that anything waits for it: as one does whose node is behind
     /// the stream's leader.
