@@ -1,4 +1,5 @@
-//! How orders and sagas end, and who must act before: one subscription of a stream tells everybody in this process who waits.
+//! How orders and sagas end, and who must act before: one subscription of a stream tells everybody in this
+//! process who waits.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -21,6 +21,7 @@ pub struct Share {
 #[derive(Debug)]
 pub(crate) struct Places {
     all: Arc<Semaphore>,
+    crowd: Crowd,
     /// None = whoever comes may take all.
     share: Option<Share>,
     taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
@@ -55,19 +56,22 @@ pub(crate) struct Taken {
 
 impl Places {
     pub(crate) fn new(all: usize, share: Option<Share>) -> Self {
+        let few = all / KEPT_ABOVE_ONE_IN;
+        let all = Arc::new(Semaphore::new(all));
         Self {
-            all: Arc::new(Semaphore::new(all)),
+            crowd: Crowd {
+                all: Arc::clone(&all),
+                few,
+            },
+            all,
             share,
             taken: Arc::default(),
         }
     }
 
-    /// How crowded they are, from now on.
+    /// How crowded they are, at any time.
     pub(crate) fn crowd(&self) -> Crowd {
-        Crowd {
-            all: Arc::clone(&self.all),
-            few: self.all.available_permits() / KEPT_ABOVE_ONE_IN,
-        }
+        self.crowd.clone()
     }
 
     /// Waits for a free place; `None` = never.

@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::client::{Client, Request};
+use async_nats::client::Client;
 use async_nats::header::{
     NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID,
 };
@@ -31,9 +31,9 @@ use futures::future::BoxFuture;
 use kernel::{AggregateId, Position};
 use serde_json::json;
 use thiserror::Error;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
-use crate::connection::{ANSWER_TIMEOUT, Connection};
+use crate::connection::Connection;
 use crate::envelope::{DecodeCause, DecodeError, time_from_nats};
 use crate::jetstream::answer;
 use crate::resolve::Reply;
@@ -165,12 +165,7 @@ impl Inbox {
         headers.insert(NATS_MESSAGE_ID, id);
         headers.insert(NATS_EXPECTED_STREAM, INBOX_STREAM);
         headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
-        let request = Request::new().headers(headers).payload(body).timeout(None);
-        let answer = self.client.send_request(subject.to_owned(), request);
-        match timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(answer) => answer::reply(answer, 1, || self.client.server_info().cluster.is_some()),
-            Err(elapsed) => Reply::Unknown(elapsed.into()),
-        }
+        answer::published(&self.client, subject.to_owned(), (headers, body), 1).await
     }
 
     /// The letter that `source` calls `id`; `None`: it was removed, has expired or never came. The

@@ -1,10 +1,13 @@
 //! What the server's answer to a publish means, by its number, never by its text.
 
-use async_nats::client::{RequestError, RequestErrorKind};
-use async_nats::{Message, StatusCode};
+use async_nats::client::{Client, Request, RequestError, RequestErrorKind};
+use async_nats::{HeaderMap, Message, StatusCode};
+use bytes::Bytes;
 use serde::Deserialize;
 use thiserror::Error;
+use tokio::time::timeout;
 
+use crate::connection::ANSWER_TIMEOUT;
 use crate::resolve::Reply;
 
 /// "wrong last sequence: n".
@@ -63,8 +66,27 @@ pub(super) struct ApiError {
     description: String,
 }
 
+/// Publishes a message that is answered for `count` messages: itself, and those of its batch.
+pub(crate) async fn published(
+    client: &Client,
+    subject: String,
+    (headers, payload): (HeaderMap, Bytes),
+    count: usize,
+) -> Reply {
+    let request = Request::new()
+        .headers(headers)
+        .payload(payload)
+        .timeout(None);
+    // The one time-out bounds the wait for room in the client's queue as well. A message that
+    // did not get into it is never sent, one that did may be: both count as unknown.
+    match timeout(ANSWER_TIMEOUT, client.send_request(subject, request)).await {
+        Ok(answer) => reply(answer, count, || client.server_info().cluster.is_some()),
+        Err(elapsed) => Reply::Unknown(elapsed.into()),
+    }
+}
+
 /// What came back for a publish of `count` messages, of one server or of several (`replicas`).
-pub(crate) fn reply(
+fn reply(
     answer: Result<Message, RequestError>,
     count: usize,
     replicas: impl Fn() -> bool,

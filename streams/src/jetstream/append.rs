@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::client::Request;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
@@ -44,20 +43,9 @@ impl Wire for JetStreamLog {
 impl JetStreamLog {
     /// The publish that is answered: an event alone, or the last one of a batch.
     async fn commit(&self, new: &NewEvent, headers: HeaderMap, count: usize) -> Reply {
-        let request = Request::new()
-            .headers(headers)
-            .payload(new.event.data.clone())
-            .timeout(None);
         let subject = new.event.subject.clone();
-        // The one time-out bounds the wait for room in the client's queue as well. A message that
-        // did not get into it is never sent, one that did may be: both count as unknown.
-        let answer = timeout(ANSWER_TIMEOUT, self.client.send_request(subject, request));
-        match answer.await {
-            Ok(answer) => answer::reply(answer, count, || {
-                self.client.server_info().cluster.is_some()
-            }),
-            Err(elapsed) => Reply::Unknown(elapsed.into()),
-        }
+        let message = (headers, new.event.data.clone());
+        answer::published(&self.client, subject, message, count).await
     }
 
     /// All but the last are not answered: if one of them is refused, so is the commit.

@@ -10,6 +10,15 @@ use order::OrderEvent;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+const fn within_a_day<T>(steps: &'static [Step<T>]) -> Plan<T> {
+    Plan {
+        revision: 1,
+        within: TimeDelta::days(1),
+        undone_by: &[],
+        steps,
+    }
+}
+
 /// A gift in a box, for orders that are paid at once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Boxed(OrderId);
@@ -26,14 +35,7 @@ impl Table for Boxed {
     const ABOUT: &'static str = "A gift in a box, for orders that are paid at once.";
 
     fn plans() -> &'static [Plan<Self>] {
-        const {
-            &[Plan {
-                revision: 1,
-                within: TimeDelta::days(1),
-                undone_by: &[],
-                steps: &BOXED,
-            }]
-        }
+        const { &[within_a_day(&BOXED)] }
     }
 
     fn begins(heard: &Heard<'_>) -> Option<Self> {
@@ -65,14 +67,7 @@ impl Table for Careless {
     const ABOUT: &'static str = "A gift that is sent off, but was never made sure of.";
 
     fn plans() -> &'static [Plan<Self>] {
-        const {
-            &[Plan {
-                revision: 1,
-                within: TimeDelta::days(1),
-                undone_by: &[],
-                steps: &CARELESS,
-            }]
-        }
+        const { &[within_a_day(&CARELESS)] }
     }
 
     fn begins(heard: &Heard<'_>) -> Option<Self> {
