@@ -12,7 +12,7 @@ use projections::read::ViewStatus;
 use projections::{Reader, lag};
 use serde::Serialize;
 use streams::topology::{self, TopologyError};
-use streams::verify::{self, Audit, Ends, Finding, Kind, Known};
+use streams::verify::{self, Audit, Ends, Finding, Kind, Known, ScanError};
 use streams::{Connection, RecordedEvent, Settings};
 
 use crate::provision;
@@ -126,9 +126,11 @@ pub async fn examine(connection: &Connection, views: Vec<ReaderReport>) -> anyho
     // Readers were asked first: whoever is ahead now has not just become so.
     let mut ends = BTreeMap::new();
     for context in domains::CONTEXTS {
-        let Ok(found) = verify::ends(connection, context.stream).await else {
-            // The guard has named it as missing, or said that nothing can be asked.
-            continue;
+        let found = match verify::ends(connection, context.stream).await {
+            Ok(found) => found,
+            // The guard has named it.
+            Err(ScanError::Missing { .. }) => continue,
+            Err(error) => return Err(error.into()),
         };
         ends.insert(context.stream, found);
         let examined = stream(connection, context.name, found).await?;

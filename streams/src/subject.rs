@@ -18,8 +18,8 @@ pub fn subject_of<A: Decider>(id: &AggregateId) -> String {
 /// The one exact subject of an aggregate of `context` and `kind`.
 pub fn subject(context: &str, kind: Option<&str>, id: &AggregateId) -> String {
     match kind {
-        None => format!("{EVENT_TOKEN}.{context}.{id}"),
-        Some(kind) => format!("{EVENT_TOKEN}.{context}.{kind}.{id}"),
+        None => [EVENT_TOKEN, context, id.as_str()].join("."),
+        Some(kind) => [EVENT_TOKEN, context, kind, id.as_str()].join("."),
     }
 }
 

@@ -80,6 +80,7 @@ async fn deliveries_acknowledged_in_bulk_are_repeated_at_most() {
     bulk_subscriptions(&server).await;
     let connection = server.connect().await;
     bulk::a_key_in_the_way_is_set_aside(&connection).await;
+    bulk::an_outage_sets_nothing_aside(&connection).await;
     bulk::a_long_key_in_the_way_is_set_aside(&connection).await;
     bulk::another_log_under_a_worker_ends_it(&connection).await;
 }
@@ -165,6 +166,7 @@ pub(crate) async fn parked_keys(place: &impl Place) {
     let (first, second) = (place.connect().await, place.connect().await);
     parking::a_poisoned_key_is_set_aside_and_comes_back(&first).await;
     parking::a_retry_reads_what_waits_once(&first).await;
+    parking::a_long_key_is_read_in_batches(&first).await;
     parking::a_skip_leaves_one_event_out(&first).await;
     parking::a_retry_that_fails_says_so(&first).await;
     parking::what_can_not_be_read_is_set_aside(&first).await;

@@ -1,7 +1,7 @@
 //! Lanes on a durable that is acknowledged in bulk.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ pub(super) struct Sorter {
     blind: AtomicBool,
     /// What can't be handled now.
     pub(super) waits: Mutex<HashSet<u64>>,
+    /// How often something could not.
+    failures: AtomicU64,
     /// What never can.
     broken: HashSet<u64>,
 }
@@ -50,6 +52,7 @@ impl Handler for Sorter {
             return Err(HandleError::permanent("broken"));
         }
         if self.waits.lock().unwrap().contains(&sequence) {
+            self.failures.fetch_add(1, Ordering::SeqCst);
             return Err(HandleError::retryable("not now"));
         }
         self.handled.lock().unwrap().push(sequence);
@@ -280,7 +283,38 @@ pub async fn a_key_in_the_way_is_set_aside(connection: &Connection) {
     bench.remove().await;
 }
 
-/// The same where each is acknowledged by itself, and one key has more than are given out at once.
+/// Where nothing passes, as in an outage, nobody is set aside for being in the way: all pass when it is over.
+pub async fn an_outage_sets_nothing_aside(connection: &Connection) {
+    const WANTED: u64 = 8;
+    const OTHERS: u64 = 5_000;
+    let bench = Bench::new(connection).await;
+    let spec = durable(&bench).await;
+    for number in 1..=WANTED {
+        bench.append_one(&format!("k{number}"), 1).await;
+    }
+    join_all((0..10).map(|n| bench.append(["a", "b"][n % 2], 1, OTHERS / 10))).await;
+    let sorter = Arc::new(Sorter {
+        wanted: (1..=WANTED).collect(),
+        waits: Mutex::new((1..=WANTED).collect()),
+        ..Sorter::default()
+    });
+    let worker = Worker::impatient(connection, &spec, &sorter).await;
+    within("failed often", async {
+        while sorter.failures.load(Ordering::SeqCst) < 20 * WANTED {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    sorter.waits.lock().unwrap().clear();
+    sorter.has_handled(1..=WANTED).await;
+    bench.acknowledged_up_to(&spec, WANTED + OTHERS).await;
+    let all = parked(connection).await.unwrap();
+    assert!(all.iter().all(|(name, _, _)| name != spec.name));
+    worker.stop().await;
+    bench.remove().await;
+}
+
+/// One is also set aside where each is acknowledged by itself, and one key has more than are given out at once.
 pub async fn a_long_key_in_the_way_is_set_aside(connection: &Connection) {
     let bench = Bench::new(connection).await;
     let park = OnFailure::Park {

@@ -20,8 +20,8 @@ use crate::connection::{ConnectOptions, Connection};
 use crate::contract::lossy::{Line, Proxy};
 use crate::lanes::{HandleError, Handler, Stopped, run_lanes};
 use crate::parking::{
-    Lot, Note, ParkedEvent, ParkedKey, ParkingError, Record, What, Wish, all_of, ask, history,
-    parked,
+    Lot, Note, ParkedEvent, ParkedKey, ParkingError, Reading, Record, What, Wish, all_of, ask,
+    history, parked,
 };
 use crate::subscription::{Delivery, RawMessage};
 use crate::topology::{DurableSpec, OnFailure, PARKED_STREAM};
@@ -459,8 +459,33 @@ async fn consumer_that_gives_nothing(
     name
 }
 
+/// Of a key that has much waiting no more is in memory than comes in a batch.
+pub async fn a_long_key_is_read_in_batches(connection: &Connection) {
+    const WAITING: u64 = 700;
+    const BATCH: usize = 256;
+    let lot = Lot::new(connection, &format!("long-{}", Uuid::new_v4().simple()));
+    for sequence in 1..=WAITING {
+        lot.park("key", &event(sequence), false).await.unwrap();
+    }
+    let mut reading = Reading::default();
+    for sequence in 1..=WAITING {
+        let next = lot.next("key", &mut reading).await.unwrap();
+        let position = next.unwrap().1.position;
+        assert_eq!(position.sequence, sequence);
+        assert!(reading.events.len() < BATCH, "{}", reading.events.len());
+        let handled = Note::Handled { position };
+        lot.ended("key", handled).await.unwrap();
+    }
+}
+
 /// Sets an event of key `key` aside, as another process would.
 async fn park_one(connection: &Connection, subscription: &str, sequence: u64) {
+    let other = Lot::new(connection, subscription);
+    other.catch_up().await.unwrap();
+    other.park("key", &event(sequence), false).await.unwrap();
+}
+
+fn event(sequence: u64) -> ParkedEvent {
     let message = RawMessage {
         position: Position::new("NONE", sequence),
         recorded_at: Utc::now(),
@@ -468,8 +493,5 @@ async fn park_one(connection: &Connection, subscription: &str, sequence: u64) {
         headers: None,
         payload: Bytes::new(),
     };
-    let event = ParkedEvent::of(&message, "a test", 1);
-    let other = Lot::new(connection, subscription);
-    other.catch_up().await.unwrap();
-    other.park("key", &event, false).await.unwrap();
+    ParkedEvent::of(&message, "a test", 1)
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::bulk::run_in_bulk;
 use super::held::{Held, Item};
 use super::retry::again;
-use super::work::{Ended, Verdict, Work, park, report, run, verdict, wait_after};
+use super::work::{Ended, Failing, Verdict, Work, park, report, run, verdict, wait_after};
 use super::{HandleError, Handler, Stopped};
 use crate::barrier::Barrier;
 use crate::clock;
@@ -133,8 +133,10 @@ pub(super) struct Lanes<T: Payload> {
     width: usize,
     pub(super) handler: Arc<dyn Handler<T>>,
     pub(super) held: Held<Work<T>>,
-    /// Failures in a row of a key's head, by its sequence.
-    failures: HashMap<u64, u32>,
+    /// Failures in a row of a key's head, by its sequence; and how much had been handled at the first.
+    failures: HashMap<u64, (u32, u64)>,
+    /// How much was handled since this began.
+    handled: u64,
     pub(super) running: JoinSet<(Arc<Work<T>>, Ended)>,
     /// Where the durable parks.
     lot: Option<Arc<Lot>>,
@@ -164,6 +166,7 @@ impl<T: Payload> Lanes<T> {
             handler,
             held: Held::new(),
             failures: HashMap::new(),
+            handled: 0,
             running: JoinSet::new(),
             lot,
             barrier: subscription.connection().barrier().clone(),
@@ -335,7 +338,8 @@ impl<T: Payload> Lanes<T> {
             }
         };
         match ended {
-            Ended::Done => {
+            Ended::Done | Ended::Aside => {
+                self.handled += u64::from(matches!(ended, Ended::Done));
                 self.failures.remove(&work.sequence());
                 self.held.done(work.key());
                 return Some(work.sequence());
@@ -345,17 +349,20 @@ impl<T: Payload> Lanes<T> {
                 self.failed(&work, error, waiting >= self.crowd);
             }
             Ended::NotParked(error) => {
-                let failures = self.failed_again(&work);
+                let failures = self.failed_again(&work).times;
                 self.wait(&work, &error, failures, wait_after(false, failures));
             }
         }
         None
     }
 
-    /// `way` = so much waits for it that the server soon gives out nothing more.
-    fn failed(&mut self, work: &Arc<Work<T>>, error: HandleError, way: bool) {
-        let failures = self.failed_again(work);
-        match verdict(self.policy, error.permanent, failures, way) {
+    fn failed(&mut self, work: &Arc<Work<T>>, error: HandleError, in_the_way: bool) {
+        let failing = Failing {
+            in_the_way,
+            ..self.failed_again(work)
+        };
+        let failures = failing.times;
+        match verdict(self.policy, error.permanent, failing) {
             Verdict::Wait(wait) => self.wait(work, &error, failures, wait),
             Verdict::Park => {
                 let (lot, work) = (self.lot.clone(), Arc::clone(work));
@@ -377,10 +384,15 @@ impl<T: Payload> Lanes<T> {
         }
     }
 
-    fn failed_again(&mut self, work: &Work<T>) -> u32 {
-        let failures = self.failures.entry(work.sequence()).or_insert(0);
-        *failures += 1;
-        *failures
+    fn failed_again(&mut self, work: &Work<T>) -> Failing {
+        let first = (0, self.handled);
+        let (times, handled) = self.failures.entry(work.sequence()).or_insert(first);
+        *times += 1;
+        Failing {
+            times: *times,
+            in_the_way: false,
+            alone: self.handled > *handled,
+        }
     }
 
     fn wait(&mut self, work: &Work<T>, error: &HandleError, failures: u32, wait: Duration) {

@@ -25,6 +25,8 @@ const WARNED_TRIES_MAX: u32 = 5;
 
 /// Tries of what is in others' way before it is set aside: most of a minute.
 const IN_THE_WAY_TRIES: u32 = 10;
+/// The same where nothing else went well meanwhile: most of an hour. An outage fails all alike, and ends.
+const IN_THE_WAY_OUTAGE_TRIES: u32 = 60;
 
 /// What lies on a lane.
 #[derive(Debug)]
@@ -97,8 +99,10 @@ impl<T: Payload> Work<T> {
 
 /// How a run over one piece of work ended.
 pub(super) enum Ended {
-    /// It is acknowledged.
+    /// It is handled and acknowledged.
     Done,
+    /// It is set aside and acknowledged.
+    Aside,
     /// The handler could not.
     Failed(HandleError),
     /// It could not be set aside now.
@@ -131,7 +135,7 @@ async fn event<T: Payload>(
         match behind(lot, work).await {
             Ok(Parked::Aside) => {
                 work.acknowledge().await;
-                return Ended::Done;
+                return Ended::Aside;
             }
             Ok(Parked::No) => {}
             Err(error) => return Ended::NotParked(error),
@@ -180,7 +184,7 @@ pub(super) async fn park<T: Payload>(
             let (position, key) = (&copy.position, work.key());
             tracing::error!(%position, key, attempts, cause, "parked: see `millrace parked list` (`streams::parking`)");
             work.acknowledge().await;
-            Ended::Done
+            Ended::Aside
         }
         Err(error) => Ended::NotParked(HandleError::retryable(error)),
     }
@@ -194,11 +198,33 @@ pub(super) enum Verdict {
     Stop,
 }
 
-/// What `policy` says to the `failures`-th failure in a row of what is in others' `way`, or isn't.
-pub(super) fn verdict(policy: OnFailure, permanent: bool, failures: u32, way: bool) -> Verdict {
+/// What keeps failing, and what that does to others.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Failing {
+    /// In a row.
+    pub(super) times: u32,
+    /// So much waits for it that the server soon gives out nothing more.
+    pub(super) in_the_way: bool,
+    /// Something else was handled since it failed first.
+    pub(super) alone: bool,
+}
+
+impl Failing {
+    fn is_enough(self) -> bool {
+        let most = if self.alone {
+            IN_THE_WAY_TRIES
+        } else {
+            IN_THE_WAY_OUTAGE_TRIES
+        };
+        self.in_the_way && self.times >= most
+    }
+}
+
+/// What `policy` says to another failure.
+pub(super) fn verdict(policy: OnFailure, permanent: bool, failing: Failing) -> Verdict {
+    let failures = failing.times;
     match policy {
-        OnFailure::Park { .. } if permanent => Verdict::Park,
-        OnFailure::Park { .. } if way && failures >= IN_THE_WAY_TRIES => Verdict::Park,
+        OnFailure::Park { .. } if permanent || failing.is_enough() => Verdict::Park,
         OnFailure::Park {
             after_attempts: Some(most),
         } if failures >= most => Verdict::Park,
@@ -265,30 +291,42 @@ mod tests {
     #[test]
     fn each_policy_says_what_to_do() {
         let park = |after_attempts| OnFailure::Park { after_attempts };
-        assert_eq!(verdict(park(None), true, 1, false), Verdict::Park);
+        let times = |times| Failing {
+            times,
+            ..Failing::default()
+        };
+        let waits = |policy, failing| {
+            let verdict = verdict(policy, false, failing);
+            matches!(verdict, Verdict::Wait(_))
+        };
+        assert_eq!(verdict(park(None), true, times(1)), Verdict::Park);
+        assert!(waits(park(None), times(9_999)));
+        assert!(waits(park(Some(3)), times(2)));
+        assert_eq!(verdict(park(Some(3)), false, times(3)), Verdict::Park);
+        assert_eq!(verdict(OnFailure::Stop, true, times(1)), Verdict::Stop);
+        assert!(waits(OnFailure::Stop, times(9)));
         assert!(matches!(
-            verdict(park(None), false, 9_999, false),
+            verdict(OnFailure::Retry, true, times(9)),
             Verdict::Wait(_)
         ));
-        let most = IN_THE_WAY_TRIES;
-        assert_eq!(verdict(park(None), false, most, true), Verdict::Park);
-        assert!(matches!(
-            verdict(park(None), false, most - 1, true),
-            Verdict::Wait(_)
-        ));
-        assert!(matches!(
-            verdict(park(Some(3)), false, 2, false),
-            Verdict::Wait(_)
-        ));
-        assert_eq!(verdict(park(Some(3)), false, 3, false), Verdict::Park);
-        assert_eq!(verdict(OnFailure::Stop, true, 1, false), Verdict::Stop);
-        assert!(matches!(
-            verdict(OnFailure::Stop, false, 9, true),
-            Verdict::Wait(_)
-        ));
-        assert!(matches!(
-            verdict(OnFailure::Retry, true, 9, true),
-            Verdict::Wait(_)
-        ));
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_set_aside_sooner_where_it_fails_alone() {
+        let park = OnFailure::Park {
+            after_attempts: None,
+        };
+        for (alone, most) in [(true, IN_THE_WAY_TRIES), (false, IN_THE_WAY_OUTAGE_TRIES)] {
+            let parks = |times, in_the_way| {
+                let failing = Failing {
+                    times,
+                    in_the_way,
+                    alone,
+                };
+                verdict(park, false, failing) == Verdict::Park
+            };
+            assert!(parks(most, true) && !parks(most - 1, true));
+            assert!(!parks(most, false));
+        }
     }
 }

@@ -117,6 +117,40 @@ impl Follower {
         Ok(())
     }
 
+    /// On until the record at `sequence`, which is there, has come: no more than a batch beyond it.
+    pub(super) async fn read_up_to(
+        &mut self,
+        sequence: u64,
+        take: &mut (impl FnMut(Record) + Send),
+    ) -> Result<(), async_nats::Error> {
+        let mut give_up = Instant::now() + PATIENCE;
+        while self.read < sequence {
+            match self.read_batch(take).await {
+                Ok(()) => give_up = Instant::now() + PATIENCE,
+                Err(error) if Instant::now() >= give_up => return Err(error),
+                Err(_) => sleep(PAUSE).await,
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_batch(
+        &mut self,
+        take: &mut (impl FnMut(Record) + Send),
+    ) -> Result<(), async_nats::Error> {
+        let consumer = match self.consumer.take() {
+            Some(consumer) => consumer,
+            None => self.begin().await?.0,
+        };
+        let before = self.consumer_sequence;
+        self.fetch(&consumer, take).await?;
+        if self.consumer_sequence == before {
+            return Err(format!("a record of {PARKED_STREAM} did not come").into());
+        }
+        self.consumer = Some(consumer);
+        Ok(())
+    }
+
     /// How many match, as the stream's leader knows: a record is never deleted. (The leader would tell which is
     /// the last, but only to who may read them all.)
     async fn there(&self) -> Result<u64, async_nats::Error> {

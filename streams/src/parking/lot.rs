@@ -84,8 +84,8 @@ pub(crate) struct Lot {
 #[derive(Default)]
 pub(crate) struct Reading {
     follower: Option<Follower>,
-    /// Not handed out yet, by their places in PARKED.
-    events: HashMap<u64, ParkedEvent>,
+    /// Not handed out yet, by their places in PARKED: about a batch of the follower's.
+    pub(crate) events: HashMap<u64, ParkedEvent>,
 }
 
 impl Lot {
@@ -206,7 +206,7 @@ impl Lot {
             .await
     }
 
-    /// The event at `sequence`. One reader reads all that waits, which begins at `oldest`.
+    /// The event at `sequence`. One reader reads what waits, which begins at `oldest`, batch by batch.
     async fn read(
         &self,
         key: &str,
@@ -226,7 +226,7 @@ impl Lot {
             What::Parked(event) => drop(events.insert(record.sequence, event)),
             What::Note(_) => {}
         };
-        let read = follower.poll(&mut take).await;
+        let read = follower.read_up_to(sequence, &mut take).await;
         read.map_err(|source| self.unread(source))?;
         let found = reading.events.remove(&sequence);
         found.ok_or(ParkingError::Lost { subject, sequence })

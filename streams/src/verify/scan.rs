@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -82,6 +84,12 @@ pub struct Ends {
 /// A stream could not be read to its end.
 #[derive(Debug, Error)]
 pub enum ScanError {
+    /// There is no such stream.
+    #[error("there is no stream {stream}")]
+    Missing {
+        /// Which one.
+        stream: String,
+    },
     /// The stream could not be asked for.
     #[error("stream {stream} can't be looked at")]
     Stream {
@@ -114,9 +122,13 @@ pub fn ends<'a>(
 ) -> BoxFuture<'a, Result<Ends, ScanError>> {
     Box::pin(async move {
         let found = connection.jetstream().get_stream(stream).await;
-        let found = found.map_err(|source| ScanError::Stream {
-            stream: stream.to_owned(),
-            source: source.into(),
+        let found = found.map_err(|source| {
+            let stream = stream.to_owned();
+            if is_missing(&source) {
+                return ScanError::Missing { stream };
+            }
+            let source = source.into();
+            ScanError::Stream { stream, source }
         })?;
         let state = &found.cached_info().state;
         Ok(Ends {
@@ -125,6 +137,16 @@ pub fn ends<'a>(
             messages: state.messages,
         })
     })
+}
+
+fn is_missing(error: &GetStreamError) -> bool {
+    let code = match error.kind() {
+        GetStreamErrorKind::JetStream(error) => Some(error.error_code()),
+        GetStreamErrorKind::EmptyName
+        | GetStreamErrorKind::Request
+        | GetStreamErrorKind::InvalidStreamName => None,
+    };
+    code == Some(ErrorCode::STREAM_NOT_FOUND)
 }
 
 /// Hands every message of `stream` up to `last` to `each`, in order, each once. Where reading breaks off, as
