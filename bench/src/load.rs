@@ -151,7 +151,7 @@ where
             };
             let (arrivals, thing) = (Arc::clone(&arrivals), work(number));
             tokio::spawn(async move {
-                arrivals.see_to(thing).await;
+                arrivals.see_to(thing, due_after(rate, number)).await;
                 drop(slot);
             });
         }
@@ -186,6 +186,16 @@ fn due(rate: f64, passed: Duration) -> u64 {
     whole
 }
 
+/// When the thing with this number is due.
+fn due_after(rate: f64, number: u64) -> Duration {
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "a run has fewer than 2^53 things"
+    )]
+    let number = number as f64;
+    Duration::from_secs_f64(number / rate)
+}
+
 /// What all things of an open loop share.
 struct Arrivals {
     started: Instant,
@@ -209,8 +219,9 @@ impl Arrivals {
         })
     }
 
-    async fn see_to(&self, thing: impl Future<Output = anyhow::Result<bool>>) {
-        let began = Instant::now();
+    /// Its time counts from when it was due, not from when the machine got to it.
+    async fn see_to(&self, thing: impl Future<Output = anyhow::Result<bool>>, due: Duration) {
+        let began = self.started + due;
         if !matches!(timeout(PATIENCE, thing).await, Ok(Ok(true))) {
             self.failures.fetch_add(1, Ordering::Relaxed);
             return;

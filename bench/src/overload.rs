@@ -1,5 +1,7 @@
 //! `overload`: what is still done of ten times as much as can be done.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -37,10 +39,13 @@ pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> 
     let rate = Spread::of(&rates).median * TIMES;
     ensure!(rate > 0.0, "nothing could be done");
 
+    let sent = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&sent);
     let arriving = Take::new("the same, 10× as many arrive", move || {
-        let orders = orders.clone();
+        let (orders, count) = (orders.clone(), count.clone());
         open_loop(rate, duration, move |number| {
             let orders = orders.clone();
+            count.fetch_add(1, Ordering::Relaxed);
             async move {
                 let customer = usize::try_from(number)? % CUSTOMERS;
                 orders.try_post(customer).await
@@ -56,5 +61,13 @@ pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> 
         *done = done.clone().beside(peak.ours, Some(TARGET));
     }
     all.extend(done);
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "a run has fewer than 2^53 things"
+    )]
+    let (sent, rounds) = (sent.load(Ordering::Relaxed) as f64, args.rounds as f64);
+    let part = 100.0 * sent / (rate * duration.as_secs_f64() * rounds);
+    let what = format!("sent of what arrived: at most {WAITING_MAX} wait at once");
+    all.push(Row::plain("overload", what, "%", Spread::of(&[part])));
     Ok(all)
 }
