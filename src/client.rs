@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use reqwest::{ClientBuilder, Method, RequestBuilder, StatusCode};
+use reqwest::{ClientBuilder, Method, RequestBuilder, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -126,6 +126,15 @@ pub struct CartLine {
     pub quantity: u32,
 }
 
+/// A client for the server at `url`: one on this machine is not asked through the environment's proxy, which
+/// couldn't reach it.
+pub(crate) fn towards(url: &str) -> ClientBuilder {
+    let url = Url::parse(url);
+    let here = url.is_ok_and(|url| url.host_str().is_some_and(edge::is_here));
+    let http = reqwest::Client::builder();
+    if here { http.no_proxy() } else { http }
+}
+
 /// The shop behind one entry, as seen by one caller.
 #[derive(Debug, Clone)]
 pub struct Shop {
@@ -140,7 +149,7 @@ impl Shop {
     /// # Errors
     /// The HTTP client can't be made.
     pub fn new(entry: &str) -> Result<Self, reqwest::Error> {
-        Self::over(reqwest::Client::builder(), entry)
+        Self::over(towards(entry), entry)
     }
 
     /// The same, over a client that is made ready for its server.

@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Args;
 use reqwest::{Certificate, ClientBuilder, Identity, Url};
 
-use crate::client::Shop;
+use crate::client::{Shop, towards};
 
 /// TLS to the server that a command asks.
 #[derive(Debug, Clone, Default, Args)]
@@ -38,7 +38,7 @@ impl HttpArgs {
             Url::parse(entry).is_ok_and(is_server),
             "{entry:?} is not http(s)://host:port"
         );
-        let mut http = reqwest::Client::builder();
+        let mut http = towards(entry);
         if let Some(ca) = &self.http_ca {
             let trusted = Certificate::from_pem_bundle(&read(ca)?);
             http = http.tls_certs_only(trusted.with_context(|| ca.display().to_string())?);

@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
-use reqwest::Url;
+use reqwest::{StatusCode, Url};
 use serde_json::Value;
 use tokio::fs::File;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -60,7 +60,6 @@ pub struct ImportArgs {
 /// # Errors
 /// The file can't be read, or the shop does not take it.
 pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
-    let shop = shop(&args).await?;
     let file = &args.file;
     let key = match &args.key {
         Some(key) => key.clone(),
@@ -72,8 +71,8 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     let page = page_of(&key)?;
     let bar = reach::bar("lines", lines);
     let answer = tokio::select! {
-        answer = send(&shop, &key, file) => answer,
-        never = follow(&shop, &page, &bar) => never,
+        answer = send(&args, &key) => answer,
+        never = follow(&args, &page, &bar) => never,
     };
     bar.finish_and_clear();
     let report = answer?.success()?.body;
@@ -89,6 +88,8 @@ pub async fn run(args: ImportArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// The shop, as an operator sees it; of a local stack with a token made now, for an import may take longer than
+/// one is good for.
 async fn shop(args: &ImportArgs) -> anyhow::Result<Shop> {
     if let (Some(entry), Some(token)) = (&args.entry, &args.token) {
         return Ok(args.http.shop(entry).await?.with_token(token));
@@ -137,10 +138,10 @@ async fn count(file: &Path) -> std::io::Result<u64> {
 }
 
 /// Sends the whole file; again when that may help.
-async fn send(shop: &Shop, key: &str, file: &Path) -> anyhow::Result<Answer> {
-    let mut tries = 1;
+async fn send(args: &ImportArgs, key: &str) -> anyhow::Result<Answer> {
+    let (mut shop, mut tries) = (shop(args).await?, 1);
     loop {
-        let lines = File::open(file).await?;
+        let lines = File::open(&args.file).await?;
         let sent: Result<Answer, ClientError> = shop.import(key, lines).await;
         let again = match &sent {
             Ok(answer) => answer.body.pointer("/retryable") == Some(&Value::Bool(true)),
@@ -151,6 +152,9 @@ async fn send(shop: &Shop, key: &str, file: &Path) -> anyhow::Result<Answer> {
         }
         tokio::time::sleep(PAUSE * tries).await;
         tries += 1;
+        if let Ok(again) = self::shop(args).await {
+            shop = again;
+        }
     }
 }
 
@@ -166,15 +170,20 @@ fn page_of(key: &str) -> anyhow::Result<String> {
 }
 
 /// Shows how far it is, as the read model tells. Never ends by itself.
-async fn follow(shop: &Shop, page: &str, bar: &ProgressBar) -> ! {
+async fn follow(args: &ImportArgs, page: &str, bar: &ProgressBar) -> ! {
     loop {
-        tokio::time::sleep(LOOK_INTERVAL).await;
         // No answer is no news: the bar stays where it is.
-        if let Ok(answer) = shop.get(page).await
-            && let Some(import) = answer.body.pointer("/items/0")
-        {
-            bar.set_position(number(import, "lines"));
+        if let Ok(shop) = shop(args).await {
+            while let Ok(answer) = shop.get(page).await
+                && answer.status != StatusCode::UNAUTHORIZED
+            {
+                if let Some(import) = answer.body.pointer("/items/0") {
+                    bar.set_position(number(import, "lines"));
+                }
+                tokio::time::sleep(LOOK_INTERVAL).await;
+            }
         }
+        tokio::time::sleep(LOOK_INTERVAL).await;
     }
 }
 

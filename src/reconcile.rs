@@ -20,7 +20,11 @@ pub struct ReconcileArgs {
     #[command(flatten)]
     pub provider: ProviderConfig,
     /// How many days back.
-    #[arg(long, default_value_t = reactors::RECONCILE_DAYS)]
+    #[arg(
+        long,
+        default_value_t = reactors::RECONCILE_DAYS,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(reactors::RECONCILE_DAYS_MAX))
+    )]
     pub days: u32,
     /// Print the report as JSON.
     #[arg(long)]

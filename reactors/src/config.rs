@@ -17,6 +17,9 @@ pub const ERASURE_GRACE_MS: u64 = 60_000;
 /// refunds come within a month.
 pub const RECONCILE_DAYS: u32 = 30;
 
+/// The most that may be said: ten years, longer than anybody keeps payments.
+pub const RECONCILE_DAYS_MAX: u32 = 3_653;
+
 /// [`ProviderConfig::return_url`] of a stack on a laptop: the one page that it has. A shop has one of its own.
 pub const LOCAL_RETURN_URL: &str = "http://127.0.0.1:8080/reference";
 
@@ -142,7 +145,8 @@ pub struct ReconcileConfig {
     #[arg(
         long = "reconcile-days",
         env = "MILLRACE_RECONCILE_DAYS",
-        default_value_t = RECONCILE_DAYS
+        default_value_t = RECONCILE_DAYS,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(RECONCILE_DAYS_MAX))
     )]
     pub days: u32,
 }

@@ -67,6 +67,7 @@ mod wanted;
 mod world;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
@@ -205,11 +206,11 @@ fn play_some(
         if seed > failed.load(Ordering::Relaxed) {
             break;
         }
-        let played = World::new(Plan::draw(seed), options.bug, Story::default()).play();
-        if played.finding.is_some() {
+        let played = play(Plan::draw(seed), options.bug);
+        if !matches!(&played, Ok(played) if played.finding.is_none()) {
             failed.fetch_min(seed, Ordering::Relaxed);
         }
-        parts.push(Part::of(seed, played));
+        parts.extend(played.map(|played| Part::of(seed, played)));
     }
     parts
 }
@@ -261,10 +262,35 @@ impl Report {
     }
 }
 
+/// Plays `plan`; an error is what it panicked with.
+fn play(plan: Plan, bug: Option<Bug>) -> Result<Played, String> {
+    unpanicked(|| World::new(plan, bug, Story::default()).play())
+}
+
+fn unpanicked<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        text.unwrap_or_else(|| "something that is no text".to_owned())
+    })
+}
+
 /// Plays a failing run again, makes it small, and tells it.
 fn explain(seed: u64, bug: Option<Bug>) -> Option<Failure> {
     let plan = Plan::draw(seed);
-    let played = World::new(plan.clone(), bug, Story::default()).play();
+    let played = match play(plan.clone(), bug) {
+        Ok(played) => played,
+        Err(what) => {
+            return Some(Failure {
+                seed,
+                rule: "nothing panics",
+                what,
+                faults: Vec::new(),
+                shrunk_in: 0,
+                story: Vec::new(),
+            });
+        }
+    };
     let rule = played.finding?.rule;
     let struck = played.world.plan.faults.struck;
     let shrunk = shrink::shrink(&plan, bug, (rule, &struck));
@@ -295,4 +321,16 @@ fn cut(mut story: Vec<String>) -> Vec<String> {
         [format!("    … {over} lines more …")],
     );
     story
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_panics_tells_with_what() {
+        assert_eq!(unpanicked(|| 1), Ok(1));
+        let said = unpanicked(|| -> u8 { panic!("seed {}", 7) });
+        assert_eq!(said, Err("seed 7".to_owned()));
+    }
 }

@@ -9,6 +9,8 @@ use reqwest::Client;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::client::towards;
+
 /// Objects on a page: the provider's own limit.
 const PAGE: usize = 100;
 
@@ -67,7 +69,7 @@ pub(super) struct Provider {
 
 impl Provider {
     pub(super) fn new(url: String, key: String) -> anyhow::Result<Self> {
-        let client = Client::builder().timeout(PATIENCE).build()?;
+        let client = towards(&url).timeout(PATIENCE).build()?;
         Ok(Self { client, url, key })
     }
 
@@ -141,7 +143,8 @@ pub(super) async fn mails(sink: &str) -> anyhow::Result<BTreeMap<String, u64>> {
     struct Mail {
         message_id: Option<String>,
     }
-    let asked = reqwest::get(format!("{sink}/messages")).await;
+    let client = towards(sink).timeout(PATIENCE).build()?;
+    let asked = client.get(format!("{sink}/messages")).send().await;
     let answer = asked.and_then(reqwest::Response::error_for_status);
     let answer = answer.context("the mail sink can't be asked")?;
     let mails: Vec<Mail> = answer

@@ -4,7 +4,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use super::story::{LAMPS_RECEIVED, MUGS_RECEIVED, PATIENCE, Story};
-use crate::client::Shop;
+use crate::client::{Shop, towards};
 use crate::up::Endpoints;
 
 /// How many mugs are sold and still in the house.
@@ -177,7 +177,8 @@ fn shown(stock: &Value) -> String {
 }
 
 async fn fetch(url: String) -> anyhow::Result<Vec<Value>> {
-    let answer = reqwest::get(&url).await?.error_for_status()?;
+    let asked = towards(&url).build()?.get(&url).send().await?;
+    let answer = asked.error_for_status()?;
     answer
         .json()
         .await

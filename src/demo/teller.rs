@@ -20,8 +20,10 @@ const QUIET: Duration = Duration::from_millis(300);
 const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 struct Told {
-    events: Vec<RecordedEvent>,
-    last_came: Instant,
+    /// With when they came.
+    events: Vec<(Instant, RecordedEvent)>,
+    /// When something was said last.
+    spoke: Instant,
 }
 
 /// Follows all streams as the operator, who may only read, and prints what belongs to an order.
@@ -38,7 +40,7 @@ impl Teller {
         let now = Instant::now();
         let told = std::sync::Arc::new(Mutex::new(Told {
             events: Vec::new(),
-            last_came: now,
+            spoke: now,
         }));
         let mut followers = JoinSet::new();
         for context in domains::CONTEXTS {
@@ -49,8 +51,7 @@ impl Teller {
                 // The story goes on without a teller that can't read: the audit is what counts.
                 while let Ok(event) = subscription.next().await {
                     let Ok(mut told) = told.lock() else { return };
-                    told.last_came = Instant::now();
-                    told.events.push(event);
+                    told.events.push((Instant::now(), event));
                 }
             });
         }
@@ -76,7 +77,7 @@ impl Teller {
     /// What was said counts as something that came: the story waits until it is quiet again.
     fn spoke(&self) {
         if let Ok(mut told) = self.told.lock() {
-            told.last_came = Instant::now();
+            told.spoke = Instant::now();
         }
     }
 
@@ -87,14 +88,15 @@ impl Teller {
             let Ok(mut told) = self.told.lock() else {
                 return;
             };
-            if told.last_came.elapsed() < QUIET {
+            // Whatever else goes on in the shop is another story.
+            told.events.retain(|(_, event)| is_of(event, order_id));
+            let came = told.events.iter().map(|(came, _)| *came);
+            let last = came.chain([told.spoke]).max();
+            if last.is_some_and(|last| last.elapsed() < QUIET) {
                 continue;
             }
-            let mut new: Vec<RecordedEvent> = told
-                .events
-                .drain(..)
-                .filter(|e| is_of(e, order_id))
-                .collect();
+            let new = std::mem::take(&mut told.events);
+            let mut new: Vec<RecordedEvent> = new.into_iter().map(|(_, event)| event).collect();
             new.sort_by_key(|event| event.recorded_at);
             let first = new.first().map(|event| event.recorded_at);
             for event in &new {

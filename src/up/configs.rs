@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 
 use clap::{Arg, Args, Command, FromArgMatches};
+use telemetry::LogArgs;
 
 use super::{Endpoints, UpArgs};
 
@@ -90,6 +91,12 @@ pub(super) fn variables(args: &UpArgs, role: &str) -> Vec<(String, OsString)> {
         "projector" => settings::<projections::projector::Config>(args),
         "saga" => settings::<sagas::Config>(args),
         _ => settings::<reactors::Config>(args),
+    };
+    // Of a flag of `up` a role hears nothing, but of its variables: as if it ran on its own.
+    let command = if args.environment {
+        LogArgs::augment_args(command)
+    } else {
+        command
     };
     let names = command.get_arguments().filter_map(Arg::get_env);
     let said = |name: &std::ffi::OsStr| Some((name.to_str()?.to_owned(), std::env::var_os(name)?));

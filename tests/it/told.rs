@@ -54,6 +54,8 @@ async fn started(args: &[&str], name: &str) -> (Child, Endpoints) {
     let told = command
         .env("MILLRACE_MAIL_FROM", "Another <another@shop.example>")
         .env("MILLRACE_BODY_BYTES_MAX", "300")
+        .env("MILLRACE_LOG", "info")
+        .env("MILLRACE_LOG_FORMAT", "json")
         // Its own business, and no file.
         .env("MILLRACE_TLS_CERT", "nowhere.pem")
         .env("MILLRACE_SMTP", "127.0.0.1:1");
@@ -91,4 +93,9 @@ async fn is_heeded(args: &[&str], name: &str) {
 async fn what_the_environment_says_to_a_role_is_heeded_in_one_process_and_in_many() {
     is_heeded(&[], "told-together").await;
     is_heeded(&["--separate"], "told-separate").await;
+    let log = folder("told-separate").join("logs/command-api.log");
+    let log = std::fs::read_to_string(log).unwrap();
+    let line = log.lines().next().unwrap();
+    let line: Value = serde_json::from_str(line).expect(line);
+    assert_eq!(line["level"], "INFO", "{line}");
 }

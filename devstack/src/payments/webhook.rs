@@ -168,6 +168,7 @@ fn client() -> Result<reqwest::Client, Error> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
         .timeout(ANSWER_WITHIN)
         .build()
         .map_err(|error| Error::Webhook(error.to_string()))
