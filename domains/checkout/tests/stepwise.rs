@@ -150,6 +150,45 @@ fn after<T: Table>(facts: &[StepwiseFact]) -> (Stepwise<T>, Vec<StepwiseEvent>) 
     (saga, all)
 }
 
+/// Its beginning is taken in after what followed it, as after a crash.
+#[test]
+fn what_somebody_else_has_done_before_it_begins_is_done() {
+    let (saga, _) = after::<Tried<1>>(&["a_done", "b_done", "begun"].map(heard));
+    assert_eq!(saga.stage(), "c");
+    let (saga, _) = after::<Tried<1>>(&["a_done", "a_undone", "begun"].map(heard));
+    assert_eq!(saga.stage(), "undone", "it is lost");
+}
+
+#[test]
+fn what_is_done_of_one_that_was_called_off_before_it_begins_is_undone() {
+    for facts in [
+        ["a_done", "off", "begun"],
+        ["off", "a_done", "begun"],
+        ["off", "begun", "a_done"],
+    ] {
+        let (saga, _) = after::<Tried<1>>(&facts.map(heard));
+        let due = saga.pending(DateTime::UNIX_EPOCH);
+        let asked: Vec<_> = due.iter().map(|due| due.label.to_string()).collect();
+        assert_eq!(asked, ["undo-a/1"], "{facts:?}");
+    }
+}
+
+#[test]
+fn what_begins_it_may_do_a_step_as_well() {
+    let mut begins = heard("begun");
+    if let StepwiseFact::Heard { fact, .. } = &mut begins {
+        "a_done".clone_into(fact);
+    }
+    let (saga, events) = after::<Tried<1>>(&[begins.clone(), begins]);
+    assert_eq!((saga.stage(), events.len()), ("b", 2));
+}
+
+#[test]
+fn one_that_begins_when_all_is_done_says_that_it_is_over() {
+    let (_, events) = after::<Tried<1>>(&["a_done", "b_done", "c_done", "begun"].map(heard));
+    assert!(events.last().unwrap().ends());
+}
+
 #[test]
 fn the_log_says_why_what_is_undone() {
     let facts = ["begun", "a_done", "b_done"].map(heard);
@@ -228,6 +267,7 @@ fn a_saga_of_a_plan_that_this_build_does_not_know_is_left_alone() {
         revision: 2,
         at: DateTime::UNIX_EPOCH,
         until: DateTime::UNIX_EPOCH,
+        ends: false,
     });
     assert_eq!(saga.unknown_revision(), Some(2));
     saga.decide(&heard("a_done")).unwrap_err();

@@ -272,6 +272,14 @@ impl Table for Any {
 
 fn of_tables() -> Vec<StepwiseEvent> {
     let named = str::to_owned;
+    let begun = |ends| StepwiseEvent::SagaBegun {
+        order_id: kit::order_id(),
+        data: json!({ "gift": "a mug" }),
+        revision: 1,
+        at: kit::at(0),
+        until: kit::at(5),
+        ends,
+    };
     let done = |step, ends| StepwiseEvent::SagaStepDone {
         step: named(step),
         at: kit::at(0),
@@ -295,13 +303,8 @@ fn of_tables() -> Vec<StepwiseEvent> {
         reason: "settled on the phone".parse().unwrap(),
     };
     vec![
-        StepwiseEvent::SagaBegun {
-            order_id: kit::order_id(),
-            data: json!({ "gift": "a mug" }),
-            revision: 1,
-            at: kit::at(0),
-            until: kit::at(5),
-        },
+        begun(false),
+        begun(true),
         done("paid", false),
         done("ship", true),
         StepwiseEvent::SagaUndoStarted {

@@ -10,7 +10,8 @@ use crate::picture::{Cells, NOT_STARTED, Picture, Transition};
 use crate::tasks::{RESOLVED, SUSPENDED};
 use crate::{Due, Refused, Saga};
 
-/// A saga under each of its plans, the newest first.
+/// A saga under each of its plans, the newest first, as long as nobody does what it has not asked: that
+/// may lead from anywhere to anywhere behind it.
 pub fn pictures<T: Table>() -> Vec<Picture> {
     let newest_first = T::plans().iter().rev();
     let picture = |plan: &'static Plan<T>| Picture {
@@ -103,6 +104,7 @@ impl<T> Plan<T> {
         }
         if !self.undone_by.is_empty() {
             all.push(arrow(NOT_STARTED, UNDO_STARTED, UNDONE));
+            all.push(arrow(UNDONE, BEGUN, UNDONE));
         }
         for (index, step) in self.steps.iter().enumerate() {
             all.extend(self.of_step(index, step));

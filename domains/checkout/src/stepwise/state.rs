@@ -141,7 +141,8 @@ impl<T: Table> Stepwise<T> {
     pub(super) fn may_turn(&self) -> bool {
         let here = self.current().map(|(index, _)| index);
         let last = self.plan().map(Plan::no_return);
-        self.course == Course::Forward && here.is_some_and(|here| last.is_some_and(|n| here < n))
+        let before = here.is_some_and(|here| last.is_some_and(|n| here < n));
+        self.course == Course::Forward && (self.begun.is_none() || before)
     }
 
     pub(super) fn stage_of(&self, step: &str) -> StepStage {
@@ -216,6 +217,7 @@ impl<T: Table> Stepwise<T> {
                 revision,
                 at,
                 until,
+                ends: _,
             } => {
                 self.begun = Some(Begun {
                     order_id: *order_id,
