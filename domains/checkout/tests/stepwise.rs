@@ -9,7 +9,7 @@
 #[path = "world/chance.rs"]
 mod chance;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chance::Chance;
 use checkout::picture::Transition;
@@ -18,7 +18,7 @@ use checkout::stepwise::{
     Cause, Done, Heard, Plan, Step, StepAsk, Stepwise, StepwiseEvent, StepwiseFact, Table, Try,
     kit, pictures,
 };
-use checkout::{Addressed, Saga, UNDO_FAILURES_MAX};
+use checkout::{Addressed, Due, Saga, UNDO_FAILURES_MAX};
 use chrono::{DateTime, TimeDelta};
 use kernel::{Decider, Fact, OrderId};
 use order::OrderCommand;
@@ -88,6 +88,9 @@ table!(1:
 // Nothing that can.
 table!(2: Step::ask("a", asks, "a_done").or_suspend());
 
+// It may have been done when it is late.
+table!(9: Step::tell("a", asks).or_suspend().within(SHORT));
+
 // Wrong ones.
 table!(3: Step::wait("a", "told"), Step::wait("b", "told"));
 table!(4: Step::wait("a", "a_done"), Step::wait("a", "b_done"));
@@ -101,6 +104,7 @@ fn any_table_unwinds_to_a_clean_slate_whatever_happens_to_it() {
     kit::check::<Tried<0>>().unwrap();
     kit::check::<Tried<1>>().unwrap();
     kit::check::<Tried<2>>().unwrap();
+    kit::check::<Tried<9>>().unwrap();
 }
 
 #[test]
@@ -148,6 +152,30 @@ fn after<T: Table>(facts: &[StepwiseFact]) -> (Stepwise<T>, Vec<StepwiseEvent>) 
         }
     }
     (saga, all)
+}
+
+/// Its answer was lost, or comes after the time: what it asks may have been done.
+#[test]
+fn a_step_that_took_too_long_is_asked_again_under_the_same_id() {
+    let (mut saga, _) = after::<Tried<9>>(&[heard("begun")]);
+    let asked = saga.pending(DateTime::UNIX_EPOCH).remove(0);
+    let (by, at) = ("operator:ada".to_owned(), DateTime::UNIX_EPOCH + SHORT);
+    for event in saga.decide(&StepwiseFact::TimeCame { at }).unwrap() {
+        saga.evolve(&event);
+    }
+    assert_eq!((saga.stage(), saga.pending(at).len()), ("suspended", 0));
+    let wish = Wish::Resume;
+    let mut again = saga.clone();
+    let settled = StepwiseFact::Settled { wish, by, at };
+    for event in again.decide(&settled).unwrap() {
+        again.evolve(&event);
+    }
+    assert_eq!(again.pending(at).remove(0).ask_id, asked.ask_id);
+    let answered = Stepwise::<Tried<9>>::answered(&asked, true, at).unwrap();
+    for event in saga.decide(&answered).unwrap() {
+        saga.evolve(&event);
+    }
+    assert_eq!(saga.stage(), "done", "its answer comes late");
 }
 
 /// Its beginning is taken in after what followed it, as after a crash.
@@ -278,7 +306,7 @@ fn a_saga_of_a_plan_that_this_build_does_not_know_is_left_alone() {
 /// Everything that may be told to a saga, as long as nobody does what was not asked.
 fn something<T: Table>(
     saga: &Stepwise<T>,
-    asked: &BTreeSet<String>,
+    asked: &BTreeMap<String, Due<StepAsk>>,
     chance: &mut Chance,
     at: DateTime<chrono::Utc>,
 ) -> Option<StepwiseFact> {
@@ -291,7 +319,7 @@ fn something<T: Table>(
     };
     let by = "operator:ada".to_owned();
     let reason = "by hand".parse().unwrap();
-    let may_be = step.asks.is_none() || asked.contains(step.name);
+    let may_be = step.asks.is_none() || asked.contains_key(step.name);
     match chance.below(14) {
         0 => Some(heard("begun")),
         1 => chance.percent(20).then(|| heard("off")),
@@ -301,7 +329,11 @@ fn something<T: Table>(
             let often = if saga.suspended().is_some() { 100 } else { 20 };
             fact(step.undo?.1).filter(|_| may_be && chance.percent(often))
         }
-        7 => Stepwise::<T>::answered(&due?, chance.percent(50), at),
+        // It may be late.
+        7 => {
+            let due = due.as_ref().or(asked.get(step.name))?;
+            Stepwise::<T>::answered(due, chance.percent(50), at)
+        }
         8..=10 => {
             let ask = due?.label;
             let (code, message) = ("no".to_owned(), "no".to_owned());
@@ -334,12 +366,13 @@ fn walked<T: Table>() -> BTreeSet<Transition> {
     let mut taken = BTreeSet::new();
     for seed in 0..1_500 {
         let mut chance = Chance::new(seed);
-        let (mut saga, mut asked) = (Stepwise::<T>::default(), BTreeSet::new());
+        let (mut saga, mut asked) = (Stepwise::<T>::default(), BTreeMap::new());
         // Some waits are long, so that an undo fails often enough for a person.
         let pace = [1, 60, 600][chance.below(3)];
         for step in 1..250 {
             let at = DateTime::UNIX_EPOCH + TimeDelta::seconds(step * pace);
-            asked.extend(saga.pending(at).into_iter().map(|due| due.label.step));
+            let due = saga.pending(at).into_iter();
+            asked.extend(due.map(|due| (due.label.step.clone(), due)));
             let Some(fact) = something(&saga, &asked, &mut chance, at) else {
                 continue;
             };
@@ -370,4 +403,5 @@ fn every_transition_that_is_drawn_is_taken_and_no_other() {
     is_as_drawn::<Tried<0>>();
     is_as_drawn::<Tried<1>>();
     is_as_drawn::<Tried<2>>();
+    is_as_drawn::<Tried<9>>();
 }

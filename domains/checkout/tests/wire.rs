@@ -289,6 +289,11 @@ fn of_tables() -> Vec<StepwiseEvent> {
         step: named(step),
         ends,
     };
+    let suspended = |why, late| StepwiseEvent::SagaSuspended {
+        step: named("ship"),
+        why: named(why),
+        late,
+    };
     let settled = |how, ends| StepwiseEvent::SagaSettled {
         how,
         by: named("operator:ada"),
@@ -331,10 +336,8 @@ fn of_tables() -> Vec<StepwiseEvent> {
             message: named("reservation_shipped: the reservation was shipped"),
             retry_at: kit::at(5),
         },
-        StepwiseEvent::SagaSuspended {
-            step: named("ship"),
-            why: named("reservation_unknown: there is no reservation"),
-        },
+        suspended("reservation_unknown: there is no reservation", false),
+        suspended("not done in its time", true),
         settled(Wish::Resume, false),
         settled(skip, true),
         settled(resolve, true),

@@ -75,6 +75,9 @@ pub enum StepwiseEvent {
         step: String,
         /// What is wrong.
         why: String,
+        /// It was not refused but took too long: it may be done, so "again" asks under the same id.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        late: bool,
     },
     /// A person has seen to it.
     SagaSettled {

@@ -134,6 +134,10 @@ impl<T: Table> Walk<T> {
         Ok(due.into_iter().next())
     }
 
+    fn ask_id(&self) -> Result<Option<Uuid>, String> {
+        Ok(self.due()?.map(|due| due.ask_id))
+    }
+
     /// The step at which it is, or its undo, is done and told.
     fn succeed(&mut self) -> Result<(), String> {
         let plan = current::<T>()?;
@@ -160,7 +164,7 @@ impl<T: Table> Walk<T> {
         let ask = StepAsk {
             step: step.name.to_owned(),
             undo: false,
-            attempt: self.saga.asked().map_or(1, |(_, ask)| ask.attempt),
+            attempt: self.saga.last_asked().map_or(1, |(_, ask)| ask.attempt),
         };
         self.told(step.done, &ask)
     }
@@ -316,16 +320,14 @@ fn fails<T: Table>(plan: &'static Plan<T>, index: usize) -> Result<(), String> {
     }
     let mut resumed = refused.clone();
     resumed.settle(Wish::Resume)?;
-    ensure(resumed.due()? != before.due()?, || {
+    ensure(resumed.ask_id()? != before.ask_id()?, || {
         "it is asked again under the same id".to_owned()
     })?;
     resumed.ends("done")?;
-    // A fact may settle it as well.
-    if step.done.fact().is_some() {
-        let mut done = refused.clone();
-        done.done(step)?;
-        done.ends("done")?;
-    }
+    // It may be done all the same.
+    let mut done = refused.clone();
+    done.done(step)?;
+    done.ends("done")?;
     settled_by_hand(&refused, step.name, "done")
 }
 
@@ -368,13 +370,19 @@ fn is_late<T: Table>(plan: &'static Plan<T>, index: usize) -> Result<(), String>
     ensure(early.saga == before.saga, || {
         "it is late too early".to_owned()
     })?;
-    let mut late = before;
+    let mut late = before.clone();
     late.wake(deadline)?;
-    if step.refused == Refused::Suspend {
-        return settled_by_hand(&late, step.name, "done");
-    }
     let mut done = late.clone();
     done.done(step)?;
+    if step.refused == Refused::Suspend {
+        done.ends("done")?;
+        let mut resumed = late.clone();
+        resumed.settle(Wish::Resume)?;
+        ensure(resumed.ask_id()? == before.ask_id()?, || {
+            "it may be done, and is asked again under another id".to_owned()
+        })?;
+        return settled_by_hand(&late, step.name, "done");
+    }
     done.ends("undone")?;
     let undone = late.ends("undone")?.undone;
     // It may have been asked.

@@ -153,10 +153,8 @@ impl<T> Plan<T> {
         ]);
         let skipped = self.nexts(index + 1);
         all.extend(skipped.map(|to| arrow(SUSPENDED, SETTLED, to)));
-        if step.done != Done::Answer {
-            let done = self.nexts(index + 1);
-            all.extend(done.map(|to| arrow(SUSPENDED, STEP_DONE, to)));
-        }
+        let done = self.nexts(index + 1);
+        all.extend(done.map(|to| arrow(SUSPENDED, STEP_DONE, to)));
         all.extend(waits.then(|| arrow(SUSPENDED, STEP_DONE, SUSPENDED)));
         all
     }
@@ -191,12 +189,12 @@ impl<T> Plan<T> {
             arrow(SUSPENDED, SETTLED, UNDOING),
             arrow(SUSPENDED, SETTLED, UNDONE),
             arrow(SUSPENDED, SETTLED, RESOLVED),
+            arrow(SUSPENDED, STEP_UNDONE, UNDONE),
         ];
         all.extend(several.then(|| arrow(UNDOING, STEP_UNDONE, UNDOING)));
+        all.extend(several.then(|| arrow(SUSPENDED, STEP_UNDONE, UNDOING)));
         let told = |done: Done| done != Done::Answer;
         if undos().any(|step| step.undo.is_some_and(|(_, done)| told(done))) {
-            all.push(arrow(SUSPENDED, STEP_UNDONE, UNDONE));
-            all.extend(several.then(|| arrow(SUSPENDED, STEP_UNDONE, UNDOING)));
             all.extend(several.then(|| arrow(SUSPENDED, STEP_UNDONE, SUSPENDED)));
         }
         // A success that comes late.

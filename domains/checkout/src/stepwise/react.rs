@@ -138,7 +138,7 @@ impl<T: Table> Stepwise<T> {
     }
 
     fn answered(&self, ask: &StepAsk, at: DateTime<Utc>) -> Option<StepwiseEvent> {
-        let (step, _) = self.asked().filter(|(_, due)| due == ask)?;
+        let (step, _) = self.last_asked().filter(|(_, due)| due == ask)?;
         if ask.undo {
             return self.undone(step);
         }
@@ -162,12 +162,12 @@ impl<T: Table> Stepwise<T> {
                     code,
                     message,
                 }),
-                Refused::Suspend => Some(StepwiseEvent::SagaSuspended { step, why }),
+                Refused::Suspend => Some(suspended(step, why, false)),
             };
         }
         let failures = self.tries(&step).failures;
         if failures >= UNDO_FAILURES_MAX {
-            return Some(StepwiseEvent::SagaSuspended { step, why });
+            return Some(suspended(step, why, false));
         }
         Some(StepwiseEvent::SagaUndoFailed {
             step,
@@ -186,7 +186,7 @@ impl<T: Table> Stepwise<T> {
                 Refused::Undo => self.turned(Cause::TimedOut { step }),
                 Refused::Suspend => {
                     let why = "not done in its time".to_owned();
-                    Some(StepwiseEvent::SagaSuspended { step, why })
+                    Some(suspended(step, why, true))
                 }
             };
         }
@@ -231,6 +231,10 @@ impl Done {
     pub(super) fn is(self, fact: &str) -> bool {
         matches!(self, Self::Fact(own) if own == fact)
     }
+}
+
+fn suspended(step: String, why: String, late: bool) -> StepwiseEvent {
+    StepwiseEvent::SagaSuspended { step, why, late }
 }
 
 /// What ends with it is said by [`StepwiseEvent::ending`].

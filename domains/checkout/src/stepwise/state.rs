@@ -97,6 +97,8 @@ pub(super) enum StepStage {
 pub(super) struct Suspension {
     pub(super) step: String,
     pub(super) why: String,
+    /// Nobody has refused it.
+    pub(super) late: bool,
 }
 
 impl<T> Default for Stepwise<T> {
@@ -156,7 +158,12 @@ impl<T: Table> Stepwise<T> {
 
     /// What is asked: the next step, or the newest that is to be undone.
     pub(super) fn asked(&self) -> Option<(&'static Step<T>, StepAsk)> {
-        if self.begun.is_none() || self.suspension.is_some() {
+        self.last_asked().filter(|_| self.suspension.is_none())
+    }
+
+    /// The same, or what was asked until it was suspended: it may yet be answered.
+    pub(super) fn last_asked(&self) -> Option<(&'static Step<T>, StepAsk)> {
+        if self.begun.is_none() {
             return None;
         }
         let (step, undo) = match self.course {
@@ -247,9 +254,9 @@ impl<T: Table> Stepwise<T> {
                 tries.failures = tries.failures.saturating_add(1);
                 tries.retry_at = Some(*retry_at);
             }
-            StepwiseEvent::SagaSuspended { step, why } => {
-                let (step, why) = (step.clone(), why.clone());
-                self.suspension = Some(Suspension { step, why });
+            StepwiseEvent::SagaSuspended { step, why, late } => {
+                let (step, why, late) = (step.clone(), why.clone(), *late);
+                self.suspension = Some(Suspension { step, why, late });
             }
             StepwiseEvent::SagaSettled { how, at, .. } => self.settle(how, *at),
         }
@@ -295,14 +302,14 @@ impl<T: Table> Stepwise<T> {
     }
 
     fn settle(&mut self, wish: &Wish, at: DateTime<Utc>) {
-        let Some(Suspension { step, .. }) = self.suspension.take() else {
+        let Some(Suspension { step, late, .. }) = self.suspension.take() else {
             return;
         };
         match wish {
             Wish::Resume => {
                 let step = self.step(&step);
                 step.tries = Tries {
-                    attempt: step.tries.attempt.saturating_add(1),
+                    attempt: step.tries.attempt.saturating_add(u32::from(!late)),
                     ..Tries::default()
                 };
             }
