@@ -91,6 +91,13 @@ table!(2: Step::ask("a", asks, "a_done").or_suspend());
 // It may have been done when it is late.
 table!(9: Step::tell("a", asks).or_suspend().within(SHORT));
 
+// Each has its time.
+table!(10:
+    Step::wait("a", "a_done").within(SHORT),
+    Step::wait("b", "b_done").within(SHORT),
+    Step::wait("c", "c_done").within(SHORT),
+);
+
 // Wrong ones.
 table!(3: Step::wait("a", "told"), Step::wait("b", "told"));
 table!(4: Step::wait("a", "a_done"), Step::wait("a", "b_done"));
@@ -105,6 +112,7 @@ fn any_table_unwinds_to_a_clean_slate_whatever_happens_to_it() {
     kit::check::<Tried<1>>().unwrap();
     kit::check::<Tried<2>>().unwrap();
     kit::check::<Tried<9>>().unwrap();
+    kit::check::<Tried<10>>().unwrap();
 }
 
 #[test]
@@ -176,6 +184,21 @@ fn a_step_that_took_too_long_is_asked_again_under_the_same_id() {
         saga.evolve(&event);
     }
     assert_eq!(saga.stage(), "done", "its answer comes late");
+}
+
+#[test]
+fn what_is_done_before_its_turn_gives_the_step_before_no_more_time() {
+    let at = |minutes| DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes);
+    let mut told = ["begun", "c_done", "a_done"].map(heard);
+    for (fact, time) in told.iter_mut().zip([at(0), at(4), at(5)]) {
+        if let StepwiseFact::Heard { at, .. } = fact {
+            *at = time;
+        }
+    }
+    let (saga, _) = after::<Tried<10>>(&told[..2]);
+    assert_eq!(saga.deadline(), Some(at(5)), "the first is still to come");
+    let (saga, _) = after::<Tried<10>>(&told);
+    assert_eq!(saga.deadline(), Some(at(10)), "the second has its own time");
 }
 
 /// Its beginning is taken in after what followed it, as after a crash.
@@ -404,4 +427,5 @@ fn every_transition_that_is_drawn_is_taken_and_no_other() {
     is_as_drawn::<Tried<1>>();
     is_as_drawn::<Tried<2>>();
     is_as_drawn::<Tried<9>>();
+    is_as_drawn::<Tried<10>>();
 }

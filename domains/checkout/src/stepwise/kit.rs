@@ -370,6 +370,16 @@ fn is_late<T: Table>(plan: &'static Plan<T>, index: usize) -> Result<(), String>
     ensure(early.saga == before.saga, || {
         "it is late too early".to_owned()
     })?;
+    // What is done before its turn gives nobody more time.
+    for later in plan.steps.iter().skip(index + 1) {
+        if later.done.fact().is_some() {
+            early.done(later)?;
+            let told = early.saga.deadline();
+            ensure(told == Some(deadline), || {
+                format!("{} has it late at {told:?}", later.name)
+            })?;
+        }
+    }
     let mut late = before.clone();
     late.wake(deadline)?;
     let mut done = late.clone();

@@ -209,11 +209,14 @@ impl<T: Table> Stepwise<T> {
         })
     }
 
-    /// When the step at which it is takes too long.
+    /// When the step at which it is takes too long: its time runs from when those before it were done,
+    /// whatever else is done before its turn.
     pub(super) fn step_ends_at(&self) -> Option<DateTime<Utc>> {
         let begun = self.begun.as_ref().filter(|_| self.is_forward())?;
-        let (_, step) = self.current()?;
-        Some(begun.since + step.within?)
+        let (index, step) = self.current()?;
+        let before = self.plan()?.steps.iter().take(index);
+        let done = before.filter_map(|step| self.steps.get(step.name)?.done_at);
+        Some(done.fold(begun.since, DateTime::max) + step.within?)
     }
 
     /// When the whole takes too long.

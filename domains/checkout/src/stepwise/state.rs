@@ -56,7 +56,7 @@ pub(super) struct Begun {
     pub(super) order_id: OrderId,
     pub(super) data: Value,
     pub(super) revision: u32,
-    /// When it came to the step at which it is.
+    /// When it began, or when a person last saw to it.
     pub(super) since: DateTime<Utc>,
     pub(super) until: DateTime<Utc>,
 }
@@ -77,6 +77,7 @@ pub(super) struct Progress {
     pub(super) stage: StepStage,
     /// Its success was heard of, so another word of it is a repeat.
     pub(super) succeeded: bool,
+    pub(super) done_at: Option<DateTime<Utc>>,
     pub(super) tries: Tries,
 }
 
@@ -236,8 +237,9 @@ impl<T: Table> Stepwise<T> {
             }
             StepwiseEvent::SagaStepDone { step, at, ends: _ } => {
                 self.enter(step, StepStage::Done);
-                self.step(step).succeeded = true;
-                self.goes_on(*at);
+                let step = self.step(step);
+                step.succeeded = true;
+                step.done_at = Some(*at);
             }
             StepwiseEvent::SagaUndoStarted { cause, steps, .. } => self.turn(cause, steps),
             StepwiseEvent::SagaStepUndone { step, ends: _ } => {
@@ -270,13 +272,6 @@ impl<T: Table> Stepwise<T> {
     fn enter(&mut self, step: &str, stage: StepStage) {
         self.step(step).stage = stage;
         self.suspension.take_if(|waits| waits.step == step);
-    }
-
-    /// The time of the next step runs from here.
-    fn goes_on(&mut self, at: DateTime<Utc>) {
-        if let Some(begun) = &mut self.begun {
-            begun.since = begun.since.max(at);
-        }
     }
 
     fn turn(&mut self, cause: &Cause, steps: &[String]) {
@@ -320,6 +315,8 @@ impl<T: Table> Stepwise<T> {
             Wish::Skip { .. } => self.step(&step).stage = StepStage::Done,
             Wish::Resolve { .. } => self.course = Course::Resolved,
         }
-        self.goes_on(at);
+        if let Some(begun) = &mut self.begun {
+            begun.since = begun.since.max(at);
+        }
     }
 }
