@@ -98,6 +98,14 @@ table!(10:
     Step::wait("c", "c_done").within(SHORT),
 );
 
+// Long enough for more orders than anybody waits for.
+table!(11:
+    Step::wait("a", "a_done"), Step::wait("b", "b_done"), Step::wait("c", "c_done"),
+    Step::wait("d", "d_done"), Step::wait("e", "e_done"), Step::wait("f", "f_done"),
+    Step::wait("g", "g_done"), Step::wait("h", "h_done"), Step::wait("i", "i_done"),
+    Step::wait("j", "j_done"), Step::wait("k", "k_done"), Step::wait("l", "l_done"),
+);
+
 // Wrong ones.
 table!(3: Step::wait("a", "told"), Step::wait("b", "told"));
 table!(4: Step::wait("a", "a_done"), Step::wait("a", "b_done"));
@@ -113,6 +121,7 @@ fn any_table_unwinds_to_a_clean_slate_whatever_happens_to_it() {
     kit::check::<Tried<2>>().unwrap();
     kit::check::<Tried<9>>().unwrap();
     kit::check::<Tried<10>>().unwrap();
+    kit::check::<Tried<11>>().unwrap();
 }
 
 #[test]
