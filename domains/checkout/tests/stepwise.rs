@@ -45,8 +45,11 @@ const fn plan<const N: usize>(steps: &'static [Step<Tried<N>>]) -> Plan<Tried<N>
 
 macro_rules! table {
     ($number:literal: $($step:expr),* $(,)?) => {
+        table!($number "checkout.tried": $($step),*);
+    };
+    ($number:literal $of:literal: $($step:expr),* $(,)?) => {
         impl Table for Tried<$number> {
-            const TYPE: &'static str = "checkout.tried";
+            const TYPE: &'static str = $of;
             const ABOUT: &'static str = "Something is tried.";
 
             fn plans() -> &'static [Plan<Self>] {
@@ -114,6 +117,14 @@ table!(6: Step::tell("a", asks).or_suspend(), Step::tell("b", asks));
 table!(7: Step::tell("a", asks).or_suspend().undo_told(asks));
 table!(8: Step::wait("a", "off"));
 
+// Of another saga's name, or of none.
+table!(12 "checkout.return": Step::wait("a", "a_done"));
+table!(13 "checkout.refund": Step::wait("a", "a_done"));
+table!(14 "checkout.returning": Step::wait("a", "a_done"));
+table!(15 "checkout.refunding": Step::wait("a", "a_done"));
+table!(16 "checkout.checkout": Step::wait("a", "a_done"));
+table!(17 "checkout.": Step::wait("a", "a_done"));
+
 #[test]
 fn any_table_unwinds_to_a_clean_slate_whatever_happens_to_it() {
     kit::check::<Tried<0>>().unwrap();
@@ -133,6 +144,12 @@ fn a_table_that_can_be_misread_is_none() {
         kit::check::<Tried<6>>(),
         kit::check::<Tried<7>>(),
         kit::check::<Tried<8>>(),
+        kit::check::<Tried<12>>(),
+        kit::check::<Tried<13>>(),
+        kit::check::<Tried<14>>(),
+        kit::check::<Tried<15>>(),
+        kit::check::<Tried<16>>(),
+        kit::check::<Tried<17>>(),
     ] {
         wrong.unwrap_err();
     }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{Done, Plan, Step, StepAsk, Stepwise, StepwiseEvent, StepwiseFact, Table};
 use crate::settling::Wish;
-use crate::{Due, Refused, Saga, UNDO_FAILURES_MAX};
+use crate::{Checkout, Due, Refunding, Refused, Returning, Saga, UNDO_FAILURES_MAX};
 
 /// Most facts, with the beginning, of which every order is tried: 5040 of them.
 const PERMUTED_MAX: usize = 7;
@@ -256,10 +256,14 @@ fn well_formed<T: Table>() -> Result<(), String> {
     let same = read.is_ok_and(|read| read == T::example());
     ensure(same, || "the example is not what is read of it".to_owned())?;
     let name = Stepwise::<T>::NAME;
-    let lower = name.bytes().all(|byte| byte.is_ascii_lowercase());
+    let lower = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase());
     ensure(lower && T::TYPE.starts_with("checkout."), || {
         format!("{} is no token after `checkout.`", T::TYPE)
     })?;
+    let names = [Checkout::NAME, Returning::NAME, Refunding::NAME];
+    let kinds = [Returning::KIND, Refunding::KIND];
+    let taken = names.contains(&name) || kinds.contains(&Stepwise::<T>::KIND);
+    ensure(!taken, || format!("another saga is called {name}"))?;
     let plans = T::plans();
     ensure(plans.is_sorted_by(|a, b| a.revision < b.revision), || {
         "the plans are not in order".to_owned()
