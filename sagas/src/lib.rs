@@ -22,6 +22,7 @@ mod others;
 mod runner;
 mod settling;
 mod sweep;
+mod waking;
 
 use std::sync::Arc;
 

@@ -153,6 +153,17 @@ fn taken_in(event: &RecordedEvent) -> DateTime<Utc> {
     event.time.max(clock::now())
 }
 
+/// A wish that ends it leaves nothing to ask.
+fn said<S: Listens>(event: &S::Event) -> Told {
+    if S::ends(event) {
+        Told::Over
+    } else if S::goes_on(event) {
+        Told::Resumed
+    } else {
+        Told::UnderWay
+    }
+}
+
 #[async_trait]
 impl<S: Listens> Other for Runner<S> {
     fn name(&self) -> &'static str {
@@ -208,12 +219,8 @@ impl<S: Listens> Other for Runner<S> {
             return None;
         }
         // What can't be read leaves it under way.
-        let event = event.decode::<S>().ok();
-        Some(match event {
-            Some(event) if S::goes_on(&event) => Told::Resumed,
-            Some(event) if S::ends(&event) => Told::Over,
-            Some(_) | None => Told::UnderWay,
-        })
+        let event = event.decode::<S>();
+        Some(event.map_or(Told::UnderWay, |event| said::<S>(&event)))
     }
 
     async fn arm_again(&self, id: &str) -> Result<bool, HandleError> {
@@ -241,7 +248,7 @@ impl<S: Listens> Other for Runner<S> {
 #[cfg(test)]
 mod tests {
     use checkout::Addressed;
-    use checkout::stepwise::{Heard, Plan, Step, Stepwise, Table, Try};
+    use checkout::stepwise::{Heard, Plan, Step, Stepwise, StepwiseEvent, Table, Try};
     use chrono::TimeDelta;
     use order::OrderCommand;
     use serde::{Deserialize, Serialize};
@@ -288,6 +295,18 @@ mod tests {
         fn example() -> Self {
             Self
         }
+    }
+
+    #[test]
+    fn one_that_an_operator_ends_is_over() {
+        let settled = |ends| StepwiseEvent::SagaSettled {
+            how: Wish::Resume,
+            by: "operator:ada".to_owned(),
+            at: DateTime::UNIX_EPOCH,
+            ends,
+        };
+        let said = |ends| said::<Stepwise<Named<0>>>(&settled(ends));
+        assert_eq!([said(true), said(false)], [Told::Over, Told::Resumed]);
     }
 
     fn and<const N: usize>(others: Others) -> Others {

@@ -285,6 +285,11 @@ fn of_tables() -> Vec<StepwiseEvent> {
         at: kit::at(0),
         ends,
     };
+    let undoing = |cause, steps: Vec<_>| StepwiseEvent::SagaUndoStarted {
+        ends: steps.is_empty(),
+        cause,
+        steps,
+    };
     let undone = |step, ends| StepwiseEvent::SagaStepUndone {
         step: named(step),
         ends,
@@ -300,6 +305,14 @@ fn of_tables() -> Vec<StepwiseEvent> {
         at: kit::at(0),
         ends,
     };
+    let refused = stepwise::Cause::Refused {
+        step: named("keep"),
+        code: named("reservation_expired"),
+        message: named("the reservation has expired"),
+    };
+    let called_off = stepwise::Cause::CalledOff {
+        fact: named("order_canceled"),
+    };
     let skip = Wish::Skip {
         step: named("ship"),
         reason: "carried over the counter".parse().unwrap(),
@@ -312,22 +325,8 @@ fn of_tables() -> Vec<StepwiseEvent> {
         begun(true),
         done("paid", false),
         done("ship", true),
-        StepwiseEvent::SagaUndoStarted {
-            cause: stepwise::Cause::Refused {
-                step: named("keep"),
-                code: named("reservation_expired"),
-                message: named("the reservation has expired"),
-            },
-            steps: vec![named("set_aside")],
-            ends: false,
-        },
-        StepwiseEvent::SagaUndoStarted {
-            cause: stepwise::Cause::CalledOff {
-                fact: named("order_canceled"),
-            },
-            steps: vec![],
-            ends: true,
-        },
+        undoing(refused, vec![named("set_aside")]),
+        undoing(called_off, vec![]),
         undone("keep", false),
         undone("set_aside", true),
         StepwiseEvent::SagaUndoFailed {

@@ -164,9 +164,7 @@ impl<T: Table> Stepwise<T> {
 
     /// The same, or what was asked until it was suspended: it may yet be answered.
     pub(super) fn last_asked(&self) -> Option<(&'static Step<T>, StepAsk)> {
-        if self.begun.is_none() {
-            return None;
-        }
+        self.begun.as_ref()?;
         let (step, undo) = match self.course {
             Course::Forward => (self.current()?.1, false),
             Course::Back => (self.newest()?, true),
