@@ -22,6 +22,7 @@ mod others;
 mod runner;
 mod settling;
 mod sweep;
+mod waking;
 
 use std::sync::Arc;
 
@@ -107,6 +108,9 @@ pub enum Error {
     /// A durable is missing or not as declared.
     #[error("can't subscribe: has `millrace provision` run?")]
     Subscribe(#[from] streams::subscription::SubscribeError),
+    /// It would get the timers and events of another saga.
+    #[error("two sagas are called {0}")]
+    NameTaken(&'static str),
     /// The sagas can't be hosted on the bus.
     #[error("the bus can't be served")]
     Host(#[from] HostError),
@@ -146,7 +150,7 @@ pub fn page() -> String {
 /// As [`run`], with checkouts that follow the definitions of `D`, and with other sagas beside them.
 ///
 /// # Errors
-/// As those of [`run`].
+/// As those of [`run`], or two sagas have one name.
 pub fn run_by<D: Definitions>(
     config: Config,
     others: Others,
@@ -155,6 +159,9 @@ pub fn run_by<D: Definitions>(
 ) -> BoxFuture<'static, Result<(), Error>> {
     let begun = connection.barrier().raise(BEGUN);
     Box::pin(async move {
+        if let Some(name) = others.taken() {
+            return Err(Error::NameTaken(name));
+        }
         let timers = Timers::new(&connection);
         let streams = connection.streams(Settings::default());
         let sagas = sagas::<D>(&config, &others, &connection, (&streams, &timers));

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use checkout::Listens;
 use checkout::picture::Picture;
 use checkout::settling::{Settled, Wish};
+use checkout::{Checkout, Listens, Refunding, Returning, Saga};
 use chrono::{DateTime, Utc};
 use inventory::InventoryEvent;
 use kernel::{OrderId, Sku};
@@ -24,24 +24,65 @@ use crate::sweep::Told;
 
 type Make = fn(&Streams, &Bus, &Timers, &Config) -> Arc<dyn Other>;
 
-type Draw = fn() -> Vec<Picture>;
+/// One of them.
+#[derive(Debug, Clone)]
+struct Added {
+    called: Called,
+    make: Make,
+    pictures: fn() -> Vec<Picture>,
+}
+
+/// As its timers are called, and as its aggregate is.
+#[derive(Debug, Clone, Copy)]
+struct Called {
+    name: &'static str,
+    kind: Option<&'static str>,
+}
+
+impl Called {
+    const fn of<S: Saga>() -> Self {
+        let (name, kind) = (S::NAME, S::KIND);
+        Self { name, kind }
+    }
+}
 
 /// Which they are.
 #[derive(Debug, Clone, Default)]
-pub struct Others(Vec<(Make, Draw)>);
+pub struct Others(Vec<Added>);
 
 impl Others {
-    /// And this one.
+    /// And this one. The role does not start with two of one name.
     #[must_use]
     pub fn with<S: Listens>(mut self) -> Self {
-        let make: Make =
-            |streams, bus, timers, config| Arc::new(Runner::<S>::new(streams, bus, timers, config));
-        self.0.push((make, S::pictures));
+        self.0.push(Added {
+            called: Called::of::<S>(),
+            make: |streams, bus, timers, config| {
+                Arc::new(Runner::<S>::new(streams, bus, timers, config))
+            },
+            pictures: S::pictures,
+        });
         self
     }
 
+    /// One that is called as another saga is: it would get that one's timers and events.
+    pub(crate) fn taken(&self) -> Option<&'static str> {
+        let mut taken = vec![
+            Called::of::<Checkout>(),
+            Called::of::<Returning>(),
+            Called::of::<Refunding>(),
+        ];
+        for Added { called, .. } in &self.0 {
+            let same = |other: &Called| other.name == called.name || other.kind == called.kind;
+            if taken.iter().any(same) {
+                return Some(called.name);
+            }
+            taken.push(*called);
+        }
+        None
+    }
+
     pub(crate) fn pictures(&self) -> Vec<Picture> {
-        self.0.iter().flat_map(|(_, pictures)| pictures()).collect()
+        self.0.iter().flat_map(|one| (one.pictures)()).collect()
     }
 
     pub(crate) fn start(
@@ -52,7 +93,7 @@ impl Others {
         config: &Config,
     ) -> Vec<Arc<dyn Other>> {
         let all = self.0.iter();
-        all.map(|(make, _)| make(streams, bus, timers, config))
+        all.map(|one| (one.make)(streams, bus, timers, config))
             .collect()
     }
 }
@@ -112,6 +153,17 @@ fn taken_in(event: &RecordedEvent) -> DateTime<Utc> {
     event.time.max(clock::now())
 }
 
+/// A wish that ends it leaves nothing to ask.
+fn said<S: Listens>(event: &S::Event) -> Told {
+    if S::ends(event) {
+        Told::Over
+    } else if S::goes_on(event) {
+        Told::Resumed
+    } else {
+        Told::UnderWay
+    }
+}
+
 #[async_trait]
 impl<S: Listens> Other for Runner<S> {
     fn name(&self) -> &'static str {
@@ -167,12 +219,8 @@ impl<S: Listens> Other for Runner<S> {
             return None;
         }
         // What can't be read leaves it under way.
-        let event = event.decode::<S>().ok();
-        Some(match event {
-            Some(event) if S::goes_on(&event) => Told::Resumed,
-            Some(event) if S::ends(&event) => Told::Over,
-            Some(_) | None => Told::UnderWay,
-        })
+        let event = event.decode::<S>();
+        Some(event.map_or(Told::UnderWay, |event| said::<S>(&event)))
     }
 
     async fn arm_again(&self, id: &str) -> Result<bool, HandleError> {
@@ -194,5 +242,89 @@ impl<S: Listens> Other for Runner<S> {
             return Ok(Settled::NotSuspended);
         };
         record::<S>(self.streams(), id, fact, meta).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use checkout::Addressed;
+    use checkout::stepwise::{Heard, Plan, Step, Stepwise, StepwiseEvent, Table, Try};
+    use chrono::TimeDelta;
+    use order::OrderCommand;
+    use serde::{Deserialize, Serialize};
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// Something of this name.
+    #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+    struct Named<const N: usize>;
+
+    const NAMES: [&str; 6] = [
+        "checkout.gift",
+        "checkout.box",
+        "checkout.return",
+        "checkout.refunding",
+        "checkout.returning",
+        "checkout.checkout",
+    ];
+
+    fn asks<const N: usize>(_: &Named<N>, _: Try) -> Addressed {
+        Addressed::order(OrderId(Uuid::nil()), &OrderCommand::DeliverOrder {})
+    }
+
+    impl<const N: usize> Table for Named<N> {
+        const TYPE: &'static str = NAMES[N];
+        const ABOUT: &'static str = "Something is tried.";
+
+        fn plans() -> &'static [Plan<Self>] {
+            const {
+                &[Plan {
+                    revision: 1,
+                    within: TimeDelta::days(1),
+                    undone_by: &[],
+                    steps: &[Step::tell("told", asks)],
+                }]
+            }
+        }
+
+        fn begins(_: &Heard<'_>) -> Option<Self> {
+            None
+        }
+
+        fn example() -> Self {
+            Self
+        }
+    }
+
+    #[test]
+    fn one_that_an_operator_ends_is_over() {
+        let settled = |ends| StepwiseEvent::SagaSettled {
+            how: Wish::Resume,
+            by: "operator:ada".to_owned(),
+            at: DateTime::UNIX_EPOCH,
+            ends,
+        };
+        let said = |ends| said::<Stepwise<Named<0>>>(&settled(ends));
+        assert_eq!([said(true), said(false)], [Told::Over, Told::Resumed]);
+    }
+
+    fn and<const N: usize>(others: Others) -> Others {
+        others.with::<Stepwise<Named<N>>>()
+    }
+
+    #[test]
+    fn two_sagas_of_one_name_do_not_start() {
+        let fine = and::<1>(and::<0>(Others::default()));
+        assert_eq!(fine.taken(), None);
+        for (twice, name) in [
+            (and::<0>(fine.clone()), "gift"),
+            (and::<2>(fine.clone()), "return"),
+            (and::<3>(fine.clone()), "refunding"),
+            (and::<4>(fine.clone()), "returning"),
+            (and::<5>(fine.clone()), "checkout"),
+        ] {
+            assert_eq!(twice.taken(), Some(name));
+        }
     }
 }

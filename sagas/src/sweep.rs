@@ -8,7 +8,7 @@
 //! And a saga that an operator lets go on, with or without the step that failed, has no delivery at all. Every worker sees that in
 //! CHECKOUT and has it ask what is due, until it has; asking twice is harmless.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::intake::{Sagas, order_of};
 use crate::runner::Origin;
+use crate::waking::Waking;
 
 /// The stream of the checkouts.
 const STREAM: &str = "CHECKOUT";
@@ -55,7 +56,7 @@ pub(crate) async fn run<D: Definitions>(
             events: connection.ordered(STREAM, 0),
             open: HashSet::new(),
             open_others: HashSet::new(),
-            resumed: HashMap::new(),
+            waking: Waking::default(),
             sagas: Arc::clone(&sagas),
         };
         sweep.read_all().await;
@@ -66,16 +67,14 @@ pub(crate) async fn run<D: Definitions>(
         let mut again = interval(RESUMED_INTERVAL);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let wake = |saga, origin| Arc::clone(&sagas).wake_one(saga, origin);
+            sweep.waking.start(wake);
+            let failed = sweep.waking.may_try_again();
             tokio::select! {
                 _ = every.tick() => sweep.arm_all().await,
-                _ = again.tick(), if !sweep.resumed.is_empty() => sweep.wake_all().await,
-                event = sweep.events.next() => {
-                    let before = sweep.resumed.len();
-                    sweep.note(event).await;
-                    if sweep.resumed.len() > before {
-                        again.reset_immediately();
-                    }
-                }
+                _ = again.tick(), if failed => sweep.waking.try_again(),
+                () = sweep.waking.next() => {}
+                event = sweep.events.next() => sweep.note(event).await,
             }
         }
     };
@@ -89,8 +88,8 @@ struct Sweep<D: Definitions> {
     events: OrderedSubscription,
     open: HashSet<OrderId>,
     open_others: HashSet<OtherId>,
-    /// Those whose last event is that they go on, and where that comes from.
-    resumed: HashMap<Which, Origin>,
+    /// Those whose last event is that they go on. One whose last it stays is woken once at each start.
+    waking: Waking<Which>,
     sagas: Arc<Sagas<D>>,
 }
 
@@ -135,11 +134,11 @@ impl<D: Definitions> Sweep<D> {
         match (told, order_of(event)) {
             (Told::Resumed, Ok(order_id)) => {
                 let origin = Origin::of(event, order_id);
-                self.resumed.insert(saga.clone(), origin);
+                self.waking.add(saga.clone(), origin);
             }
             // Whatever else it says, somebody works on it.
             (Told::Resumed | Told::UnderWay | Told::Over, _) => {
-                self.resumed.remove(&saga);
+                self.waking.remove(&saga);
             }
         }
         match saga {
@@ -183,28 +182,22 @@ impl<D: Definitions> Sweep<D> {
             self.open_others.remove(&id);
         }
     }
+}
 
-    async fn wake_all(&mut self) {
-        let mut asked = Vec::new();
-        for (saga, origin) in &self.resumed {
-            let woken = match saga {
-                Which::Shop(saga) => self.sagas.wake(*saga, origin).await,
-                Which::Other((index, id)) => match self.sagas.others.get(*index) {
-                    Some(other) => other.wake(id, origin).await,
-                    None => Ok(()),
-                },
-            };
-            match woken {
-                Ok(()) => asked.push(saga.clone()),
-                Err(error) => {
-                    let error: &dyn std::error::Error = error.source.as_ref();
-                    tracing::warn!(?saga, error, "it goes on a little later");
-                }
-            }
-        }
-        for saga in asked {
-            self.resumed.remove(&saga);
-        }
+impl<D: Definitions> Sagas<D> {
+    async fn wake_one(
+        self: Arc<Self>,
+        saga: Which,
+        origin: Origin,
+    ) -> (Which, Origin, Result<(), HandleError>) {
+        let woken = match &saga {
+            Which::Shop(saga) => self.wake(*saga, &origin).await,
+            Which::Other((index, id)) => match self.others.get(*index) {
+                Some(other) => other.wake(id, &origin).await,
+                None => Ok(()),
+            },
+        };
+        (saga, origin, woken)
     }
 }
 

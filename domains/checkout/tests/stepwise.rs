@@ -9,7 +9,7 @@
 #[path = "world/chance.rs"]
 mod chance;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chance::Chance;
 use checkout::picture::Transition;
@@ -18,7 +18,7 @@ use checkout::stepwise::{
     Cause, Done, Heard, Plan, Step, StepAsk, Stepwise, StepwiseEvent, StepwiseFact, Table, Try,
     kit, pictures,
 };
-use checkout::{Addressed, Saga, UNDO_FAILURES_MAX};
+use checkout::{Addressed, Due, Saga, UNDO_FAILURES_MAX};
 use chrono::{DateTime, TimeDelta};
 use kernel::{Decider, Fact, OrderId};
 use order::OrderCommand;
@@ -45,8 +45,11 @@ const fn plan<const N: usize>(steps: &'static [Step<Tried<N>>]) -> Plan<Tried<N>
 
 macro_rules! table {
     ($number:literal: $($step:expr),* $(,)?) => {
+        table!($number "checkout.tried": $($step),*);
+    };
+    ($number:literal $of:literal: $($step:expr),* $(,)?) => {
         impl Table for Tried<$number> {
-            const TYPE: &'static str = "checkout.tried";
+            const TYPE: &'static str = $of;
             const ABOUT: &'static str = "Something is tried.";
 
             fn plans() -> &'static [Plan<Self>] {
@@ -88,6 +91,24 @@ table!(1:
 // Nothing that can.
 table!(2: Step::ask("a", asks, "a_done").or_suspend());
 
+// It may have been done when it is late.
+table!(9: Step::tell("a", asks).or_suspend().within(SHORT));
+
+// Each has its time.
+table!(10:
+    Step::wait("a", "a_done").within(SHORT),
+    Step::wait("b", "b_done").within(SHORT),
+    Step::wait("c", "c_done").within(SHORT),
+);
+
+// Long enough for more orders than anybody waits for.
+table!(11:
+    Step::wait("a", "a_done"), Step::wait("b", "b_done"), Step::wait("c", "c_done"),
+    Step::wait("d", "d_done"), Step::wait("e", "e_done"), Step::wait("f", "f_done"),
+    Step::wait("g", "g_done"), Step::wait("h", "h_done"), Step::wait("i", "i_done"),
+    Step::wait("j", "j_done"), Step::wait("k", "k_done"), Step::wait("l", "l_done"),
+);
+
 // Wrong ones.
 table!(3: Step::wait("a", "told"), Step::wait("b", "told"));
 table!(4: Step::wait("a", "a_done"), Step::wait("a", "b_done"));
@@ -96,11 +117,22 @@ table!(6: Step::tell("a", asks).or_suspend(), Step::tell("b", asks));
 table!(7: Step::tell("a", asks).or_suspend().undo_told(asks));
 table!(8: Step::wait("a", "off"));
 
+// Of another saga's name, or of none.
+table!(12 "checkout.return": Step::wait("a", "a_done"));
+table!(13 "checkout.refund": Step::wait("a", "a_done"));
+table!(14 "checkout.returning": Step::wait("a", "a_done"));
+table!(15 "checkout.refunding": Step::wait("a", "a_done"));
+table!(16 "checkout.checkout": Step::wait("a", "a_done"));
+table!(17 "checkout.": Step::wait("a", "a_done"));
+
 #[test]
 fn any_table_unwinds_to_a_clean_slate_whatever_happens_to_it() {
     kit::check::<Tried<0>>().unwrap();
     kit::check::<Tried<1>>().unwrap();
     kit::check::<Tried<2>>().unwrap();
+    kit::check::<Tried<9>>().unwrap();
+    kit::check::<Tried<10>>().unwrap();
+    kit::check::<Tried<11>>().unwrap();
 }
 
 #[test]
@@ -112,6 +144,12 @@ fn a_table_that_can_be_misread_is_none() {
         kit::check::<Tried<6>>(),
         kit::check::<Tried<7>>(),
         kit::check::<Tried<8>>(),
+        kit::check::<Tried<12>>(),
+        kit::check::<Tried<13>>(),
+        kit::check::<Tried<14>>(),
+        kit::check::<Tried<15>>(),
+        kit::check::<Tried<16>>(),
+        kit::check::<Tried<17>>(),
     ] {
         wrong.unwrap_err();
     }
@@ -148,6 +186,84 @@ fn after<T: Table>(facts: &[StepwiseFact]) -> (Stepwise<T>, Vec<StepwiseEvent>) 
         }
     }
     (saga, all)
+}
+
+/// Its answer was lost, or comes after the time: what it asks may have been done.
+#[test]
+fn a_step_that_took_too_long_is_asked_again_under_the_same_id() {
+    let (mut saga, _) = after::<Tried<9>>(&[heard("begun")]);
+    let asked = saga.pending(DateTime::UNIX_EPOCH).remove(0);
+    let (by, at) = ("operator:ada".to_owned(), DateTime::UNIX_EPOCH + SHORT);
+    for event in saga.decide(&StepwiseFact::TimeCame { at }).unwrap() {
+        saga.evolve(&event);
+    }
+    assert_eq!((saga.stage(), saga.pending(at).len()), ("suspended", 0));
+    let wish = Wish::Resume;
+    let mut again = saga.clone();
+    let settled = StepwiseFact::Settled { wish, by, at };
+    for event in again.decide(&settled).unwrap() {
+        again.evolve(&event);
+    }
+    assert_eq!(again.pending(at).remove(0).ask_id, asked.ask_id);
+    let answered = Stepwise::<Tried<9>>::answered(&asked, true, at).unwrap();
+    for event in saga.decide(&answered).unwrap() {
+        saga.evolve(&event);
+    }
+    assert_eq!(saga.stage(), "done", "its answer comes late");
+}
+
+#[test]
+fn what_is_done_before_its_turn_gives_the_step_before_no_more_time() {
+    let at = |minutes| DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes);
+    let mut told = ["begun", "c_done", "a_done"].map(heard);
+    for (fact, time) in told.iter_mut().zip([at(0), at(4), at(5)]) {
+        if let StepwiseFact::Heard { at, .. } = fact {
+            *at = time;
+        }
+    }
+    let (saga, _) = after::<Tried<10>>(&told[..2]);
+    assert_eq!(saga.deadline(), Some(at(5)), "the first is still to come");
+    let (saga, _) = after::<Tried<10>>(&told);
+    assert_eq!(saga.deadline(), Some(at(10)), "the second has its own time");
+}
+
+/// Its beginning is taken in after what followed it, as after a crash.
+#[test]
+fn what_somebody_else_has_done_before_it_begins_is_done() {
+    let (saga, _) = after::<Tried<1>>(&["a_done", "b_done", "begun"].map(heard));
+    assert_eq!(saga.stage(), "c");
+    let (saga, _) = after::<Tried<1>>(&["a_done", "a_undone", "begun"].map(heard));
+    assert_eq!(saga.stage(), "undone", "it is lost");
+}
+
+#[test]
+fn what_is_done_of_one_that_was_called_off_before_it_begins_is_undone() {
+    for facts in [
+        ["a_done", "off", "begun"],
+        ["off", "a_done", "begun"],
+        ["off", "begun", "a_done"],
+    ] {
+        let (saga, _) = after::<Tried<1>>(&facts.map(heard));
+        let due = saga.pending(DateTime::UNIX_EPOCH);
+        let asked: Vec<_> = due.iter().map(|due| due.label.to_string()).collect();
+        assert_eq!(asked, ["undo-a/1"], "{facts:?}");
+    }
+}
+
+#[test]
+fn what_begins_it_may_do_a_step_as_well() {
+    let mut begins = heard("begun");
+    if let StepwiseFact::Heard { fact, .. } = &mut begins {
+        "a_done".clone_into(fact);
+    }
+    let (saga, events) = after::<Tried<1>>(&[begins.clone(), begins]);
+    assert_eq!((saga.stage(), events.len()), ("b", 2));
+}
+
+#[test]
+fn one_that_begins_when_all_is_done_says_that_it_is_over() {
+    let (_, events) = after::<Tried<1>>(&["a_done", "b_done", "c_done", "begun"].map(heard));
+    assert!(events.last().unwrap().ends());
 }
 
 #[test]
@@ -228,6 +344,7 @@ fn a_saga_of_a_plan_that_this_build_does_not_know_is_left_alone() {
         revision: 2,
         at: DateTime::UNIX_EPOCH,
         until: DateTime::UNIX_EPOCH,
+        ends: false,
     });
     assert_eq!(saga.unknown_revision(), Some(2));
     saga.decide(&heard("a_done")).unwrap_err();
@@ -238,7 +355,7 @@ fn a_saga_of_a_plan_that_this_build_does_not_know_is_left_alone() {
 /// Everything that may be told to a saga, as long as nobody does what was not asked.
 fn something<T: Table>(
     saga: &Stepwise<T>,
-    asked: &BTreeSet<String>,
+    asked: &BTreeMap<String, Due<StepAsk>>,
     chance: &mut Chance,
     at: DateTime<chrono::Utc>,
 ) -> Option<StepwiseFact> {
@@ -251,7 +368,7 @@ fn something<T: Table>(
     };
     let by = "operator:ada".to_owned();
     let reason = "by hand".parse().unwrap();
-    let may_be = step.asks.is_none() || asked.contains(step.name);
+    let may_be = step.asks.is_none() || asked.contains_key(step.name);
     match chance.below(14) {
         0 => Some(heard("begun")),
         1 => chance.percent(20).then(|| heard("off")),
@@ -261,7 +378,11 @@ fn something<T: Table>(
             let often = if saga.suspended().is_some() { 100 } else { 20 };
             fact(step.undo?.1).filter(|_| may_be && chance.percent(often))
         }
-        7 => Stepwise::<T>::answered(&due?, chance.percent(50), at),
+        // It may be late.
+        7 => {
+            let due = due.as_ref().or(asked.get(step.name))?;
+            Stepwise::<T>::answered(due, chance.percent(50), at)
+        }
         8..=10 => {
             let ask = due?.label;
             let (code, message) = ("no".to_owned(), "no".to_owned());
@@ -294,12 +415,13 @@ fn walked<T: Table>() -> BTreeSet<Transition> {
     let mut taken = BTreeSet::new();
     for seed in 0..1_500 {
         let mut chance = Chance::new(seed);
-        let (mut saga, mut asked) = (Stepwise::<T>::default(), BTreeSet::new());
+        let (mut saga, mut asked) = (Stepwise::<T>::default(), BTreeMap::new());
         // Some waits are long, so that an undo fails often enough for a person.
         let pace = [1, 60, 600][chance.below(3)];
         for step in 1..250 {
             let at = DateTime::UNIX_EPOCH + TimeDelta::seconds(step * pace);
-            asked.extend(saga.pending(at).into_iter().map(|due| due.label.step));
+            let due = saga.pending(at).into_iter();
+            asked.extend(due.map(|due| (due.label.step.clone(), due)));
             let Some(fact) = something(&saga, &asked, &mut chance, at) else {
                 continue;
             };
@@ -330,4 +452,6 @@ fn every_transition_that_is_drawn_is_taken_and_no_other() {
     is_as_drawn::<Tried<0>>();
     is_as_drawn::<Tried<1>>();
     is_as_drawn::<Tried<2>>();
+    is_as_drawn::<Tried<9>>();
+    is_as_drawn::<Tried<10>>();
 }

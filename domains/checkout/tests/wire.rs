@@ -272,20 +272,46 @@ impl Table for Any {
 
 fn of_tables() -> Vec<StepwiseEvent> {
     let named = str::to_owned;
+    let begun = |ends| StepwiseEvent::SagaBegun {
+        order_id: kit::order_id(),
+        data: json!({ "gift": "a mug" }),
+        revision: 1,
+        at: kit::at(0),
+        until: kit::at(5),
+        ends,
+    };
     let done = |step, ends| StepwiseEvent::SagaStepDone {
         step: named(step),
         at: kit::at(0),
         ends,
     };
+    let undoing = |cause, steps: Vec<_>| StepwiseEvent::SagaUndoStarted {
+        ends: steps.is_empty(),
+        cause,
+        steps,
+    };
     let undone = |step, ends| StepwiseEvent::SagaStepUndone {
         step: named(step),
         ends,
+    };
+    let suspended = |why, late| StepwiseEvent::SagaSuspended {
+        step: named("ship"),
+        why: named(why),
+        late,
     };
     let settled = |how, ends| StepwiseEvent::SagaSettled {
         how,
         by: named("operator:ada"),
         at: kit::at(0),
         ends,
+    };
+    let refused = stepwise::Cause::Refused {
+        step: named("keep"),
+        code: named("reservation_expired"),
+        message: named("the reservation has expired"),
+    };
+    let called_off = stepwise::Cause::CalledOff {
+        fact: named("order_canceled"),
     };
     let skip = Wish::Skip {
         step: named("ship"),
@@ -295,31 +321,12 @@ fn of_tables() -> Vec<StepwiseEvent> {
         reason: "settled on the phone".parse().unwrap(),
     };
     vec![
-        StepwiseEvent::SagaBegun {
-            order_id: kit::order_id(),
-            data: json!({ "gift": "a mug" }),
-            revision: 1,
-            at: kit::at(0),
-            until: kit::at(5),
-        },
+        begun(false),
+        begun(true),
         done("paid", false),
         done("ship", true),
-        StepwiseEvent::SagaUndoStarted {
-            cause: stepwise::Cause::Refused {
-                step: named("keep"),
-                code: named("reservation_expired"),
-                message: named("the reservation has expired"),
-            },
-            steps: vec![named("set_aside")],
-            ends: false,
-        },
-        StepwiseEvent::SagaUndoStarted {
-            cause: stepwise::Cause::CalledOff {
-                fact: named("order_canceled"),
-            },
-            steps: vec![],
-            ends: true,
-        },
+        undoing(refused, vec![named("set_aside")]),
+        undoing(called_off, vec![]),
         undone("keep", false),
         undone("set_aside", true),
         StepwiseEvent::SagaUndoFailed {
@@ -328,10 +335,8 @@ fn of_tables() -> Vec<StepwiseEvent> {
             message: named("reservation_shipped: the reservation was shipped"),
             retry_at: kit::at(5),
         },
-        StepwiseEvent::SagaSuspended {
-            step: named("ship"),
-            why: named("reservation_unknown: there is no reservation"),
-        },
+        suspended("reservation_unknown: there is no reservation", false),
+        suspended("not done in its time", true),
         settled(Wish::Resume, false),
         settled(skip, true),
         settled(resolve, true),

@@ -8,7 +8,8 @@ use strum::{IntoStaticStr, VariantNames};
 
 use crate::settling::Wish;
 
-/// Facts about one saga. At most one for each fact taken in. What has `ends` leaves nothing to do.
+/// Facts about one saga. At most one for each fact taken in, but what begins it may do a step as well.
+/// What has `ends` leaves nothing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantNames)]
 #[serde(tag = "type", content = "data", rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -25,6 +26,9 @@ pub enum StepwiseEvent {
         at: DateTime<Utc>,
         /// When all of it should be over, and is undone if that can be.
         until: DateTime<Utc>,
+        /// All of it was done before, or it was called off.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ends: bool,
     },
     /// A step is done. Also before its turn, and before the saga begins: it won't be told again.
     SagaStepDone {
@@ -71,6 +75,9 @@ pub enum StepwiseEvent {
         step: String,
         /// What is wrong.
         why: String,
+        /// It was not refused but took too long: it may be done, so "again" asks under the same id.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        late: bool,
     },
     /// A person has seen to it.
     SagaSettled {
@@ -143,23 +150,23 @@ impl StepwiseEvent {
     /// Is nothing left to do from here on?
     pub fn ends(&self) -> bool {
         match self {
-            Self::SagaStepDone { ends, .. }
+            Self::SagaBegun { ends, .. }
+            | Self::SagaStepDone { ends, .. }
             | Self::SagaUndoStarted { ends, .. }
             | Self::SagaStepUndone { ends, .. }
             | Self::SagaSettled { ends, .. } => *ends,
-            Self::SagaBegun { .. } | Self::SagaUndoFailed { .. } | Self::SagaSuspended { .. } => {
-                false
-            }
+            Self::SagaUndoFailed { .. } | Self::SagaSuspended { .. } => false,
         }
     }
 
     pub(super) fn ending(mut self) -> Self {
         match &mut self {
-            Self::SagaStepDone { ends, .. }
+            Self::SagaBegun { ends, .. }
+            | Self::SagaStepDone { ends, .. }
             | Self::SagaUndoStarted { ends, .. }
             | Self::SagaStepUndone { ends, .. }
             | Self::SagaSettled { ends, .. } => *ends = true,
-            Self::SagaBegun { .. } | Self::SagaUndoFailed { .. } | Self::SagaSuspended { .. } => {}
+            Self::SagaUndoFailed { .. } | Self::SagaSuspended { .. } => {}
         }
         self
     }

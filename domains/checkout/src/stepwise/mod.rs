@@ -11,7 +11,8 @@
 //! ```
 //!
 //! * [`Step`]s are taken in order. A step is done by a fact that is heard, or by the answer of whom it
-//!   asks. It may be done before its turn.
+//!   asks. It may be done before its turn, by whomever, and before the saga begins: after a crash its
+//!   beginning may be taken in last. That gives the steps before it no more time.
 //! * Up to the first step whose "no" suspends, everything can be undone; from there on the saga has no
 //!   deadline, and nothing calls it off.
 //! * Being at a step means that it may have been asked, so the undo treats it as done. Its success, should

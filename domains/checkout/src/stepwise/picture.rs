@@ -10,7 +10,8 @@ use crate::picture::{Cells, NOT_STARTED, Picture, Transition};
 use crate::tasks::{RESOLVED, SUSPENDED};
 use crate::{Due, Refused, Saga};
 
-/// A saga under each of its plans, the newest first.
+/// A saga under each of its plans, the newest first, as long as nobody does what it has not asked: that
+/// may lead from anywhere to anywhere behind it.
 pub fn pictures<T: Table>() -> Vec<Picture> {
     let newest_first = T::plans().iter().rev();
     let picture = |plan: &'static Plan<T>| Picture {
@@ -103,6 +104,7 @@ impl<T> Plan<T> {
         }
         if !self.undone_by.is_empty() {
             all.push(arrow(NOT_STARTED, UNDO_STARTED, UNDONE));
+            all.push(arrow(UNDONE, BEGUN, UNDONE));
         }
         for (index, step) in self.steps.iter().enumerate() {
             all.extend(self.of_step(index, step));
@@ -151,10 +153,8 @@ impl<T> Plan<T> {
         ]);
         let skipped = self.nexts(index + 1);
         all.extend(skipped.map(|to| arrow(SUSPENDED, SETTLED, to)));
-        if step.done != Done::Answer {
-            let done = self.nexts(index + 1);
-            all.extend(done.map(|to| arrow(SUSPENDED, STEP_DONE, to)));
-        }
+        let done = self.nexts(index + 1);
+        all.extend(done.map(|to| arrow(SUSPENDED, STEP_DONE, to)));
         all.extend(waits.then(|| arrow(SUSPENDED, STEP_DONE, SUSPENDED)));
         all
     }
@@ -189,12 +189,12 @@ impl<T> Plan<T> {
             arrow(SUSPENDED, SETTLED, UNDOING),
             arrow(SUSPENDED, SETTLED, UNDONE),
             arrow(SUSPENDED, SETTLED, RESOLVED),
+            arrow(SUSPENDED, STEP_UNDONE, UNDONE),
         ];
         all.extend(several.then(|| arrow(UNDOING, STEP_UNDONE, UNDOING)));
+        all.extend(several.then(|| arrow(SUSPENDED, STEP_UNDONE, UNDOING)));
         let told = |done: Done| done != Done::Answer;
         if undos().any(|step| step.undo.is_some_and(|(_, done)| told(done))) {
-            all.push(arrow(SUSPENDED, STEP_UNDONE, UNDONE));
-            all.extend(several.then(|| arrow(SUSPENDED, STEP_UNDONE, UNDOING)));
             all.extend(several.then(|| arrow(SUSPENDED, STEP_UNDONE, SUSPENDED)));
         }
         // A success that comes late.

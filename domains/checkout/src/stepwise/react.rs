@@ -1,4 +1,5 @@
-//! What follows from a fact: one event, or none when it is repeated, late or of no concern.
+//! What follows from a fact: one event, or none when it is repeated, late or of no concern. Only what
+//! begins a saga may be what a step waits for as well.
 
 use chrono::{DateTime, Utc};
 use kernel::OrderId;
@@ -12,15 +13,21 @@ use crate::{Refused, UNDO_FAILURES_MAX};
 
 impl<T: Table> Stepwise<T> {
     /// What follows from a fact.
-    pub fn react(&self, fact: &StepwiseFact) -> Option<StepwiseEvent> {
-        let event = self.follows(fact)?;
-        let mut next = self.clone();
-        next.follow(&event);
-        Some(if next.is_over() {
-            event.ending()
-        } else {
-            event
-        })
+    pub fn react(&self, fact: &StepwiseFact) -> Vec<StepwiseEvent> {
+        let (mut next, mut events) = (self.clone(), Vec::new());
+        while let Some(event) = next.follows(fact) {
+            next.follow(&event);
+            let begun = matches!(event, StepwiseEvent::SagaBegun { .. });
+            events.push(if next.is_over() {
+                event.ending()
+            } else {
+                event
+            });
+            if !begun {
+                break;
+            }
+        }
+        events
     }
 
     fn follows(&self, fact: &StepwiseFact) -> Option<StepwiseEvent> {
@@ -31,10 +38,10 @@ impl<T: Table> Stepwise<T> {
         match fact {
             StepwiseFact::Heard {
                 order_id,
-                fact,
-                begins,
+                begins: Some(data),
                 at,
-            } if self.begun.is_none() => self.early(*order_id, fact, begins.as_ref(), *at),
+                ..
+            } if self.begun.is_none() => self.begins(*order_id, data, *at),
             StepwiseFact::Heard { fact, at, .. } => self.heard(fact, *at),
             StepwiseFact::Answered { ask, at } => self.answered(ask, *at),
             StepwiseFact::Refused {
@@ -48,37 +55,21 @@ impl<T: Table> Stepwise<T> {
         }
     }
 
-    /// After a crash its beginning may come after what followed it. So that is remembered, should the
-    /// saga begin.
-    fn early(
-        &self,
-        order_id: OrderId,
-        fact: &str,
-        begins: Option<&Value>,
-        at: DateTime<Utc>,
-    ) -> Option<StepwiseEvent> {
-        if self.course != Course::Forward {
-            return None;
-        }
+    /// Also when it was called off before: then what somebody has done of it is undone.
+    fn begins(&self, order_id: OrderId, data: &Value, at: DateTime<Utc>) -> Option<StepwiseEvent> {
         let plan = self.plan()?;
-        if let Some(data) = begins {
-            return Some(StepwiseEvent::SagaBegun {
-                order_id,
-                data: data.clone(),
-                revision: plan.revision,
-                at,
-                until: at + plan.within,
-            });
-        }
-        if plan.undone_by.contains(&fact) {
-            let fact = fact.to_owned();
-            return Some(undo_started(Cause::CalledOff { fact }, Vec::new()));
-        }
-        let mut waits = plan.steps.iter().filter(|step| step.asks.is_none());
-        let step = waits.find(|step| step.done.is(fact))?;
-        self.succeeded(step, at)
+        Some(StepwiseEvent::SagaBegun {
+            order_id,
+            data: data.clone(),
+            revision: plan.revision,
+            at,
+            until: at + plan.within,
+            ends: false,
+        })
     }
 
+    /// After a crash its beginning may come after what followed it. So that is remembered, should the
+    /// saga begin, whoever did it.
     fn heard(&self, fact: &str, at: DateTime<Utc>) -> Option<StepwiseEvent> {
         let plan = self.plan()?;
         if let Some(step) = plan.steps.iter().find(|step| step.done.is(fact)) {
@@ -123,12 +114,13 @@ impl<T: Table> Stepwise<T> {
         }
     }
 
-    /// Everything that was done, or is just being asked, is undone.
+    /// Everything that was done, or is just being asked, is undone. Nothing is asked before it begins.
     fn turned(&self, cause: Cause) -> Option<StepwiseEvent> {
         if !self.may_turn() {
             return None;
         }
-        let here = self.current().map(|(index, _)| index);
+        let here = self.current().filter(|_| self.begun.is_some());
+        let here = here.map(|(index, _)| index);
         let gone = match &cause {
             Cause::Refused { step, .. } | Cause::Lost { step } => Some(step.clone()),
             Cause::TimedOut { .. }
@@ -146,7 +138,7 @@ impl<T: Table> Stepwise<T> {
     }
 
     fn answered(&self, ask: &StepAsk, at: DateTime<Utc>) -> Option<StepwiseEvent> {
-        let (step, _) = self.asked().filter(|(_, due)| due == ask)?;
+        let (step, _) = self.last_asked().filter(|(_, due)| due == ask)?;
         if ask.undo {
             return self.undone(step);
         }
@@ -170,12 +162,12 @@ impl<T: Table> Stepwise<T> {
                     code,
                     message,
                 }),
-                Refused::Suspend => Some(StepwiseEvent::SagaSuspended { step, why }),
+                Refused::Suspend => Some(suspended(step, why, false)),
             };
         }
         let failures = self.tries(&step).failures;
         if failures >= UNDO_FAILURES_MAX {
-            return Some(StepwiseEvent::SagaSuspended { step, why });
+            return Some(suspended(step, why, false));
         }
         Some(StepwiseEvent::SagaUndoFailed {
             step,
@@ -194,7 +186,7 @@ impl<T: Table> Stepwise<T> {
                 Refused::Undo => self.turned(Cause::TimedOut { step }),
                 Refused::Suspend => {
                     let why = "not done in its time".to_owned();
-                    Some(StepwiseEvent::SagaSuspended { step, why })
+                    Some(suspended(step, why, true))
                 }
             };
         }
@@ -217,11 +209,14 @@ impl<T: Table> Stepwise<T> {
         })
     }
 
-    /// When the step at which it is takes too long.
+    /// When the step at which it is takes too long: its time runs from when those before it were done,
+    /// whatever else is done before its turn.
     pub(super) fn step_ends_at(&self) -> Option<DateTime<Utc>> {
         let begun = self.begun.as_ref().filter(|_| self.is_forward())?;
-        let (_, step) = self.current()?;
-        Some(begun.since + step.within?)
+        let (index, step) = self.current()?;
+        let before = self.plan()?.steps.iter().take(index);
+        let done = before.filter_map(|step| self.steps.get(step.name)?.done_at);
+        Some(done.fold(begun.since, DateTime::max) + step.within?)
     }
 
     /// When the whole takes too long.
@@ -239,6 +234,10 @@ impl Done {
     pub(super) fn is(self, fact: &str) -> bool {
         matches!(self, Self::Fact(own) if own == fact)
     }
+}
+
+fn suspended(step: String, why: String, late: bool) -> StepwiseEvent {
+    StepwiseEvent::SagaSuspended { step, why, late }
 }
 
 /// What ends with it is said by [`StepwiseEvent::ending`].

@@ -177,12 +177,13 @@ impl<T: Table> Listens for Stepwise<T> {
 impl<T: Table> Decider for Stepwise<T> {
     const CONTEXT: &'static str = CONTEXT;
     const KIND: Option<&'static str> = Some(Self::NAME);
+    const STATE_REVISION: u32 = 2;
 
     fn decide(&self, fact: &StepwiseFact) -> Result<Vec<StepwiseEvent>, SagaRefusal> {
         if let Some(revision) = self.unknown_revision() {
             return Err(SagaRefusal::RevisionUnknown { revision });
         }
-        Ok(self.react(fact).into_iter().collect())
+        Ok(self.react(fact))
     }
 
     fn evolve(&mut self, event: &StepwiseEvent) {

@@ -56,7 +56,7 @@ pub(super) struct Begun {
     pub(super) order_id: OrderId,
     pub(super) data: Value,
     pub(super) revision: u32,
-    /// When it came to the step at which it is.
+    /// When it began, or when a person last saw to it.
     pub(super) since: DateTime<Utc>,
     pub(super) until: DateTime<Utc>,
 }
@@ -77,6 +77,7 @@ pub(super) struct Progress {
     pub(super) stage: StepStage,
     /// Its success was heard of, so another word of it is a repeat.
     pub(super) succeeded: bool,
+    pub(super) done_at: Option<DateTime<Utc>>,
     pub(super) tries: Tries,
 }
 
@@ -97,6 +98,8 @@ pub(super) enum StepStage {
 pub(super) struct Suspension {
     pub(super) step: String,
     pub(super) why: String,
+    /// Nobody has refused it.
+    pub(super) late: bool,
 }
 
 impl<T> Default for Stepwise<T> {
@@ -141,7 +144,8 @@ impl<T: Table> Stepwise<T> {
     pub(super) fn may_turn(&self) -> bool {
         let here = self.current().map(|(index, _)| index);
         let last = self.plan().map(Plan::no_return);
-        self.course == Course::Forward && here.is_some_and(|here| last.is_some_and(|n| here < n))
+        let before = here.is_some_and(|here| last.is_some_and(|n| here < n));
+        self.course == Course::Forward && (self.begun.is_none() || before)
     }
 
     pub(super) fn stage_of(&self, step: &str) -> StepStage {
@@ -155,9 +159,12 @@ impl<T: Table> Stepwise<T> {
 
     /// What is asked: the next step, or the newest that is to be undone.
     pub(super) fn asked(&self) -> Option<(&'static Step<T>, StepAsk)> {
-        if self.begun.is_none() || self.suspension.is_some() {
-            return None;
-        }
+        self.last_asked().filter(|_| self.suspension.is_none())
+    }
+
+    /// The same, or what was asked until it was suspended: it may yet be answered.
+    pub(super) fn last_asked(&self) -> Option<(&'static Step<T>, StepAsk)> {
+        self.begun.as_ref()?;
         let (step, undo) = match self.course {
             Course::Forward => (self.current()?.1, false),
             Course::Back => (self.newest()?, true),
@@ -216,6 +223,7 @@ impl<T: Table> Stepwise<T> {
                 revision,
                 at,
                 until,
+                ends: _,
             } => {
                 self.begun = Some(Begun {
                     order_id: *order_id,
@@ -227,8 +235,9 @@ impl<T: Table> Stepwise<T> {
             }
             StepwiseEvent::SagaStepDone { step, at, ends: _ } => {
                 self.enter(step, StepStage::Done);
-                self.step(step).succeeded = true;
-                self.goes_on(*at);
+                let step = self.step(step);
+                step.succeeded = true;
+                step.done_at = Some(*at);
             }
             StepwiseEvent::SagaUndoStarted { cause, steps, .. } => self.turn(cause, steps),
             StepwiseEvent::SagaStepUndone { step, ends: _ } => {
@@ -245,9 +254,9 @@ impl<T: Table> Stepwise<T> {
                 tries.failures = tries.failures.saturating_add(1);
                 tries.retry_at = Some(*retry_at);
             }
-            StepwiseEvent::SagaSuspended { step, why } => {
-                let (step, why) = (step.clone(), why.clone());
-                self.suspension = Some(Suspension { step, why });
+            StepwiseEvent::SagaSuspended { step, why, late } => {
+                let (step, why, late) = (step.clone(), why.clone(), *late);
+                self.suspension = Some(Suspension { step, why, late });
             }
             StepwiseEvent::SagaSettled { how, at, .. } => self.settle(how, *at),
         }
@@ -261,13 +270,6 @@ impl<T: Table> Stepwise<T> {
     fn enter(&mut self, step: &str, stage: StepStage) {
         self.step(step).stage = stage;
         self.suspension.take_if(|waits| waits.step == step);
-    }
-
-    /// The time of the next step runs from here.
-    fn goes_on(&mut self, at: DateTime<Utc>) {
-        if let Some(begun) = &mut self.begun {
-            begun.since = begun.since.max(at);
-        }
     }
 
     fn turn(&mut self, cause: &Cause, steps: &[String]) {
@@ -293,14 +295,14 @@ impl<T: Table> Stepwise<T> {
     }
 
     fn settle(&mut self, wish: &Wish, at: DateTime<Utc>) {
-        let Some(Suspension { step, .. }) = self.suspension.take() else {
+        let Some(Suspension { step, late, .. }) = self.suspension.take() else {
             return;
         };
         match wish {
             Wish::Resume => {
                 let step = self.step(&step);
                 step.tries = Tries {
-                    attempt: step.tries.attempt.saturating_add(1),
+                    attempt: step.tries.attempt.saturating_add(u32::from(!late)),
                     ..Tries::default()
                 };
             }
@@ -311,6 +313,8 @@ impl<T: Table> Stepwise<T> {
             Wish::Skip { .. } => self.step(&step).stage = StepStage::Done,
             Wish::Resolve { .. } => self.course = Course::Resolved,
         }
-        self.goes_on(at);
+        if let Some(begun) = &mut self.begun {
+            begun.since = begun.since.max(at);
+        }
     }
 }

@@ -14,7 +14,8 @@ use crate::{Addressed, Refused};
 pub trait Table:
     Serialize + DeserializeOwned + fmt::Debug + Clone + PartialEq + Send + Sync + 'static
 {
-    /// `checkout.` and its name, which is a token of a subject: `a-z`.
+    /// `checkout.` and its name, which is a token of a subject: `a-z`. The shop's own sagas have taken
+    /// `checkout`, `return`, `returning`, `refund` and `refunding`.
     const TYPE: &'static str;
 
     /// What it is about, in a line.
