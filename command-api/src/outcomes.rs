@@ -349,7 +349,7 @@ mod tests {
     async fn who_waits_when_the_process_ends_goes_on_without() {
         let outcomes = Outcomes::<Ending>::new(16);
         let waiter = outcomes.waiter(order(0)).unwrap();
-        let waits = tokio::spawn(waiter.wait(Duration::from_secs(3_600)));
+        let waits = tokio::spawn(waiter.wait(Duration::from_hours(1)));
         outcomes.give_up();
         assert_eq!(waits.await.unwrap(), None);
         assert!(outcomes.waiter(order(0)).is_none());
