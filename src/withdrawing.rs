@@ -1,64 +1,81 @@
 //! Tokens that count no longer: of who was suspended, has another password, lost a role, or was erased.
 //!
 //! An access token is good for 15 minutes, whatever happens meanwhile. Each API follows USER, and
-//! knows within milliseconds whose it has to look at differently. One that starts knows nothing of
-//! before: what was withdrawn in the 15 minutes before its start, it still takes.
+//! knows within milliseconds whose it has to look at differently. One that starts reads first what was
+//! withdrawn from tokens that may still be used, and is not ready before.
 
 use std::time::Duration;
 
-use edge::auth::Verifier;
+use chrono::TimeDelta;
+use edge::auth::{TOKEN_COUNTS_S, Verifier};
 use futures::future::BoxFuture;
-use streams::{Connection, RecordedEvent, Settings, Streams};
+use streams::barrier::Reading;
+use streams::subscription::{OrderedSubscription, SubscriptionError};
+use streams::{Connection, RecordedEvent, clock};
 use tokio_util::sync::CancellationToken;
 use user::{User, UserEvent};
 
-/// Pause after a failure: trying at once would spin.
+/// The stream that tells of people.
+const STREAM: &str = "USER";
+
+/// What is not read yet, as readiness tells it.
+const WITHDRAWN_TOKENS: &str = "whose tokens count no longer";
+
+/// How far the clock here and the one of the log may be apart, in seconds.
+const CLOCKS_APART_S: i64 = 60;
+
+/// Pause after a look at a log that is not what it was.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Tells `verifier` what it hears, until `shutdown`.
+/// Tells `verifier` what it hears, until `shutdown`. `connection`'s barrier is up from now until all is read
+/// that is there.
 pub fn follow(
     connection: &Connection,
     verifier: Verifier,
     shutdown: CancellationToken,
 ) -> BoxFuture<'static, ()> {
     let connection = connection.clone();
-    let streams = connection.streams(Settings::reading());
+    let reading = connection.barrier().raise(WITHDRAWN_TOKENS);
     Box::pin(async move {
-        let mut after = None;
-        while !shutdown.is_cancelled() {
-            let failed = tokio::select! {
-                () = shutdown.cancelled() => return,
-                failed = hear(&connection, &streams, &verifier, &mut after) => failed,
-            };
-            tracing::warn!(%failed, "it is not heard whose tokens count no longer");
-            tokio::time::sleep(FAILURE_PAUSE).await;
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = read_on(&connection, &verifier, reading) => {}
         }
     })
 }
 
-/// Goes on behind `after`, or where the stream ends now; returns why it could not go on.
-async fn hear(
-    connection: &Connection,
-    streams: &Streams,
-    verifier: &Verifier,
-    after: &mut Option<u64>,
-) -> Box<dyn std::error::Error + Send + Sync> {
-    let begin = match after {
-        Some(after) => *after,
-        None => match streams.stream_state("USER").await {
-            Ok(state) => state.last,
-            Err(error) => return error.into(),
-        },
-    };
-    *after = Some(begin);
-    let mut events = connection.ordered("USER", begin);
+/// From the time on of the oldest token that may still be used.
+fn begin(connection: &Connection) -> OrderedSubscription {
+    let age = TimeDelta::seconds(TOKEN_COUNTS_S + CLOCKS_APART_S);
+    connection.ordered_all_since(STREAM, clock::now() - age)
+}
+
+async fn read_on(connection: &Connection, verifier: &Verifier, reading: Reading) {
+    let mut events = begin(connection);
+    let mut reading = Some(reading);
     loop {
-        match events.next().await {
-            Ok(event) => {
-                take(verifier, &event);
-                *after = Some(event.position.sequence);
+        let next = if events.pending().is_none() {
+            events.start().await.map(|()| None)
+        } else {
+            events.next().await.map(Some)
+        };
+        match next {
+            Ok(Some(event)) => take(verifier, &event),
+            Ok(None) => {}
+            // The next look goes on behind it: whoever is withdrawn later must still be heard of.
+            Err(error @ SubscriptionError::Unreadable { .. }) => {
+                tracing::error!(%error, "an event of USER can't be read");
             }
-            Err(error) => return error.into(),
+            Err(error @ (SubscriptionError::Gap { .. } | SubscriptionError::Ahead { .. })) => {
+                tracing::error!(%error, "USER is not what it was: it is read anew");
+                tokio::time::sleep(FAILURE_PAUSE).await;
+                events = begin(connection);
+            }
+        }
+        if events.caught_up()
+            && let Some(reading) = reading.take()
+        {
+            reading.done();
         }
     }
 }

@@ -9,8 +9,11 @@
 //!
 //! Nothing is promised that could be lost: the answer comes when every line is done. Where the body
 //! breaks off the import says so, and the same lines under the same key go on behind the last line
-//! on record; the few after it that were done all the same are found in the log by their ids.
+//! on record; the few after it that were done all the same are found in the log by their ids. One that
+//! had nothing to do is not found, and may have something to do now, before a later line of the same
+//! product that is found: that one is done once more behind it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -29,7 +32,7 @@ use product::{
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
-use streams::{CommandMeta, ExecuteError, Executed};
+use streams::{CommandMeta, ExecuteError, Executed, Outcome};
 use tokio::sync::OwnedSemaphorePermit;
 use uuid::Uuid;
 
@@ -81,6 +84,7 @@ async fn import(
         tally: Tally::default(),
         errors: Vec::new(),
         recorded: 0,
+        reached: HashMap::new(),
         _slot: slot,
     };
     // A task of its own: it says how far it came also when the client is gone.
@@ -151,6 +155,8 @@ struct Run {
     errors: Vec<LineError>,
     /// How many lines are on record.
     recorded: u64,
+    /// The version of each product at which one of its lines since the last record came into force.
+    reached: HashMap<Sku, u64>,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -216,6 +222,7 @@ impl Run {
                     .await?;
                 self.recorded = self.tally.lines;
                 self.errors.clear();
+                self.reached.clear();
             }
         }
         let (tally, errors) = self.news();
@@ -258,8 +265,12 @@ impl Run {
         let all = products.map(|(sku, lines)| self.product(sku, lines));
         let outcomes: Result<Vec<_>, _> = join_all(all).await.into_iter().collect();
         let mut errors = batch.errors;
-        for outcome in outcomes?.into_iter().flatten() {
-            match outcome {
+        let outcomes = outcomes?;
+        for ((sku, _), (reached, _)) in batch.products.iter().zip(&outcomes) {
+            self.reached.insert(sku.clone(), *reached);
+        }
+        for became in outcomes.into_iter().flat_map(|(_, all)| all) {
+            match became {
                 Became::Created => self.tally.created += 1,
                 Became::Updated => self.tally.updated += 1,
                 Became::Unchanged => self.tally.unchanged += 1,
@@ -275,35 +286,44 @@ impl Run {
         Ok(())
     }
 
-    /// The lines of one product, one after another.
+    /// The lines of one product, one after another; with the version that it had reached.
     async fn product(
         &self,
         sku: &Sku,
         lines: &[(u64, ProductLine)],
-    ) -> Result<Vec<Became>, Problem> {
+    ) -> Result<(u64, Vec<Became>), Problem> {
+        let mut reached = self.reached.get(sku).copied().unwrap_or_default();
         let mut all = Vec::with_capacity(lines.len());
-        for (number, line) in lines {
-            let became = self.line(sku, *number, line).await;
+        for line in lines {
+            let became = self.line(sku, line, &mut reached).await;
             // Also after a failure: it may have happened.
             self.api.questions.forget_product(sku);
             all.push(became?);
         }
-        Ok(all)
+        Ok((reached, all))
     }
 
-    async fn line(&self, sku: &Sku, number: u64, line: &ProductLine) -> Result<Became, Problem> {
-        let command = ProductCommand::ImportProduct {
-            title: line.title.clone(),
-            description: line.description.clone(),
-            category: line.category.clone(),
-            price: line.price,
-        };
-        let meta = self.meta(number, "import");
-        let meta = self.api.digested(meta, line);
-        let product = match self.execute(sku, command, meta).await {
+    async fn line(
+        &self,
+        sku: &Sku,
+        numbered: &(u64, ProductLine),
+        reached: &mut u64,
+    ) -> Result<Became, Problem> {
+        let (number, line) = (numbered.0, &numbered.1);
+        let mut done = self.fields(sku, numbered, "import").await;
+        // Done before, but a line in front of it has come into force since.
+        if let Ok(product) = &done
+            && product.outcome == Outcome::Replayed
+            && product.version < *reached
+        {
+            let purpose = format!("import/behind/{reached}");
+            done = self.fields(sku, numbered, &purpose).await;
+        }
+        let product = match done {
             Ok(product) => product,
             Err(failure) => return refused(number, failure),
         };
+        *reached = product.version.max(*reached);
         let is_new = product.version == product.events.len() as u64;
         let mut changed = !product.events.is_empty();
         if line.publish && product.state.status() != Some(ProductStatus::Published) {
@@ -321,6 +341,23 @@ impl Run {
             (true, true) => Became::Created,
             (true, false) => Became::Updated,
         })
+    }
+
+    /// Gives the product what the line says of it.
+    async fn fields(
+        &self,
+        sku: &Sku,
+        (number, line): &(u64, ProductLine),
+        purpose: &str,
+    ) -> Result<Executed<Product>, ExecuteError<ProductRefusal>> {
+        let command = ProductCommand::ImportProduct {
+            title: line.title.clone(),
+            description: line.description.clone(),
+            category: line.category.clone(),
+            price: line.price,
+        };
+        let meta = self.api.digested(self.meta(*number, purpose), line);
+        self.execute(sku, command, meta).await
     }
 
     async fn execute(

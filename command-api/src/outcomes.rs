@@ -146,6 +146,8 @@ impl End for Acting {
 struct Waiting<E: End> {
     of: HashMap<E::Of, Vec<oneshot::Sender<E>>>,
     count: usize,
+    /// Nobody may wait any longer.
+    is_over: bool,
 }
 
 /// Who waits for which end. Cheap to clone.
@@ -173,6 +175,7 @@ impl<E: End> Outcomes<E> {
             waiting: Mutex::new(Waiting {
                 of: HashMap::new(),
                 count: 0,
+                is_over: false,
             }),
             begin: watch::Sender::new(None),
         }))
@@ -239,7 +242,7 @@ impl<E: End> Outcomes<E> {
     pub(crate) fn waiter(&self, id: E::Of) -> Option<Waiter<E>> {
         let mut waiting = self.waiting();
         let of_one = waiting.of.get(&id).map_or(0, Vec::len);
-        if waiting.count >= self.0.most || of_one >= WAITERS_OF_ONE_MAX {
+        if waiting.is_over || waiting.count >= self.0.most || of_one >= WAITERS_OF_ONE_MAX {
             return None;
         }
         let (sender, ending) = oneshot::channel();
@@ -258,6 +261,14 @@ impl<E: End> Outcomes<E> {
         })
     }
 
+    /// Has everybody go on without an end: the process ends, and would cut them off.
+    pub(crate) fn give_up(&self) {
+        let mut waiting = self.waiting();
+        waiting.is_over = true;
+        waiting.of.clear();
+        waiting.count = 0;
+    }
+
     fn waiting(&self) -> MutexGuard<'_, Waiting<E>> {
         // Nothing in here panics halfway through a change.
         let waiting = self.0.waiting.lock();
@@ -266,7 +277,7 @@ impl<E: End> Outcomes<E> {
 
     fn forget(&self, id: E::Of) {
         let mut waiting = self.waiting();
-        let Waiting { of, count } = &mut *waiting;
+        let Waiting { of, count, .. } = &mut *waiting;
         if let Some(waiters) = of.get_mut(&id) {
             let before = waiters.len();
             waiters.retain(|waiter| !waiter.is_closed());
@@ -332,5 +343,16 @@ mod tests {
         drop(others);
         assert_eq!(outcomes.waiting().count, 0);
         assert!(outcomes.waiting().of.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_waits_when_the_process_ends_goes_on_without() {
+        let outcomes = Outcomes::<Ending>::new(16);
+        let waiter = outcomes.waiter(order(0)).unwrap();
+        let waits = tokio::spawn(waiter.wait(Duration::from_hours(1)));
+        outcomes.give_up();
+        assert_eq!(waits.await.unwrap(), None);
+        assert!(outcomes.waiter(order(0)).is_none());
+        assert_eq!(outcomes.waiting().count, 0);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use edge::auth::{KeySet, Verifier};
@@ -24,6 +25,9 @@ use crate::owned::WEBHOOK_ENDPOINTS;
 use crate::questions::OverBus;
 use crate::signature::WebhookSecrets;
 use crate::webhook::Webhook;
+
+/// Left of the drain time for the answers to who waited: none of them takes longer.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// What the role needs from the composition root.
 pub struct Connections {
@@ -175,40 +179,79 @@ impl Service {
         Box::pin(async move {
             // One part that ends with an error ends the others.
             let stop = shutdown.child_token();
+            // Requests that are still open need what is heard until they are answered.
+            let served = CancellationToken::new();
             let limits = self.config.limits;
             let serving = (self.config.tls.acceptor()?, stop.clone());
             let http = async {
-                let served = edge::serve_tls(listener, self.router, (limits, None), serving).await;
-                served.map_err(Error::Http)
+                let http = edge::serve_tls(listener, self.router, (limits, None), serving).await;
+                served.cancel();
+                http.map_err(Error::Http)
             };
             let bus = async {
                 let served = self.hosts.serve(&self.nats, stop.clone()).await;
                 served.map_err(Error::Host)
             };
-            let (api, nats) = (&self.api, &self.nats);
             let heard = async {
-                let endings = api.outcomes.follow(nats, stop.clone());
-                let actions = api.actions.follow(nats, stop.clone());
-                let sagas = api.sagas.follow(nats, stop.clone());
-                let changes = api.questions.follow(nats, &api.streams, stop.clone());
-                let endpoints = async {
-                    if let Some(reading) = self.endpoints {
-                        api.owned.follow(nats, reading, stop.clone()).await;
-                    }
-                };
-                let replicas = api.throttle.follow(nats, stop.clone());
-                tokio::join!(endings, actions, sagas, changes, endpoints, replicas);
+                self.api.follow(&self.nats, self.endpoints, &served).await;
                 Ok(())
             };
+            let waits = self
+                .api
+                .give_up_waiting(limits.drain_time(), &stop, &served);
             let first = |part: Result<(), Error>| part.inspect_err(|_| stop.cancel());
-            let (http, bus, heard, ()) = tokio::join!(
+            let (http, bus, heard, (), ()) = tokio::join!(
                 async { first(http.await) },
                 async { first(bus.await) },
                 async { first(heard.await) },
                 self.erasures.follow(stop.clone()),
+                waits,
             );
             http.and(bus).and(heard)
         })
+    }
+}
+
+impl Api {
+    /// Hears whatever it must know of others, until `served`.
+    async fn follow(
+        &self,
+        nats: &Connection,
+        endpoints: Option<Reading>,
+        served: &CancellationToken,
+    ) {
+        let until = || served.clone();
+        let endpoints = async {
+            if let Some(reading) = endpoints {
+                self.owned.follow(nats, reading, until()).await;
+            }
+        };
+        tokio::join!(
+            self.outcomes.follow(nats, until()),
+            self.actions.follow(nats, until()),
+            self.sagas.follow(nats, until()),
+            self.questions.follow(nats, &self.streams, until()),
+            endpoints,
+            self.throttle.follow(nats, until()),
+        );
+    }
+
+    /// Answers who still waits shortly before open requests are cut, which is `drain_time` after `stop`.
+    async fn give_up_waiting(
+        &self,
+        drain_time: Duration,
+        stop: &CancellationToken,
+        served: &CancellationToken,
+    ) {
+        stop.cancelled().await;
+        tokio::select! {
+            () = served.cancelled() => {}
+            () = tokio::time::sleep(drain_time.saturating_sub(LAST_ANSWERS)) => {
+                self.outcomes.give_up();
+                self.actions.give_up();
+                self.sagas.give_up();
+            }
+        }
     }
 }
 

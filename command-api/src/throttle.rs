@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use edge::{Problem, counted_as};
 use kernel::EmailClaimId;
 use moka::sync::Cache;
-use streams::Connection;
+use streams::{Connection, Headcount};
 use tokio_util::sync::CancellationToken;
 
 /// Wrong passwords for one account within [`WINDOW`] before it answers 429.
@@ -64,12 +64,13 @@ impl Throttle {
 
     /// Keeps the number of those who share the limits up to date, until `shutdown`.
     pub(crate) async fn follow(&self, nats: &Connection, shutdown: CancellationToken) {
+        let mut count = Headcount::default();
         while !shutdown.is_cancelled() {
             if nats.is_connected() {
                 match nats.replicas(ROLE).await {
                     Ok(found) => {
                         let hosts = found.values().filter(|it| host_users(&it.contexts));
-                        self.share(hosts.count());
+                        self.share(count.found(hosts.count()));
                     }
                     Err(error) => tracing::warn!(%error, "replicas can't be looked for"),
                 }

@@ -121,7 +121,8 @@ impl Limits {
         Duration::from_secs(self.stall_time_max_s)
     }
 
-    pub(crate) fn drain_time(&self) -> Duration {
+    /// How long open requests may take at shutdown.
+    pub fn drain_time(&self) -> Duration {
         Duration::from_secs(self.drain_time_max_s)
     }
 }

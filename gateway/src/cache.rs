@@ -2,8 +2,8 @@
 //! changed, and fetched once however many ask at the same time.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use axum::body::{Body, Bytes};
@@ -18,6 +18,7 @@ use futures::future::{BoxFuture, Shared};
 use http_body_util::{BodyExt, Limited};
 use http_cache_semantics::{BeforeRequest, CacheOptions, CachePolicy};
 use moka::sync::Cache as Kept;
+use tokio::sync::Semaphore;
 
 use crate::problems::lost;
 
@@ -27,6 +28,9 @@ const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Longest time for one fetch. Whoever asks meanwhile shares it, so one replica that hangs would
 /// otherwise hold up everybody, for as long as its connection stands.
 const FETCH_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Most fetches at once. They outlive whoever began them, so no bound on requests is one on them.
+const FETCHES_MAX: usize = 64;
 
 /// What an entry takes besides its body, roughly, in bytes.
 const ENTRY_BYTES: usize = 1024;
@@ -89,6 +93,8 @@ pub(crate) enum Missing {
     Failed(Problem),
     /// It is too large: each has to fetch it alone.
     TooLarge,
+    /// Too much is fetched already: each has to fetch it alone.
+    TooMany,
 }
 
 /// A fetch that others may join until it ends, however it ends.
@@ -113,6 +119,9 @@ pub(crate) struct Cache {
     fetching: Mutex<HashMap<String, Fetch>>,
     /// How new an answer must be: the last position at which the catalogue has changed.
     newest: AtomicU64,
+    /// What the subscription says that hears the changes.
+    heard: RwLock<Arc<AtomicBool>>,
+    fetches: Arc<Semaphore>,
     enabled: bool,
 }
 
@@ -129,6 +138,8 @@ impl Cache {
                 .build(),
             fetching: Mutex::default(),
             newest: AtomicU64::new(UNHEARD),
+            heard: RwLock::default(),
+            fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
             enabled: bytes_max > 0,
         }
     }
@@ -138,6 +149,17 @@ impl Cache {
     /// after it is not taken for a new one.
     pub(crate) fn changed(&self, position: u64) {
         self.newest.store(position, Ordering::Release);
+    }
+
+    /// Changes are heard while `current` says so: not while the subscription starts anew, nor until it has
+    /// told of all that changed meanwhile.
+    pub(crate) fn hears(&self, current: Arc<AtomicBool>) {
+        *self.heard.write().unwrap_or_else(PoisonError::into_inner) = current;
+    }
+
+    fn is_heard(&self) -> bool {
+        let heard = self.heard.read().unwrap_or_else(PoisonError::into_inner);
+        heard.load(Ordering::Acquire)
     }
 
     /// Changes are not heard: nothing is kept until they are.
@@ -163,7 +185,7 @@ impl Cache {
 
     /// The kept answer to this request, if it may still be used.
     pub(crate) fn kept(&self, key: &str, parts: &Parts) -> Option<Response<Body>> {
-        let answer = self.kept.get(key)?;
+        let answer = self.kept.get(key).filter(|_| self.is_heard())?;
         let (policy, position) = answer.policy.as_ref()?;
         let newest = self.newest.load(Ordering::Acquire);
         let mut fresh = match policy.before_request(parts, SystemTime::now()) {
@@ -192,11 +214,14 @@ impl Cache {
             if let Some(running) = all.get(&key) {
                 (running.clone(), false)
             } else {
+                let place = Arc::clone(&self.fetches).try_acquire_owned();
+                let place = place.map_err(|_| Missing::TooMany)?;
                 let running = Running {
                     cache: Arc::clone(self),
                     key: key.clone(),
                 };
                 let task = tokio::spawn(async move {
+                    let _place = place;
                     let outcome = running.cache.fetch(&running.key, fetch);
                     let outcome = tokio::time::timeout(FETCH_TIME_MAX, outcome).await;
                     outcome.unwrap_or_else(|_elapsed| Err(Missing::Failed(lost("query-api"))))
@@ -349,6 +374,7 @@ mod tests {
     fn cache() -> Arc<Cache> {
         let cache = Arc::new(Cache::new(1 << 20));
         cache.changed(10);
+        cache.hears(Arc::new(AtomicBool::new(true)));
         cache
     }
 
@@ -376,6 +402,43 @@ mod tests {
         assert!(cache.kept(KEY, &asked(&[])).is_some());
         cache.unheard();
         assert!(cache.kept(KEY, &asked(&[])).is_none());
+    }
+
+    #[tokio::test]
+    async fn nothing_kept_is_used_while_no_change_would_be_heard() {
+        let cache = Arc::new(Cache::new(1 << 20));
+        cache.changed(10);
+        fetch(&cache, answer(10, SHARED)).await;
+        assert!(cache.kept(KEY, &asked(&[])).is_none());
+        let current = Arc::new(AtomicBool::new(true));
+        cache.hears(Arc::clone(&current));
+        for heard in [true, false, true] {
+            current.store(heard, Ordering::Release);
+            assert_eq!(cache.kept(KEY, &asked(&[])).is_some(), heard);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fetches_that_nobody_waits_for_any_more_are_bounded() {
+        let cache = cache();
+        let open = Arc::new(AtomicUsize::new(0));
+        let mut refused = 0;
+        for number in 0..3 * FETCHES_MAX {
+            let open = Arc::clone(&open);
+            let hangs = async move {
+                open.fetch_add(1, Ordering::Relaxed);
+                std::future::pending().await
+            };
+            let fetched = cache.fetched(format!("{KEY}/{number}"), hangs.boxed());
+            // It has begun, and whoever asked is gone.
+            match tokio::time::timeout(Duration::from_millis(1), fetched).await {
+                Ok(Err(Missing::TooMany)) => refused += 1,
+                Ok(other) => panic!("{other:?}"),
+                Err(_gone) => {}
+            }
+        }
+        assert_eq!(open.load(Ordering::Relaxed), FETCHES_MAX);
+        assert_eq!(refused, 2 * FETCHES_MAX);
     }
 
     #[tokio::test]
@@ -472,7 +535,7 @@ mod tests {
         let panics = || async { panic!("on purpose") }.boxed();
         let status = |missing| match missing {
             Missing::Failed(problem) => problem.status.as_u16(),
-            Missing::TooLarge => 0,
+            Missing::TooLarge | Missing::TooMany => 0,
         };
         for (fetch, expected) in [(hangs(), 502), (panics(), 500)] {
             let missing = cache.fetched(KEY.to_owned(), fetch).await.unwrap_err();

@@ -122,7 +122,8 @@ pub struct Rates {
     /// Requests per second of one user; ten seconds' worth may come at once. 0 = any.
     #[arg(long, env = "MILLRACE_USER_RATE", default_value_t = USER_RATE)]
     pub user_rate: u32,
-    /// Requests per second from one address without a token (of IPv6, one /64). 0 = any.
+    /// Requests per second from one address without a token (of IPv6, one /64), and apart from these of what the
+    /// gateway says of itself (`/openapi.json`, `/problems`, `/metrics`). 0 = any.
     #[arg(long, env = "MILLRACE_ADDRESS_RATE", default_value_t = ADDRESS_RATE)]
     pub address_rate: u32,
     /// Writes per second under one Idempotency-Key. 0 = any.

@@ -12,7 +12,7 @@ use axum::http::header::{
 };
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
-use axum::middleware::{from_fn, map_request, map_response};
+use axum::middleware::{Next, from_fn, map_request, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use edge::auth::Verifier;
@@ -120,6 +120,21 @@ pub(crate) fn packed(router: Router) -> Router {
         .layer(map_response(varied))
         .layer(map_request(plain_head))
         .layer(from_fn(tags::of_packed))
+}
+
+/// Stands in front of what the process says of itself, which passes no [`enter`].
+pub(crate) async fn page(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let client = headers::client(&parts, &gate.trusted).map(Client::page);
+    let mut left = None;
+    let mut response = match gate.limiter.take_all(client, &mut left) {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Err(problem) => problem.into_response(),
+    };
+    if let Some(left) = left {
+        left.tell(response.headers_mut());
+    }
+    response
 }
 
 /// Is there a body to compress at all? Behind these there is none, whatever their headers say.
@@ -279,18 +294,7 @@ fn limit(
         (user, address.filter(|_| user.is_none()), key.as_bytes()).hash(&mut hasher);
         Client::Key(hasher.finish())
     });
-    // The narrower limit is told where both hold.
-    for client in who.into_iter().chain(key) {
-        match gate.limiter.take(&client) {
-            Ok(state) => *left = left.take().or(state),
-            Err(refused) => {
-                let (problem, state) = *refused;
-                *left = Some(state);
-                return Err(problem);
-            }
-        }
-    }
-    Ok(())
+    gate.limiter.take_all(who.into_iter().chain(key), left)
 }
 
 /// A read of the public catalogue: kept, or fetched together with others who want the same. Whoever it
@@ -326,7 +330,7 @@ async fn cached(gate: &Gate, mut parts: Parts) -> Result<Response, Problem> {
         }
         (Ok((answer, first)), _) => return Ok(answer.shared(&parts, first)),
         (Err(Missing::Failed(problem)), _) => return Err(problem),
-        (Err(Missing::TooLarge), _) => {}
+        (Err(Missing::TooLarge | Missing::TooMany), _) => {}
     }
     let nothing = Outgoing::Flowing(Body::empty());
     gate.forward.send(&gate.queries, &parts, nothing).await

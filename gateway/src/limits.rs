@@ -34,6 +34,8 @@ pub(crate) enum Client {
     User(UserId),
     /// Somebody without.
     Address(IpAddr),
+    /// Anybody at an address who reads what the process says of itself.
+    Page(IpAddr),
     /// A write that is repeated, by the hash of whose and which it is.
     Key(u64),
 }
@@ -44,17 +46,23 @@ impl Client {
         Self::Address(edge::counted_as(address))
     }
 
+    /// The same, for pages: who asked the API too much can still read why.
+    pub(crate) fn page(address: IpAddr) -> Self {
+        Self::Page(edge::counted_as(address))
+    }
+
     fn class(&self) -> usize {
         match self {
             Self::User(_) => 0,
             Self::Address(_) => 1,
             Self::Key(_) => 2,
+            Self::Page(_) => 3,
         }
     }
 }
 
 /// What each class is called in the headers.
-const CLASSES: [&str; 3] = ["user", "address", "key"];
+const CLASSES: [&str; 4] = ["user", "address", "key", "page"];
 
 type Bucket = RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>;
 
@@ -95,7 +103,7 @@ impl Left {
 /// their number changes, what was taken stays taken.
 pub(crate) struct Limiter {
     gateways: AtomicU32,
-    buckets: [Option<Buckets>; 3],
+    buckets: [Option<Buckets>; 4],
     clock: DefaultClock,
 }
 
@@ -108,7 +116,13 @@ impl Limiter {
     pub(crate) fn new(rates: Rates) -> Self {
         Self {
             gateways: AtomicU32::new(1),
-            buckets: [rates.user_rate, rates.address_rate, rates.key_rate].map(buckets),
+            buckets: [
+                rates.user_rate,
+                rates.address_rate,
+                rates.key_rate,
+                rates.address_rate,
+            ]
+            .map(buckets),
             clock: DefaultClock::default(),
         }
     }
@@ -119,6 +133,31 @@ impl Limiter {
         if self.gateways.swap(gateways, Ordering::Relaxed) != gateways {
             tracing::info!(gateways, "the limits are shared anew");
         }
+    }
+
+    /// Takes one request out of the bucket of each of `clients`. What is told is the narrowest of their limits, on a
+    /// refusal as well.
+    ///
+    /// # Errors
+    /// 429: one of them is empty.
+    pub(crate) fn take_all(
+        &self,
+        clients: impl IntoIterator<Item = Client>,
+        left: &mut Option<Left>,
+    ) -> Result<(), Problem> {
+        for client in clients {
+            let state = match self.take(&client) {
+                Ok(state) => state,
+                Err(refused) => {
+                    let (problem, state) = *refused;
+                    *left = Some(state);
+                    return Err(problem);
+                }
+            };
+            let all = left.take().into_iter().chain(state);
+            *left = all.min_by_key(|left| left.remaining);
+        }
+        Ok(())
     }
 
     /// Takes one request out of the bucket of `client`; `None` = it has no limit.
@@ -209,6 +248,31 @@ mod tests {
         assert_eq!(allowed(&limiter, &ben), 20);
         assert_eq!(allowed(&limiter, &Client::User(UserId(uuid(1)))), 10);
         assert_eq!(allowed(&limiter, &Client::Key(1)), 100, "0 = any");
+    }
+
+    #[test]
+    fn of_two_limits_the_narrower_one_is_told() {
+        let limiter = Limiter::new(Rates {
+            key_rate: 1,
+            ..RATES
+        });
+        let address = Client::address("198.51.100.1".parse().unwrap());
+        let (mut left, both) = (None, [address.clone(), Client::Key(1)]);
+        limiter.take_all(both.clone(), &mut left).unwrap();
+        assert_eq!(
+            left.map(|left| (left.class, left.remaining)),
+            Some(("key", 9))
+        );
+        assert_eq!(
+            (0..12).filter(|_| limiter.take(&address).is_ok()).count(),
+            12
+        );
+        let mut left = None;
+        limiter.take_all(both, &mut left).unwrap();
+        assert_eq!(
+            left.map(|left| (left.class, left.remaining)),
+            Some(("address", 6))
+        );
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use streams::MISSED_LOOKS_MAX;
+
 use crate::config::{Address, Member};
 
 /// A role of which nobody has answered for so long since the start is away, and not only unknown yet.
@@ -32,6 +34,8 @@ pub(crate) struct Replica {
     reached: AtomicBool,
     /// In a row.
     failures: AtomicU32,
+    /// Looks in a row that have not found it.
+    missed: AtomicUsize,
     ejected_until: Mutex<Option<Instant>>,
 }
 
@@ -45,6 +49,7 @@ impl Replica {
             ready: AtomicBool::new(true),
             reached: AtomicBool::new(true),
             failures: AtomicU32::new(0),
+            missed: AtomicUsize::new(0),
             ejected_until: Mutex::new(None),
         }
     }
@@ -142,30 +147,41 @@ impl Pool {
         pool
     }
 
-    /// Takes over who was found besides the fixed ones; who was known before keeps what is known.
+    /// Takes over who was found besides the fixed ones; who was known before keeps what is known. Who is missed
+    /// now and then stays: it is asked how it is, and answers discovery too late when there is much to do.
     pub(crate) fn found(&self, found: Vec<Member>) {
-        let mut wanted = found;
-        // What a replica says of itself counts.
-        for fixed in &self.fixed {
-            if !wanted
-                .iter()
-                .any(|member| member.address.authority == fixed.address.authority)
-            {
-                wanted.push(fixed.clone());
-            }
-        }
         let mut replicas = self
             .replicas
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let next = wanted.into_iter().map(|member| {
+        let known_or_new = |member: Member| {
             let same = |known: &&Arc<Replica>| {
                 known.address == member.address && known.contexts == member.contexts
             };
             let known = replicas.iter().find(same).cloned();
             known.unwrap_or_else(|| Arc::new(Replica::new(member)))
-        });
-        *replicas = next.collect();
+        };
+        let mut next: Vec<_> = found.into_iter().map(known_or_new).collect();
+        for replica in &next {
+            replica.missed.store(0, Ordering::Relaxed);
+        }
+        let is_in = |all: &[Arc<Replica>], address: &Address| {
+            all.iter()
+                .any(|other| other.address.authority == address.authority)
+        };
+        for known in replicas.iter() {
+            let missed = || known.missed.fetch_add(1, Ordering::Relaxed);
+            if !is_in(&next, &known.address) && missed() < MISSED_LOOKS_MAX {
+                next.push(Arc::clone(known));
+            }
+        }
+        for fixed in &self.fixed {
+            // What a replica says of itself counts.
+            if !is_in(&next, &fixed.address) {
+                next.push(known_or_new(fixed.clone()));
+            }
+        }
+        *replicas = next;
     }
 
     /// Takes note of who announces itself without TLS, so that it isn't asked; tells each once.
@@ -293,12 +309,38 @@ mod tests {
         }
         assert!(pool.pick(Some("payment"), &[]).is_some(), "it is carried");
         assert!(pool.pick(None, &[]).is_some());
-        pool.found(vec![some]);
+        for _ in 0..=MISSED_LOOKS_MAX {
+            pool.found(vec![some.clone()]);
+        }
         assert_eq!(
             name(&pool.pick(Some("payment"), &[]).unwrap()),
             "a:1",
             "as configured"
         );
+    }
+
+    #[test]
+    fn who_is_missed_in_a_look_stays_as_it_is_known() {
+        let pool = pool(&[]);
+        let (a, b) = (member("a:1"), member("b:1"));
+        pool.found(vec![a.clone(), b.clone()]);
+        let b_is = || {
+            let all = pool.all();
+            all.into_iter().find(|it| it.address == b.address)
+        };
+        for _ in 0..FAILURES_MAX {
+            b_is().unwrap().failed();
+        }
+        for _ in 0..MISSED_LOOKS_MAX {
+            pool.found(vec![a.clone()]);
+            assert!(b_is().unwrap().is_ejected(Instant::now()));
+        }
+        pool.found(vec![a.clone(), b.clone()]);
+        assert!(b_is().unwrap().is_ejected(Instant::now()));
+        for _ in 0..=MISSED_LOOKS_MAX {
+            pool.found(vec![a.clone()]);
+        }
+        assert!(b_is().is_none(), "it is gone");
     }
 
     fn name(picked: &Picked) -> String {
@@ -392,7 +434,9 @@ mod tests {
         pool.looked_at();
         assert!(pool.is_met() && !pool.is_reached());
         assert!(!pool.all()[0].ready.load(Ordering::Relaxed));
-        pool.found(Vec::new());
+        for _ in 0..=MISSED_LOOKS_MAX {
+            pool.found(Vec::new());
+        }
         assert_eq!(pool.all().len(), 1, "the fixed one stays");
         assert!(super::Pool::new("query-api", &[]).pick(None, &[]).is_none());
     }

@@ -3,6 +3,7 @@
 use std::io;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use edge::auth::{KeySet, Verifier};
 use edge::health::Health;
 use futures::future::BoxFuture;
@@ -12,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
-use crate::gate::{Gate, packed, router};
+use crate::gate::{Gate, packed, page, router};
 use crate::pool::Pool;
 use crate::watch;
 
@@ -65,9 +66,11 @@ impl Service {
         })
     }
 
-    /// With more routes of the process, outside the gateway's guard.
+    /// With more routes of the process, outside the gateway's guard; they have a limit per address of their
+    /// own.
     #[must_use]
     pub fn with(self, routes: Router) -> Self {
+        let routes = routes.layer(from_fn_with_state(self.gate.clone(), page));
         Self {
             router: packed(routes).fallback_service(self.router),
             ..self

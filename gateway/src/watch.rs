@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::Request;
 use futures::future::join_all;
-use streams::{Connection, Replica as Announced};
+use streams::{Connection, Headcount, Replica as Announced};
 use tokio_util::sync::CancellationToken;
 
 use crate::behind::Replicas;
@@ -32,9 +32,9 @@ const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Keeps both pools and the number of gateways up to date, until `shutdown`.
 pub(crate) async fn replicas(gate: Gate, nats: Option<Connection>, shutdown: CancellationToken) {
-    let mut empty = [0; 2];
+    let mut looks = Looks::default();
     while !shutdown.is_cancelled() {
-        look(&gate, nats.as_ref(), &mut empty).await;
+        look(&gate, nats.as_ref(), &mut looks).await;
         tokio::select! {
             () = tokio::time::sleep(LOOK_PAUSE) => {}
             () = shutdown.cancelled() => {}
@@ -42,13 +42,21 @@ pub(crate) async fn replicas(gate: Gate, nats: Option<Connection>, shutdown: Can
     }
 }
 
-async fn look(gate: &Gate, nats: Option<&Connection>, empty: &mut [u32; 2]) {
+/// What earlier looks have found.
+#[derive(Default)]
+struct Looks {
+    /// How many in a row have found nobody, of each role.
+    empty: [u32; 2],
+    gateways: Headcount,
+}
+
+async fn look(gate: &Gate, nats: Option<&Connection>, looks: &mut Looks) {
     let pools: [&Pool; 2] = [&gate.commands, &gate.queries];
     if let Some(nats) = nats.filter(|nats| nats.is_connected()) {
         let asked = pools.map(|pool| found(nats, pool.role));
         let (found_of, gateways) = tokio::join!(join_all(asked), found(nats, ROLE));
-        for ((pool, found), empty) in pools.into_iter().zip(found_of).zip(empty) {
-            let found = members(found);
+        for ((pool, found), empty) in pools.into_iter().zip(found_of).zip(&mut looks.empty) {
+            let found = members(found.unwrap_or_default());
             *empty = if found.is_empty() { *empty + 1 } else { 0 };
             if !found.is_empty() || *empty > EMPTY_LOOKS_MAX {
                 let may_ask = |member: &Member| gate.behind.may_ask(&member.address);
@@ -57,7 +65,9 @@ async fn look(gate: &Gate, nats: Option<&Connection>, empty: &mut [u32; 2]) {
                 pool.refuse(refused);
             }
         }
-        gate.limiter.share(gateways.len());
+        if let Some(gateways) = gateways {
+            gate.limiter.share(looks.gateways.found(gateways.len()));
+        }
     }
     let all = pools.into_iter().flat_map(Pool::all);
     join_all(all.map(|replica| async move {
@@ -67,12 +77,13 @@ async fn look(gate: &Gate, nats: Option<&Connection>, empty: &mut [u32; 2]) {
     pools.into_iter().for_each(Pool::looked_at);
 }
 
-async fn found(nats: &Connection, role: &str) -> Vec<Announced> {
+/// `None` = it could not be asked for.
+async fn found(nats: &Connection, role: &str) -> Option<Vec<Announced>> {
     match nats.replicas(role).await {
-        Ok(found) => found.into_values().collect(),
+        Ok(found) => Some(found.into_values().collect()),
         Err(error) => {
             tracing::warn!(%error, "replicas can't be looked for");
-            Vec::new()
+            None
         }
     }
 }
@@ -129,6 +140,7 @@ async fn hear(gate: &Gate, nats: &Connection) -> Box<dyn std::error::Error + Sen
         return error.into();
     }
     gate.cache.changed(end);
+    gate.cache.hears(events.current());
     loop {
         match events.next().await {
             Ok(event) => gate.cache.changed(event.position.sequence),

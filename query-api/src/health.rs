@@ -72,7 +72,9 @@ async fn alive() -> Json<Alive> {
 }
 
 async fn ready(State(api): State<Api>) -> Response {
-    let (checks, views) = look(&api.reader, &api.streams).await;
+    let (mut checks, views) = look(&api.reader, &api.streams).await;
+    let has_read = api.log.barrier().check().is_ok();
+    checks.insert("start-up".to_owned(), has_read);
     let ready = checks.values().all(|there| *there);
     let (code, status) = if ready {
         (StatusCode::OK, "ready")

@@ -2,7 +2,7 @@
 //! endpoints, whose metadata says its address. `nats micro ls` lists them. Replicas that share a limit count
 //! each other so, also where nobody can be told an address.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use async_nats::service::ServiceExt;
@@ -22,6 +22,9 @@ const CONTEXTS: &str = "contexts";
 
 /// How long answers are waited for. A replica that is slower is found the next time.
 const ANSWER_WINDOW: Duration = Duration::from_millis(300);
+
+/// Looks in a row in which a replica that was found before may be missed: under load it answers too late.
+pub const MISSED_LOOKS_MAX: usize = 5;
 
 /// Most replicas of one role that are taken notice of.
 const REPLICAS_MAX: usize = 64;
@@ -52,6 +55,20 @@ pub struct Replica {
     pub address: Option<String>,
     /// Which contexts it serves; none named = all.
     pub contexts: Vec<String>,
+}
+
+/// How many there are that share something: at once more, and fewer only once several looks in a row have
+/// said so, for each that is missed has the others hand out too much.
+#[derive(Debug, Default)]
+pub struct Headcount(VecDeque<usize>);
+
+impl Headcount {
+    /// So many were found in this look; a look that failed is none. Answers with how many there are.
+    pub fn found(&mut self, count: usize) -> usize {
+        self.0.truncate(MISSED_LOOKS_MAX);
+        self.0.push_front(count);
+        self.0.iter().copied().max().unwrap_or(count)
+    }
 }
 
 #[derive(Deserialize)]
@@ -135,4 +152,20 @@ fn replica(info: Info) -> (String, Replica) {
 
 fn service_name(role: &str) -> String {
     format!("millrace-{role}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_missed_now_and_then_is_counted_all_the_same() {
+        let mut count = Headcount::default();
+        assert_eq!([1, 3].map(|found| count.found(found)), [1, 3]);
+        for missed in [2; MISSED_LOOKS_MAX] {
+            assert_eq!(count.found(missed), 3);
+        }
+        assert_eq!(count.found(2), 2);
+        assert_eq!(count.found(4), 4);
+    }
 }

@@ -161,7 +161,7 @@ pub mod verify;
 
 pub use barrier::{Barrier, NotReady};
 pub use connection::{ConnectError, ConnectOptions, Connection};
-pub use discovery::{DiscoveryError, Replica};
+pub use discovery::{DiscoveryError, Headcount, MISSED_LOOKS_MAX, Replica};
 pub use envelope::{CommandMeta, DecodeCause, DecodeError, EncodeError, RecordedEvent};
 pub use jetstream::JetStreamLog;
 pub use log::{BoxError, chain};

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::app::{App, Customer, Must, PASSWORD, PATIENCE, becomes, shared};
+use crate::app::{App, Customer, Must, PASSWORD, PATIENCE, becomes, folder, shared};
 
 /// Rounds of two people who want the same address.
 const ROUNDS: usize = 5;
@@ -238,6 +238,19 @@ async fn an_account_page_shows_what_its_owner_said_and_nobody_else_sees_it() {
     assert_eq!(refused.status.as_u16(), 412, "{}", refused.body);
 }
 
+/// Both sides: a stock item that isn't there is 404 for an operator, and 403 for others.
+async fn answers(shop: &Shop) -> (u16, u16) {
+    let read = shop.get("/v1/inventory/nowhere").await.unwrap().status;
+    let adjust = json!({ "quantity": 1 });
+    let write = shop.post("/v1/inventory/nowhere/receive", &adjust).await;
+    (read.as_u16(), write.unwrap().status.as_u16())
+}
+
+async fn answers_become(shop: &Shop, expected: (u16, u16)) {
+    let heard = async || answers(shop).await == expected;
+    becomes(&format!("not {expected:?}"), heard).await;
+}
+
 /// A token is good for 15 minutes; what it is worth is not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_lost_a_role_or_was_suspended_loses_it_at_once() {
@@ -255,32 +268,45 @@ async fn who_lost_a_role_or_was_suspended_loses_it_at_once() {
         app.shop()
             .with_token(token.success().unwrap().text("/access_token"))
     };
-    // Both sides: a stock item that isn't there is 404 for an operator, and 403 for others.
-    let answers = async |shop: &millrace::client::Shop| {
-        let read = shop.get("/v1/inventory/nowhere").await.unwrap().status;
-        let adjust = json!({ "quantity": 1 });
-        let write = shop.post("/v1/inventory/nowhere/receive", &adjust).await;
-        (read.as_u16(), write.unwrap().status.as_u16())
-    };
-    let become_ = async |shop: &millrace::client::Shop, expected| {
-        let heard = async {
-            while answers(shop).await != expected {
-                sleep(LOOK).await;
-            }
-        };
-        let heard = tokio::time::timeout(PATIENCE, heard).await;
-        heard.unwrap_or_else(|_| panic!("not {expected:?}"));
-    };
     done("roles", role("grant")).await;
     let shop = sign_in().await;
     assert_eq!(answers(&shop).await, (404, 404));
     done("roles", role("revoke")).await;
-    become_(&shop, (403, 403)).await;
+    answers_become(&shop, (403, 403)).await;
     done("suspend", json!({ "reason": "a test" })).await;
-    become_(&shop, (401, 401)).await;
+    answers_become(&shop, (401, 401)).await;
     done("reactivate", json!({})).await;
     // The token of then stays withdrawn; a new one is made in a later second.
     assert_eq!(answers(&shop).await, (401, 401));
     sleep(std::time::Duration::from_millis(1_100)).await;
     assert_eq!(answers(&sign_in().await).await, (403, 403));
+}
+
+/// Who is suspended, by an operator of `app`.
+async fn suspend(app: &App, person: &Customer) {
+    let path = format!("/v1/users/{}/suspend", person.id);
+    let reason = json!({ "reason": "a test" });
+    app.operator().post(&path, &reason).await.must();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_withdrawn_stays_so_after_a_restart_and_behind_what_nobody_can_read() {
+    let mut app = App::start(&folder("withdrawn")).await;
+    let (ann, ben) = (app.customer().await, app.customer().await);
+    suspend(&app, &ann).await;
+    answers_become(&ann.shop, (401, 401)).await;
+    app.kill().await;
+    app.restart().await;
+    let again = |person: &Customer| app.shop().with_token(person.shop.token().unwrap());
+    assert_eq!(answers(&again(&ann)).await, (401, 401));
+    assert_eq!(answers(&again(&ben)).await, (403, 403));
+
+    let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
+    let admin = admin.await.unwrap();
+    let subject = format!("event.user.{}", Uuid::new_v4());
+    let bare = admin.jetstream().publish(subject, "bare".into()).await;
+    bare.unwrap().await.unwrap();
+    suspend(&app, &ben).await;
+    answers_become(&again(&ben), (401, 401)).await;
+    app.stop().await;
 }

@@ -248,8 +248,38 @@ async fn who_asks_too_much_waits_whatever_he_pretends() {
             .unwrap()
             .starts_with("\"user\";r=")
     );
-    let page = explained(&app.endpoints.entry).await;
+    let page = explained(&entry).await;
     assert!(page.contains("Retry-After"), "{page}");
+    drop(child);
+}
+
+#[tokio::test]
+async fn what_the_entry_says_of_itself_is_limited_apart_from_the_api() {
+    let app = shared().await;
+    let (entry, child) = gateway(app, &["--address-rate", "1"]).await;
+    let http = reqwest::Client::new();
+    let ask = async |path: &str| http.get(format!("{entry}{path}")).send().await.unwrap();
+    let pages = [
+        "/openapi.json",
+        "/reference",
+        "/problems/forbidden",
+        "/metrics",
+    ];
+    let mut refused = None;
+    for path in pages.into_iter().cycle().take(40) {
+        let answer = ask(path).await;
+        if answer.status() == 429 {
+            refused = Some(answer);
+            break;
+        }
+        assert_eq!(answer.status(), 200, "{path}");
+        let policy = &answer.headers()["RateLimit-Policy"];
+        assert_eq!(policy, "\"page\";q=10;w=10");
+    }
+    let refused = refused.expect("nobody was refused");
+    assert!(refused.headers().contains_key("Retry-After"));
+    assert_eq!(ask("/v1/products").await.status(), 200);
+    assert_eq!(ask("/readyz").await.status(), 200);
     drop(child);
 }
 
@@ -611,6 +641,7 @@ async fn whatever_is_packed_can_be_unpacked() {
         (path.as_str(), &[][..], 200, true),
         (path.as_str(), &own[..], 200, true),
         ("/openapi.json", &[][..], 200, true),
+        ("/reference", &[][..], 200, true),
         ("/v1/nothing", &[][..], 404, true),
         ("/v1/orders", &[][..], 401, true),
         (

@@ -1,8 +1,8 @@
 //! Bulk imports: lines in, products and a report out, whatever happens on the way.
 
 use axum::body::{Body, Bytes};
-use futures::stream;
-use kernel::ImportId;
+use futures::{StreamExt, stream};
+use kernel::{ImportId, Money};
 use product::{Import, ImportStatus};
 use serde_json::json;
 use streams::RecordedEvent;
@@ -149,6 +149,44 @@ async fn a_body_that_breaks_off_is_on_record_and_goes_on() {
     let id: ImportId = done.id().parse().unwrap();
     let import = app.streams.load::<Import>(&id.into()).await.unwrap().state;
     assert_eq!(import.status(), Some(ImportStatus::Completed));
+}
+
+/// Where it was killed nothing is on record, and the ids of lines that had nothing to do are nowhere.
+#[tokio::test]
+async fn of_two_lines_of_a_product_the_later_one_wins_wherever_the_import_was_killed() {
+    let app = App::new();
+    let operator = app.operator();
+    import(&app, &operator, "before")
+        .raw(line("tea", 500))
+        .await
+        .must(201);
+    let filler = lines(63);
+    // Each of the two in a batch of its own.
+    let first = [line("tea", 500), filler.clone()].concat();
+    let whole = [&*first, &*line("tea", 2_000), &*filler].concat();
+    let tea = || async {
+        let tea = "tea".parse().unwrap();
+        let loaded = app.streams.load::<product::Product>(&tea);
+        loaded.await.unwrap()
+    };
+    // It has read so far when the process ends, or for all that the next one can tell.
+    for (read, reached) in [(whole.clone(), 2), (first, 3)] {
+        let pieces = stream::iter([Ok::<_, std::io::Error>(Bytes::from(read))]);
+        let stands = Body::from_stream(pieces.chain(stream::pending()));
+        let done = async {
+            while tea().await.version < reached {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            answer = import(&app, &operator, "k").raw(stands) => panic!("{answer:?}"),
+            () = done => {}
+        }
+    }
+    let ended = import(&app, &operator, "k").raw(whole).await;
+    ended.must(201);
+    let price = tea().await.state.listing().unwrap().price;
+    assert_eq!(price, Money::new(2_000, "EUR".parse().unwrap()));
 }
 
 #[tokio::test]

@@ -17,5 +17,6 @@ pub use keys::{KeySet, KeysError};
 pub use principal::{Held, OPERATOR, Principal};
 pub(crate) use scope::needed as scope_needed;
 pub use token::{
-    ACCESS_TOKEN_TIME_S, AUDIENCE, Clock, ISSUER, SignError, Signer, Token, TokenError, Verifier,
+    ACCESS_TOKEN_TIME_S, AUDIENCE, Clock, ISSUER, SignError, Signer, TOKEN_COUNTS_S, Token,
+    TokenError, Verifier,
 };

@@ -148,7 +148,8 @@ impl Bus {
             let subject = command_subject(&ask.context);
             let answer = if let Some(desk) = self.here.of(&ask.context) {
                 let ask = ask.clone();
-                let work = |desk: Arc<Desk>| async move { desk.command(ask).await };
+                let until = Some(clock::now() + within);
+                let work = move |desk: Arc<Desk>| async move { desk.command(ask, until).await };
                 here(&subject, desk, (None, within), work).await
             } else {
                 let traceparent = ask.meta.traceparent.as_deref();

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::host::{Execute, Host, Reply};
+use super::host::{Execute, Host, Reply, Until};
 use super::message::{Answer, Ask, CODE_BAD_REQUEST, CODE_BROKEN, CODE_BUSY, CODE_UNAVAILABLE};
 
 /// Requests of one kind that one host works on at once: commands, or one question. So a question whose
@@ -113,12 +113,13 @@ impl Desk {
         Arc::clone(known.map_or(&self.places, |known| &known.places))
     }
 
-    pub(super) async fn command(&self, ask: Ask) -> Result<Answer, Failure> {
+    /// Not begun after `until`, however long it waits for its turn at the aggregate.
+    pub(super) async fn command(&self, ask: Ask, until: Until) -> Result<Answer, Failure> {
         let execute = self.commands.get(&ask.kind.as_deref()).map(Arc::clone);
         let Some(execute) = execute else {
             return Err(Failure::new(CODE_BAD_REQUEST, "no such aggregate here"));
         };
-        match run(execute(ask)).await? {
+        match run(execute(ask, until)).await? {
             Answer::Failed { message, retryable } => Err(Failure::of(message, retryable)),
             answer @ (Answer::Done { .. } | Answer::Refused { .. }) => Ok(answer),
         }
@@ -137,4 +138,45 @@ impl Desk {
 async fn run<T>(work: BoxFuture<'static, T>) -> Result<T, Failure> {
     let done = AssertUnwindSafe(work).catch_unwind().await;
     done.map_err(|_| Failure::new(CODE_BROKEN, "the host panicked"))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{TimeDelta, Utc};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::clock;
+    use crate::contract::account::{Account, AccountCommand};
+    use crate::envelope::CommandMeta;
+    use crate::store::Streams;
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_when_its_turn_comes_is_not_begun() {
+        let streams = Streams::in_memory();
+        let desk = Desk::new(Host::new("account", streams.clone()).aggregate::<Account>());
+        let ask = Ask {
+            context: "account".to_owned(),
+            kind: None,
+            id: "a-1".parse().unwrap(),
+            command: serde_json::to_value(AccountCommand::Open).unwrap(),
+            meta: CommandMeta::new(Uuid::new_v4(), Utc::now(), "saga:test"),
+        };
+        let turn = streams.turn::<Account>(&ask.id).await;
+        let until = clock::now() + TimeDelta::milliseconds(20);
+        let queued = desk.command(ask.clone(), Some(until));
+        let (late, ()) = tokio::join!(queued, async {
+            while clock::now() <= until {
+                tokio::task::yield_now().await;
+            }
+            drop(turn);
+        });
+        let late = late.unwrap_err();
+        assert!(late.is_retryable(), "{late:?}");
+        let again = desk.command(ask, None).await.unwrap();
+        assert!(
+            matches!(again, Answer::Done { already: false, .. }),
+            "{again:?}"
+        );
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kernel::{Decider, Refusal};
@@ -48,7 +48,9 @@ impl QuestionError {
     }
 }
 
-pub(super) type Execute = Arc<dyn Fn(Ask) -> BoxFuture<'static, Answer> + Send + Sync>;
+/// Until when the answer is of use; `None` = it isn't said.
+pub(super) type Until = Option<DateTime<Utc>>;
+pub(super) type Execute = Arc<dyn Fn(Ask, Until) -> BoxFuture<'static, Answer> + Send + Sync>;
 pub(super) type Reply =
     Arc<dyn Fn(Value) -> BoxFuture<'static, Result<Value, QuestionError>> + Send + Sync>;
 
@@ -85,8 +87,8 @@ impl Host {
     #[must_use]
     pub fn aggregate<A: Decider>(mut self) -> Self {
         let streams = self.streams.clone();
-        let execute: Execute = Arc::new(move |ask| {
-            let streams = streams.clone();
+        let execute: Execute = Arc::new(move |ask, until| {
+            let streams = until.map_or_else(|| streams.clone(), |until| streams.until(until));
             async move { execute::<A>(&streams, ask).await }.boxed()
         });
         self.commands.insert(A::KIND, execute);

@@ -7,7 +7,7 @@ use async_nats::Client;
 use async_nats::service::endpoint::Endpoint;
 use async_nats::service::{Request, Service, ServiceExt, error};
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::desk::{Desk, Failure};
+use super::host::Until;
 use super::hosts::HostError;
 use super::message::{
     CODE_BAD_REQUEST, CODE_BROKEN, CODE_BUSY, DEADLINE_HEADER, command_subject, question_subject,
@@ -155,7 +156,9 @@ async fn listen(mut endpoint: Endpoint, of: Work, tracker: TaskTracker) {
 }
 
 async fn answer(work: &Work, request: &Request) -> Result<Bytes, Failure> {
-    if is_too_late(request, clock::now()) {
+    let until = deadline(request);
+    // Nobody waits any more: beginning would only make a mess that the asker has given up on.
+    if until.is_some_and(|until| until < clock::now()) {
         // If somebody does wait, the clocks are apart, and another host may have a better one.
         let late = "the deadline has passed";
         return Err(Failure::new(CODE_BUSY, late));
@@ -165,7 +168,7 @@ async fn answer(work: &Work, request: &Request) -> Result<Bytes, Failure> {
     match &work.question {
         None => {
             let ask = serde_json::from_slice(payload).map_err(unreadable)?;
-            write(&work.desk.command(ask).await?)
+            write(&work.desk.command(ask, until).await?)
         }
         Some(name) => {
             let question = serde_json::from_slice(payload).map_err(unreadable)?;
@@ -181,13 +184,11 @@ fn write<T: Serialize>(answer: &T) -> Result<Bytes, Failure> {
     }
 }
 
-/// Nobody waits any more: beginning would only make a mess that the asker has given up on.
-fn is_too_late(request: &Request, now: DateTime<Utc>) -> bool {
+fn deadline(request: &Request) -> Until {
     let headers = request.message.headers.as_ref();
-    let deadline = headers.and_then(|h| h.get(DEADLINE_HEADER));
-    deadline
-        .and_then(|deadline| DateTime::parse_from_rfc3339(deadline.as_str()).ok())
-        .is_some_and(|deadline| deadline < now)
+    let deadline = headers.and_then(|h| h.get(DEADLINE_HEADER))?;
+    let deadline = DateTime::parse_from_rfc3339(deadline.as_str()).ok()?;
+    Some(deadline.to_utc())
 }
 
 async fn respond(request: &Request, answer: Result<Bytes, Failure>) {

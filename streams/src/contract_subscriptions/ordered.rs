@@ -84,6 +84,9 @@ pub async fn reads_since_a_time(connection: &Connection) {
     within("started", subscription.start()).await.unwrap();
     assert_eq!(subscription.pending(), Some(2));
     assert_eq!(sequences(&mut subscription, 2).await, [3, 4]);
+    let mut all = connection.ordered_all_since(&bench.stream, since);
+    assert_eq!(sequences(&mut all, 2).await, [3, 4]);
+    assert!(all.caught_up());
     bench.remove().await;
 }
 
@@ -274,6 +277,7 @@ pub async fn a_node_that_is_behind_is_not_believed(options: &ConnectOptions) {
         connection.ordered(stream, 0),
         connection.ordered_matching(stream, &filter, 0),
         connection.ordered_since(stream, &filter, past),
+        connection.ordered_all_since(stream, past),
     ] {
         within("started", subscription.start()).await.unwrap();
         assert!(!subscription.caught_up(), "nothing was read");
@@ -286,6 +290,7 @@ pub async fn a_node_that_is_behind_is_not_believed(options: &ConnectOptions) {
         connection.ordered_matching(stream, &filter, 3),
         connection.ordered_matching(stream, "event.none.*", 0),
         connection.ordered_since(stream, &filter, future),
+        connection.ordered_all_since(stream, future),
     ] {
         within("started", subscription.start()).await.unwrap();
         assert!(subscription.caught_up(), "nothing is to be read");

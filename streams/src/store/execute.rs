@@ -12,6 +12,7 @@ use super::held::{Held, Known};
 use super::load::Address;
 use super::record::{Part, record, stored};
 use super::repetition::{Done, same_request};
+use crate::clock;
 use crate::envelope::{CommandMeta, RecordedEvent};
 use crate::jitter::jittered;
 use crate::log::{Appended, NewEvent, ReadError};
@@ -67,6 +68,11 @@ impl Streams {
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
         let address = Address::of::<A>(id);
         let _turn = self.inner.queues.turn(&address.subject).await;
+        if self.until.is_some_and(|until| until < clock::now()) {
+            // What nobody waits for would keep those waiting who still do.
+            let source = "the deadline has passed".into();
+            return Err(ExecuteError::Unavailable { source });
+        }
         let work = Work::<A> {
             streams: self,
             address: &address,
@@ -90,6 +96,13 @@ impl Streams {
             }
         }
         Err(ExecuteError::Conflict)
+    }
+
+    /// A turn at the aggregate that nothing is done in.
+    #[cfg(test)]
+    pub(crate) async fn turn<A: Decider>(&self, id: &AggregateId) -> impl Sized {
+        let address = Address::of::<A>(id);
+        self.inner.queues.turn(&address.subject).await
     }
 }
 

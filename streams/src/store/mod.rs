@@ -43,6 +43,7 @@ pub use walk::{Kind, Walk};
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use kernel::{Decider, Position};
 
 use crate::envelope::RecordedEvent;
@@ -54,6 +55,8 @@ use crate::snapshot::Keeper;
 #[derive(Clone)]
 pub struct Streams {
     inner: Arc<Inner>,
+    /// Until when whoever asks waits; `None` = as long as it takes.
+    until: Option<DateTime<Utc>>,
 }
 
 struct Inner {
@@ -77,6 +80,15 @@ impl Streams {
                 cache,
                 queues: queue::Queues::default(),
             }),
+            until: None,
+        }
+    }
+
+    /// The same store for who waits until then: a command whose turn comes later is not begun.
+    pub(crate) fn until(&self, until: DateTime<Utc>) -> Self {
+        Self {
+            until: Some(until),
+            ..self.clone()
         }
     }
 

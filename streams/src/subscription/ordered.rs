@@ -116,6 +116,14 @@ impl Connection {
         ordered.since = Some(since);
         ordered
     }
+
+    /// The same, of all of the stream. Where it begins can't be told before, and what was deleted since is
+    /// no gap.
+    pub fn ordered_all_since(&self, stream: &str, since: DateTime<Utc>) -> OrderedSubscription {
+        let mut ordered = self.ordered(stream, 0);
+        ordered.since = Some(since);
+        ordered
+    }
 }
 
 impl OrderedSubscription {
@@ -307,7 +315,8 @@ impl OrderedSubscription {
             self.rebuild("the server went backwards");
             return Ok(None);
         }
-        if self.filter.is_none() && info.stream_sequence != self.read + 1 {
+        let is_whole = self.filter.is_none() && self.since.is_none();
+        if is_whole && info.stream_sequence != self.read + 1 {
             let error = SubscriptionError::Gap {
                 expected: Position::new(self.stream.as_str(), self.read + 1),
                 found: info.stream_sequence,
@@ -419,9 +428,11 @@ impl OrderedSubscription {
 
     async fn ends(&self) -> Result<Ends, async_nats::Error> {
         let found = self.jetstream.get_stream(&self.stream).await?;
-        let stream = found.cached_info().state.last_sequence;
+        let state = &found.cached_info().state;
+        let stream = state.last_sequence;
         let Some(filter) = &self.filter else {
-            let matching = stream;
+            let is_before = self.is_before(time_from_nats(state.last_timestamp));
+            let matching = if is_before { 0 } else { stream };
             return Ok(Ends { stream, matching });
         };
         let matching = match found.get_last_raw_message_by_subject(filter).await {

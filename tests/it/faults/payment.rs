@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use devstack::launch::Signal;
 use futures::future::join_all;
 use kernel::Money;
 use millrace::client::{CartLine, cart};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{MANY, Purchase, alone, beside_others, each_has_struck, heal, open_faults};
-use crate::app::{Must, PATIENCE};
+use crate::app::{Must, PATIENCE, becomes};
 
 /// A part of the price.
 const SOME: i64 = 400;
@@ -372,4 +373,52 @@ async fn what_an_older_version_asked_in_another_form_is_asked_again() {
     let created = provider.create(&key, amount, &asked).await.unwrap();
     let again = provider.create(&key, amount, &asked).await.unwrap();
     assert_eq!(again.id, created.id);
+}
+
+/// The order is placed at a command API of its own, which is told to end while somebody waits there for what comes
+/// of it. Answers with the status that they are told.
+async fn waits_while_it_ends(
+    purchase: &Purchase<'_>,
+    drain_s: &str,
+    then: impl AsyncFnOnce(),
+) -> String {
+    let app = purchase.app;
+    let held =
+        json!({ "operation": "create", "when": "before", "effect": "error_500", "times": MANY });
+    purchase.provider(held).await;
+    let (own, child) = app.command_api(&["--drain-time-max-s", drain_s]).await;
+    let lines = [CartLine {
+        sku: purchase.sku.clone(),
+        quantity: 1,
+    }];
+    let body = cart(&lines, "pm_card_visa");
+    let headers = [
+        ("Prefer", "wait=30"),
+        ("Idempotency-Key", purchase.key.as_str()),
+    ];
+    let shop = own.with_token(purchase.customer.shop.token().unwrap());
+    let placed = shop.call(Method::POST, "/v1/orders", &headers, Some(&body));
+    let (placed, ()) = tokio::join!(placed, async {
+        each_has_struck(&app.endpoints.payments, 1).await;
+        child.signaller().send(Signal::TERM).unwrap();
+        becomes("it still takes requests", async || {
+            own.get("/livez").await.is_err()
+        })
+        .await;
+        then().await;
+    });
+    heal(&app.endpoints.payments).await;
+    placed.must().text("/status").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_waits_for_an_order_is_answered_by_a_process_that_ends() {
+    let (app, _alone) = alone().await;
+    let canceled = Purchase::prepare(app).await;
+    let told = waits_while_it_ends(&canceled, "60", async || canceled.cancels().await).await;
+    assert_eq!(told, "canceled", "it is heard until the last answer");
+    let slow = Purchase::prepare(app).await;
+    let told = waits_while_it_ends(&slow, "2", async || ()).await;
+    assert_eq!(told, "placed", "it is not cut off");
+    slow.comes_right().await;
 }

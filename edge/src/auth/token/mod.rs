@@ -32,6 +32,9 @@ const TOKEN_TYPE: &str = "at+jwt";
 /// How far the clocks of who made a token and who checks it may be apart, in seconds.
 const LEEWAY_S: i64 = 5;
 
+/// How long a token is accepted from when it was made, in seconds.
+pub const TOKEN_COUNTS_S: i64 = ACCESS_TOKEN_TIME_S + LEEWAY_S;
+
 /// Longest token that is looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 4096;
 
@@ -276,11 +279,11 @@ impl Verifier {
             if !self.has(&verified.kid) {
                 return Err(TokenError::Forged);
             }
-            if (self.clock)().timestamp() < verified.expires {
-                return self.as_of_now(verified);
+            if self.is_over(verified.expires) {
+                self.verified.remove(&known);
+                return Err(TokenError::Expired);
             }
-            self.verified.remove(&known);
-            return Err(TokenError::Expired);
+            return self.as_of_now(verified);
         }
         let (kid, claims) = self.check(token)?;
         let verified = Verified {
@@ -345,7 +348,12 @@ impl Verifier {
 
     fn is_now(&self, claims: &Claims) -> bool {
         let now = (self.clock)().timestamp();
-        claims.nbf <= now + LEEWAY_S && now - LEEWAY_S <= claims.exp
+        claims.nbf <= now + LEEWAY_S && !self.is_over(claims.exp)
+    }
+
+    /// Asked of a token at its first look and at every other: it must not come and go.
+    fn is_over(&self, expires: i64) -> bool {
+        expires < (self.clock)().timestamp() - LEEWAY_S
     }
 }
 
@@ -355,7 +363,7 @@ where
     K: std::hash::Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    let life = (ACCESS_TOKEN_TIME_S + LEEWAY_S).unsigned_abs();
+    let life = TOKEN_COUNTS_S.unsigned_abs();
     Cache::builder()
         .max_capacity(capacity)
         .time_to_live(Duration::from_secs(life))

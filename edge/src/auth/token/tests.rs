@@ -147,7 +147,7 @@ fn signed_by(token: &str) -> &str {
 fn a_cached_token_expires_all_the_same() {
     let api = api();
     let token = api.signer.sign(&principal()).unwrap().access_token;
-    let past = Utc::now().timestamp() - 1;
+    let past = Utc::now().timestamp() - LEEWAY_S - 1;
     api.verifier.verified.insert(
         hash(&token),
         Verified {
@@ -159,6 +159,22 @@ fn a_cached_token_expires_all_the_same() {
         },
     );
     assert_eq!(api.verifier.verify(&token), Err(TokenError::Expired));
+}
+
+#[test]
+fn a_token_that_has_just_expired_is_taken_or_refused_each_time_the_same() {
+    let api = api();
+    let ago = |seconds: i64| json!(Utc::now().timestamp() - seconds);
+    for (seconds, expected) in [
+        (LEEWAY_S - 2, Ok(())),
+        (LEEWAY_S + 1, Err(TokenError::Expired)),
+    ] {
+        let mut claims = claims();
+        claims["exp"] = ago(seconds);
+        let token = api.forge(&api.header(), &claims);
+        let answers = [(); 4].map(|()| api.verifier.verify(&token).map(|_| ()));
+        assert_eq!(answers, [expected; 4], "{seconds} s");
+    }
 }
 
 #[test]
