@@ -19,7 +19,7 @@ use tokio_postgres::Client;
 
 use crate::ViewSpec;
 use crate::login::{Access, Login};
-use crate::projector::{Projector, Scope, Settings};
+use crate::projector::{Projector, ProjectorError, Scope, Settings};
 use crate::read::CHANNEL;
 
 pub use compare::{Difference, EXAMPLES_MAX, Example};
@@ -127,11 +127,13 @@ impl Rebuild {
         })
     }
 
-    /// Builds on up to event `until` of the stream, and says after each batch how far it is.
+    /// Builds on up to event `until` of the stream, or to its end if that comes first, and says after each
+    /// batch how far it is. Answers where it then stands.
     ///
     /// # Errors
-    /// The log or Postgres is away, or an event can't be taken in. What was built stays.
-    pub async fn build(&self, until: u64, progress: impl FnMut(u64)) -> Result<(), RebuildError> {
+    /// The log or Postgres is away, an event can't be taken in, or what was built is of another log. What
+    /// was built stays.
+    pub async fn build(&self, until: u64, progress: impl FnMut(u64)) -> Result<u64, RebuildError> {
         self.fill(SHADOW, until, progress).await
     }
 
@@ -183,13 +185,16 @@ impl Rebuild {
         }
     }
 
-    /// Takes in what a schema's table lacks, up to event `until`.
+    /// Takes in what a schema's table lacks, up to event `until`. What it has already is held against the
+    /// log first.
     async fn fill(
         &self,
         schema: &'static str,
         until: u64,
         mut progress: impl FnMut(u64),
-    ) -> Result<(), RebuildError> {
+    ) -> Result<u64, RebuildError> {
+        // A log that was restored may end before it, and nothing would ever come.
+        let until = until.min(self.end_of_log().await?);
         let settings = Settings {
             batch_max: BATCH_MAX,
             ..Settings::default()
@@ -198,17 +203,31 @@ impl Rebuild {
         let how = (settings, scope);
         let mut projector = Projector::of_view(self.view, self.log.clone(), &self.login, how);
         let looking = connect(&self.login).await?;
+        let mut proven = false;
         loop {
             let position = position(&looking, schema, self.view).await?;
             progress(position);
-            if position >= until {
-                return Ok(());
+            if position >= until && (proven || position == 0) {
+                return Ok(position);
             }
+            proven = true;
             if projector.step().await?.standing_by {
                 return Err(RebuildError::Busy {
                     view: self.view.name,
                 });
             }
+        }
+    }
+
+    async fn end_of_log(&self) -> Result<u64, ProjectorError> {
+        let stream = self.view.stream();
+        let streams = self.log.streams(streams::Settings::reading());
+        match streams.stream_state(&stream).await {
+            Ok(state) => Ok(state.last),
+            Err(error) => Err(ProjectorError::Log {
+                stream,
+                source: error.into(),
+            }),
         }
     }
 

@@ -13,7 +13,7 @@ use product::{Import, ImportCommand, LineError, Product, ProductCommand, Tally};
 use projections::{IMPORT_REPORT, PRODUCT_CARD, STOCK_LEVEL, ViewSpec};
 use serde_json::{Value, json};
 use streams::{CommandMeta, Connection, Executed, Streams};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -208,6 +208,14 @@ impl Watched {
         assert_eq!(told.get("stopped_at"), None, "{told}");
     }
 
+    /// Builds the product's view anew; does it end well?
+    async fn rebuild(&self, how: &[&str]) -> bool {
+        let args = [&["rebuild", PRODUCT_CARD.name], how].concat();
+        let rebuild = self.servers.role(&args).await;
+        let ended = timeout(PATIENCE, rebuild.wait()).await;
+        ended.expect("it ends").success()
+    }
+
     /// A new projector process sees it as well.
     async fn restart_projector(&mut self) {
         let old = self.roles.remove(0);
@@ -289,6 +297,36 @@ async fn a_stream_made_anew_stops_its_view_and_changes_no_row() {
     shop.has_stopped(&PRODUCT_CARD, &before, (4, "restored"))
         .await;
     shop.others_go_on("A").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_view_of_a_stream_that_has_become_shorter_is_built_anew() {
+    let mut shop = Watched::start("shorter").await;
+    publish(&shop.streams, "A").await;
+    publish(&shop.streams, "B").await;
+    until(&shop.sql, &PRODUCT_CARD, |mark| mark.position == 4).await;
+    // What an earlier rebuild has left is of the old log too.
+    assert!(shop.rebuild(&[]).await);
+    let js = shop.admin.jetstream();
+    js.delete_stream("PRODUCT").await.unwrap();
+    shop.servers.provision().await;
+    let streams = shop.servers.streams().await;
+    publish(&streams, "C").await;
+    let stopped = until(&shop.sql, &PRODUCT_CARD, |mark| mark.last_error.is_some()).await;
+    let said = stopped.last_error.unwrap();
+    assert!(said.contains("--anew --switch"), "{said}");
+
+    assert!(!shop.rebuild(&["--switch"]).await);
+    assert!(shop.rebuild(&["--anew", "--switch"]).await);
+    let anew = Rows::read(&shop.sql, &PRODUCT_CARD).await;
+    let rows: Vec<_> = anew.rows.iter().map(|(id, ..)| id.as_str()).collect();
+    assert_eq!((anew.position, &rows[..]), (2, &["C"][..]));
+    // What was live before belongs to another log: there is no way back to it.
+    assert!(!shop.rebuild(&["--rollback"]).await);
+    assert_eq!(Rows::read(&shop.sql, &PRODUCT_CARD).await, anew);
+    shop.restart_projector().await;
+    publish(&streams, "D").await;
+    until(&shop.sql, &PRODUCT_CARD, |mark| mark.position == 4).await;
 }
 
 /// The projector keeps its connection all the while: only the event at its position tells.
