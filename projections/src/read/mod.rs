@@ -8,7 +8,9 @@
 //! ```
 //!
 //! Each database has a few connections that many requests share: tokio-postgres pipelines them, so
-//! none waits for another's answer. They come back by themselves after Postgres was away.
+//! none waits for the way there and back of another. Postgres works off what comes over one of them in
+//! order: a statement that takes long holds up those behind it. So each finds its rows by an index.
+//! They come back by themselves after Postgres was away.
 
 mod config;
 mod connection;
