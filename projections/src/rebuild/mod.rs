@@ -37,6 +37,10 @@ const PREVIOUS: &str = "previous";
 /// Longest that the switch waits for readers of the table, in milliseconds. Then nothing was changed.
 const SWITCH_LOCK_MS: u32 = 5_000;
 
+/// How long Postgres leaves the live view held by a switch of which it hears nothing, in milliseconds: its
+/// machine may be gone. Then nothing was changed.
+const SWITCH_SILENCE_MS: u32 = 15_000;
+
 /// What tells where a table stands.
 const MARK: &str = "view, stream, position, event_id, stream_created_at, revision, written_by";
 
@@ -276,7 +280,9 @@ impl Rebuild {
     /// it does: the other way round the two would wait for each other.
     async fn hold(&self) -> Result<u64, RebuildError> {
         let wait = format!(
-            "set local lock_timeout = {SWITCH_LOCK_MS}; lock table public.{} in exclusive mode",
+            "set local lock_timeout = {SWITCH_LOCK_MS}; \
+             set local idle_in_transaction_session_timeout = {SWITCH_SILENCE_MS}; \
+             lock table public.{} in exclusive mode",
             self.view.name
         );
         self.client.batch_execute(&wait).await?;
@@ -406,7 +412,11 @@ async fn position(client: &Client, schema: &str, view: &ViewSpec) -> Result<u64,
 
 /// A connection that ends with its client.
 async fn connect(login: &Login) -> Result<Client, RebuildError> {
-    let config = login.config("millrace rebuild");
+    let mut config = login.config("millrace rebuild");
+    // The view's lock ends with the connection: Postgres is to notice when its other end is gone.
+    config.options(
+        "-c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
+    );
     let (client, connection) = login.open(&config).await?;
     tokio::spawn(async move {
         // Whoever uses the client next is told the same error.
