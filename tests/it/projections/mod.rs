@@ -5,6 +5,7 @@ mod history;
 mod lag;
 mod outages;
 mod refused;
+mod silent;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -29,8 +29,8 @@ const PROOF_AGE: Duration = Duration::from_secs(3);
 
 /// The position row of one view.
 #[derive(Debug)]
-struct Mark {
-    position: i64,
+pub(super) struct Mark {
+    pub(super) position: i64,
     updated_at: DateTime<Utc>,
     failed_position: Option<i64>,
     last_error: Option<String>,
@@ -49,7 +49,11 @@ async fn mark(client: &Client, view: &ViewSpec) -> Mark {
 }
 
 /// Waits until the position row of `view` is as wanted.
-async fn until(client: &Client, view: &ViewSpec, wanted: impl Fn(&Mark) -> bool) -> Mark {
+pub(super) async fn until(
+    client: &Client,
+    view: &ViewSpec,
+    wanted: impl Fn(&Mark) -> bool,
+) -> Mark {
     let started = Instant::now();
     loop {
         let mark = mark(client, view).await;
@@ -82,7 +86,7 @@ async fn product(streams: &Streams, sku: &str, command: ProductCommand) -> Execu
 }
 
 /// Two events.
-async fn publish(streams: &Streams, sku: &str) {
+pub(super) async fn publish(streams: &Streams, sku: &str) {
     let create = ProductCommand::CreateProduct {
         title: sku.parse().unwrap(),
         description: "As good as they come.".parse().unwrap(),
