@@ -5,6 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use thiserror::Error;
 use tokio_postgres::Client;
@@ -92,7 +93,7 @@ pub enum OpenError {
 
 /// What `opening` comes to, if it does in time.
 pub(crate) async fn in_time<T>(
-    opening: impl Future<Output = Result<T, OpenError>>,
+    opening: BoxFuture<'_, Result<T, OpenError>>,
 ) -> Result<T, OpenError> {
     let opened = tokio::time::timeout(OPEN_TIMEOUT, opening).await;
     opened.unwrap_or(Err(OpenError::Silent))
@@ -171,7 +172,7 @@ impl Login {
         &self,
         config: &tokio_postgres::Config,
     ) -> Result<(Client, Connection), OpenError> {
-        in_time(async { Ok(self.tls.open(config).await?) }).await
+        in_time(Box::pin(async { Ok(self.tls.open(config).await?) })).await
     }
 
     /// For tokio-postgres; `name` is shown in `pg_stat_activity`.

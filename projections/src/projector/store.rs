@@ -88,7 +88,7 @@ impl Drop for Driver {
 impl Store {
     /// Connects and prepares.
     pub(super) async fn open(login: &Login, how: (Settings, Scope)) -> Result<Self, OpenError> {
-        in_time(Self::begin(login, how)).await
+        in_time(Box::pin(Self::begin(login, how))).await
     }
 
     async fn begin(login: &Login, (settings, scope): (Settings, Scope)) -> Result<Self, OpenError> {

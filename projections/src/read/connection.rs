@@ -322,7 +322,7 @@ impl Prepared {
 async fn keep(context: &'static str, login: Login, current: watch::Sender<Option<Arc<Prepared>>>) {
     let mut pause = RETRY_FIRST;
     loop {
-        match in_time(connect(context, &login)).await {
+        match in_time(Box::pin(connect(context, &login))).await {
             Ok((prepared, driver)) => {
                 pause = RETRY_FIRST;
                 current.send_replace(Some(Arc::new(prepared)));

@@ -84,11 +84,11 @@ async fn listen(login: &Login, senders: &Senders, pause: &mut Duration) -> Resul
     let begin = async {
         // First listen, then look: what is committed in between is heard of, what was committed
         // before is seen.
-        let rows = in_time(async {
+        let rows = in_time(Box::pin(async {
             client.batch_execute(&format!("listen {CHANNEL}")).await?;
             let look = "select view, position from view_position";
             Ok(client.query(look, &[]).await?)
-        });
+        }));
         for row in rows.await? {
             announce(senders, row.try_get(0)?, row.try_get(1)?);
         }
