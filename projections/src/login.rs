@@ -17,8 +17,9 @@ use crate::tls::{Connection, Shown, Tls, TlsError};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest that it may take until a connection can be used. Whoever takes it and then says nothing is no
-/// server: it may be a proxy in front of one that hangs.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// server: it may be a proxy in front of one that hangs. Long, for one that has much to do is not to begin anew
+/// again and again.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a silent connection is left alone before the kernel asks whether the other end lives.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);

@@ -247,7 +247,7 @@ async fn a_switch_of_which_nothing_is_heard_lets_the_live_view_go() {
     says(&app, &sku, 2, 0).await;
     let database = admin(&app, "inventory").await;
     database
-        .batch_execute("begin; lock table previous.stock_level")
+        .batch_execute("begin; lock table previous.stock_level in exclusive mode")
         .await
         .unwrap();
     let mut stopped = hangs(&app, &["--rollback"]).await;
