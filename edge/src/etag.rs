@@ -1,4 +1,5 @@
-//! Versions as entity tags (RFC 9110 §8.8.3, §13.1): `ETag: "<version>"`.
+//! Versions as entity tags (RFC 9110 §8.8.3, §13.1): `ETag: "<version>"`; `ETag: "<version>-<form>"` of what
+//! is shown in another form at the same version.
 
 use axum::extract::FromRequestParts;
 use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
@@ -12,8 +13,13 @@ pub(crate) const TAGS_MAX: usize = 16;
 
 /// `ETag: "<version>"`.
 pub fn header(version: u64) -> (HeaderName, HeaderValue) {
-    // Digits in quotes are always a header value; the fallback only spares an unwrap.
-    let value = HeaderValue::try_from(format!("\"{version}\""));
+    header_in(version, "")
+}
+
+/// The same of what is shown in the form `form` (`-public`).
+pub fn header_in(version: u64, form: &'static str) -> (HeaderName, HeaderValue) {
+    // Digits and a word in quotes are always a header value; the fallback only spares an unwrap.
+    let value = HeaderValue::try_from(format!("\"{version}{form}\""));
     (ETAG, value.unwrap_or(HeaderValue::from_static("")))
 }
 
@@ -42,10 +48,14 @@ impl IfMatch {
         let holds = match &self.0 {
             None => true,
             Some(Tags::Any) => version > 0,
-            // Strong comparison: a weak tag never matches.
-            Some(Tags::These(tags)) => tags
-                .iter()
-                .any(|(tag, weak)| !weak && *tag == version.to_string()),
+            // Strong comparison: a weak tag never matches. In whatever form somebody has read it, the version is
+            // the one that they mean.
+            Some(Tags::These(tags)) => tags.iter().any(|(tag, weak)| {
+                let read = tag
+                    .split_once('-')
+                    .map_or(&**tag, |(version, _form)| version);
+                !weak && read == version.to_string()
+            }),
         };
         if holds {
             Ok(())
@@ -60,12 +70,16 @@ impl IfMatch {
 pub struct IfNoneMatch(Option<Tags>);
 
 impl IfNoneMatch {
-    /// Whether the client has this version already: answer 304. Weak comparison.
-    pub fn has(&self, version: u64) -> bool {
+    /// Whether the client has this version already, in the form `form` ([`header_in`]): answer 304. Weak
+    /// comparison.
+    pub fn has(&self, version: u64, form: &str) -> bool {
         match &self.0 {
             None => false,
             Some(Tags::Any) => version > 0,
-            Some(Tags::These(tags)) => tags.iter().any(|(tag, _)| *tag == version.to_string()),
+            Some(Tags::These(tags)) => {
+                let own = format!("{version}{form}");
+                tags.iter().any(|(tag, _)| *tag == own)
+            }
         }
     }
 }
@@ -135,7 +149,18 @@ mod tests {
         assert!(IfMatch(tags("W/\"3\"").unwrap()).check(3).is_err());
         assert!(IfMatch(tags("*").unwrap()).check(1).is_ok());
         assert!(IfMatch(tags("*").unwrap()).check(0).is_err());
-        assert!(IfNoneMatch(tags("W/\"3\"").unwrap()).has(3));
+        assert!(IfNoneMatch(tags("W/\"3\"").unwrap()).has(3, ""));
+    }
+
+    #[test]
+    fn another_form_is_another_answer_of_the_same_version() {
+        let (_, tag) = header_in(3, "-public");
+        let public = tags(tag.to_str().unwrap()).unwrap();
+        assert!(IfMatch(public.clone()).check(3).is_ok());
+        assert!(IfMatch(public.clone()).check(4).is_err());
+        let known = IfNoneMatch(public);
+        assert!(known.has(3, "-public") && !known.has(3, ""));
+        assert!(!IfNoneMatch(tags("\"3\"").unwrap()).has(3, "-public"));
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub use checkout::{CheckoutStage, CheckoutTimeline, Suspension, TimelineEntry};
 pub use fold::FoldError;
 pub use import::{ImportReport, ImportStage};
 pub use inventory::StockLevel;
-pub use login::{Access, Login, LoginError};
+pub use login::{Access, Login, LoginError, OpenError};
 pub use moment::Moment;
 pub use movement::{Movement, StockMovement};
 pub use notification::{Delivery, NotificationEntry};

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use thiserror::Error;
 use tokio_postgres::Client;
@@ -14,6 +15,11 @@ use crate::tls::{Connection, Shown, Tls, TlsError};
 
 /// Bound of one attempt to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest that it may take until a connection can be used. Whoever takes it and then says nothing is no
+/// server: it may be a proxy in front of one that hangs. Long, for one that has much to do is not to begin anew
+/// again and again.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a silent connection is left alone before the kernel asks whether the other end lives.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
@@ -73,6 +79,25 @@ pub enum LoginError {
     /// Who vouches for the server can't be told.
     #[error("no TLS to Postgres")]
     Tls(#[from] TlsError),
+}
+
+/// No connection.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// Postgres can't be reached, or refuses.
+    #[error(transparent)]
+    Refused(#[from] tokio_postgres::Error),
+    /// Something is there, and does not answer.
+    #[error("no answer within {} seconds", OPEN_TIMEOUT.as_secs())]
+    Silent,
+}
+
+/// What `opening` comes to, if it does in time.
+pub(crate) async fn in_time<T>(
+    opening: BoxFuture<'_, Result<T, OpenError>>,
+) -> Result<T, OpenError> {
+    let opened = tokio::time::timeout(OPEN_TIMEOUT, opening).await;
+    opened.unwrap_or(Err(OpenError::Silent))
 }
 
 /// One database of one server, as one role; over TLS when it is said who vouches for the server.
@@ -147,8 +172,8 @@ impl Login {
     pub(crate) async fn open(
         &self,
         config: &tokio_postgres::Config,
-    ) -> Result<(Client, Connection), tokio_postgres::Error> {
-        self.tls.open(config).await
+    ) -> Result<(Client, Connection), OpenError> {
+        in_time(Box::pin(async { Ok(self.tls.open(config).await?) })).await
     }
 
     /// For tokio-postgres; `name` is shown in `pg_stat_activity`.

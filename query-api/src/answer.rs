@@ -45,17 +45,17 @@ pub(crate) fn one(shown: Opened, version: u64, asked: &Asked, freshness: &Freshn
     if shown.erased {
         return json(shown.body, freshness);
     }
-    versioned(shown.body, version, asked, freshness)
+    versioned(shown.body, (version, ""), asked, freshness)
 }
 
-/// One thing at one version; 304 when the client has it already.
+/// One thing at one version, in one form ([`etag::header_in`]); 304 when the client has it already.
 pub(crate) fn versioned(
     body: String,
-    version: u64,
+    (version, form): (u64, &'static str),
     asked: &Asked,
     freshness: &Freshness,
 ) -> Response {
-    let mut response = if asked.known.has(version) {
+    let mut response = if asked.known.has(version, form) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         dress(&mut response, freshness);
@@ -63,7 +63,7 @@ pub(crate) fn versioned(
     } else {
         json(body, freshness)
     };
-    let (name, tag) = etag::header(version);
+    let (name, tag) = etag::header_in(version, form);
     debug_assert_eq!(name, ETAG);
     response.headers_mut().insert(name, tag);
     response
@@ -149,7 +149,7 @@ mod tests {
     #[tokio::test]
     async fn a_row_is_answered_as_it_is_stored() {
         let stored = r#"{"id":"o-1","version":3}"#;
-        let response = versioned(stored.into(), 3, &Asked::default(), &fresh());
+        let response = versioned(stored.into(), (3, ""), &Asked::default(), &fresh());
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()[ETAG], "\"3\"");
         assert_eq!(response.headers()[PROJECTION_POSITION], "ORDER:12");

@@ -20,7 +20,7 @@ use crate::{Api, answer};
 const WHAT: &str = "erasure";
 
 /// What no erasure takes away.
-const REMAINS: [&str; 4] = [
+const REMAINS: [&str; 5] = [
     "the ids of the person, of their orders, payments and mails, with amounts and times: without the \
      key they name nobody, and the books still add up",
     "a keyed hash of each email address that they had: it can't be turned back into the address, but \
@@ -28,6 +28,8 @@ const REMAINS: [&str; 4] = [
     "a reason in somebody's own words is not sealed: where one repeats what the person told about \
      themselves, its place stands in readable",
     "the URLs and descriptions of webhook endpoints that they had, in the log: they are not sealed",
+    "what is not sealed, and was taken out of a row, in the table that a rebuild of that read model has kept for \
+     going back, until the next rebuild",
 ];
 
 /// How far it has come.
@@ -94,7 +96,12 @@ async fn one(
     };
     let body = serde_json::to_string(&progress).map_err(|error| internal(&error))?;
     let freshness = Freshness::of(&Position::new("USER", erasure.position));
-    Ok(answer::versioned(body, erasure.version, &asked, &freshness))
+    Ok(answer::versioned(
+        body,
+        (erasure.version, ""),
+        &asked,
+        &freshness,
+    ))
 }
 
 /// The eraser has not heard of it yet: the user knows when at the latest.

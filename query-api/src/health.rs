@@ -149,11 +149,13 @@ impl Drop for Watch {
     }
 }
 
-/// Of a kind that can't be asked now, what was known of it stays.
+/// Of a kind that can't be asked now, what was known of it stays, and is told to be old.
 fn count(part: &Part) {
-    if part.away.is_none() {
+    let kind: &'static str = part.kind.into();
+    let away = part.away.is_some();
+    metrics::gauge!("stuck_away", "kind" => kind).set(f64::from(u8::from(away)));
+    if !away {
         let told = u32::try_from(part.told).unwrap_or(u32::MAX);
-        let kind: &'static str = part.kind.into();
         metrics::gauge!("stuck_items", "kind" => kind).set(f64::from(told));
     }
 }

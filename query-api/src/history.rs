@@ -5,23 +5,25 @@
 use axum::response::Response;
 use edge::Problem;
 use kernel::AggregateId;
+use projections::ViewSpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-use streams::{Kind, RecordedEvent};
+use streams::RecordedEvent;
 
 use crate::asked::Freshness;
 use crate::failure::{internal, nothing, of_load, parameter};
 use crate::list::{LIMIT_DEFAULT, LIMIT_MAX};
-use crate::{Api, answer};
+use crate::{Api, answer, past};
 
 /// Which part of a history.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PageParams {
-    /// Only events behind this version.
-    after: Option<u64>,
+    /// Only events behind this position (`ORDER:1042`), from which the history is then read, or behind
+    /// this version.
+    after: Option<String>,
     /// Most events.
     #[schemars(range(min = 1, max = LIMIT_MAX))]
     limit: Option<usize>,
@@ -68,18 +70,18 @@ pub(crate) struct Entry<'a> {
     data: &'a RawValue,
 }
 
-/// A page of events; `next` is the version to go on after.
+/// A page of events; `next` is the position to go on after.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "EventPage")]
 pub(crate) struct Body<'a> {
     items: Vec<Entry<'a>>,
-    next: Option<u64>,
+    next: Option<String>,
 }
 
-/// A page of the history of one aggregate. Only the page is held.
+/// A page of the history of one aggregate of `view`. Only the page is held.
 pub(crate) async fn page(
     api: &Api,
-    kind: Kind,
+    view: &'static ViewSpec,
     id: &AggregateId,
     page: PageParams,
 ) -> Result<Response, Problem> {
@@ -87,15 +89,16 @@ pub(crate) async fn page(
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(parameter(format!("limit must be 1 to {LIMIT_MAX}")));
     }
-    let after = page.after.unwrap_or(0);
-    let walk = api.streams.walk(kind, id, None).await;
-    let mut walk = walk.map_err(|error| of_load(&error))?;
+    let (position, version) = begin(api, view, page.after).await?;
+    let walk = api.streams.walk(view.kind, id, None).await;
+    let walk = walk.map_err(|error| of_load(&error))?;
     let last = walk.last().ok_or_else(|| nothing("history"))?;
+    let mut walk = walk.behind(position);
     let mut events = Vec::new();
     while events.len() <= limit
         && let Some(event) = walk.next().await.map_err(|error| of_load(&error))?
     {
-        if event.version > after {
+        if event.version > version {
             events.push(event);
         }
     }
@@ -104,10 +107,24 @@ pub(crate) async fn page(
     let entries: Result<Vec<_>, _> = events.iter().map(entry).collect();
     let body = Body {
         items: entries.map_err(|error| internal(&error))?,
-        next: events.last().filter(|_| more).map(|event| event.version),
+        next: (events.last().filter(|_| more)).map(|event| event.position.to_string()),
     };
     let body = serde_json::to_string(&body).map_err(|error| internal(&error))?;
     Ok(answer::json(body, &Freshness::of(&last)))
+}
+
+/// Behind which position, and behind which version.
+async fn begin(api: &Api, view: &ViewSpec, after: Option<String>) -> Result<(u64, u64), Problem> {
+    match after {
+        None => Ok((0, 0)),
+        Some(text) if text.contains(':') => {
+            Ok((past::position(api, view, "after", &text).await?, 0))
+        }
+        Some(text) => {
+            let refused = || parameter("after must be a position (ORDER:1042) or a version (17)");
+            Ok((0, text.parse().map_err(|_| refused())?))
+        }
+    }
 }
 
 pub(crate) fn entry(event: &RecordedEvent) -> Result<Entry<'_>, serde_json::Error> {

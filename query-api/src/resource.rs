@@ -153,7 +153,7 @@ fn calls_by<Now: Asker, Then: Asker>(resource: &'static Resource) -> Calls<Api> 
                        Id(id): Id<String>,
                        Params(page)| async move {
         let id = resource.past_of(&api, &asker.caller(), &asked, &id).await?;
-        history::page(&api, resource.view.kind, &id, page).await
+        history::page(&api, resource.view, &id, page).await
     };
     let diff = move |State(api): State<Api>,
                      asker: Then,

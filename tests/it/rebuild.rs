@@ -208,23 +208,7 @@ async fn killed_in_the_middle(app: &App, database: &Client) {
         .batch_execute("begin; lock table rebuild.stock_level")
         .await
         .unwrap();
-    let mut command = tokio::process::Command::new(program());
-    command.args(["rebuild", VIEW, "--data"]).arg(&app.data);
-    let mut killed = command.spawn().unwrap();
-    let looking = admin(app, "inventory").await;
-    let hangs = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
-                 and application_name in ('millrace projector', 'millrace rebuild')";
-    let started = Instant::now();
-    while looking
-        .query_one(hangs, &[])
-        .await
-        .unwrap()
-        .get::<_, i64>(0)
-        == 0
-    {
-        assert!(started.elapsed() < PATIENCE);
-        sleep(Duration::from_millis(20)).await;
-    }
+    let mut killed = hangs(app, &[]).await;
     // While one is at it, nobody else is.
     let (code, report) = rebuild(app, VIEW, &[]).await;
     assert!(
@@ -233,6 +217,49 @@ async fn killed_in_the_middle(app: &App, database: &Client) {
     );
     killed.kill().await.unwrap();
     database.batch_execute("commit").await.unwrap();
+}
+
+/// Begins to rebuild, and waits until that waits for a lock.
+async fn hangs(app: &App, args: &[&str]) -> tokio::process::Child {
+    let mut command = tokio::process::Command::new(program());
+    command.args(["rebuild", VIEW, "--data"]).arg(&app.data);
+    let child = command.args(args).spawn().unwrap();
+    let looking = admin(app, "inventory").await;
+    let hangs = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' \
+                 and application_name in ('millrace projector', 'millrace rebuild')";
+    becomes("it waits for a lock", async || {
+        let found = looking.query_one(hangs, &[]).await.unwrap();
+        found.get::<_, i64>(0) > 0
+    })
+    .await;
+    child
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_switch_of_which_nothing_is_heard_lets_the_live_view_go() {
+    let app = App::start(&folder("silent-switch")).await;
+    let sku = app.product(1).await;
+    says(&app, &sku, 1, 0).await;
+    let (code, report) = rebuild(&app, VIEW, &["--switch"]).await;
+    assert_eq!(code, 0, "{report}");
+    // The table that was live before lacks this one, and can't be written to.
+    receive(&app, &sku).await;
+    says(&app, &sku, 2, 0).await;
+    let database = admin(&app, "inventory").await;
+    database
+        .batch_execute("begin; lock table previous.stock_level in exclusive mode")
+        .await
+        .unwrap();
+    let mut stopped = hangs(&app, &["--rollback"]).await;
+    let pid = stopped.id().unwrap().to_string();
+    let mut stop = std::process::Command::new("kill");
+    assert!(stop.args(["-STOP", &pid]).status().unwrap().success());
+    database.batch_execute("commit").await.unwrap();
+
+    receive(&app, &sku).await;
+    says(&app, &sku, 3, 0).await;
+    stopped.kill().await.unwrap();
+    app.stop().await;
 }
 
 /// Rebuilds once Postgres has seen that a killed one is gone.

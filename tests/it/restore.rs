@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use devstack::Service;
+use futures::StreamExt;
 use millrace::client::{CartLine, Shop};
 use millrace::settings::{POSTGRES_ADMIN, POSTGRES_ADMIN_PASSWORD};
 use projections::Login;
@@ -19,6 +21,9 @@ use crate::servers::{Servers, sql};
 const CHARGED: &str = "pm_card_visa";
 const DECLINED: &str = "pm_card_chargeDeclined";
 const ASKS_BACK: &str = "pm_card_authenticationRequired";
+
+/// By when what was sent has come to whoever listens.
+const HEARING: Duration = Duration::from_millis(500);
 
 /// What of the data folder is no server of ours: the secrets, kept elsewhere, and the outside world,
 /// which goes on whatever happens to us.
@@ -52,9 +57,17 @@ async fn restored(name: &str, typed: impl Fn(&str) -> String) {
     std::fs::create_dir_all(&backup).unwrap();
     let nats = Nats::of(&app.data, &app.endpoints.nats).await;
     let lines = typed_in(&document("docs/operate.md"), "Backup");
+    let operator = millrace::up::connection(&app.data, &app.endpoints, "operator").await;
+    let operator = operator.unwrap();
+    let mut heard = operator.client().subscribe("_INBOX.>").await.unwrap();
+    operator.client().flush().await.unwrap();
     for line in lines.iter().filter(|line| line.starts_with("nats ")) {
         nats.run(&typed(line), &backup);
     }
+    // People see nothing of it, for KEYS and INBOX are among what is saved.
+    operator.client().flush().await.unwrap();
+    let overheard = tokio::time::timeout(HEARING, heard.next()).await;
+    assert!(overheard.is_err(), "{overheard:?}");
     let lost = before.buys_more(&app).await;
     let outside = Outside::look(&app).await;
     app.kill().await;

@@ -3,6 +3,11 @@
 use std::process::Command;
 
 use chrono::TimeDelta;
+use projections::stuck::ITEMS_MAX;
+use projections::{
+    CHECKOUT_TIMELINE, NOTIFICATION_ENTRY, PAYMENT_SUMMARY, REFUND_HANDLING, RETURN_HANDLING,
+    STOCK_LEVEL, Sort, WEBHOOK_ENDPOINT_ENTRY,
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -12,6 +17,7 @@ use crate::faults::webhooks::tells_of_nobody;
 use crate::mails::order_fault;
 use crate::parking::poison;
 use crate::returns::StuckReturn;
+use crate::servers::Servers;
 use crate::settling::{stuck_in_refunding, stuck_in_shipping};
 
 /// How long a hold lasts that nobody needs, in milliseconds.
@@ -49,11 +55,12 @@ pub(crate) async fn shows(app: &App, kind: &str, id: &str) -> Value {
 
 /// Waits until the metric tells so many of a kind: an alarm is set on it.
 async fn counts(app: &App, kind: &str, count: u32) {
+    let known = format!("stuck_away{{kind=\"{kind}\"}} 0\n");
     let wanted = format!("stuck_items{{kind=\"{kind}\"}} {count}\n");
     let url = format!("{}/metrics", app.endpoints.query_api);
     becomes(&wanted, async || {
         let metrics = reqwest::get(&url).await.unwrap().text().await.unwrap();
-        metrics.contains(&wanted)
+        metrics.contains(&wanted) && metrics.contains(&known)
     })
     .await;
 }
@@ -164,6 +171,99 @@ async fn everything_that_waits_for_a_human_is_on_one_page_with_what_may_be_done(
     app.stop().await;
     let said = std::fs::read_to_string(log).unwrap();
     assert!(!said.contains("connection to NATS lost"), "{said}");
+}
+
+/// One piece of each is set aside, for an order that there is none of.
+async fn one_is_set_aside(
+    streams: &streams::Streams,
+    sku: &str,
+    until: chrono::DateTime<chrono::Utc>,
+) {
+    use inventory::{InventoryCommand as Command, StockItem};
+    let sku: kernel::Sku = sku.parse().unwrap();
+    let reservation = kernel::ReservationId {
+        order_id: kernel::OrderId(Uuid::new_v4()),
+        attempt: 1,
+    };
+    for command in [
+        Command::CreateStockItem {},
+        Command::ReceiveStock { quantity: 1 },
+        Command::ReserveStock {
+            reservation,
+            quantity: 1,
+            expires_at: until,
+            at: chrono::Utc::now(),
+        },
+    ] {
+        let meta = streams::CommandMeta::new(Uuid::new_v4(), chrono::Utc::now(), "system");
+        let id = (&sku).into();
+        let done = streams.execute::<StockItem>(&id, command, &meta);
+        done.await.unwrap();
+    }
+}
+
+/// Much is set aside at any time, and all of it may be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_is_over_is_found_behind_many_that_are_not() {
+    let servers = Servers::start("many-holds").await;
+    let _projector = servers
+        .role(&["projector", "--contexts", "inventory"])
+        .await;
+    let (queries, _api) = servers.api("query-api").await;
+    let streams = servers.streams().await;
+    let many: Vec<_> = (0..=ITEMS_MAX).map(|n| format!("A-{n}")).collect();
+    let later = chrono::Utc::now() + TimeDelta::hours(1);
+    for some in many.chunks(16) {
+        let holds = some
+            .iter()
+            .map(|sku| one_is_set_aside(&streams, sku, later));
+        futures::future::join_all(holds).await;
+    }
+    let over = chrono::Utc::now() + TimeDelta::seconds(2);
+    one_is_set_aside(&streams, "ZZZ", over).await;
+    let found = queries.wait_for("the hold", "/v1/system/stuck?limit=1", PATIENCE, |radar| {
+        item(radar, "expired_hold", "ZZZ").is_some()
+    });
+    found.await.unwrap();
+}
+
+/// Whoever looks for a few of a status among a million rows goes to these alone.
+#[tokio::test]
+async fn the_radar_finds_its_rows_by_an_index() {
+    let servers = Servers::postgres_only("radar-plans").await;
+    for (view, column, value) in [
+        (&CHECKOUT_TIMELINE, "status", "running"),
+        (&RETURN_HANDLING, "status", "suspended"),
+        (&REFUND_HANDLING, "status", "suspended"),
+        (&NOTIFICATION_ENTRY, "status", "requested"),
+        (&PAYMENT_SUMMARY, "status", "requested"),
+        (&PAYMENT_SUMMARY, "mismatched", "true"),
+        (&PAYMENT_SUMMARY, "due", "true"),
+        (&WEBHOOK_ENDPOINT_ENTRY, "in_trouble", "true"),
+        (&STOCK_LEVEL, "held", "true"),
+    ] {
+        let table = view.name;
+        let (sort, before) = match view.sort {
+            Sort::Id => ("view_id", String::new()),
+            Sort::Latest(sort) => (sort, format!("and {sort} < '2026'")),
+        };
+        let sql = servers.sql(&format!("millrace_{}", view.context)).await;
+        let fill = format!(
+            "delete from {table}; insert into {table} (view_id, version, payload) select n, 1, \
+             json_build_object('status', 'over', '{sort}', '2025-' || n) from generate_series(1, 2000) n; \
+             analyze {table}; set enable_seqscan = off"
+        );
+        sql.batch_execute(&fill).await.unwrap();
+        let explain = format!(
+            "explain select view_id from {table} where {column} = '{value}' {before} \
+             order by {sort}, view_id limit 201"
+        );
+        let plan = sql.query(&explain, &[]).await.unwrap();
+        let plan: Vec<String> = plan.iter().map(|line| line.get(0)).collect();
+        let plan = plan.join("\n");
+        let by_index = plan.contains("Index") && !plan.contains("Filter:");
+        assert!(by_index, "{table} by {column}:\n{plan}");
+    }
 }
 
 /// As it stands there, but for the reason.

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::login::OpenError;
+
 /// Why a view has stopped. Also stands in its position row, for everybody to see.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stop {
@@ -33,9 +35,9 @@ pub enum ProjectorError {
     Database {
         /// Which database, as whom.
         login: String,
-        /// What tokio-postgres says.
+        /// Why.
         #[source]
-        source: tokio_postgres::Error,
+        source: OpenError,
     },
     /// The database has no position for a view.
     #[error(

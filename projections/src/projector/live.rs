@@ -274,8 +274,8 @@ pub(super) fn restored(stream: &str, what: &str) -> String {
     format!(
         "{what}: stream {stream} was restored from a backup, made anew, or lost events after the \
          read model had seen them. Nothing was changed. Either restore the stream to what it was, \
-         or restore Postgres to the same moment, or empty the read model and set its position to \
-         0 so that it is built anew from the log"
+         or restore Postgres to the same moment, or build the read model anew from the log \
+         (`millrace rebuild <view> --anew --switch`); then start the projector anew"
     )
 }
 

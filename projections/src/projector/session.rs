@@ -15,7 +15,7 @@ use super::config::{Scope, Settings};
 use super::error::{ProjectorError, Stop};
 use super::live::{LiveView, Outcome, restored};
 use super::store::{Mark, Revisions, Store};
-use crate::login::Login;
+use crate::login::{Login, OpenError};
 use crate::view::ViewSpec;
 
 /// How long the log may take to show the event at our position, which it said that it has.
@@ -87,13 +87,12 @@ impl Session {
         specs: Vec<&'static ViewSpec>,
         (settings, scope): (Settings, Scope),
     ) -> Result<Self, ProjectorError> {
-        let database = |source| ProjectorError::Database {
+        let away = |source| ProjectorError::Database {
             login: login.to_string(),
             source,
         };
-        let store = Store::open(login, (settings, scope))
-            .await
-            .map_err(database)?;
+        let database = |source| away(OpenError::Refused(source));
+        let store = Store::open(login, (settings, scope)).await.map_err(away)?;
         let mut views = Vec::with_capacity(specs.len());
         let mut outdated = None;
         for spec in specs {
@@ -337,7 +336,7 @@ impl Session {
     fn database(&self, source: tokio_postgres::Error) -> ProjectorError {
         ProjectorError::Database {
             login: self.login.to_string(),
-            source,
+            source: source.into(),
         }
     }
 

@@ -1,19 +1,27 @@
 //! The statements of a projector.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
 use super::config::{Scope, Settings};
 use crate::fold::StoredRow;
-use crate::login::{BY_INDEX, Login};
+use crate::login::{BY_INDEX, Login, OpenError, in_time};
 use crate::read::CHANNEL;
 use crate::view::ViewSpec;
 
 /// Longest that the server may work on one statement, in milliseconds.
 pub(crate) const STATEMENT_TIMEOUT_MS: u32 = 30_000;
+
+/// Longest that its answer is waited for: as long as it may work on it, and the way.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(STATEMENT_TIMEOUT_MS as u64 + 5_000);
 
 /// Longest cause that a position row keeps, in characters.
 const CAUSE_LENGTH_MAX: usize = 2_000;
@@ -43,7 +51,9 @@ pub(super) struct Revisions {
 /// A connection with its statements prepared, one set a view.
 pub(super) struct Store {
     client: Client,
-    driver: JoinHandle<()>,
+    driver: Driver,
+    /// How many have come.
+    answers: AtomicUsize,
     mark: Statement,
     failed: Statement,
     /// Does anybody wait for these tables?
@@ -66,18 +76,22 @@ pub(super) enum Commit {
     FenceLost,
 }
 
-impl Drop for Store {
+/// The task that moves a connection's bytes; ends with whoever holds it.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
     fn drop(&mut self) {
-        self.driver.abort();
+        self.0.abort();
     }
 }
 
 impl Store {
     /// Connects and prepares.
-    pub(super) async fn open(
-        login: &Login,
-        (settings, scope): (Settings, Scope),
-    ) -> Result<Self, tokio_postgres::Error> {
+    pub(super) async fn open(login: &Login, how: (Settings, Scope)) -> Result<Self, OpenError> {
+        in_time(Box::pin(Self::begin(login, how))).await
+    }
+
+    async fn begin(login: &Login, (settings, scope): (Settings, Scope)) -> Result<Self, OpenError> {
         let mut config = login.config("millrace projector");
         let sync = if settings.sync_commit { "on" } else { "off" };
         config.options(format!(
@@ -86,11 +100,11 @@ impl Store {
             scope.schema
         ));
         let (client, connection) = login.open(&config).await?;
-        let driver = tokio::spawn(async move {
+        let driver = Driver(tokio::spawn(async move {
             // Whoever uses the client next is told the same error.
             let _ = connection.await;
-        });
-        let prepared = tokio::try_join!(
+        }));
+        let (mark, failed) = tokio::try_join!(
             client.prepare(
                 "select position, event_id, stream_created_at, to_regclass($1)::oid, revision, written_by \
                  from view_position where view = $1 and to_regclass($1) is not null"
@@ -99,18 +113,33 @@ impl Store {
                 "update view_position set failed_at = now(), failed_position = $3, \
                  last_error = $4 where view = $1 and position = $2"
             ),
-        );
-        match prepared {
-            Ok((mark, failed)) => Ok(Self {
-                client,
-                driver,
-                mark,
-                failed,
-                live: scope.schema == Scope::LIVE.schema,
-            }),
-            Err(error) => {
-                driver.abort();
-                Err(error)
+        )?;
+        Ok(Self {
+            client,
+            driver,
+            answers: AtomicUsize::new(0),
+            mark,
+            failed,
+            live: scope.schema == Scope::LIVE.schema,
+        })
+    }
+
+    /// What a statement comes to. Where no answer comes, to those before it neither, the connection is given
+    /// up, and the statement hears of that.
+    async fn answer<T>(
+        &self,
+        statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, tokio_postgres::Error> {
+        let mut statement = pin!(statement);
+        loop {
+            let before = self.answers.load(Ordering::Relaxed);
+            if let Ok(answer) = timeout(ANSWER_TIMEOUT, &mut statement).await {
+                self.answers.fetch_add(1, Ordering::Relaxed);
+                return answer;
+            }
+            if self.answers.load(Ordering::Relaxed) == before {
+                self.driver.0.abort();
+                return statement.await;
             }
         }
     }
@@ -145,8 +174,9 @@ impl Store {
              where excluded.version > row.version) \
              select {said} from moved"
         );
-        let (load, commit) =
-            tokio::try_join!(self.client.prepare(&load), self.client.prepare(&commit))?;
+        let prepared =
+            async { tokio::try_join!(self.client.prepare(&load), self.client.prepare(&commit)) };
+        let (load, commit) = self.answer(prepared).await?;
         Ok(TableStatements { load, commit })
     }
 
@@ -155,7 +185,10 @@ impl Store {
         &self,
         view: &str,
     ) -> Result<Option<(Mark, Revisions)>, tokio_postgres::Error> {
-        let row = self.client.query_opt(&self.mark, &[&view]).await?;
+        let values: [&(dyn ToSql + Sync); 1] = [&view];
+        let row = self
+            .answer(self.client.query_opt(&self.mark, &values))
+            .await?;
         let Some(row) = row else { return Ok(None) };
         let position: i64 = row.try_get(0)?;
         let revision = |column| {
@@ -181,7 +214,8 @@ impl Store {
         table: &TableStatements,
         ids: &[String],
     ) -> Result<Vec<StoredRow>, tokio_postgres::Error> {
-        let rows = self.client.query(&table.load, &[&ids]).await?;
+        let values: [&(dyn ToSql + Sync); 1] = [&ids];
+        let rows = self.answer(self.client.query(&table.load, &values)).await?;
         rows.iter()
             .map(|row| {
                 Ok(StoredRow {
@@ -216,7 +250,9 @@ impl Store {
             &versions,
             &payloads,
         ];
-        let moved = self.client.execute(&table.commit, &values).await?;
+        let moved = self
+            .answer(self.client.execute(&table.commit, &values))
+            .await?;
         Ok(match moved {
             0 => Commit::FenceLost,
             _ => Commit::Done,
@@ -238,8 +274,8 @@ impl Store {
             .collect();
         let position = sql_position(at);
         let failed = sql_position(failed_position);
-        self.client
-            .execute(&self.failed, &[&view, &position, &failed, &cause])
+        let values: [&(dyn ToSql + Sync); 4] = [&view, &position, &failed, &cause];
+        self.answer(self.client.execute(&self.failed, &values))
             .await?;
         Ok(())
     }

@@ -14,7 +14,7 @@ macro_rules! file {
 }
 
 /// Applied in this order; one that was applied never changes again.
-const MIGRATIONS: [Entry; 28] = [
+const MIGRATIONS: [Entry; 30] = [
     (
         "user",
         1,
@@ -107,6 +107,12 @@ const MIGRATIONS: [Entry; 28] = [
     ("payment", 4, "due", file!("payment/0004_due.sql")),
     ("payment", 5, "revision", file!("payment/0005_revision.sql")),
     (
+        "payment",
+        6,
+        "by status",
+        file!("payment/0006_by_status.sql"),
+    ),
+    (
         "notification",
         1,
         "notification entry",
@@ -129,6 +135,12 @@ const MIGRATIONS: [Entry; 28] = [
         4,
         "revision",
         file!("notification/0004_revision.sql"),
+    ),
+    (
+        "notification",
+        5,
+        "by status",
+        file!("notification/0005_by_status.sql"),
     ),
     (
         "checkout",

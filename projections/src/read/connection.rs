@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use streams::chain;
 use tokio::sync::{RwLock, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -19,7 +19,7 @@ use super::error::ReadError;
 use super::list::{Page, Query};
 use super::many::Belonging;
 use super::row::{Found, JsonText, ListedRow, Row, ViewStatus, unsigned};
-use crate::login::{BY_INDEX, Login};
+use crate::login::{BY_INDEX, Login, OpenError, in_time};
 use crate::view::ViewSpec;
 
 /// Longest that one look at the database may take.
@@ -74,6 +74,10 @@ impl Drop for Slot {
 /// A connection and the statements that it has prepared.
 struct Prepared {
     client: Client,
+    /// Ends the connection.
+    driver: AbortHandle,
+    /// How many answers have come over it.
+    answers: AtomicUsize,
     gets: HashMap<&'static str, Statement>,
     statuses: Statement,
     lists: RwLock<HashMap<String, Statement>>,
@@ -229,11 +233,22 @@ impl Connections {
     {
         for _ in 0..=self.slots.len() {
             let prepared = self.connection().await?;
-            match timeout(QUERY_TIMEOUT, question(Arc::clone(&prepared))).await {
+            let before = prepared.answers.load(Ordering::Relaxed);
+            let answer = timeout(QUERY_TIMEOUT, question(Arc::clone(&prepared))).await;
+            if answer.is_ok() {
+                prepared.answers.fetch_add(1, Ordering::Relaxed);
+            }
+            match answer {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) if prepared.client.is_closed() || is_lost(&error) => {}
                 Ok(Err(error)) => return Err(self.refused(error)),
-                Err(_late) => break,
+                Err(_late) => {
+                    // Where nobody was answered nobody may ever be: the next who ask get another one.
+                    if prepared.answers.load(Ordering::Relaxed) == before {
+                        prepared.driver.abort();
+                    }
+                    break;
+                }
             }
         }
         Err(self.away())
@@ -307,7 +322,7 @@ impl Prepared {
 async fn keep(context: &'static str, login: Login, current: watch::Sender<Option<Arc<Prepared>>>) {
     let mut pause = RETRY_FIRST;
     loop {
-        match connect(context, &login).await {
+        match in_time(Box::pin(connect(context, &login))).await {
             Ok((prepared, driver)) => {
                 pause = RETRY_FIRST;
                 current.send_replace(Some(Arc::new(prepared)));
@@ -325,10 +340,7 @@ async fn keep(context: &'static str, login: Login, current: watch::Sender<Option
     }
 }
 
-async fn connect(
-    context: &str,
-    login: &Login,
-) -> Result<(Prepared, Driver), tokio_postgres::Error> {
+async fn connect(context: &str, login: &Login) -> Result<(Prepared, Driver), OpenError> {
     let mut config = login.config("millrace query-api");
     config.options(format!(
         "-c statement_timeout={STATEMENT_TIMEOUT_MS} -c default_transaction_read_only=on \
@@ -353,6 +365,8 @@ async fn connect(
     let prepared = Prepared {
         statuses: client.prepare(STATUSES).await?,
         client,
+        driver: driver.0.abort_handle(),
+        answers: AtomicUsize::new(0),
         gets,
         lists: RwLock::default(),
     };

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::AsyncMessage;
 
 use super::{CHANNEL, Waited};
-use crate::login::Login;
+use crate::login::{Login, OpenError, in_time};
 
 /// Pause after the first failure to connect, doubled each time.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -77,28 +77,25 @@ async fn keep(login: Login, senders: Senders) {
     }
 }
 
-async fn listen(
-    login: &Login,
-    senders: &Senders,
-    pause: &mut Duration,
-) -> Result<(), tokio_postgres::Error> {
+async fn listen(login: &Login, senders: &Senders, pause: &mut Duration) -> Result<(), OpenError> {
     let config = login.config("millrace query-api positions");
     let (client, mut connection) = login.open(&config).await?;
     let mut messages = stream::poll_fn(move |cx| connection.poll_message(cx));
     let begin = async {
         // First listen, then look: what is committed in between is heard of, what was committed
         // before is seen.
-        client.batch_execute(&format!("listen {CHANNEL}")).await?;
-        let rows = client
-            .query("select view, position from view_position", &[])
-            .await?;
-        for row in rows {
+        let rows = in_time(Box::pin(async {
+            client.batch_execute(&format!("listen {CHANNEL}")).await?;
+            let look = "select view, position from view_position";
+            Ok(client.query(look, &[]).await?)
+        }));
+        for row in rows.await? {
             announce(senders, row.try_get(0)?, row.try_get(1)?);
         }
         *pause = RETRY_FIRST;
         tracing::debug!(%login, "listening for positions");
         // The client must live as long as the connection.
-        std::future::pending::<Result<(), tokio_postgres::Error>>().await
+        std::future::pending::<Result<(), OpenError>>().await
     };
     let hear = async {
         while let Some(message) = messages.next().await {

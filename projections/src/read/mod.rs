@@ -8,7 +8,9 @@
 //! ```
 //!
 //! Each database has a few connections that many requests share: tokio-postgres pipelines them, so
-//! none waits for another's answer. They come back by themselves after Postgres was away.
+//! none waits for the way there and back of another. Postgres works off what comes over one of them in
+//! order: a statement that takes long holds up those behind it. So each finds its rows by an index.
+//! They come back by themselves after Postgres was away.
 
 mod config;
 mod connection;
@@ -50,14 +52,15 @@ const SET_BACK_PAUSE: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct Reader {
     databases: Arc<BTreeMap<&'static str, Database>>,
-    /// One for each read that may wait.
-    waiting: Arc<Semaphore>,
 }
 
 struct Database {
     connections: Arc<Connections>,
     gets: Gets,
     positions: Positions,
+    /// One for each read that may wait. Of this database alone: where one view stands still, the others'
+    /// readers wait all the same.
+    waiting: Semaphore,
 }
 
 /// What waiting came to.
@@ -81,12 +84,12 @@ impl Reader {
                 gets: Gets::new(context, &connections, settings),
                 connections,
                 positions: Positions::listen(context, login),
+                waiting: Semaphore::new(settings.reads_waiting_max),
             };
             Some((context, database))
         });
         Self {
             databases: Arc::new(databases.collect()),
-            waiting: Arc::new(Semaphore::new(settings.reads_waiting_max)),
         }
     }
 
@@ -237,16 +240,16 @@ impl Reader {
         F: Future<Output = Result<T, ReadError>>,
     {
         let deadline = Instant::now() + timeout;
+        let database = self.database(view)?;
         let mut place = None;
         loop {
-            let announced =
-                sequence > 0 && self.database(view)?.positions.announced(view.name) >= sequence;
+            let announced = sequence > 0 && database.positions.announced(view.name) >= sequence;
             let found = read().await?;
             if position(&found) >= sequence || Instant::now() >= deadline {
                 return Ok(found);
             }
             if place.is_none() {
-                place = self.waiting.try_acquire().ok();
+                place = database.waiting.try_acquire().ok();
                 if place.is_none() {
                     metrics::counter!("reads_not_waited_for_total").increment(1);
                     return Ok(found);

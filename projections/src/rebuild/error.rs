@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::login::OpenError;
 use crate::projector::ProjectorError;
 
 /// Why a view could not be built anew. Whatever was built stays, and the live view is as it was.
@@ -50,6 +51,9 @@ pub enum RebuildError {
     /// The projector could not go on.
     #[error("the view could not be built on")]
     Projector(#[from] ProjectorError),
+    /// Postgres can't be reached.
+    #[error("no connection to Postgres")]
+    Unreachable(#[from] OpenError),
     /// Postgres is away, or refuses.
     #[error("Postgres refuses")]
     Database(#[from] tokio_postgres::Error),

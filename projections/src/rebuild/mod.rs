@@ -19,7 +19,7 @@ use tokio_postgres::Client;
 
 use crate::ViewSpec;
 use crate::login::{Access, Login};
-use crate::projector::{Projector, Scope, Settings};
+use crate::projector::{Projector, ProjectorError, Scope, Settings};
 use crate::read::CHANNEL;
 
 pub use compare::{Difference, EXAMPLES_MAX, Example};
@@ -36,6 +36,10 @@ const PREVIOUS: &str = "previous";
 
 /// Longest that the switch waits for readers of the table, in milliseconds. Then nothing was changed.
 const SWITCH_LOCK_MS: u32 = 5_000;
+
+/// How long Postgres leaves the live view held by a switch of which it hears nothing, in milliseconds: its
+/// machine may be gone. Then nothing was changed.
+const SWITCH_SILENCE_MS: u32 = 15_000;
 
 /// What tells where a table stands.
 const MARK: &str = "view, stream, position, event_id, stream_created_at, revision, written_by";
@@ -127,11 +131,13 @@ impl Rebuild {
         })
     }
 
-    /// Builds on up to event `until` of the stream, and says after each batch how far it is.
+    /// Builds on up to event `until` of the stream, or to its end if that comes first, and says after each
+    /// batch how far it is. Answers where it then stands.
     ///
     /// # Errors
-    /// The log or Postgres is away, or an event can't be taken in. What was built stays.
-    pub async fn build(&self, until: u64, progress: impl FnMut(u64)) -> Result<(), RebuildError> {
+    /// The log or Postgres is away, an event can't be taken in, or what was built is of another log. What
+    /// was built stays.
+    pub async fn build(&self, until: u64, progress: impl FnMut(u64)) -> Result<u64, RebuildError> {
         self.fill(SHADOW, until, progress).await
     }
 
@@ -183,13 +189,16 @@ impl Rebuild {
         }
     }
 
-    /// Takes in what a schema's table lacks, up to event `until`.
+    /// Takes in what a schema's table lacks, up to event `until`. What it has already is held against the
+    /// log first.
     async fn fill(
         &self,
         schema: &'static str,
         until: u64,
         mut progress: impl FnMut(u64),
-    ) -> Result<(), RebuildError> {
+    ) -> Result<u64, RebuildError> {
+        // A log that was restored may end before it, and nothing would ever come.
+        let until = until.min(self.end_of_log().await?);
         let settings = Settings {
             batch_max: BATCH_MAX,
             ..Settings::default()
@@ -198,17 +207,31 @@ impl Rebuild {
         let how = (settings, scope);
         let mut projector = Projector::of_view(self.view, self.log.clone(), &self.login, how);
         let looking = connect(&self.login).await?;
+        let mut proven = false;
         loop {
             let position = position(&looking, schema, self.view).await?;
             progress(position);
-            if position >= until {
-                return Ok(());
+            if position >= until && (proven || position == 0) {
+                return Ok(position);
             }
+            proven = true;
             if projector.step().await?.standing_by {
                 return Err(RebuildError::Busy {
                     view: self.view.name,
                 });
             }
+        }
+    }
+
+    async fn end_of_log(&self) -> Result<u64, ProjectorError> {
+        let stream = self.view.stream();
+        let streams = self.log.streams(streams::Settings::reading());
+        match streams.stream_state(&stream).await {
+            Ok(state) => Ok(state.last),
+            Err(error) => Err(ProjectorError::Log {
+                stream,
+                source: error.into(),
+            }),
         }
     }
 
@@ -257,7 +280,9 @@ impl Rebuild {
     /// it does: the other way round the two would wait for each other.
     async fn hold(&self) -> Result<u64, RebuildError> {
         let wait = format!(
-            "set local lock_timeout = {SWITCH_LOCK_MS}; lock table public.{} in exclusive mode",
+            "set local lock_timeout = {SWITCH_LOCK_MS}; \
+             set local idle_in_transaction_session_timeout = {SWITCH_SILENCE_MS}; \
+             lock table public.{} in exclusive mode",
             self.view.name
         );
         self.client.batch_execute(&wait).await?;
@@ -387,7 +412,11 @@ async fn position(client: &Client, schema: &str, view: &ViewSpec) -> Result<u64,
 
 /// A connection that ends with its client.
 async fn connect(login: &Login) -> Result<Client, RebuildError> {
-    let config = login.config("millrace rebuild");
+    let mut config = login.config("millrace rebuild");
+    // The view's lock ends with the connection: Postgres is to notice when its other end is gone.
+    config.options(
+        "-c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3",
+    );
     let (client, connection) = login.open(&config).await?;
     tokio::spawn(async move {
         // Whoever uses the client next is told the same error.

@@ -2,12 +2,13 @@
 //! over, and webhook endpoints that fail.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use inventory::StockItem;
-use kernel::Sku;
+use futures::future::join_all;
+use inventory::{Hold, StockItem};
+use kernel::{ReservationId, Sku};
 use serde_json::{Value, json};
 use streams::clock;
 
-use super::{Action, Found, Item, Kind, REASON, Radar, text, time};
+use super::{Action, Away, Found, ITEMS_MAX, Item, Kind, REASON, Radar, Rows, text, time};
 use crate::read::{Filter, How};
 use crate::{NOTIFICATION_ENTRY, PAYMENT_SUMMARY, STOCK_LEVEL, WEBHOOK_ENDPOINT_ENTRY};
 
@@ -16,6 +17,9 @@ const MAIL_LATE_AFTER: TimeDelta = TimeDelta::minutes(2);
 
 /// An answer of the payment provider that is due for so long is late.
 const PAYMENT_LATE_AFTER: TimeDelta = TimeDelta::minutes(5);
+
+/// How many stock items are loaded at the same time.
+const LOADS_AT_ONCE: usize = 16;
 
 impl Radar {
     /// Those of which the provider has long owed an answer. One that was requested later than that
@@ -75,39 +79,56 @@ impl Radar {
         Ok((rows.iter().map(endpoint).collect(), more))
     }
 
-    /// The views count what is set aside; until when, the stock item itself knows.
+    /// The views count what is set aside; until when, the stock item itself knows. All that is set aside is
+    /// looked at: most of it is for orders that go well.
     pub(super) async fn holds(&self, limit: usize) -> Found {
         let held = [Filter::new("held", "true")];
-        let (rows, mut more) = self.rows(&STOCK_LEVEL, &held, limit).await?;
-        let (mut items, now) = (Vec::new(), clock::now());
-        for row in &rows {
-            let sku: Sku = text(row, "/sku").parse()?;
-            let loaded = self.streams.load::<StockItem>(&(&sku).into()).await?;
-            let holds = loaded
-                .state
-                .kept()
-                .into_iter()
-                .flat_map(|kept| kept.holds.iter());
-            for (reservation, hold) in holds.filter(|(_, hold)| hold.lapsed(now)) {
-                let (order, units) = (reservation.order_id, hold.quantity);
-                let cause =
-                    format!("{units} of {sku} are set aside for an order whose time is over");
-                // Legal whatever has become of the order, and to its checkout no more than the lapse was.
-                let expire = format!("/v1/inventory/{sku}/expire");
-                let which = json!({ "order_id": order, "attempt": reservation.attempt });
-                let item = Item::new(Kind::ExpiredHold, format!("{sku}/{order}"), cause)
-                    .since(Some(hold.expires_at))
-                    .events([
-                        format!("/v1/inventory/{sku}/events"),
-                        format!("/v1/checkouts/{order}/events"),
-                    ])
-                    .actions([Action::call("expire", expire, which)]);
-                items.push(item);
+        let (mut items, mut after) = (Vec::new(), None);
+        loop {
+            let part = Rows {
+                after: after.as_ref(),
+                limit: ITEMS_MAX,
+                reversed: false,
+            };
+            let page = self.reader.list(&STOCK_LEVEL, &held, part).await?;
+            for some in page.rows.chunks(LOADS_AT_ONCE) {
+                let looks = some.iter().map(|row| self.lapsed(&row.view_id));
+                for lapsed in join_all(looks).await {
+                    items.extend(lapsed?);
+                }
+            }
+            after = page.next;
+            if after.is_none() || items.len() > limit {
+                break;
             }
         }
-        more |= items.len() > limit;
+        let more = items.len() > limit;
         items.truncate(limit);
         Ok((items, more))
+    }
+
+    /// What is set aside of one product for longer than it may be.
+    async fn lapsed(&self, sku: &str) -> Result<Vec<Item>, Away> {
+        let (sku, now): (Sku, _) = (sku.parse()?, clock::now());
+        let loaded = self.streams.load::<StockItem>(&(&sku).into()).await?;
+        let kept = loaded.state.kept().into_iter();
+        let holds = kept.flat_map(|kept| kept.holds.iter());
+        let lapsed = holds.filter(|(_, hold)| hold.lapsed(now));
+        let item = |(reservation, hold): (&ReservationId, &Hold)| {
+            let (order, units) = (reservation.order_id, hold.quantity);
+            let cause = format!("{units} of {sku} are set aside for an order whose time is over");
+            // Legal whatever has become of the order, and to its checkout no more than the lapse was.
+            let expire = format!("/v1/inventory/{sku}/expire");
+            let which = json!({ "order_id": order, "attempt": reservation.attempt });
+            Item::new(Kind::ExpiredHold, format!("{sku}/{order}"), cause)
+                .since(Some(hold.expires_at))
+                .events([
+                    format!("/v1/inventory/{sku}/events"),
+                    format!("/v1/checkouts/{order}/events"),
+                ])
+                .actions([Action::call("expire", expire, which)])
+        };
+        Ok(lapsed.map(item).collect())
     }
 }
 

@@ -3,6 +3,7 @@
 mod imports;
 
 use millrace::client::{Answer, Shop};
+use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -88,6 +89,14 @@ async fn a_price_history_shows_everybody_what_was_offered() {
     assert_eq!(shown["prices"][0]["until"], Value::Null);
     assert!(shown["prices"][1]["until"].is_string(), "{shown}");
     assert_eq!(shown["prices"][1].get("offered"), None, "{shown}");
+
+    // What is shown in two forms has two tags: an operator has not had the shop's own prices yet.
+    let public = anyone.get(&path).await.must();
+    let tag = [("If-None-Match", public.header("ETag").unwrap())];
+    for (shop, answered) in [(&anyone, 304), (&operator, 200)] {
+        let again = shop.call(Method::GET, &path, &tag, None).await.unwrap();
+        assert_eq!(again.status.as_u16(), answered, "{}", again.body);
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod history;
 mod lag;
 mod outages;
 mod refused;
+mod silent;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use postgres_es::PostgresViewRepository;
 use projections::read::{Reader, Settings};
-use projections::{Access, Login, PRODUCT_CARD, ProductCard, ViewSpec};
+use projections::{Access, Login, PRODUCT_CARD, ProductCard, STOCK_LEVEL, ViewSpec};
 use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
 use tokio::time::timeout;
@@ -22,7 +23,7 @@ use tokio_postgres::{Client, NoTls};
 use cqrs_es::persist::ViewRepository;
 use product::Product;
 
-use crate::app::{App, Must, PATIENCE, shared};
+use crate::app::{App, Must, PATIENCE, becomes, shared};
 use crate::servers::sql;
 
 /// Writes that are read back at once, in all.
@@ -127,20 +128,32 @@ async fn nobody_waits_for_an_event_that_is_not_there() {
 async fn reads_beyond_those_that_may_wait_are_answered_at_once() {
     let app = shared().await;
     let sku = app.product(0).await;
-    let logins = BTreeMap::from([("product".to_owned(), login(app, "product", Access::Reader))]);
+    let logins = ["product", "inventory"]
+        .map(|context| (context.to_owned(), login(app, context, Access::Reader)));
+    let logins = BTreeMap::from(logins);
     let settings = Settings {
         reads_waiting_max: 1,
         ..Settings::default()
     };
     let reader = Reader::open(&logins, settings);
+    for view in [&PRODUCT_CARD, &STOCK_LEVEL] {
+        becomes("it is connected", async || {
+            reader.get(view, &sku).await.is_ok()
+        })
+        .await;
+    }
     let beyond = |time| reader.get_at(&PRODUCT_CARD, &sku, (u64::MAX, time));
     let mut waits = std::pin::pin!(beyond(FOR_EVER));
     let pause = Duration::from_secs(1);
-    assert!(timeout(pause, &mut waits).await.is_err(), "it waits");
+    let first = timeout(pause, &mut waits).await;
+    assert!(first.is_err(), "it waits: {first:?}");
     let found = timeout(FOR_EVER / 2, beyond(FOR_EVER))
         .await
         .expect("at once");
     assert!(found.unwrap().row.is_some(), "what there is");
+    // Whoever reads another database waits all the same, for a view that gets on.
+    let other = reader.get_at(&STOCK_LEVEL, &sku, (u64::MAX, FOR_EVER));
+    assert!(timeout(pause, other).await.is_err(), "it waits too");
 }
 
 #[tokio::test]

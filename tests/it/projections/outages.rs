@@ -8,12 +8,12 @@ use devstack::launch::{Child, Signal};
 use futures::future::join_all;
 use inventory::{InventoryCommand, StockItem};
 use kernel::Money;
-use millrace::client::Shop;
+use millrace::client::{Answer, Shop};
 use product::{Import, ImportCommand, LineError, Product, ProductCommand, Tally};
 use projections::{IMPORT_REPORT, PRODUCT_CARD, STOCK_LEVEL, ViewSpec};
 use serde_json::{Value, json};
 use streams::{CommandMeta, Connection, Executed, Streams};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -29,8 +29,8 @@ const PROOF_AGE: Duration = Duration::from_secs(3);
 
 /// The position row of one view.
 #[derive(Debug)]
-struct Mark {
-    position: i64,
+pub(super) struct Mark {
+    pub(super) position: i64,
     updated_at: DateTime<Utc>,
     failed_position: Option<i64>,
     last_error: Option<String>,
@@ -49,7 +49,11 @@ async fn mark(client: &Client, view: &ViewSpec) -> Mark {
 }
 
 /// Waits until the position row of `view` is as wanted.
-async fn until(client: &Client, view: &ViewSpec, wanted: impl Fn(&Mark) -> bool) -> Mark {
+pub(super) async fn until(
+    client: &Client,
+    view: &ViewSpec,
+    wanted: impl Fn(&Mark) -> bool,
+) -> Mark {
     let started = Instant::now();
     loop {
         let mark = mark(client, view).await;
@@ -82,7 +86,7 @@ async fn product(streams: &Streams, sku: &str, command: ProductCommand) -> Execu
 }
 
 /// Two events.
-async fn publish(streams: &Streams, sku: &str) {
+pub(super) async fn publish(streams: &Streams, sku: &str) {
     let create = ProductCommand::CreateProduct {
         title: sku.parse().unwrap(),
         description: "As good as they come.".parse().unwrap(),
@@ -208,6 +212,14 @@ impl Watched {
         assert_eq!(told.get("stopped_at"), None, "{told}");
     }
 
+    /// Builds the product's view anew; does it end well?
+    async fn rebuild(&self, how: &[&str]) -> bool {
+        let args = [&["rebuild", PRODUCT_CARD.name], how].concat();
+        let rebuild = self.servers.role(&args).await;
+        let ended = timeout(PATIENCE, rebuild.wait()).await;
+        ended.expect("it ends").success()
+    }
+
     /// A new projector process sees it as well.
     async fn restart_projector(&mut self) {
         let old = self.roles.remove(0);
@@ -221,27 +233,71 @@ impl Watched {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_poison_event_stops_its_view_and_no_other() {
-    let mut shop = Watched::start("poison").await;
-    publish(&shop.streams, "A").await;
-    until(&shop.sql, &PRODUCT_CARD, |mark| mark.position == 2).await;
-    let before = Rows::read(&shop.sql, &PRODUCT_CARD).await;
+/// Those of an event of a product.
+fn headers(sku: &str, version: u64, event: &str) -> async_nats::HeaderMap {
     let mut headers = async_nats::HeaderMap::new();
     for (name, value) in [
         ("ce-id", Uuid::new_v4().to_string()),
         ("ce-specversion", "1.0".to_owned()),
-        ("ce-type", "millrace.product_teleported.v1".to_owned()),
+        ("ce-type", format!("millrace.{event}.v1")),
         ("ce-source", "/millrace/product".to_owned()),
-        ("ce-subject", "A".to_owned()),
+        ("ce-subject", sku.to_owned()),
         ("ce-time", "2026-08-01T12:00:00Z".to_owned()),
-        ("ce-version", "3".to_owned()),
+        ("ce-version", version.to_string()),
         ("ce-commandid", Uuid::new_v4().to_string()),
         ("ce-actor", "operator:test".to_owned()),
         ("content-type", "application/json".to_owned()),
     ] {
         headers.insert(name, value);
     }
+    headers
+}
+
+/// What stands before a page is not read for it, so it may be whatever it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_of_a_history_is_read_from_where_it_begins() {
+    let servers = Servers::start("history-page").await;
+    let (queries, _api) = servers.api("query-api").await;
+    let admin = servers.connect("provision").await;
+    let js = admin.jetstream();
+    let put = async |headers, body: &'static [u8]| {
+        let subject = "event.product.A";
+        let stored = js.publish_with_headers(subject, headers, Bytes::from_static(body));
+        stored.await.unwrap().await.unwrap();
+    };
+    put(async_nats::HeaderMap::new(), b"\xff not JSON").await;
+    for version in 2..=5 {
+        put(headers("A", version, "product_unpublished"), b"{}").await;
+    }
+    let page = async |after: &str| {
+        let path = format!("/v1/products/A/events?limit=2&after={after}");
+        queries.get(&path).await.unwrap()
+    };
+    for (after, versions, next) in [
+        ("PRODUCT:1", [2, 3], json!("PRODUCT:3")),
+        ("PRODUCT:3", [4, 5], Value::Null),
+    ] {
+        let Answer { status, body, .. } = page(after).await;
+        assert_eq!(status.as_u16(), 200, "{body}");
+        let items = body["items"].as_array().unwrap();
+        let told = items.iter().map(|event| event["version"].clone());
+        assert_eq!(told.collect::<Vec<_>>(), versions, "{body}");
+        assert_eq!(body["next"], next, "{body}");
+    }
+    // Only the events themselves tell where a version stands.
+    assert_eq!(page("1").await.status.as_u16(), 500);
+    for bad in ["ORDER:1", "x", "PRODUCT:x", "-1"] {
+        assert_eq!(page(bad).await.status.as_u16(), 400, "{bad}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poison_event_stops_its_view_and_no_other() {
+    let mut shop = Watched::start("poison").await;
+    publish(&shop.streams, "A").await;
+    until(&shop.sql, &PRODUCT_CARD, |mark| mark.position == 2).await;
+    let before = Rows::read(&shop.sql, &PRODUCT_CARD).await;
+    let headers = headers("A", 3, "product_teleported");
     let subject = "event.product.A";
     let body = Bytes::from_static(b"{}");
     let js = shop.admin.jetstream();
@@ -289,6 +345,36 @@ async fn a_stream_made_anew_stops_its_view_and_changes_no_row() {
     shop.has_stopped(&PRODUCT_CARD, &before, (4, "restored"))
         .await;
     shop.others_go_on("A").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_view_of_a_stream_that_has_become_shorter_is_built_anew() {
+    let mut shop = Watched::start("shorter").await;
+    publish(&shop.streams, "A").await;
+    publish(&shop.streams, "B").await;
+    until(&shop.sql, &PRODUCT_CARD, |mark| mark.position == 4).await;
+    // What an earlier rebuild has left is of the old log too.
+    assert!(shop.rebuild(&[]).await);
+    let js = shop.admin.jetstream();
+    js.delete_stream("PRODUCT").await.unwrap();
+    shop.servers.provision().await;
+    let streams = shop.servers.streams().await;
+    publish(&streams, "C").await;
+    let stopped = until(&shop.sql, &PRODUCT_CARD, |mark| mark.last_error.is_some()).await;
+    let said = stopped.last_error.unwrap();
+    assert!(said.contains("--anew --switch"), "{said}");
+
+    assert!(!shop.rebuild(&["--switch"]).await);
+    assert!(shop.rebuild(&["--anew", "--switch"]).await);
+    let anew = Rows::read(&shop.sql, &PRODUCT_CARD).await;
+    let rows: Vec<_> = anew.rows.iter().map(|(id, ..)| id.as_str()).collect();
+    assert_eq!((anew.position, &rows[..]), (2, &["C"][..]));
+    // What was live before belongs to another log: there is no way back to it.
+    assert!(!shop.rebuild(&["--rollback"]).await);
+    assert_eq!(Rows::read(&shop.sql, &PRODUCT_CARD).await, anew);
+    shop.restart_projector().await;
+    publish(&streams, "D").await;
+    until(&shop.sql, &PRODUCT_CARD, |mark| mark.position == 4).await;
 }
 
 /// The projector keeps its connection all the while: only the event at its position tells.
