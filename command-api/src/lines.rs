@@ -50,7 +50,7 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    /// The lines of `body`; each piece of it moves the request's deadline.
+    /// The lines of `body`; each piece of it moves the request's deadline, and each line.
     pub(crate) fn of(body: Body, deadline: Deadline) -> Self {
         Self {
             source: body.into_data_stream(),
@@ -67,6 +67,8 @@ impl Lines {
     pub(crate) async fn next(&mut self) -> Result<Option<Line>, Problem> {
         loop {
             if let Some(line) = self.take() {
+                // The socket may give many at once, and each takes its time.
+                self.deadline.extend();
                 return Ok(Some(line));
             }
             let piece = tokio::time::timeout(self.patience(), self.source.next()).await;
@@ -168,5 +170,22 @@ mod tests {
         assert_eq!(lines.next().await.unwrap().unwrap().text, b"one");
         let stalled = lines.next().await.unwrap_err();
         assert_eq!(stalled.detail, "the body stalled");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_that_came_at_once_have_their_time_each() {
+        let mut parts = Request::new(()).into_parts().0;
+        let Ok(deadline) = Deadline::from_request_parts(&mut parts, &()).await;
+        let body = Body::from("1\n2\n3\n4\n");
+        let mut lines = Lines::of(body, deadline.clone());
+        let work = async {
+            let mut count = 0;
+            while lines.next().await.unwrap().is_some() {
+                tokio::time::sleep(deadline.time().mul_f64(0.9)).await;
+                count += 1;
+            }
+            count
+        };
+        assert_eq!(deadline.within(work).await, Some(4));
     }
 }

@@ -27,7 +27,12 @@ impl Deadline {
 
     /// The request goes on: it has the whole time again.
     pub fn extend(&self) {
-        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + self.time;
+        self.extend_to(self.time);
+    }
+
+    /// The request goes on elsewhere, where others see to it that it ends: it has `time` from now.
+    pub fn extend_to(&self, time: Duration) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + time;
     }
 
     /// How long nothing may happen.
@@ -36,7 +41,7 @@ impl Deadline {
     }
 
     /// The outcome of `work`; `None` = the deadline came first.
-    pub(crate) async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    pub async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut work = std::pin::pin!(work);
         loop {
             let at = self.at();

@@ -58,6 +58,10 @@ pub(crate) enum Outgoing {
     Flowing(Body),
 }
 
+/// How long the answer to a body that flowed through may take from its last piece on: what sockets and buffers
+/// hold of it is still to be worked on then. The replica gives up by itself where nothing goes on.
+const FLOWING_ANSWER_MAX: Duration = Duration::from_mins(10);
+
 /// The client of all replicas.
 pub(crate) struct Forward {
     client: Replicas,
@@ -217,7 +221,7 @@ pub(crate) async fn outgoing(parts: &Parts, body: Body) -> Result<Outgoing, Prob
     let deadline = parts.extensions.get::<Deadline>().cloned();
     let body = body.map_frame(move |frame| {
         if let Some(deadline) = &deadline {
-            deadline.extend();
+            deadline.extend_to(FLOWING_ANSWER_MAX);
         }
         frame
     });
