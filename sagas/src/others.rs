@@ -189,7 +189,9 @@ impl<S: Listens> Other for Runner<S> {
         wish: Wish,
         meta: CommandMeta,
     ) -> Result<Settled, QuestionError> {
-        let id: S::Id = id.parse().map_err(QuestionError::bad_request)?;
+        let Ok(id) = id.parse::<S::Id>() else {
+            return Ok(Settled::Unknown);
+        };
         let Some(fact) = S::settled(wish, meta.actor.clone(), clock::now()) else {
             return Ok(Settled::NotSuspended);
         };
