@@ -14,7 +14,7 @@ macro_rules! file {
 }
 
 /// Applied in this order; one that was applied never changes again.
-const MIGRATIONS: [Entry; 28] = [
+const MIGRATIONS: [Entry; 29] = [
     (
         "user",
         1,
@@ -147,6 +147,12 @@ const MIGRATIONS: [Entry; 28] = [
         3,
         "revision",
         file!("checkout/0003_revision.sql"),
+    ),
+    (
+        "checkout",
+        4,
+        "saga progress",
+        file!("checkout/0004_saga_progress.sql"),
     ),
 ];
 
