@@ -189,9 +189,7 @@ impl<S: Listens> Other for Runner<S> {
         wish: Wish,
         meta: CommandMeta,
     ) -> Result<Settled, QuestionError> {
-        let Ok(id) = id.parse::<S::Id>() else {
-            return Ok(Settled::Unknown);
-        };
+        let id: S::Id = id.parse().map_err(QuestionError::bad_request)?;
         let Some(fact) = S::settled(wish, meta.actor.clone(), clock::now()) else {
             return Ok(Settled::NotSuspended);
         };

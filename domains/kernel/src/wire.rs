@@ -227,6 +227,9 @@ mod tests {
         assert_eq!(read(2, br#"{"amount":5}"#).unwrap(), expected);
         let newest = br#"{"amount":5,"currency":"EUR"}"#;
         assert_eq!(read(3, newest).unwrap(), expected);
+        let as_it_is = |version| decode_as::<Moved>("money_deposited", version, newest);
+        assert_eq!(as_it_is(3).unwrap(), expected);
+        assert!(as_it_is(4).is_err());
         // Of a program that knows more.
         let newer = read(4, newest).unwrap_err();
         assert!(matches!(
