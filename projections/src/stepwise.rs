@@ -163,7 +163,7 @@ impl RowEach for OfTables {
         let told: StepwiseEvent = event.decode_as()?;
         let kind = event.kind.as_deref().unwrap_or_default();
         row.id = format!("{kind}/{}", event.aggregate_id);
-        row.saga = kind.to_owned();
+        kind.clone_into(&mut row.saga);
         row.saga_id = event.aggregate_id.to_string();
         row.version = event.version;
         told.name().clone_into(&mut row.last);
