@@ -1,12 +1,15 @@
-//! `/v1/checkouts`: an operator settles a saga that waits for a person.
+//! `/v1/checkouts` and `/v1/sagas`: an operator settles a saga that waits for a person.
+
+use std::borrow::Cow;
+use std::str::FromStr;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use checkout::settling::{SagaId, Settled, Wish};
 use edge::openapi::{Calls, about};
-use edge::{Body, Id, Problem};
+use edge::{Body, Id, Ids, Problem};
 use kernel::{OrderId, Reason, RefundId, ReturnId};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -14,7 +17,7 @@ use crate::api::Api;
 use crate::call::{Call, Operators};
 use crate::error::{key_reused, of_question, outcome_unknown};
 use crate::problems::problem;
-use crate::questions::AskSettle;
+use crate::questions::{AskSettle, Whose};
 use crate::write::{Done, Written};
 
 pub(crate) fn calls() -> Calls<Api> {
@@ -22,6 +25,7 @@ pub(crate) fn calls() -> Calls<Api> {
         .merge(resume())
         .merge(skip())
         .merge(resolve())
+        .merge(of_tables())
 }
 
 fn resume() -> Calls<Api> {
@@ -106,6 +110,61 @@ fn resolve() -> Calls<Api> {
         )
 }
 
+fn of_tables() -> Calls<Api> {
+    let about = |summary| {
+        about(summary)
+            .more("Any saga that is a table of steps; its id is that of its order.")
+            .refuses([not_suspended("it")])
+    };
+    let reason = "carried over the counter";
+    Calls::default()
+        .post(
+            "/v1/sagas/{saga}/{id}/resume",
+            about("Let a saga go on that waits for a person").example(json!({})),
+            table::<ResumeSaga>,
+        )
+        .post(
+            "/v1/sagas/{saga}/{id}/skip",
+            about("Have a saga go on behind a step or an undo that was dealt with by hand")
+                .example(json!({ "step": "ship", "reason": reason })),
+            table::<SkipStep>,
+        )
+        .post(
+            "/v1/sagas/{saga}/{id}/resolve",
+            about("Close a saga that was dealt with by hand").example(json!({ "reason": reason })),
+            table::<ResolveSaga>,
+        )
+}
+
+/// As a table is called. Those that are none have calls of their own.
+struct TableName(String);
+
+impl TableName {
+    const LENGTH_MAX: usize = 64;
+    const NONE: [&str; 3] = ["checkout", "returning", "refunding"];
+}
+
+impl FromStr for TableName {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let is_name = (1..=Self::LENGTH_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_lowercase())
+            && !Self::NONE.contains(&text);
+        is_name.then(|| Self(text.to_owned())).ok_or(())
+    }
+}
+
+impl JsonSchema for TableName {
+    fn schema_name() -> Cow<'static, str> {
+        "TableName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": format!("^[a-z]{{1,{}}}$", Self::LENGTH_MAX) })
+    }
+}
+
 /// A body that says what an operator wishes.
 trait Wishes: Serialize {
     fn wish(&self) -> Wish;
@@ -164,7 +223,7 @@ async fn checkout<W: Wishes>(
     Id(id): Id<OrderId>,
     Body(body): Body<W>,
 ) -> Result<Done<SagaTold>, Problem> {
-    settle(&api, &call, SagaId::Checkout(id), &body).await
+    of_shop(&api, &call, SagaId::Checkout(id), &body).await
 }
 
 async fn returning<W: Wishes>(
@@ -173,7 +232,7 @@ async fn returning<W: Wishes>(
     Id(id): Id<ReturnId>,
     Body(body): Body<W>,
 ) -> Result<Done<SagaTold>, Problem> {
-    settle(&api, &call, SagaId::Returning(id), &body).await
+    of_shop(&api, &call, SagaId::Returning(id), &body).await
 }
 
 async fn refunding<W: Wishes>(
@@ -182,15 +241,41 @@ async fn refunding<W: Wishes>(
     Id(id): Id<RefundId>,
     Body(body): Body<W>,
 ) -> Result<Done<SagaTold>, Problem> {
-    settle(&api, &call, SagaId::Refunding(id), &body).await
+    of_shop(&api, &call, SagaId::Refunding(id), &body).await
 }
 
-async fn settle(
+async fn of_shop(
     api: &Api,
     call: &Call,
     saga: SagaId,
     body: &impl Wishes,
 ) -> Result<Done<SagaTold>, Problem> {
+    let written = settle(api, call, Whose::Shop(saga), body).await?;
+    let version = written.version;
+    Ok(written.done(SagaTold { saga, version }))
+}
+
+async fn table<W: Wishes>(
+    State(api): State<Api>,
+    Operators(call): Operators,
+    Ids(TableName(saga), id): Ids<TableName, OrderId>,
+    Body(body): Body<W>,
+) -> Result<Done<TableTold>, Problem> {
+    let whose = Whose::Table {
+        saga: saga.clone(),
+        id,
+    };
+    let written = settle(&api, &call, whose, &body).await?;
+    let version = written.version;
+    Ok(written.done(TableTold { saga, id, version }))
+}
+
+async fn settle(
+    api: &Api,
+    call: &Call,
+    saga: Whose,
+    body: &impl Wishes,
+) -> Result<Written, Problem> {
     let ask = AskSettle {
         saga,
         wish: body.wish(),
@@ -201,16 +286,13 @@ async fn settle(
             version,
             position,
             replayed,
-        } => {
-            let written = Written {
-                version,
-                position,
-                replayed,
-            };
-            Ok(written.done(SagaTold { saga, version }))
-        }
-        Settled::NotSuspended => Err(not_suspended(&saga.to_string())),
-        Settled::Unknown => Err(Problem::not_found(format!("there is no {saga}"))),
+        } => Ok(Written {
+            version,
+            position,
+            replayed,
+        }),
+        Settled::NotSuspended => Err(not_suspended(&ask.saga.to_string())),
+        Settled::Unknown => Err(Problem::not_found(format!("there is no {}", ask.saga))),
         Settled::KeyReused => Err(key_reused()),
         Settled::OutcomeUnknown => Err(outcome_unknown()),
     }
@@ -229,4 +311,39 @@ struct SagaTold {
     saga: SagaId,
     /// How many events it has now.
     version: u64,
+}
+
+/// A saga that is a table of steps.
+#[derive(Serialize, JsonSchema)]
+struct TableTold {
+    /// As its table is called.
+    saga: String,
+    /// The order that it is about.
+    id: OrderId,
+    /// How many events it has now.
+    version: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_name_that_a_table_may_have_is_one() {
+        for name in ["gift", "z"] {
+            assert!(name.parse::<TableName>().is_ok(), "{name}");
+        }
+        let long = "a".repeat(65);
+        for name in [
+            "",
+            "Gift",
+            "gift.1",
+            "checkout",
+            "returning",
+            "refunding",
+            &long,
+        ] {
+            assert!(name.parse::<TableName>().is_err(), "{name}");
+        }
+    }
 }

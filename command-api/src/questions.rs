@@ -1,6 +1,7 @@
 //! What other contexts know: asked, not copied.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use checkout::settling::{SagaId, Settled, Wish};
 use futures::{StreamExt, TryStreamExt, stream};
-use kernel::{Sku, UserId};
+use kernel::{OrderId, Sku, UserId};
 use product::{Offer, Product};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -117,11 +118,35 @@ pub(crate) struct OffersAnswer {
     pub(crate) offers: BTreeMap<Sku, Offer>,
 }
 
+/// One saga, whichever it is.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub enum Whose {
+    /// A checkout, a return's or a refund's.
+    Shop(SagaId),
+    /// One that is a table of steps.
+    Table {
+        /// As its table is called.
+        saga: String,
+        /// The order that it is about.
+        id: OrderId,
+    },
+}
+
+impl fmt::Display for Whose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shop(saga) => saga.fmt(f),
+            Self::Table { saga, id } => write!(f, "{saga} {id}"),
+        }
+    }
+}
+
 /// `question.checkout.settle`, answered with [`Settled`].
 #[derive(Debug, Serialize)]
 pub struct AskSettle {
     /// Which saga.
-    pub saga: SagaId,
+    pub saga: Whose,
     /// What it is to do.
     pub wish: Wish,
     /// Who wants it, and under which command id.
@@ -344,7 +369,7 @@ mod tests {
         let host = host.question("settle", |_| std::future::pending());
         let bus = Bus::within(&Hosts::from_iter([host]));
         let ask = AskSettle {
-            saga: SagaId::Checkout(kernel::OrderId(uuid::Uuid::from_u128(1))),
+            saga: Whose::Shop(SagaId::Checkout(OrderId(uuid::Uuid::from_u128(1)))),
             wish: Wish::Resume,
             meta: CommandMeta::new(uuid::Uuid::from_u128(2), chrono::Utc::now(), "user:ann"),
         };

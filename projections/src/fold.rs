@@ -1,9 +1,12 @@
 //! Events in, rows out: the part of a projector that needs no server.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::marker::PhantomData;
 
 use kernel::Decider;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use streams::{DecodeError, RecordedEvent};
 use thiserror::Error;
 
@@ -79,19 +82,45 @@ struct Row<V> {
     view: V,
 }
 
-/// The fold of an entity view.
-pub(crate) struct EntityFold<A, V> {
-    rows: HashMap<String, Row<V>>,
-    changed: BTreeSet<String>,
-    aggregate: PhantomData<fn() -> A>,
+/// One row an aggregate, whichever the aggregates are.
+pub(crate) trait RowEach: 'static {
+    /// The row.
+    type Row: Default + Serialize + DeserializeOwned + Send + Sync;
+
+    /// The id of the event's row; `None` = it doesn't concern the view.
+    fn id(event: &RecordedEvent) -> Option<Cow<'_, str>>;
+
+    /// Takes in the row's next event. On an error nothing has changed.
+    fn take(row: &mut Self::Row, event: &RecordedEvent) -> Result<(), DecodeError>;
 }
 
-impl<A, V> Default for EntityFold<A, V> {
+/// The rows of an entity view.
+pub(crate) struct Entity<A, V>(PhantomData<fn() -> (A, V)>);
+
+impl<A: Decider, V: EntityView<A>> RowEach for Entity<A, V> {
+    type Row = V;
+
+    fn id(event: &RecordedEvent) -> Option<Cow<'_, str>> {
+        concerns::<A>(event).then(|| event.aggregate_id.as_str().into())
+    }
+
+    fn take(row: &mut V, event: &RecordedEvent) -> Result<(), DecodeError> {
+        row.update(&event.envelope::<A>()?);
+        Ok(())
+    }
+}
+
+/// The fold of a view with one row an aggregate.
+pub(crate) struct EachFold<R: RowEach> {
+    rows: HashMap<String, Row<R::Row>>,
+    changed: BTreeSet<String>,
+}
+
+impl<R: RowEach> Default for EachFold<R> {
     fn default() -> Self {
         Self {
             rows: HashMap::new(),
             changed: BTreeSet::new(),
-            aggregate: PhantomData,
         }
     }
 }
@@ -101,11 +130,10 @@ pub(crate) fn concerns<A: Decider>(event: &RecordedEvent) -> bool {
     event.context == A::CONTEXT && event.kind.as_deref() == A::KIND
 }
 
-impl<A: Decider, V: EntityView<A>> Fold for EntityFold<A, V> {
+impl<R: RowEach> Fold for EachFold<R> {
     fn missing(&self, event: &RecordedEvent) -> Vec<String> {
-        let id = event.aggregate_id.as_str();
-        let missing = concerns::<A>(event) && !self.rows.contains_key(id);
-        missing.then(|| id.to_owned()).into_iter().collect()
+        let id = R::id(event).filter(|id| !self.rows.contains_key(id.as_ref()));
+        id.map(Cow::into_owned).into_iter().collect()
     }
 
     fn put(&mut self, row: &StoredRow) -> Result<(), FoldError> {
@@ -121,35 +149,34 @@ impl<A: Decider, V: EntityView<A>> Fold for EntityFold<A, V> {
     fn put_absent(&mut self, view_id: &str) {
         let row = Row {
             version: 0,
-            view: V::default(),
+            view: R::Row::default(),
         };
         self.rows.insert(view_id.to_owned(), row);
     }
 
     fn apply(&mut self, event: &RecordedEvent) -> Result<(), FoldError> {
-        if !concerns::<A>(event) {
+        let Some(id) = R::id(event) else {
             return Ok(());
-        }
-        let id = event.aggregate_id.as_str();
-        let known = self.rows.get(id).map_or(0, |row| row.version);
+        };
+        let known = self.rows.get(id.as_ref()).map_or(0, |row| row.version);
         if event.version <= known {
             return Ok(());
         }
         if event.version != known.saturating_add(1) {
             return Err(FoldError::Gap {
-                view_id: id.to_owned(),
+                view_id: id.into_owned(),
                 row: known,
                 event: event.version,
             });
         }
-        let envelope = event.envelope::<A>().map_err(FoldError::Undecodable)?;
-        let row = self.rows.entry(id.to_owned()).or_insert_with(|| Row {
+        let id = id.into_owned();
+        let row = self.rows.entry(id.clone()).or_insert_with(|| Row {
             version: 0,
-            view: V::default(),
+            view: R::Row::default(),
         });
-        row.view.update(&envelope);
+        R::take(&mut row.view, event).map_err(FoldError::Undecodable)?;
         row.version = event.version;
-        self.changed.insert(id.to_owned());
+        self.changed.insert(id);
         Ok(())
     }
 
@@ -188,7 +215,7 @@ mod tests {
     use crate::ProductCard;
     use crate::testkit::{eur, recorded};
 
-    type Cards = EntityFold<Product, ProductCard>;
+    type Cards = EachFold<Entity<Product, ProductCard>>;
 
     fn story() -> Vec<RecordedEvent> {
         let created = ProductEvent::ProductCreated {

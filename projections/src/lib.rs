@@ -39,6 +39,7 @@ pub mod read;
 pub mod rebuild;
 mod replay;
 mod sales;
+mod stepwise;
 pub mod stuck;
 mod suppression;
 mod table;
@@ -70,12 +71,13 @@ pub use read::Reader;
 pub use rebuild::Rebuild;
 pub use replay::Replay;
 pub use sales::{ProductDay, SalesReport};
+pub use stepwise::{SagaProgress, SagaStage, SagaSuspension};
 pub use suppression::{SuppressionEntry, SuppressionStatus};
 pub use table::{Rows, TableView};
 pub use takings::Takings;
 pub use tls::{Shown, TlsError};
 pub use user::{AccountStatus, SavedAddress, UserAccount};
-pub use view::{EntityView, Sort, ViewSpec, repository};
+pub use view::{ANY_TABLE, EntityView, Sort, ViewSpec, repository};
 pub use webhook::{DeliveryStatus, EndpointStatus, WebhookDeliveryEntry, WebhookEndpointEntry};
 
 /// Who somebody is.
@@ -118,9 +120,11 @@ pub static CHECKOUT_TIMELINE: ViewSpec =
 pub static RETURN_HANDLING: ViewSpec = ViewSpec::entity::<::checkout::Returning, ReturnHandling>();
 /// How refunds are told.
 pub static REFUND_HANDLING: ViewSpec = ViewSpec::entity::<::checkout::Refunding, RefundHandling>();
+/// Where the sagas stand that are tables of steps.
+pub static SAGA_PROGRESS: ViewSpec = ViewSpec::of_tables();
 
 /// Every read model.
-pub static VIEWS: [&ViewSpec; 17] = [
+pub static VIEWS: [&ViewSpec; 18] = [
     &USER_ACCOUNT,
     &PRODUCT_CARD,
     &PRICE_HISTORY,
@@ -138,6 +142,7 @@ pub static VIEWS: [&ViewSpec; 17] = [
     &CHECKOUT_TIMELINE,
     &RETURN_HANDLING,
     &REFUND_HANDLING,
+    &SAGA_PROGRESS,
 ];
 
 /// The contexts that have read models, in the order of [`VIEWS`].

@@ -9,8 +9,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 use streams::{Kind, RecordedEvent};
 
-use crate::fold::{EntityFold, Fold, FoldError};
+use crate::fold::{EachFold, Entity, Fold, FoldError};
 use crate::replay::Replay;
+use crate::stepwise::{OfTables, SagaProgress};
 use crate::table::{TableFold, TableView};
 
 /// The order of a list. Every order ends with the row's id, so that it is total and a cursor can
@@ -44,6 +45,9 @@ pub trait EntityView<A: Decider>:
     /// one are told as outdated until the view is rebuilt, and its projector makes none any more.
     const REVISION: u32 = 1;
 }
+
+/// In the place of a kind: all sagas that are tables of steps, whatever they are called.
+pub const ANY_TABLE: &str = "*";
 
 /// A read model, described: everything that the projector and the readers need to know of it.
 pub struct ViewSpec {
@@ -81,7 +85,7 @@ impl ViewSpec {
             kind: Kind::of::<A>(),
             revision: V::REVISION,
             schema: SchemaGenerator::subschema_for::<V>,
-            fold: || Box::new(EntityFold::<A, V>::default()),
+            fold: || Box::new(EachFold::<Entity<A, V>>::default()),
         }
     }
 
@@ -98,6 +102,26 @@ impl ViewSpec {
             revision: T::REVISION,
             schema: SchemaGenerator::subschema_for::<T>,
             fold: || Box::new(TableFold::<T>::default()),
+        }
+    }
+
+    /// The description of the rows of all sagas that are tables of steps.
+    pub const fn of_tables() -> Self {
+        Self {
+            name: SagaProgress::NAME,
+            context: "checkout",
+            filters: &["status"],
+            fixed: &[],
+            words: None,
+            // It changes as a saga goes on. Only the radar lists it, a first page at a time.
+            sort: Sort::Latest("due"),
+            kind: Kind {
+                context: "checkout",
+                kind: Some(ANY_TABLE),
+            },
+            revision: SagaProgress::REVISION,
+            schema: SchemaGenerator::subschema_for::<SagaProgress>,
+            fold: || Box::new(EachFold::<OfTables>::default()),
         }
     }
 

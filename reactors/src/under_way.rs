@@ -5,11 +5,12 @@
 //!   checkout  started: open ── ended, resolved: over ── something comes late: open, until it is undone
 //!   return    goods here: open ── all done, or seen to by a person: over
 //!   refund    money gone: open ── the order knows, or a person has seen to it: over
+//!   any other begun, or a late success is undone: open ── what it says ends it: over
 //! ```
 
 use std::collections::HashMap;
 
-use checkout::settling::SagaId;
+use checkout::stepwise::StepwiseEvent;
 use checkout::{Checkout, CheckoutEvent, Refunding, RefundingEvent, Returning, ReturningEvent};
 use kernel::{Decider, OrderId, UserId};
 use order::Order;
@@ -20,8 +21,8 @@ use uuid::Uuid;
 /// Where the sagas are.
 pub(crate) const CHECKOUT: &str = "CHECKOUT";
 
-/// Most sagas under way that are remembered, 64 bytes each and a little; with more, everybody waits
-/// for as long as they may at most.
+/// Most sagas under way that are remembered, 200 bytes each; with more, everybody waits for as long as they
+/// may at most.
 const OPEN_MAX: usize = 1_000_000;
 
 /// The sagas that are not over.
@@ -34,8 +35,8 @@ pub(crate) struct UnderWay {
     overrun: bool,
 }
 
-/// By saga.
-type Open = HashMap<SagaId, Saga>;
+/// By the subject of the saga's events.
+type Open = HashMap<String, Saga>;
 
 /// One that is not over.
 #[derive(Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ enum Told {
     Last,
     /// One thing is done.
     Done,
+    /// Nothing that counts here.
+    Nothing,
     Over,
 }
 
@@ -81,7 +84,7 @@ impl UnderWay {
 
     pub(crate) fn take_in(&mut self, event: &RecordedEvent) {
         self.read = event.position.sequence;
-        let Some((saga, told)) = read(event) else {
+        let Some(told) = read(event) else {
             // Whose it is can't be told: it must not be taken for nobody's.
             self.overrun = true;
             return;
@@ -89,7 +92,7 @@ impl UnderWay {
         let flow = event.correlation_id.as_deref().unwrap_or_default();
         // Of no order: then it may be anybody's.
         let order_id = flow.parse().unwrap_or(OrderId(Uuid::nil()));
-        note(&mut self.open, saga, order_id, &told);
+        note(&mut self.open, &event.subject, order_id, &told);
         self.overrun |= self.open.len() > OPEN_MAX;
         if self.overrun {
             self.open.clear();
@@ -115,7 +118,7 @@ impl UnderWay {
     }
 }
 
-fn note(open: &mut Open, saga: SagaId, order_id: OrderId, told: &Told) {
+fn note(open: &mut Open, saga: &str, order_id: OrderId, told: &Told) {
     let new = |owner, last| Saga {
         order_id,
         owner,
@@ -123,41 +126,34 @@ fn note(open: &mut Open, saga: SagaId, order_id: OrderId, told: &Told) {
     };
     match told {
         Told::Begins(owner) => {
-            open.insert(saga, new(*owner, false));
+            open.insert(saga.to_owned(), new(*owner, false));
         }
         Told::GoesOn => {
-            open.entry(saga).or_insert(new(None, false));
+            open.entry(saga.to_owned()).or_insert(new(None, false));
         }
         Told::OnceMore => {
-            open.entry(saga).or_insert(new(None, true));
+            open.entry(saga.to_owned()).or_insert(new(None, true));
         }
         Told::Last => {
-            open.entry(saga).or_insert(new(None, true)).last = true;
+            let saga = open.entry(saga.to_owned());
+            saga.or_insert(new(None, true)).last = true;
         }
-        Told::Done if open.get(&saga).is_none_or(|saga| !saga.last) => {}
+        Told::Done if open.get(saga).is_none_or(|saga| !saga.last) => {}
+        Told::Nothing => {}
         Told::Done | Told::Over => {
-            open.remove(&saga);
+            open.remove(saga);
         }
     }
 }
 
-/// Which saga an event is about, and what it says. `None` = it can't be read.
-fn read(event: &RecordedEvent) -> Option<(SagaId, Told)> {
-    let id = event.aggregate_id.as_str();
+/// What an event says of its saga. `None` = it can't be read.
+fn read(event: &RecordedEvent) -> Option<Told> {
     match event.kind.as_deref() {
-        None => {
-            let told = of_checkout(&event.decode::<Checkout>().ok()?);
-            Some((SagaId::Checkout(id.parse().ok()?), told))
-        }
-        kind if kind == Returning::KIND => {
-            let told = of_return(&event.decode::<Returning>().ok()?);
-            Some((SagaId::Returning(id.parse().ok()?), told))
-        }
-        kind if kind == Refunding::KIND => {
-            let told = of_refund(&event.decode::<Refunding>().ok()?);
-            Some((SagaId::Refunding(id.parse().ok()?), told))
-        }
-        Some(_) => None,
+        None => Some(of_checkout(&event.decode::<Checkout>().ok()?)),
+        kind if kind == Returning::KIND => Some(of_return(&event.decode::<Returning>().ok()?)),
+        kind if kind == Refunding::KIND => Some(of_refund(&event.decode::<Refunding>().ok()?)),
+        // One that is no table of steps may have ended, or not: that is its owner's alone to wait for.
+        Some(_) => Some(event.decode_as().as_ref().map_or(Told::GoesOn, of_steps)),
     }
 }
 
@@ -208,9 +204,23 @@ fn of_refund(event: &RefundingEvent) -> Told {
     }
 }
 
+fn of_steps(event: &StepwiseEvent) -> Told {
+    match event {
+        _ if event.ends() => Told::Over,
+        StepwiseEvent::SagaBegun { .. } | StepwiseEvent::SagaUndoStarted { .. } => Told::GoesOn,
+        // A step may be done before the saga begins, which it then may never do.
+        StepwiseEvent::SagaStepDone { .. }
+        | StepwiseEvent::SagaStepUndone { .. }
+        | StepwiseEvent::SagaUndoFailed { .. }
+        | StepwiseEvent::SagaSuspended { .. }
+        | StepwiseEvent::SagaSettled { .. } => Told::Nothing,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use checkout::Step;
+    use checkout::stepwise::Cause;
     use chrono::DateTime;
     use kernel::Money;
 
@@ -220,11 +230,11 @@ mod tests {
     const ANN: UserId = UserId(Uuid::from_u128(2));
 
     /// Is it under way behind each of these?
-    fn open_behind(saga: SagaId, told: impl IntoIterator<Item = Told>) -> Vec<bool> {
+    fn open_behind(told: impl IntoIterator<Item = Told>) -> Vec<bool> {
         let mut open = Open::new();
         let told = told.into_iter().map(|told| {
-            note(&mut open, saga, ORDER, &told);
-            open.contains_key(&saga)
+            note(&mut open, "event.checkout.x", ORDER, &told);
+            !open.is_empty()
         });
         told.collect()
     }
@@ -280,7 +290,7 @@ mod tests {
             failed,
             back,
         ];
-        let open = open_behind(SagaId::Checkout(ORDER), events.iter().map(of_checkout));
+        let open = open_behind(events.iter().map(of_checkout));
         assert_eq!(open, [true, true, true, true, true, false, true, false]);
         assert_eq!(of_checkout(&started()), Told::Begins(Some(ANN)));
     }
@@ -301,7 +311,6 @@ mod tests {
             started_at: DateTime::UNIX_EPOCH,
             revision: 1,
         };
-        let saga = SagaId::Refunding(kernel::RefundId(Uuid::from_u128(3)));
         let told = [
             begun.clone(),
             suspended(false),
@@ -310,17 +319,16 @@ mod tests {
             suspended(true),
             resumed.clone(),
         ];
-        let open = open_behind(saga, told.iter().map(of_refund));
+        let open = open_behind(told.iter().map(of_refund));
         assert_eq!(open, [true, true, true, false, true, false]);
         let came_back = [begun, suspended(true), resumed];
-        let open = open_behind(saga, came_back.iter().map(of_refund));
+        let open = open_behind(came_back.iter().map(of_refund));
         assert_eq!(open, [true, true, false]);
     }
 
     #[test]
     fn a_return_is_under_way_until_all_of_it_is_done() {
         let step = checkout::returning::ReturnStep::RefundPayment;
-        let saga = SagaId::Returning(kernel::ReturnId(Uuid::from_u128(4)));
         let skipped = |last| ReturningEvent::ReturningStepSkipped {
             step: step.clone(),
             by: "operator:ada".to_owned(),
@@ -336,7 +344,86 @@ mod tests {
         let ended = ReturningEvent::ReturningEnded { step: step.clone() };
         // The bank sends the money back after the end.
         let told = [skipped(false), ended, stuck, skipped(true)];
-        let open = open_behind(saga, told.iter().map(of_return));
+        let open = open_behind(told.iter().map(of_return));
         assert_eq!(open, [true, false, true, false]);
+    }
+
+    #[test]
+    fn any_other_saga_is_under_way_from_its_beginning_until_it_says_that_it_ends() {
+        let at = DateTime::UNIX_EPOCH;
+        let begun = StepwiseEvent::SagaBegun {
+            order_id: ORDER,
+            data: serde_json::Value::Null,
+            revision: 1,
+            at,
+            until: at,
+        };
+        let done = |ends| StepwiseEvent::SagaStepDone {
+            step: "ship".to_owned(),
+            at,
+            ends,
+        };
+        let undo = |ends| StepwiseEvent::SagaUndoStarted {
+            cause: Cause::LateSuccess {
+                step: "ship".to_owned(),
+            },
+            steps: Vec::new(),
+            ends,
+        };
+        let undone = |ends| StepwiseEvent::SagaStepUndone {
+            step: "ship".to_owned(),
+            ends,
+        };
+        let suspended = StepwiseEvent::SagaSuspended {
+            step: "ship".to_owned(),
+            why: "no".to_owned(),
+        };
+        // A step that is done early may be all that is ever heard of it.
+        let told = [
+            done(false),
+            begun.clone(),
+            done(false),
+            suspended,
+            done(true),
+            undo(false),
+            undone(true),
+            begun,
+            undo(true),
+        ];
+        let open = open_behind(told.iter().map(of_steps));
+        let wanted = [false, true, true, true, false, true, false, true, false];
+        assert_eq!(open, wanted);
+    }
+
+    fn recorded(kind: &str, event_type: &str, data: &serde_json::Value) -> RecordedEvent {
+        RecordedEvent {
+            position: kernel::Position::new(CHECKOUT, 1),
+            subject: format!("event.checkout.{kind}.x"),
+            context: "checkout".to_owned(),
+            kind: Some(kind.to_owned()),
+            aggregate_id: "x".parse().unwrap(),
+            id: Uuid::nil(),
+            event_type: event_type.to_owned(),
+            schema_version: 1,
+            version: 1,
+            time: DateTime::UNIX_EPOCH,
+            recorded_at: DateTime::UNIX_EPOCH,
+            command_id: Uuid::nil(),
+            correlation_id: None,
+            causation_id: None,
+            request_digest: None,
+            actor: "system".to_owned(),
+            traceparent: None,
+            data: data.to_string().into(),
+        }
+    }
+
+    #[test]
+    fn a_gift_is_read_by_its_events_and_what_is_none_is_under_way() {
+        let undone = serde_json::json!({ "step": "ship", "ends": true });
+        let read = |kind, name| read(&recorded(kind, name, &undone));
+        assert_eq!(read("gift", "saga_step_undone"), Some(Told::Over));
+        assert_eq!(read("arrival", "arrival_awaited"), Some(Told::GoesOn));
+        assert_eq!(read("refund", "saga_step_undone"), None);
     }
 }

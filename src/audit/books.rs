@@ -56,6 +56,8 @@ struct Body {
     cause: Value,
     stage: Value,
     last: Value,
+    ends: bool,
+    how: Value,
     seen: Option<Seen>,
 }
 
@@ -201,7 +203,10 @@ pub(super) struct Bin {
     pub(super) restocked: BTreeMap<String, u32>,
 }
 
-/// One saga: a checkout, a return or a refund.
+/// The sagas of the shop itself, by kind.
+pub(super) const OWN: [&str; 3] = ["checkout", "return", "refund"];
+
+/// One saga: a checkout, a return, a refund, or one that is a table of steps.
 #[derive(Debug, Default)]
 pub(super) struct Saga {
     pub(super) order_id: String,
@@ -235,7 +240,7 @@ pub(super) struct Books {
     pub(super) orders: BTreeMap<String, Order>,
     pub(super) payments: BTreeMap<String, Payment>,
     pub(super) bins: BTreeMap<String, Bin>,
-    /// By kind (`checkout`, `return`, `refund`) and id.
+    /// By kind (`checkout`, `return`, `refund`, or as a table is called) and id.
     pub(super) sagas: BTreeMap<(String, String), Saga>,
     pub(super) mails: BTreeMap<String, Mail>,
     /// Who has opened an account.
@@ -406,12 +411,21 @@ impl Books {
     }
 
     fn saga(&mut self, kind: &str, id: &str, name: &str, body: &Body) {
+        let steps = name.starts_with("saga_");
+        if !steps && !OWN.contains(&kind) {
+            // What it means, only its own code knows.
+            return;
+        }
         let key = (kind.to_owned(), id.to_owned());
         let saga = self.sagas.entry(key).or_default();
         if let Some(order_id) = &body.order_id {
             saga.order_id.clone_from(order_id);
         }
-        saga.take_in(name, body);
+        if steps {
+            saga.take_in_steps(name, body);
+        } else {
+            saga.take_in(name, body);
+        }
     }
 
     fn mail(&mut self, id: &str, name: &str, body: Body) {
@@ -441,6 +455,27 @@ impl Books {
 }
 
 impl Saga {
+    /// Of a table of steps, which says itself whether anything is left to do.
+    fn take_in_steps(&mut self, name: &str, body: &Body) {
+        match name {
+            "saga_step_done" | "saga_step_undone" => {
+                self.stuck.remove(&body.step.to_string());
+            }
+            // Also after its end, for what came late.
+            "saga_undo_started" => self.ended = false,
+            "saga_suspended" => self.stuck = [body.step.to_string()].into(),
+            "saga_settled" => {
+                self.stuck.clear();
+                let again = body.how.get("wish").is_some_and(|wish| wish == "resume");
+                self.by_hand |= !again;
+            }
+            _ => {}
+        }
+        if body.ends {
+            self.end();
+        }
+    }
+
     fn take_in(&mut self, name: &str, body: &Body) {
         let step = body.step.to_string();
         match name {

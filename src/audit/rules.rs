@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Finding;
 use super::books::{
-    Bin, Books, Order, Payment, Return, Saga, Status, about_order, about_payment, of_order,
+    Bin, Books, OWN, Order, Payment, Return, Saga, Status, about_order, about_payment, of_order,
 };
 use super::outside::{Intent, Ledger};
 
@@ -351,6 +351,9 @@ impl Books {
                 )
             });
         }
+        let tables = self.sagas.iter();
+        let tables = tables.filter(|((kind, _), _)| !OWN.contains(&kind.as_str()));
+        let tables: BTreeSet<_> = tables.map(|(_, saga)| &saga.order_id).collect();
         for (id, order) in &self.orders {
             if standings.get(id) != Some(&Standing::Settled) {
                 continue;
@@ -360,6 +363,12 @@ impl Books {
                 let mails = asked.get(&(id.as_str(), template)).copied().unwrap_or(0);
                 // What is not asked for yet may be under way.
                 let least = if at_rest { least } else { 0 };
+                // A saga that is a table of steps may write more.
+                let most = if tables.contains(id) {
+                    usize::MAX
+                } else {
+                    most
+                };
                 let right = (least..=most).contains(&mails);
                 found.unless("one mail each, and no other", right, || {
                     (

@@ -580,3 +580,87 @@ fn of_what_was_let_go_nothing_is_held_whatever_goes_on() {
     let found = broken(under_way("payment_authorized"), &holds(1_000));
     assert!(!found.contains(&"no money stays held"), "{found:?}");
 }
+
+/// The story with this of a saga that is a table of steps.
+fn with_gift(told: &[(&'static str, Value)]) -> Vec<&'static str> {
+    let mut story = story();
+    let of = |(name, body): &(&'static str, Value)| ("checkout.gift", "o", *name, body.clone());
+    story.extend(told.iter().map(of));
+    broken(story, &ledger())
+}
+
+fn gift() -> (&'static str, Value) {
+    ("saga_begun", json!({ "order_id": "o" }))
+}
+
+fn gifts(name: &'static str, ends: bool) -> (&'static str, Value) {
+    (name, json!({ "step": "ship", "ends": ends }))
+}
+
+#[test]
+fn a_saga_of_a_table_goes_on_until_it_says_that_it_ends() {
+    let (over, under_way) = ([""; 0], ["nothing is under way"]);
+    let done = |ends| gifts("saga_step_done", ends);
+    assert_eq!(with_gift(&[gift(), done(false)]), under_way);
+    assert_eq!(with_gift(&[gift(), done(false), done(true)]), over);
+    // What is done early may be all that there ever is of it.
+    assert_eq!(with_gift(&[done(false)]), over);
+    assert_eq!(with_gift(&[done(false), gift()]), under_way);
+    // Something comes late.
+    let undo = |ends| gifts("saga_undo_started", ends);
+    let late = [gift(), done(true), undo(false)];
+    assert_eq!(with_gift(&late), under_way);
+    let undone = gifts("saga_step_undone", true);
+    let undone = [&late[..], &[undone]].concat();
+    assert_eq!(with_gift(&undone), over);
+    assert_eq!(with_gift(&[gift(), undo(true)]), over);
+    // Of one that is no table nothing is known.
+    let arrival = json!({ "order_id": "o" });
+    assert_eq!(with_gift(&[("arrival_awaited", arrival)]), over);
+}
+
+#[test]
+fn a_saga_of_a_table_waits_for_a_person_until_it_is_settled() {
+    let (waits, under_way) = ([""; 0], ["nothing is under way"]);
+    let suspended = || gifts("saga_suspended", false);
+    assert_eq!(with_gift(&[gift(), suspended()]), waits);
+    let settled = |wish, ends| {
+        let how = json!({ "wish": wish, "step": "ship" });
+        ("saga_settled", json!({ "how": how, "ends": ends }))
+    };
+    for wish in ["resume", "skip"] {
+        let told = [gift(), suspended(), settled(wish, false)];
+        assert_eq!(with_gift(&told), under_way, "{wish}");
+    }
+    // The very step is done after all, and another is not.
+    let done = gifts("saga_step_done", false);
+    assert_eq!(with_gift(&[gift(), suspended(), done]), under_way);
+    let other = ("saga_step_done", json!({ "step": "tell" }));
+    assert_eq!(with_gift(&[gift(), suspended(), other]), waits);
+    // What a person has settled is theirs: the order's books need not balance any more.
+    for (wish, rules) in [
+        ("resolve", &[][..]),
+        ("skip", &[]),
+        ("resume", &["the order knows what went back"]),
+    ] {
+        let mut told = without("order_refunded", "o");
+        let gift = [gift(), suspended(), settled(wish, true)];
+        let of = gift.map(|(name, body)| ("checkout.gift", "o", name, body));
+        told.extend(of);
+        assert_eq!(broken(told, &ledger()), rules, "{wish}");
+    }
+}
+
+#[test]
+fn a_saga_of_a_table_may_write_mails_of_its_own() {
+    let mut story = story();
+    let asked = mail("order_confirmed");
+    story.push(("notification", "m4", "notification_requested", asked));
+    story.push(("notification", "m4", "notification_failed", json!({})));
+    let rules = broken(story.clone(), &ledger());
+    assert_eq!(rules, ["one mail each, and no other"]);
+    for (name, body) in [gift(), gifts("saga_step_done", true)] {
+        story.push(("checkout.gift", "o", name, body));
+    }
+    assert_eq!(broken(story, &ledger()), [""; 0]);
+}

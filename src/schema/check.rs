@@ -83,7 +83,7 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 /// The folder can't be read.
 pub fn check(domains: &Path, accept: bool) -> anyhow::Result<Vec<Problem>> {
     let mut problems = Vec::new();
-    let mut goldens = Vec::new();
+    let (mut goldens, mut steps) = (Vec::new(), Vec::new());
     for context in domains::CONTEXTS {
         let folder = domains.join(context.name).join("wire");
         let files = files(&folder)?;
@@ -102,7 +102,8 @@ pub fn check(domains: &Path, accept: bool) -> anyhow::Result<Vec<Problem>> {
             // What a table of steps writes has its files whether or not the shop has such a saga.
             for event in StepwiseEvent::VARIANTS {
                 let found = versions(&folder, &files, event)?;
-                expected.extend(found.into_iter().map(|golden| golden.file));
+                expected.extend(found.iter().map(|golden| golden.file.clone()));
+                steps.extend(found);
             }
         }
         for file in files.difference(&expected) {
@@ -113,7 +114,7 @@ pub fn check(domains: &Path, accept: bool) -> anyhow::Result<Vec<Problem>> {
         }
     }
     problems.extend(states::check(domains, &goldens, accept)?);
-    problems.extend(rows::check(domains, &goldens, accept)?);
+    problems.extend(rows::check(domains, (&goldens, &steps), accept)?);
     Ok(problems)
 }
 

@@ -11,7 +11,7 @@ use crate::app::{App, Must, PATIENCE, becomes, folder};
 /// Those that need what no other example leads to: a saga that waits for a person, a mail's code, a mail that
 /// failed, a hold whose time is over, the provider's signature, a difference at the provider. Tests of their own
 /// send the like.
-const ELSEWHERE: [&str; 15] = [
+const ELSEWHERE: [&str; 18] = [
     "/v1/checkouts/{id}/resume",
     "/v1/checkouts/{id}/skip",
     "/v1/checkouts/{id}/resolve",
@@ -21,6 +21,9 @@ const ELSEWHERE: [&str; 15] = [
     "/v1/checkouts/refunds/{id}/resume",
     "/v1/checkouts/refunds/{id}/skip",
     "/v1/checkouts/refunds/{id}/resolve",
+    "/v1/sagas/{saga}/{id}/resume",
+    "/v1/sagas/{saga}/{id}/skip",
+    "/v1/sagas/{saga}/{id}/resolve",
     "/v1/users/{id}/email/verify",
     "/v1/notifications/{id}/resend",
     "/v1/notifications/{id}/dismiss",

@@ -90,11 +90,7 @@ impl Shop {
     }
 
     pub(crate) async fn role_with<D: Definitions>(&self, others: Others, args: &[&str]) -> Role {
-        let stop = CancellationToken::new();
-        let config = Args::parse_from([&["saga"], args].concat()).saga;
-        let connection = self.server.connect().await;
-        let running = tokio::spawn(sagas::run_by::<D>(config, others, connection, stop.clone()));
-        Role { stop, running }
+        Role::start::<D>(self.server.connect().await, others, args)
     }
 
     pub(crate) async fn does<A: Decider>(
@@ -246,6 +242,17 @@ impl Shop {
 }
 
 impl Role {
+    pub(crate) fn start<D: Definitions>(
+        connection: Connection,
+        others: Others,
+        args: &[&str],
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let config = Args::parse_from([&["saga"], args].concat()).saga;
+        let running = tokio::spawn(sagas::run_by::<D>(config, others, connection, stop.clone()));
+        Self { stop, running }
+    }
+
     pub(crate) async fn ends(self) {
         self.stop.cancel();
         self.running.await.unwrap().unwrap();

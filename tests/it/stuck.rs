@@ -8,6 +8,7 @@ use projections::{
     CHECKOUT_TIMELINE, NOTIFICATION_ENTRY, PAYMENT_SUMMARY, REFUND_HANDLING, RETURN_HANDLING,
     STOCK_LEVEL, Sort, WEBHOOK_ENDPOINT_ENTRY,
 };
+use millrace::client::Shop;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -24,15 +25,16 @@ use crate::settling::{stuck_in_refunding, stuck_in_shipping};
 const SHORT: i64 = 500;
 
 async fn radar(app: &App) -> Value {
-    let stuck = app
-        .operator()
-        .get("/v1/system/stuck?limit=200")
-        .await
-        .unwrap();
+    look(&app.operator()).await
+}
+
+/// The radar, as an operator sees it.
+pub(crate) async fn look(operator: &Shop) -> Value {
+    let stuck = operator.get("/v1/system/stuck?limit=200").await.unwrap();
     stuck.success().unwrap().body
 }
 
-fn item<'a>(radar: &'a Value, kind: &str, id: &str) -> Option<&'a Value> {
+pub(crate) fn item<'a>(radar: &'a Value, kind: &str, id: &str) -> Option<&'a Value> {
     let items = radar["items"].as_array().unwrap();
     items.iter().find(|item| {
         let named = item["id"].as_str().unwrap();
@@ -55,11 +57,16 @@ pub(crate) async fn shows(app: &App, kind: &str, id: &str) -> Value {
 
 /// Waits until the metric tells so many of a kind: an alarm is set on it.
 async fn counts(app: &App, kind: &str, count: u32) {
+    is_counted(&app.queries(), kind, count).await;
+}
+
+/// Waits until a query API tells so many of a kind.
+pub(crate) async fn is_counted(queries: &Shop, kind: &str, count: u32) {
     let known = format!("stuck_away{{kind=\"{kind}\"}} 0\n");
     let wanted = format!("stuck_items{{kind=\"{kind}\"}} {count}\n");
-    let url = format!("{}/metrics", app.endpoints.query_api);
     becomes(&wanted, async || {
-        let metrics = reqwest::get(&url).await.unwrap().text().await.unwrap();
+        let metrics = queries.open("/metrics", &[]).await.unwrap();
+        let metrics = metrics.text().await.unwrap();
         metrics.contains(&wanted) && metrics.contains(&known)
     })
     .await;
@@ -87,7 +94,7 @@ async fn sets_aside(app: &App, sku: &str) {
 }
 
 /// What may be done, by name.
-fn action<'a>(item: &'a Value, name: &str) -> &'a Value {
+pub(crate) fn action<'a>(item: &'a Value, name: &str) -> &'a Value {
     let actions = item["actions"].as_array().unwrap();
     let found = actions.iter().find(|action| action["name"] == name);
     found.unwrap_or_else(|| panic!("{name}: {item}"))
@@ -99,7 +106,7 @@ async fn everything_that_waits_for_a_human_is_on_one_page_with_what_may_be_done(
     let quiet = radar(&app).await;
     assert_eq!(quiet["items"], json!([]), "{quiet}");
     let parts = quiet["parts"].as_array().unwrap();
-    assert_eq!(parts.len(), 15, "{quiet}");
+    assert_eq!(parts.len(), 17, "{quiet}");
     assert!(parts.iter().all(|part| part["away"].is_null()), "{quiet}");
 
     // A saga, a webhook about nobody, a hold whose time is over.
@@ -349,13 +356,18 @@ async fn a_failed_mail_is_tried_again_or_left(app: &App, stuck: &Value, refused:
 
 /// Carries out what the radar offers, with a reason where it wants one.
 async fn does(app: &App, action: &Value) {
+    let (path, body) = request(action);
+    app.operator().post(&path, &body).await.must();
+}
+
+/// The path and the body of what the radar offers.
+pub(crate) fn request(action: &Value) -> (String, Value) {
     let call = action["call"].as_str().unwrap();
     let mut body = action["body"].clone();
     if body["reason"].is_string() {
         body["reason"] = json!("seen to by hand");
     }
-    let path = call.strip_prefix("POST ").unwrap();
-    app.operator().post(path, &body).await.must();
+    (call.strip_prefix("POST ").unwrap().to_owned(), body)
 }
 
 /// Waits until the radar shows it no more.

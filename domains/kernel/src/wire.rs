@@ -43,7 +43,7 @@ pub fn decode<A: Decider>(
     schema_version: u32,
     data: &[u8],
 ) -> Result<A::Event, WireError> {
-    let direct = tagged::<A>(event_type, data);
+    let direct = tagged::<A::Event>(event_type, data);
     if let Ok(event) = &direct
         && event.schema_version() == schema_version
     {
@@ -59,9 +59,27 @@ pub fn decode<A: Decider>(
         };
     }
     let upcast = serde_json::to_vec(&upcast).map_err(|source| body(event_type, reached, source))?;
-    let event =
-        tagged::<A>(event_type, &upcast).map_err(|source| body(event_type, reached, source))?;
+    let event = tagged::<A::Event>(event_type, &upcast)
+        .map_err(|source| body(event_type, reached, source))?;
     if event.schema_version() == reached {
+        Ok(event)
+    } else {
+        Err(version(event_type, schema_version, &event))
+    }
+}
+
+/// The event that `data` is, of whichever kind of aggregate: nothing is brought forward.
+///
+/// # Errors
+/// It is none that this code writes.
+pub fn decode_as<E: Fact>(
+    event_type: &str,
+    schema_version: u32,
+    data: &[u8],
+) -> Result<E, WireError> {
+    let event =
+        tagged::<E>(event_type, data).map_err(|source| body(event_type, schema_version, source))?;
+    if event.schema_version() == schema_version {
         Ok(event)
     } else {
         Err(version(event_type, schema_version, &event))
@@ -74,13 +92,13 @@ pub fn prefix(event_type: &str) -> String {
 }
 
 /// Reads tag and data as serde wrote them; the tag comes first, so nothing is buffered.
-fn tagged<A: Decider>(event_type: &str, data: &[u8]) -> Result<A::Event, serde_json::Error> {
+fn tagged<E: Fact>(event_type: &str, data: &[u8]) -> Result<E, serde_json::Error> {
     let prefix = prefix(event_type);
     let mut json = Vec::with_capacity(prefix.len() + data.len() + 1);
     json.extend_from_slice(prefix.as_bytes());
     json.extend_from_slice(data);
     json.push(b'}');
-    A::Event::parse(&json)
+    E::parse(&json)
 }
 
 /// Every step that the aggregate knows, one version at a time; each must lead upwards.
@@ -209,6 +227,9 @@ mod tests {
         assert_eq!(read(2, br#"{"amount":5}"#).unwrap(), expected);
         let newest = br#"{"amount":5,"currency":"EUR"}"#;
         assert_eq!(read(3, newest).unwrap(), expected);
+        let as_it_is = |version| decode_as::<Moved>("money_deposited", version, newest);
+        assert_eq!(as_it_is(3).unwrap(), expected);
+        assert!(as_it_is(4).is_err());
         // Of a program that knows more.
         let newer = read(4, newest).unwrap_err();
         assert!(matches!(

@@ -14,7 +14,7 @@ macro_rules! file {
 }
 
 /// Applied in this order; one that was applied never changes again.
-const MIGRATIONS: [Entry; 30] = [
+const MIGRATIONS: [Entry; 31] = [
     (
         "user",
         1,
@@ -159,6 +159,12 @@ const MIGRATIONS: [Entry; 30] = [
         3,
         "revision",
         file!("checkout/0003_revision.sql"),
+    ),
+    (
+        "checkout",
+        4,
+        "saga progress",
+        file!("checkout/0004_saga_progress.sql"),
     ),
 ];
 

@@ -2,7 +2,8 @@
 //! the events concerned, and what may be done about it.
 //!
 //! ```text
-//!   sagas    checkouts, returns, refunds: suspended, late  from their views
+//!   sagas    checkouts, returns, refunds, tables of       from their views
+//!            steps: suspended, late
 //!   rows     mails not sent, payments late or different,  from views; holds from their stock item
 //!            holds, webhook endpoints that fail
 //!   log      parked messages, orphan webhooks, views       from the streams
@@ -49,12 +50,16 @@ pub enum Kind {
     SuspendedReturn,
     /// A refund's saga does.
     SuspendedRefund,
+    /// A saga that is a table of steps does.
+    SuspendedSaga,
     /// A checkout has something to do, and does not get on.
     LateCheckout,
     /// A return's saga has.
     LateReturn,
     /// A refund's saga has.
     LateRefund,
+    /// A saga that is a table of steps should be over, or does not get on with its undoing.
+    LateSaga,
     /// A message that a role could not handle, and the later ones of its key.
     ParkedMessage,
     /// A webhook that belongs to nothing yet.
@@ -214,13 +219,15 @@ impl Radar {
     /// Looks at everything but the views.
     async fn look_at_rest(&self, limit: usize) -> Stuck {
         let limit = limit.clamp(1, ITEMS_MAX);
-        let parts: [(Kind, BoxFuture<'_, Found>); 13] = [
+        let parts: [(Kind, BoxFuture<'_, Found>); 15] = [
             (Kind::SuspendedCheckout, Box::pin(self.checkouts(limit))),
             (Kind::SuspendedReturn, Box::pin(self.returns(limit))),
             (Kind::SuspendedRefund, Box::pin(self.refunds(limit))),
+            (Kind::SuspendedSaga, Box::pin(self.tables(limit))),
             (Kind::LateCheckout, Box::pin(self.late_checkouts(limit))),
             (Kind::LateReturn, Box::pin(self.late_returns(limit))),
             (Kind::LateRefund, Box::pin(self.late_refunds(limit))),
+            (Kind::LateSaga, Box::pin(self.late_tables(limit))),
             (Kind::ParkedMessage, Box::pin(self.parked(limit))),
             (Kind::OrphanWebhook, Box::pin(self.letters(limit))),
             (Kind::ExpiredHold, Box::pin(self.holds(limit))),

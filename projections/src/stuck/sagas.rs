@@ -10,7 +10,7 @@ use super::rows::older;
 use super::{Action, Away, Found, Item, Kind, REASON, Radar, text, time};
 use crate::read::Filter;
 use crate::view::ViewSpec;
-use crate::{CHECKOUT_TIMELINE, REFUND_HANDLING, RETURN_HANDLING};
+use crate::{CHECKOUT_TIMELINE, REFUND_HANDLING, RETURN_HANDLING, SAGA_PROGRESS};
 
 /// A saga that has something to do, and of which nothing was heard for so long, is late: twice the
 /// longest wait between two tries of an undo.
@@ -118,6 +118,27 @@ impl Radar {
         let items = rows.iter().map(|row| aftermath(kind, row, "record_refund"));
         Ok((items.collect(), more))
     }
+
+    /// Those that run, past the time when they should be over: also one that can't be undone any more, and so
+    /// may wait for long. And those that are being undone, of which nothing was heard for long.
+    pub(super) async fn late_tables(&self, limit: usize) -> Found {
+        let (mut items, mut more) = (Vec::new(), false);
+        let due = older("due", clock::now() - LATE_AFTER);
+        for status in ["running", "undoing"] {
+            let filters = [Filter::new("status", status), due.clone()];
+            let (rows, others) = self.rows(&SAGA_PROGRESS, &filters, limit).await?;
+            items.extend(rows.iter().map(late_table));
+            more |= others;
+        }
+        more |= items.len() > limit;
+        items.truncate(limit);
+        Ok((items, more))
+    }
+
+    pub(super) async fn tables(&self, limit: usize) -> Found {
+        let (rows, more) = self.rows(&SAGA_PROGRESS, &suspended(), limit).await?;
+        Ok((rows.iter().map(suspended_table).collect(), more))
+    }
 }
 
 /// A checkout may wait for a customer until its deadline.
@@ -158,6 +179,31 @@ fn of_order(kind: Kind, path: &str, row: &Value) -> Item {
         format!("{path}/{id}/events"),
         format!("/v1/orders/{order}/events"),
     ])
+}
+
+fn late_table(row: &Value) -> Item {
+    let (status, last) = (text(row, "/status"), text(row, "/last"));
+    let cause = match status {
+        "running" => format!("it should be over, and the last that was heard of it is {last}"),
+        _ => format!("it is {status}, and the last that was heard of it is {last}"),
+    };
+    of_table(Kind::LateSaga, row, cause)
+}
+
+fn suspended_table(row: &Value) -> Item {
+    let (step, why) = (text(row, "/suspended/step"), text(row, "/suspended/why"));
+    let path = format!("/v1/sagas/{}", text(row, "/id"));
+    of_table(Kind::SuspendedSaga, row, format!("{step}: {why}"))
+        .events([text(row, "/suspended/position").to_owned()])
+        .actions(settle(&path, step))
+}
+
+/// Its own events have no page: what it does can be seen in its order's.
+fn of_table(kind: Kind, row: &Value, cause: String) -> Item {
+    let order = text(row, "/order_id");
+    Item::new(kind, text(row, "/id"), cause)
+        .since(time(row, "/due"))
+        .events([format!("/v1/orders/{order}/events")])
 }
 
 fn suspended() -> [Filter; 1] {
@@ -235,5 +281,32 @@ mod tests {
         let item = late(Kind::LateCheckout, &row("undoing", 11, -4));
         assert!(item.cause.contains("step_succeeded"), "{item:?}");
         assert!(item.age_s.is_some_and(|age| age >= 660), "{item:?}");
+    }
+
+    #[test]
+    fn a_table_of_steps_is_told_with_what_may_be_done_once_it_waits_for_a_person() {
+        let mut row = json!({
+            "id": "gift/o-1", "saga": "gift", "saga_id": "o-1", "order_id": "o-1",
+            "status": "suspended", "last": "saga_suspended", "due": "2026-01-01T00:00:00.000000Z",
+            "suspended": { "step": "ship", "why": "no", "position": "CHECKOUT:7" },
+        });
+        let item = suspended_table(&row);
+        assert_eq!(
+            (item.id.as_str(), item.cause.as_str()),
+            ("gift/o-1", "ship: no")
+        );
+        assert_eq!(item.events, ["/v1/orders/o-1/events", "CHECKOUT:7"]);
+        let calls: Vec<_> = item
+            .actions
+            .iter()
+            .filter_map(|it| it.call.clone())
+            .collect();
+        let due = ["resume", "skip", "resolve"].map(|it| format!("POST /v1/sagas/gift/o-1/{it}"));
+        assert_eq!(calls, due);
+        assert!(item.age_s.is_some());
+        row["status"] = json!("running");
+        let late = late_table(&row);
+        assert!(late.cause.starts_with("it should be over"), "{late:?}");
+        assert_eq!(late.actions, []);
     }
 }

@@ -6,7 +6,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use cqrs_es::EventEnvelope;
-use kernel::{AggregateId, Decider, Position};
+use kernel::{AggregateId, Decider, Fact, Position};
 use uuid::Uuid;
 
 use super::error::{DecodeCause, DecodeError};
@@ -113,6 +113,15 @@ impl RecordedEvent {
         }
         codec::decode::<A>(&self.event_type, self.schema_version, &self.data)
             .map_err(|cause| self.unreadable(cause))
+    }
+
+    /// The domain event, of whichever kind of aggregate it is.
+    ///
+    /// # Errors
+    /// It is no event of type `E` as it is written today.
+    pub fn decode_as<E: Fact>(&self) -> Result<E, DecodeError> {
+        kernel::wire::decode_as(&self.event_type, self.schema_version, &self.data)
+            .map_err(|error| self.unreadable(error.into()))
     }
 
     /// The event as a [`cqrs_es::View`] takes it: `sequence` is the version; the metadata keys are

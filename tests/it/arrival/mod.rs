@@ -1,25 +1,19 @@
 //! A new saga is one file with a table, and one line that runs it.
 
-mod gift;
+pub(crate) mod gift;
+mod radar;
 mod saga;
 mod tables;
 
-use checkout::settling::{Settled, Wish};
 use checkout::stepwise::{Stepwise, Table, kit};
-use chrono::Utc;
 use inventory::{InventoryCommand, Stock, StockItem};
 use kernel::OrderId;
 use order::{Order, OrderCommand, OrderStatus};
 use sagas::Others;
-use serde_json::{Value, json};
-use streams::CommandMeta;
-use streams::bus::Bus;
-use uuid::Uuid;
 
 use self::gift::Gift;
 use self::saga::Arrival;
 use self::tables::{Boxed, Careless};
-use crate::app::PATIENCE;
 use crate::revisions::{Role, Shop};
 
 #[test]
@@ -71,21 +65,6 @@ impl Shop {
         let ships = OrderCommand::ShipOrder { tracking };
         self.does::<Order>(&order.to_string(), ships, Some(order))
             .await;
-    }
-
-    /// An operator settles a saga.
-    async fn settle(&self, saga: &str, order: OrderId, wish: Wish) -> Settled {
-        let asked = json!({
-            "saga": { "saga": saga, "id": order },
-            "wish": wish,
-            "meta": CommandMeta::new(Uuid::new_v4(), Utc::now(), "operator:ada"),
-        });
-        let bus = Bus::new(&self.connection);
-        let answer: Value = bus
-            .question("checkout", "settle", &asked, PATIENCE)
-            .await
-            .unwrap();
-        serde_json::from_value(answer).unwrap()
     }
 }
 
@@ -143,27 +122,6 @@ async fn a_step_that_is_too_late_has_those_before_undone() {
     for sku in ["GIFT", "BOX"] {
         shop.has(sku, [10, 0, 0]).await;
     }
-    role.ends().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_operator_skips_a_step_and_the_saga_goes_on_behind_it() {
-    let shop = Shop::open("careless").await;
-    shop.stocks("GIFT").await;
-    let role = shop.with::<Careless>().await;
-    let order = shop.orders().await;
-    shop.comes_to::<Careless>(order, "suspended").await;
-    let skip = |step: &str| Wish::Skip {
-        step: step.to_owned(),
-        reason: "carried over the counter".parse().unwrap(),
-    };
-    let other = shop.settle("careless", order, skip("gift")).await;
-    assert_eq!(other, Settled::NotSuspended);
-    let nobody = shop.settle("nobody", order, skip("ship")).await;
-    assert_eq!(nobody, Settled::Unknown);
-    let skipped = shop.settle("careless", order, skip("ship")).await;
-    assert!(matches!(skipped, Settled::Recorded { .. }), "{skipped:?}");
-    shop.comes_to::<Careless>(order, "done").await;
     role.ends().await;
 }
 

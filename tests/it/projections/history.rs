@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
+use checkout::stepwise::{Stepwise, StepwiseFact, Table};
 use futures::future::join_all;
 use futures::{StreamExt, stream};
+use kernel::OrderId;
 use millrace::client::Shop;
 use projections::projector::{Settings, Stepped};
 use projections::{Access, Projector, ViewSpec};
@@ -17,9 +19,11 @@ use streams::Connection;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Client;
+use uuid::Uuid;
 
 use super::{Rows, login};
 use crate::app::{App, Customer, Must, PATIENCE, folder};
+use crate::arrival::gift::Gift;
 use crate::servers::{Servers, sql};
 
 /// Between two looks at a position.
@@ -118,6 +122,7 @@ async fn happen(app: &App) {
         ended.unwrap();
     }
     comes_back(app, &customer, &shipped, &sku).await;
+    gives_a_gift(app, &paid).await;
     let sent = |list: &Value| {
         let items = list["items"].as_array().unwrap();
         let sent = items.iter().filter(|item| item["status"] == "sent").count();
@@ -134,6 +139,27 @@ async fn happen(app: &App) {
         .wait_for("views", "/readyz", PATIENCE, up_to_date)
         .await;
     readable.unwrap();
+}
+
+/// The saga of a table that this build does not run: begun, and off again.
+async fn gives_a_gift(app: &App, order: &str) {
+    let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
+    let streams = admin.await.unwrap().streams(streams::Settings::default());
+    let order_id: OrderId = order.parse().unwrap();
+    let id = order_id.into();
+    let gift = serde_json::to_value(Gift::example()).unwrap();
+    for (fact, begins) in [("order_placed", Some(gift)), ("order_canceled", None)] {
+        let at = chrono::Utc::now();
+        let heard = StepwiseFact::Heard {
+            order_id,
+            fact: fact.to_owned(),
+            begins,
+            at,
+        };
+        let meta = streams::CommandMeta::new(Uuid::new_v4(), at, "system");
+        let told = streams.execute::<Stepwise<Gift>>(&id, heard, &meta);
+        told.await.unwrap();
+    }
 }
 
 /// An endpoint that is nowhere, and a delivery to it that was given up: nothing more happens to them.
