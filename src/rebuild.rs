@@ -158,7 +158,7 @@ async fn build(
     let bar: ProgressBar = bar(view.name, standing.live);
     bar.set_position(standing.rebuilt);
     bar.reset_eta();
-    let rebuilt = rebuild
+    let come_to = rebuild
         .build(standing.live, |at| bar.set_position(at))
         .await?;
     bar.finish_and_clear();
@@ -169,7 +169,7 @@ async fn build(
     };
     let mut report = Report {
         view: view.name,
-        rebuilt: Some(rebuilt),
+        rebuilt: Some(come_to),
         difference,
         switched: None,
         rolled_back: None,

@@ -151,7 +151,10 @@ async fn rebuilt(
             *peak = peak.max(usage::own_resident_mib());
         }
     };
-    let run = one_go(events, async { Ok(rebuild.build(events, look).await?) });
+    let run = one_go(events, async {
+        rebuild.build(events, look).await?;
+        Ok(())
+    });
     let run = Box::pin(run).await?;
     must_be_whole(accounts, "rebuild.user_account", events).await?;
     Ok(run)

@@ -58,7 +58,7 @@ async fn pass(mut client: TcpStream, server: String, mut now: watch::Receiver<us
         }
     }
     // It stays open, and nobody is told anything.
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
