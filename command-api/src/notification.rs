@@ -40,8 +40,8 @@ pub(crate) fn calls() -> Calls<Api> {
         )
         .post(
             "/v1/notifications/{id}/dismiss",
-            about("Leave a mail that failed at that")
-                .more("Nobody waits for it any more: it is not among what is stuck.")
+            about("Leave a mail at that which failed or can't be sent")
+                .more("Nobody waits for it any more: it is not among what is stuck. One that is on its way may be sent all the same.")
                 .refuses(refusals([NotificationUnknown, NotificationNotFailed]))
                 .example(json!({ "reason": "told by phone" })),
             act::<Operators, Notification, Dismiss>,

@@ -42,7 +42,8 @@ pub(crate) fn calls() -> Calls<Api> {
                 "Payment and stock are seen to afterwards: the checkout tells how far that has come. \
                  With `Prefer: wait=n` the answer waits for the outcome, or until the customer must act \
                  (3-D Secure): then `payment_status` is `action_required`, and the customer's browser is to be \
-                 sent to `action_url`. Sent again under the same key, it waits on.",
+                 sent to `action_url`. Sent again under the same key, it waits on, but answers at once as long as the \
+                 customer must act.",
             )
             .refuses(barred.into_iter().filter_map(barred_from_ordering))
             .refuses([NotSold::Unknown, NotSold::OffSale, NotSold::PriceChanged].map(|why| why.at(0, "")))

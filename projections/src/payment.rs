@@ -138,7 +138,7 @@ impl EntityView<Payment> for PaymentSummary {
         &["order_id", "user_id", "status", "mismatched", "due"];
     const FIXED: &'static [&'static str] = &["order_id", "user_id"];
     const SORT: Sort = Sort::Latest("requested_at");
-    const REVISION: u32 = 3;
+    const REVISION: u32 = 4;
 }
 
 impl View<Payment> for PaymentSummary {
@@ -248,6 +248,12 @@ impl PaymentSummary {
             | PaymentEvent::RefundFailed { .. } => {
                 let asked = |refund: &&RefundEntry| refund.status == RefundStage::Requested;
                 self.refunds.iter().find(asked)?.requested_at
+            }
+            // Of money that the provider has taken in part no answer ever comes that can be taken in.
+            PaymentEvent::ReconciliationAccepted { differences, .. }
+                if self.captured.is_none() && differences.contains(&Difference::Captured) =>
+            {
+                None
             }
             PaymentEvent::ProviderIntentCreated { .. }
             | PaymentEvent::ProviderEventIgnored { .. }
@@ -442,6 +448,24 @@ mod tests {
         assert!(is_due(&events));
         events.push(second_done);
         assert!(!is_due(&events));
+    }
+
+    #[test]
+    fn no_answer_is_due_of_a_part_that_somebody_took_once_that_is_accepted() {
+        let accepted = |differences| {
+            let mut events = captured();
+            // It is to be taken, and nobody says that it was.
+            events.pop();
+            events.push(PaymentEvent::ReconciliationAccepted {
+                differences,
+                seen: None,
+                reason: "a part was taken by hand".parse().unwrap(),
+            });
+            let row: PaymentSummary = fold::<Payment, _>("p-1", events);
+            row.due_since.is_some()
+        };
+        assert!(!accepted(vec![Difference::Held, Difference::Captured]));
+        assert!(accepted(vec![Difference::Amount]));
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl SagaProgress {
                 self.stands(SagaStage::Undoing);
             }
             StepwiseEvent::SagaUndoFailed { .. } => {}
-            StepwiseEvent::SagaSuspended { step, why } => {
+            StepwiseEvent::SagaSuspended { step, why, late: _ } => {
                 let from = self.suspended.take().map_or(self.status, |was| was.from);
                 self.status = SagaStage::Suspended;
                 self.suspended = Some(SagaSuspension {
@@ -243,6 +243,7 @@ mod tests {
             revision: 1,
             at: start(),
             until: DateTime::UNIX_EPOCH,
+            ends: false,
         }
     }
 
@@ -269,7 +270,8 @@ mod tests {
 
     fn suspended(step: &str) -> StepwiseEvent {
         let (step, why) = (step.to_owned(), "no".to_owned());
-        StepwiseEvent::SagaSuspended { step, why }
+        let late = false;
+        StepwiseEvent::SagaSuspended { step, why, late }
     }
 
     fn settled(how: Wish, ends: bool) -> StepwiseEvent {

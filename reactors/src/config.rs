@@ -206,8 +206,9 @@ pub struct SmtpConfig {
         default_value = "Millrace <shop@millrace.example>"
     )]
     pub mail_from: String,
-    /// Longest wait for the mail server, in milliseconds.
-    #[arg(long, env = "MILLRACE_MAIL_TIMEOUT_MS", default_value_t = 10_000)]
+    /// Longest wait for the mail server until it has taken one mail or not, in milliseconds. A server that
+    /// takes longer to look through a mail gets it again and again.
+    #[arg(long, env = "MILLRACE_MAIL_TIMEOUT_MS", default_value_t = 60_000)]
     pub mail_timeout_ms: u64,
     /// Most mails a second; what waits for an outage to end then goes out at this pace. A mail server that
     /// wants fewer says so.

@@ -1,5 +1,5 @@
-//! The reconciliation, every day: a mismatch stands on the payment's record, in the metrics and in
-//! the log, until it is none any more.
+//! The reconciliation, every day: a mismatch stands on the payment's record until it is none any more, and in
+//! the log. What has no record is counted each time.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -70,8 +70,17 @@ impl Daily {
         for found in report.mismatches.iter().chain(&report.settled) {
             self.record(found, due).await?;
         }
-        let mismatches = u32::try_from(report.mismatches.len()).unwrap_or(u32::MAX);
-        metrics::gauge!("payment_mismatches").set(mismatches);
+        let mismatches = report.mismatches.len();
+        let unknown = report
+            .mismatches
+            .iter()
+            .filter(|found| found.payment_id.is_none())
+            .count();
+        if unknown > 0 {
+            // Not a gauge: whoever compares next may be another process, and would leave it standing.
+            let unknown = u64::try_from(unknown).unwrap_or(u64::MAX);
+            metrics::counter!("payment_intents_unknown_total").increment(unknown);
+        }
         tracing::info!(
             intents = report.intents,
             payments = report.payments,
@@ -101,7 +110,7 @@ impl Daily {
         };
         match self.recorder.record::<Payment>(record).await? {
             Recorded::At(_) => {}
-            // It was never requested: the log and the metric tell.
+            // It was never requested: the log tells.
             Recorded::Refused(code) => {
                 tracing::info!(payment = %id, code, "a mismatch has no payment to stand on");
             }

@@ -6,6 +6,7 @@
 //!                  │                      ▼
 //!                  │              ask the provider how it stands ──► record what is new, or that
 //!                  │                                                 it was ignored, and remove
+//!                  ├─ somebody else's with the same account: remove the letter
 //!                  └─ nobody's yet: it waits, and is worked again at its timer, ever more rarely,
 //!                     until it expires
 //! ```
@@ -53,6 +54,16 @@ enum Heard {
     Waits,
     /// It is no event that this code can read; other code may.
     Unreadable,
+}
+
+/// Whose an intent is.
+enum Whose {
+    /// A payment's of ours.
+    Ours(AggregateId),
+    /// Somebody else's who has the same account at the provider: every intent of ours names its payment.
+    Foreign,
+    /// The provider doesn't know it, now.
+    Unknown,
 }
 
 /// The payment moved while its letter was worked: look at it again.
@@ -115,8 +126,9 @@ impl Letters {
             return Ok(Heard::Foreign);
         };
         let id = match self.whose(notice, intent_id).await {
-            Ok(Some(id)) => id,
-            Ok(None) => return Ok(Heard::Waits),
+            Ok(Whose::Ours(id)) => id,
+            Ok(Whose::Foreign) => return Ok(Heard::Foreign),
+            Ok(Whose::Unknown) => return Ok(Heard::Waits),
             Err(error) => return unanswered(error),
         };
         let payment = self.streams.load::<Payment>(&id).await?.state;
@@ -149,16 +161,14 @@ impl Letters {
     }
 
     /// The payment that the letter names, or the provider's record of its intent.
-    async fn whose(
-        &self,
-        notice: &Notice,
-        intent_id: &str,
-    ) -> Result<Option<AggregateId>, ProviderError> {
-        if notice.payment_id.is_some() {
-            return Ok(notice.payment_id.clone());
+    async fn whose(&self, notice: &Notice, intent_id: &str) -> Result<Whose, ProviderError> {
+        if let Some(id) = notice.payment_id.clone() {
+            return Ok(Whose::Ours(id));
         }
-        let found = self.provider.find(intent_id).await?;
-        Ok(found.and_then(|intent| intent.payment_id()))
+        let Some(intent) = self.provider.find(intent_id).await? else {
+            return Ok(Whose::Unknown);
+        };
+        Ok(intent.payment_id().map_or(Whose::Foreign, Whose::Ours))
     }
 
     /// What the provider's record says, as far as it concerns the claim.

@@ -31,6 +31,7 @@ mod reconcile;
 mod recorder;
 mod rejection;
 mod scan;
+mod smtp;
 mod template;
 mod under_way;
 mod waiting;
@@ -152,7 +153,7 @@ pub const RECONCILIATION_TIMER_DURABLE: DurableSpec = DurableSpec {
 const NEVER_ASIDE: OnFailure = OnFailure::Retry;
 
 /// The durables that `millrace provision` makes for this role.
-pub const DURABLES: [DurableSpec; 16] = {
+pub const DURABLES: [DurableSpec; 17] = {
     let [
         user,
         product,
@@ -164,6 +165,7 @@ pub const DURABLES: [DurableSpec; 16] = {
     ] = webhook::MATCHERS;
     [
         PAYMENT_DURABLE,
+        payment::TIMER_DURABLE,
         MAILER_DURABLE,
         WELCOME_DURABLE,
         ERASER_DURABLE,
@@ -266,7 +268,10 @@ impl Workers {
     async fn payments(&mut self) -> Result<(), Error> {
         let provider = Provider::new(&self.config.provider)?;
         let (streams, recorder) = (self.streams.clone(), self.recorder.clone());
-        let payment = payment::PaymentReactor::new(streams, recorder, provider.clone());
+        let timers = Timers::new(&self.connection);
+        let payment = payment::PaymentReactor::new(streams, recorder, provider.clone(), timers);
+        let payment = Arc::new(payment);
+        let later = Arc::clone(&payment);
         let (streams, recorder) = (self.streams.clone(), self.recorder.clone());
         let letters = inbox::Letters::new(&self.connection, streams, recorder, provider.clone());
         let daily = daily::Daily {
@@ -279,7 +284,10 @@ impl Workers {
         daily.arm().await?;
         let letters = Arc::new(letters);
         let woken = Arc::clone(&letters);
-        self.start(&PAYMENT_DURABLE, Arc::new(payment)).await?;
+        self.start::<RecordedEvent>(&PAYMENT_DURABLE, payment)
+            .await?;
+        self.start::<DueTimer>(&payment::TIMER_DURABLE, later)
+            .await?;
         self.start::<Letter>(&INBOX_DURABLE, letters).await?;
         self.start::<DueTimer>(&INBOX_TIMER_DURABLE, woken).await?;
         self.start(&RECONCILIATION_TIMER_DURABLE, Arc::new(daily))

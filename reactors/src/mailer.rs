@@ -8,10 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use kernel::{AggregateId, EmailClaimId, NotificationId, Reason, Sealed, UserId, purpose};
+use lettre::Message;
 use lettre::message::{Mailbox, MultiPart};
-use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
-use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use notification::{Notification, NotificationCommand, Suppression, SuppressionCommand};
 use serde::Deserialize;
 use serde_json::json;
@@ -21,10 +19,11 @@ use streams::subscription::Delivery;
 use streams::{RecordedEvent, Streams, clock};
 use thiserror::Error;
 
+use crate::Config;
 use crate::recorder::{Cause, Record, Recorder};
 use crate::rejection;
+use crate::smtp::Smtp;
 use crate::template::{Mail, Reader, TemplateError, Templates};
-use crate::{Config, SmtpConfig, SmtpTls};
 
 /// As what this reactor acts.
 const ACTOR: &str = "reactor:mailer";
@@ -74,6 +73,11 @@ struct LoginRefused(#[source] Said);
 #[error("the mail server takes no mail from us: is MILLRACE_MAIL_FROM right, or a quota used up?")]
 struct SenderRefused(#[source] Said);
 
+/// The mail may have been taken: it is sent again under the same Message-ID.
+#[derive(Debug, Error)]
+#[error("the mail server did not answer within MILLRACE_MAIL_TIMEOUT_MS")]
+struct Silent;
+
 /// What the mail server said, without whom it was said about: it stands in logs, and, once the mail is
 /// parked, in a stream that forgets nothing.
 #[derive(Debug, Error)]
@@ -114,7 +118,7 @@ pub(crate) struct Mailer {
     recorder: Recorder,
     keys: Keys,
     templates: Templates,
-    smtp: AsyncSmtpTransport<Tokio1Executor>,
+    smtp: Smtp,
     from: Mailbox,
     pace: DefaultDirectRateLimiter,
 }
@@ -131,7 +135,7 @@ impl Mailer {
             recorder,
             keys,
             templates: Templates::new()?,
-            smtp: transport(&config.smtp)?,
+            smtp: Smtp::new(&config.smtp)?,
             from: config.smtp.mail_from.parse()?,
             pace: pace(config.smtp.mails_per_second),
         })
@@ -200,8 +204,11 @@ impl Mailer {
             return Ok(Some(failure("the recipient's address is no mail address")));
         };
         let said = |error| Said(rejection::said(&error));
-        match self.smtp.send(message).await {
-            Ok(_) => Ok(Some(NotificationCommand::RecordSent {
+        let Ok(answer) = self.smtp.send(&message).await else {
+            return Err(HandleError::retryable(Silent));
+        };
+        match answer {
+            Ok(()) => Ok(Some(NotificationCommand::RecordSent {
                 message_id,
                 address,
             })),
@@ -219,7 +226,7 @@ impl Mailer {
             }
             Err(error) if error.is_permanent() || rejection::is_unreadable(&error) => {
                 // It may have been the greeting, before anything was said of this mail.
-                if self.smtp.test_connection().await.unwrap_or_default() {
+                if self.smtp.lets_in().await {
                     Ok(Some(failure(&rejection::said(&error))))
                 } else {
                     Err(HandleError::retryable(said(error)))
@@ -320,56 +327,6 @@ fn pace(mails_per_second: NonZeroU32) -> DefaultDirectRateLimiter {
     RateLimiter::direct(Quota::per_second(mails_per_second).allow_burst(NonZeroU32::MIN))
 }
 
-/// A pooled client of the mail server.
-fn transport(config: &SmtpConfig) -> Result<AsyncSmtpTransport<Tokio1Executor>, MailerError> {
-    let malformed = || MailerError::Server(config.smtp.clone());
-    let (host, port) = config.smtp.rsplit_once(':').ok_or_else(malformed)?;
-    let port = port.parse().map_err(|_| malformed())?;
-    let tls = match config.smtp_tls {
-        None | Some(SmtpTls::None) => Tls::None,
-        Some(SmtpTls::Starttls) => Tls::Required(believed(host, config)?),
-        Some(SmtpTls::Implicit) => Tls::Wrapper(believed(host, config)?),
-    };
-    let mut transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(host)
-        .port(port)
-        .tls(tls)
-        .timeout(Some(Duration::from_millis(config.mail_timeout_ms)));
-    if let Some(login) = login(config)? {
-        transport = transport.credentials(login);
-    }
-    Ok(transport.build())
-}
-
-/// As whom, if as anybody.
-fn login(config: &SmtpConfig) -> Result<Option<Credentials>, MailerError> {
-    let Some(user) = config.user() else {
-        return Ok(None);
-    };
-    if config.smtp_password.is_empty() {
-        return Err(MailerError::Password);
-    }
-    if !config.is_private() {
-        return Err(MailerError::InTheClear(config.server().to_owned()));
-    }
-    let (user, password) = (user.to_owned(), config.smtp_password.clone());
-    Ok(Some(Credentials::new(user, password)))
-}
-
-/// Who may vouch for the mail server, under the name `host`.
-fn believed(host: &str, config: &SmtpConfig) -> Result<TlsParameters, MailerError> {
-    let mut tls = TlsParameters::builder(host.to_owned());
-    if let Some(path) = &config.smtp_ca {
-        let unreadable = |source| MailerError::Authority {
-            path: path.clone(),
-            source,
-        };
-        let pem = std::fs::read(path).map_err(unreadable)?;
-        tls = tls.certificate_store(CertificateStore::None);
-        tls = tls.add_root_certificate(Certificate::from_pem(&pem)?);
-    }
-    Ok(tls.build_rustls()?)
-}
-
 #[async_trait]
 impl Handler for Mailer {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
@@ -404,51 +361,12 @@ impl Handler for Mailer {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-
-    #[derive(Parser)]
-    struct Role {
-        #[command(flatten)]
-        smtp: SmtpConfig,
-    }
 
     #[test]
     fn mails_go_out_one_after_the_other_however_many_wait() {
         let pace = pace(NonZeroU32::MIN);
         assert!(pace.check().is_ok());
         assert!(pace.check().is_err());
-    }
-
-    /// What comes of a user and a password, at a server and with more flags.
-    fn signs_in(server: &str, more: &[&str]) -> Result<bool, MailerError> {
-        let args = ["role", "--smtp-user", "shop", "--smtp", server];
-        let role = Role::parse_from([&args[..], more].concat());
-        login(&role.smtp).map(|login| login.is_some())
-    }
-
-    #[test]
-    fn a_password_is_not_told_in_the_clear() {
-        let known = ["--smtp-password", "secret", "--smtp-tls"];
-        let over = |tls: &'static str| [&known[..], &[tls]].concat();
-        for clear in [known[..2].to_vec(), over("none")] {
-            let refused = signs_in("relay.example:25", &clear);
-            assert!(
-                matches!(refused, Err(MailerError::InTheClear(server)) if server == "relay.example")
-            );
-            assert!(signs_in("127.0.0.1:25", &clear).unwrap());
-        }
-        for tls in ["starttls", "implicit"] {
-            assert!(signs_in("relay.example:587", &over(tls)).unwrap());
-        }
-        let forgotten = signs_in("127.0.0.1:25", &[]);
-        assert!(matches!(forgotten, Err(MailerError::Password)));
-        // As compose passes on what .env doesn't say.
-        let empty = ["role", "--smtp-user", "", "--smtp-password", ""];
-        for said in [&empty[..1], &empty] {
-            let nobody = Role::parse_from(said);
-            assert!(login(&nobody.smtp).unwrap().is_none());
-        }
     }
 }

@@ -6,14 +6,22 @@
 //!      │                                   └─► provider call ──► record ─┘
 //!      └── what was recorded ◄─────────────────────────────────────┘
 //! ```
+//!
+//! What begins a payment and gets no usable answer for a while is acknowledged, and due again at its timer:
+//! of what waits unacknowledged there is a bound, and captures, voids and refunds would wait behind it. A
+//! timer that is lost costs the order: its checkout calls the payment off at its deadline.
 
 use async_trait::async_trait;
-use kernel::{AggregateId, Money, OrderId, RefundId};
+use chrono::TimeDelta;
+use kernel::{AggregateId, Money, OrderId, Position, RefundId};
 use payment::{Payment, ProviderAction};
 use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
-use streams::{RecordedEvent, Streams};
+use streams::timers::{DueTimer, TimerId, Timers};
+use streams::topology::{Acks, DurableSpec, OnFailure};
+use streams::{RecordedEvent, Streams, clock};
 
+use crate::PAYMENT_DURABLE;
 use crate::failure::ProviderError;
 use crate::outcome::{
     Outcome, authorized_or_not, captured, declined, failed, given_back, intent_recorded,
@@ -24,6 +32,24 @@ use crate::recorder::{Cause, Record, Recorded, Recorder};
 
 /// As what this reactor acts.
 const ACTOR: &str = "reactor:payment";
+
+/// Whose timers these are.
+const TIMERS: &str = "payment";
+
+/// Rings for payments that can't begin. What may be called off is never set aside.
+pub(crate) const TIMER_DURABLE: DurableSpec = DurableSpec {
+    name: "payment-timers",
+    stream: "TIMERS",
+    kind: None,
+    acks: Acks::Each,
+    on_failure: OnFailure::Retry,
+};
+
+/// How long what begins a payment is tried again where it is.
+const IN_PLACE: TimeDelta = TimeDelta::seconds(10);
+
+/// The longest pause after that: each is as long as it has waited.
+const PAUSE_MAX: TimeDelta = TimeDelta::minutes(1);
 
 /// Most calls for one delivery: what is recorded is a delivery of its own, so there is another one only
 /// where a payment moved on meanwhile.
@@ -37,14 +63,21 @@ pub(crate) struct PaymentReactor {
     streams: Streams,
     recorder: Recorder,
     provider: Provider,
+    timers: Timers,
 }
 
 impl PaymentReactor {
-    pub(crate) fn new(streams: Streams, recorder: Recorder, provider: Provider) -> Self {
+    pub(crate) fn new(
+        streams: Streams,
+        recorder: Recorder,
+        provider: Provider,
+        timers: Timers,
+    ) -> Self {
         Self {
             streams,
             recorder,
             provider,
+            timers,
         }
     }
 
@@ -153,10 +186,28 @@ impl PaymentReactor {
             Ok(intent) => intent,
             Err(ProviderError::Declined { code }) => return Ok(declined(code)),
             Err(ProviderError::UnexpectedState) => self.provider.retrieve(intent_id).await?,
-            Err(ProviderError::Refused { code, .. }) => return Ok(failed("confirm", code)),
+            Err(ProviderError::Refused { code, .. }) => {
+                return self.not_confirmed(intent_id, code).await;
+            }
             Err(error) => return Err(error),
         };
         authorized_or_not(&intent)
+    }
+
+    /// The provider refuses to confirm. An earlier try whose answer was lost may have come through all the
+    /// same, so it is looked at first.
+    async fn not_confirmed(&self, intent_id: &str, code: String) -> Result<Outcome, ProviderError> {
+        let intent = self.provider.retrieve(intent_id).await?;
+        match intent.status {
+            IntentStatus::RequiresAction
+            | IntentStatus::RequiresCapture
+            | IntentStatus::Succeeded
+            | IntentStatus::Canceled => authorized_or_not(&intent),
+            IntentStatus::Processing => Err(not_settled(intent.status)),
+            IntentStatus::RequiresPaymentMethod | IntentStatus::RequiresConfirmation => {
+                Ok(failed("confirm", code))
+            }
+        }
     }
 
     async fn capture(&self, intent_id: &str, amount: Money) -> Result<Outcome, ProviderError> {
@@ -198,15 +249,10 @@ impl PaymentReactor {
     }
 }
 
-#[async_trait]
-impl Handler for PaymentReactor {
-    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
-        let event = &delivery.event;
+impl PaymentReactor {
+    /// Does what is due of the payment that the event is of.
+    async fn work(&self, event: &RecordedEvent) -> Result<(), HandleError> {
         let id = &event.aggregate_id;
-        let payment = self.streams.load_with::<Payment>(event).await?;
-        if payment.state.due().is_none() {
-            return Ok(());
-        }
         for _ in 0..CALLS_MAX {
             // Money moves on what the leader knows: what was due may have been called off since.
             let payment = self.streams.load_current::<Payment>(id).await?;
@@ -216,6 +262,9 @@ impl Handler for PaymentReactor {
             let may_be_called_off = may_be_called_off(&action);
             let outcome = match self.execute(id, action).await {
                 Ok(outcome) => outcome.at(payment.version),
+                Err(error) if error.is_transient() && may_be_called_off => {
+                    return self.try_later(event, error).await;
+                }
                 Err(error) if error.is_transient() => return Err(HandleError::retryable(error)),
                 Err(error) => return Err(HandleError::permanent(error)),
             };
@@ -227,6 +276,60 @@ impl Handler for PaymentReactor {
             }
         }
         Err(HandleError::retryable(TooManyCalls))
+    }
+
+    async fn try_later(
+        &self,
+        event: &RecordedEvent,
+        error: ProviderError,
+    ) -> Result<(), HandleError> {
+        let (now, id) = (clock::now(), &event.aggregate_id);
+        let waited = now - event.recorded_at;
+        if waited < IN_PLACE {
+            return Err(HandleError::retryable(error));
+        }
+        tracing::warn!(
+            payment = %id, error = &error as &dyn std::error::Error,
+            "a payment can't begin; it is tried again at its timer"
+        );
+        let timer = TimerId {
+            saga: TIMERS.to_owned(),
+            id: id.clone(),
+        };
+        let set = self.timers.set(&timer, now + waited.min(PAUSE_MAX)).await;
+        set.map_err(HandleError::retryable)
+    }
+}
+
+#[async_trait]
+impl Handler for PaymentReactor {
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        let payment = self.streams.load_with::<Payment>(&delivery.event).await?;
+        if payment.state.due().is_none() {
+            return Ok(());
+        }
+        self.work(&delivery.event).await
+    }
+}
+
+#[async_trait]
+impl Handler<DueTimer> for PaymentReactor {
+    async fn handle(&self, delivery: &Delivery<DueTimer>) -> Result<(), HandleError> {
+        let id = &delivery.event.id.id;
+        let payment = self.streams.load_current::<Payment>(id).await?;
+        if !payment
+            .state
+            .due()
+            .is_some_and(|due| may_be_called_off(&due))
+        {
+            // What is due by now is another delivery's.
+            return Ok(());
+        }
+        let last = Position::new(PAYMENT_DURABLE.stream, payment.position);
+        match self.streams.event_at(&last).await? {
+            Some(event) => self.work(&event).await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -357,6 +357,7 @@ mod tests {
             revision: 1,
             at,
             until: at,
+            ends: false,
         };
         let done = |ends| StepwiseEvent::SagaStepDone {
             step: "ship".to_owned(),
@@ -377,6 +378,7 @@ mod tests {
         let suspended = StepwiseEvent::SagaSuspended {
             step: "ship".to_owned(),
             why: "no".to_owned(),
+            late: false,
         };
         // A step that is done early may be all that is ever heard of it.
         let told = [

@@ -321,9 +321,11 @@ impl<S: Saga> Runner<S> {
         let (mut facts, mut late) = (Vec::new(), false);
         for answer in answers {
             match answer {
-                (true, Err(error)) if !error.permanent => {
+                // Whatever the error: a host of an older version that can't read it will be another's tomorrow.
+                (true, Err(error)) => {
                     let error: &dyn std::error::Error = error.source.as_ref();
                     tracing::warn!(saga = S::NAME, %id, error, "it is asked again later");
+                    metrics::counter!("sagas_asks_late_total", "saga" => S::NAME).increment(1);
                     late = true;
                 }
                 (_, answer) => facts.extend(answer?),

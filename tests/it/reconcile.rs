@@ -1,10 +1,11 @@
 //! Our payments held against the provider's list: silent where they agree, and every kind of
 //! difference is found, by the command line and by the reactor.
 
+use std::ffi::OsStr;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use devstack::launch::Signal;
 use kernel::{AggregateId, Money, OrderId, UserId};
 use payment::{Payment, PaymentCommand, payment_id};
@@ -12,8 +13,8 @@ use serde_json::{Value, json};
 use streams::{CommandMeta, Settings, Streams};
 use uuid::Uuid;
 
-use crate::app::{App, Must, PATIENCE, folder, program};
-use crate::stuck::shows;
+use crate::app::{App, Must, PATIENCE, becomes, folder, program};
+use crate::stuck::{action, counts, does, goes, shows};
 
 /// Of every injected payment.
 const AMOUNT: i64 = 2_500;
@@ -123,6 +124,16 @@ async fn somebody_explains(app: &App, gone: &str) {
     );
 }
 
+/// The intent that has no payment's record to stand on.
+async fn nobodys_intent_is_counted(reactor: &str) {
+    becomes("nobody's intent is counted", async || {
+        let metrics = reqwest::get(format!("http://{reactor}/metrics")).await;
+        let metrics = metrics.unwrap().text().await.unwrap();
+        metrics.contains("\npayment_intents_unknown_total ")
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clean_shop_is_silent_and_every_kind_of_mismatch_is_found() {
     let app = App::start_with(&folder("reconcile"), &["--without", "reactor"]).await;
@@ -180,7 +191,9 @@ async fn a_clean_shop_is_silent_and_every_kind_of_mismatch_is_found() {
     // The reactor finds the same, and puts it on the payments' records.
     let order_id: OrderId = order.parse().unwrap();
     let payment = payment_id(order_id).to_string();
-    let reactor = app.role(&REACTOR, "reactor-2.log").await;
+    let health = devstack::Reserved::choose(0).unwrap().address().to_string();
+    let listen: [(&str, &OsStr); 1] = [("MILLRACE_HEALTH_LISTEN", health.as_ref())];
+    let reactor = app.role_with(&REACTOR, "reactor-2.log", &listen).await;
     mismatch_is(&app, &payment, &json!(["refunded"])).await;
     let gone = payment_id(gone).to_string();
     mismatch_is(&app, &gone, &json!(["missing_at_provider"])).await;
@@ -189,7 +202,77 @@ async fn a_clean_shop_is_silent_and_every_kind_of_mismatch_is_found() {
     let cause = stuck["cause"].as_str().unwrap();
     assert!(cause.contains("missing_at_provider"), "{stuck}");
 
+    counts(&app, "payment_mismatch", 3).await;
+    nobodys_intent_is_counted(&health).await;
     somebody_explains(&app, &gone).await;
+    counts(&app, "payment_mismatch", 2).await;
+    reactor
+        .stop(Signal::TERM, Duration::from_secs(30))
+        .await
+        .unwrap();
+    app.stop().await;
+}
+
+/// A payment that has been to be captured for long, of which somebody took a part on the provider's page.
+async fn captured_in_part(app: &App, streams: &Streams) -> (OrderId, String) {
+    let order_id = OrderId(Uuid::new_v4());
+    let id: AggregateId = payment_id(order_id).into();
+    let intent_id = held_intent(app, Some(&id)).await;
+    let take = format!("payment_intents/{intent_id}/capture");
+    behind_our_back(app, &take, &[("amount_to_capture", "1000")]).await;
+    let amount = Money::new(AMOUNT, "EUR".parse().unwrap());
+    let long_ago = Utc::now() - TimeDelta::hours(1);
+    for command in [
+        PaymentCommand::RequestPayment {
+            order_id,
+            user_id: UserId(Uuid::new_v4()),
+            amount,
+            method: "pm_card_visa".parse().unwrap(),
+        },
+        PaymentCommand::RecordIntent { intent_id },
+        PaymentCommand::RecordAuthorization { amount },
+        PaymentCommand::CapturePayment {},
+    ] {
+        let meta = CommandMeta::new(Uuid::new_v4(), long_ago, "system")
+            .with_correlation(order_id.to_string());
+        streams
+            .execute::<Payment>(&id, command, &meta)
+            .await
+            .unwrap();
+    }
+    (order_id, id.as_str().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_that_was_taken_in_part_by_hand_is_off_the_radar_once_somebody_says_why() {
+    let app = App::start_with(&folder("in-part"), &["--without", "reactor"]).await;
+    let streams = millrace::up::connection(&app.data, &app.endpoints, "command-api").await;
+    let streams = streams.unwrap().streams(Settings::default());
+    let (order_id, id) = captured_in_part(&app, &streams).await;
+    let reactor = app.role(&REACTOR, "reactor.log").await;
+    shows(&app, "late_payment", &id).await;
+    let parked = format!("payment-reactor/{order_id}");
+    shows(&app, "parked_message", &parked).await;
+    let differs = shows(&app, "payment_mismatch", &id).await;
+    does(&app, action(&differs, "accept")).await;
+    goes(&app, "payment_mismatch", &id).await;
+    goes(&app, "late_payment", &id).await;
+    let key = order_id.to_string();
+    let skip = [
+        "parked",
+        "skip",
+        "payment-reactor",
+        &key,
+        "--reason",
+        "by hand",
+    ];
+    // The capture is due behind each of its events, so each was set aside, what was found later too.
+    for _ in 0..8 {
+        let mut skipped = Command::new(program());
+        skipped.args(skip).arg("--data").arg(&app.data);
+        skipped.output().unwrap();
+    }
+    goes(&app, "parked_message", &parked).await;
     reactor
         .stop(Signal::TERM, Duration::from_secs(30))
         .await

@@ -3,12 +3,12 @@
 use std::process::Command;
 
 use chrono::TimeDelta;
+use millrace::client::Shop;
 use projections::stuck::ITEMS_MAX;
 use projections::{
     CHECKOUT_TIMELINE, NOTIFICATION_ENTRY, PAYMENT_SUMMARY, REFUND_HANDLING, RETURN_HANDLING,
     STOCK_LEVEL, Sort, WEBHOOK_ENDPOINT_ENTRY,
 };
-use millrace::client::Shop;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -56,7 +56,7 @@ pub(crate) async fn shows(app: &App, kind: &str, id: &str) -> Value {
 }
 
 /// Waits until the metric tells so many of a kind: an alarm is set on it.
-async fn counts(app: &App, kind: &str, count: u32) {
+pub(crate) async fn counts(app: &App, kind: &str, count: u32) {
     is_counted(&app.queries(), kind, count).await;
 }
 
@@ -323,6 +323,37 @@ async fn returns_refunds_and_mails_are_there_too() {
     a_failed_mail_is_tried_again_or_left(app, &stuck, &refused).await;
 }
 
+/// Asks for a mail as if that had been long ago, which the mail server puts off again and again.
+async fn late_mail(app: &App) -> String {
+    let customer = app.customer().await;
+    let put_off = json!({ "stage": "data", "effect": "reject_4xx", "recipient": customer.email });
+    order_fault(app, &put_off).await;
+    let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
+    let streams = admin.await.unwrap().streams(streams::Settings::default());
+    let request = notification::NotificationCommand::RequestNotification {
+        user_id: customer.id.parse().map(kernel::UserId).unwrap(),
+        template: notification::Template::Welcome,
+        channel: notification::Channel::Email,
+        details: notification::Details::default(),
+    };
+    let long_ago = chrono::Utc::now() - TimeDelta::hours(1);
+    let meta = streams::CommandMeta::new(Uuid::new_v4(), long_ago, "system");
+    let id = kernel::AggregateId::from(kernel::NotificationId(Uuid::new_v4()));
+    let asked = streams.execute::<notification::Notification>(&id, request, &meta);
+    asked.await.unwrap();
+    id.as_str().to_owned()
+}
+
+#[tokio::test]
+async fn a_mail_that_is_not_taken_may_be_left_at_that() {
+    let app = shared().await;
+    let mail = late_mail(app).await;
+    let stuck = shows(app, "unsent_mail", &mail).await;
+    assert!(stuck["cause"].as_str().unwrap().contains("not been taken"));
+    does(app, action(&stuck, "dismiss")).await;
+    goes(app, "unsent_mail", &mail).await;
+}
+
 /// Refused for good once more after another try, the mail is left at that; the next is taken.
 async fn a_failed_mail_is_tried_again_or_left(app: &App, stuck: &Value, refused: &Value) {
     let mail = stuck["id"].as_str().unwrap();
@@ -355,7 +386,7 @@ async fn a_failed_mail_is_tried_again_or_left(app: &App, stuck: &Value, refused:
 }
 
 /// Carries out what the radar offers, with a reason where it wants one.
-async fn does(app: &App, action: &Value) {
+pub(crate) async fn does(app: &App, action: &Value) {
     let (path, body) = request(action);
     app.operator().post(&path, &body).await.must();
 }
@@ -371,7 +402,7 @@ pub(crate) fn request(action: &Value) -> (String, Value) {
 }
 
 /// Waits until the radar shows it no more.
-async fn goes(app: &App, kind: &str, id: &str) {
+pub(crate) async fn goes(app: &App, kind: &str, id: &str) {
     becomes("it is off the radar", async || {
         item(&radar(app).await, kind, id).is_none()
     })

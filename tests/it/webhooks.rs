@@ -437,6 +437,23 @@ async fn an_endpoint_that_is_gone_is_told_nothing_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_old_url_of_an_endpoint_answers_disables_it_no_more() {
+    let app = stack().await;
+    let old = Receiver::listening(OUTSIDE, false, |_| 410).await;
+    let endpoint = Endpoint::registered(app.operator(), &old, &["user.user_erased"]).await;
+    let delivery = endpoint.tested().await;
+    old.hears(1, |_| true).await;
+    let new = Receiver::answering(|_| 200).await;
+    let change = json!({ "url": new.url, "event_types": ["user.user_erased"] });
+    endpoint.asked("details", change).await;
+    old.gate.send_replace(true);
+    endpoint.delivery_is(&delivery, "delivered").await;
+    new.hears(1, |_| true).await;
+    let row = endpoint.owner.get(&endpoint.path).await.must().body;
+    assert_eq!(row["status"], "enabled", "{row}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_endpoint_that_fails_for_too_long_is_disabled_until_somebody_mends_it() {
     let app = stack().await;
     let (mended, is_mended) = watch::channel(false);

@@ -225,6 +225,7 @@ async fn strike(fault: Option<Fault>) -> Option<End> {
     match fault.effect {
         Effect::Timeout => Some(End::Hold),
         Effect::Reset | Effect::ForgetKey => Some(End::Reset),
+        Effect::Error400 => Some(End::refused(Refusal::unknown_parameter("ordered"))),
         Effect::Error401 => Some(End::refused(Refusal::unauthorized(true))),
         Effect::Error500 => Some(End::refused(Refusal::internal(
             "An error occurred on our side, as a test has ordered.",

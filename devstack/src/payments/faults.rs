@@ -63,6 +63,9 @@ pub(super) enum When {
 pub(super) enum Effect {
     /// The connection stays open without an answer.
     Timeout,
+    /// 400 `invalid_request_error`, as if the request could not be done.
+    #[serde(rename = "error_400")]
+    Error400,
     /// 401, as if the API key were a wrong one.
     #[serde(rename = "error_401")]
     Error401,
@@ -93,9 +96,12 @@ impl Effect {
     fn suits(self, target: Target) -> bool {
         match self {
             Self::Delay => true,
-            Self::Timeout | Self::Error401 | Self::Error500 | Self::Error429 | Self::Reset => {
-                target != Target::Webhook
-            }
+            Self::Timeout
+            | Self::Error400
+            | Self::Error401
+            | Self::Error500
+            | Self::Error429
+            | Self::Reset => target != Target::Webhook,
             Self::ForgetKey => matches!(target, Target::Create | Target::Refund),
             Self::Duplicate | Self::Drop | Self::OutOfOrder | Self::Forged => {
                 target == Target::Webhook

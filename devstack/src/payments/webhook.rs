@@ -240,6 +240,7 @@ impl Lane {
                 });
             }
             Effect::Timeout
+            | Effect::Error400
             | Effect::Error401
             | Effect::Error500
             | Effect::Error429

@@ -175,7 +175,7 @@ pub enum CheckoutFact {
 pub(crate) enum Concern {
     /// Stock that is held, or a wait for its end: what such a person does not see to.
     Stock,
-    /// What became of the money.
+    /// What became of the money, and of an order that is rejected once that is gone.
     Money,
     /// Anything else.
     Other,
@@ -197,11 +197,11 @@ impl CheckoutFact {
             | Self::PaymentCaptured { .. }
             | Self::PaymentVoided {}
             | Self::PaymentRefunded { .. }
-            | Self::RefundFailed { .. } => Concern::Money,
+            | Self::RefundFailed { .. }
+            | Self::OrderRejected { .. }
+            | Self::OrderCanceled { .. } => Concern::Money,
             Self::OrderPlaced { .. }
             | Self::OrderConfirmed {}
-            | Self::OrderRejected { .. }
-            | Self::OrderCanceled { .. }
             | Self::OrderShipped { .. }
             | Self::ReservationCommitted { .. }
             | Self::StockShipped { .. }

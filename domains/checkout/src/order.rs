@@ -24,11 +24,12 @@ impl Flow {
         let outcome = Outcome::Rejected {
             reason: reason.clone(),
         };
-        (self.stage == Stage::Undone).then_some(CheckoutEvent::CheckoutEnded {
-            outcome,
-            step: None,
-            moot: false,
-        })
+        self.awaits_rejection()
+            .then_some(CheckoutEvent::CheckoutEnded {
+                outcome,
+                step: None,
+                moot: false,
+            })
     }
 
     /// A cancellation starts the undo, joins one that is under way (the order is then not to be
@@ -36,7 +37,7 @@ impl Flow {
     pub(crate) fn canceled(&self, reason: &Reason) -> Option<CheckoutEvent> {
         let reason = reason.clone();
         match (self.stage, &self.fate) {
-            (Stage::Undone, _) => Some(CheckoutEvent::CheckoutEnded {
+            _ if self.awaits_rejection() => Some(CheckoutEvent::CheckoutEnded {
                 outcome: Outcome::Canceled { reason },
                 step: None,
                 moot: false,

@@ -152,7 +152,7 @@ impl Flow {
 
     fn closing(&self) -> Vec<Ask> {
         let mut asks = Vec::new();
-        if self.stage == Stage::Undone && self.is_clean() {
+        if self.awaits_rejection() && self.is_clean() {
             asks.push(Ask::RejectOrder {
                 attempt: self.reject_tries.attempt,
             });
@@ -161,6 +161,13 @@ impl Flow {
             asks.push(Ask::RecordRefund);
         }
         asks
+    }
+
+    /// Also of what a person resolved while money was to be let go, once it is: nobody else tells the order.
+    pub(crate) fn awaits_rejection(&self) -> bool {
+        let rejecting = matches!(self.fate, Fate::Rejecting { .. });
+        let resolved = self.stage == Stage::Resolved && self.money_left && rejecting;
+        self.stage == Stage::Undone || resolved
     }
 
     /// The order takes a refund once it is closed.

@@ -50,7 +50,8 @@ pub enum Stage {
     /// The order is closed.
     Ended,
     /// An operator has dealt with all of it by hand: nothing is asked any more, but for mails, and
-    /// to give back stock that was being given back.
+    /// to give back stock that was being given back. Money that was only waited for is let go yet, and the
+    /// order then rejected if it was to be.
     Resolved,
 }
 

@@ -5,8 +5,8 @@ mod kit;
 use checkout::{Ask, CheckoutEvent, Outcome, Stage, Status, Step, UNDO_FAILURES_MAX};
 use kit::{
     Case, authorized, canceled, captured, commit, committed, confirmed, declined, refund_failed,
-    refunded, refused, released, reserve, reserved, resolved, resumed, ship, shipped, skipped,
-    step, stock_shipped, undo, undo_again, voided,
+    refunded, refused, rejected, released, reserve, reserved, resolved, resumed, ship, shipped,
+    skipped, step, stock_shipped, undo, undo_again, voided,
 };
 use notification::Template;
 
@@ -99,6 +99,40 @@ fn a_void_that_a_capture_holds_up_for_ever_is_resolved() {
     case.when(&released("MUG"));
     case.when(&refunded(1));
     assert_eq!(case.state.status(), Status::Resolved);
+    assert_eq!(case.works(), [Ask::RecordRefund]);
+}
+
+/// To be rejected, and resolved while the provider does not answer.
+fn resolved_in_an_outage() -> Case {
+    let taken = [reserved("MUG"), authorized()];
+    let mut case = Case::placed().given(taken);
+    case.when(&refused(step(commit("MUG")), "reservation_unknown"));
+    case.when(&released("MUG"));
+    case.when(&resolved());
+    assert_eq!(case.works(), [undo(Step::AuthorizePayment)]);
+    case
+}
+
+#[test]
+fn an_order_that_is_resolved_before_its_money_is_let_go_is_rejected_after_that() {
+    let mut case = resolved_in_an_outage();
+    case.when(&voided());
+    assert_eq!(case.state.status(), Status::Resolved);
+    assert_eq!(case.works(), [Ask::RejectOrder { attempt: 1 }]);
+    case.when(&rejected("reservation_unknown"));
+    assert_eq!(case.state.status(), Status::Ended);
+    assert!(case.works().is_empty());
+    assert!(case.asks().contains(&kit::notify(Template::OrderRejected)));
+}
+
+#[test]
+fn an_order_that_is_resolved_before_its_money_is_let_go_may_be_canceled_yet() {
+    let mut case = resolved_in_an_outage();
+    case.when(&canceled());
+    assert_eq!(case.works(), [undo(Step::AuthorizePayment)]);
+    case.when(&captured());
+    case.when(&refunded(1));
+    assert_eq!(case.state.status(), Status::Ended);
     assert_eq!(case.works(), [Ask::RecordRefund]);
 }
 

@@ -52,7 +52,7 @@ pub enum Notification {
         /// Why it wasn't.
         reason: String,
     },
-    /// It failed, and an operator has left it at that.
+    /// It failed or could not be sent, and an operator has left it at that.
     Dismissed {
         /// What was to be sent.
         message: Message,
@@ -89,7 +89,7 @@ pub enum NotificationStatus {
     Suppressed,
     /// It will not be tried again.
     Failed,
-    /// It failed, and an operator has left it at that.
+    /// It failed or could not be sent, and an operator has left it at that.
     Dismissed,
 }
 
@@ -229,17 +229,20 @@ impl Notification {
         }
     }
 
+    /// Also of one that is still to be sent: what asks for that may be set aside and skipped, and then nothing
+    /// becomes of it.
     fn dismiss(&self, reason: &Reason) -> Decision {
         match self {
             Self::Unrequested => Err(NotificationRefusal::NotificationUnknown),
             Self::Dismissed { .. } => Ok(vec![]),
-            Self::Requested(_)
-            | Self::Sent { .. }
-            | Self::Bounced { .. }
-            | Self::Suppressed { .. } => Err(NotificationRefusal::NotificationNotFailed),
-            Self::Failed { .. } => Ok(vec![NotificationEvent::NotificationDismissed {
-                reason: reason.clone(),
-            }]),
+            Self::Sent { .. } | Self::Bounced { .. } | Self::Suppressed { .. } => {
+                Err(NotificationRefusal::NotificationNotFailed)
+            }
+            Self::Requested(_) | Self::Failed { .. } => {
+                Ok(vec![NotificationEvent::NotificationDismissed {
+                    reason: reason.clone(),
+                }])
+            }
         }
     }
 

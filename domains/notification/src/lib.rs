@@ -5,7 +5,7 @@
 //!                                                        │  │  └──RecordBounce──► Bounced
 //!                                                        │  └──RecordFailure──► Failed ──RecordSent──► Sent
 //!                                                        └──RecordSuppression──► Suppressed ──RecordSent──► Sent
-//!   notification  Failed ──ResendNotification──► Requested   Failed ──DismissNotification──► Dismissed
+//!   notification  Failed ──ResendNotification──► Requested   Failed, Requested ──DismissNotification──► Dismissed
 //!                 Dismissed ──ResendNotification──► Requested   Dismissed ──RecordSent──► Sent
 //!   suppression   Open ──SuppressAddress──► Suppressed ──UnsuppressAddress──► Open
 //! ```

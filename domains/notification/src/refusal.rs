@@ -26,7 +26,7 @@ pub enum NotificationRefusal {
     /// It never went out, so it can't have come back.
     #[error("the notification was never sent")]
     NotificationNotSent,
-    /// It is under way, or something else became of it: there is nothing to try again or to leave.
+    /// Something else became of it: there is nothing to try again or to leave.
     #[error("the notification has not failed")]
     NotificationNotFailed,
 }

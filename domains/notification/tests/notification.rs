@@ -294,7 +294,16 @@ fn only_what_failed_is_tried_again_or_left() {
         is_refused(given.clone(), RESEND, refusal.clone());
         is_refused(given, dismiss(), refusal.clone());
     }
-    is_refused(vec![requested()], dismiss(), refusal);
+}
+
+#[test]
+fn what_can_not_be_sent_is_left_at_that_and_may_turn_out_to_be_sent() {
+    let waits = vec![requested()];
+    follows(waits.clone(), dismiss(), vec![dismissed()]);
+    let left = [waits, vec![dismissed()]].concat();
+    assert!(after(&left).due().is_none());
+    follows(left.clone(), record_sent("<1@x>"), vec![sent()]);
+    follows(left, RESEND, vec![resent()]);
 }
 
 #[test]

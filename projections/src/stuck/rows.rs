@@ -178,17 +178,16 @@ fn mail(row: &Value) -> Item {
     let template = text(row, "/template");
     let path = format!("/v1/notifications/{id}");
     let call = |name, body| Action::call(name, format!("{path}/{name}"), body);
+    let dismiss = call("dismiss", json!({ "reason": REASON }));
     let (cause, actions) = match text(row, "/reason") {
+        // It may be set aside, and whoever skips it there leaves it to be dismissed here.
         "" => (
             format!("{template} has not been taken by the mail server yet"),
-            vec![],
+            vec![dismiss],
         ),
         reason => (
             format!("{template} will never be taken: {reason}"),
-            vec![
-                call("resend", json!({})),
-                call("dismiss", json!({ "reason": REASON })),
-            ],
+            vec![call("resend", json!({})), dismiss],
         ),
     };
     Item::new(Kind::UnsentMail, id, cause)

@@ -1,10 +1,12 @@
 //! Sagas that wait for an operator, and what they may be told; and sagas that don't get on.
 
+use std::collections::HashSet;
+
 use checkout::{Step, UNDO_WAIT_MAX_SECONDS};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use streams::clock;
+use streams::{clock, parking};
 
 use super::rows::older;
 use super::{Action, Away, Found, Item, Kind, REASON, Radar, text, time};
@@ -16,6 +18,9 @@ use crate::{CHECKOUT_TIMELINE, REFUND_HANDLING, RETURN_HANDLING, SAGA_PROGRESS};
 /// longest wait between two tries of an undo.
 const LATE_AFTER: TimeDelta = TimeDelta::seconds(2 * UNDO_WAIT_MAX_SECONDS);
 
+/// Who sets a payment aside that the provider has another amount of.
+const PAYMENT_REACTOR: &str = "payment-reactor";
+
 /// Where a checkout has something to do.
 const AT_WORK: [&str; 4] = ["running", "undoing", "undone", "shipping"];
 
@@ -24,29 +29,33 @@ impl Radar {
         let (mut items, mut more) = (Vec::new(), false);
         for status in AT_WORK {
             let (found, others) = self.late((&CHECKOUT_TIMELINE, status), limit).await?;
+            let refused = if status == "undoing" && !found.is_empty() {
+                self.refused_payments().await?
+            } else {
+                HashSet::new()
+            };
             items.extend(found.iter().map(|row| {
                 let id = text(row, "/id");
                 let events = [
                     format!("/v1/checkouts/{id}/events"),
                     format!("/v1/orders/{id}/events"),
                 ];
-                let call = match status {
-                    "running" => Some(("cancel", format!("/v1/orders/{id}/cancel"))),
-                    // Of money that can't be let go nothing may ever be heard.
-                    "undoing" if is_money_held(row) => {
-                        Some(("resolve", format!("/v1/checkouts/{id}/resolve")))
-                    }
-                    _ => None,
-                };
-                let action =
-                    call.map(|(name, path)| Action::call(name, path, json!({ "reason": REASON })));
-                late(Kind::LateCheckout, row).events(events).actions(action)
+                late(Kind::LateCheckout, row)
+                    .events(events)
+                    .actions(call(status, row, &refused))
             }));
             more |= others;
         }
         more |= items.len() > limit;
         items.truncate(limit);
         Ok((items, more))
+    }
+
+    /// The orders of whose money the provider says what their payment can't take in.
+    async fn refused_payments(&self) -> Result<HashSet<String>, Away> {
+        let parked = parking::parked(&self.connection).await?;
+        let of_payments = parked.iter().filter(|(by, ..)| by == PAYMENT_REACTOR);
+        Ok(of_payments.map(|(_, key, _)| key.clone()).collect())
     }
 
     pub(super) async fn late_returns(&self, limit: usize) -> Found {
@@ -139,6 +148,20 @@ impl Radar {
         let (rows, more) = self.rows(&SAGA_PROGRESS, &suspended(), limit).await?;
         Ok((rows.iter().map(suspended_table).collect(), more))
     }
+}
+
+/// What may be done about a late checkout.
+fn call(status: &str, row: &Value, refused: &HashSet<String>) -> Option<Action> {
+    let id = text(row, "/id");
+    let (name, path) = match status {
+        "running" => ("cancel", format!("/v1/orders/{id}/cancel")),
+        // Of that money nothing may ever be heard. Of any other it is, once the provider answers.
+        "undoing" if is_money_held(row) && refused.contains(id) => {
+            ("resolve", format!("/v1/checkouts/{id}/resolve"))
+        }
+        _ => return None,
+    };
+    Some(Action::call(name, path, json!({ "reason": REASON })))
 }
 
 /// A checkout may wait for a customer until its deadline.
@@ -278,6 +301,16 @@ mod tests {
             authorized,
             ("undo_succeeded", "authorize_payment")
         ]));
+        let mut row_held = row("undoing", 11, -4);
+        row_held["steps"] =
+            json!([{ "event": "step_succeeded", "step": { "name": "authorize_payment" } }]);
+        let offered = |refused: &[&str]| {
+            let refused = refused.iter().map(ToString::to_string).collect();
+            call("undoing", &row_held, &refused).is_some()
+        };
+        assert!(!offered(&[]), "the provider is out");
+        assert!(!offered(&["o-2"]));
+        assert!(offered(&["o-1"]), "what it says is no answer");
         let item = late(Kind::LateCheckout, &row("undoing", 11, -4));
         assert!(item.cause.contains("step_succeeded"), "{item:?}");
         assert!(item.age_s.is_some_and(|age| age >= 660), "{item:?}");

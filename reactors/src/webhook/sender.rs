@@ -130,8 +130,13 @@ impl Sender {
         let Some(tried) = self.attempt(&due, told).await? else {
             return self.abandon(&due, NOT_THERE).await;
         };
-        self.judge(&due, &tried.attempt).await?;
-        self.record(&due, tried).await
+        // What another URL answers than the endpoint's of now says nothing about it.
+        let now = self.parts.streams.load_current(&aggregate).await?.state;
+        let moved = has_moved(told, &now);
+        if !moved {
+            self.judge(&due, &tried.attempt, &now).await?;
+        }
+        self.record(&due, tried, moved).await
     }
 
     async fn wake(&self, id: &AggregateId, at: DateTime<Utc>) -> Result<(), HandleError> {
@@ -197,14 +202,17 @@ impl Sender {
         Ok(answer.secrets)
     }
 
-    /// What the attempt says about the endpoint, if that is news.
-    async fn judge(&self, due: &Due<'_>, attempt: &Attempt) -> Result<(), HandleError> {
+    /// What the attempt says about the endpoint, if that is news to it as it is `now`: the call may have taken
+    /// long, and others may have come through meanwhile.
+    async fn judge(
+        &self,
+        due: &Due<'_>,
+        attempt: &Attempt,
+        now: &WebhookEndpoint,
+    ) -> Result<(), HandleError> {
         let (command, verdict) = verdict(attempt, self.parts.config.webhook_patience_s);
         let id = due.endpoint_id().into();
-        // As it is now: the call may have taken long, and others may have come through meanwhile.
-        let endpoint = self.parts.streams.load_current::<WebhookEndpoint>(&id);
-        let endpoint = endpoint.await?.state;
-        if endpoint.decide(&command).is_ok_and(|news| news.is_empty()) {
+        if now.decide(&command).is_ok_and(|news| news.is_empty()) {
             return Ok(());
         }
         // A refusal means that it was removed meanwhile.
@@ -222,7 +230,8 @@ impl Sender {
         Ok(())
     }
 
-    async fn record(&self, due: &Due<'_>, tried: Tried) -> Result<(), HandleError> {
+    /// Where the endpoint has `moved` meanwhile, it is tried again there.
+    async fn record(&self, due: &Due<'_>, tried: Tried, moved: bool) -> Result<(), HandleError> {
         let Tried {
             attempt,
             retry_after,
@@ -230,7 +239,7 @@ impl Sender {
         let next = || self.next(due.pending, retry_after);
         let (outcome, next_at) = match &attempt.outcome {
             Outcome::Accepted { .. } => ("accepted", None),
-            Outcome::Rejected { status: GONE, .. } => ("rejected", None),
+            Outcome::Rejected { status: GONE, .. } if !moved => ("rejected", None),
             Outcome::Rejected { .. } => ("rejected", next()),
             Outcome::Unanswered { .. } => ("unanswered", next()),
         };
@@ -283,6 +292,12 @@ impl Sender {
         let pause = pause.saturating_add(pause.saturating_mul(percent) / 100);
         clock::now().checked_add_signed(TimeDelta::from_std(pause).ok()?)
     }
+}
+
+/// Has the endpoint another URL by now than the one that was asked?
+fn has_moved(asked: &Endpoint, now: &WebhookEndpoint) -> bool {
+    let now = now.enabled().map(|now| &now.subscription.url);
+    now.is_some_and(|now| *now != asked.subscription.url)
 }
 
 /// What an attempt says about the endpoint, and the word for it.

@@ -171,7 +171,7 @@ async fn letters(roles: &Roles) {
     let found = reactor.read(&letter.source, &letter.id).await.unwrap();
     reactor.remove(&found.unwrap()).await.unwrap();
     reactor.scrub().await.unwrap();
-    for saga in ["inbox", "reconciliation", "webhook"] {
+    for saga in ["inbox", "payment", "reconciliation", "webhook"] {
         let timer = TimerId {
             saga: saga.to_owned(),
             id: letter.id.clone(),

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use devstack::launch::Signal;
+use futures::StreamExt;
 use millrace::client::{CartLine, Shop};
 use serde_json::json;
+use streams::bus::Answer;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -79,13 +82,34 @@ async fn without_the_user_context_orders_of_known_people_go_on() {
     app.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_the_notification_context_no_order_is_held_and_its_mails_come_later() {
+/// A host of mails that reads none of what it is asked: an older one in an upgrade. Until it is dropped.
+async fn reads_no_mail(app: &App) -> JoinSet<()> {
+    let host = millrace::up::connection(&app.data, &app.endpoints, "command-api").await;
+    let client = host.unwrap().client().clone();
+    let mut asks = client.subscribe("command.notification").await.unwrap();
+    let unread = Answer::Failed {
+        message: "the command can't be read".to_owned(),
+        retryable: false,
+    };
+    let unread = serde_json::to_vec(&unread).unwrap();
+    let mut host = JoinSet::new();
+    host.spawn(async move {
+        while let Some(ask) = asks.next().await {
+            let answered = client.publish(ask.reply.unwrap(), unread.clone().into());
+            answered.await.unwrap();
+        }
+    });
+    host
+}
+
+/// No order is held while mails can't be asked for, whatever is `answered`, and they come later.
+async fn no_order_waits_for_its_mails(name: &str, answered: impl AsyncFnOnce(&App) -> JoinSet<()>) {
     let all_but_mails = "user,product,inventory,order,payment,checkout";
     let args = ["--contexts", all_but_mails, "--without", "saga"];
-    let app = App::start_with(&folder("no-mails"), &args).await;
+    let app = App::start_with(&folder(name), &args).await;
     let sagas = app.role(&["saga", "--late-pause-s", "2"], "saga.log").await;
     let (customer, sku) = (app.customer().await, app.product(1).await);
+    let host = answered(&app).await;
     let order = customer.orders(&sku, 1, "pm_card_visa").await;
     app.order_is(&order, "confirmed").await;
     // What held the mail would be held up to a bound, and everything behind it then.
@@ -101,6 +125,7 @@ async fn without_the_notification_context_no_order_is_held_and_its_mails_come_la
         assert!(started.elapsed() < PATIENCE, "{durable:?}");
         sleep(Duration::from_millis(50)).await;
     }
+    drop(host);
     let (_, mails) = app.command_api(&["--contexts", "notification"]).await;
     app.told(&order, 1).await;
     for role in [sagas, mails] {
@@ -108,4 +133,14 @@ async fn without_the_notification_context_no_order_is_held_and_its_mails_come_la
         stopped.await.unwrap();
     }
     app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_notification_context_no_order_is_held_and_its_mails_come_later() {
+    no_order_waits_for_its_mails("no-mails", async |_| JoinSet::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_can_not_read_what_mail_is_asked_for_holds_no_order_either() {
+    no_order_waits_for_its_mails("unread-mails", reads_no_mail).await;
 }

@@ -98,6 +98,56 @@ async fn while_the_mail_server_is_down_orders_are_confirmed_and_told_later() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_server_that_went_silent_is_asked_anew() {
+    let (app, _alone) = alone().await;
+    let purchases = join_all((0..3).map(|_| Purchase::prepare(app))).await;
+    let server = &app.endpoints.mail;
+    // Whoever is connected is cut off, whoever is not waits longer for a greeting than any test for a mail.
+    let cut = json!({ "stage": "mail_from", "effect": "drop", "times": MANY });
+    order_fault(server, &cut).await;
+    let silent = json!({
+        "stage": "connect", "effect": "delay", "delay_ms": 120_000, "times": MANY,
+    });
+    order_fault(server, &silent).await;
+    for purchase in &purchases {
+        purchase.place("pm_card_visa").await;
+        app.order_is(&purchase.id, "confirmed").await;
+    }
+    each_has_struck(server, 1).await;
+    heal(server).await;
+    join_all(purchases.iter().map(Purchase::comes_right)).await;
+    for purchase in &purchases {
+        assert_eq!(purchase.message_ids(CONFIRMED).await.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_whose_answer_did_not_come_in_time_is_sent_again_as_the_same() {
+    let (app, _shared) = beside_others().await;
+    let [late, next] = [Purchase::prepare(app).await, Purchase::prepare(app).await];
+    let fault = json!({
+        "stage": "after_data", "effect": "delay", "delay_ms": 120_000, "times": 1,
+    });
+    late.mail_server(fault).await;
+    for purchase in [&late, &next] {
+        purchase.place("pm_card_visa").await;
+        purchase.comes_right().await;
+        purchase.mails_are(2).await;
+    }
+    let path = format!("/v1/notifications?order_id={}", late.id);
+    let sent = |list: &Value| list["items"][0]["status"] == "sent";
+    let operator = app.operator();
+    operator
+        .wait_for("sent", &path, PATIENCE, sent)
+        .await
+        .unwrap();
+    let mut ids = late.message_ids(CONFIRMED).await;
+    assert_eq!(ids.len(), 2, "{ids:?}");
+    ids.dedup();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_takes_nothing_from_anybody_for_a_while_loses_no_mail() {
     let (app, _alone) = alone().await;
     let purchase = Purchase::prepare(app).await;

@@ -10,10 +10,11 @@ use reactors::{FAILURES_MAX, LEFT_ALONE, LOCAL_RETURN_URL, Provider, ProviderCon
 use reqwest::redirect::Policy;
 use reqwest::{Method, Url};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::{MANY, Purchase, alone, beside_others, each_has_struck, heal, open_faults};
-use crate::app::{Must, PATIENCE, becomes};
+use super::{LOOK, MANY, Purchase, alone, beside_others, each_has_struck, heal, open_faults};
+use crate::app::{App, Must, PATIENCE, becomes};
 
 /// A part of the price.
 const SOME: i64 = 400;
@@ -50,6 +51,65 @@ async fn whatever_call_is_lost_before_or_after_it_took_place_there_is_one_charge
         assert!(tries >= counted, "{fault}: {calls:?}");
     }))
     .await;
+}
+
+/// Waits until the payment reactor has nothing in its hands.
+async fn nothing_is_held_up(app: &App) {
+    let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
+    let admin = admin.await.unwrap();
+    let stream = admin.jetstream().get_stream("PAYMENT").await.unwrap();
+    let started = Instant::now();
+    loop {
+        let durable = stream.consumer_info("payment-reactor").await.unwrap();
+        if durable.num_pending == 0 && durable.num_ack_pending == 0 {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "{durable:?}");
+        sleep(LOOK).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn payments_that_can_not_begin_take_no_place_from_those_that_have_begun() {
+    let (app, _alone) = alone().await;
+    let begun = Purchase::prepare(app).await;
+    begun.place("pm_card_visa").await;
+    begun.comes_right().await;
+    let waits = Purchase::prepare(app).await;
+    let limited = json!({ "operation": "confirm", "effect": "error_429", "times": MANY });
+    waits.provider(limited).await;
+    waits.place("pm_card_visa").await;
+    waits.payment_is("requested").await;
+    nothing_is_held_up(app).await;
+    begun.cancels().await;
+    begun.payment_is("refunded").await;
+    heal(&app.endpoints.payments).await;
+    waits.comes_right().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn money_that_is_held_is_found_though_the_provider_refuses_for_good() {
+    let (app, _shared) = beside_others().await;
+    let purchase = Purchase::prepare(app).await;
+    purchase
+        .provider(once("confirm", "after", "error_400"))
+        .await;
+    purchase.place("pm_card_visa").await;
+    purchase.comes_right().await;
+    assert_eq!(purchase.one_charge().await["calls"]["confirm"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_refused_for_good_and_never_took_place_has_failed() {
+    let (app, _shared) = beside_others().await;
+    let purchase = Purchase::prepare(app).await;
+    purchase
+        .provider(once("confirm", "before", "error_400"))
+        .await;
+    purchase.place("pm_card_visa").await;
+    purchase
+        .comes_to_nothing("rejected", "parameter_unknown")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -329,7 +389,7 @@ async fn while_the_provider_hangs_it_is_left_alone_and_then_orders_come_right() 
     // Until it is left alone, each order may have a call on its way.
     let failures = u32::try_from(FAILURES_MAX).unwrap();
     each_has_struck(provider, failures.into()).await;
-    tokio::time::sleep(HANGS).await;
+    sleep(HANGS).await;
     let called = calls(provider).await;
     let looks = begun.elapsed().as_secs() / LEFT_ALONE.as_secs() + 1;
     // Those that begin payments, and the others.

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{LOOK, MANY, PRICE, Purchase, beside_others, open_faults};
 use crate::app::{App, PATIENCE, folder, program};
+use crate::reconcile::behind_our_back;
 
 const WEBHOOK: &str = "/v1/payments/webhook";
 
@@ -274,6 +275,22 @@ async fn an_event_about_a_payment_that_nobody_knows_is_matched_once_it_is_known(
     purchase.has_ignored("other_intent").await;
     becomes(app, &letter, false).await;
     assert_eq!(purchase.one_charge().await["captured"], PRICE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_about_somebody_elses_intent_does_not_wait() {
+    let (app, _shared) = beside_others().await;
+    let form = [
+        ("amount", "500"),
+        ("currency", "eur"),
+        ("payment_method_types[]", "card"),
+    ];
+    let intent = behind_our_back(app, "payment_intents", &form).await;
+    let letter = format!("evt_{}", Uuid::new_v4().simple());
+    let object = json!({ "object": "payment_intent", "id": intent["id"], "metadata": {} });
+    let body = json!({ "id": letter, "type": HELD, "data": { "object": object } });
+    tells(app, &body.to_string()).await;
+    becomes(app, &letter, false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
