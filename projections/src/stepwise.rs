@@ -87,7 +87,10 @@ impl SagaProgress {
             } => {
                 self.order_id = Some(*order_id);
                 self.until = Some(Moment(*until));
-                self.stands(SagaStage::Running);
+                // One that was called off before is being undone.
+                if self.status == SagaStage::NotBegun {
+                    self.status = SagaStage::Running;
+                }
             }
             StepwiseEvent::SagaStepDone { step, .. }
             | StepwiseEvent::SagaStepUndone { step, .. } => self.unstick(step),
@@ -310,6 +313,7 @@ mod tests {
         let told = [&back[..], &[settled(resume, false), undone("ship", true)]].concat();
         let wanted = [Running, Ended, Undoing, Suspended, Undoing, Ended];
         assert_eq!(stages(&told), wanted);
+        assert_eq!(stages(&[undo(), begun()]), [Undoing, Undoing]);
     }
 
     #[test]
