@@ -205,7 +205,7 @@ const fn fixed(from: &'static str, event: &'static str, to: &'static str) -> Tra
 }
 
 /// What is in no line of the table: shortcuts, and the way back.
-const UNDOING: [Transition; 42] = [
+const UNDOING: [Transition; 43] = [
     // With nothing to undo.
     fixed("reserving", "step_refused", "undone"),
     fixed("confirming", "shipping_started", "shipping"),
@@ -249,6 +249,8 @@ const UNDOING: [Transition; 42] = [
     fixed("resolved", "checkout_resumed", "resolved"),
     fixed("resolved", "step_skipped", "resolved"),
     fixed("resolved", "checkout_resolved", "resolved"),
+    // Money that comes after all, and is let go.
+    fixed("resolved", "step_succeeded", "resolved"),
     // What was only waited for is gone, and the order knows.
     fixed("resolved", "checkout_ended", "ended"),
 ];

@@ -28,7 +28,7 @@ use kit::{item, placed};
 use walk::{FACTS, PACE_SECONDS, SKUS, of_a_refund, of_a_return, something};
 
 /// Walks under each definition.
-const WALKS: u64 = 3_000;
+const WALKS: u64 = 9_000;
 
 /// Where it is, in the word of its picture.
 fn stage<D: Definitions>(state: &CheckoutBy<D>) -> &'static str {

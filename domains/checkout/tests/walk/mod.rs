@@ -56,6 +56,10 @@ pub(crate) fn something<D: Definitions>(
         let acts = [resumed(), skipped(&step.to_string()), resolved()];
         return acts[chance.below(acts.len())].clone();
     }
+    // Also where it only waits for its money.
+    if chance.percent(2) {
+        return resolved();
+    }
     match chance.below(16) {
         0 => canceled(),
         1 => shipped(),
