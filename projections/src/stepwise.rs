@@ -184,45 +184,25 @@ impl RowEach for OfTables {
 #[cfg(test)]
 mod tests {
     use chrono::{DateTime, TimeDelta};
-    use kernel::{Position, Reason};
+    use kernel::Reason;
     use uuid::Uuid;
 
     use super::*;
     use crate::SAGA_PROGRESS;
-    use crate::testkit::{same_rows_however_they_come, start};
+    use crate::testkit::{recorded_of, same_rows_however_they_come, start};
 
     const ORDER: OrderId = OrderId(Uuid::from_u128(1));
 
-    fn recorded(kind: &str, at: u64, name: &str, data: String) -> RecordedEvent {
-        let time = start() + TimeDelta::hours(i64::try_from(at).unwrap());
-        RecordedEvent {
-            position: Position::new("CHECKOUT", at),
-            subject: format!("event.checkout.{kind}.{ORDER}"),
-            context: "checkout".into(),
-            kind: Some(kind.into()),
-            aggregate_id: ORDER.into(),
-            id: Uuid::from_u128(at.into()),
-            event_type: name.into(),
-            schema_version: 1,
-            version: at,
-            time,
-            recorded_at: time,
-            command_id: Uuid::nil(),
-            correlation_id: None,
-            causation_id: None,
-            request_digest: None,
-            actor: "system".into(),
-            traceparent: None,
-            data: data.into(),
-        }
+    fn recorded(kind: &str, at: u64, event: &impl Serialize) -> RecordedEvent {
+        let of = (Checkout::CONTEXT, Some(kind));
+        recorded_of(of, &ORDER.to_string(), (at, at), event)
     }
 
     fn story(kind: &str, told: &[StepwiseEvent]) -> Vec<RecordedEvent> {
-        let event = |(at, event): (u64, &StepwiseEvent)| {
-            let data = serde_json::to_value(event).unwrap()["data"].to_string();
-            recorded(kind, at, event.name(), data)
-        };
-        (1..).zip(told).map(event).collect()
+        let events = (1..).zip(told);
+        events
+            .map(|(at, event)| recorded(kind, at, event))
+            .collect()
     }
 
     /// The row behind each of these.
@@ -338,7 +318,8 @@ mod tests {
         events.extend(story("box", &[begun()]));
         // A return's saga writes none of these, and were it called so.
         events.extend(story("return", &[begun()]));
-        events.push(recorded("arrival", 1, "arrival_awaited", "{}".into()));
+        let awaited = serde_json::json!({ "type": "arrival_awaited", "data": {} });
+        events.push(recorded("arrival", 1, &awaited));
         let rows = SAGA_PROGRESS.rows_of(&events).unwrap();
         let mut ids: Vec<_> = rows.into_iter().map(|(id, _)| id).collect();
         ids.sort();

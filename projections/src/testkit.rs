@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use cqrs_es::EventEnvelope;
 use kernel::{Decider, Money, Position};
+use serde::Serialize;
 use streams::RecordedEvent;
 use uuid::Uuid;
 
@@ -43,18 +44,24 @@ pub(crate) fn fold<A: Decider, V: EntityView<A> + PartialEq>(id: &str, events: V
 }
 
 /// An event as its stream would hold it, at this position and version, `position` hours after the start.
-pub(crate) fn recorded<A: Decider>(
+pub(crate) fn recorded<A: Decider>(id: &str, at: (u64, u64), event: &A::Event) -> RecordedEvent {
+    recorded_of((A::CONTEXT, A::KIND), id, at, event)
+}
+
+/// The same of an aggregate of whichever context and kind.
+pub(crate) fn recorded_of(
+    (context, kind): (&str, Option<&str>),
     id: &str,
     (position, version): (u64, u64),
-    event: &A::Event,
+    event: &impl Serialize,
 ) -> RecordedEvent {
     let tagged = serde_json::to_value(event).unwrap();
     let time = start() + TimeDelta::hours(i64::try_from(position).unwrap());
     RecordedEvent {
-        position: Position::new(A::CONTEXT.to_ascii_uppercase(), position),
-        subject: format!("event.{}.{id}", A::CONTEXT),
-        context: A::CONTEXT.into(),
-        kind: A::KIND.map(Into::into),
+        position: Position::new(context.to_ascii_uppercase(), position),
+        subject: format!("event.{context}.{id}"),
+        context: context.into(),
+        kind: kind.map(Into::into),
         aggregate_id: id.parse().unwrap(),
         id: Uuid::from_u128(u128::from(position)),
         event_type: tagged["type"].as_str().unwrap().to_owned(),

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use devstack::launch::Signal;
 use kernel::{AggregateId, Money, OrderId, UserId};
 use payment::{Payment, PaymentCommand, payment_id};
@@ -73,11 +73,17 @@ async fn held_intent(app: &App, payment: Option<&AggregateId>) -> String {
     intent["id"].as_str().unwrap().to_owned()
 }
 
-/// A payment that stands in our log as captured under this intent, whatever the provider says.
-async fn captured(streams: &Streams, order_id: OrderId, intent_id: &str) {
+/// A payment that stands in our log as to be captured under this intent, whatever the provider says; and what
+/// more is known of it.
+async fn stands(
+    streams: &Streams,
+    order_id: OrderId,
+    (intent_id, at): (&str, DateTime<Utc>),
+    more: Option<PaymentCommand>,
+) {
     let id: AggregateId = payment_id(order_id).into();
-    let amount = Money::new(AMOUNT, "EUR".parse().unwrap());
-    for command in [
+    let amount = price();
+    let told = [
         PaymentCommand::RequestPayment {
             order_id,
             user_id: UserId(Uuid::new_v4()),
@@ -89,13 +95,23 @@ async fn captured(streams: &Streams, order_id: OrderId, intent_id: &str) {
         },
         PaymentCommand::RecordAuthorization { amount },
         PaymentCommand::CapturePayment {},
-        PaymentCommand::RecordCapture { amount },
-    ] {
-        let meta = CommandMeta::new(Uuid::new_v4(), Utc::now(), "system")
-            .with_correlation(order_id.to_string());
+    ];
+    for command in told.into_iter().chain(more) {
+        let meta =
+            CommandMeta::new(Uuid::new_v4(), at, "system").with_correlation(order_id.to_string());
         let done = streams.execute::<Payment>(&id, command, &meta).await;
         done.unwrap();
     }
+}
+
+fn price() -> Money {
+    Money::new(AMOUNT, "EUR".parse().unwrap())
+}
+
+/// The same as captured.
+async fn captured(streams: &Streams, order_id: OrderId, intent_id: &str) {
+    let all = PaymentCommand::RecordCapture { amount: price() };
+    stands(streams, order_id, (intent_id, Utc::now()), Some(all)).await;
 }
 
 async fn mismatch_is(app: &App, payment: &str, differences: &Value) {
@@ -220,26 +236,8 @@ async fn captured_in_part(app: &App, streams: &Streams) -> (OrderId, String) {
     let intent_id = held_intent(app, Some(&id)).await;
     let take = format!("payment_intents/{intent_id}/capture");
     behind_our_back(app, &take, &[("amount_to_capture", "1000")]).await;
-    let amount = Money::new(AMOUNT, "EUR".parse().unwrap());
     let long_ago = Utc::now() - TimeDelta::hours(1);
-    for command in [
-        PaymentCommand::RequestPayment {
-            order_id,
-            user_id: UserId(Uuid::new_v4()),
-            amount,
-            method: "pm_card_visa".parse().unwrap(),
-        },
-        PaymentCommand::RecordIntent { intent_id },
-        PaymentCommand::RecordAuthorization { amount },
-        PaymentCommand::CapturePayment {},
-    ] {
-        let meta = CommandMeta::new(Uuid::new_v4(), long_ago, "system")
-            .with_correlation(order_id.to_string());
-        streams
-            .execute::<Payment>(&id, command, &meta)
-            .await
-            .unwrap();
-    }
+    stands(streams, order_id, (&intent_id, long_ago), None).await;
     (order_id, id.as_str().to_owned())
 }
 
