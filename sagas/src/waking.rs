@@ -34,7 +34,7 @@ impl<K> Default for Waking<K> {
     }
 }
 
-impl<K: Clone + fmt::Debug + Eq + Hash + Send + 'static> Waking<K> {
+impl<K: fmt::Debug + Eq + Hash + Send + 'static> Waking<K> {
     /// An operator lets it go on.
     pub(crate) fn add(&mut self, saga: K, origin: Origin) {
         self.remove(&saga);
@@ -43,8 +43,9 @@ impl<K: Clone + fmt::Debug + Eq + Hash + Send + 'static> Waking<K> {
 
     /// Somebody works on it.
     pub(crate) fn remove(&mut self, saga: &K) {
-        self.waiting.swap_remove(saga);
-        self.failed.swap_remove(saga);
+        // The others stay in their order.
+        self.waiting.shift_remove(saga);
+        self.failed.shift_remove(saga);
     }
 
     /// Begins with as many as may be woken now.
@@ -190,5 +191,16 @@ mod tests {
         waking.remove(&1);
         woken.start(&mut waking);
         assert!(woken.sagas().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_newest_stays_first_when_an_older_one_is_taken_out() {
+        let (mut waking, woken) = (Waking::default(), Woken::default());
+        for saga in 0..3 {
+            waking.add(saga, origin());
+        }
+        waking.remove(&0);
+        woken.start(&mut waking);
+        assert_eq!(woken.sagas(), [2, 1]);
     }
 }
