@@ -54,12 +54,7 @@ async fn read_on(connection: &Connection, verifier: &Verifier, reading: Reading)
     let mut events = begin(connection);
     let mut reading = Some(reading);
     loop {
-        let next = if events.pending().is_none() {
-            events.start().await.map(|()| None)
-        } else {
-            events.next().await.map(Some)
-        };
-        match next {
+        match events.started_or_next().await {
             Ok(Some(event)) => take(verifier, &event),
             Ok(None) => {}
             // The next look goes on behind it: whoever is withdrawn later must still be heard of.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use axum::extract::State;
 use axum::http::StatusCode;
 use checkout::settling::{SagaId, Settled, Wish};
+use checkout::{Checkout, Refunding, Returning, Saga};
 use edge::openapi::{Calls, about};
 use edge::{Body, Id, Ids, Problem};
 use kernel::{OrderId, Reason, RefundId, ReturnId};
@@ -141,7 +142,7 @@ struct TableName(String);
 
 impl TableName {
     const LENGTH_MAX: usize = 64;
-    const NONE: [&str; 3] = ["checkout", "returning", "refunding"];
+    const NONE: [&str; 3] = [Checkout::NAME, Returning::NAME, Refunding::NAME];
 }
 
 impl FromStr for TableName {

@@ -66,12 +66,7 @@ impl Owned {
         let mut events = connection.ordered_matching(STREAM, SUBJECTS, 0);
         let mut reading = Some(reading);
         loop {
-            let next = if events.pending().is_none() {
-                events.start().await.map(|()| None)
-            } else {
-                events.next().await.map(Some)
-            };
-            match next {
+            match events.started_or_next().await {
                 Ok(event) => {
                     if let Some(event) = event {
                         self.hear(&event);

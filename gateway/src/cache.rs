@@ -74,9 +74,6 @@ impl How {
     }
 }
 
-/// Nothing is as new as that: nothing is kept.
-const UNHEARD: u64 = u64::MAX;
-
 /// An answer as it came.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -119,8 +116,8 @@ pub(crate) struct Cache {
     fetching: Mutex<HashMap<String, Fetch>>,
     /// How new an answer must be: the last position at which the catalogue has changed.
     newest: AtomicU64,
-    /// What the subscription says that hears the changes.
-    heard: RwLock<Arc<AtomicBool>>,
+    /// What the subscription says that hears the changes; `None` = there is none.
+    heard: RwLock<Option<Arc<AtomicBool>>>,
     fetches: Arc<Semaphore>,
     enabled: bool,
 }
@@ -137,7 +134,7 @@ impl Cache {
                 .weigher(weigh)
                 .build(),
             fetching: Mutex::default(),
-            newest: AtomicU64::new(UNHEARD),
+            newest: AtomicU64::new(0),
             heard: RwLock::default(),
             fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
             enabled: bytes_max > 0,
@@ -154,17 +151,22 @@ impl Cache {
     /// Changes are heard while `current` says so: not while the subscription starts anew, nor until it has
     /// told of all that changed meanwhile.
     pub(crate) fn hears(&self, current: Arc<AtomicBool>) {
+        self.set_heard(Some(current));
+    }
+
+    /// Changes are not heard: nothing that is kept is used until they are.
+    pub(crate) fn unheard(&self) {
+        self.set_heard(None);
+    }
+
+    fn set_heard(&self, current: Option<Arc<AtomicBool>>) {
         *self.heard.write().unwrap_or_else(PoisonError::into_inner) = current;
     }
 
     fn is_heard(&self) -> bool {
         let heard = self.heard.read().unwrap_or_else(PoisonError::into_inner);
-        heard.load(Ordering::Acquire)
-    }
-
-    /// Changes are not heard: nothing is kept until they are.
-    pub(crate) fn unheard(&self) {
-        self.newest.store(UNHEARD, Ordering::Release);
+        let current = heard.as_ref();
+        current.is_some_and(|current| current.load(Ordering::Acquire))
     }
 
     /// Is this a read that everybody is answered alike? Operators see more, a token may be good for other calls

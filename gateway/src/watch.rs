@@ -23,8 +23,8 @@ const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// Longest that a replica may take to say so. A slow one is still asked when there is no other.
 const READY_TIME_MAX: Duration = Duration::from_millis(900);
 
-/// Looks in a row that may find no replica of a role before that is believed: discovery may be down
-/// while the replicas are not.
+/// Looks in a row that may find no replica of a role before its pool hears of it: discovery may be down while
+/// the replicas are not. The pool keeps each for [`streams::MISSED_LOOKS_MAX`] looks more.
 const EMPTY_LOOKS_MAX: u32 = 10;
 
 /// Pause before changes are listened to again after a failure.

@@ -10,6 +10,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use thiserror::Error;
 use tokio_postgres::Client;
 use tokio_postgres::config::SslMode;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::tls::{Connection, Shown, Tls, TlsError};
 
@@ -31,6 +32,17 @@ const USER_TIMEOUT: Duration = Duration::from_secs(10);
 /// while its table is empty, and Postgres would walk through a small table from then on, also once it has
 /// grown, until it has counted its rows anew.
 pub(crate) const BY_INDEX: &str = "-c enable_seqscan=off";
+
+/// The task that moves a connection's bytes; ends with whoever holds it.
+pub(crate) type Driver = AbortOnDropHandle<()>;
+
+/// Moves the bytes of `connection`.
+pub(crate) fn driven(connection: Connection) -> Driver {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        // Whoever uses the client next is told the same error.
+        let _ = connection.await;
+    }))
+}
 
 /// What a role may do to the read models of its context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -45,11 +45,21 @@ pub(crate) fn one(shown: Opened, version: u64, asked: &Asked, freshness: &Freshn
     if shown.erased {
         return json(shown.body, freshness);
     }
-    versioned(shown.body, (version, ""), asked, freshness)
+    versioned(shown.body, version, asked, freshness)
 }
 
-/// One thing at one version, in one form ([`etag::header_in`]); 304 when the client has it already.
+/// One thing at one version; 304 when the client has it already.
 pub(crate) fn versioned(
+    body: String,
+    version: u64,
+    asked: &Asked,
+    freshness: &Freshness,
+) -> Response {
+    versioned_in(body, (version, ""), asked, freshness)
+}
+
+/// The same in one form ([`etag::header_in`]).
+pub(crate) fn versioned_in(
     body: String,
     (version, form): (u64, &'static str),
     asked: &Asked,
@@ -149,7 +159,7 @@ mod tests {
     #[tokio::test]
     async fn a_row_is_answered_as_it_is_stored() {
         let stored = r#"{"id":"o-1","version":3}"#;
-        let response = versioned(stored.into(), (3, ""), &Asked::default(), &fresh());
+        let response = versioned(stored.into(), 3, &Asked::default(), &fresh());
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()[ETAG], "\"3\"");
         assert_eq!(response.headers()[PROJECTION_POSITION], "ORDER:12");

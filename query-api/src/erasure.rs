@@ -96,12 +96,7 @@ async fn one(
     };
     let body = serde_json::to_string(&progress).map_err(|error| internal(&error))?;
     let freshness = Freshness::of(&Position::new("USER", erasure.position));
-    Ok(answer::versioned(
-        body,
-        (erasure.version, ""),
-        &asked,
-        &freshness,
-    ))
+    Ok(answer::versioned(body, erasure.version, &asked, &freshness))
 }
 
 /// The eraser has not heard of it yet: the user knows when at the latest.

@@ -54,7 +54,7 @@ async fn returns(
     let (items, version, freshness) = returns_of(&api, &caller, &asked, id).await?;
     let page = ReturnPage { items, next: None };
     let body = serde_json::to_string(&page).map_err(|error| internal(&error))?;
-    Ok(answer::versioned(body, (version, ""), &asked, &freshness))
+    Ok(answer::versioned(body, version, &asked, &freshness))
 }
 
 async fn one_return(
@@ -68,7 +68,7 @@ async fn one_return(
     let entry = items.into_iter().find(|entry| entry.id == return_id);
     let entry = entry.ok_or_else(|| nothing("return"))?;
     let body = serde_json::to_string(&entry).map_err(|error| internal(&error))?;
-    Ok(answer::versioned(body, (version, ""), &asked, &freshness))
+    Ok(answer::versioned(body, version, &asked, &freshness))
 }
 
 /// What comes back of an order, and the order's version.

@@ -72,7 +72,7 @@ async fn prices(
     } else {
         return Err(nothing(PRODUCTS.what));
     };
-    let answer = answer::versioned(body, (row.version, form), &asked, &freshness);
+    let answer = answer::versioned_in(body, (row.version, form), &asked, &freshness);
     Ok(caller.share(answer))
 }
 

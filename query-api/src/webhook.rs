@@ -97,7 +97,7 @@ async fn secret(
     });
     let freshness = Freshness::of(&Position::new("NOTIFICATION", loaded.position));
     let body = body.map_err(|error| internal(&error))?;
-    let mut response = answer::versioned(body, (loaded.version, ""), &asked, &freshness);
+    let mut response = answer::versioned(body, loaded.version, &asked, &freshness);
     let no_store = HeaderValue::from_static("no-store");
     response.headers_mut().insert(CACHE_CONTROL, no_store);
     Ok(response)
@@ -140,7 +140,7 @@ async fn delivery(
     }
     Ok(answer::versioned(
         row.payload,
-        (row.version, ""),
+        row.version,
         &asked,
         &freshness,
     ))

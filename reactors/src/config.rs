@@ -13,6 +13,15 @@ use uuid::Uuid;
 /// [`Config::erasure_grace_ms`] unless somebody says otherwise.
 pub const ERASURE_GRACE_MS: u64 = 60_000;
 
+/// [`ProviderConfig::timeout_ms`] unless somebody says otherwise.
+pub const PAYMENT_TIMEOUT_MS: u64 = 10_000;
+
+/// [`SmtpConfig::mail_timeout_ms`] unless somebody says otherwise.
+pub const MAIL_TIMEOUT_MS: u64 = 60_000;
+
+/// [`SmtpConfig::mail_pause_max_ms`] unless somebody says otherwise.
+pub const MAIL_PAUSE_MAX_MS: u64 = 60_000;
+
 /// How far back our payments are held against the provider's list, in days: most disputes and
 /// refunds come within a month.
 pub const RECONCILE_DAYS: u32 = 30;
@@ -108,7 +117,7 @@ pub struct ProviderConfig {
     #[arg(
         long = "payment-timeout-ms",
         env = "MILLRACE_PAYMENT_TIMEOUT_MS",
-        default_value_t = 10_000
+        default_value_t = PAYMENT_TIMEOUT_MS
     )]
     pub timeout_ms: u64,
 }
@@ -208,14 +217,14 @@ pub struct SmtpConfig {
     pub mail_from: String,
     /// Longest wait for the mail server until it has taken one mail or not, in milliseconds. A server that
     /// takes longer to look through a mail gets it again and again.
-    #[arg(long, env = "MILLRACE_MAIL_TIMEOUT_MS", default_value_t = 60_000)]
+    #[arg(long, env = "MILLRACE_MAIL_TIMEOUT_MS", default_value_t = MAIL_TIMEOUT_MS)]
     pub mail_timeout_ms: u64,
     /// Most mails a second; what waits for an outage to end then goes out at this pace. A mail server that
     /// wants fewer says so.
     #[arg(long, env = "MILLRACE_MAILS_PER_SECOND", default_value_t = MAILS_PER_SECOND)]
     pub mails_per_second: NonZeroU32,
     /// Longest pause between two tries of one mail, in milliseconds.
-    #[arg(long, env = "MILLRACE_MAIL_PAUSE_MAX_MS", default_value_t = 60_000)]
+    #[arg(long, env = "MILLRACE_MAIL_PAUSE_MAX_MS", default_value_t = MAIL_PAUSE_MAX_MS)]
     pub mail_pause_max_ms: u64,
 }
 

@@ -55,8 +55,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use config::{
-    Config, ERASURE_GRACE_MS, LOCAL_RETURN_URL, ProviderConfig, RECONCILE_DAYS, RECONCILE_DAYS_MAX,
-    ReconcileConfig, SmtpConfig, SmtpTls, WebhookConfig,
+    Config, ERASURE_GRACE_MS, LOCAL_RETURN_URL, MAIL_PAUSE_MAX_MS, MAIL_TIMEOUT_MS,
+    PAYMENT_TIMEOUT_MS, ProviderConfig, RECONCILE_DAYS, RECONCILE_DAYS_MAX, ReconcileConfig,
+    SmtpConfig, SmtpTls, WebhookConfig,
 };
 pub use failure::ProviderError;
 pub use listing::Refund;

@@ -199,14 +199,14 @@ impl PaymentReactor {
     async fn not_confirmed(&self, intent_id: &str, code: String) -> Result<Outcome, ProviderError> {
         let intent = self.provider.retrieve(intent_id).await?;
         match intent.status {
-            IntentStatus::RequiresAction
-            | IntentStatus::RequiresCapture
-            | IntentStatus::Succeeded
-            | IntentStatus::Canceled => authorized_or_not(&intent),
-            IntentStatus::Processing => Err(not_settled(intent.status)),
             IntentStatus::RequiresPaymentMethod | IntentStatus::RequiresConfirmation => {
                 Ok(failed("confirm", code))
             }
+            IntentStatus::RequiresAction
+            | IntentStatus::RequiresCapture
+            | IntentStatus::Succeeded
+            | IntentStatus::Canceled
+            | IntentStatus::Processing => authorized_or_not(&intent),
         }
     }
 
@@ -247,9 +247,7 @@ impl PaymentReactor {
             | IntentStatus::Processing) => Err(not_settled(status)),
         }
     }
-}
 
-impl PaymentReactor {
     /// Does what is due of the payment that the event is of.
     async fn work(&self, event: &RecordedEvent) -> Result<(), HandleError> {
         let id = &event.aggregate_id;

@@ -90,9 +90,9 @@ impl Teller {
             };
             // Whatever else goes on in the shop is another story.
             told.events.retain(|(_, event)| is_of(event, order_id));
-            let came = told.events.iter().map(|(came, _)| *came);
-            let last = came.chain([told.spoke]).max();
-            if last.is_some_and(|last| last.elapsed() < QUIET) {
+            let came = told.events.last().map(|(came, _)| *came);
+            let last = came.map_or(told.spoke, |came| came.max(told.spoke));
+            if last.elapsed() < QUIET {
                 continue;
             }
             let new = std::mem::take(&mut told.events);

@@ -10,18 +10,6 @@ use crate::roles;
 /// Where the entry listens when nobody says otherwise.
 const ENTRY_PORT: u16 = 8080;
 
-/// Longest wait for one answer of the payment provider, in milliseconds: what the reactor on its own has as
-/// well.
-const PAYMENT_TIMEOUT_MS: u64 = 10_000;
-
-/// Longest wait until the mail server has taken one mail, in milliseconds: what the reactor on its own has as
-/// well.
-const MAIL_TIMEOUT_MS: u64 = 60_000;
-
-/// Longest pause between two tries of one mail, in milliseconds: what the reactor on its own has as
-/// well.
-const MAIL_PAUSE_MAX_MS: u64 = 60_000;
-
 /// Settings of `millrace up`.
 #[derive(Debug, Clone, Args)]
 #[allow(
@@ -75,13 +63,13 @@ pub struct UpArgs {
     )]
     pub contexts: Vec<String>,
     /// Longest wait for one answer of the payment provider, in milliseconds.
-    #[arg(long, env = "MILLRACE_PAYMENT_TIMEOUT_MS", default_value_t = PAYMENT_TIMEOUT_MS)]
+    #[arg(long, env = "MILLRACE_PAYMENT_TIMEOUT_MS", default_value_t = reactors::PAYMENT_TIMEOUT_MS)]
     pub payment_timeout_ms: u64,
     /// Longest wait for the mail server until it has taken one mail or not, in milliseconds.
-    #[arg(long, env = "MILLRACE_MAIL_TIMEOUT_MS", default_value_t = MAIL_TIMEOUT_MS)]
+    #[arg(long, env = "MILLRACE_MAIL_TIMEOUT_MS", default_value_t = reactors::MAIL_TIMEOUT_MS)]
     pub mail_timeout_ms: u64,
     /// Longest pause between two tries of one mail, in milliseconds.
-    #[arg(long, env = "MILLRACE_MAIL_PAUSE_MAX_MS", default_value_t = MAIL_PAUSE_MAX_MS)]
+    #[arg(long, env = "MILLRACE_MAIL_PAUSE_MAX_MS", default_value_t = reactors::MAIL_PAUSE_MAX_MS)]
     pub mail_pause_max_ms: u64,
     /// How long after somebody asked to be erased an order of theirs may still arrive, in
     /// milliseconds.
@@ -131,9 +119,9 @@ impl UpArgs {
             separate: false,
             without: Vec::new(),
             contexts: domains::NAMES.map(str::to_owned).to_vec(),
-            payment_timeout_ms: PAYMENT_TIMEOUT_MS,
-            mail_timeout_ms: MAIL_TIMEOUT_MS,
-            mail_pause_max_ms: MAIL_PAUSE_MAX_MS,
+            payment_timeout_ms: reactors::PAYMENT_TIMEOUT_MS,
+            mail_timeout_ms: reactors::MAIL_TIMEOUT_MS,
+            mail_pause_max_ms: reactors::MAIL_PAUSE_MAX_MS,
             erasure_grace_ms: reactors::ERASURE_GRACE_MS,
             webhooks: roles::defaults(),
             environment: false,

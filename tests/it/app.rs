@@ -467,6 +467,22 @@ async fn ready(child: &Child, log: &Path) -> Endpoints {
     }
 }
 
+/// Waits until a durable has nothing more to take and nothing in its hands.
+pub(crate) async fn worked_off(app: &App, stream: &str, durable: &str) {
+    let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
+    let admin = admin.await.unwrap();
+    let stream = admin.jetstream().get_stream(stream).await.unwrap();
+    let started = Instant::now();
+    loop {
+        let info = stream.consumer_info(durable).await.unwrap();
+        if info.num_pending == 0 && info.num_ack_pending == 0 {
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE, "{info:?}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// Waits until `what` is so.
 pub(crate) async fn becomes(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let started = Instant::now();

@@ -36,12 +36,14 @@ impl Flow {
     /// rejected), or ends a checkout that waited for the order's rejection.
     pub(crate) fn canceled(&self, reason: &Reason) -> Option<CheckoutEvent> {
         let reason = reason.clone();
-        match (self.stage, &self.fate) {
-            _ if self.awaits_rejection() => Some(CheckoutEvent::CheckoutEnded {
+        if self.awaits_rejection() {
+            return Some(CheckoutEvent::CheckoutEnded {
                 outcome: Outcome::Canceled { reason },
                 step: None,
                 moot: false,
-            }),
+            });
+        }
+        match (self.stage, &self.fate) {
             (
                 Stage::Reserving
                 | Stage::Authorizing

@@ -166,13 +166,17 @@ impl Flow {
     /// Also of what a person resolved while money was to be let go, once it is: nobody else tells the order.
     pub(crate) fn awaits_rejection(&self) -> bool {
         let rejecting = matches!(self.fate, Fate::Rejecting { .. });
-        let resolved = self.stage == Stage::Resolved && self.money_left && rejecting;
-        self.stage == Stage::Undone || resolved
+        self.stage == Stage::Undone || (self.is_resolved_but_for_money() && rejecting)
+    }
+
+    /// A person has resolved it, but for money that is let go yet.
+    fn is_resolved_but_for_money(&self) -> bool {
+        self.stage == Stage::Resolved && self.money_left
     }
 
     /// The order takes a refund once it is closed.
     fn money_went_back(&self) -> bool {
-        let resolved = self.stage == Stage::Resolved && self.money_left;
+        let resolved = self.is_resolved_but_for_money();
         let canceled = matches!(self.fate, Fate::Canceled { .. });
         let closed = self.stage == Stage::Ended || (resolved && canceled);
         closed && self.funds == Funds::Refunded

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
@@ -13,7 +12,7 @@ use uuid::Uuid;
 
 use super::config::{Scope, Settings};
 use crate::fold::StoredRow;
-use crate::login::{BY_INDEX, Login, OpenError, in_time};
+use crate::login::{BY_INDEX, Driver, Login, OpenError, driven, in_time};
 use crate::read::CHANNEL;
 use crate::view::ViewSpec;
 
@@ -76,15 +75,6 @@ pub(super) enum Commit {
     FenceLost,
 }
 
-/// The task that moves a connection's bytes; ends with whoever holds it.
-struct Driver(JoinHandle<()>);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl Store {
     /// Connects and prepares.
     pub(super) async fn open(login: &Login, how: (Settings, Scope)) -> Result<Self, OpenError> {
@@ -100,10 +90,7 @@ impl Store {
             scope.schema
         ));
         let (client, connection) = login.open(&config).await?;
-        let driver = Driver(tokio::spawn(async move {
-            // Whoever uses the client next is told the same error.
-            let _ = connection.await;
-        }));
+        let driver = driven(connection);
         let (mark, failed) = tokio::try_join!(
             client.prepare(
                 "select position, event_id, stream_created_at, to_regclass($1)::oid, revision, written_by \
@@ -138,7 +125,7 @@ impl Store {
                 return answer;
             }
             if self.answers.load(Ordering::Relaxed) == before {
-                self.driver.0.abort();
+                self.driver.abort();
                 return statement.await;
             }
         }

@@ -19,7 +19,7 @@ use super::error::ReadError;
 use super::list::{Page, Query};
 use super::many::Belonging;
 use super::row::{Found, JsonText, ListedRow, Row, ViewStatus, unsigned};
-use crate::login::{BY_INDEX, Login, OpenError, in_time};
+use crate::login::{BY_INDEX, Driver, Login, OpenError, driven, in_time};
 use crate::view::ViewSpec;
 
 /// Longest that one look at the database may take.
@@ -347,10 +347,7 @@ async fn connect(context: &str, login: &Login) -> Result<(Prepared, Driver), Ope
          {BY_INDEX}"
     ));
     let (client, connection) = login.open(&config).await?;
-    let driver = Driver(tokio::spawn(async move {
-        // Whoever uses the client next is told the same error.
-        let _ = connection.await;
-    }));
+    let driver = driven(connection);
     let mut gets = HashMap::new();
     for view in crate::views_of(context) {
         let table = view.name;
@@ -365,30 +362,10 @@ async fn connect(context: &str, login: &Login) -> Result<(Prepared, Driver), Ope
     let prepared = Prepared {
         statuses: client.prepare(STATUSES).await?,
         client,
-        driver: driver.0.abort_handle(),
+        driver: driver.abort_handle(),
         answers: AtomicUsize::new(0),
         gets,
         lists: RwLock::default(),
     };
     Ok((prepared, driver))
-}
-
-/// The task that moves a connection's bytes; ends with whoever holds it.
-struct Driver(JoinHandle<()>);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Future for Driver {
-    type Output = Result<(), tokio::task::JoinError>;
-
-    fn poll(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Self::Output> {
-        std::pin::Pin::new(&mut self.0).poll(cx)
-    }
 }

@@ -88,7 +88,7 @@ impl Host {
     pub fn aggregate<A: Decider>(mut self) -> Self {
         let streams = self.streams.clone();
         let execute: Execute = Arc::new(move |ask, until| {
-            let streams = until.map_or_else(|| streams.clone(), |until| streams.until(until));
+            let streams = streams.until(until);
             async move { execute::<A>(&streams, ask).await }.boxed()
         });
         self.commands.insert(A::KIND, execute);

@@ -44,8 +44,9 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// the others go on, and every failure is logged with its position and counted
 /// (`streams_handler_failures_total`). Where the durable parks, what can't be handled or read goes to
 /// stream PARKED with the later ones of its key (`streams_parked_keys`), and is handled from there
-/// when a person asks for it. What may pass is parked too, after ten tries, once half of what the server gives
-/// out at once waits for it: the others must go on. What is parked is read before the first delivery is handled, and again
+/// when a person asks for it. What may pass is parked too, once half of what the server gives
+/// out at once waits for it, for the others must go on: after ten tries, or after sixty (most of an hour) while
+/// nothing else is handled, as in an outage. What is parked is read before the first delivery is handled, and again
 /// whenever this process takes over. Where it doesn't, a message that can't be read stays
 /// unacknowledged, is logged and counted.
 ///

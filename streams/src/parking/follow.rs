@@ -75,9 +75,7 @@ impl Follower {
         let there = self.there().await?;
         let (consumer, mut pending) = self.begin().await?;
         while pending > 0 {
-            let before = self.consumer_sequence;
-            self.fetch(&consumer, take).await?;
-            let got = self.consumer_sequence - before;
+            let got = self.fetch(&consumer, take).await?;
             if got == 0 {
                 return Err(format!("{pending} records of {PARKED_STREAM} did not come").into());
             }
@@ -101,13 +99,11 @@ impl Follower {
             return self.catch_up(take).await;
         };
         loop {
-            let before = self.consumer_sequence;
-            if self.fetch(&consumer, take).await.is_err() {
+            match self.fetch(&consumer, take).await {
+                Ok(got) if got < BATCH as u64 => break,
+                Ok(_) => {}
                 // The server forgets a consumer that was not asked for some time.
-                return self.catch_up(take).await;
-            }
-            if self.consumer_sequence - before < BATCH as u64 {
-                break;
+                Err(_) => return self.catch_up(take).await,
             }
         }
         if self.lacks(there) {
@@ -142,9 +138,7 @@ impl Follower {
             Some(consumer) => consumer,
             None => self.begin().await?.0,
         };
-        let before = self.consumer_sequence;
-        self.fetch(&consumer, take).await?;
-        if self.consumer_sequence == before {
+        if self.fetch(&consumer, take).await? == 0 {
             return Err(format!("a record of {PARKED_STREAM} did not come").into());
         }
         self.consumer = Some(consumer);
@@ -192,11 +186,13 @@ impl Follower {
         Ok((consumer, pending))
     }
 
+    /// The next batch; how many came.
     async fn fetch(
         &mut self,
         consumer: &PullConsumer,
         take: &mut (impl FnMut(Record) + Send),
-    ) -> Result<(), async_nats::Error> {
+    ) -> Result<u64, async_nats::Error> {
+        let before = self.consumer_sequence;
         let batch = consumer.fetch().max_messages(BATCH).messages();
         let collected = async { Ok(batch.await?.collect::<Vec<_>>().await) };
         let messages: Result<Vec<_>, async_nats::Error> =
@@ -223,6 +219,6 @@ impl Follower {
             };
             take(record);
         }
-        Ok(())
+        Ok(self.consumer_sequence - before)
     }
 }

@@ -85,9 +85,9 @@ impl Streams {
     }
 
     /// The same store for who waits until then: a command whose turn comes later is not begun.
-    pub(crate) fn until(&self, until: DateTime<Utc>) -> Self {
+    pub(crate) fn until(&self, until: Option<DateTime<Utc>>) -> Self {
         Self {
-            until: Some(until),
+            until,
             ..self.clone()
         }
     }

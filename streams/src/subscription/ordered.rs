@@ -159,6 +159,19 @@ impl OrderedSubscription {
         })
     }
 
+    /// As [`Self::next`], but `None` once the server has been reached for the first time: so who waits until it
+    /// has caught up hears of it also where nothing comes. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub async fn started_or_next(&mut self) -> Result<Option<RecordedEvent>, SubscriptionError> {
+        if self.pending().is_none() {
+            self.start().await?;
+            return Ok(None);
+        }
+        self.next().await.map(Some)
+    }
+
     /// The next event; waits for it as long as it takes. Cancel-safe.
     ///
     /// # Errors

@@ -227,8 +227,9 @@ pub enum OnFailure {
     Retry,
     /// Set it aside in stream PARKED with the later ones of its key, until a person decides.
     /// What is permanent, or can't be read, at once; what may pass after so many tries (`None` = it is tried
-    /// for ever, unless half of what the server gives out at once waits for it: then after ten). The pause
-    /// between tries grows to a minute within the first ten or so.
+    /// for ever, unless half of what the server gives out at once waits for it: then after ten, or after sixty
+    /// while nothing else is handled, as in an outage). The pause between tries grows to a minute within the
+    /// first ten or so.
     Park {
         /// Tries of a failure that may pass.
         after_attempts: Option<u32>,

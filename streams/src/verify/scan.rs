@@ -140,13 +140,8 @@ pub fn ends<'a>(
 }
 
 fn is_missing(error: &GetStreamError) -> bool {
-    let code = match error.kind() {
-        GetStreamErrorKind::JetStream(error) => Some(error.error_code()),
-        GetStreamErrorKind::EmptyName
-        | GetStreamErrorKind::Request
-        | GetStreamErrorKind::InvalidStreamName => None,
-    };
-    code == Some(ErrorCode::STREAM_NOT_FOUND)
+    let missing = ErrorCode::STREAM_NOT_FOUND;
+    matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == missing)
 }
 
 /// Hands every message of `stream` up to `last` to `each`, in order, each once. Where reading breaks off, as

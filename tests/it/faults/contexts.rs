@@ -8,10 +8,10 @@ use millrace::client::{CartLine, Shop};
 use serde_json::json;
 use streams::bus::Answer;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::app::{App, Must, PASSWORD, PATIENCE, folder};
+use crate::app::{App, Must, PASSWORD, PATIENCE, folder, worked_off};
 
 /// Longer than an answer is kept whose changes nobody hears.
 const LONG: Duration = Duration::from_secs(3);
@@ -113,18 +113,7 @@ async fn no_order_waits_for_its_mails(name: &str, answered: impl AsyncFnOnce(&Ap
     let order = customer.orders(&sku, 1, "pm_card_visa").await;
     app.order_is(&order, "confirmed").await;
     // What held the mail would be held up to a bound, and everything behind it then.
-    let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
-    let admin = admin.await.unwrap();
-    let stream = admin.jetstream().get_stream("ORDER").await.unwrap();
-    let started = Instant::now();
-    loop {
-        let durable = stream.consumer_info("checkout-order").await.unwrap();
-        if durable.num_pending == 0 && durable.num_ack_pending == 0 {
-            break;
-        }
-        assert!(started.elapsed() < PATIENCE, "{durable:?}");
-        sleep(Duration::from_millis(50)).await;
-    }
+    worked_off(&app, "ORDER", "checkout-order").await;
     drop(host);
     let (_, mails) = app.command_api(&["--contexts", "notification"]).await;
     app.told(&order, 1).await;

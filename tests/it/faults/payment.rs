@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::{LOOK, MANY, Purchase, alone, beside_others, each_has_struck, heal, open_faults};
-use crate::app::{App, Must, PATIENCE, becomes};
+use super::{MANY, Purchase, alone, beside_others, each_has_struck, heal, open_faults};
+use crate::app::{Must, PATIENCE, becomes, worked_off};
 
 /// A part of the price.
 const SOME: i64 = 400;
@@ -53,22 +53,6 @@ async fn whatever_call_is_lost_before_or_after_it_took_place_there_is_one_charge
     .await;
 }
 
-/// Waits until the payment reactor has nothing in its hands.
-async fn nothing_is_held_up(app: &App) {
-    let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
-    let admin = admin.await.unwrap();
-    let stream = admin.jetstream().get_stream("PAYMENT").await.unwrap();
-    let started = Instant::now();
-    loop {
-        let durable = stream.consumer_info("payment-reactor").await.unwrap();
-        if durable.num_pending == 0 && durable.num_ack_pending == 0 {
-            return;
-        }
-        assert!(started.elapsed() < PATIENCE, "{durable:?}");
-        sleep(LOOK).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn payments_that_can_not_begin_take_no_place_from_those_that_have_begun() {
     let (app, _alone) = alone().await;
@@ -80,7 +64,7 @@ async fn payments_that_can_not_begin_take_no_place_from_those_that_have_begun() 
     waits.provider(limited).await;
     waits.place("pm_card_visa").await;
     waits.payment_is("requested").await;
-    nothing_is_held_up(app).await;
+    worked_off(app, "PAYMENT", "payment-reactor").await;
     begun.cancels().await;
     begun.payment_is("refunded").await;
     heal(&app.endpoints.payments).await;

@@ -68,7 +68,7 @@ impl<T: Table> Walk<T> {
         Ok(events.into_iter().next())
     }
 
-    pub(super) fn decided(&self, fact: &StepwiseFact) -> Result<Vec<StepwiseEvent>, String> {
+    fn decided(&self, fact: &StepwiseFact) -> Result<Vec<StepwiseEvent>, String> {
         self.saga.decide(fact).map_err(|error| error.to_string())
     }
 
@@ -132,7 +132,7 @@ impl<T: Table> Walk<T> {
         self.told(step.done, &ask)
     }
 
-    pub(super) fn told(&mut self, done: Done, ask: &StepAsk) -> Result<(), String> {
+    fn told(&mut self, done: Done, ask: &StepAsk) -> Result<(), String> {
         match done {
             Done::Fact(fact) => self.hear(fact, None),
             Done::Answer => {
