@@ -1,5 +1,5 @@
 //! The reconciliation, every day: a mismatch stands on the payment's record until it is none any more, and in
-//! the log. What has no record is counted each time.
+//! the log. What is no payment's of ours has no record, and is counted each time.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -67,33 +67,30 @@ impl Daily {
                 "the payment provider's record differs from ours: see `millrace reconcile`"
             );
         }
-        for found in report.mismatches.iter().chain(&report.settled) {
+        let mut unknown = 0;
+        for found in &report.mismatches {
+            unknown += u64::from(!self.record(found, due).await?);
+        }
+        for found in &report.settled {
             self.record(found, due).await?;
         }
-        let mismatches = report.mismatches.len();
-        let unknown = report
-            .mismatches
-            .iter()
-            .filter(|found| found.payment_id.is_none())
-            .count();
         if unknown > 0 {
             // Not a gauge: whoever compares next may be another process, and would leave it standing.
-            let unknown = u64::try_from(unknown).unwrap_or(u64::MAX);
             metrics::counter!("payment_intents_unknown_total").increment(unknown);
         }
         tracing::info!(
             intents = report.intents,
             payments = report.payments,
-            mismatches,
+            mismatches = report.mismatches.len(),
             "held the payments against the provider's list"
         );
         Ok(())
     }
 
-    /// On the payment's record. Of an intent that names no payment of ours there is none.
-    async fn record(&self, found: &Mismatched, due: DateTime<Utc>) -> Result<(), HandleError> {
+    /// On the payment's record; false = the intent is no payment's of ours.
+    async fn record(&self, found: &Mismatched, due: DateTime<Utc>) -> Result<bool, HandleError> {
         let Some(id) = &found.payment_id else {
-            return Ok(());
+            return Ok(false);
         };
         let command = PaymentCommand::ReconcilePayment {
             seen: found.provider.clone(),
@@ -108,14 +105,14 @@ impl Daily {
             },
             actor: ACTOR,
         };
-        match self.recorder.record::<Payment>(record).await? {
-            Recorded::At(_) => {}
-            // It was never requested: the log tells.
+        Ok(match self.recorder.record::<Payment>(record).await? {
+            Recorded::At(_) => true,
+            // It names one that was never requested.
             Recorded::Refused(code) => {
                 tracing::info!(payment = %id, code, "a mismatch has no payment to stand on");
+                false
             }
-        }
-        Ok(())
+        })
     }
 }
 

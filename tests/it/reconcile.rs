@@ -143,8 +143,10 @@ async fn somebody_explains(app: &App, gone: &str) {
 /// The intent that has no payment's record to stand on.
 async fn nobodys_intent_is_counted(reactor: &str) {
     becomes("nobody's intent is counted", async || {
-        let metrics = reqwest::get(format!("http://{reactor}/metrics")).await;
-        let metrics = metrics.unwrap().text().await.unwrap();
+        let Ok(metrics) = reqwest::get(format!("http://{reactor}/metrics")).await else {
+            return false; // It has only just been started.
+        };
+        let metrics = metrics.text().await.unwrap();
         metrics.contains("\npayment_intents_unknown_total ")
     })
     .await;
@@ -247,7 +249,13 @@ async fn a_payment_that_was_taken_in_part_by_hand_is_off_the_radar_once_somebody
     let streams = millrace::up::connection(&app.data, &app.endpoints, "command-api").await;
     let streams = streams.unwrap().streams(Settings::default());
     let (order_id, id) = captured_in_part(&app, &streams).await;
-    let reactor = app.role(&REACTOR, "reactor.log").await;
+    // It names a payment, but one that nobody has requested.
+    let unrequested = payment_id(OrderId(Uuid::new_v4())).into();
+    held_intent(&app, Some(&unrequested)).await;
+    let health = devstack::Reserved::choose(0).unwrap().address().to_string();
+    let listen: [(&str, &OsStr); 1] = [("MILLRACE_HEALTH_LISTEN", health.as_ref())];
+    let reactor = app.role_with(&REACTOR, "reactor.log", &listen).await;
+    nobodys_intent_is_counted(&health).await;
     shows(&app, "late_payment", &id).await;
     let parked = format!("payment-reactor/{order_id}");
     shows(&app, "parked_message", &parked).await;
