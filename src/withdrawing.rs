@@ -2,7 +2,8 @@
 //!
 //! An access token is good for 15 minutes, whatever happens meanwhile. Each API follows USER, and
 //! knows within milliseconds whose it has to look at differently. One that starts reads first what was
-//! withdrawn from tokens that may still be used, and is not ready before.
+//! withdrawn from tokens that may still be used: before, it is not ready, and answers whoever asks all the
+//! same with a token that it can't tell yet.
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub fn follow(
 ) -> BoxFuture<'static, ()> {
     let connection = connection.clone();
     let reading = connection.barrier().raise(WITHDRAWN_TOKENS);
+    verifier.reads();
     Box::pin(async move {
         tokio::select! {
             () = shutdown.cancelled() => {}
@@ -70,6 +72,7 @@ async fn read_on(connection: &Connection, verifier: &Verifier, reading: Reading)
         if events.caught_up()
             && let Some(reading) = reading.take()
         {
+            verifier.knows();
             reading.done();
         }
     }

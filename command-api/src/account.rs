@@ -28,7 +28,7 @@ use crate::resource::{Asks, act};
 use crate::session::{principal, token};
 use crate::throttle;
 use crate::user::NOT_STAYING;
-use crate::write::{Acted, Created, Done, Made, Written};
+use crate::write::{Acted, Created, Done, Made, NotStored, Written};
 
 /// How long open orders may keep somebody who asked to be erased (GDPR article 12 §3: a month).
 const ERASURE_TIME_MAX: TimeDelta = TimeDelta::days(30);
@@ -201,7 +201,7 @@ async fn change_password(
     client: Client,
     Own { call, user_id }: Own,
     Body(body): Body<ChangePassword>,
-) -> Result<Done<PasswordIsChanged>, Problem> {
+) -> Result<NotStored<Done<PasswordIsChanged>>, Problem> {
     let user = must_be_there(&api, user_id).await?;
     let account = account(&user)?;
     let attempt = throttle::Attempt {
@@ -224,7 +224,7 @@ async fn change_password(
         acted: Acted::new(&user_id, executed.version),
         session: session(&api, &call, user_id, &executed)?,
     };
-    Ok(Written::from(&executed).done(told))
+    Ok(NotStored(Written::from(&executed).done(told)))
 }
 
 /// A token for who has just changed their password. What they were when a replayed request was done is not

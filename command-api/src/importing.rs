@@ -81,6 +81,7 @@ async fn import(
         id: ImportId(call.derive("import", &key)),
         api,
         call,
+        deadline: deadline.clone(),
         tally: Tally::default(),
         errors: Vec::new(),
         recorded: 0,
@@ -149,6 +150,8 @@ struct Run {
     id: ImportId,
     api: Api,
     call: Call,
+    /// Each line that is done moves it, and each record.
+    deadline: Deadline,
     /// What is done.
     tally: Tally,
     /// What was wrong with lines since the last record.
@@ -296,6 +299,7 @@ impl Run {
         let mut all = Vec::with_capacity(lines.len());
         for line in lines {
             let became = self.line(sku, line, &mut reached).await;
+            self.deadline.extend();
             // Also after a failure: it may have happened.
             self.api.questions.forget_product(sku);
             all.push(became?);
@@ -323,7 +327,10 @@ impl Run {
             Ok(product) => product,
             Err(failure) => return refused(number, failure),
         };
-        *reached = product.version.max(*reached);
+        // Where there was nothing to do, its version tells what others have done since too.
+        if product.outcome != Outcome::AlreadyTrue {
+            *reached = product.version.max(*reached);
+        }
         let is_new = product.version == product.events.len() as u64;
         let mut changed = !product.events.is_empty();
         if line.publish && product.state.status() != Some(ProductStatus::Published) {
@@ -390,6 +397,7 @@ impl Run {
 
     /// What happened to the import itself. Its own rules make a repetition harmless.
     async fn record(&self, command: ImportCommand) -> Result<Executed<Import>, Problem> {
+        self.deadline.extend();
         let meta = self.call.command(Uuid::now_v7());
         let id = self.id.into();
         let recorded = self.api.streams.execute::<Import>(&id, command, &meta);

@@ -331,13 +331,43 @@ impl Waits {
                 return Ok(known);
             }
         }
-        let acting = async { acting?.wait(wait).await };
-        Ok(tokio::select! {
-            Some(ending) = ending.wait(wait) => Some(News::Ended(ending)),
-            Some(acting) = acting => Some(News::MustAct(acting)),
-            else => None,
-        })
+        let (id, before) = (ending.id(), executed.outcome == Outcome::Replayed);
+        let acting = must_act(api, (id, before), acting, wait);
+        let news = async {
+            tokio::select! {
+                Some(ending) = ending.wait(wait) => Ok(Some(News::Ended(ending))),
+                Some(news) = async { acting.await.transpose() } => news.map(Some),
+                else => Ok(None),
+            }
+        };
+        tokio::time::timeout(wait, news).await.unwrap_or(Ok(None))
     }
+}
+
+/// What there is to tell once the buyer of an order must act. Of one that was placed `before` they may long have: what
+/// is heard begins with what came before anybody waited.
+async fn must_act(
+    api: &Api,
+    (id, before): (OrderId, bool),
+    mut waiter: Option<Waiter<Acting>>,
+    wait: Duration,
+) -> Result<Option<News>, Problem> {
+    while let Some(waits) = waiter {
+        let payment = waits.id();
+        let Some(acting) = waits.wait(wait).await else {
+            return Ok(None);
+        };
+        if !before {
+            return Ok(Some(News::MustAct(acting)));
+        }
+        // First, so that nothing is missed behind the look.
+        waiter = api.actions.waiter(payment);
+        let known = already(api, id).await?;
+        if known.is_some() {
+            return Ok(known);
+        }
+    }
+    Ok(None)
 }
 
 /// What is there already to tell of an order, as the leaders of its streams have it.

@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
 use edge::auth::Token;
 use edge::openapi::{self, Answer, Calls, about};
@@ -24,6 +23,7 @@ use crate::error;
 use crate::password::Attempt;
 use crate::problems::problem;
 use crate::throttle;
+use crate::write::NotStored;
 
 pub(crate) fn calls() -> Calls<Api> {
     Calls::default().post(
@@ -51,12 +51,12 @@ struct OpenSession {
     password: Attempt,
 }
 
-/// A token that nobody keeps a copy of.
+/// A token.
 struct Opened(Token);
 
 impl IntoResponse for Opened {
     fn into_response(self) -> Response {
-        ([(CACHE_CONTROL, "no-store")], Json(self.0)).into_response()
+        NotStored(Json(self.0)).into_response()
     }
 }
 

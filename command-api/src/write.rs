@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::header::LOCATION;
+use axum::http::header::{CACHE_CONTROL, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use kernel::{AggregateId, Decider, Position};
@@ -163,6 +163,21 @@ impl<A: Answer> Answer for Waited<A> {
         for status in [StatusCode::OK, StatusCode::CREATED] {
             call.tells(status, "Preference-Applied", false, applied);
         }
+    }
+}
+
+/// An answer that holds a token: nobody on the way keeps a copy of it.
+pub(crate) struct NotStored<A>(pub(crate) A);
+
+impl<A: IntoResponse> IntoResponse for NotStored<A> {
+    fn into_response(self) -> Response {
+        ([(CACHE_CONTROL, "no-store")], self.0).into_response()
+    }
+}
+
+impl<A: Answer> Answer for NotStored<A> {
+    fn describe(call: &mut openapi::Call<'_>) {
+        A::describe(call);
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::prefer::WAIT_MAX_S;
+
 /// Largest request body, in bytes.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 
@@ -44,8 +46,9 @@ pub const CONNECTIONS_MAX: usize = 8192;
 /// nothing in is cut then.
 pub const STALL_TIME_MAX_S: u64 = 30;
 
-/// How long accepted requests may take to finish at shutdown, in seconds.
-pub const DRAIN_TIME_MAX_S: u64 = 10;
+/// How long accepted requests may take to finish at shutdown, in seconds: whoever prefers to wait, at a gateway too,
+/// is answered before. Containers are given ten more.
+pub const DRAIN_TIME_MAX_S: u64 = WAIT_MAX_S + 5;
 
 /// The bounds of one HTTP server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]

@@ -17,6 +17,16 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long an idle connection to a replica is kept: shorter than the replica keeps it.
 const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// How long a connection may be silent before the kernel asks whether the other end is still there, how often it
+/// asks then, and how many times: a replica whose host is lost says nothing more, and whoever reads a live stream
+/// from it would wait for ever.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+const PROBES_MAX: u32 = 3;
+
+/// How long what is sent to a replica may stay unacknowledged.
+const UNHEARD_MAX: Duration = Duration::from_secs(30);
+
 /// Asks any replica. Cheap to clone.
 pub(crate) type Replicas = Client<HttpsConnector<HttpConnector>, Body>;
 
@@ -38,22 +48,50 @@ pub(crate) fn client(config: &Behind) -> Result<Replicas, TlsError> {
         let name = edge::server_name(name)?;
         builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name));
     }
-    let mut http = HttpConnector::new();
-    http.enforce_http(false);
-    http.set_nodelay(true);
-    http.set_connect_timeout(Some(CONNECT_TIME_MAX));
+    let http = connector();
     Ok(Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE_TIME_MAX)
         .pool_timer(TokioTimer::new())
         .build(builder.enable_http1().wrap_connector(http)))
 }
 
+fn connector() -> HttpConnector {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(CONNECT_TIME_MAX));
+    http.set_keepalive(Some(SILENCE_MAX));
+    http.set_keepalive_interval(Some(PROBE_INTERVAL));
+    http.set_keepalive_retries(Some(PROBES_MAX));
+    #[cfg(target_os = "linux")]
+    http.set_tcp_user_timeout(Some(UNHEARD_MAX));
+    http
+}
+
 #[cfg(test)]
 mod tests {
     use axum::http::Request;
+    use socket2::SockRef;
     use tokio::net::TcpListener;
+    use tower::Service;
 
     use super::*;
+
+    /// That the kernel ends a connection to a host that is lost by these is its own business.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_kernel_looks_after_connections_to_replicas() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let connected = connector().call(url.parse().unwrap()).await.unwrap();
+        let socket = connected.inner();
+        let socket = SockRef::from(socket);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), SILENCE_MAX);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), PROBE_INTERVAL);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), PROBES_MAX);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNHEARD_MAX));
+    }
 
     #[tokio::test]
     async fn who_asks_for_tls_says_nothing_without() {

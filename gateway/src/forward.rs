@@ -4,13 +4,15 @@ use std::error::Error;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
-use axum::http::{Method, Request, Response, Uri, Version};
+use axum::http::{HeaderValue, Method, Request, Response, Uri, Version};
 use edge::{Deadline, Problem};
+use futures::StreamExt;
 use futures::future::BoxFuture;
 use http_body_util::BodyExt;
+use tokio_util::sync::CancellationToken;
 use tower::retry::budget::{Budget, TpsBudget};
 
 use crate::behind::Replicas;
@@ -59,19 +61,23 @@ pub(crate) enum Outgoing {
 }
 
 /// How long the answer to a body that flowed through may take from its last piece on: what sockets and buffers
-/// hold of it is still to be worked on then. The replica gives up by itself where nothing goes on.
+/// hold of it is still to be worked on then. A replica gives up by itself where
+/// nothing goes on, and one that is lost is noticed by its connection.
 const FLOWING_ANSWER_MAX: Duration = Duration::from_mins(10);
 
 /// The client of all replicas.
 pub(crate) struct Forward {
     client: Replicas,
     budget: TpsBudget,
+    /// The gateway ends.
+    closing: CancellationToken,
 }
 
 impl Forward {
-    pub(crate) fn new(client: Replicas) -> Self {
+    pub(crate) fn new(client: Replicas, closing: CancellationToken) -> Self {
         Self {
             client,
+            closing,
             budget: TpsBudget::new(BUDGET_WINDOW, BUDGET_FLOOR, BUDGET_SHARE),
         }
     }
@@ -102,7 +108,7 @@ impl Forward {
                 };
                 let sent = self.client.request(request(parts, &replica, now)).await;
                 let error = match sent {
-                    Ok(answer) => return Ok(received(answer, replica)),
+                    Ok(answer) => return Ok(received(answer, replica, &self.closing)),
                     Err(error) => error,
                 };
                 if let Some(problem) = of_client(&error) {
@@ -185,7 +191,11 @@ fn request(parts: &Parts, replica: &Picked, body: Body) -> Request<Body> {
     request
 }
 
-fn received(answer: Response<hyper::body::Incoming>, replica: Picked) -> Response<Body> {
+fn received(
+    answer: Response<hyper::body::Incoming>,
+    replica: Picked,
+    closing: &CancellationToken,
+) -> Response<Body> {
     if answer.status().as_u16() == 500 {
         replica.failed();
     } else {
@@ -201,7 +211,20 @@ fn received(answer: Response<hyper::body::Incoming>, replica: Picked) -> Respons
         let _busy = &replica;
         frame
     }));
+    let is_live = parts.headers.get(CONTENT_TYPE).is_some_and(is_live);
+    let body = if is_live {
+        // It would go on for longer than the gateway may. Who reads it goes on elsewhere, from what it heard last.
+        let closing = closing.clone().cancelled_owned();
+        Body::from_stream(body.into_data_stream().take_until(closing))
+    } else {
+        body
+    };
     edge::as_it_is(Response::from_parts(parts, body))
+}
+
+/// Is it the type of a stream of events (SSE)?
+fn is_live(content_type: &HeaderValue) -> bool {
+    content_type.as_bytes().starts_with(b"text/event-stream")
 }
 
 /// The body, kept when it is small enough for a second try, else flowing through; what still comes in

@@ -5,21 +5,22 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::{FromRef, FromRequestParts, Request, State};
-use axum::http::header::{
-    ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CACHE_CONTROL, IF_NONE_MATCH, VARY,
-};
+use axum::http::header::{ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CACHE_CONTROL, VARY};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+use axum::http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version,
+};
 use axum::middleware::{Next, from_fn, map_request, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use edge::auth::Verifier;
 use edge::prefer::PREFER;
+use edge::trace::TRACEPARENT;
 use edge::{IfNoneMatch, Network, Prefer, Principal, Problem, TlsError, Trace};
 use futures::FutureExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{DefaultPredicate, Predicate};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
@@ -76,16 +77,22 @@ impl FromRef<Gate> for Verifier {
 }
 
 impl Gate {
+    /// Live streams end with `closing`.
+    ///
     /// # Errors
     /// The certificates of those who vouch for the replicas can't be used.
-    pub(crate) fn new(config: &Config, verifier: Verifier) -> Result<Self, TlsError> {
+    pub(crate) fn new(
+        config: &Config,
+        verifier: Verifier,
+        closing: CancellationToken,
+    ) -> Result<Self, TlsError> {
         let replicas = behind::client(&config.behind)?;
         Ok(Self(Arc::new(Inner {
             commands: Pool::new("command-api", &config.command_apis),
             queries: Arc::new(Pool::new("query-api", &config.query_apis)),
             limiter: Limiter::new(config.rates),
             cache: Arc::new(Cache::new(config.cache_bytes_max)),
-            forward: Arc::new(Forward::new(replicas.clone())),
+            forward: Arc::new(Forward::new(replicas.clone(), closing)),
             behind: config.behind.clone(),
             paths: Paths::new(),
             waits: Semaphore::new(config.limits.waits_max()),
@@ -312,11 +319,7 @@ async fn cached(gate: &Gate, mut parts: Parts) -> Result<Response, Problem> {
     }
     let fetch = {
         let (forward, queries) = (Arc::clone(&gate.forward), Arc::clone(&gate.queries));
-        // For everybody, so without what one of them has already.
-        let mut asked = parts.clone();
-        for name in [IF_NONE_MATCH, ACCEPT_ENCODING] {
-            asked.headers.remove(name);
-        }
+        let asked = for_everybody(&parts);
         async move {
             let nothing = Outgoing::Whole(bytes::Bytes::new());
             forward.send(&queries, &asked, nothing).await
@@ -332,12 +335,25 @@ async fn cached(gate: &Gate, mut parts: Parts) -> Result<Response, Problem> {
         (Err(Missing::Failed(problem)), _) => return Err(problem),
         (Err(Missing::TooLarge | Missing::TooMany), _) => {}
     }
-    let nothing = Outgoing::Flowing(Body::empty());
+    let nothing = Outgoing::Whole(bytes::Bytes::new());
     gate.forward.send(&gate.queries, &parts, nothing).await
+}
+
+/// What is asked where many get the answer: nothing that the first of them has said beside which page it is.
+fn for_everybody(parts: &Parts) -> Parts {
+    let (mut asked, ()) = Request::new(()).into_parts();
+    asked.method = parts.method.clone();
+    asked.uri = parts.uri.clone();
+    let trace = parts.headers.get(TRACEPARENT);
+    asked
+        .headers
+        .extend(trace.map(|trace| (HeaderName::from_static(TRACEPARENT), trace.clone())));
+    asked
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
     use axum::http::header::CONTENT_TYPE;
     use axum::routing::get;
     use tower::ServiceExt;

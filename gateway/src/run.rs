@@ -43,6 +43,8 @@ pub struct Service {
     gate: Gate,
     nats: Option<Connection>,
     router: Router,
+    /// Ends what would go on for ever.
+    closing: CancellationToken,
 }
 
 impl Service {
@@ -52,7 +54,9 @@ impl Service {
     /// # Errors
     /// The certificates of those who vouch for the APIs, or the one that is shown to them, can't be used.
     pub fn new(config: Config, nats: Option<Connection>, keys: &KeySet) -> Result<Self, Error> {
-        let gate = Gate::new(&config, Verifier::new(keys, clock::now)).map_err(Error::Behind)?;
+        let verifier = Verifier::new(keys, clock::now);
+        let closing = CancellationToken::new();
+        let gate = Gate::new(&config, verifier, closing.clone()).map_err(Error::Behind)?;
         // The probes stand outside the guard: they are never shed, and open under any host name.
         let router = router(gate.clone(), &config);
         let router = Router::new()
@@ -63,6 +67,7 @@ impl Service {
             gate,
             nats,
             router,
+            closing,
         })
     }
 
@@ -93,6 +98,7 @@ impl Service {
                 gate,
                 nats,
                 router,
+                closing,
             } = self;
             // One part that ends with an error ends the others.
             let stop = shutdown.child_token();
@@ -113,7 +119,11 @@ impl Service {
                 let (announced, ()) = tokio::join!(announced, catalogue);
                 announced.map_err(Error::Announce)
             };
-            let (http, (), others) = tokio::join!(http, replicas, others);
+            let ending = async {
+                stop.cancelled().await;
+                closing.cancel();
+            };
+            let (http, (), others, ()) = tokio::join!(http, replicas, others, ending);
             http.and(others)
         })
     }
@@ -140,4 +150,89 @@ fn replicas(gate: &Gate) -> Result<(), String> {
     }
     let reached = sides.iter().any(|side| side.is_reached());
     reached.then_some(()).ok_or("none answers".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::time::Duration;
+
+    use axum::body::{Body, Bytes};
+    use axum::extract::Request;
+    use axum::http::header::CONTENT_TYPE;
+    use axum::http::{HeaderMap, StatusCode};
+    use axum::response::IntoResponse;
+    use axum::routing::get;
+    use clap::Parser;
+    use futures::{StreamExt, stream};
+    use http_body_util::BodyExt;
+    use hyper_util::client::legacy::Client;
+    use hyper_util::rt::TokioExecutor;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    /// A gateway in front of `replica`, and its address.
+    async fn before(replica: Router) -> (String, CancellationToken) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let behind = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, replica).await });
+        let config = Command::parse_from(["gateway", "--query-apis", &behind]).config;
+        let folder = tempfile::tempdir().unwrap();
+        let keys = KeySet::create_if_missing(&folder.path().join("jwt")).unwrap();
+        let service = Service::new(config, None, &keys).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let shutdown = CancellationToken::new();
+        tokio::spawn(service.run(listener, address.clone(), shutdown.clone()));
+        (address, shutdown)
+    }
+
+    async fn ask(url: &str, junk: Option<&str>) -> axum::http::Response<hyper::body::Incoming> {
+        let mut request = Request::get(url);
+        if let Some(junk) = junk {
+            request = request.header("x-junk", junk);
+        }
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        let request = request.body(Body::empty()).unwrap();
+        client.request(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_live_stream_ends_with_the_gateway() {
+        let live = get(|| async {
+            let first = stream::iter([Ok::<_, Infallible>(Bytes::from("data: 1\n\n"))]);
+            let body = Body::from_stream(first.chain(stream::pending()));
+            ([(CONTENT_TYPE, "text/event-stream")], body)
+        });
+        let (address, shutdown) = before(Router::new().route("/v1/events", live)).await;
+        let answer = ask(&format!("{address}/v1/events"), None).await;
+        assert_eq!(answer.status(), 200);
+        let mut body = answer.into_body();
+        assert!(body.frame().await.unwrap().is_ok());
+        shutdown.cancel();
+        let end = tokio::time::timeout(Duration::from_secs(5), body.frame()).await;
+        assert!(end.unwrap().is_none(), "in order, and at once");
+    }
+
+    #[tokio::test]
+    async fn what_one_client_sends_along_is_not_asked_for_everybody() {
+        let product = get(|headers: HeaderMap| async move {
+            // Both are on their way by then.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            match headers.get("x-junk") {
+                Some(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response(),
+                None => "{}".into_response(),
+            }
+        });
+        let (address, _shutdown) = before(Router::new().route("/v1/products/tea", product)).await;
+        let url = format!("{address}/v1/products/tea");
+        let (first, second) = tokio::join!(ask(&url, Some("x")), ask(&url, None));
+        assert_eq!([first.status(), second.status()], [200, 200]);
+    }
 }

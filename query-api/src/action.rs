@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use edge::Problem;
 use projections::{PAYMENT_SUMMARY, PaymentStage};
@@ -15,6 +16,9 @@ use crate::Api;
 use crate::asked::Asked;
 use crate::failure::internal;
 use crate::unseal;
+
+/// How long the payments are asked for: while their database is away, orders are shown without.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What says whether an order may wait for its buyer.
 #[derive(Deserialize)]
@@ -46,11 +50,18 @@ pub(crate) async fn tell(api: &Api, rows: &mut [String]) -> Result<bool, Problem
     let of = ("order_id", ids.as_slice());
     let asked = Asked::default();
     let payments = asked.belonging(api, &PAYMENT_SUMMARY, of, 1);
-    let payments = payments.await.unwrap_or_else(|problem| {
-        // The order can be shown all the same, only without this.
-        tracing::debug!(code = %problem.code, "the payments of orders can't be read");
-        Vec::new()
-    });
+    // The order can be shown all the same, only without this.
+    let payments = match tokio::time::timeout(PATIENCE, payments).await {
+        Ok(Ok(payments)) => payments,
+        Ok(Err(problem)) => {
+            tracing::debug!(code = %problem.code, "the payments of orders can't be read");
+            return Ok(false);
+        }
+        Err(_elapsed) => {
+            tracing::debug!("the payments of orders are read too slowly");
+            return Ok(false);
+        }
+    };
     let mut told = false;
     for (order_id, payment) in payments {
         let row = open.get(&order_id).and_then(|index| rows.get_mut(*index));

@@ -181,6 +181,7 @@ async fn who_changes_their_password_ends_every_other_session() {
     let body = json!({ "current_password": PASSWORD, "new_password": new });
     let changed = ann.shop.post(&path, &body).await.unwrap();
     let changed = changed.success().unwrap();
+    assert_eq!(changed.header("cache-control"), Some("no-store"));
     // In the same second, most likely.
     let signed_in = app.shop().sign_in(&ann.email, new).await.unwrap();
     let goes_on = ann.shop.with_token(changed.text("/access_token"));

@@ -189,6 +189,38 @@ async fn of_two_lines_of_a_product_the_later_one_wins_wherever_the_import_was_ki
     assert_eq!(price, Money::new(2_000, "EUR".parse().unwrap()));
 }
 
+/// A line that has nothing to do is not behind what somebody did by hand, and the later one is not either.
+#[tokio::test]
+async fn what_was_set_by_hand_meanwhile_stays_when_an_import_goes_on() {
+    let app = App::new();
+    let operator = app.operator();
+    let file = |key: &'static str| import(&app, &operator, key);
+    file("before").raw(line("tea", 1_000)).await.must(201);
+    let whole = [line("tea", 1_000), lines(63), line("tea", 1_200), lines(63)].concat();
+    let tea = || async {
+        let tea = "tea".parse().unwrap();
+        let loaded = app.streams.load::<product::Product>(&tea);
+        loaded.await.unwrap()
+    };
+    let pieces = stream::iter([Ok::<_, std::io::Error>(Bytes::from(whole.clone()))]);
+    let stands = Body::from_stream(pieces.chain(stream::pending()));
+    let repriced = async {
+        while tea().await.version < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        answer = file("k").raw(stands) => panic!("{answer:?}"),
+        () = repriced => {}
+    }
+    let price = json!({"price": {"amount": 1_000, "currency": "EUR"}});
+    let by_hand = app.post("/v1/products/tea/price").by(&operator).key("hand");
+    by_hand.send(&price).await.must(200);
+    file("k").raw(whole).await.must(201);
+    let price = tea().await.state.listing().unwrap().price;
+    assert_eq!(price, Money::new(1_000, "EUR".parse().unwrap()));
+}
+
 #[tokio::test]
 async fn what_goes_on_goes_on_with_the_same_lines() {
     let app = App::new();

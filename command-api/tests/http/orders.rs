@@ -8,7 +8,7 @@ use kernel::{AggregateId, Money, OrderId, PaymentId};
 use order::{Order, OrderCommand};
 use payment::{Payment, PaymentCommand, payment_id};
 use serde_json::json;
-use streams::CommandMeta;
+use streams::{CommandMeta, RecordedEvent};
 use uuid::Uuid;
 
 use crate::app::{App, NOT_FOUND, order};
@@ -246,7 +246,7 @@ async fn who_waits_in_vain_hears_how_far_it_had_come_by_then() {
 }
 
 /// What saga and reactor do to the payment of an order that asks for an action.
-async fn must_act(app: &App, order_id: OrderId, action_url: &str) {
+async fn must_act(app: &App, order_id: OrderId, action_url: &str) -> Vec<RecordedEvent> {
     let request = PaymentCommand::RequestPayment {
         order_id,
         user_id: kernel::UserId(Uuid::nil()),
@@ -257,13 +257,16 @@ async fn must_act(app: &App, order_id: OrderId, action_url: &str) {
         action_url: Some(action_url.to_owned()),
     };
     let id: AggregateId = payment_id(order_id).into();
+    let mut heard = Vec::new();
     for command in [request, asks] {
         let meta = CommandMeta::new(Uuid::now_v7(), chrono::Utc::now(), "reactor:payment");
         let done = app.streams.execute::<Payment>(&id, command, &meta).await;
         for event in &done.unwrap().events {
             app.api.hear(event);
+            heard.push(event.clone());
         }
     }
+    heard
 }
 
 #[tokio::test]
@@ -293,4 +296,39 @@ async fn who_waits_hears_at_once_that_they_must_act() {
     assert_eq!(placed.header("preference-applied"), "wait=30");
     let again = post().await.must(201);
     assert_eq!(again.body, placed.body, "also who comes later is told");
+}
+
+#[tokio::test]
+async fn who_has_acted_is_not_sent_to_their_bank_again() {
+    let app = App::new();
+    app.product("tea", 500).await;
+    let ann = app.customer("ann@example.com").await;
+    let body = order(&[("tea", 1)]);
+    let post = |wait: &'static str| {
+        let post = app.post("/v1/orders").by(&ann).key("o1");
+        post.header("prefer", wait).send(&body)
+    };
+    let placed = post("respond-async").await.must(201);
+    let order_id: OrderId = placed.id().parse().unwrap();
+    let heard = must_act(&app, order_id, "https://bank.example/3ds").await;
+    let id: AggregateId = payment_id(order_id).into();
+    let authorized = PaymentCommand::RecordAuthorization {
+        amount: Money::new(500, "EUR".parse().unwrap()),
+    };
+    let meta = CommandMeta::new(Uuid::now_v7(), chrono::Utc::now(), "reactor:payment");
+    let done = app.streams.execute::<Payment>(&id, authorized, &meta).await;
+    done.unwrap();
+    // The first who waits in a process hears what came in the minute before, too.
+    let late = async {
+        for _ in 0..200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            for event in &heard {
+                app.api.hear(event);
+            }
+        }
+    };
+    let (again, ()) = tokio::join!(post("wait=1"), late);
+    let again = again.must(201);
+    assert_eq!(again.body["status"], "placed");
+    assert_eq!(again.body["action_url"], json!(null), "{:?}", again.body);
 }

@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use kernel::UserId;
 use serde::{Deserialize, Serialize};
 
-use super::{Verifier, scope_needed};
+use super::{TokenError, Verifier, scope_needed};
 use crate::Problem;
 
 /// The role that may do what customers may not.
@@ -51,11 +51,14 @@ impl Principal {
     /// Who shows the token of a request, whatever it is good for.
     ///
     /// # Errors
-    /// 401.
+    /// 401; 503 before it is known which tokens were withdrawn.
     pub fn of_request(parts: &Parts, verifier: &Verifier) -> Result<Self, Problem> {
         let token = bearer(parts).ok_or_else(Self::token_required)?;
         verifier.verify(token).map_err(|error| {
             metrics::counter!("tokens_refused_total", "reason" => error.reason()).increment(1);
+            if error == TokenError::NotKnownYet {
+                return Problem::unavailable("unavailable", error.to_string());
+            }
             tracing::info!(reason = error.reason(), "a token was refused");
             Self::token_invalid(error.to_string())
         })

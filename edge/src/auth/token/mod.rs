@@ -1,6 +1,7 @@
 //! Access tokens: made by [`Signer`], checked by [`Verifier`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -34,6 +35,9 @@ const LEEWAY_S: i64 = 5;
 
 /// How long a token is accepted from when it was made, in seconds.
 pub const TOKEN_COUNTS_S: i64 = ACCESS_TOKEN_TIME_S + LEEWAY_S;
+
+/// How long it is remembered that a token was withdrawn, in seconds from when that was heard.
+const WITHDRAWN_TIME_S: i64 = TOKEN_COUNTS_S + LEEWAY_S + 1;
 
 /// Longest token that is looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 4096;
@@ -177,6 +181,9 @@ pub enum TokenError {
     /// Made before its person was barred, or had another password.
     #[error("it was withdrawn: sign in again")]
     Withdrawn,
+    /// Whether it was withdrawn is still being read: ask again in a moment.
+    #[error("it is not known yet whether it was withdrawn")]
+    NotKnownYet,
 }
 
 impl TokenError {
@@ -188,6 +195,7 @@ impl TokenError {
             Self::Expired => "expired",
             Self::Misdirected => "misdirected",
             Self::Withdrawn => "withdrawn",
+            Self::NotKnownYet => "not_known_yet",
         }
     }
 }
@@ -204,6 +212,8 @@ pub struct Verifier {
     barred: Cache<UserId, Withdrawal>,
     /// Whose tokens give no role any more when they were made before this.
     stripped: Cache<UserId, Withdrawal>,
+    /// Is all known that was withdrawn before?
+    knows: Arc<AtomicBool>,
 }
 
 /// What withdrew tokens: the event of an account with this version, at this second since 1970.
@@ -252,7 +262,18 @@ impl Verifier {
             verified: Arc::new(quick_cache::sync::Cache::new(VERIFIED_MAX)),
             barred: as_long_as_a_token(WITHDRAWN_MAX),
             stripped: as_long_as_a_token(WITHDRAWN_MAX),
+            knows: Arc::new(AtomicBool::new(true)),
         }
+    }
+
+    /// No token counts before it is known which were withdrawn, which [`Verifier::knows`] says.
+    pub fn reads(&self) {
+        self.knows.store(false, Ordering::Release);
+    }
+
+    /// Whatever was withdrawn before is known from now on.
+    pub fn knows(&self) {
+        self.knows.store(true, Ordering::Release);
     }
 
     /// The event `version` of `person`, at `second` (since 1970), bars them: what they got before counts no
@@ -306,6 +327,9 @@ impl Verifier {
 
     /// What is left of it after all that was withdrawn.
     fn as_of_now(&self, verified: Verified) -> Result<Principal, TokenError> {
+        if !self.knows.load(Ordering::Acquire) {
+            return Err(TokenError::NotKnownYet);
+        }
         let counts_no_longer = |withdrawn: &Cache<UserId, Withdrawal>| {
             let by = withdrawn.get(&verified.principal.user_id);
             by.is_some_and(|by| by.is_after(&verified))
@@ -357,13 +381,14 @@ impl Verifier {
     }
 }
 
-/// Forgets what is older than any token that still counts.
+/// Forgets what is older than any token that still counts, by a clock that is as much ahead as one may be: a token
+/// counts to the end of its last second.
 fn as_long_as_a_token<K, V>(capacity: u64) -> Cache<K, V>
 where
     K: std::hash::Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    let life = TOKEN_COUNTS_S.unsigned_abs();
+    let life = WITHDRAWN_TIME_S.unsigned_abs();
     Cache::builder()
         .max_capacity(capacity)
         .time_to_live(Duration::from_secs(life))

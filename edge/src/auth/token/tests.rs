@@ -326,3 +326,33 @@ fn a_token_that_tells_what_it_was_made_of_is_not_judged_by_the_clock() {
         assert_eq!(api.verifier.verify(&after), Ok(principal()));
     }
 }
+
+#[test]
+fn nobody_is_told_who_they_are_before_it_is_known_what_was_withdrawn() {
+    let api = api();
+    let token = api.signer.sign(&principal()).unwrap().access_token;
+    assert_eq!(api.verifier.verify(&token), Ok(principal()));
+    api.verifier.reads();
+    let asked = axum::http::Request::get("/").header("authorization", format!("Bearer {token}"));
+    let (asked, ()) = asked.body(()).unwrap().into_parts();
+    let refused = Principal::of_request(&asked, &api.verifier.clone()).unwrap_err();
+    assert_eq!(refused.status, 503);
+    assert!(refused.retry_after.is_some(), "it is a matter of moments");
+    assert_eq!(
+        api.verifier.verify("no token"),
+        Err(TokenError::Malformed),
+        "that is known of it"
+    );
+    api.verifier.knows();
+    assert_eq!(api.verifier.verify(&token), Ok(principal()));
+}
+
+#[test]
+fn what_was_withdrawn_is_known_for_longer_than_any_token_counts() {
+    let api = api();
+    let now = Utc::now().timestamp();
+    // Made by a clock that is ahead, and accepted to the end of its last second.
+    let last = now + LEEWAY_S + ACCESS_TOKEN_TIME_S + LEEWAY_S + 1;
+    let life = api.verifier.barred.policy().time_to_live().unwrap();
+    assert!(now + i64::try_from(life.as_secs()).unwrap() >= last);
+}
