@@ -1,6 +1,7 @@
 //! The role as a whole.
 
 use std::io;
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -19,6 +20,9 @@ use crate::watch;
 
 /// The role's name, under which gateways find each other.
 pub const ROLE: &str = "gateway";
+
+/// How long live streams go on when the gateway ends: an API that ends with it says so in each of them.
+const LAST_WORD: Duration = Duration::from_secs(3);
 
 /// Why the role ended, or did not begin.
 #[derive(Debug, Error)]
@@ -121,6 +125,7 @@ impl Service {
             };
             let ending = async {
                 stop.cancelled().await;
+                tokio::time::sleep(LAST_WORD).await;
                 closing.cancel();
             };
             let (http, (), others, ()) = tokio::join!(http, replicas, others, ending);
@@ -155,7 +160,6 @@ fn replicas(gate: &Gate) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::time::Duration;
 
     use axum::body::{Body, Bytes};
     use axum::extract::Request;
@@ -216,8 +220,8 @@ mod tests {
         let mut body = answer.into_body();
         assert!(body.frame().await.unwrap().is_ok());
         shutdown.cancel();
-        let end = tokio::time::timeout(Duration::from_secs(5), body.frame()).await;
-        assert!(end.unwrap().is_none(), "in order, and at once");
+        let end = tokio::time::timeout(3 * LAST_WORD, body.frame()).await;
+        assert!(end.unwrap().is_none(), "in order, and soon");
     }
 
     #[tokio::test]
