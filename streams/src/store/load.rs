@@ -137,7 +137,8 @@ impl Streams {
         let mut events = Vec::new();
         while position_of(events.last()) < last {
             let after = position_of(events.last());
-            events.extend(self.page_towards(&address, after, last).await?.events);
+            let page = self.page_towards(&address, (after, last), u64::MAX);
+            events.extend(page.await?.events);
         }
         Ok(events)
     }
@@ -214,17 +215,17 @@ impl Streams {
             .await
     }
 
-    /// The next events of an aggregate that is known to have one at `last`, after `after`: at
+    /// The next events, `count` at most, of an aggregate that is known to have one at `last`, after `after`: at
     /// least one. A replica that doesn't have it yet is asked again.
     pub(super) async fn page_towards(
         &self,
         address: &Address,
-        after: u64,
-        last: u64,
+        (after, last): (u64, u64),
+        count: u64,
     ) -> Result<Page, ReadError> {
         let mut pause = CATCH_UP_PAUSE;
         for _ in 0..CATCH_UP_LOOKS_MAX {
-            let page = self.page_of(address, after, u64::MAX).await?;
+            let page = self.page_of(address, after, count).await?;
             if !page.events.is_empty() || after >= last {
                 return Ok(page);
             }

@@ -103,7 +103,7 @@ impl Streams {
                 return Ok(known);
             }
             events = self
-                .page_towards(address, known.position, last)
+                .page_towards(address, (known.position, last), u64::MAX)
                 .await?
                 .events;
         }

@@ -74,7 +74,7 @@ impl Walk {
     pub async fn next(&mut self) -> Result<Option<RecordedEvent>, LoadError> {
         if self.page.is_empty() && self.read < self.last {
             let streams = &self.streams;
-            let page = streams.page_towards(&self.address, self.read, self.last);
+            let page = streams.page_towards(&self.address, (self.read, self.last), u64::MAX);
             let events = page.await?.events;
             self.read = position_of(events.last()).max(self.read);
             self.page.extend(events);
