@@ -12,7 +12,9 @@ use chrono::Utc;
 use kernel::{AggregateId, Position};
 use streams::bus::{Answer, Ask, Bus, Host, Hosts};
 use streams::contract::account::{Account, AccountCommand};
-use streams::log::{AppendError, Appended, BoxError, Log, NewEvent, Page, ReadError, StreamState};
+use streams::log::{
+    AppendError, Appended, BoxError, Last, Log, NewEvent, Page, ReadError, StreamState,
+};
 use streams::memory::MemoryLog;
 use streams::{CommandMeta, Outcome, RecordedEvent, Settings, Snapshots, Streams, step};
 use uuid::Uuid;
@@ -60,7 +62,7 @@ impl Log for Watched {
         self.log.last_event(stream, subject).await
     }
 
-    async fn last(&self, stream: &str, subject: &str) -> Result<u64, ReadError> {
+    async fn last(&self, stream: &str, subject: &str) -> Result<Last, ReadError> {
         self.log.last(stream, subject).await
     }
 

@@ -322,14 +322,12 @@ impl<A: Decider> Work<'_, A> {
         let last = log
             .last(&self.address.stream, &self.address.subject)
             .await?;
-        let position = held.lock().position;
-        if last < position {
-            self.forget();
-            let reason = "the stream's leader knows less than was read: was the log restored?";
-            return Err(ReadError::Unavailable(reason.into()));
-        }
-        self.streams.catch_up(self.address, held, last).await?;
-        Ok(last == position)
+        let known = held.lock().last();
+        self.streams.must_be_in(self.address, known, last)?;
+        self.streams
+            .catch_up(self.address, held, last.sequence)
+            .await?;
+        Ok(last == known)
     }
 
     /// Somebody else was faster: reads what they did.

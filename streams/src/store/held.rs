@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::recent::Recent;
 use super::record::Basis;
 use crate::envelope::{DecodeCause, DecodeError, RecordedEvent};
+use crate::log::Last;
 
 /// What is known of an aggregate: a fold over its first events.
 #[derive(Debug, Clone)]
@@ -39,6 +40,14 @@ impl<A: Decider> Known<A> {
     /// About how many bytes it takes in memory.
     pub(super) fn bytes(&self) -> usize {
         self.largest + self.recent.bytes()
+    }
+
+    /// The last event that is known.
+    pub(super) fn last(&self) -> Last {
+        Last {
+            sequence: self.position,
+            id: self.event_id,
+        }
     }
 
     /// What a decision on this state stands on.

@@ -78,7 +78,7 @@ impl Streams {
         command_id: Uuid,
     ) -> Result<Option<Done<A>>, ReadError> {
         let log = &self.inner.log;
-        let last = log.last(&address.stream, &address.subject).await?;
+        let last = log.last(&address.stream, &address.subject).await?.sequence;
         let mut after = 0;
         let mut events: Vec<RecordedEvent> = Vec::new();
         while after < last {

@@ -55,6 +55,7 @@ impl Streams {
     ) -> Result<Walk, LoadError> {
         let address = Address::of_kind(kind, id);
         let last = self.log().last(&address.stream, &address.subject).await?;
+        let last = last.sequence;
         Ok(Walk {
             streams: self.clone(),
             address,
