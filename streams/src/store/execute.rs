@@ -254,19 +254,17 @@ impl<A: Decider> Work<'_, A> {
     ) -> Done<A> {
         let events = stored(new, last);
         let recent_max = self.streams.inner.settings.recent_commands_max;
-        let (state, version, before) = {
+        let (state, version) = {
             let mut known = held.lock();
             let before = known.version;
             for (event, decided) in events.iter().zip(decided) {
                 known.take(event, decided, recent_max);
             }
             self.streams.keep_snapshot(self.address, before, &known);
-            (Arc::clone(&known.state), known.version, before)
+            (Arc::clone(&known.state), known.version)
         };
-        if before == 0 {
-            // What was loaded is kept already.
-            self.streams.inner.cache.keep(&self.address.subject, held);
-        }
+        let cache = &self.streams.inner.cache;
+        cache.keep_changed(&self.address.subject, held);
         Done {
             state: Some(state),
             version,

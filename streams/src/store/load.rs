@@ -189,7 +189,7 @@ impl Streams {
     pub(super) async fn refresh<A: Decider>(
         &self,
         address: &Address,
-        held: &Held<A>,
+        held: &Arc<Held<A>>,
     ) -> Result<bool, ReadError> {
         let mut known = held.lock().clone();
         let before = known.position;
@@ -201,6 +201,7 @@ impl Streams {
         let moved = known.position > before;
         if moved {
             *held.lock() = known;
+            self.inner.cache.keep_changed(&address.subject, held);
         }
         Ok(moved)
     }
@@ -209,7 +210,7 @@ impl Streams {
     pub(super) async fn catch_up<A: Decider>(
         &self,
         address: &Address,
-        held: &Held<A>,
+        held: &Arc<Held<A>>,
         last: u64,
     ) -> Result<(), ReadError> {
         let mut pause = CATCH_UP_PAUSE;

@@ -191,7 +191,7 @@ impl<A: Decider> Open for Opened<'_, A> {
 
     fn take(&self, events: Vec<RecordedEvent>) -> Result<StepDone, DecodeError> {
         let recent_max = self.work.streams.inner.settings.recent_commands_max;
-        let before = {
+        {
             let mut known = self.held.lock();
             let before = known.version;
             for event in &events {
@@ -203,13 +203,9 @@ impl<A: Decider> Open for Opened<'_, A> {
                 streams, address, ..
             } = self.work;
             streams.keep_snapshot(address, before, &known);
-            before
-        };
-        if before == 0 {
-            // What was loaded is kept already.
-            let cache = &self.work.streams.inner.cache;
-            cache.keep(&self.work.address.subject, &self.held);
         }
+        let cache = &self.work.streams.inner.cache;
+        cache.keep_changed(&self.work.address.subject, &self.held);
         Ok(self.as_held(events))
     }
 
