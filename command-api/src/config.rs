@@ -47,7 +47,7 @@ pub struct Config {
     )]
     pub webhook_endpoints_max: usize,
     /// How many aggregates are kept in memory, so that a command needs nothing of the log; a large one
-    /// counts once for each 2 KiB, so this many times 2 KiB is the most that they take.
+    /// counts once for each 2 KiB, so this many times 2 KiB is about the most that they take.
     #[arg(
         long,
         env = "MILLRACE_AGGREGATES_MAX",

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use kernel::Position;
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::envelope::{DecodeError, EncodeError, RecordedEvent};
 
@@ -54,6 +55,15 @@ pub struct Page {
     pub events: Vec<RecordedEvent>,
     /// There are more after them.
     pub more: bool,
+}
+
+/// Which event is the last on a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Last {
+    /// Its sequence; 0 = there is none.
+    pub sequence: u64,
+    /// Its id: in another history another event may stand there. Nil = there is none, or it doesn't say.
+    pub id: Uuid,
 }
 
 /// What stream there is, as its leader says.
@@ -104,11 +114,11 @@ pub trait Log: Send + Sync + 'static {
         subject: &str,
     ) -> Result<Option<RecordedEvent>, ReadError>;
 
-    /// Sequence of the last event on `subject`, asked of the stream's leader; 0 = none.
+    /// The last event on `subject`, asked of the stream's leader.
     ///
     /// # Errors
     /// The leader can't be reached, or there is no such stream. Never that the event can't be read.
-    async fn last(&self, stream: &str, subject: &str) -> Result<u64, ReadError>;
+    async fn last(&self, stream: &str, subject: &str) -> Result<Last, ReadError>;
 
     /// The event at `position`, asked of the stream's leader.
     ///

@@ -12,8 +12,10 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use kernel::Position;
 
-use crate::envelope::{RecordedEvent, write};
-use crate::log::{AppendError, Appended, BoxError, Log, NewEvent, Page, ReadError, StreamState};
+use crate::envelope::{self, RecordedEvent, write};
+use crate::log::{
+    AppendError, Appended, BoxError, Last, Log, NewEvent, Page, ReadError, StreamState,
+};
 use crate::resolve::{self, Budget, Next, Reply, Wire};
 
 /// Tries must not slow tests down.
@@ -57,7 +59,7 @@ pub struct MemoryLog {
     first_check: FirstCheck,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Stream {
     created: DateTime<Utc>,
     messages: Vec<Message>,
@@ -92,6 +94,21 @@ impl MemoryLog {
         let mut streams = lock(&self.streams);
         let stream = streams.entry(stream.to_owned()).or_default();
         stream.push(subject.to_owned(), headers, data);
+    }
+
+    /// The events as they are now.
+    #[must_use]
+    pub fn backup(&self) -> Self {
+        Self {
+            streams: Mutex::new(lock(&self.streams).clone()),
+            ..Self::new(self.first_check)
+        }
+    }
+
+    /// From here on it has the events of `backup`, and nothing else.
+    pub fn restore(&self, backup: &Self) {
+        let restored = lock(&backup.streams).clone();
+        *lock(&self.streams) = restored;
     }
 
     fn store(&self, events: &[NewEvent]) -> Reply {
@@ -276,9 +293,18 @@ impl Log for MemoryLog {
         found.transpose()
     }
 
-    async fn last(&self, stream: &str, subject: &str) -> Result<u64, ReadError> {
+    async fn last(&self, stream: &str, subject: &str) -> Result<Last, ReadError> {
         let streams = lock(&self.streams);
-        Ok(streams.get(stream).map_or(0, |s| s.last(subject)))
+        let Some(stream) = streams.get(stream) else {
+            return Ok(Last::default());
+        };
+        let sequence = stream.last(subject);
+        let message = stream.message(sequence);
+        let id = message.and_then(|message| envelope::id(&message.headers));
+        Ok(Last {
+            sequence,
+            id: id.unwrap_or_default(),
+        })
     }
 
     async fn event_at(&self, position: &Position) -> Result<Option<RecordedEvent>, ReadError> {

@@ -12,7 +12,7 @@ use streams::contract::account::{
 use streams::contract::{self, InMemory};
 use streams::contract_subscriptions::bus;
 use streams::memory::{Fault, FirstCheck, MemoryLog};
-use streams::{CommandMeta, ExecuteError, Outcome, Settings, Snapshots, Streams, step};
+use streams::{CommandMeta, ExecuteError, LoadError, Outcome, Settings, Snapshots, Streams, step};
 use uuid::Uuid;
 
 const BOTH: [FirstCheck; 2] = [FirstCheck::Expectation, FirstCheck::MessageId];
@@ -278,4 +278,88 @@ async fn a_log_that_refuses_is_unavailable_and_one_that_is_silent_is_unknown() {
         }
     };
     assert_eq!((again.version, again.outcome), (1, Outcome::Replayed));
+}
+
+/// An account with 5 on it, and a process that knows of 3 more, which the log has lost.
+async fn bank_of_another_log(id: &AggregateId) -> Bank {
+    let bank = Bank::new(FirstCheck::Expectation);
+    bank.open(id, 5).await;
+    let backup = bank.log.backup();
+    bank.open(id, 3).await;
+    bank.log.restore(&backup);
+    bank
+}
+
+async fn pay(streams: &Streams, id: &AggregateId, amount: u64) {
+    let deposit = AccountCommand::Deposit(vec![amount]);
+    let paid = streams.execute::<Account>(id, deposit, &meta()).await;
+    paid.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_restored_log_has_lost_is_not_answered_as_confirmed() {
+    let id = id();
+    let bank = bank_of_another_log(&id).await;
+    let lost = bank.here.load_current::<Account>(&id).await;
+    assert!(
+        matches!(lost, Err(LoadError::Unavailable { .. })),
+        "{lost:?}"
+    );
+    let again = bank.here.load_current::<Account>(&id).await.unwrap();
+    assert_eq!((again.version, again.state.balance()), (2, 5));
+}
+
+#[tokio::test]
+async fn another_event_at_the_same_place_of_another_log_confirms_nothing() {
+    let id = id();
+    for refused in [false, true] {
+        let bank = bank_of_another_log(&id).await;
+        pay(&bank.there, &id, 90).await;
+        if refused {
+            let withdraw = || AccountCommand::Withdraw(50);
+            let meta = meta();
+            let first = bank.here.execute::<Account>(&id, withdraw(), &meta).await;
+            assert!(
+                matches!(first, Err(ExecuteError::Unavailable { .. })),
+                "{first:?}"
+            );
+            let again = bank.here.execute::<Account>(&id, withdraw(), &meta);
+            assert_eq!(again.await.unwrap().state.balance(), 45);
+        } else {
+            let first = bank.here.load_current::<Account>(&id).await;
+            assert!(
+                matches!(first, Err(LoadError::Unavailable { .. })),
+                "{first:?}"
+            );
+            let again = bank.here.load_current::<Account>(&id).await.unwrap();
+            assert_eq!(again.state.balance(), 95);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_another_log_has_since_is_not_added_to_what_was_lost() {
+    let id = id();
+    for conflict in [false, true] {
+        let bank = bank_of_another_log(&id).await;
+        for _ in 0..2 {
+            pay(&bank.there, &id, 90).await;
+        }
+        if conflict {
+            let withdraw = AccountCommand::Withdraw(8);
+            let late = bank.here.execute::<Account>(&id, withdraw, &meta()).await;
+            assert!(
+                matches!(late, Err(ExecuteError::Unavailable { .. })),
+                "{late:?}"
+            );
+        } else {
+            let late = bank.here.load_current::<Account>(&id).await;
+            assert!(
+                matches!(late, Err(LoadError::Unavailable { .. })),
+                "{late:?}"
+            );
+        }
+        let again = bank.here.load_current::<Account>(&id).await.unwrap();
+        assert_eq!((again.version, again.state.balance()), (4, 185));
+    }
 }

@@ -12,7 +12,7 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::poll;
 use kernel::{AggregateId, Position};
 use streams::contract::account::{Account, AccountCommand};
-use streams::log::{AppendError, Appended, Log, NewEvent, Page, ReadError, StreamState};
+use streams::log::{AppendError, Appended, Last, Log, NewEvent, Page, ReadError, StreamState};
 use streams::memory::MemoryLog;
 use streams::{BoxError, CommandMeta, Outcome, RecordedEvent, Settings, Snapshots, Streams, step};
 use uuid::Uuid;
@@ -61,7 +61,7 @@ impl Log for Piecemeal {
         slowly(self.0.last_event(stream, subject)).await
     }
 
-    async fn last(&self, stream: &str, subject: &str) -> Result<u64, ReadError> {
+    async fn last(&self, stream: &str, subject: &str) -> Result<Last, ReadError> {
         slowly(self.0.last(stream, subject)).await
     }
 

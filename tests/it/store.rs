@@ -185,6 +185,7 @@ pub(crate) async fn command_bus(place: &impl Place) {
     bus::two_hosts_share_the_work(&one, &other).await;
     bus::nothing_is_begun_after_its_deadline(&one).await;
     bus::what_a_host_took_along_is_asked_again(&one, &other).await;
+    bus::a_host_that_comes_back_is_asked_again(&one, &other).await;
 }
 
 pub(crate) async fn timers_and_keys(place: &impl Place) {

@@ -184,6 +184,11 @@ impl Decider for StockItem {
         }
     }
 
+    fn remembered_bytes(&self) -> usize {
+        self.kept()
+            .map_or(0, |kept| kept.holds.bytes() + kept.restocks.bytes())
+    }
+
     fn evolve(&mut self, event: &InventoryEvent) {
         if let InventoryEvent::StockItemCreated {} = event {
             *self = Self::Kept(Kept::default());

@@ -13,6 +13,9 @@ use crate::packed::{Written, whole_seconds};
 /// answer. A hold that is shipped days after it was made has its `expires_at` long behind it.
 pub const FINISHED_KEPT_SECONDS: i64 = 600;
 
+/// Entries that a node of the standard library's map has room for.
+const NODE_ENTRIES: usize = 11;
+
 /// Units set aside for an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
@@ -97,6 +100,14 @@ impl Holds {
     /// Is none open or remembered?
     pub fn is_empty(&self) -> bool {
         self.shards.is_empty()
+    }
+
+    /// About how many bytes of memory they take: each shard has a node of its own, and those after the first are
+    /// half full at the least.
+    pub(crate) fn bytes(&self) -> usize {
+        let nodes = |shard: &ById| 1 + shard.len() / (NODE_ENTRIES / 2);
+        let nodes: usize = self.shards.values().map(|shard| nodes(shard)).sum();
+        nodes * NODE_ENTRIES * size_of::<(ReservationId, Hold)>()
     }
 
     /// All of them, shard by shard.

@@ -44,6 +44,11 @@ impl Restocks {
         self.0.is_empty()
     }
 
+    /// About how many bytes of memory they take; a map is about half full.
+    pub(crate) fn bytes(&self) -> usize {
+        2 * self.len() * size_of::<(ReturnId, Restock)>()
+    }
+
     /// Remembers one, and forgets what no command can name any more.
     pub(crate) fn note(
         &mut self,

@@ -4,7 +4,10 @@
 
 mod words;
 
+use std::iter;
+
 use inventory::{InventoryCommand, InventoryEvent, InventoryRefusal, ON_HAND_MAX, StockItem};
+use kernel::Decider;
 use words::{
     adjust, after, commit, expire, follows, id, is_refused, receive, release, released, reserve,
     reserved, restock, ship, stock, ten_and, threshold, why,
@@ -200,4 +203,24 @@ fn a_fact_about_stock_that_is_not_kept_changes_nothing() {
         after(&[reserved(1, 1, 0, stock(10, 1, 0))]),
         StockItem::default()
     );
+}
+
+#[test]
+fn the_room_that_holds_take_in_memory_is_told() {
+    let bytes = |orders: u32| {
+        let holds = (0..orders).map(|order| reserved(order.into(), 1, 0, stock(10, 1, 0)));
+        let created = InventoryEvent::StockItemCreated {};
+        let mut item = StockItem::default();
+        for event in iter::once(created).chain(holds) {
+            item.evolve(&event);
+        }
+        item.remembered_bytes()
+    };
+    assert_eq!(bytes(0), 0);
+    // The id of a hold takes 20 bytes, the hold itself 17 and more.
+    for (orders, most) in [(1, 1_000), (3_000, 500_000)] {
+        let told = bytes(orders);
+        let least = 37 * usize::try_from(orders).unwrap();
+        assert!((least..most).contains(&told), "{orders}: {told}");
+    }
 }

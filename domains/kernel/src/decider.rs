@@ -47,6 +47,12 @@ pub trait Decider:
     /// good. What must not happen [`Decider::decide`] refuses; here, saturate.
     fn evolve(&mut self, event: &Self::Event);
 
+    /// About how many bytes of memory the state takes, where it remembers more than one event tells: of how
+    /// many a process keeps in memory, and for how long, this decides. 0 = as many as its largest event.
+    fn remembered_bytes(&self) -> usize {
+        0
+    }
+
     /// Brings the JSON of an event that was written under an older schema version forward, one
     /// version at a time: it is called again with the version and the data that it answered, until it answers
     /// `None`, as it does when there is no step from `(event_type, version)`. What version 1 wrote

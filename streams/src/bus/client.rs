@@ -30,10 +30,10 @@ use crate::jitter::jittered;
 /// milliseconds; a slow one that comes in the meantime counts as well.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// Most times that one request is sent.
+/// Most sendings of one request that are waited for at once.
 const SENDS_MAX: usize = 3;
 
-/// What may be answered late, and must not be done twice, is sent once.
+/// What may be answered late, and must not be done twice, is sent again only if it was not begun.
 const ONCE: usize = 1;
 
 /// Pause before a busy host is asked again; doubles up to [`BUSY_PAUSE_MAX`], with jitter.
@@ -262,9 +262,10 @@ impl Bus {
     }
 }
 
-/// The first reply to a request, which is sent again after [`ASK_AGAIN_AFTER`] of silence, `sends_max` times
-/// in all, and soon after a host was busy. That one sending met nobody, or a busy host, is no answer as long as
-/// another may be worked on.
+/// The first reply to a request, which is sent again after [`ASK_AGAIN_AFTER`] of silence as long as fewer than
+/// `sends_max` sendings are under way, and soon after a host was busy. That one sending met nobody, or failed for
+/// now, is no answer as long as another may be worked on; but it is under way no more, for the other's host may
+/// have died with it, and the next one be there by then.
 async fn first_reply<F: Future<Output = Result<Message, BusError>>>(
     send: impl Fn(Duration) -> F,
     (within, sends_max): (Duration, usize),
@@ -272,7 +273,6 @@ async fn first_reply<F: Future<Output = Result<Message, BusError>>>(
     let deadline = Instant::now() + within;
     let left = || deadline.saturating_duration_since(Instant::now());
     let mut asked = FuturesUnordered::from_iter([send(within)]);
-    let mut sends = 1;
     let mut pause = BUSY_PAUSE;
     loop {
         let silence = sleep(ASK_AGAIN_AFTER);
@@ -283,13 +283,10 @@ async fn first_reply<F: Future<Output = Result<Message, BusError>>>(
                     pause = BUSY_PAUSE_MAX.min(pause * 2);
                     asked.push(send(left()));
                 }
-                Err(error) if error.is_retryable() && !asked.is_empty() => sends = sends_max,
+                Err(error) if error.is_retryable() && !asked.is_empty() => {}
                 answer => return answer,
             },
-            () = silence, if sends < sends_max => {
-                asked.push(send(left()));
-                sends += 1;
-            }
+            () = silence, if asked.len() < sends_max => asked.push(send(left())),
         }
     }
 }
@@ -363,5 +360,89 @@ fn of_failure(subject: &str, failure: Failure) -> BusError {
         subject,
         retryable: failure.is_retryable(),
         message: failure.message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn nobody() -> BusError {
+        BusError::Unavailable {
+            subject: "command.lamp".to_owned(),
+        }
+    }
+
+    fn reply() -> Message {
+        Message {
+            subject: "_INBOX.1".into(),
+            reply: None,
+            payload: Bytes::new(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        }
+    }
+
+    /// The first sending dies with its host; then nobody is there for `away`.
+    async fn asked_of_a_host_that_dies(away: Duration) -> (Result<Message, BusError>, usize) {
+        let (sends, since) = (AtomicUsize::new(0), Instant::now());
+        let send = |left| {
+            let first = sends.fetch_add(1, Ordering::Relaxed) == 0;
+            async move {
+                if first {
+                    sleep(left).await;
+                    return Err(BusError::Timeout {
+                        subject: "command.lamp".to_owned(),
+                    });
+                }
+                if since.elapsed() < away {
+                    return Err(nobody());
+                }
+                Ok(reply())
+            }
+        };
+        let answer = first_reply(send, (Duration::from_secs(10), SENDS_MAX)).await;
+        (answer, sends.into_inner())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_met_nobody_asks_again_until_the_host_is_back() {
+        let since = Instant::now();
+        let (answer, sends) = asked_of_a_host_that_dies(Duration::from_millis(4_500)).await;
+        answer.unwrap();
+        assert_eq!(
+            (since.elapsed().as_secs(), sends),
+            (5, 6),
+            "each second once"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_stays_away_is_waited_for_as_long_as_there_is_time() {
+        let since = Instant::now();
+        let (answer, sends) = asked_of_a_host_that_dies(Duration::from_hours(1)).await;
+        let answer = answer.unwrap_err();
+        assert!(answer.is_retryable(), "{answer}");
+        assert_eq!(since.elapsed().as_secs(), 10);
+        assert!((9..=11).contains(&sends), "{sends}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_host_is_asked_no_more_often_than_it_may_be() {
+        let sends = AtomicUsize::new(0);
+        let send = |left| {
+            sends.fetch_add(1, Ordering::Relaxed);
+            async move {
+                sleep(left).await;
+                Err(nobody())
+            }
+        };
+        let how = (Duration::from_secs(10), SENDS_MAX);
+        first_reply(send, how).await.unwrap_err();
+        assert_eq!(sends.into_inner(), SENDS_MAX);
     }
 }

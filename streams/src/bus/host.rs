@@ -126,11 +126,11 @@ async fn execute<A: Decider>(streams: &Streams, ask: Ask) -> Answer {
             retryable: true,
         };
     }
-    match streams.execute::<A>(&ask.id, command, &meta).await {
-        Ok(executed) => Answer::Done {
-            position: executed.position,
-            version: executed.version,
-            already: executed.outcome != Outcome::Appended,
+    match streams.carry_out::<A>(&ask.id, command, &meta).await {
+        Ok(done) => Answer::Done {
+            position: done.position,
+            version: done.version,
+            already: done.outcome != Outcome::Appended,
         },
         Err(ExecuteError::Refused(refusal)) => refused(&refusal),
         Err(error) => failed(&error),

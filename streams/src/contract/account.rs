@@ -187,6 +187,13 @@ pub struct NumberClaim {
     owner: Option<String>,
 }
 
+impl NumberClaim {
+    #[cfg(test)]
+    pub(crate) fn of(owner: String) -> Self {
+        Self { owner: Some(owner) }
+    }
+}
+
 /// What can be asked of a number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClaimNumber {
@@ -270,6 +277,10 @@ impl Decider for NumberClaim {
                 owner: owner.clone(),
             }),
         }
+    }
+
+    fn remembered_bytes(&self) -> usize {
+        self.owner.as_ref().map_or(0, String::capacity)
     }
 
     fn evolve(&mut self, event: &NumberEvent) {

@@ -28,6 +28,9 @@ use crate::store::Streams;
 /// Enough for an answer on loopback.
 const SOON: Duration = Duration::from_secs(5);
 
+/// Until a host is back: long enough that it was asked in vain meanwhile.
+const BACK_SOON: Duration = Duration::from_millis(1_500);
+
 /// As long as it takes, says whoever asks.
 const EVER: Duration = Duration::MAX;
 
@@ -373,6 +376,35 @@ pub async fn what_a_host_took_along_is_asked_again(one: &Connection, other: &Con
     let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
     assert!(answers.iter().all(done), "{answers:?}");
     assert_eq!(answers.iter().filter(|a| fresh(a)).count(), 1);
+    running.stop().await;
+}
+
+/// A host that comes back soon after one died with a request gets it, also if nobody was there in between.
+pub async fn a_host_that_comes_back_is_asked_again(one: &Connection, other: &Connection) {
+    let context = context();
+    let dying = one.client();
+    let dying = dying.queue_subscribe(format!("command.{context}"), QUEUE_GROUP.into());
+    let mut dying = dying.await.unwrap();
+    one.settle().await.unwrap();
+    let bus = Bus::new(other);
+    let on = ask(&context, &LampCommand::TurnOn {});
+    let since = Instant::now();
+    let (answer, running) = tokio::join!(bus.ask(&on, BACK_SOON * 6), async {
+        within("a request for the dying", dying.next())
+            .await
+            .unwrap();
+        drop(dying);
+        one.client().flush().await.unwrap();
+        tokio::time::sleep(BACK_SOON).await;
+        Running::start(host(&context), Way::Network(one)).await
+    });
+    let answer = answer.unwrap();
+    assert!(
+        matches!(answer, Answer::Done { already: false, .. }),
+        "{answer:?}"
+    );
+    let took = since.elapsed();
+    assert!(took < BACK_SOON * 3, "{took:?}");
     running.stop().await;
 }
 

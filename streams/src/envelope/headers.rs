@@ -166,6 +166,12 @@ pub(super) fn read(headers: &HeaderMap) -> Result<Metadata, DecodeCause> {
     })
 }
 
+/// The event's id, if the headers say one.
+pub(crate) fn id(headers: &HeaderMap) -> Option<Uuid> {
+    let value = headers.get(HeaderName::from_static(ID))?;
+    value.as_str().parse().ok()
+}
+
 /// The flow that the headers name, if they do.
 pub(crate) fn correlation_id(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(HeaderName::from_static(CORRELATION_ID));

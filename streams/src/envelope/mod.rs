@@ -25,5 +25,5 @@ pub use error::{DecodeCause, DecodeError, EncodeError};
 pub use recorded::RecordedEvent;
 
 pub(crate) use codec::encode;
-pub(crate) use headers::{TRACEPARENT, correlation_id, write};
+pub(crate) use headers::{TRACEPARENT, correlation_id, id, write};
 pub(crate) use recorded::{event_id, time_from_nats, time_to_nats};

@@ -10,15 +10,14 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
 use kernel::Position;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::JetStreamLog;
 use super::answer::ApiError;
 use crate::connection::ANSWER_TIMEOUT;
-use crate::envelope::{RecordedEvent, time_from_nats};
-use crate::log::{BoxError, NewEvent, Page, ReadError, StreamState};
+use crate::envelope::{self, RecordedEvent, time_from_nats};
+use crate::log::{BoxError, Last, NewEvent, Page, ReadError, StreamState};
 use crate::resolve::Next;
 
 /// Status of the message that ends a batch.
@@ -211,29 +210,33 @@ struct LeaderGet<'a> {
 }
 
 #[derive(Deserialize)]
-struct LeaderAnswer<M> {
+struct LeaderAnswer {
     error: Option<ApiError>,
-    message: Option<M>,
+    message: Option<RawMessage>,
 }
 
-/// Of a message, where it stands alone.
-#[derive(Deserialize)]
-struct Place {
-    seq: u64,
-}
-
-/// Sequence of the last message on a subject, as the leader knows it.
+/// The last message on a subject, as the leader knows it.
 pub(super) async fn last(
     log: &JetStreamLog,
     stream: &str,
     subject: &str,
-) -> Result<u64, ReadError> {
+) -> Result<Last, ReadError> {
     let request = LeaderGet {
         last_by_subj: Some(subject),
         ..LeaderGet::default()
     };
-    let last = leader::<Place>(log, stream, &request).await?;
-    Ok(last.map_or(0, |last| last.seq))
+    let Some(raw) = leader(log, stream, &request).await? else {
+        return Ok(Last::default());
+    };
+    let sequence = raw.sequence;
+    // Whatever somebody put there by hand, it is the last.
+    let id = stored(raw)
+        .ok()
+        .and_then(|message| envelope::id(&message.headers));
+    Ok(Last {
+        sequence,
+        id: id.unwrap_or_default(),
+    })
 }
 
 /// The event at a position, as the leader knows it.
@@ -245,7 +248,7 @@ pub(super) async fn event_at(
         seq: Some(position.sequence),
         ..LeaderGet::default()
     };
-    let Some(raw) = leader::<RawMessage>(log, &position.stream, &request).await? else {
+    let Some(raw) = leader(log, &position.stream, &request).await? else {
         return Ok(None);
     };
     let message = stored(raw)?;
@@ -266,7 +269,7 @@ pub(super) async fn next(log: &JetStreamLog, new: &NewEvent) -> Result<Option<Ne
         next_by_subj: Some(&new.event.subject),
         ..LeaderGet::default()
     };
-    let Some(raw) = leader::<RawMessage>(log, &new.event.position.stream, &request).await? else {
+    let Some(raw) = leader(log, &new.event.position.stream, &request).await? else {
         return Ok(None);
     };
     let sequence = raw.sequence;
@@ -291,11 +294,11 @@ pub(super) async fn state(log: &JetStreamLog, stream: &str) -> Result<StreamStat
     })
 }
 
-async fn leader<M: DeserializeOwned>(
+async fn leader(
     log: &JetStreamLog,
     stream: &str,
     request: &LeaderGet<'_>,
-) -> Result<Option<M>, ReadError> {
+) -> Result<Option<RawMessage>, ReadError> {
     let payload = serde_json::to_vec(request).map_err(unavailable)?;
     let subject = format!("$JS.API.STREAM.MSG.GET.{stream}");
     let answer = async {
@@ -309,7 +312,7 @@ async fn leader<M: DeserializeOwned>(
         })
     };
     let answer = in_time(answer).await?;
-    let answer: LeaderAnswer<M> = serde_json::from_slice(&answer.payload).map_err(unavailable)?;
+    let answer: LeaderAnswer = serde_json::from_slice(&answer.payload).map_err(unavailable)?;
     match answer.error {
         Some(error) if error.err_code == NO_MESSAGE_FOUND => Ok(None),
         Some(error) => Err(unavailable(error)),

@@ -26,7 +26,9 @@ use tokio::sync::Semaphore;
 
 use crate::connection::Connection;
 use crate::envelope::RecordedEvent;
-use crate::log::{AppendError, Appended, BoxError, Log, NewEvent, Page, ReadError, StreamState};
+use crate::log::{
+    AppendError, Appended, BoxError, Last, Log, NewEvent, Page, ReadError, StreamState,
+};
 use crate::resolve::{self, Budget};
 use crate::topology::Withheld;
 
@@ -104,7 +106,7 @@ impl Log for JetStreamLog {
         load::last_event(self, stream, subject).await
     }
 
-    async fn last(&self, stream: &str, subject: &str) -> Result<u64, ReadError> {
+    async fn last(&self, stream: &str, subject: &str) -> Result<Last, ReadError> {
         load::last(self, stream, subject).await
     }
 

@@ -35,7 +35,7 @@ pub(crate) struct Snapshot {
     commands: String,
     /// The state as it serializes.
     state: Value,
-    /// How long it was when it was read, in bytes.
+    /// How long it was when it was read, in bytes, but for the commands.
     #[serde(skip)]
     pub(crate) bytes: usize,
 }
@@ -88,7 +88,7 @@ impl Snapshot {
         if snapshot.fingerprint != fingerprint::<A>() {
             return Reading::OtherSchema;
         }
-        snapshot.bytes = bytes.len();
+        snapshot.bytes = bytes.len().saturating_sub(snapshot.commands.len());
         let written = std::mem::take(&mut snapshot.state);
         let Ok(state) = A::deserialize(&written) else {
             return Reading::OtherSchema;

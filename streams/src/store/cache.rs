@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use kernel::Decider;
 use quick_cache::Weighter;
@@ -15,7 +16,6 @@ const PLACE_BYTES: usize = 2_048;
 #[derive(Clone)]
 struct Kept {
     held: Arc<dyn Any + Send + Sync>,
-    /// As large as it was when it came: what it grows by later is little.
     places: u64,
 }
 
@@ -53,24 +53,49 @@ impl Cache {
 
     /// Keeps `held` at `subject`.
     pub(super) fn keep<A: Decider>(&self, subject: &Arc<str>, held: &Arc<Held<A>>) {
-        let more = held.lock().bytes() / PLACE_BYTES;
+        let places = places(&held.lock());
+        held.places.store(places, Ordering::Relaxed);
         let kept = Kept {
             held: Arc::clone(held) as _,
-            places: 1 + u64::try_from(more).unwrap_or(u64::MAX - 1),
+            places,
         };
         self.0.insert(Arc::clone(subject), kept);
+    }
+
+    /// Keeps `held` at `subject` if it isn't kept yet, or takes more or less room since.
+    pub(super) fn keep_changed<A: Decider>(&self, subject: &Arc<str>, held: &Arc<Held<A>>) {
+        if held.places.load(Ordering::Relaxed) != places(&held.lock()) {
+            self.keep(subject, held);
+        }
     }
 
     /// Forgets what may not be true any more.
     pub(super) fn evict(&self, subject: &str) {
         self.0.remove(subject);
     }
+
+    /// How many places are taken.
+    #[cfg(test)]
+    pub(super) fn taken(&self) -> u64 {
+        self.0.weight()
+    }
+}
+
+fn places<A: Decider>(known: &Known<A>) -> u64 {
+    let more = known.bytes() / PLACE_BYTES;
+    1 + u64::try_from(more).unwrap_or(u64::MAX - 1)
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::Utc;
+    use kernel::AggregateId;
+    use uuid::Uuid;
+
     use super::*;
-    use crate::contract::account::Account;
+    use crate::contract::account::{Account, AccountCommand, NumberClaim};
+    use crate::envelope::CommandMeta;
+    use crate::store::{Settings, Streams};
 
     fn kept(cache: &Cache, count: u32) -> u32 {
         let subject = |number| Arc::from(format!("event.account.{number}"));
@@ -89,6 +114,38 @@ mod tests {
         assert!((500..=1_000).contains(&bounded), "{bounded}");
     }
 
+    /// As many commands as are remembered: of 16 bytes each, they are eight places.
+    async fn a_thousand(streams: &Streams, id: &AggregateId) {
+        for amount in 0..1_000 {
+            let command = match amount {
+                0 => AccountCommand::Open,
+                _ => AccountCommand::Deposit(vec![amount]),
+            };
+            let meta = CommandMeta::new(Uuid::new_v4(), Utc::now(), "system");
+            let done = streams.execute::<Account>(id, command, &meta).await;
+            done.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_grows_takes_more_room() {
+        let (streams, id) = (Streams::in_memory(), "a-1".parse().unwrap());
+        a_thousand(&streams, &id).await;
+        assert_eq!(streams.inner.cache.taken(), 9);
+    }
+
+    #[tokio::test]
+    async fn one_that_others_let_grow_takes_more_room_once_that_is_read() {
+        let (there, id) = (Streams::in_memory(), "a-1".parse().unwrap());
+        let here = there.with_settings(Settings::default());
+        here.load::<Account>(&id).await.unwrap();
+        assert_eq!(here.inner.cache.taken(), 1);
+        a_thousand(&there, &id).await;
+        here.load_current::<Account>(&id).await.unwrap();
+        let taken = here.inner.cache.taken();
+        assert!((9..=2 * 9).contains(&taken), "{taken}");
+    }
+
     #[test]
     fn a_large_one_takes_the_room_of_many() {
         let cache = Cache::new(1_000);
@@ -100,5 +157,14 @@ mod tests {
         }
         assert!((50..=100).contains(&cache.0.len()), "{}", cache.0.len());
         assert!(cache.0.weight() <= 1_000, "{}", cache.0.weight());
+    }
+
+    #[test]
+    fn one_that_remembers_more_than_its_events_tell_takes_the_room_that_it_says() {
+        let mut long = Known::<NumberClaim>::new();
+        long.state = Arc::new(NumberClaim::of("x".repeat(8 * PLACE_BYTES)));
+        let cache = Cache::new(1_000);
+        cache.insert(&"event.account.number.1".into(), long);
+        assert_eq!(cache.taken(), 9);
     }
 }

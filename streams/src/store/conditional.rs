@@ -7,6 +7,7 @@ use super::Streams;
 use super::error::ExecuteError;
 use super::execute::{Executed, Work};
 use super::load::Address;
+use super::repetition::Done;
 use crate::envelope::CommandMeta;
 
 /// A command with a condition was not done, or it is not known whether it was.
@@ -55,6 +56,16 @@ impl Streams {
         command: A::Command,
         meta: &CommandMeta,
     ) -> Result<Executed<A>, ExecuteAtError<A::Error>> {
+        let done = self.carry_out_if::<A>(id, condition, (command, meta));
+        Ok(self.with_state(id, done.await?).await?)
+    }
+
+    async fn carry_out_if<A: Decider>(
+        &self,
+        id: &AggregateId,
+        condition: impl Fn(u64) -> bool + Send + Sync,
+        (command, meta): (A::Command, &CommandMeta),
+    ) -> Result<Done<A>, ExecuteAtError<A::Error>> {
         let address = Address::of::<A>(id);
         let _turn = self.inner.queues.turn(&address.subject).await;
         let work = Work::<A> {
@@ -76,9 +87,11 @@ impl Streams {
                 Some(held) => held,
                 None => self.held::<A>(&address).await.map_err(ExecuteError::from)?,
             };
+            if let Some(done) = work.replayed(&held).await? {
+                return Ok(done);
+            }
             let version = held.lock().version;
-            let done_before = work.repeated(&held).await.map_err(ExecuteError::from)?;
-            if !condition(version) && done_before.is_none() {
+            if !condition(version) {
                 // A stale cache must not say that the client is stale.
                 if work.prove(&held).await.map_err(ExecuteError::from)? {
                     return Err(ExecuteAtError::Stale { version });
@@ -87,7 +100,7 @@ impl Streams {
             }
             // Nobody else of this process changes what is held while it is our turn, and nobody
             // elsewhere can without this append failing.
-            if let Some(done) = work.attempt(held).await? {
+            if let Some(done) = work.decide(held).await? {
                 return Ok(done);
             }
         }

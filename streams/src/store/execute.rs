@@ -50,6 +50,21 @@ pub enum Outcome {
     Replayed,
 }
 
+impl Outcome {
+    /// What it means that the aggregate can't be read as it was right after.
+    pub(super) fn unread<R: std::error::Error + 'static>(
+        self,
+        error: ReadError,
+    ) -> ExecuteError<R> {
+        match self {
+            Self::Appended => ExecuteError::Unknown {
+                source: error.into(),
+            },
+            Self::AlreadyTrue | Self::Replayed => error.into(),
+        }
+    }
+}
+
 impl Streams {
     /// Does `command` on the aggregate `id`: load, decide, append.
     ///
@@ -66,6 +81,18 @@ impl Streams {
         command: A::Command,
         meta: &CommandMeta,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let done = self.carry_out::<A>(id, command, meta).await?;
+        self.with_state(id, done).await
+    }
+
+    /// The same for who needs no state: a command that was done before is answered with few reads, however
+    /// much has happened since.
+    pub(crate) async fn carry_out<A: Decider>(
+        &self,
+        id: &AggregateId,
+        command: A::Command,
+        meta: &CommandMeta,
+    ) -> Result<Done<A>, ExecuteError<A::Error>> {
         let address = Address::of::<A>(id);
         let _turn = self.inner.queues.turn(&address.subject).await;
         if self.until.is_some_and(|until| until < clock::now()) {
@@ -98,6 +125,28 @@ impl Streams {
         Err(ExecuteError::Conflict)
     }
 
+    /// `done`, and the aggregate right after. The turn is over by now: nobody waits while it is folded.
+    pub(super) async fn with_state<A: Decider>(
+        &self,
+        id: &AggregateId,
+        done: Done<A>,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let state = match done.state {
+            Some(state) => state,
+            None => self
+                .state_at(&Address::of::<A>(id), done.position.sequence)
+                .await
+                .map_err(|error| done.outcome.unread(error))?,
+        };
+        Ok(Executed {
+            state,
+            version: done.version,
+            position: done.position,
+            events: done.events,
+            outcome: done.outcome,
+        })
+    }
+
     /// A turn at the aggregate that nothing is done in.
     #[cfg(test)]
     pub(crate) async fn turn<A: Decider>(&self, id: &AggregateId) -> impl Sized {
@@ -116,7 +165,7 @@ pub(super) struct Work<'a, A: Decider> {
 }
 
 /// `None` = the aggregate has moved: decide again.
-pub(super) type Attempt<A, R> = Result<Option<Executed<A>>, ExecuteError<R>>;
+pub(super) type Attempt<A, R> = Result<Option<Done<A>>, ExecuteError<R>>;
 
 impl<A: Decider> Work<'_, A> {
     /// Where nothing is known of the aggregate, and the command would do something to a new one: tries
@@ -130,9 +179,19 @@ impl<A: Decider> Work<'_, A> {
     }
 
     pub(super) async fn attempt(&self, held: Arc<Held<A>>) -> Attempt<A, A::Error> {
-        if let Some(done) = self.repeated(&held).await? {
-            return self.answer(done, Outcome::Replayed).map(Some);
+        match self.replayed(&held).await? {
+            Some(done) => Ok(Some(done)),
+            None => self.decide(held).await,
         }
+    }
+
+    /// What the command did here before; `None` = nothing, as far as is remembered.
+    pub(super) async fn replayed(&self, held: &Held<A>) -> Attempt<A, A::Error> {
+        let done = self.repeated(held).await?;
+        done.map(|done| self.of_this_request(done)).transpose()
+    }
+
+    pub(super) async fn decide(&self, held: Arc<Held<A>>) -> Attempt<A, A::Error> {
         let decided = held.lock().state.decide(self.command);
         match decided {
             Ok(events) if events.is_empty() => {
@@ -167,7 +226,8 @@ impl<A: Decider> Work<'_, A> {
                 let done = done.map_err(|error| ExecuteError::Unknown {
                     source: error.into(),
                 })?;
-                self.answer(done, Outcome::Appended).map(Some)
+                let outcome = Outcome::Appended;
+                self.of_this_request(Done { outcome, ..done }).map(Some)
             }
             Ok(Appended { last, .. }) => Ok(Some(self.take(&held, new, last, &events))),
             Err(error) => match AppendEnd::from(error) {
@@ -191,24 +251,22 @@ impl<A: Decider> Work<'_, A> {
         new: Vec<NewEvent>,
         last: u64,
         decided: &[A::Event],
-    ) -> Executed<A> {
+    ) -> Done<A> {
         let events = stored(new, last);
         let recent_max = self.streams.inner.settings.recent_commands_max;
-        let (state, version, before) = {
+        let (state, version) = {
             let mut known = held.lock();
             let before = known.version;
             for (event, decided) in events.iter().zip(decided) {
                 known.take(event, decided, recent_max);
             }
             self.streams.keep_snapshot(self.address, before, &known);
-            (Arc::clone(&known.state), known.version, before)
+            (Arc::clone(&known.state), known.version)
         };
-        if before == 0 {
-            // What was loaded is kept already.
-            self.streams.inner.cache.keep(&self.address.subject, held);
-        }
-        Executed {
-            state,
+        let cache = &self.streams.inner.cache;
+        cache.keep_changed(&self.address.subject, held);
+        Done {
+            state: Some(state),
             version,
             position: self.position(last),
             events,
@@ -231,7 +289,7 @@ impl<A: Decider> Work<'_, A> {
         }
         let command_id = self.meta.command_id;
         self.streams
-            .repetition_of_old(self.address, command_id)
+            .repetition_of_old(self.address, held, command_id)
             .await
     }
 
@@ -244,12 +302,9 @@ impl<A: Decider> Work<'_, A> {
     }
 
     /// The log knows the event ids: the command was done before, here or on another aggregate.
-    async fn done_before(
-        &self,
-        held: &Arc<Held<A>>,
-    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+    async fn done_before(&self, held: &Arc<Held<A>>) -> Result<Done<A>, ExecuteError<A::Error>> {
         let done = self.find(held).await?.ok_or(ExecuteError::KeyReused)?;
-        self.answer(done, Outcome::Replayed)
+        self.of_this_request(done)
     }
 
     /// Reads on until everything that the leader knows is in.
@@ -265,14 +320,12 @@ impl<A: Decider> Work<'_, A> {
         let last = log
             .last(&self.address.stream, &self.address.subject)
             .await?;
-        let position = held.lock().position;
-        if last < position {
-            self.forget();
-            let reason = "the stream's leader knows less than was read: was the log restored?";
-            return Err(ReadError::Unavailable(reason.into()));
-        }
-        self.streams.catch_up(self.address, held, last).await?;
-        Ok(last == position)
+        let known = held.lock().last();
+        self.streams.must_be_in(self.address, known, last)?;
+        self.streams
+            .catch_up(self.address, held, last.sequence)
+            .await?;
+        Ok(last == known)
     }
 
     /// Somebody else was faster: reads what they did.
@@ -288,27 +341,17 @@ impl<A: Decider> Work<'_, A> {
         self.sync(held).await
     }
 
-    fn answer(
-        &self,
-        done: Done<A>,
-        outcome: Outcome,
-    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+    fn of_this_request(&self, done: Done<A>) -> Result<Done<A>, ExecuteError<A::Error>> {
         if !same_request(&done.events, self.meta) {
             return Err(ExecuteError::KeyReused);
         }
-        Ok(Executed {
-            state: done.state,
-            version: done.version,
-            position: self.position(done.position),
-            events: done.events,
-            outcome,
-        })
+        Ok(done)
     }
 
-    fn already_true(&self, held: &Held<A>) -> Executed<A> {
+    fn already_true(&self, held: &Held<A>) -> Done<A> {
         let known = held.lock();
-        Executed {
-            state: Arc::clone(&known.state),
+        Done {
+            state: Some(Arc::clone(&known.state)),
             version: known.version,
             position: self.position(known.position),
             events: Vec::new(),

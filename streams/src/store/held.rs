@@ -1,5 +1,6 @@
 //! An aggregate in memory.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kernel::Decider;
@@ -8,6 +9,7 @@ use uuid::Uuid;
 use super::recent::Recent;
 use super::record::Basis;
 use crate::envelope::{DecodeCause, DecodeError, RecordedEvent};
+use crate::log::Last;
 
 /// What is known of an aggregate: a fold over its first events.
 #[derive(Debug, Clone)]
@@ -19,7 +21,7 @@ pub(super) struct Known<A> {
     /// Id of its last event; nil = none.
     pub(super) event_id: Uuid,
     pub(super) recent: Recent,
-    /// Bytes of the largest event, or of the snapshot: about what the state takes.
+    /// Bytes of the largest event, or of the snapshot: about what a state takes that doesn't say itself.
     pub(super) largest: usize,
 }
 
@@ -38,7 +40,15 @@ impl<A: Decider> Known<A> {
 
     /// About how many bytes it takes in memory.
     pub(super) fn bytes(&self) -> usize {
-        self.largest + self.recent.bytes()
+        self.largest.max(self.state.remembered_bytes()) + self.recent.bytes()
+    }
+
+    /// The last event that is known.
+    pub(super) fn last(&self) -> Last {
+        Last {
+            sequence: self.position,
+            id: self.event_id,
+        }
     }
 
     /// What a decision on this state stands on.
@@ -78,23 +88,30 @@ impl<A: Decider> Known<A> {
     }
 }
 
-/// A place in the cache. Only who has the aggregate's turn changes it.
+/// An aggregate in the cache. Only who has its turn changes it.
 #[derive(Debug)]
-pub(super) struct Held<A>(Mutex<Known<A>>);
+pub(super) struct Held<A> {
+    known: Mutex<Known<A>>,
+    /// How many places it takes there by what the cache knows; 0 = it isn't kept yet.
+    pub(super) places: AtomicU64,
+}
 
 impl<A: Decider> Held<A> {
     pub(super) fn new(known: Known<A>) -> Self {
-        Self(Mutex::new(known))
+        Self {
+            known: Mutex::new(known),
+            places: AtomicU64::new(0),
+        }
     }
 
     /// Held shortly, never across an await.
     pub(super) fn lock(&self) -> MutexGuard<'_, Known<A>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Did something panic while it was changed? Its state may hold half of an event then, which the position
     /// doesn't tell.
     pub(super) fn is_broken(&self) -> bool {
-        self.0.is_poisoned()
+        self.known.is_poisoned()
     }
 }

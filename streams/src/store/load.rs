@@ -11,7 +11,7 @@ use super::error::LoadError;
 use super::held::{Held, Known};
 use super::walk::Kind;
 use crate::envelope::RecordedEvent;
-use crate::log::{Page, ReadError};
+use crate::log::{Last, Page, ReadError};
 use crate::subject::{stream_name, subject, subject_of};
 
 /// How often a replica that is behind its leader is asked again.
@@ -77,19 +77,48 @@ impl Streams {
     pub async fn load_current<A: Decider>(&self, id: &AggregateId) -> Result<Loaded<A>, LoadError> {
         let address = Address::of::<A>(id);
         let log = &self.inner.log;
+        // What was known before the leader was asked, it knows as well.
+        let known = self.inner.cache.get::<A>(&address.subject);
+        let known = known.map(|held| {
+            let known = held.lock();
+            (known.last(), loaded_from(&known))
+        });
         let last = log.last(&address.stream, &address.subject).await?;
-        if let Some(held) = self.inner.cache.get::<A>(&address.subject) {
-            let known = loaded(&held);
-            if known.position >= last {
-                return Ok(known);
+        match known {
+            Some((known, loaded)) => {
+                self.must_be_in(&address, known, last)?;
+                if known == last {
+                    return Ok(loaded);
+                }
             }
-        } else if last == 0 {
-            return Ok(loaded(&Held::new(Known::new())));
+            None if last.sequence == 0 => return Ok(loaded_from(&Known::new())),
+            None => {}
+        }
+        if let Some(held) = self.inner.cache.get::<A>(&address.subject) {
+            let meanwhile = held.lock();
+            if meanwhile.last() == last {
+                return Ok(loaded_from(&meanwhile));
+            }
         }
         let _turn = self.inner.queues.turn(&address.subject).await;
         let held = self.held::<A>(&address).await?;
-        self.catch_up(&address, &held, last).await?;
+        self.catch_up(&address, &held, last.sequence).await?;
         Ok(loaded(&held))
+    }
+
+    /// Is what was the last event that was `known` part of a log whose leader then says which is the `last`? If not,
+    /// the aggregate is forgotten.
+    pub(super) fn must_be_in(
+        &self,
+        address: &Address,
+        known: Last,
+        last: Last,
+    ) -> Result<(), ReadError> {
+        if known.sequence < last.sequence || known == last {
+            return Ok(());
+        }
+        self.inner.cache.evict(&address.subject);
+        Err(log_changed())
     }
 
     /// The aggregate with `event` in it, which was read from its stream: a follower has the event in
@@ -116,8 +145,8 @@ impl Streams {
                 self.keep_snapshot(&address, before, &known);
                 return Ok(loaded(&self.inner.cache.insert(&address.subject, known)));
             }
-            if known.position >= sequence {
-                return Ok(loaded(&Held::new(known)));
+            if known.position > sequence || known.event_id == event.id {
+                return Ok(loaded_from(&known));
             }
         }
         self.load_current(&event.aggregate_id).await
@@ -133,11 +162,12 @@ impl Streams {
     ) -> Result<Vec<RecordedEvent>, LoadError> {
         let address = Address::of::<A>(id);
         let log = &self.inner.log;
-        let last = log.last(&address.stream, &address.subject).await?;
+        let last = log.last(&address.stream, &address.subject).await?.sequence;
         let mut events = Vec::new();
         while position_of(events.last()) < last {
             let after = position_of(events.last());
-            events.extend(self.page_towards(&address, after, last).await?.events);
+            let page = self.page_towards(&address, (after, last), u64::MAX);
+            events.extend(page.await?.events);
         }
         Ok(events)
     }
@@ -159,7 +189,7 @@ impl Streams {
     pub(super) async fn refresh<A: Decider>(
         &self,
         address: &Address,
-        held: &Held<A>,
+        held: &Arc<Held<A>>,
     ) -> Result<bool, ReadError> {
         let mut known = held.lock().clone();
         let before = known.position;
@@ -171,6 +201,7 @@ impl Streams {
         let moved = known.position > before;
         if moved {
             *held.lock() = known;
+            self.inner.cache.keep_changed(&address.subject, held);
         }
         Ok(moved)
     }
@@ -179,7 +210,7 @@ impl Streams {
     pub(super) async fn catch_up<A: Decider>(
         &self,
         address: &Address,
-        held: &Held<A>,
+        held: &Arc<Held<A>>,
         last: u64,
     ) -> Result<(), ReadError> {
         let mut pause = CATCH_UP_PAUSE;
@@ -214,17 +245,17 @@ impl Streams {
             .await
     }
 
-    /// The next events of an aggregate that is known to have one at `last`, after `after`: at
+    /// The next events, `count` at most, of an aggregate that is known to have one at `last`, after `after`: at
     /// least one. A replica that doesn't have it yet is asked again.
     pub(super) async fn page_towards(
         &self,
         address: &Address,
-        after: u64,
-        last: u64,
+        (after, last): (u64, u64),
+        count: u64,
     ) -> Result<Page, ReadError> {
         let mut pause = CATCH_UP_PAUSE;
         for _ in 0..CATCH_UP_LOOKS_MAX {
-            let page = self.page_of(address, after, u64::MAX).await?;
+            let page = self.page_of(address, after, count).await?;
             if !page.events.is_empty() || after >= last {
                 return Ok(page);
             }
@@ -233,6 +264,10 @@ impl Streams {
         }
         Err(behind())
     }
+}
+
+pub(super) fn log_changed() -> ReadError {
+    ReadError::Unavailable("the log is not the one that was read: was it restored?".into())
 }
 
 fn behind() -> ReadError {
@@ -244,7 +279,10 @@ pub(super) fn position_of(event: Option<&RecordedEvent>) -> u64 {
 }
 
 fn loaded<A: Decider>(held: &Held<A>) -> Loaded<A> {
-    let known = held.lock();
+    loaded_from(&held.lock())
+}
+
+fn loaded_from<A>(known: &Known<A>) -> Loaded<A> {
     Loaded {
         state: Arc::clone(&known.state),
         version: known.version,

@@ -134,7 +134,7 @@ impl Streams {
     /// # Errors
     /// The log can't be reached.
     pub async fn last_matching(&self, stream: &str, subject: &str) -> Result<u64, LoadError> {
-        Ok(self.inner.log.last(stream, subject).await?)
+        Ok(self.inner.log.last(stream, subject).await?.sequence)
     }
 
     /// The event at `position`, as the stream's leader knows it: the proof that a position is one

@@ -31,7 +31,7 @@ impl Recent {
 
     /// What they take in memory.
     pub(super) fn bytes(&self) -> usize {
-        self.tags.len() * 2 * size_of::<u64>()
+        (self.tags.capacity() + self.sequences.capacity()) * size_of::<u64>()
     }
 
     /// All of them, oldest first: half of the id, and where the first event stands.

@@ -2,23 +2,30 @@
 
 use std::sync::Arc;
 
-use kernel::Decider;
+use kernel::{Decider, Position};
 use uuid::Uuid;
 
 use super::Streams;
+use super::execute::Outcome;
 use super::held::Held;
 use super::load::{Address, position_of};
 use super::resume::Moment;
 use crate::envelope::{CommandMeta, RecordedEvent};
 use crate::log::ReadError;
 
-/// What a command did, and the aggregate as it was right after.
+/// Events that are asked for at first where those of one command stand: most have one or two.
+const FIRST_PAGE_EVENTS: u64 = 4;
+
+/// What a command did. Its events say all of it but the state.
 #[derive(Debug)]
-pub(super) struct Done<A> {
-    pub(super) state: Arc<A>,
-    pub(super) version: u64,
-    pub(super) position: u64,
+pub(crate) struct Done<A> {
+    /// The aggregate right after; `None` = more has happened since, and [`Streams::state_at`] has to
+    /// fold all that came before: not while others wait for their turn.
+    pub(super) state: Option<Arc<A>>,
+    pub(crate) version: u64,
+    pub(crate) position: Position,
     pub(super) events: Vec<RecordedEvent>,
+    pub(crate) outcome: Outcome,
 }
 
 /// Does `meta` belong to the request that these events follow from? Only two digests can
@@ -44,9 +51,10 @@ impl Streams {
             return Ok(None);
         };
         let (mut after, mut last) = (sequence.saturating_sub(1), sequence);
+        let mut count = FIRST_PAGE_EVENTS;
         let mut events: Vec<RecordedEvent> = Vec::new();
         loop {
-            let page = self.page_towards(address, after, last).await?;
+            let page = self.page_towards(address, (after, last), count).await?;
             let (before, found) = (events.len(), page.events.len());
             let of_command = |event: &RecordedEvent| event.command_id == command_id;
             events.extend(page.events.into_iter().take_while(of_command));
@@ -56,65 +64,61 @@ impl Streams {
             // All of the page was the command's, and there is more: maybe of the command, too.
             after = position_of(events.last());
             last = after + 1;
+            count = u64::MAX;
         }
-        let position = position_of(events.last());
-        if position == 0 {
-            // Another command, whose id has the same second half.
-            return Ok(None);
-        }
-        let current = {
-            let known = held.lock();
-            (known.position == position).then(|| (Arc::clone(&known.state), known.version))
-        };
-        let (state, version) = match current {
-            Some(current) => current,
-            None => self.as_of(address, position).await?,
-        };
-        Ok(Some(Done {
-            state,
-            version,
-            position,
-            events,
-        }))
+        // No events: another command, whose id has the same second half.
+        Ok(done_by(events, held))
     }
 
     /// What command `id` did here, however long ago: reads all events.
     pub(super) async fn repetition_of_old<A: Decider>(
         &self,
         address: &Address,
+        held: &Held<A>,
         command_id: Uuid,
     ) -> Result<Option<Done<A>>, ReadError> {
         let log = &self.inner.log;
-        let last = log.last(&address.stream, &address.subject).await?;
+        let last = log.last(&address.stream, &address.subject).await?.sequence;
         let mut after = 0;
         let mut events: Vec<RecordedEvent> = Vec::new();
         while after < last {
-            let page = self.page_towards(address, after, last).await?;
+            let page = self.page_towards(address, (after, last), u64::MAX).await?;
             after = position_of(page.events.last());
             let of_command = |event: &RecordedEvent| event.command_id == command_id;
             events.extend(page.events.into_iter().filter(of_command));
         }
-        let position = position_of(events.last());
-        if position == 0 {
-            return Ok(None);
-        }
-        let (state, version) = self.as_of(address, position).await?;
-        Ok(Some(Done {
-            state,
-            version,
-            position,
-            events,
-        }))
+        Ok(done_by(events, held))
     }
 
-    /// State and version right after the event at `position`.
-    async fn as_of<A: Decider>(
+    /// The aggregate right after the event at `position`. Where its snapshot is newer, all events before
+    /// are read.
+    pub(super) async fn state_at<A: Decider>(
         &self,
         address: &Address,
         position: u64,
-    ) -> Result<(Arc<A>, u64), ReadError> {
+    ) -> Result<Arc<A>, ReadError> {
         let moment = Moment::Position(position);
         let known = self.known_at::<A>(address, position, moment).await?;
-        Ok((known.state, known.version))
+        Ok(known.state)
     }
+}
+
+/// What a command did whose `events` these are; `None` = there are none. The state is told if it is the one
+/// that is known.
+fn done_by<A: Decider>(events: Vec<RecordedEvent>, held: &Held<A>) -> Option<Done<A>> {
+    let (version, position) = {
+        let last = events.last()?;
+        (last.version, last.position.clone())
+    };
+    let state = {
+        let known = held.lock();
+        (known.position == position.sequence).then(|| Arc::clone(&known.state))
+    };
+    Some(Done {
+        state,
+        version,
+        position,
+        events,
+        outcome: Outcome::Replayed,
+    })
 }

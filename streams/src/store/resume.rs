@@ -8,7 +8,7 @@ use kernel::{AggregateId, Decider};
 use super::Streams;
 use super::error::LoadError;
 use super::held::Known;
-use super::load::{Address, Loaded};
+use super::load::{Address, Loaded, log_changed};
 use super::recent::Recent;
 use crate::envelope::RecordedEvent;
 use crate::log::ReadError;
@@ -55,7 +55,7 @@ impl Streams {
     ) -> Result<Loaded<A>, LoadError> {
         let address = Address::of::<A>(id);
         let log = &self.inner.log;
-        let last = log.last(&address.stream, &address.subject).await?;
+        let last = log.last(&address.stream, &address.subject).await?.sequence;
         let known = self.known_at::<A>(&address, last, moment).await?;
         Ok(Loaded {
             state: known.state,
@@ -103,7 +103,7 @@ impl Streams {
                 return Ok(known);
             }
             events = self
-                .page_towards(address, known.position, last)
+                .page_towards(address, (known.position, last), u64::MAX)
                 .await?
                 .events;
         }
@@ -119,6 +119,7 @@ impl Streams {
         let recent_max = self.inner.settings.recent_commands_max;
         // The version that is read to; what comes after it meanwhile is another load's.
         let mut until = u64::MAX;
+        let mut read_from = known.version;
         if known.position == 0 {
             let log = &self.inner.log;
             let (snapshot, last) = tokio::join!(
@@ -138,8 +139,25 @@ impl Streams {
             if known.version + 1 == until {
                 known.read(&last, recent_max)?;
             }
+            read_from = known.version;
+        } else {
+            // With the last one that is known: that it still stands there proves that what comes is of the same log.
+            let page = self.page_of(address, known.position - 1, u64::MAX).await?;
+            let mut events = page.events.into_iter();
+            let Some(at) = events.next() else {
+                // A replica that doesn't have it yet.
+                return Ok(());
+            };
+            if at.id != known.event_id {
+                return Err(log_changed());
+            }
+            for event in events {
+                known.read(&event, recent_max)?;
+            }
+            if !page.more {
+                until = known.version;
+            }
         }
-        let read_from = known.version;
         while known.version < until {
             let count = until - known.version;
             let page = self.page_of(address, known.position, count).await?;

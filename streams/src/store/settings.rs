@@ -5,8 +5,9 @@ use crate::snapshot::Snapshots;
 /// Bounds of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Places for aggregates in memory; 100,000. One takes a place for each 2 KiB that it may be: its
-    /// largest event stands for its state, and each recent command is 16 bytes.
+    /// Places for aggregates in memory; 100,000. One takes a place for each 2 KiB that it may be: what it
+    /// remembers, if it says so ([`kernel::Decider::remembered_bytes`]), else its largest event stands for its state; and
+    /// each recent command is 16 bytes.
     pub cache_capacity: u64,
     /// Command ids remembered for each aggregate; 1,000. A repeated command is found among them.
     pub recent_commands_max: usize,

@@ -55,6 +55,7 @@ impl Streams {
     ) -> Result<Walk, LoadError> {
         let address = Address::of_kind(kind, id);
         let last = self.log().last(&address.stream, &address.subject).await?;
+        let last = last.sequence;
         Ok(Walk {
             streams: self.clone(),
             address,
@@ -74,7 +75,7 @@ impl Walk {
     pub async fn next(&mut self) -> Result<Option<RecordedEvent>, LoadError> {
         if self.page.is_empty() && self.read < self.last {
             let streams = &self.streams;
-            let page = streams.page_towards(&self.address, self.read, self.last);
+            let page = streams.page_towards(&self.address, (self.read, self.last), u64::MAX);
             let events = page.await?.events;
             self.read = position_of(events.last()).max(self.read);
             self.page.extend(events);

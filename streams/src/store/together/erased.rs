@@ -1,12 +1,11 @@
 //! A step without its type: what a batch needs to know of each aggregate in it.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::{AggregateId, Decider, Refusal};
 
-use super::{Part, Step, StepDone, TogetherRefusal};
+use super::{Part, State, Step, StepDone, TogetherRefusal};
 use crate::envelope::{CommandMeta, DecodeError, EncodeError, RecordedEvent};
 use crate::log::{NewEvent, ReadError};
 use crate::store::Streams;
@@ -27,6 +26,9 @@ pub(super) trait Erased: Send + Sync {
         streams: &'a Streams,
         meta: &'a CommandMeta,
     ) -> Result<Box<dyn Open + 'a>, ReadError>;
+
+    /// The aggregate right after the event at `position`.
+    async fn state_at(&self, streams: &Streams, position: u64) -> Result<State, ReadError>;
 }
 
 /// What a step decides.
@@ -99,6 +101,11 @@ impl<A: Decider> Erased for TypedStep<A> {
         };
         Ok(Box::new(Opened { work, held }))
     }
+
+    async fn state_at(&self, streams: &Streams, position: u64) -> Result<State, ReadError> {
+        let state = streams.state_at::<A>(&self.address, position).await?;
+        Ok(state as State)
+    }
 }
 
 struct Opened<'a, A: Decider> {
@@ -111,20 +118,21 @@ impl<A: Decider> Opened<'_, A> {
         StepDone {
             aggregate_id: self.work.id.clone(),
             version: done.version,
-            position: done.position,
+            position: done.position.sequence,
             events: done.events,
-            state: done.state as Arc<dyn Any + Send + Sync>,
+            state: done.state.map(|state| state as State),
         }
     }
 
     fn as_held(&self, events: Vec<RecordedEvent>) -> StepDone {
         let known = self.held.lock();
-        self.done(Done {
-            state: Arc::clone(&known.state),
+        StepDone {
+            aggregate_id: self.work.id.clone(),
             version: known.version,
             position: known.position,
             events,
-        })
+            state: Some(Arc::clone(&known.state) as State),
+        }
     }
 }
 
@@ -167,7 +175,10 @@ impl<A: Decider> Open for Opened<'_, A> {
             ..
         } = self.work;
         let found = if however_old {
-            streams.repetition_of_old(address, meta.command_id).await?
+            let held = &self.held;
+            streams
+                .repetition_of_old(address, held, meta.command_id)
+                .await?
         } else {
             self.work.repeated(&self.held).await?
         };
@@ -180,7 +191,7 @@ impl<A: Decider> Open for Opened<'_, A> {
 
     fn take(&self, events: Vec<RecordedEvent>) -> Result<StepDone, DecodeError> {
         let recent_max = self.work.streams.inner.settings.recent_commands_max;
-        let before = {
+        {
             let mut known = self.held.lock();
             let before = known.version;
             for event in &events {
@@ -192,13 +203,9 @@ impl<A: Decider> Open for Opened<'_, A> {
                 streams, address, ..
             } = self.work;
             streams.keep_snapshot(address, before, &known);
-            before
-        };
-        if before == 0 {
-            // What was loaded is kept already.
-            let cache = &self.work.streams.inner.cache;
-            cache.keep(&self.work.address.subject, &self.held);
         }
+        let cache = &self.work.streams.inner.cache;
+        cache.keep_changed(&self.work.address.subject, &self.held);
         Ok(self.as_held(events))
     }
 

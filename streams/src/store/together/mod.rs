@@ -57,13 +57,17 @@ pub struct StepDone {
     pub position: u64,
     /// The events of this command on it; none if it was already true.
     pub events: Vec<RecordedEvent>,
-    state: Arc<dyn Any + Send + Sync>,
+    /// `None` only while others wait for their turn: it is folded after that.
+    state: Option<State>,
 }
+
+/// An aggregate of any type.
+type State = Arc<dyn Any + Send + Sync>;
 
 impl StepDone {
     /// The aggregate right after, if it is an `A`.
     pub fn state<A: Decider>(&self) -> Option<Arc<A>> {
-        Arc::clone(&self.state).downcast().ok()
+        self.state.clone()?.downcast().ok()
     }
 }
 
@@ -117,11 +121,28 @@ impl Streams {
         meta: &CommandMeta,
     ) -> Result<ExecutedTogether, ExecuteAtError<TogetherRefusal>> {
         let parts: Vec<Part> = steps.into_iter().map(Step::into_part).collect();
-        let stream = stream_of(&parts).map_err(ExecuteError::from)?;
-        let _turns = self.turns(&parts).await;
+        let mut done = self.carry_out_together(&parts, condition, meta).await?;
+        // The turns are over: nobody waits for this.
+        for (step, part) in done.steps.iter_mut().zip(&parts) {
+            if step.state.is_none() {
+                let state = part.0.state_at(self, step.position).await;
+                step.state = Some(state.map_err(|error| done.outcome.unread(error))?);
+            }
+        }
+        Ok(done)
+    }
+
+    async fn carry_out_together(
+        &self,
+        parts: &[Part],
+        condition: impl Fn(u64) -> bool + Send + Sync,
+        meta: &CommandMeta,
+    ) -> Result<ExecutedTogether, ExecuteAtError<TogetherRefusal>> {
+        let stream = stream_of(parts).map_err(ExecuteError::from)?;
+        let _turns = self.turns(parts).await;
         for _ in 0..self.inner.settings.execute_attempts_max {
             let mut opened = Vec::with_capacity(parts.len());
-            for part in &parts {
+            for part in parts {
                 let part = part.0.open(self, meta).await;
                 opened.push(part.map_err(ExecuteError::from)?);
             }
