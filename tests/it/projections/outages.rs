@@ -37,6 +37,12 @@ pub(super) struct Mark {
 }
 
 async fn mark(client: &Client, view: &ViewSpec) -> Mark {
+impl Mark {
+    pub(super) fn has_stopped(&self) -> bool {
+        self.last_error.is_some()
+    }
+}
+
     let statement = "select position, updated_at, failed_position, last_error \
                      from view_position where view = $1";
     let row = client.query_one(statement, &[&view.name]).await.unwrap();
@@ -452,6 +458,29 @@ async fn what_postgres_can_not_keep_stops_its_own_view_alone() {
 async fn while_postgres_is_dead_writes_go_on_and_then_the_views_catch_up() {
     let servers = Servers::start("postgres-kill").await;
     let projector = servers.role(&["projector"]).await;
+/// As a queue of notices does that is full: Postgres has one for all of its databases.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_whose_notices_are_refused_goes_on_without_them() {
+    let servers = Servers::start("refused-notice").await;
+    let streams = servers.streams().await;
+    let sql = servers.sql("millrace_product").await;
+    let refuse = "create function refuse() returns trigger language plpgsql as $$ begin \
+                  if current_query() like '%pg_notify%' then \
+                  raise exception 'too many notifications' using errcode = '54000'; end if; \
+                  return null; end $$; \
+                  create trigger refuses after insert on product_card execute function refuse()";
+    sql.batch_execute(refuse).await.unwrap();
+    publish(&streams, "A").await;
+    let projector = servers.role(&["projector"]).await;
+    for (position, sku) in [(2, "B"), (4, "C")] {
+        let went = |mark: &Mark| mark.position == position || mark.has_stopped();
+        let mark = until(&sql, &PRODUCT_CARD, went).await;
+        assert!(!mark.has_stopped(), "{mark:?}");
+        publish(&streams, sku).await;
+    }
+    assert!(projector.exited().is_none());
+}
+
     let ((writes, _commands), (reads, _queries)) =
         tokio::join!(servers.api("command-api"), servers.api("query-api"));
     let (entry, _gateway) = servers.api("gateway").await;
