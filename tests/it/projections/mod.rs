@@ -6,6 +6,7 @@ mod lag;
 mod outages;
 mod refused;
 mod silent;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
