@@ -1,6 +1,7 @@
 //! The read models on real servers: what is written is read, by those who may, and whatever happens
 //! on the way the rows are the fold of their events.
 
+mod behind;
 mod history;
 mod lag;
 mod outages;
