@@ -18,6 +18,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::Rows;
+use super::lag::metrics_say;
 use crate::app::{Must, PATIENCE, becomes};
 use crate::servers::Servers;
 
@@ -36,13 +37,13 @@ pub(super) struct Mark {
     last_error: Option<String>,
 }
 
-async fn mark(client: &Client, view: &ViewSpec) -> Mark {
 impl Mark {
     pub(super) fn has_stopped(&self) -> bool {
         self.last_error.is_some()
     }
 }
 
+async fn mark(client: &Client, view: &ViewSpec) -> Mark {
     let statement = "select position, updated_at, failed_position, last_error \
                      from view_position where view = $1";
     let row = client.query_one(statement, &[&view.name]).await.unwrap();
@@ -206,6 +207,9 @@ impl Watched {
         assert_eq!(told["stopped_at"], at, "{told}");
         assert_eq!(told["position"], before.position, "{told}");
         assert_eq!(&Rows::read(&sql, view).await, before);
+        // What the alarm is set on.
+        let rings = format!("view_stalled{{view=\"{}\"}} 1", view.name);
+        metrics_say(&self.queries, &[&rings]).await;
     }
 
     /// Another context's view still takes events in.
@@ -454,10 +458,6 @@ async fn what_postgres_can_not_keep_stops_its_own_view_alone() {
     assert!(projector.exited().is_none());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_postgres_is_dead_writes_go_on_and_then_the_views_catch_up() {
-    let servers = Servers::start("postgres-kill").await;
-    let projector = servers.role(&["projector"]).await;
 /// As a queue of notices does that is full: Postgres has one for all of its databases.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_view_whose_notices_are_refused_goes_on_without_them() {
@@ -481,6 +481,10 @@ async fn a_view_whose_notices_are_refused_goes_on_without_them() {
     assert!(projector.exited().is_none());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_postgres_is_dead_writes_go_on_and_then_the_views_catch_up() {
+    let servers = Servers::start("postgres-kill").await;
+    let projector = servers.role(&["projector"]).await;
     let ((writes, _commands), (reads, _queries)) =
         tokio::join!(servers.api("command-api"), servers.api("query-api"));
     let (entry, _gateway) = servers.api("gateway").await;
