@@ -75,7 +75,7 @@ fn tell(stuck: &Stuck, data: Option<&Path>) {
             println!("{kind}: could not be asked: {why}");
         }
         if *more {
-            println!("{kind}: there are more");
+            println!("{kind}: there may be more");
         }
     }
     if stuck.items.is_empty() {

@@ -37,7 +37,7 @@ pub struct Lag {
     /// How long the first of them has been in the stream, in seconds; 0 when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub behind_s: Option<f64>,
-    /// Events wait, and it doesn't move.
+    /// Events wait, and it doesn't move; or it has stopped.
     pub stalled: bool,
     /// Rows are left that an older version has made: rebuild it.
     pub outdated: bool,
@@ -111,7 +111,8 @@ fn lag(
         Some(_) => next.map(since),
         None => None,
     };
-    let still = since(status.updated_at) >= STALLED_AFTER;
+    let still = status.still >= STALLED_AFTER;
+    let waits = waiting.is_some_and(|waiting| waiting >= STALLED_AFTER);
     Lag {
         view: status.view.clone(),
         stream: status.stream.clone(),
@@ -119,7 +120,7 @@ fn lag(
         end,
         behind,
         behind_s: waiting.map(|waiting| waiting.as_secs_f64()),
-        stalled: still && waiting.is_some_and(|waiting| waiting >= STALLED_AFTER),
+        stalled: status.failed_position.is_some() || (still && waits),
         outdated: status.is_outdated(),
         updated_at: status.updated_at,
         stopped_at: status.failed_position,
@@ -132,18 +133,24 @@ mod tests {
 
     use super::*;
 
-    fn told(position: u64, still_s: i64, waits_s: Option<i64>) -> Lag {
-        let now = Utc::now();
-        let ago = |seconds| now - TimeDelta::seconds(seconds);
-        let status = ViewStatus {
+    fn standing(position: u64, still_s: u32) -> ViewStatus {
+        ViewStatus {
             view: "order_summary".into(),
             stream: "ORDER".into(),
             position,
-            updated_at: ago(still_s),
+            // By another clock, which is an hour ahead.
+            updated_at: Utc::now() + TimeDelta::hours(1),
+            still: Duration::from_secs(still_s.into()),
             failed_position: None,
             last_error: None,
             revision: crate::ORDER_SUMMARY.revision,
-        };
+        }
+    }
+
+    fn told(position: u64, still_s: u32, waits_s: Option<i64>) -> Lag {
+        let now = Utc::now();
+        let ago = |seconds| now - TimeDelta::seconds(seconds);
+        let status = standing(position, still_s);
         lag(&status, Some(10), waits_s.map(ago), now)
     }
 
@@ -164,6 +171,19 @@ mod tests {
         let unknown = told(9, 11, None);
         assert_eq!((unknown.behind, unknown.behind_s), (Some(1), None));
         // Clocks that go apart.
-        assert_eq!(told(9, -5, Some(-5)).behind_s, Some(0.0));
+        assert_eq!(told(9, 0, Some(-5)).behind_s, Some(0.0));
+    }
+
+    #[test]
+    fn a_view_that_has_stopped_has_stalled_whatever_the_log_says() {
+        let stopped = |position| ViewStatus {
+            failed_position: Some(position),
+            ..standing(position, 0)
+        };
+        // The next event can't be read; the log has become shorter.
+        for position in [9, 12] {
+            let lag = lag(&stopped(position), Some(10), None, Utc::now());
+            assert!(lag.stalled, "{lag:?}");
+        }
     }
 }

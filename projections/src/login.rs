@@ -100,8 +100,8 @@ pub enum OpenError {
     #[error(transparent)]
     Refused(#[from] tokio_postgres::Error),
     /// Something is there, and does not answer.
-    #[error("no answer within {} seconds", OPEN_TIMEOUT.as_secs())]
-    Silent,
+    #[error("no answer within {} seconds", .0.as_secs())]
+    Silent(Duration),
 }
 
 /// What `opening` comes to, if it does in time.
@@ -109,7 +109,7 @@ pub(crate) async fn in_time<T>(
     opening: BoxFuture<'_, Result<T, OpenError>>,
 ) -> Result<T, OpenError> {
     let opened = tokio::time::timeout(OPEN_TIMEOUT, opening).await;
-    opened.unwrap_or(Err(OpenError::Silent))
+    opened.unwrap_or(Err(OpenError::Silent(OPEN_TIMEOUT)))
 }
 
 /// One database of one server, as one role; over TLS when it is said who vouches for the server.

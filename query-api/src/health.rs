@@ -187,7 +187,7 @@ fn report(lag: &Lag) {
             view,
             position,
             behind,
-            "a read model doesn't move while events wait"
+            "a read model doesn't move while events wait, or has stopped"
         );
     }
 }

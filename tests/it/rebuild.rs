@@ -242,12 +242,12 @@ async fn a_switch_of_which_nothing_is_heard_lets_the_live_view_go() {
     says(&app, &sku, 1, 0).await;
     let (code, report) = rebuild(&app, VIEW, &["--switch"]).await;
     assert_eq!(code, 0, "{report}");
-    // The table that was live before lacks this one, and can't be written to.
+    // The table that was live before takes this one in, but can't be moved.
     receive(&app, &sku).await;
     says(&app, &sku, 2, 0).await;
     let database = admin(&app, "inventory").await;
     database
-        .batch_execute("begin; lock table previous.stock_level in exclusive mode")
+        .batch_execute("begin; lock table previous.stock_level in access share mode")
         .await
         .unwrap();
     let mut stopped = hangs(&app, &["--rollback"]).await;
@@ -259,6 +259,36 @@ async fn a_switch_of_which_nothing_is_heard_lets_the_live_view_go() {
     receive(&app, &sku).await;
     says(&app, &sku, 3, 0).await;
     stopped.kill().await.unwrap();
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_table_before_lacks_is_taken_in_before_the_live_view_is_held() {
+    let app = App::start(&folder("far-back")).await;
+    let sku = app.product(1).await;
+    says(&app, &sku, 1, 0).await;
+    let (code, report) = rebuild(&app, VIEW, &["--switch"]).await;
+    assert_eq!(code, 0, "{report}");
+    for _ in 0..3 {
+        receive(&app, &sku).await;
+    }
+    says(&app, &sku, 4, 0).await;
+    let database = admin(&app, "inventory").await;
+    // It lets the projector write, and nobody hold the view.
+    database
+        .batch_execute("begin; lock table public.stock_level in row exclusive mode")
+        .await
+        .unwrap();
+    let (code, report) = rebuild(&app, VIEW, &["--rollback"]).await;
+    assert_ne!(code, 0, "{report}");
+    let both = "select live.position, before.position from public.view_position live \
+                join previous.view_position before using (view) where view = $1";
+    let both = database.query_one(both, &[&VIEW]).await.unwrap();
+    assert_eq!(both.get::<_, i64>(0), both.get::<_, i64>(1));
+    database.batch_execute("rollback").await.unwrap();
+    let (code, report) = rebuild(&app, VIEW, &["--rollback"]).await;
+    assert_eq!(code, 0, "{report}");
+    says(&app, &sku, 4, 0).await;
     app.stop().await;
 }
 

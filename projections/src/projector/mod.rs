@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   session   what a projector holds while all is well: rows in memory, a connection, a place in the stream
+//!   behind    the views that are far behind the others of their context, each in a session of its own
 //!   live      one view of it: how a batch becomes a commit
 //!   store     the statements: position first, then rows, then the notification, one transaction
 //!   error     what can go wrong, and whether waiting helps
@@ -17,6 +18,7 @@
 //! reading that event again: if it is another one, or gone, the log was restored or lost, and
 //! going on would mix two histories.
 
+mod behind;
 mod config;
 mod error;
 mod live;
@@ -63,6 +65,8 @@ pub struct Stepped {
     pub events: usize,
     /// Somebody else moves the views: this projector stands by.
     pub standing_by: bool,
+    /// All that was to be taken in is: never of a projector that is told to go on without end.
+    pub ended: bool,
 }
 
 impl Projector {
@@ -155,16 +159,27 @@ impl Projector {
                     session.record(view, &stop).await?;
                     self.stop(view, stop);
                 }
-                if self.running().is_empty() {
-                    return Err(self.all_stopped());
-                }
-                self.session = Some(session);
+                self.go_on(session)?;
+                stepped.ended = self.session.as_ref().is_some_and(Session::has_ended);
+            }
+            Taken::StoppedBehind(view, stop) => {
+                self.stopped.insert(view.name, stop);
+                self.go_on(session)?;
             }
             Taken::FenceLost => stepped.standing_by = true,
             // The next session looks again at what the log holds.
             Taken::Reopen => {}
         }
         Ok(stepped)
+    }
+
+    /// Keeps a session for the next step, as long as anybody is left in it: without, those behind begin one.
+    fn go_on(&mut self, session: Session) -> Result<(), ProjectorError> {
+        if self.running().is_empty() {
+            return Err(self.all_stopped());
+        }
+        self.session = Some(session).filter(|session| !session.is_empty());
+        Ok(())
     }
 
     /// The views that still run.

@@ -18,7 +18,7 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
 impl Projector {
-    /// Takes in one batch after another until told to stop.
+    /// Takes in one batch after another until told to stop, or until all is taken in that it is to.
     ///
     /// # Errors
     /// Every view of the context has stopped. Postgres or NATS being away is waited for.
@@ -35,6 +35,7 @@ impl Projector {
                     step = self.step() => step,
                 };
                 let pause = match step {
+                    Ok(stepped) if stepped.ended => return Ok(()),
                     Ok(stepped) if stepped.standing_by => {
                         tracing::info!(context = self.context, "another projector is at work");
                         self.settings.standby

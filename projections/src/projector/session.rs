@@ -11,6 +11,8 @@ use streams::subscription::{OrderedSubscription, SubscriptionError};
 use streams::{Connection, LoadError, RecordedEvent, Streams, chain};
 use tokio::time::Instant;
 
+use super::Projector;
+use super::behind::{Behind, Marked, apart};
 use super::config::{Scope, Settings};
 use super::error::{ProjectorError, Stop};
 use super::live::{LiveView, Outcome, restored};
@@ -48,7 +50,10 @@ pub(super) struct Session {
     end: u64,
     login: Login,
     store: Store,
+    /// Those that go on together.
     views: Vec<LiveView>,
+    /// Those that catch up first.
+    behind: Behind,
     settings: Settings,
     /// The last event to take in.
     until: u64,
@@ -72,10 +77,12 @@ pub(super) enum Taken {
         /// Which views have stopped, and why.
         stopped: Vec<(&'static ViewSpec, Stop)>,
     },
+    /// One of those that caught up by themselves has stopped, as is written down.
+    StoppedBehind(&'static ViewSpec, Stop),
     /// Another projector moves one of the views.
     FenceLost,
-    /// The connection to the log was made anew, or the log has changed: what it holds must be looked
-    /// at again.
+    /// The connection to the log was made anew, or the log has changed, or a view has caught up: where all
+    /// stand must be looked at again.
     Reopen,
 }
 
@@ -93,7 +100,7 @@ impl Session {
         };
         let database = |source| away(OpenError::Refused(source));
         let store = Store::open(login, (settings, scope)).await.map_err(away)?;
-        let mut views = Vec::with_capacity(specs.len());
+        let mut marked: Vec<Marked> = Vec::with_capacity(specs.len());
         let mut outdated = None;
         for spec in specs {
             let mark = store.mark(spec.name).await.map_err(database)?;
@@ -110,13 +117,14 @@ impl Session {
                 continue;
             }
             report_revision(spec, &mark, revisions);
-            let table = store.table(spec).await.map_err(database)?;
-            views.push(LiveView::new(spec, table, mark));
+            marked.push((spec, mark));
         }
         let look_again = outdated.as_ref().map(|_| Instant::now() + OUTDATED_LOOK);
-        if let Some(error) = outdated.filter(|_| views.is_empty()) {
+        if let Some(error) = outdated.filter(|_| marked.is_empty()) {
             return Err(error);
         }
+        let (near, far) = apart(marked, settings.batch_max);
+        let views = begin(&store, near).await.map_err(database)?;
         let stream = views.first().map(|v| v.spec.stream()).unwrap_or_default();
         let connects = connects(log);
         let streams = log.streams(streams::Settings::reading());
@@ -125,7 +133,13 @@ impl Session {
             stream: stream.clone(),
             source: source.into(),
         })?;
-        let first = views.iter().map(|v| v.mark.position).min().unwrap_or(0);
+        let positions = || views.iter().map(|view| view.mark.position);
+        let first = positions().min().unwrap_or(0);
+        let until = positions().max().unwrap_or(0);
+        let how = (settings, Scope { until, ..scope });
+        let behind = Behind::send(far, |view| {
+            Projector::of_view(view, log.clone(), login, how)
+        });
         // From the event at the position, not behind it: that event is the proof.
         let subscription = log.ordered(&stream, first.saturating_sub(1));
         Ok(Self {
@@ -138,6 +152,7 @@ impl Session {
             login: login.clone(),
             store,
             views,
+            behind,
             settings,
             until: scope.until,
             streams,
@@ -157,13 +172,9 @@ impl Session {
             });
         }
         tokio::time::sleep_until(self.rests_until).await;
-        let batch = match self.look_again {
-            Some(at) if at <= Instant::now() => return Ok(Taken::Reopen),
-            Some(at) => match tokio::time::timeout_at(at, self.next_batch()).await {
-                Ok(batch) => batch,
-                Err(_) => return Ok(Taken::Reopen),
-            },
-            None => self.next_batch().await,
+        let batch = match self.batch_or_else().await {
+            Ok(batch) => batch,
+            Err(taken) => return Ok(taken),
         };
         if connects(&self.log) != self.connects {
             return Ok(Taken::Reopen);
@@ -249,6 +260,31 @@ impl Session {
             .map_err(|source| self.database(source))
     }
 
+    /// The next batch, unless there is something else to see to before.
+    async fn batch_or_else(&mut self) -> Result<Result<Vec<RecordedEvent>, BatchError>, Taken> {
+        let look_again = self.look_again;
+        let mut behind = std::mem::take(&mut self.behind);
+        let batch = tokio::select! {
+            biased;
+            ended = behind.ended() => Err(ended),
+            () = at(look_again) => Err(Taken::Reopen),
+            batch = self.next_batch() => Ok(batch),
+        };
+        self.behind = behind;
+        batch
+    }
+
+    /// Have all that go on together come to the last event that they are to take in?
+    pub(super) fn has_ended(&self) -> bool {
+        let ended = |view: &LiveView| view.mark.position >= self.until;
+        self.views.iter().all(ended)
+    }
+
+    /// Is there nobody but those behind?
+    pub(super) fn is_empty(&self) -> bool {
+        self.views.is_empty()
+    }
+
     async fn next_batch(&mut self) -> Result<Vec<RecordedEvent>, BatchError> {
         let next = self
             .subscription
@@ -327,7 +363,10 @@ impl Session {
             metrics::gauge!("millrace_projector_position", "view" => name)
                 .set(precise(view.mark.position));
         }
-        if let (Some(behind), Some(view)) = (self.subscription.pending(), self.views.first()) {
+        let live = self.until == Scope::LIVE.until;
+        if let (Some(behind), Some(view), true) =
+            (self.subscription.pending(), self.views.first(), live)
+        {
             metrics::gauge!("millrace_projector_lag_events", "context" => view.spec.context)
                 .set(precise(behind));
         }
@@ -359,6 +398,16 @@ enum BatchError {
     Failed(ProjectorError),
 }
 
+/// Prepares for work on these.
+async fn begin(store: &Store, views: Vec<Marked>) -> Result<Vec<LiveView>, tokio_postgres::Error> {
+    let mut begun = Vec::with_capacity(views.len());
+    for (spec, mark) in views {
+        let table = store.table(spec).await?;
+        begun.push(LiveView::new(spec, table, mark));
+    }
+    Ok(begun)
+}
+
 /// Says whether rows are left that an older fold has made.
 fn report_revision(spec: &ViewSpec, mark: &Mark, revisions: Revisions) {
     let (view, rows, ours) = (spec.name, revisions.rows, spec.revision);
@@ -369,6 +418,14 @@ fn report_revision(spec: &ViewSpec, mark: &Mark, revisions: Revisions) {
             ours,
             "rows of an older revision: `millrace rebuild {view} --switch`"
         );
+    }
+}
+
+/// Waits until then; `None` = for ever.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
@@ -21,6 +22,9 @@ pub(crate) const STATEMENT_TIMEOUT_MS: u32 = 30_000;
 
 /// Longest that its answer is waited for: as long as it may work on it, and the way.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(STATEMENT_TIMEOUT_MS as u64 + 5_000);
+
+/// In the place of a notice.
+const SAYS_NOTHING: &str = "null";
 
 /// Longest cause that a position row keeps, in characters.
 const CAUSE_LENGTH_MAX: usize = 2_000;
@@ -64,6 +68,8 @@ pub(super) struct Store {
 pub(super) struct TableStatements {
     load: Statement,
     commit: Statement,
+    /// The same, and nobody is told of it.
+    commit_untold: Statement,
 }
 
 /// What the fence said.
@@ -143,11 +149,12 @@ impl Store {
         let said = if self.live {
             format!("pg_notify('{CHANNEL}', '{table}:' || $2::bigint)")
         } else {
-            "null".to_owned()
+            SAYS_NOTHING.to_owned()
         };
         let revision = view.revision;
-        let commit = format!(
-            "with moved as (update view_position set position = $2, event_id = $3, \
+        let commit = |said: &str| {
+            format!(
+                "with moved as (update view_position set position = $2, event_id = $3, \
              stream_created_at = $4, updated_at = now(), failed_at = null, failed_position = null, \
              last_error = null, written_by = {revision}, \
              revision = case position when 0 then {revision} else revision end \
@@ -160,11 +167,22 @@ impl Store {
              set version = excluded.version, payload = excluded.payload \
              where excluded.version > row.version) \
              select {said} from moved"
-        );
-        let prepared =
-            async { tokio::try_join!(self.client.prepare(&load), self.client.prepare(&commit)) };
-        let (load, commit) = self.answer(prepared).await?;
-        Ok(TableStatements { load, commit })
+            )
+        };
+        let (told, untold) = (commit(&said), commit(SAYS_NOTHING));
+        let prepared = async {
+            tokio::try_join!(
+                self.client.prepare(&load),
+                self.client.prepare(&told),
+                self.client.prepare(&untold)
+            )
+        };
+        let (load, commit, commit_untold) = self.answer(prepared).await?;
+        Ok(TableStatements {
+            load,
+            commit,
+            commit_untold,
+        })
     }
 
     /// Where `view` stands, and whose its rows are; none when it was never provisioned.
@@ -237,9 +255,18 @@ impl Store {
             &versions,
             &payloads,
         ];
-        let moved = self
-            .answer(self.client.execute(&table.commit, &values))
-            .await?;
+        let moved = self.answer(self.client.execute(&table.commit, &values));
+        let moved = match moved.await {
+            // A row that is too large, or no room for another notice: the server has one queue for all of its
+            // databases. Readers look by themselves as well.
+            Err(error) if self.live && error.code() == Some(&SqlState::PROGRAM_LIMIT_EXCEEDED) => {
+                let untold = self.client.execute(&table.commit_untold, &values);
+                let moved = self.answer(untold).await?;
+                tracing::warn!(%error, "nobody could be told of a commit");
+                moved
+            }
+            moved => moved?,
+        };
         Ok(match moved {
             0 => Commit::FenceLost,
             _ => Commit::Done,

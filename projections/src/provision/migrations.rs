@@ -2,7 +2,26 @@
 
 use std::borrow::Cow;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use std::time::Duration;
+
+use sqlx::PgConnection;
+use sqlx::error::DatabaseError;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+
+use super::{ProvisionError, execute};
+
+/// Longest that a migration waits for a table at a time, in milliseconds. Whoever comes after it waits for it,
+/// also who only reads, and a reader's statement may take four seconds.
+const LOCK_MS: u32 = 2_000;
+
+/// Pause before it is tried again.
+const LOCK_PAUSE: Duration = Duration::from_secs(3);
+
+/// How often it is tried: for five minutes.
+const LOCK_TRIES_MAX: u32 = 60;
+
+/// What Postgres says to who has waited for so long.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// A migration: its context, its number within it, what it is called, and its file.
 type Entry = (&'static str, i64, &'static str, &'static str);
@@ -168,8 +187,41 @@ const MIGRATIONS: [Entry; 31] = [
     ),
 ];
 
-/// What brings the database of `context` up to date.
-pub(super) fn migrator(context: &str) -> Migrator {
+/// Brings the database of `context` up to date.
+pub(super) async fn apply(
+    context: &'static str,
+    database: &mut PgConnection,
+) -> Result<(), ProvisionError> {
+    let bound = format!("set lock_timeout = {LOCK_MS}");
+    execute(database, "bound how long a migration waits", &bound).await?;
+    let migrator = migrator(context);
+    let mut tries = 1;
+    while let Err(source) = migrator.run_direct(database).await {
+        if tries == LOCK_TRIES_MAX || !has_waited(&source) {
+            return Err(ProvisionError::Migrate { context, source });
+        }
+        tracing::info!(
+            context,
+            tries,
+            "a migration waits for a table that is in use"
+        );
+        tries += 1;
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    execute(database, "let what follows wait", "reset lock_timeout").await
+}
+
+/// Did it get no lock in time?
+fn has_waited(error: &MigrateError) -> bool {
+    let (MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) = error else {
+        return false;
+    };
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| code == LOCK_NOT_AVAILABLE)
+}
+
+/// The migrations of `context`. What a newer version has applied beside them only adds, and stays.
+fn migrator(context: &str) -> Migrator {
     let migrations = MIGRATIONS
         .iter()
         .filter(|(of, ..)| *of == context)
@@ -185,6 +237,7 @@ pub(super) fn migrator(context: &str) -> Migrator {
         .collect();
     Migrator {
         migrations,
+        ignore_missing: true,
         ..Migrator::DEFAULT
     }
 }

@@ -143,10 +143,7 @@ async fn provision_all(
         roles::create_database(server, context).await?;
         let login = admin.to_database(&crate::login::database(context));
         let mut database = connect(&login).await?;
-        migrations::migrator(context)
-            .run_direct(&mut database)
-            .await
-            .map_err(|source| ProvisionError::Migrate { context, source })?;
+        migrations::apply(context, &mut database).await?;
         roles::grant(&mut database, context).await?;
         // The work is committed; how the session ends changes nothing.
         let _ = database.close().await;

@@ -38,8 +38,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// Where the views of a database stand.
-const STATUSES: &str = "select view, stream, position, updated_at, failed_position, last_error, revision \
-                        from view_position order by view";
+const STATUSES: &str = "select view, stream, position, updated_at, failed_position, last_error, revision, \
+                        extract(epoch from now() - updated_at)::float8 from view_position order by view";
 
 /// Is the connection gone, or about to go: the server was told to end it (SQLSTATE 57P01 and its
 /// like)?
@@ -206,6 +206,7 @@ impl Connections {
         Ok(unsigned(position))
     }
 
+    /// Of those that this program has. A newer one may have left others behind, or bring them just now.
     pub(super) async fn statuses(&self) -> Result<Vec<ViewStatus>, ReadError> {
         let rows = self
             .ask(|prepared| async move { prepared.client.query(&prepared.statuses, &[]).await })
@@ -219,10 +220,13 @@ impl Connections {
                 failed_position: row.try_get::<_, Option<i64>>(4)?.map(unsigned),
                 last_error: row.try_get(5)?,
                 revision: u32::try_from(row.try_get::<_, i32>(6)?).unwrap_or_default(),
+                still: Duration::try_from_secs_f64(row.try_get(7)?).unwrap_or_default(),
             })
         };
-        let statuses: Result<_, tokio_postgres::Error> = rows.iter().map(status).collect();
-        statuses.map_err(|source| self.refused(source))
+        let statuses: Result<Vec<_>, tokio_postgres::Error> = rows.iter().map(status).collect();
+        let mut statuses = statuses.map_err(|source| self.refused(source))?;
+        statuses.retain(|status| crate::view(&status.view).is_some());
+        Ok(statuses)
     }
 
     /// Asks over one of the connections; over another one when that is lost meanwhile. Reading

@@ -8,8 +8,10 @@ use futures::{StreamExt, stream};
 use streams::chain;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_postgres::AsyncMessage;
+use tokio::time::timeout;
+use tokio_postgres::{AsyncMessage, Client};
 
+use super::connection::QUERY_TIMEOUT;
 use super::{CHANNEL, Waited};
 use crate::login::{Login, OpenError, in_time};
 
@@ -18,6 +20,10 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 
 /// Longest pause between tries to connect. There is no last try.
 const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// How often it is asked where the views stand. A notice that is not given is made good for so, and whether
+/// the connection still leads anywhere shows in nothing else: who listens says nothing by itself.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 type Senders = Arc<BTreeMap<&'static str, watch::Sender<u64>>>;
 
@@ -84,18 +90,18 @@ async fn listen(login: &Login, senders: &Senders, pause: &mut Duration) -> Resul
     let begin = async {
         // First listen, then look: what is committed in between is heard of, what was committed
         // before is seen.
-        let rows = in_time(Box::pin(async {
+        in_time(Box::pin(async {
             client.batch_execute(&format!("listen {CHANNEL}")).await?;
-            let look = "select view, position from view_position";
-            Ok(client.query(look, &[]).await?)
-        }));
-        for row in rows.await? {
-            announce(senders, row.try_get(0)?, row.try_get(1)?);
-        }
+            look(&client, senders).await
+        }))
+        .await?;
         *pause = RETRY_FIRST;
         tracing::debug!(%login, "listening for positions");
-        // The client must live as long as the connection.
-        std::future::pending::<Result<(), OpenError>>().await
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let looked = timeout(QUERY_TIMEOUT, look(&client, senders)).await;
+            looked.map_err(|_| OpenError::Silent(QUERY_TIMEOUT))??;
+        }
     };
     let hear = async {
         while let Some(message) = messages.next().await {
@@ -109,6 +115,14 @@ async fn listen(login: &Login, senders: &Senders, pause: &mut Duration) -> Resul
         ended = begin => ended,
         ended = hear => ended,
     }
+}
+
+async fn look(client: &Client, senders: &Senders) -> Result<(), OpenError> {
+    let look = "select view, position from view_position";
+    for row in client.query(look, &[]).await? {
+        announce(senders, row.try_get(0)?, row.try_get(1)?);
+    }
+    Ok(())
 }
 
 /// Takes in `<view>:<position>`; what isn't that is not ours.

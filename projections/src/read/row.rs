@@ -1,6 +1,7 @@
 //! What is read.
 
 use std::error::Error;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio_postgres::types::{FromSql, Type};
@@ -45,8 +46,10 @@ pub struct ViewStatus {
     pub stream: String,
     /// How far it has come.
     pub position: u64,
-    /// When it came there.
+    /// When it came there, by Postgres's clock.
     pub updated_at: DateTime<Utc>,
+    /// How long it has been there, which is the same by every clock.
+    pub still: Duration,
     /// The event at which it has stopped.
     pub failed_position: Option<u64>,
     /// Why it has stopped.

@@ -169,6 +169,9 @@ impl Rebuild {
         if columns(PREVIOUS).await? != columns("public").await? {
             return Err(RebuildError::OtherColumns { view });
         }
+        // What came since the switch may take long: the live view goes on meanwhile.
+        let live = self.standing().await?.live;
+        self.fill(PREVIOUS, live, |_| {}).await?;
         self.client.batch_execute("begin").await?;
         let swapped = self.swap_back().await;
         self.end(swapped).await

@@ -145,7 +145,7 @@ pub struct Part {
     pub kind: Kind,
     /// How many are told.
     pub told: usize,
-    /// There are more.
+    /// There may be more.
     pub more: bool,
     /// Why it could not be asked; then nothing is known of it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -161,7 +161,7 @@ pub struct Stuck {
     pub parts: Vec<Part>,
 }
 
-/// Some of a kind, and whether there are more.
+/// Some of a kind, and whether there may be more.
 type Found = Result<(Vec<Item>, bool), Away>;
 
 /// Why a part could not be asked.

@@ -1,12 +1,17 @@
 //! Mails and payments that are late, payments that differ from the provider's record, holds that are
 //! over, and webhook endpoints that fail.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use futures::future::join_all;
+use futures::future::BoxFuture;
+use futures::{FutureExt, Stream, StreamExt, stream};
 use inventory::{Hold, StockItem};
 use kernel::{ReservationId, Sku};
 use serde_json::{Value, json};
 use streams::clock;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Action, Away, Found, ITEMS_MAX, Item, Kind, REASON, Radar, Rows, text, time};
 use crate::read::{Filter, How};
@@ -20,6 +25,10 @@ const PAYMENT_LATE_AFTER: TimeDelta = TimeDelta::minutes(5);
 
 /// How many stock items are loaded at the same time.
 const LOADS_AT_ONCE: usize = 16;
+
+/// How long stock items are loaded: less than a part may take, so that what was found by then is told. Without
+/// snapshots one that is much sold takes long.
+const LOADS_TIME_MAX: Duration = Duration::from_millis(2_500);
 
 impl Radar {
     /// Those of which the provider has long owed an answer. One that was requested later than that
@@ -84,6 +93,7 @@ impl Radar {
     pub(super) async fn holds(&self, limit: usize) -> Found {
         let held = [Filter::new("held", "true")];
         let (mut items, mut after) = (Vec::new(), None);
+        let until = Instant::now() + LOADS_TIME_MAX;
         loop {
             let part = Rows {
                 after: after.as_ref(),
@@ -91,11 +101,20 @@ impl Radar {
                 reversed: false,
             };
             let page = self.reader.list(&STOCK_LEVEL, &held, part).await?;
-            for some in page.rows.chunks(LOADS_AT_ONCE) {
-                let looks = some.iter().map(|row| self.lapsed(&row.view_id));
-                for lapsed in join_all(looks).await {
-                    items.extend(lapsed?);
+            let looks = page
+                .rows
+                .iter()
+                .map(|row| self.lapsed(&row.view_id).boxed());
+            let looks: Vec<BoxFuture<'_, _>> = looks.collect();
+            let looks = stream::iter(looks).buffer_unordered(LOADS_AT_ONCE);
+            if !gather(looks, &mut items, until).await? {
+                if items.is_empty() {
+                    return Err(Away(
+                        "not all that is set aside could be looked at".to_owned(),
+                    ));
                 }
+                items.truncate(limit);
+                return Ok((items, true));
             }
             after = page.next;
             if after.is_none() || items.len() > limit {
@@ -129,6 +148,22 @@ impl Radar {
                 .actions([Action::call("expire", expire, which)])
         };
         Ok(lapsed.map(item).collect())
+    }
+}
+
+/// Adds what is found until then. Was that all?
+async fn gather(
+    looks: impl Stream<Item = Result<Vec<Item>, Away>>,
+    items: &mut Vec<Item>,
+    until: Instant,
+) -> Result<bool, Away> {
+    let mut looks = pin!(looks);
+    loop {
+        match timeout_at(until, looks.next()).await {
+            Ok(Some(found)) => items.extend(found?),
+            Ok(None) => return Ok(true),
+            Err(_late) => return Ok(false),
+        }
     }
 }
 
@@ -204,6 +239,23 @@ fn asked_for(row: &Value) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_takes_too_long_hides_nothing_that_another_has_found() {
+        let found = async |found: bool| {
+            if !found {
+                std::future::pending::<()>().await;
+            }
+            Ok(vec![Item::new(Kind::ExpiredHold, "TEA-1/o-1", "lapsed")])
+        };
+        for (all, told) in [(&[true, true][..], 2), (&[false, true], 1), (&[false], 0)] {
+            let looks = all.iter().map(|is_found| found(*is_found));
+            let looks = stream::iter(looks).buffer_unordered(LOADS_AT_ONCE);
+            let (mut items, until) = (Vec::new(), Instant::now() + LOADS_TIME_MAX);
+            let whole = gather(looks, &mut items, until).await.ok();
+            assert_eq!((whole, items.len()), (Some(told == all.len()), told));
+        }
+    }
 
     #[test]
     fn a_payment_is_late_by_what_is_due_now_not_by_when_it_began() {

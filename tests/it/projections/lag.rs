@@ -73,7 +73,7 @@ async fn a_view_that_does_not_move_while_events_arrive_is_told_and_kills_nobody(
 }
 
 /// Waits until `/metrics` holds these lines.
-async fn metrics_say(queries: &Shop, lines: &[&str]) {
+pub(super) async fn metrics_say(queries: &Shop, lines: &[&str]) {
     let started = Instant::now();
     loop {
         let page = queries

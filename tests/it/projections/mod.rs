@@ -1,11 +1,13 @@
 //! The read models on real servers: what is written is read, by those who may, and whatever happens
 //! on the way the rows are the fold of their events.
 
+mod behind;
 mod history;
 mod lag;
 mod outages;
 mod refused;
 mod silent;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -18,6 +18,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::Rows;
+use super::lag::metrics_say;
 use crate::app::{Must, PATIENCE, becomes};
 use crate::servers::Servers;
 
@@ -34,6 +35,12 @@ pub(super) struct Mark {
     updated_at: DateTime<Utc>,
     failed_position: Option<i64>,
     last_error: Option<String>,
+}
+
+impl Mark {
+    pub(super) fn has_stopped(&self) -> bool {
+        self.last_error.is_some()
+    }
 }
 
 async fn mark(client: &Client, view: &ViewSpec) -> Mark {
@@ -200,6 +207,9 @@ impl Watched {
         assert_eq!(told["stopped_at"], at, "{told}");
         assert_eq!(told["position"], before.position, "{told}");
         assert_eq!(&Rows::read(&sql, view).await, before);
+        // What the alarm is set on.
+        let rings = format!("view_stalled{{view=\"{}\"}} 1", view.name);
+        metrics_say(&self.queries, &[&rings]).await;
     }
 
     /// Another context's view still takes events in.
@@ -445,6 +455,29 @@ async fn what_postgres_can_not_keep_stops_its_own_view_alone() {
     assert!(why.contains("Postgres can't keep the row"), "{why}");
     publish(&streams, "C").await;
     until(&sql, &PRODUCT_CARD, |mark| mark.position == 8).await;
+    assert!(projector.exited().is_none());
+}
+
+/// As a queue of notices does that is full: Postgres has one for all of its databases.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_whose_notices_are_refused_goes_on_without_them() {
+    let servers = Servers::start("refused-notice").await;
+    let streams = servers.streams().await;
+    let sql = servers.sql("millrace_product").await;
+    let refuse = "create function refuse() returns trigger language plpgsql as $$ begin \
+                  if current_query() like '%pg_notify%' then \
+                  raise exception 'too many notifications' using errcode = '54000'; end if; \
+                  return null; end $$; \
+                  create trigger refuses after insert on product_card execute function refuse()";
+    sql.batch_execute(refuse).await.unwrap();
+    publish(&streams, "A").await;
+    let projector = servers.role(&["projector"]).await;
+    for (position, sku) in [(2, "B"), (4, "C")] {
+        let went = |mark: &Mark| mark.position == position || mark.has_stopped();
+        let mark = until(&sql, &PRODUCT_CARD, went).await;
+        assert!(!mark.has_stopped(), "{mark:?}");
+        publish(&streams, sku).await;
+    }
     assert!(projector.exited().is_none());
 }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use projections::read::{Reader, Settings};
+use projections::read::{Reader, Settings, Waited};
 use projections::{Access, Login, PRODUCT_CARD, Projector};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -13,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::outages::{publish, until};
 use crate::app::becomes;
 use crate::servers::Servers;
+
+/// Longer than who listens for positions hears nothing before another connection is made.
+const HEARD_WITHIN: Duration = Duration::from_secs(30);
 
 /// Takes every connection to Postgres, and passes on what comes over those of its time.
 struct Between {
@@ -95,6 +99,9 @@ async fn a_postgres_that_says_nothing_is_asked_again_over_another_connection() {
             found.is_ok_and(|found| found.row.is_some())
         })
         .await;
+        let sequence = u64::try_from(position).unwrap();
+        let heard = reader.wait_for(&PRODUCT_CARD, sequence, HEARD_WITHIN).await;
+        assert_eq!(heard.unwrap(), Waited::Reached, "{sku}");
     }
     stop.cancel();
     running.await.unwrap().unwrap();
