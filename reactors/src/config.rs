@@ -22,8 +22,8 @@ pub const MAIL_TIMEOUT_MS: u64 = 60_000;
 /// [`SmtpConfig::mail_pause_max_ms`] unless somebody says otherwise.
 pub const MAIL_PAUSE_MAX_MS: u64 = 600_000;
 
-/// How far back our payments are held against the provider's list, in days: most disputes and
-/// refunds come within a month.
+/// How far back our payments are held against the provider's list, in days: most refunds come within a month.
+/// (Disputes, which may come later, are no part of what is compared.)
 pub const RECONCILE_DAYS: u32 = 30;
 
 /// The most that may be said: ten years, longer than anybody keeps payments.
