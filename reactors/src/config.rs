@@ -20,10 +20,10 @@ pub const PAYMENT_TIMEOUT_MS: u64 = 10_000;
 pub const MAIL_TIMEOUT_MS: u64 = 60_000;
 
 /// [`SmtpConfig::mail_pause_max_ms`] unless somebody says otherwise.
-pub const MAIL_PAUSE_MAX_MS: u64 = 60_000;
+pub const MAIL_PAUSE_MAX_MS: u64 = 600_000;
 
-/// How far back our payments are held against the provider's list, in days: most disputes and
-/// refunds come within a month.
+/// How far back our payments are held against the provider's list, in days: most refunds come within a month.
+/// (Disputes, which may come later, are no part of what is compared.)
 pub const RECONCILE_DAYS: u32 = 30;
 
 /// The most that may be said: ten years, longer than anybody keeps payments.
@@ -223,7 +223,8 @@ pub struct SmtpConfig {
     /// wants fewer says so.
     #[arg(long, env = "MILLRACE_MAILS_PER_SECOND", default_value_t = MAILS_PER_SECOND)]
     pub mails_per_second: NonZeroU32,
-    /// Longest pause between two tries of one mail, in milliseconds.
+    /// Longest pause between two tries of one mail, in milliseconds; while the mail server hears nobody, a
+    /// minute at most.
     #[arg(long, env = "MILLRACE_MAIL_PAUSE_MAX_MS", default_value_t = MAIL_PAUSE_MAX_MS)]
     pub mail_pause_max_ms: u64,
 }
@@ -236,6 +237,11 @@ impl SmtpConfig {
             Some(SmtpTls::None) | None => false,
         };
         encrypted || is_here(self.server())
+    }
+
+    /// [`SmtpConfig::mail_pause_max_ms`] as a duration.
+    pub(crate) fn mail_pause_max(&self) -> Duration {
+        Duration::from_millis(self.mail_pause_max_ms)
     }
 
     /// As whom the mailer signs in, if as anybody.

@@ -1,6 +1,8 @@
 //! The reconciliation, every day: a mismatch stands on the payment's record until it is none any more, and in
 //! the log. What is no payment's of ours has no record, and is counted each time.
 
+use std::collections::HashSet;
+
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use payment::{Payment, PaymentCommand};
@@ -12,7 +14,7 @@ use streams::{Connection, Streams, clock};
 use crate::ReconcileConfig;
 use crate::provider::Provider;
 use crate::reconcile::{Mismatched, Reconciler};
-use crate::recorder::{Cause, Record, Recorded, Recorder};
+use crate::recorder::{Cause, Record, RecordError, Recorded, Recorder};
 
 /// As what this reactor acts.
 const ACTOR: &str = "reactor:reconciliation";
@@ -68,8 +70,22 @@ impl Daily {
             );
         }
         let mut unknown = 0;
+        let mut told = HashSet::new();
         for found in &report.mismatches {
-            unknown += u64::from(!self.record(found, due).await?);
+            // One stands on a payment's record, and another of the same payment once that one is none any more.
+            // Else they would take each other's place every day.
+            if found
+                .payment_id
+                .as_ref()
+                .is_some_and(|id| told.contains(id))
+            {
+                continue;
+            }
+            if self.record(found, due).await? {
+                told.extend(found.payment_id.clone());
+            } else {
+                unknown += 1;
+            }
         }
         for found in &report.settled {
             self.record(found, due).await?;
@@ -98,21 +114,32 @@ impl Daily {
         let record = Record {
             id,
             command: &command,
-            label: &format!("reconciled/{}", due.timestamp_millis()),
+            label: &format!("reconciled/{}/{}", due.timestamp_millis(), found.intent_id),
             cause: &Cause {
                 correlation_id: found.order_id.map(|order_id| order_id.to_string()),
                 ..Cause::default()
             },
             actor: ACTOR,
         };
-        Ok(match self.recorder.record::<Payment>(record).await? {
-            Recorded::At(_) => true,
+        match self.recorder.record::<Payment>(record).await {
+            Ok(Recorded::At(_)) => Ok(true),
             // It names one that was never requested.
-            Recorded::Refused(code) => {
+            Ok(Recorded::Refused(code)) => {
                 tracing::info!(payment = %id, code, "a mismatch has no payment to stand on");
-                false
+                Ok(false)
             }
-        })
+            // The payment can't be read: the others are to be told of all the same.
+            Err(
+                error @ RecordError::Failed {
+                    retryable: false, ..
+                },
+            ) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(payment = %id, error, "a mismatch can't be put on the payment's record");
+                Ok(true)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

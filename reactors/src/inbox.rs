@@ -289,10 +289,10 @@ impl Letters {
     }
 }
 
-/// The provider is asked again at once while that may help. What it refuses to tell may be another
-/// matter in an hour, so the letter waits.
+/// The provider is asked again at once while that may help. What it refuses to tell, or doesn't know, may be
+/// another matter in an hour, so the letter waits: tried where it is, it would stand in the others' way.
 fn unanswered(error: ProviderError) -> Result<Heard, HandleError> {
-    if error.is_transient() {
+    if error.is_transient() && !matches!(error, ProviderError::Missing { .. }) {
         return Err(HandleError::retryable(error));
     }
     tracing::warn!(
@@ -319,5 +319,19 @@ impl Handler<DueTimer> for Letters {
             // Worked meanwhile, or expired.
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_letter_about_what_the_provider_does_not_know_waits_at_its_timer() {
+        let message = "No such payment_intent".to_owned();
+        let heard = unanswered(ProviderError::Missing { message });
+        assert_eq!(heard.unwrap(), Heard::Waits);
+        // While it doesn't answer at all, every letter waits alike.
+        assert!(!unanswered(ProviderError::LeftAlone).unwrap_err().permanent);
     }
 }

@@ -4,7 +4,7 @@
 //!   PAYMENT ──────► payment  ──HTTP──► provider      the intent is an event, the outcome a command
 //!   INBOX ────────► inbox    ──HTTP──► provider      it told something: ask it, record what is new
 //!   every day ────► daily    ──HTTP──► provider      our payments against its list
-//!   NOTIFICATION ─► mailer   ──SMTP──► mail server   a bounce suppresses its address
+//!   NOTIFICATION ─► mailer   ──SMTP──► mail server   a bounce suppresses its address; put off, it has a timer
 //!   USER ─────────► welcome  ──bus───► notification
 //!   USER ─────────► eraser   ──bus───► user           destroys the key, keeps the receipt
 //!   USER, ORDER, CHECKOUT ─► departures ─bus─► user   erased once nothing of them is under way
@@ -27,6 +27,7 @@ mod notice;
 mod outcome;
 mod payment;
 mod provider;
+mod put_off;
 mod reconcile;
 mod recorder;
 mod rejection;
@@ -39,7 +40,6 @@ mod webhook;
 mod welcome;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::BoxFuture;
 use streams::bus::Bus;
@@ -65,9 +65,8 @@ pub use provider::{FAILURES_MAX, Intent, IntentStatus, LEFT_ALONE, Provider};
 pub use reconcile::{Mismatched, Progress, ReconcileError, Reconciler, Reconciliation};
 pub use template::{Mail, Reader, TemplateError, Templates};
 
-/// Tries of one mail before it is parked: about a day, for the pause between two grows to a
-/// minute. A mail server that is down for hours delays every mail and parks none; an address
-/// that is put off for longer no longer stands in the way.
+/// Tries of one mail, where it is, before it is parked: about a day, for the pause between two grows to a
+/// minute. A mail server that is down for hours delays every mail and parks none.
 const MAIL_ATTEMPTS_MAX: u32 = 1_450;
 
 /// Reads PAYMENT for the payment reactor.
@@ -154,7 +153,7 @@ pub const RECONCILIATION_TIMER_DURABLE: DurableSpec = DurableSpec {
 const NEVER_ASIDE: OnFailure = OnFailure::Retry;
 
 /// The durables that `millrace provision` makes for this role.
-pub const DURABLES: [DurableSpec; 17] = {
+pub const DURABLES: [DurableSpec; 18] = {
     let [
         user,
         product,
@@ -168,6 +167,7 @@ pub const DURABLES: [DurableSpec; 17] = {
         PAYMENT_DURABLE,
         payment::TIMER_DURABLE,
         MAILER_DURABLE,
+        put_off::TIMER_DURABLE,
         WELCOME_DURABLE,
         ERASER_DURABLE,
         INBOX_DURABLE,
@@ -304,12 +304,19 @@ impl Workers {
 
     async fn mails(&mut self) -> Result<(), Error> {
         let (streams, recorder) = (self.streams.clone(), self.recorder.clone());
-        let mailer = mailer::Mailer::new(streams, recorder, self.keys.clone(), &self.config)?;
+        let smtp = &self.config.smtp;
+        let later = put_off::Later::new(Timers::new(&self.connection), smtp);
         let limits = DurableLimits {
-            pause_max: Duration::from_millis(self.config.smtp.mail_pause_max_ms),
+            pause_max: smtp.mail_pause_max(),
             ..DurableLimits::default()
         };
-        self.start_with(&MAILER_DURABLE, limits, self.config.lanes, Arc::new(mailer))
+        let (keys, lanes) = (self.keys.clone(), self.config.lanes);
+        let mailer = mailer::Mailer::new(streams, (recorder, later), keys, &self.config)?;
+        let mailer = Arc::new(mailer);
+        let again = Arc::clone(&mailer);
+        self.start_with::<RecordedEvent>(&MAILER_DURABLE, limits, lanes, mailer)
+            .await?;
+        self.start_with::<DueTimer>(&put_off::TIMER_DURABLE, limits, lanes, again)
             .await?;
         let welcome = welcome::Welcome::new(self.recorder.clone());
         self.start(&WELCOME_DURABLE, Arc::new(welcome)).await

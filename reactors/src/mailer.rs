@@ -1,13 +1,26 @@
 //! The mailer: sends what the notification context has requested, once for each Message-ID, and
 //! nothing to an address that has shown to be dead.
+//!
+//! ```text
+//!   delivery ──► to be sent? ──no───────────────────────────────────► acknowledge
+//!                    └─yes─► offer it ──► taken, or never to be ──► record ─┤
+//!                               │  └────► put off ──► set its timer ────────┘
+//!                               └───────► the server hears nobody: it is tried again where it is
+//! ```
+//!
+//! What the server puts off, it takes later or never: of what waits unacknowledged there is a bound, and every
+//! mail would wait behind it. While it hears nobody, every mail waits alike.
 
+use std::error::Error;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use kernel::{AggregateId, EmailClaimId, NotificationId, Reason, Sealed, UserId, purpose};
+use kernel::{
+    AggregateId, EmailClaimId, NotificationId, Position, Reason, Sealed, UserId, purpose,
+};
 use lettre::Message;
 use lettre::message::{Mailbox, MultiPart};
 use notification::{Notification, NotificationCommand, Suppression, SuppressionCommand};
@@ -16,14 +29,15 @@ use serde_json::json;
 use streams::keys::Keys;
 use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
-use streams::{RecordedEvent, Streams, clock};
-use thiserror::Error;
+use streams::timers::DueTimer;
+use streams::{Loaded, RecordedEvent, Streams, clock};
 
-use crate::Config;
+use crate::put_off::{Later, PutOff};
 use crate::recorder::{Cause, Record, Recorder};
 use crate::rejection;
-use crate::smtp::Smtp;
+use crate::smtp::{Smtp, Unsent};
 use crate::template::{Mail, Reader, TemplateError, Templates};
+use crate::{Config, MAILER_DURABLE};
 
 /// As what this reactor acts.
 const ACTOR: &str = "reactor:mailer";
@@ -32,7 +46,7 @@ const ACTOR: &str = "reactor:mailer";
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why no mail could be made or sent.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum MailerError {
     /// The server's address is not `host:port`.
     #[error("MILLRACE_SMTP must be host:port, not {0:?}")]
@@ -64,23 +78,23 @@ pub enum MailerError {
 }
 
 /// The mail waits until somebody has seen to it.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("the mail server does not let us in: are MILLRACE_SMTP_USER and its password right?")]
 struct LoginRefused(#[source] Said);
 
 /// The mail waits as well: it may be the quota of a day.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("the mail server takes no mail from us: is MILLRACE_MAIL_FROM right, or a quota used up?")]
 struct SenderRefused(#[source] Said);
 
 /// The mail may have been taken: it is sent again under the same Message-ID.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("the mail server did not answer within MILLRACE_MAIL_TIMEOUT_MS")]
 struct Silent;
 
 /// What the mail server said, without whom it was said about: it stands in logs, and, once the mail is
 /// parked, in a stream that forgets nothing.
-#[derive(Debug, Error)]
+#[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Said(String);
 
@@ -112,10 +126,19 @@ struct Recipient {
 /// Why a mail to nobody is not sent.
 const ERASED: &str = "the recipient was erased";
 
+/// What came of a try.
+enum Tried {
+    /// Whatever it is, it is to be recorded.
+    Over(NotificationCommand),
+    /// The mail server may take it later.
+    PutOff(PutOff),
+}
+
 /// Sends mails over SMTP.
 pub(crate) struct Mailer {
     streams: Streams,
     recorder: Recorder,
+    later: Later,
     keys: Keys,
     templates: Templates,
     smtp: Smtp,
@@ -126,13 +149,14 @@ pub(crate) struct Mailer {
 impl Mailer {
     pub(crate) fn new(
         streams: Streams,
-        recorder: Recorder,
+        (recorder, later): (Recorder, Later),
         keys: Keys,
         config: &Config,
     ) -> Result<Self, MailerError> {
         Ok(Self {
             streams,
             recorder,
+            later,
             keys,
             templates: Templates::new()?,
             smtp: Smtp::new(&config.smtp)?,
@@ -174,22 +198,23 @@ impl Mailer {
         }
     }
 
-    /// Sends the mail; what comes back is to be recorded.
+    /// Sends the mail, if it is to be sent.
     async fn send(
         &self,
         id: NotificationId,
         notification: &Notification,
-    ) -> Result<Option<NotificationCommand>, HandleError> {
+    ) -> Result<Option<Tried>, HandleError> {
         let Some(request) = notification.due() else {
             // Sent or given up before: this delivery is a repeat.
             return Ok(None);
         };
+        let over = |outcome| Ok(Some(Tried::Over(outcome)));
         let Some(recipient) = self.recipient(request.user_id).await? else {
             let reason = ERASED.parse().map_err(HandleError::permanent)?;
-            return Ok(Some(NotificationCommand::RecordSuppression { reason }));
+            return over(NotificationCommand::RecordSuppression { reason });
         };
         if let Some(reason) = self.suppressed(recipient.address).await? {
-            return Ok(Some(NotificationCommand::RecordSuppression { reason }));
+            return over(NotificationCommand::RecordSuppression { reason });
         }
         let reader = Reader {
             name: &recipient.name,
@@ -201,38 +226,14 @@ impl Mailer {
             .map_err(HandleError::permanent)?;
         let (message_id, address) = (notification::message_id(id), recipient.address);
         let Some(message) = self.compose(&message_id, recipient, mail)? else {
-            return Ok(Some(failure("the recipient's address is no mail address")));
+            return over(failure("the recipient's address is no mail address"));
         };
-        let said = |error| Said(rejection::said(&error));
-        let Ok(answer) = self.smtp.send(&message).await else {
-            return Err(HandleError::retryable(Silent));
-        };
-        match answer {
-            Ok(()) => Ok(Some(NotificationCommand::RecordSent {
+        match self.smtp.send(&message).await {
+            Ok(()) => over(NotificationCommand::RecordSent {
                 message_id,
                 address,
-            })),
-            Err(error) if rejection::is_about_us(&error) => {
-                metrics::counter!("mail_logins_refused_total").increment(1);
-                Err(HandleError::retryable(LoginRefused(said(error))))
-            }
-            Err(error) if rejection::is_about_sender(&error) => {
-                metrics::counter!("mail_senders_refused_total").increment(1);
-                Err(HandleError::retryable(SenderRefused(said(error))))
-            }
-            Err(error) if rejection::is_no_mailbox(&error) => {
-                let reason = rejection::said(&error);
-                Ok(Some(NotificationCommand::RecordBounce { reason, address }))
-            }
-            Err(error) if error.is_permanent() || rejection::is_unreadable(&error) => {
-                // It may have been the greeting, before anything was said of this mail.
-                if self.smtp.lets_in().await {
-                    Ok(Some(failure(&rejection::said(&error))))
-                } else {
-                    Err(HandleError::retryable(said(error)))
-                }
-            }
-            Err(error) => Err(HandleError::retryable(said(error))),
+            }),
+            Err(unsent) => not_taken(unsent, address).map(Some),
         }
     }
 
@@ -268,6 +269,39 @@ impl Mailer {
             .multipart(MultiPart::alternative_plain_html(mail.text, mail.html))
             .map(Some)
             .map_err(HandleError::permanent)
+    }
+
+    /// Does what is due of the notification that the event is of.
+    async fn work(
+        &self,
+        event: &RecordedEvent,
+        mut loaded: Loaded<Notification>,
+    ) -> Result<(), HandleError> {
+        let id = &event.aggregate_id;
+        let notification_id: NotificationId =
+            id.as_str().parse().map_err(HandleError::permanent)?;
+        if loaded.state.due().is_some() {
+            // Before it is read what is to be sent to whom: that may change while it waits for its turn.
+            self.pace.until_ready().await;
+            // It may have been sent since, by a worker that is gone.
+            loaded = self.streams.load_current::<Notification>(id).await?;
+        }
+        // What asked for it is what brings it about. Of another event of the notification, which may lie on
+        // another lane, it would be sent at the same time.
+        if loaded.version == event.version {
+            let outcome = match self.send(notification_id, &loaded.state).await? {
+                Some(Tried::Over(outcome)) => Some(outcome),
+                Some(Tried::PutOff(put_off)) => self.later.try_again(put_off, event).await?,
+                None => None,
+            };
+            if let Some(outcome) = outcome {
+                self.record((id, loaded.version), &outcome, event).await?;
+            }
+        }
+        if let Some(dead) = loaded.state.dead_address() {
+            self.suppress(dead, event).await?;
+        }
+        Ok(())
     }
 
     /// Nothing is to be sent any more to where the notification bounced. That is asked for once for
@@ -316,6 +350,44 @@ impl Mailer {
     }
 }
 
+/// What is to become of a mail that was not taken. Where it was not even offered, nothing was said of it.
+fn not_taken(unsent: Unsent, address: Option<EmailClaimId>) -> Result<Tried, HandleError> {
+    let Unsent { offered, error } = unsent;
+    let later = |why: Box<dyn Error + Send + Sync>| {
+        if offered {
+            Ok(Tried::PutOff(PutOff(why)))
+        } else {
+            Err(HandleError::retryable(why))
+        }
+    };
+    let Some(error) = error else {
+        return later(Silent.into());
+    };
+    let said = Said(rejection::said(&error));
+    if rejection::is_about_us(&error) {
+        metrics::counter!("mail_logins_refused_total").increment(1);
+        return Err(HandleError::retryable(LoginRefused(said)));
+    }
+    if rejection::is_about_sender(&error) {
+        metrics::counter!("mail_senders_refused_total").increment(1);
+        return later(SenderRefused(said).into());
+    }
+    if !offered {
+        return later(said.into());
+    }
+    if rejection::is_no_mailbox(&error) {
+        let reason = said.0;
+        return Ok(Tried::Over(NotificationCommand::RecordBounce {
+            reason,
+            address,
+        }));
+    }
+    if error.is_permanent() || rejection::is_unreadable(&error) {
+        return Ok(Tried::Over(failure(&said.0)));
+    }
+    later(said.into())
+}
+
 fn failure(reason: &str) -> NotificationCommand {
     NotificationCommand::RecordFailure {
         reason: reason.to_owned(),
@@ -335,27 +407,24 @@ impl Handler for Mailer {
             // A suppression: nobody is to be told.
             return Ok(());
         }
-        let id = &event.aggregate_id;
-        let notification_id: NotificationId =
-            id.as_str().parse().map_err(HandleError::permanent)?;
-        let mut loaded = self.streams.load_with::<Notification>(event).await?;
-        if loaded.state.due().is_some() {
-            // Before it is read what is to be sent to whom: that may change while it waits for its turn.
-            self.pace.until_ready().await;
-            // It may have been sent since, by a worker that is gone.
-            loaded = self.streams.load_current::<Notification>(id).await?;
+        let loaded = self.streams.load_with::<Notification>(event).await?;
+        self.work(event, loaded).await
+    }
+}
+
+#[async_trait]
+impl Handler<DueTimer> for Mailer {
+    async fn handle(&self, delivery: &Delivery<DueTimer>) -> Result<(), HandleError> {
+        let id = &delivery.event.id.id;
+        let loaded = self.streams.load_current::<Notification>(id).await?;
+        if loaded.state.due().is_none() {
+            return Ok(());
         }
-        // What asked for it is what brings it about. Of another event of the notification, which may lie on
-        // another lane, it would be sent at the same time.
-        if loaded.version == event.version
-            && let Some(outcome) = self.send(notification_id, &loaded.state).await?
-        {
-            self.record((id, loaded.version), &outcome, event).await?;
+        let last = Position::new(MAILER_DURABLE.stream, loaded.position);
+        match self.streams.event_at(&last).await? {
+            Some(event) => self.work(&event, loaded).await,
+            None => Ok(()),
         }
-        if let Some(dead) = loaded.state.dead_address() {
-            self.suppress(dead, event).await?;
-        }
-        Ok(())
     }
 }
 

@@ -7,15 +7,16 @@
 //! ```
 //!
 //! Both are read while the shop goes on, so a difference is at first only a suspicion: a call may
-//! be in flight. What still differs when both were asked again is reported.
+//! be in flight. What still differs when both were asked again is reported. A payment on whose record a
+//! mismatch stands is looked at again in any case, however old it is: so the mismatch has an end.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use kernel::{AggregateId, Decider, OrderId};
-use payment::{Difference, Payment, PaymentStatus, ProviderRecord};
+use payment::{Difference, Payment, PaymentEvent, PaymentStatus, ProviderRecord};
 use serde::Serialize;
 use streams::verify::{self, ScanError};
 use streams::{Connection, LoadError, RecordedEvent, Streams};
@@ -68,7 +69,8 @@ pub enum Progress {
 pub struct Reconciliation {
     /// Nothing differs.
     pub ok: bool,
-    /// Intents and payments that are older were not compared.
+    /// Intents and payments that are older were not compared, but for payments on whose record a mismatch
+    /// stands.
     pub since: DateTime<Utc>,
     /// Intents of the provider.
     pub intents: usize,
@@ -76,7 +78,7 @@ pub struct Reconciliation {
     pub payments: usize,
     /// What differs, by intent.
     pub mismatches: Vec<Mismatched>,
-    /// What differed when it was compared before, and is equal now.
+    /// Of payments on whose record a mismatch stands, and of which nothing differs any more.
     #[serde(skip)]
     pub(crate) settled: Vec<Mismatched>,
 }
@@ -111,7 +113,7 @@ pub struct Reconciler<'a> {
 }
 
 /// An intent, and whose it is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Pair {
     intent_id: String,
     payment_id: Option<AggregateId>,
@@ -132,7 +134,21 @@ struct Known {
     requested_at: DateTime<Utc>,
 }
 
-type Ours = HashMap<AggregateId, Known>;
+/// What the scan of our stream has told.
+#[derive(Default)]
+struct Ours {
+    payments: HashMap<AggregateId, Known>,
+    /// On whose record a mismatch stands, of whatever age, and the intent that was seen then, if any was.
+    standing: HashMap<AggregateId, Option<String>>,
+}
+
+impl Ours {
+    /// As far as the scan could read it; it says nothing of one that is older.
+    fn state(&self, id: &AggregateId) -> Payment {
+        let known = self.payments.get(id);
+        known.map(|known| known.payment.clone()).unwrap_or_default()
+    }
+}
 
 impl Reconciler<'_> {
     /// Compares what was made since `since`.
@@ -143,23 +159,33 @@ impl Reconciler<'_> {
         let theirs = self.theirs(since).await?;
         let ours = self.ours(since - EARLIER).await?;
         let mut suspicions = unlisted(&ours, &theirs, since);
-        let mut settled = Vec::new();
         for (intent, record) in &theirs {
             let pair = Pair::of(intent);
-            match judge(&pair, record, &ours) {
-                Judged::Equal => {}
-                Judged::EqualAgain(payment) => {
-                    settled.push(mismatched(&pair, payment, Some(record.clone())));
-                }
-                Judged::Suspicious => suspicions.push(pair),
+            if is_suspicious(&pair, record, &ours) {
+                suspicions.push(pair);
             }
         }
-        let mismatches = self.look_again(suspicions).await?;
+        let mut named: HashSet<_> = suspicions.iter().cloned().collect();
+        let standing = self.standing(&ours).await?;
+        suspicions.extend(
+            standing
+                .into_iter()
+                .filter(|pair| named.insert(pair.clone())),
+        );
+        let (mismatches, equal) = self.look_again(suspicions, &ours).await?;
+        let differing: HashSet<_> = mismatches.iter().map(|it| it.payment_id.clone()).collect();
+        // One payment may be named by several intents: it is in order once all of them are.
+        let is_settled = |it: &Mismatched| {
+            let id = it.payment_id.as_ref();
+            id.is_some_and(|id| ours.standing.contains_key(id))
+                && !differing.contains(&it.payment_id)
+        };
+        let settled = equal.into_iter().filter(is_settled).collect();
         Ok(Reconciliation {
             ok: mismatches.is_empty(),
             since,
             intents: theirs.len(),
-            payments: ours.len(),
+            payments: ours.payments.len(),
             mismatches,
             settled,
         })
@@ -189,7 +215,7 @@ impl Reconciler<'_> {
     /// Our payments that were requested since `since`, as the stream has them.
     async fn ours(&self, since: DateTime<Utc>) -> Result<Ours, ReconcileError> {
         let ends = verify::ends(self.connection, STREAM).await?;
-        let mut ours = Ours::new();
+        let mut ours = Ours::default();
         verify::scan(self.connection, STREAM, ends.last, |message| {
             let read = message.position.sequence;
             (self.progress)(Progress::Read(read, ends.last));
@@ -202,30 +228,52 @@ impl Reconciler<'_> {
         Ok(ours)
     }
 
-    /// Asks both sides about each again, until they agree or the looks are over.
-    async fn look_again(&self, mut pairs: Vec<Pair>) -> Result<Vec<Mismatched>, ReconcileError> {
-        let mut differing = Vec::new();
+    /// On whose record a mismatch stands, with each intent that may be what it is about.
+    async fn standing(&self, ours: &Ours) -> Result<Vec<Pair>, ReconcileError> {
+        let mut pairs = Vec::new();
+        for (id, seen) in &ours.standing {
+            let payment = self.load(id, ours).await?;
+            let own = payment.intent_id().map(str::to_owned);
+            let intents: BTreeSet<_> = own.into_iter().chain(seen.clone()).collect();
+            pairs.extend(intents.into_iter().map(|intent_id| Pair {
+                intent_id,
+                payment_id: Some(id.clone()),
+            }));
+        }
+        Ok(pairs)
+    }
+
+    /// Asks both sides about each again, until they agree or the looks are over: what differs, and what doesn't.
+    async fn look_again(
+        &self,
+        mut pairs: Vec<Pair>,
+        ours: &Ours,
+    ) -> Result<(Vec<Mismatched>, Vec<Mismatched>), ReconcileError> {
+        let (mut differing, mut equal) = (Vec::new(), Vec::new());
         for look in 0..=LOOKS {
+            differing.clear();
             if pairs.is_empty() {
-                return Ok(Vec::new());
+                break;
             }
             (self.progress)(Progress::Suspicions(pairs.len()));
             if look > 0 {
                 tokio::time::sleep(LOOK_PAUSE).await;
             }
-            differing.clear();
             for pair in std::mem::take(&mut pairs) {
-                if let Some(mismatched) = self.compare(&pair).await? {
-                    differing.push(mismatched);
+                let compared = self.compare(&pair, ours).await?;
+                if compared.differences.is_empty() {
+                    equal.push(compared);
+                } else {
+                    differing.push(compared);
                     pairs.push(pair);
                 }
             }
         }
-        Ok(differing)
+        Ok((differing, equal))
     }
 
     /// Both sides as they are now.
-    async fn compare(&self, pair: &Pair) -> Result<Option<Mismatched>, ReconcileError> {
+    async fn compare(&self, pair: &Pair, ours: &Ours) -> Result<Mismatched, ReconcileError> {
         let seen = match self.provider.find(&pair.intent_id).await? {
             Some(intent) => {
                 let refunds = self.provider.refunds_of(&intent.id).await?;
@@ -235,54 +283,45 @@ impl Reconciler<'_> {
         };
         // Ours after theirs: what the provider has was told to us before, or is about to be.
         let payment = match &pair.payment_id {
-            Some(id) => self.streams.load_current::<Payment>(id).await?.state,
+            Some(id) => self.load(id, ours).await?,
             None => Arc::default(),
         };
-        if payment.accepts(seen.as_ref()) {
-            return Ok(None);
+        Ok(compared(pair, &payment, seen))
+    }
+
+    /// The payment as it is now. One that can't be read is `millrace verify`'s to find, and must not hide what
+    /// differs elsewhere: as far as it could be read here, it shows as a difference.
+    async fn load(&self, id: &AggregateId, ours: &Ours) -> Result<Arc<Payment>, ReconcileError> {
+        match self.streams.load_current::<Payment>(id).await {
+            Ok(loaded) => Ok(loaded.state),
+            Err(LoadError::Unreadable(error)) => {
+                tracing::warn!(payment = %id, %error, "a payment can't be read to its end");
+                Ok(Arc::new(ours.state(id)))
+            }
+            Err(error @ LoadError::Unavailable { .. }) => Err(error.into()),
         }
-        let mismatched = mismatched(pair, &payment, seen);
-        Ok((!mismatched.differences.is_empty()).then_some(mismatched))
     }
 }
 
-/// What the first look at an intent says.
-enum Judged<'a> {
-    Equal,
-    /// A mismatch stands on record, and is none any more.
-    EqualAgain(&'a Payment),
-    Suspicious,
-}
-
-fn judge<'a>(pair: &Pair, record: &ProviderRecord, ours: &'a Ours) -> Judged<'a> {
+/// Does it differ, at the first look at an intent?
+fn is_suspicious(pair: &Pair, record: &ProviderRecord, ours: &Ours) -> bool {
     let Some(id) = &pair.payment_id else {
         // Nobody's: it matters only if there is money in it.
-        return if record.moved_money() {
-            Judged::Suspicious
-        } else {
-            Judged::Equal
-        };
+        return record.keeps_money();
     };
     // A payment that is older than those that were read is looked at by itself.
-    let Some(known) = ours.get(id) else {
-        return Judged::Suspicious;
-    };
-    let differs = !known.payment.differences(Some(record)).is_empty();
-    if differs && !known.payment.accepts(Some(record)) {
-        return Judged::Suspicious;
-    }
-    let charge = known.payment.charge();
-    if charge.is_some_and(|charge| charge.mismatch.is_some()) {
-        Judged::EqualAgain(&known.payment)
-    } else {
-        Judged::Equal
-    }
+    let known = ours.payments.get(id);
+    known.is_none_or(|known| {
+        let differs = !known.payment.differences(Some(record)).is_empty();
+        differs && !known.payment.accepts(Some(record))
+    })
 }
 
 /// Our payments with an intent, requested since `since`, that the provider does not list.
 fn unlisted(ours: &Ours, theirs: &[(Intent, ProviderRecord)], since: DateTime<Utc>) -> Vec<Pair> {
     let listed: HashSet<&str> = theirs.iter().map(|(intent, _)| &*intent.id).collect();
-    let recent = ours.iter().filter(|(_, known)| known.requested_at >= since);
+    let payments = ours.payments.iter();
+    let recent = payments.filter(|(_, known)| known.requested_at >= since);
     let unlisted = recent.filter_map(|(id, known)| {
         let intent_id = known.payment.intent_id()?;
         (!listed.contains(intent_id)).then(|| Pair {
@@ -297,23 +336,38 @@ fn take_in(ours: &mut Ours, event: &RecordedEvent, since: DateTime<Utc>) {
     let Ok(fact) = event.decode::<Payment>() else {
         return;
     };
+    let id = &event.aggregate_id;
     if event.version == 1 && event.recorded_at >= since {
         let known = Known {
             payment: Payment::default(),
             requested_at: event.recorded_at,
         };
-        ours.insert(event.aggregate_id.clone(), known);
+        ours.payments.insert(id.clone(), known);
     }
-    if let Some(known) = ours.get_mut(&event.aggregate_id) {
+    if let Some(known) = ours.payments.get_mut(id) {
         known.payment.evolve(&fact);
+    }
+    if let PaymentEvent::ReconciliationMismatched { seen, .. } = fact {
+        let seen = seen.map(|seen| seen.intent_id);
+        ours.standing.insert(id.clone(), seen);
+    } else if matches!(
+        fact,
+        PaymentEvent::ReconciliationMatched {} | PaymentEvent::ReconciliationAccepted { .. }
+    ) {
+        ours.standing.remove(id);
     }
 }
 
-fn mismatched(pair: &Pair, payment: &Payment, seen: Option<ProviderRecord>) -> Mismatched {
+/// What the provider has against the payment; without a difference, if a person has explained it.
+fn compared(pair: &Pair, payment: &Payment, seen: Option<ProviderRecord>) -> Mismatched {
+    let mut differences = payment.differences(seen.as_ref());
+    if payment.accepts(seen.as_ref()) {
+        differences.clear();
+    }
     Mismatched {
         order_id: payment.order_id(),
         status: payment.status(),
-        differences: payment.differences(seen.as_ref()),
+        differences,
         intent_id: pair.intent_id.clone(),
         payment_id: pair.payment_id.clone(),
         provider: seen,

@@ -1,7 +1,7 @@
 //! The connection to the mail server, given up together with whoever waits on it too long.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lettre::Message;
 use lettre::transport::smtp::Error;
@@ -10,8 +10,7 @@ use lettre::transport::smtp::client::{
     AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters,
 };
 use lettre::transport::smtp::extension::ClientId;
-use tokio::time::error::Elapsed;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::mailer::MailerError;
 use crate::{SmtpConfig, SmtpTls};
@@ -19,11 +18,27 @@ use crate::{SmtpConfig, SmtpTls};
 /// How long a connection may lie idle before it is taken for closed: servers close theirs after some minutes.
 const IDLE_MAX: Duration = Duration::from_mins(1);
 
+/// Longest wait for a connection to one address of the server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Which part of the time for a mail goes to one address at most: where the first ones are dead, another is
+/// reached yet.
+const CONNECT_SHARE: u32 = 4;
+
 /// How what is said to the server is encrypted.
 enum Encryption {
     None,
     Starttls(TlsParameters),
     Implicit(TlsParameters),
+}
+
+/// Why it is not known that a mail was taken.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    /// Was anything said of this mail? If not, what was answered is about the server, or about us.
+    pub(crate) offered: bool,
+    /// What was answered, or what broke; none = nothing came in time.
+    pub(crate) error: Option<Error>,
 }
 
 /// A client of the mail server that keeps its connections.
@@ -59,23 +74,30 @@ impl Smtp {
         })
     }
 
-    /// Sends the mail. Without an answer in time the mail may be on its way.
-    pub(crate) async fn send(&self, message: &Message) -> Result<Result<(), Error>, Elapsed> {
+    /// Sends the mail. Once it was offered it may be on its way, whatever was answered but a no.
+    pub(crate) async fn send(&self, message: &Message) -> Result<(), Unsent> {
+        let deadline = Instant::now() + self.timeout;
         // Whatever ends before its answer drops its connection with it.
-        timeout(self.timeout, async {
-            let mut connection = self.connection().await?;
-            let (envelope, text) = (message.envelope(), message.formatted());
-            connection.send(envelope, &text).await?;
-            self.keep(connection);
-            Ok(())
-        })
-        .await
-    }
-
-    /// Does the server let us in?
-    pub(crate) async fn lets_in(&self) -> bool {
-        let connected = timeout(self.timeout, self.connection()).await;
-        connected.is_ok_and(|connected| connected.map(|connection| self.keep(connection)).is_ok())
+        let mut connection = match timeout_at(deadline, self.connection()).await {
+            Ok(Ok(connection)) => connection,
+            not_connected => {
+                return Err(Unsent {
+                    offered: false,
+                    error: not_connected.ok().and_then(Result::err),
+                });
+            }
+        };
+        let (envelope, text) = (message.envelope(), message.formatted());
+        match timeout_at(deadline, connection.send(envelope, &text)).await {
+            Ok(Ok(_taken)) => {
+                self.keep(connection);
+                Ok(())
+            }
+            not_taken => Err(Unsent {
+                offered: true,
+                error: not_taken.ok().and_then(Result::err),
+            }),
+        }
     }
 
     async fn connection(&self) -> Result<AsyncSmtpConnection, Error> {
@@ -93,7 +115,8 @@ impl Smtp {
             Encryption::Implicit(tls) => Some(tls.clone()),
             Encryption::None | Encryption::Starttls(_) => None,
         };
-        let (server, limit) = (self.server.clone(), Some(self.timeout));
+        let limit = CONNECT_TIMEOUT.min(self.timeout / CONNECT_SHARE);
+        let (server, limit) = (self.server.clone(), Some(limit));
         let mut connection =
             AsyncSmtpConnection::connect_tokio1(server, limit, &hello, implicit, None).await?;
         if let Encryption::Starttls(tls) = &self.encryption {
@@ -156,7 +179,8 @@ fn believed(host: &str, config: &SmtpConfig) -> Result<TlsParameters, MailerErro
 mod tests {
     use clap::Parser;
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -214,17 +238,23 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn a_connection_whose_answer_did_not_come_in_time_is_not_used_again() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let args = ["role", "--smtp", &address, "--mail-timeout-ms", "500"];
+    /// A client of the server at `address` that waits so long, and a mail.
+    fn client(address: &str, timeout_ms: &str) -> (Smtp, Message) {
+        let args = ["role", "--smtp", address, "--mail-timeout-ms", timeout_ms];
         let smtp = Smtp::new(&Role::parse_from(args).smtp).unwrap();
         let message = Message::builder()
             .from("shop@example.com".parse().unwrap())
             .to("ann@example.com".parse().unwrap())
             .body("Good news".to_owned())
             .unwrap();
+        (smtp, message)
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_answer_did_not_come_in_time_is_not_used_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (smtp, message) = client(&address, "500");
         let server = async {
             for answers in [false, true] {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -232,25 +262,43 @@ mod tests {
             }
         };
         let mails = async {
-            smtp.send(&message).await.unwrap_err();
+            let silent = smtp.send(&message).await.unwrap_err();
+            assert!(silent.offered && silent.error.is_none(), "{silent:?}");
+            // The second on the kept one: nobody accepts another.
             for _ in 0..2 {
-                smtp.send(&message).await.unwrap().unwrap();
+                smtp.send(&message).await.unwrap();
                 assert_eq!(smtp.idle.lock().unwrap().len(), 1);
             }
         };
         tokio::join!(server, mails);
-        assert!(
-            smtp.lets_in().await,
-            "on the kept one: nobody accepts another"
-        );
     }
 
     #[tokio::test]
     async fn a_server_that_says_nothing_at_all_is_given_up() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let args = ["role", "--smtp", &address, "--mail-timeout-ms", "100"];
-        let smtp = Smtp::new(&Role::parse_from(args).smtp).unwrap();
-        assert!(!smtp.lets_in().await);
+        let (smtp, message) = client(&address, "100");
+        let silent = smtp.send(&message).await.unwrap_err();
+        assert!(!silent.offered && silent.error.is_none(), "{silent:?}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_answer_leaves_time_for_the_next_one() {
+        let dead = TcpSocket::new_v4().unwrap();
+        dead.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let dead = dead.listen(0).unwrap();
+        let address = dead.local_addr().unwrap();
+        // Nobody accepts, so soon there is no room for another.
+        let mut waiting = Vec::new();
+        let room = Duration::from_millis(200);
+        while let Ok(connected) = timeout(room, TcpStream::connect(address)).await {
+            waiting.push(connected.unwrap());
+        }
+        let (smtp, message) = client(&address.to_string(), "4000");
+        let begun = Instant::now();
+        let unsent = smtp.send(&message).await.unwrap_err();
+        let took = begun.elapsed();
+        assert!(!unsent.offered && unsent.error.is_some(), "{unsent:?}");
+        assert!(took < smtp.timeout / 2, "{took:?}");
     }
 }

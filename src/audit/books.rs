@@ -118,7 +118,7 @@ pub(super) struct Payment {
     pub(super) came_back: BTreeSet<String>,
     /// Somebody has explained a difference to the provider's record.
     pub(super) explained: Option<Explained>,
-    /// The last word is that nothing is held: let go, declined or failed.
+    /// The last word is that nothing is held: let go, declined, or failed before anything was.
     pub(super) let_go: bool,
 }
 
@@ -342,7 +342,9 @@ impl Books {
                 payment.authorized = amount;
                 payment.let_go = false;
             }
-            "payment_voided" | "payment_declined" | "payment_failed" => payment.let_go = true,
+            "payment_voided" | "payment_declined" => payment.let_go = true,
+            // A capture that failed may leave the money held until it is voided.
+            "payment_failed" => payment.let_go = payment.authorized == 0,
             "payment_captured" => {
                 payment.let_go = false;
                 twice = payment.captured != 0;

@@ -68,7 +68,8 @@ pub struct UpArgs {
     /// Longest wait for the mail server until it has taken one mail or not, in milliseconds.
     #[arg(long, env = "MILLRACE_MAIL_TIMEOUT_MS", default_value_t = reactors::MAIL_TIMEOUT_MS)]
     pub mail_timeout_ms: u64,
-    /// Longest pause between two tries of one mail, in milliseconds.
+    /// Longest pause between two tries of one mail, in milliseconds; while the mail server hears nobody, a
+    /// minute at most.
     #[arg(long, env = "MILLRACE_MAIL_PAUSE_MAX_MS", default_value_t = reactors::MAIL_PAUSE_MAX_MS)]
     pub mail_pause_max_ms: u64,
     /// How long after somebody asked to be erased an order of theirs may still arrive, in

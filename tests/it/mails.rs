@@ -7,6 +7,7 @@
 
 use async_nats::jetstream::consumer::pull;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures::{StreamExt, stream};
 use kernel::{AggregateId, Money, NotificationId, OrderId, UserId};
 use millrace::client::Shop;
 use millrace::settings::Source;
@@ -458,4 +459,71 @@ async fn a_mail_that_is_tried_again_is_sent_by_what_asked_for_that_alone() {
     let mails = all_mails(&app).await;
     let confirmed = |mail: &&Value| mail["subject"] == "Your order is confirmed";
     assert_eq!(mails.iter().filter(confirmed).count(), 1, "{mails:?}");
+}
+
+/// More mails than the server gives out at once.
+const CROWD: usize = 520;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mails_that_are_put_off_stand_in_nobodys_way() {
+    let app = App::start_with(&folder("put-off"), &["--without", "reactor"]).await;
+    let people = ["full", "other"].map(|name| format!("{name}-{}@example.com", Uuid::new_v4()));
+    let [full, other] = people;
+    let user_id = app.shop().register(&full, "Grace Hopper", PASSWORD).await;
+    let user_id = UserId(user_id.unwrap().parse().unwrap());
+    let streams = millrace::up::connection(&app.data, &app.endpoints, "command-api").await;
+    let streams = streams.unwrap().streams(streams::Settings::default());
+    let requests = (0..CROWD).map(|_| {
+        let request = NotificationCommand::RequestNotification {
+            user_id,
+            template: Template::Welcome,
+            channel: Channel::Email,
+            details: Details::default(),
+        };
+        let id = AggregateId::from(NotificationId(Uuid::new_v4()));
+        let meta = CommandMeta::new(Uuid::new_v4(), Utc::now(), "system");
+        let streams = streams.clone();
+        async move { streams.execute::<Notification>(&id, request, &meta).await }
+    });
+    let mut asked = stream::iter(requests).buffer_unordered(16);
+    while let Some(done) = asked.next().await {
+        done.unwrap();
+    }
+    let fault = json!({ "stage": "rcpt_to", "effect": "reject_4xx", "recipient": full });
+    order_fault(&app, &fault).await;
+    let registered = app.shop().register(&other, "Ada Lovelace", PASSWORD).await;
+    registered.unwrap();
+    let fast = ["reactor", "--mails-per-second", "1000"];
+    let _reactor = app.role(&fast, "reactor.log").await;
+    becomes("the other's mail is there", async || {
+        all_mails(&app).await.len() == 1
+    })
+    .await;
+    let mails = json!(all_mails(&app).await).to_string();
+    assert!(mails.contains(&other), "{mails}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_that_the_server_would_not_hear_is_sent_later_also_while_it_hears_another() {
+    let app = App::start(&folder("one-connection")).await;
+    let [slow, refused] =
+        ["slow", "refused"].map(|it| format!("{it}-{}@example.com", Uuid::new_v4()));
+    let fault = json!({ "stage": "data", "effect": "delay", "delay_ms": 3_000, "times": 1, "recipient": slow });
+    order_fault(&app, &fault).await;
+    let registered = app.shop().register(&slow, "Grace Hopper", PASSWORD).await;
+    registered.unwrap();
+    becomes("the one connection is taken", async || {
+        let faults = reqwest::get(format!("{}/faults", app.endpoints.mail)).await;
+        let faults: Vec<Value> = faults.unwrap().json().await.unwrap();
+        faults.is_empty()
+    })
+    .await;
+    let fault = json!({ "stage": "connect", "effect": "reject_5xx", "times": 1 });
+    order_fault(&app, &fault).await;
+    let registered = app
+        .shop()
+        .register(&refused, "Ada Lovelace", PASSWORD)
+        .await;
+    registered.unwrap();
+    becomes("both are there", async || all_mails(&app).await.len() == 2).await;
 }

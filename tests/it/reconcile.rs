@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::app::{App, Must, PATIENCE, becomes, folder, program};
 use crate::stuck::{action, counts, does, goes, shows};
+use crate::verify::{headers, put};
 
 /// Of every injected payment.
 const AMOUNT: i64 = 2_500;
@@ -284,4 +285,105 @@ async fn a_payment_that_was_taken_in_part_by_hand_is_off_the_radar_once_somebody
         .await
         .unwrap();
     app.stop().await;
+}
+
+async fn streams_of(app: &App) -> Streams {
+    let log = millrace::up::connection(&app.data, &app.endpoints, "command-api").await;
+    log.unwrap().streams(Settings::default())
+}
+
+/// How many events the payment has.
+async fn events(streams: &Streams, id: &AggregateId) -> u64 {
+    let payment = streams.load_current::<Payment>(id).await;
+    payment.unwrap().version
+}
+
+/// Waits until the reactor has compared so many times more.
+async fn comparisons(app: &App, more: usize) {
+    let told = || {
+        let log = std::fs::read_to_string(app.data.join("reactor.log")).unwrap();
+        log.matches("held the payments against").count()
+    };
+    let enough = told() + more;
+    becomes("it was compared again", async || told() >= enough).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_charge_is_one_mismatch_for_as_long_as_it_keeps_money() {
+    let app = App::start_with(&folder("second-charge"), &["--without", "reactor"]).await;
+    let _reactor = app.role(&REACTOR, "reactor.log").await;
+    let (customer, sku) = (app.customer().await, app.product(5).await);
+    let order = customer.orders(&sku, 1, "pm_card_visa").await;
+    app.order_is(&order, "confirmed").await;
+    let id: AggregateId = payment_id(order.parse().unwrap()).into();
+    let second = held_intent(&app, Some(&id)).await;
+    mismatch_is(&app, id.as_str(), &json!(["unknown_intent"])).await;
+    let streams = streams_of(&app).await;
+    let found = events(&streams, &id).await;
+    comparisons(&app, 2).await;
+    assert_eq!(events(&streams, &id).await, found, "it stands");
+    let cancel = format!("payment_intents/{second}/cancel");
+    behind_our_back(&app, &cancel, &[]).await;
+    mismatch_is(&app, id.as_str(), &Value::Null).await;
+    assert_eq!(events(&streams, &id).await, found + 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mismatch_ends_however_old_its_payment_is() {
+    let app = App::start_with(&folder("old-mismatch"), &["--without", "reactor"]).await;
+    let streams = streams_of(&app).await;
+    let order_id = OrderId(Uuid::new_v4());
+    let id: AggregateId = payment_id(order_id).into();
+    let intent_id = held_intent(&app, Some(&id)).await;
+    let take = format!("payment_intents/{intent_id}/capture");
+    behind_our_back(&app, &take, &[]).await;
+    let at = Utc::now() - TimeDelta::days(3);
+    let all = PaymentCommand::RecordCapture { amount: price() };
+    stands(&streams, order_id, (&intent_id, at), Some(all)).await;
+    let missed = PaymentCommand::ReconcilePayment { seen: None };
+    let meta = CommandMeta::new(Uuid::new_v4(), at, "system");
+    let done = streams.execute::<Payment>(&id, missed, &meta).await;
+    done.unwrap();
+    mismatch_is(&app, id.as_str(), &json!(["missing_at_provider"])).await;
+    let recent = [&REACTOR[..], &["--reconcile-days", "1"]].concat();
+    let _reactor = app.role(&recent, "reactor.log").await;
+    mismatch_is(&app, id.as_str(), &Value::Null).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payment_that_can_not_be_read_hides_no_other_mismatch() {
+    let app = App::start_with(&folder("unreadable"), &["--without", "reactor"]).await;
+    let streams = streams_of(&app).await;
+    // The provider's list begins with the newest: the one that can't be read.
+    let orders = [OrderId(Uuid::new_v4()), OrderId(Uuid::new_v4())];
+    let mut payments = Vec::new();
+    for order_id in orders {
+        let id: AggregateId = payment_id(order_id).into();
+        let intent_id = held_intent(&app, Some(&id)).await;
+        captured(&streams, order_id, &intent_id).await;
+        payments.push((id, intent_id));
+        // Its times are whole seconds.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let (unreadable, _) = &payments[1];
+    let next = events(&streams, unreadable).await + 1;
+    let admin = millrace::up::admin_connection(&app.data, &app.endpoints).await;
+    let subject = format!("event.payment.{unreadable}");
+    let unknown = headers("payment_teleported.v1", next, Uuid::new_v4());
+    put(&admin.unwrap(), &subject, unknown, "{}").await;
+
+    let (report, _) = report(&app);
+    for (id, intent_id) in &payments {
+        let mut found = report["mismatches"].as_array().unwrap().iter();
+        let found = found.find(|it| it["intent_id"] == *intent_id);
+        let found = found.unwrap_or_else(|| panic!("{id}: {report:#}"));
+        assert_eq!(found["differences"], json!(["held", "captured"]), "{found}");
+    }
+    let _reactor = app.role(&REACTOR, "reactor.log").await;
+    becomes("the other's is on its record", async || {
+        let payment = streams.load_current::<Payment>(&payments[0].0).await;
+        let payment = payment.unwrap().state;
+        payment.charge().is_some_and(|it| it.mismatch.is_some())
+    })
+    .await;
 }

@@ -33,7 +33,7 @@ pub struct ProviderRecord {
 pub enum Difference {
     /// The provider doesn't know the intent that our record names.
     MissingAtProvider,
-    /// The provider holds or took money under an intent that is not the payment's.
+    /// The provider holds or keeps money under an intent that is not the payment's.
     UnknownIntent,
     /// Another amount or currency was asked for.
     Amount,
@@ -55,9 +55,9 @@ pub struct Mismatch {
 }
 
 impl ProviderRecord {
-    /// Does it hold money, or has it taken some?
-    pub fn moved_money(&self) -> bool {
-        self.held.is_positive() || self.captured.is_positive()
+    /// Does it hold money, or has it taken some that did not go back whole?
+    pub fn keeps_money(&self) -> bool {
+        self.held.is_positive() || self.captured.amount > self.refunded.amount
     }
 }
 
@@ -74,8 +74,8 @@ impl Payment {
         };
         let ours = ours.filter(|charge| charge.intent_id.as_ref() == Some(&seen.intent_id));
         let Some(charge) = ours else {
-            // An intent that was never confirmed is nobody's loss.
-            let unknown = seen.moved_money().then_some(Difference::UnknownIntent);
+            // An intent that was never confirmed, or whose money went back, is nobody's loss.
+            let unknown = seen.keeps_money().then_some(Difference::UnknownIntent);
             return unknown.into_iter().collect();
         };
         let pairs = [

@@ -181,6 +181,19 @@ fn an_unconfirmed_intent_that_is_not_ours_costs_nobody_anything() {
 }
 
 #[test]
+fn an_intent_that_is_not_ours_is_nobodys_loss_once_its_money_went_back() {
+    for (refunded, is_told) in [(0, true), (2_400, true), (2_500, false)] {
+        let theirs = ProviderRecord {
+            intent_id: "pi_2".to_owned(),
+            ..seen(0, 2_500, refunded)
+        };
+        let told = mismatched(Difference::UnknownIntent, Some(theirs.clone()));
+        let told = is_told.then_some(told).into_iter().collect();
+        follows(at_captured(), reconcile(Some(theirs)), told);
+    }
+}
+
+#[test]
 fn a_mismatch_is_recorded_once_and_so_is_its_end() {
     let theirs = || Some(seen(0, 2_500, 100));
     let found = mismatched(Difference::Refunded, theirs());

@@ -230,13 +230,13 @@ impl Sender {
         Ok(())
     }
 
-    /// Where the endpoint has `moved` meanwhile, it is tried again there.
+    /// Where the endpoint has `moved` meanwhile, it is tried again there, also after the last try.
     async fn record(&self, due: &Due<'_>, tried: Tried, moved: bool) -> Result<(), HandleError> {
         let Tried {
             attempt,
             retry_after,
         } = tried;
-        let next = || self.next(due.pending, retry_after);
+        let next = || self.next(due.pending, retry_after, moved);
         let (outcome, next_at) = match &attempt.outcome {
             Outcome::Accepted { .. } => ("accepted", None),
             Outcome::Rejected { status: GONE, .. } if !moved => ("rejected", None),
@@ -282,16 +282,28 @@ impl Sender {
 
     /// When the delivery is tried again after this try; `None` = not. Whoever asks for more time has it,
     /// within the bound.
-    fn next(&self, pending: &Pending, retry_after: Option<Duration>) -> Option<DateTime<Utc>> {
+    fn next(
+        &self,
+        pending: &Pending,
+        retry_after: Option<Duration>,
+        moved: bool,
+    ) -> Option<DateTime<Utc>> {
         let config = &self.parts.config;
-        let tries = usize::try_from(pending.tries).ok()?;
-        let pause = Duration::from_millis(*config.webhook_retry_ms.get(tries)?);
+        let pause = pause_after(&config.webhook_retry_ms, pending.tries, moved)?;
         let asked = retry_after.unwrap_or_default();
         let pause = pause.max(asked.min(config.retry_after_max()));
         let percent = rand::rng().random_range(0..=JITTER_PERCENT_MAX);
         let pause = pause.saturating_add(pause.saturating_mul(percent) / 100);
         clock::now().checked_add_signed(TimeDelta::from_std(pause).ok()?)
     }
+}
+
+/// The pause of the schedule after so many tries; `None` = that was the last one. Where the endpoint has `moved`
+/// there is another, after the last pause.
+fn pause_after(schedule_ms: &[u64], tries: u32, moved: bool) -> Option<Duration> {
+    let pause = schedule_ms.get(usize::try_from(tries).ok()?);
+    let last = schedule_ms.last().filter(|_| moved);
+    pause.or(last).copied().map(Duration::from_millis)
 }
 
 /// Has the endpoint another URL by now than the one that was asked?
@@ -379,5 +391,18 @@ mod tests {
         });
         let (failed, gone) = (word(answered(500)), word(answered(GONE)));
         assert!(accepted != failed && accepted != gone && failed != gone);
+    }
+
+    #[test]
+    fn after_the_last_try_there_is_another_only_where_the_endpoint_has_moved() {
+        let schedule = [100, 500];
+        for (tries, moved, pause) in [
+            (1, false, Some(500)),
+            (2, false, None),
+            (2, true, Some(500)),
+        ] {
+            let pause = pause.map(Duration::from_millis);
+            assert_eq!(pause_after(&schedule, tries, moved), pause, "{tries}");
+        }
     }
 }

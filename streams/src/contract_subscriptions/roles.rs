@@ -353,7 +353,7 @@ const ADMIN_ONLY: [&str; 9] = [
 ];
 
 /// What changes something, and belongs to some roles only.
-const WRITES: [&str; 21] = [
+const WRITES: [&str; 22] = [
     "event.order.o-1",
     "event.checkout.o-1",
     "key.0198c1d2-7a4b-7c31-9f5e-2b6c8d9e0f1a",
@@ -375,6 +375,7 @@ const WRITES: [&str; 21] = [
     "$JS.API.STREAM.MSG.DELETE.INBOX",
     "$JS.API.STREAM.PURGE.INBOX",
     "timer.sched.webhook.d-1",
+    "timer.sched.mailer.n-1",
 ];
 
 /// Letters may hold personal data, and nothing seals them: only who works them reads them.
@@ -437,7 +438,7 @@ impl Roles {
             "projector" => (&self.projector, &[]),
             "gateway" => (&self.gateway, &[]),
             "saga" => (&self.saga, &[1, 3, 5, 6, 7, 8, 13]),
-            "reactor" => (&self.reactor, &[2, 5, 9, 14, 16, 17, 18, 19, 20]),
+            "reactor" => (&self.reactor, &[2, 5, 9, 14, 16, 17, 18, 19, 20, 21]),
             _ => (&self.operator, &[10]),
         };
         let allowed = allowed.iter().map(|index| WRITES[*index]);
