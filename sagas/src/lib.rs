@@ -15,6 +15,7 @@
 //! due is asked of its context, and only when each ask was answered is the delivery acknowledged.
 //! So a crash at any point repeats asks, under the same ids, and loses none.
 
+mod arming;
 mod config;
 mod intake;
 mod late;
