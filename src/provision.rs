@@ -73,7 +73,9 @@ pub fn topology() -> Topology {
         .into_iter()
         .chain(reactors::DURABLES)
         .collect();
-    Topology::new(&domains::NAMES, &durables).without(&reactors::RETIRED)
+    Topology::new(&domains::NAMES, &durables)
+        .without(&reactors::RETIRED)
+        .beginning(&sagas::LATER)
 }
 
 /// Makes what is missing, and refuses what is dangerous.

@@ -62,6 +62,9 @@ pub struct SagaProgress {
     pub order_id: Option<OrderId>,
     /// Where it stands.
     pub status: SagaStage,
+    /// What was done of it is undone; of one that has not begun, once it does.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub goes_back: bool,
     /// Why it waits for an operator, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended: Option<SagaSuspension>,
@@ -78,7 +81,7 @@ pub struct SagaProgress {
 
 impl SagaProgress {
     pub(crate) const NAME: &'static str = "saga_progress";
-    pub(crate) const REVISION: u32 = 1;
+    pub(crate) const REVISION: u32 = 2;
 
     fn take(&mut self, event: &StepwiseEvent, recorded: &RecordedEvent) {
         match event {
@@ -87,10 +90,11 @@ impl SagaProgress {
             } => {
                 self.order_id = Some(*order_id);
                 self.until = Some(Moment(*until));
-                // One that was called off before is being undone.
-                if self.status == SagaStage::NotBegun {
-                    self.status = SagaStage::Running;
-                }
+                self.status = if self.goes_back {
+                    SagaStage::Undoing
+                } else {
+                    SagaStage::Running
+                };
             }
             StepwiseEvent::SagaStepDone { step, .. }
             | StepwiseEvent::SagaStepUndone { step, .. } => self.unstick(step),
@@ -98,7 +102,11 @@ impl SagaProgress {
                 if let Cause::Lost { step } | Cause::Refused { step, .. } = cause {
                     self.unstick(step);
                 }
-                self.stands(SagaStage::Undoing);
+                self.goes_back = true;
+                // Nothing is undone of what has not begun.
+                if self.order_id.is_some() {
+                    self.stands(SagaStage::Undoing);
+                }
             }
             StepwiseEvent::SagaUndoFailed { .. } => {}
             StepwiseEvent::SagaSuspended { step, why, late: _ } => {
@@ -293,7 +301,8 @@ mod tests {
         let told = [&back[..], &[settled(resume, false), undone("ship", true)]].concat();
         let wanted = [Running, Ended, Undoing, Suspended, Undoing, Ended];
         assert_eq!(stages(&told), wanted);
-        assert_eq!(stages(&[undo(), begun()]), [Undoing, Undoing]);
+        let called_off = [done("paid", false), undo(), begun()];
+        assert_eq!(stages(&called_off), [NotBegun, NotBegun, Undoing]);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 
-use checkout::stepwise::StepwiseEvent;
+use checkout::stepwise::{self, StepwiseEvent};
 use checkout::{Checkout, CheckoutEvent, Refunding, RefundingEvent, Returning, ReturningEvent};
 use kernel::{Decider, OrderId, UserId};
 use order::Order;
@@ -207,9 +207,15 @@ fn of_refund(event: &RefundingEvent) -> Told {
 fn of_steps(event: &StepwiseEvent) -> Told {
     match event {
         _ if event.ends() => Told::Over,
-        StepwiseEvent::SagaBegun { .. } | StepwiseEvent::SagaUndoStarted { .. } => Told::GoesOn,
-        // A step may be done before the saga begins, which it then may never do.
-        StepwiseEvent::SagaStepDone { .. }
+        // A success that comes late is undone also when all was over.
+        StepwiseEvent::SagaBegun { .. }
+        | StepwiseEvent::SagaUndoStarted {
+            cause: stepwise::Cause::LateSuccess { .. },
+            ..
+        } => Told::GoesOn,
+        // A step may be done, and it may be called off, before the saga begins, which it then may never do.
+        StepwiseEvent::SagaUndoStarted { .. }
+        | StepwiseEvent::SagaStepDone { .. }
         | StepwiseEvent::SagaStepUndone { .. }
         | StepwiseEvent::SagaUndoFailed { .. }
         | StepwiseEvent::SagaSuspended { .. }
@@ -380,10 +386,19 @@ mod tests {
             why: "no".to_owned(),
             late: false,
         };
-        // A step that is done early may be all that is ever heard of it.
+        let called_off = StepwiseEvent::SagaUndoStarted {
+            cause: Cause::CalledOff {
+                fact: "order_canceled".to_owned(),
+            },
+            steps: vec!["ship".to_owned()],
+            ends: false,
+        };
+        // A step that is done early may be all that is ever heard of it, also when it is called off.
         let told = [
             done(false),
+            called_off.clone(),
             begun.clone(),
+            called_off,
             done(false),
             suspended,
             done(true),
@@ -393,7 +408,9 @@ mod tests {
             undo(true),
         ];
         let open = open_behind(told.iter().map(of_steps));
-        let wanted = [false, true, true, true, false, true, false, true, false];
+        let wanted = [
+            false, false, true, true, true, true, false, true, false, true, false,
+        ];
         assert_eq!(open, wanted);
     }
 

@@ -12,7 +12,7 @@ use chrono::TimeDelta;
 use inventory::StockItem;
 use kernel::{OrderId, RefundId, ReturnId, Sku};
 use order::Order;
-use payment::{Payment, PaymentEvent};
+use payment::Payment;
 use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
 use streams::timers::{DueTimer, TimerId};
@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::others::Other;
 use crate::runner::{Origin, Runner, id_of};
-use crate::{INVENTORY_DURABLE, ORDER_DURABLE, PAYMENT_DURABLE};
+use crate::{INVENTORY_DURABLE, ORDER_DURABLE, OTHERS_DURABLES, PAYMENT_DURABLE};
 
 /// A stream that the sagas listen to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,11 +32,11 @@ pub(crate) enum Source {
     Payment,
 }
 
-/// Every durable with what it carries.
-pub(crate) const SOURCES: [(DurableSpec, Source); 3] = [
-    (ORDER_DURABLE, Source::Order),
-    (INVENTORY_DURABLE, Source::Inventory),
-    (PAYMENT_DURABLE, Source::Payment),
+/// The durables of each: of the shop's own sagas, and of the others.
+pub(crate) const SOURCES: [([DurableSpec; 2], Source); 3] = [
+    ([ORDER_DURABLE, OTHERS_DURABLES[0]], Source::Order),
+    ([INVENTORY_DURABLE, OTHERS_DURABLES[1]], Source::Inventory),
+    ([PAYMENT_DURABLE, OTHERS_DURABLES[2]], Source::Payment),
 ];
 
 /// Every saga, the checkout by the definitions of `D`.
@@ -63,7 +63,7 @@ impl<D: Definitions> Sagas<D> {
     }
 }
 
-/// Reads facts off one stream and hands them to the sagas that they concern.
+/// Reads facts off one stream and hands them to those of the shop's own sagas that they concern.
 pub(crate) struct Intake<D: Definitions> {
     source: Source,
     sagas: Arc<Sagas<D>>,
@@ -92,9 +92,6 @@ impl<D: Definitions> Intake<D> {
         if let Some((id, fact)) = refunding::fact::from_order(&told) {
             self.sagas.refunding.advance(id, fact, &origin).await?;
         }
-        for other in &self.sagas.others {
-            other.of_order(order_id, &told, event).await?;
-        }
         Ok(())
     }
 
@@ -110,26 +107,11 @@ impl<D: Definitions> Intake<D> {
             let origin = Origin::of(event, order_of(event)?);
             self.sagas.returning.advance(id, fact, &origin).await?;
         }
-        for other in &self.sagas.others {
-            other.of_inventory(&sku, &moved, event).await?;
-        }
         Ok(())
     }
 
     async fn of_payment(&self, event: &RecordedEvent) -> Result<(), HandleError> {
-        let paid = event.decode::<Payment>().map_err(HandleError::permanent)?;
-        self.of_money(event, &paid).await?;
-        for other in &self.sagas.others {
-            other.of_payment(&paid, event).await?;
-        }
-        Ok(())
-    }
-
-    async fn of_money(
-        &self,
-        event: &RecordedEvent,
-        paid: &PaymentEvent,
-    ) -> Result<(), HandleError> {
+        let paid = &event.decode::<Payment>().map_err(HandleError::permanent)?;
         let Some(fact) = fact::from_payment(paid, event.time) else {
             return Ok(());
         };

@@ -7,14 +7,16 @@
 //!   TIMERS ────┘             └─► pending ─► bus ────┴─► notification
 //! ```
 //!
-//! Three sagas, one runner: the checkout, and after it the return and the refund; and whichever
-//! [`Others`] there are. They share streams and durables, because an order's facts belong in one order
-//! whichever saga they concern.
+//! Three sagas, one runner: the checkout, and after it the return and the refund. They share streams and
+//! durables, because an order's facts belong in one order whichever of them they concern. Whichever
+//! [`Others`] there are hear the same streams through durables of their own: what one of them can't do
+//! makes no checkout deaf.
 //!
 //! For every delivery: the fact is taken in (one saga event at the most), then everything that is
 //! due is asked of its context, and only when each ask was answered is the delivery acknowledged.
 //! So a crash at any point repeats asks, under the same ids, and loses none.
 
+mod arming;
 mod config;
 mod intake;
 mod late;
@@ -30,9 +32,10 @@ use checkout::picture::{self, Picture};
 use checkout::{Definitions, Shop};
 use futures::future::BoxFuture;
 use streams::bus::{Bus, HostError};
+use streams::lanes::Handler;
 use streams::subscription::DurableLimits;
 use streams::timers::Timers;
-use streams::topology::{Acks, DurableSpec, OnFailure};
+use streams::topology::{Acks, DurableSpec, Later, OnFailure};
 use streams::{Connection, Settings, Streams};
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -88,12 +91,41 @@ pub const TIMER_DURABLE: DurableSpec = DurableSpec {
     on_failure: ON_FAILURE,
 };
 
+/// The same streams once more, for the [`Others`]. Also while there are none: one that is added hears of what
+/// happens from then on, and begins no saga of an order of years ago.
+pub const OTHERS_DURABLES: [DurableSpec; 3] = [
+    of_others("sagas-order", ORDER_DURABLE.stream),
+    of_others("sagas-inventory", INVENTORY_DURABLE.stream),
+    of_others("sagas-payment", PAYMENT_DURABLE.stream),
+];
+
+const fn of_others(name: &'static str, stream: &'static str) -> DurableSpec {
+    DurableSpec {
+        name,
+        stream,
+        kind: None,
+        // Most shops have none of them. A fact that is repeated is taken in once.
+        acks: Acks::InBulk,
+        on_failure: ON_FAILURE,
+    }
+}
+
 /// The durables that `millrace provision` makes for this role.
-pub const DURABLES: [DurableSpec; 4] = [
+pub const DURABLES: [DurableSpec; 7] = [
     ORDER_DURABLE,
     INVENTORY_DURABLE,
     PAYMENT_DURABLE,
     TIMER_DURABLE,
+    OTHERS_DURABLES[0],
+    OTHERS_DURABLES[1],
+    OTHERS_DURABLES[2],
+];
+
+/// Where those begin that an earlier version did not have: it told the others what it told the checkout.
+pub const LATER: [Later; 3] = [
+    Later::with(OTHERS_DURABLES[0], ORDER_DURABLE),
+    Later::with(OTHERS_DURABLES[1], INVENTORY_DURABLE),
+    Later::with(OTHERS_DURABLES[2], PAYMENT_DURABLE),
 ];
 
 /// What it has not read, as readiness tells it, until it is bound to all its streams.
@@ -169,15 +201,19 @@ pub fn run_by<D: Definitions>(
         let serving = hosts.start(&connection).await?;
         let limits = DurableLimits::default();
         let mut tasks = JoinSet::new();
-        for (durable, source) in intake::SOURCES {
-            let subscription = connection.durable(&durable, limits).await?;
-            let handler = intake::Intake::new(source, Arc::clone(&sagas));
-            tasks.spawn(streams::lanes::run_lanes(
-                subscription,
-                config.lanes,
-                Arc::new(handler),
-                shutdown.clone(),
-            ));
+        for (durables, source) in intake::SOURCES {
+            let handlers: [Arc<dyn Handler>; 2] = [
+                Arc::new(intake::Intake::new(source, Arc::clone(&sagas))),
+                Arc::new(others::Intake::new(source, sagas.others.clone())),
+            ];
+            for (durable, handler) in durables.into_iter().zip(handlers) {
+                tasks.spawn(streams::lanes::run_lanes(
+                    connection.durable(&durable, limits).await?,
+                    config.lanes,
+                    handler,
+                    shutdown.clone(),
+                ));
+            }
         }
         let timers = timers.subscribe(&TIMER_DURABLE, limits).await?;
         let alarm = Arc::new(intake::Alarm::new(Arc::clone(&sagas)));

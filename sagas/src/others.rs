@@ -5,19 +5,21 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use checkout::picture::Picture;
 use checkout::settling::{Settled, Wish};
+use checkout::stepwise::Heard;
 use checkout::{Checkout, Listens, Refunding, Returning, Saga};
 use chrono::{DateTime, Utc};
-use inventory::InventoryEvent;
+use inventory::{InventoryEvent, StockItem};
 use kernel::{OrderId, Sku};
-use order::OrderEvent;
-use payment::PaymentEvent;
+use order::{Order, OrderEvent};
+use payment::{Payment, PaymentEvent};
 use streams::bus::{Bus, QuestionError};
-use streams::lanes::HandleError;
+use streams::lanes::{HandleError, Handler};
+use streams::subscription::Delivery;
 use streams::timers::{DueTimer, Timers};
 use streams::{CommandMeta, RecordedEvent, Streams, clock};
 
 use crate::Config;
-use crate::intake::{order_of, parse};
+use crate::intake::{Source, order_of, parse};
 use crate::runner::{Origin, Runner};
 use crate::settling::record;
 use crate::sweep::Told;
@@ -148,6 +150,62 @@ pub(crate) trait Other: Send + Sync {
     ) -> Result<Settled, QuestionError>;
 }
 
+/// Reads facts off one stream and hands them to all of them.
+pub(crate) struct Intake {
+    source: Source,
+    others: Vec<Arc<dyn Other>>,
+}
+
+impl Intake {
+    pub(crate) fn new(source: Source, others: Vec<Arc<dyn Other>>) -> Self {
+        Self { source, others }
+    }
+
+    async fn of_order(&self, event: &RecordedEvent) -> Result<(), HandleError> {
+        let order_id = parse(event.aggregate_id.as_str())?;
+        let told = event.decode::<Order>().map_err(HandleError::permanent)?;
+        for other in &self.others {
+            other.of_order(order_id, &told, event).await?;
+        }
+        Ok(())
+    }
+
+    async fn of_inventory(&self, event: &RecordedEvent) -> Result<(), HandleError> {
+        let sku = parse(event.aggregate_id.as_str())?;
+        let moved = event.decode::<StockItem>();
+        let moved = moved.map_err(HandleError::permanent)?;
+        for other in &self.others {
+            other.of_inventory(&sku, &moved, event).await?;
+        }
+        Ok(())
+    }
+
+    async fn of_payment(&self, event: &RecordedEvent) -> Result<(), HandleError> {
+        let paid = event.decode::<Payment>().map_err(HandleError::permanent)?;
+        for other in &self.others {
+            other.of_payment(&paid, event).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Handler for Intake {
+    /// A context's secondary kinds of aggregate are no part of a saga.
+    async fn sift(&self, batch: &[Delivery]) -> Result<Vec<bool>, HandleError> {
+        let heard = |delivery: &Delivery| delivery.event.kind.is_none() && !self.others.is_empty();
+        Ok(batch.iter().map(heard).collect())
+    }
+
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        match self.source {
+            Source::Order => self.of_order(&delivery.event).await,
+            Source::Inventory => self.of_inventory(&delivery.event).await,
+            Source::Payment => self.of_payment(&delivery.event).await,
+        }
+    }
+}
+
 /// When a fact is taken in: a saga that was away gives nobody less time.
 fn taken_in(event: &RecordedEvent) -> DateTime<Utc> {
     event.time.max(clock::now())
@@ -191,8 +249,13 @@ impl<S: Listens> Other for Runner<S> {
         let Some((id, fact)) = S::from_inventory(sku, moved, taken_in(event)) else {
             return Ok(());
         };
-        let origin = Origin::of(event, order_of(event)?);
-        self.advance(id, fact, &origin).await
+        // Holds that lapse are told of in the batch of the order that takes their units.
+        let own = Heard::Inventory(sku, moved).order_id();
+        let Some(order_id) = own.or_else(|| order_of(event).ok()) else {
+            // Of no order, so it is none of theirs.
+            return Ok(());
+        };
+        self.advance(id, fact, &Origin::of(event, order_id)).await
     }
 
     async fn of_payment(

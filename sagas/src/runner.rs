@@ -376,10 +376,13 @@ impl<S: Saga> Runner<S> {
         }
     }
 
-    /// Sets the saga's one timer if it should be set and isn't; false = it has no deadline.
+    /// Sets the saga's one timer if it should be set and isn't; false = it has no deadline. Whoever has its turn
+    /// sets it when they are done.
     pub(crate) async fn arm_again(&self, id: S::Id) -> Result<bool, HandleError> {
         let turn = self.turns.get_with(id, Arc::default);
-        let _turn = turn.lock().await;
+        let Ok(_turn) = turn.try_lock() else {
+            return Ok(true);
+        };
         let state = self.current(id).await?;
         if state.deadline().is_none() {
             return Ok(false);

@@ -3,12 +3,12 @@
 //! A timer is armed after the saga's event is appended. A process that dies in between is made
 //! good by the delivery that comes again; what stream TIMERS itself loses is not, and nobody would
 //! wake that saga. So every worker follows CHECKOUT, remembers which checkouts, and which of the
-//! [`crate::Others`], are under way, and sets the timer of each that has a deadline and no timer.
+//! [`crate::Others`], are under way, and sets the timer of each that has a deadline and no timer. That takes a while
+//! where many are, and nothing else waits for it.
 //!
 //! And a saga that an operator lets go on, with or without the step that failed, has no delivery at all. Every worker sees that in
 //! CHECKOUT and has it ask what is due, until it has; asking twice is harmless.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -25,6 +25,7 @@ use streams::{Connection, RecordedEvent};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 use tokio_util::sync::CancellationToken;
 
+use crate::arming::Arming;
 use crate::intake::{Sagas, order_of};
 use crate::runner::Origin;
 use crate::waking::Waking;
@@ -41,10 +42,6 @@ const RESUMED_INTERVAL: Duration = Duration::from_secs(2);
 /// Pause after something that can't be read.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Most open checkouts that are remembered, 16 bytes each and a little, and as many of the others; the
-/// rest of them relies on timers that are never lost.
-const OPEN_MAX: usize = 200_000;
-
 /// Follows the checkouts until `shutdown`.
 pub(crate) async fn run<D: Definitions>(
     connection: Connection,
@@ -54,16 +51,17 @@ pub(crate) async fn run<D: Definitions>(
     let sweep = async {
         let mut sweep = Sweep::<D> {
             events: connection.ordered(STREAM, 0),
-            open: HashSet::new(),
-            open_others: HashSet::new(),
+            open: Arming::default(),
+            open_others: Arming::default(),
             waking: Waking::default(),
             sagas: Arc::clone(&sagas),
         };
         sweep.read_all().await;
         let others = sweep.open_others.len();
         tracing::info!(open = sweep.open.len(), others, "looks at every open saga");
-        sweep.arm_all().await;
+        sweep.arm_all();
         let mut every = interval_at(Instant::now() + INTERVAL, INTERVAL);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut again = interval(RESUMED_INTERVAL);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -71,9 +69,11 @@ pub(crate) async fn run<D: Definitions>(
             sweep.waking.start(wake);
             let failed = sweep.waking.may_try_again();
             tokio::select! {
-                _ = every.tick() => sweep.arm_all().await,
+                _ = every.tick() => sweep.arm_all(),
                 _ = again.tick(), if failed => sweep.waking.try_again(),
                 () = sweep.waking.next() => {}
+                () = sweep.open.next() => {}
+                () = sweep.open_others.next() => {}
                 event = sweep.events.next() => sweep.note(event).await,
             }
         }
@@ -86,8 +86,8 @@ pub(crate) async fn run<D: Definitions>(
 
 struct Sweep<D: Definitions> {
     events: OrderedSubscription,
-    open: HashSet<OrderId>,
-    open_others: HashSet<OtherId>,
+    open: Arming<OrderId>,
+    open_others: Arming<OtherId>,
     /// Those whose last event is that they go on. One whose last it stays is woken once at each start.
     waking: Waking<Which>,
     sagas: Arc<Sagas<D>>,
@@ -158,29 +158,23 @@ impl<D: Definitions> Sweep<D> {
         other.or_else(|| read(event).map(|(saga, told)| (Which::Shop(saga), told)))
     }
 
-    /// One without a deadline is looked at again once something happens to it.
-    async fn arm_all(&mut self) {
-        let Sagas {
-            checkout, others, ..
-        } = &*self.sagas;
-        let mut idle = Vec::new();
-        for id in &self.open {
-            idle.extend(is_idle(id, checkout.arm_again(*id).await).then_some(*id));
-        }
-        for id in idle {
-            self.open.remove(&id);
-        }
-        let mut idle = Vec::new();
-        for other in &self.open_others {
-            let Some(saga) = others.get(other.0) else {
-                continue;
-            };
-            let armed = saga.arm_again(&other.1).await;
-            idle.extend(is_idle(&other.1, armed).then(|| other.clone()));
-        }
-        for id in idle {
-            self.open_others.remove(&id);
-        }
+    /// Looks at the timer of each.
+    fn arm_all(&mut self) {
+        let sagas = Arc::clone(&self.sagas);
+        self.open.start(move |id| {
+            let sagas = Arc::clone(&sagas);
+            async move { sagas.checkout.arm_again(id).await }
+        });
+        let sagas = Arc::clone(&self.sagas);
+        self.open_others.start(move |(index, id)| {
+            let other = sagas.others.get(index).cloned();
+            async move {
+                match other {
+                    Some(other) => other.arm_again(&id).await,
+                    None => Ok(false),
+                }
+            }
+        });
     }
 }
 
@@ -202,23 +196,14 @@ impl<D: Definitions> Sagas<D> {
 }
 
 /// Remembers one that is under way.
-fn note<I: Eq + Hash>(open: &mut HashSet<I>, id: I, told: Told) {
+fn note<K>(open: &mut Arming<K>, id: K, told: Told)
+where
+    K: Clone + fmt::Debug + Eq + Hash + Send + Sync + 'static,
+{
     if told == Told::Over {
         open.remove(&id);
-    } else if open.len() < OPEN_MAX {
-        open.insert(id);
-    }
-}
-
-/// Was there no deadline to set a timer to?
-fn is_idle(id: impl fmt::Display, armed: Result<bool, HandleError>) -> bool {
-    match armed {
-        Ok(armed) => !armed,
-        Err(error) => {
-            let error: &dyn std::error::Error = error.source.as_ref();
-            tracing::warn!(%id, error, "its timer is looked at again later");
-            false
-        }
+    } else {
+        open.add(id);
     }
 }
 

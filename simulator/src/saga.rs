@@ -1,5 +1,7 @@
-//! The runner of the sagas, as `sagas` has it: take a fact in, ask everything that is due, and
-//! acknowledge only when each ask was answered. Here as steps, so that it can die between any two.
+//! The runner of the sagas: take a fact in, ask everything that is due, and acknowledge only when each ask
+//! was answered. Here as steps, so that it can die between any two. But for two things it is as `sagas` has it:
+//! there a mail may be late, and is asked for again by the saga's timer while its delivery is acknowledged, here
+//! the delivery comes again; and none but the shop's own sagas run here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

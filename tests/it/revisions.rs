@@ -159,7 +159,7 @@ impl Shop {
     }
 
     /// Waits until the payment of `order` wants something of the provider.
-    async fn wants(&self, order: OrderId, what: fn(&ProviderAction) -> bool) {
+    pub(crate) async fn wants(&self, order: OrderId, what: fn(&ProviderAction) -> bool) {
         let id = payment_id(order).to_string();
         self.is::<Payment>("wants it", &id, |payment| {
             payment.due().is_some_and(|due| what(&due))

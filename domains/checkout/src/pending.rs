@@ -152,7 +152,10 @@ impl Flow {
 
     fn closing(&self) -> Vec<Ask> {
         let mut asks = Vec::new();
-        if self.awaits_rejection() && self.is_clean() {
+        // A person may have let the money go where no fact tells of it.
+        let clean =
+            self.stock_is_clean() && (self.money_is_clean() || self.stage == Stage::Resolved);
+        if self.awaits_rejection() && clean {
             asks.push(Ask::RejectOrder {
                 attempt: self.reject_tries.attempt,
             });
@@ -163,7 +166,8 @@ impl Flow {
         asks
     }
 
-    /// Also of what a person resolved while money was to be let go, once it is: nobody else tells the order.
+    /// Also of what a person resolved while money was to be let go: nobody else tells the order. What is heard of
+    /// the money after that is seen to as after any end.
     pub(crate) fn awaits_rejection(&self) -> bool {
         let rejecting = matches!(self.fate, Fate::Rejecting { .. });
         self.stage == Stage::Undone || (self.is_resolved_but_for_money() && rejecting)

@@ -10,13 +10,14 @@
 mod chance;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chance::Chance;
 use checkout::picture::Transition;
 use checkout::settling::Wish;
 use checkout::stepwise::{
-    Cause, Done, Heard, Plan, Step, StepAsk, Stepwise, StepwiseEvent, StepwiseFact, Table, Try,
-    kit, pictures,
+    Asks, Cause, Done, Heard, Plan, Step, StepAsk, Stepwise, StepwiseEvent, StepwiseFact, Table,
+    Try, kit, pictures,
 };
 use checkout::{Addressed, Due, Saga, UNDO_FAILURES_MAX};
 use chrono::{DateTime, TimeDelta};
@@ -127,32 +128,180 @@ table!(17 "checkout.": Step::wait("a", "a_done"));
 
 #[test]
 fn any_table_unwinds_to_a_clean_slate_whatever_happens_to_it() {
-    kit::check::<Tried<0>>().unwrap();
-    kit::check::<Tried<1>>().unwrap();
-    kit::check::<Tried<2>>().unwrap();
-    kit::check::<Tried<9>>().unwrap();
-    kit::check::<Tried<10>>().unwrap();
-    kit::check::<Tried<11>>().unwrap();
+    kit::play::<Tried<0>>().unwrap();
+    kit::play::<Tried<1>>().unwrap();
+    kit::play::<Tried<2>>().unwrap();
+    kit::play::<Tried<9>>().unwrap();
+    kit::play::<Tried<10>>().unwrap();
+    kit::play::<Tried<11>>().unwrap();
 }
 
 #[test]
 fn a_table_that_can_be_misread_is_none() {
     for wrong in [
-        kit::check::<Tried<3>>(),
-        kit::check::<Tried<4>>(),
-        kit::check::<Tried<5>>(),
-        kit::check::<Tried<6>>(),
-        kit::check::<Tried<7>>(),
-        kit::check::<Tried<8>>(),
-        kit::check::<Tried<12>>(),
-        kit::check::<Tried<13>>(),
-        kit::check::<Tried<14>>(),
-        kit::check::<Tried<15>>(),
-        kit::check::<Tried<16>>(),
-        kit::check::<Tried<17>>(),
+        kit::play::<Tried<3>>(),
+        kit::play::<Tried<4>>(),
+        kit::play::<Tried<5>>(),
+        kit::play::<Tried<6>>(),
+        kit::play::<Tried<7>>(),
+        kit::play::<Tried<8>>(),
+        kit::play::<Tried<12>>(),
+        kit::play::<Tried<13>>(),
+        kit::play::<Tried<14>>(),
+        kit::play::<Tried<15>>(),
+        kit::play::<Tried<16>>(),
+        kit::play::<Tried<17>>(),
     ] {
         wrong.unwrap_err();
     }
+}
+
+/// A table of two plans, the first of which is under way.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Planned<const N: usize>;
+
+fn asks_by_plan<const N: usize>(_: &Planned<N>, _: Try) -> Addressed {
+    Addressed::order(OrderId(Uuid::nil()), &OrderCommand::DeliverOrder {})
+}
+
+/// Never the same twice.
+fn wavers<const N: usize>(_: &Planned<N>, _: Try) -> Addressed {
+    static ASKED: AtomicU64 = AtomicU64::new(0);
+    let id = ASKED.fetch_add(1, Ordering::Relaxed);
+    let order_id = OrderId(Uuid::from_u128(id.into()));
+    Addressed::order(order_id, &OrderCommand::DeliverOrder {})
+}
+
+impl<const N: usize> Planned<N> {
+    const FIRST: Asks<Self> = if N == 2 { wavers } else { asks_by_plan };
+}
+
+impl<const N: usize> Table for Planned<N> {
+    const TYPE: &'static str = "checkout.planned";
+    const ABOUT: &'static str = "Something is planned.";
+    const CURRENT: u32 = if N == 0 { 1 } else { 2 };
+
+    fn plans() -> &'static [Plan<Self>] {
+        const fn plan<const N: usize>(
+            revision: u32,
+            steps: &'static [Step<Planned<N>>],
+        ) -> Plan<Planned<N>> {
+            Plan {
+                revision,
+                within: TimeDelta::hours(1),
+                undone_by: &["off"],
+                steps,
+            }
+        }
+        const {
+            &[
+                plan(
+                    1,
+                    const { &[Step::ask("a", Self::FIRST, "a_done").undo(asks_by_plan, "a_undone")] },
+                ),
+                plan(
+                    2,
+                    const { &[Step::ask("a", asks_by_plan, "a_done").undo_told(asks_by_plan)] },
+                ),
+            ]
+        }
+    }
+
+    fn begins(_: &Heard<'_>) -> Option<Self> {
+        None
+    }
+
+    fn example() -> Self {
+        Self
+    }
+}
+
+#[test]
+fn what_a_newer_plan_is_told_by_an_answer_an_older_one_is_told_by_its_fact() {
+    let (saga, _) = after::<Planned<0>>(&["begun", "off"].map(heard));
+    let at = DateTime::UNIX_EPOCH;
+    let due = saga.pending(at).remove(0);
+    let follows = |already| {
+        let answered = Stepwise::<Planned<0>>::answered(&due, already, at);
+        answered.map_or(0, |fact| saga.decide(&fact).unwrap().len())
+    };
+    assert_eq!(follows(false), 0, "it is asked for, and not done");
+    assert_eq!(follows(true), 1, "there was nothing to undo");
+}
+
+#[test]
+fn each_plan_of_a_table_is_played_through() {
+    kit::play::<Planned<1>>().unwrap();
+    let wrong = kit::play::<Planned<2>>().unwrap_err();
+    assert!(wrong.starts_with("revision 1: a: "), "{wrong}");
+}
+
+/// A table that is wrong, or not, in what it hears.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Hearing<const N: usize>;
+
+const RIGHT: usize = 0;
+const MISSPELT: usize = 1;
+const NEVER_BEGINS: usize = 2;
+const DEAF_TO_ITS_BEGINNING: usize = 3;
+const BEGINS_SELDOM: usize = 4;
+
+impl<const N: usize> Table for Hearing<N> {
+    const TYPE: &'static str = "checkout.hearing";
+    const ABOUT: &'static str = "Something is heard.";
+
+    fn plans() -> &'static [Plan<Self>] {
+        const {
+            &[Plan {
+                revision: 1,
+                within: TimeDelta::hours(1),
+                undone_by: if N == MISSPELT {
+                    &["order_cancelled"]
+                } else {
+                    &["order_canceled"]
+                },
+                steps: const {
+                    &[
+                        Step::wait("kept", "stock_reserved-GIFT"),
+                        Step::wait("paid", "order_confirmed"),
+                    ]
+                },
+            }]
+        }
+    }
+
+    fn begins(heard: &Heard<'_>) -> Option<Self> {
+        let placed = heard.name() == "order_placed";
+        let wanted = N != BEGINS_SELDOM || heard.order_id() != Some(OrderId(Uuid::nil()));
+        (placed && wanted && N != NEVER_BEGINS).then_some(Self)
+    }
+
+    fn fact(heard: &Heard<'_>) -> Option<String> {
+        let deaf = N == DEAF_TO_ITS_BEGINNING && heard.name() == "order_placed";
+        (!deaf).then(|| heard.name().to_owned())
+    }
+
+    fn example() -> Self {
+        Self
+    }
+}
+
+#[test]
+fn a_table_that_hears_nothing_of_what_it_waits_for_is_none() {
+    kit::check::<Hearing<RIGHT>>().unwrap();
+    let wrong = kit::check::<Hearing<MISSPELT>>().unwrap_err();
+    assert!(wrong.contains("order_cancelled"), "{wrong}");
+    kit::check::<Hearing<NEVER_BEGINS>>().unwrap_err();
+    let wrong = kit::check::<Hearing<DEAF_TO_ITS_BEGINNING>>().unwrap_err();
+    assert!(wrong.contains("order_placed"), "{wrong}");
+    // An order that it is about has to be shown.
+    kit::check::<Hearing<BEGINS_SELDOM>>().unwrap_err();
+    let placed = include_str!("../../order/wire/order_placed.v1.json");
+    let placed: Value = serde_json::from_str(placed).unwrap();
+    let placed = serde_json::json!({ "type": "order_placed", "data": placed });
+    let placed = serde_json::from_value(placed).unwrap();
+    let of = Heard::Order(OrderId(Uuid::from_u128(1)), &placed);
+    kit::check_with::<Hearing<BEGINS_SELDOM>>(&[of]).unwrap();
 }
 
 fn heard(fact: &str) -> StepwiseFact {

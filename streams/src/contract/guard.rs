@@ -9,7 +9,7 @@ use crate::Connection;
 use crate::contract_subscriptions::bench::Bench;
 use crate::subscription::DurableLimits;
 use crate::topology::{
-    Acks, DurableSpec, OnFailure, Retired, Topology, TopologyError, check, provision,
+    Acks, DurableSpec, Later, OnFailure, Retired, Topology, TopologyError, check, provision,
 };
 
 const DURABLES: [DurableSpec; 2] = [
@@ -64,6 +64,7 @@ pub async fn all(connection: &Connection, replicas: usize) {
     }
     jetstream.delete_stream("GUARDED").await.unwrap();
     a_successor_goes_on_where_the_old_one_was(connection, replicas).await;
+    a_durable_that_comes_later_begins_where_another_is(connection, replicas).await;
 }
 
 /// A durable of an earlier version stays while a process reads it, and its successor begins behind what
@@ -123,5 +124,42 @@ async fn a_successor_goes_on_where_the_old_one_was(connection: &Connection, repl
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     check(connection, &after).await.unwrap();
+    jetstream.delete_stream("GUARDED").await.unwrap();
+}
+
+/// Only when it is made: from then on it goes its own way.
+async fn a_durable_that_comes_later_begins_where_another_is(
+    connection: &Connection,
+    replicas: usize,
+) {
+    let [there, _] = DURABLES;
+    let new = DurableSpec {
+        name: "guard-later",
+        acks: Acks::InBulk,
+        ..there
+    };
+    let before = Topology::new(&["guarded"], &[there]);
+    provision(connection, &before, replicas).await.unwrap();
+    let bench = Bench {
+        connection: connection.clone(),
+        context: "guarded".to_owned(),
+        stream: "GUARDED".to_owned(),
+    };
+    bench.append("a", 1, 5).await;
+    let reader = connection.durable(&there, DurableLimits::default());
+    let mut reader = reader.await.unwrap();
+    let after = Topology::new(&["guarded"], &[there, new]).beginning(&[Later::with(new, there)]);
+    let jetstream = connection.jetstream();
+    let stream = jetstream.get_stream_no_info("GUARDED").await.unwrap();
+    for _ in 0..2 {
+        for _ in 0..2 {
+            reader.next().await.unwrap().ack().await.unwrap();
+        }
+        provision(connection, &after, replicas).await.unwrap();
+        check(connection, &after).await.unwrap();
+        let found = stream.consumer_info(new.name).await.unwrap();
+        assert_eq!((found.ack_floor.stream_sequence, found.num_pending), (2, 3));
+    }
+    drop(reader);
     jetstream.delete_stream("GUARDED").await.unwrap();
 }

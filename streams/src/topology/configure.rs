@@ -5,7 +5,7 @@ use super::check::{
     durable, durable_differences, name_of_durable, name_of_stream, stream, stream_differences,
 };
 use super::error::TopologyError;
-use super::retire::retire;
+use super::retire::{begin, retire};
 use super::spec::{DurableSpec, StreamSpec, Topology};
 use crate::connection::Connection;
 use async_nats::jetstream::stream::Config;
@@ -44,6 +44,9 @@ pub fn provision<'a>(
         }
         for spec in found.durables {
             create_durable(connection, spec).await?;
+            if let Some(later) = topology.later.iter().find(|later| later.name == spec.name) {
+                begin(connection, spec, later).await?;
+            }
         }
         for old in &topology.retired {
             retire(connection, old).await?;

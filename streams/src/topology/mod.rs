@@ -22,9 +22,9 @@ pub use configure::provision;
 pub use error::{Difference, TopologyError};
 pub use spec::{
     ACK_WAIT, Acks, DurableSpec, EVENTS_DUPLICATE_WINDOW, INBOX_DUPLICATE_WINDOW, INBOX_MAX_AGE,
-    INBOX_STREAM, KEYS_STREAM, MAX_ACK_PENDING, MAX_ACK_PENDING_IN_BULK, OnFailure, PARKED_STREAM,
-    PIN_TIMEOUT, PRIORITY_GROUP, Retired, SNAPSHOTS_STREAM, StreamKind, StreamSpec, TIMERS_STREAM,
-    Topology,
+    INBOX_STREAM, KEYS_STREAM, Later, MAX_ACK_PENDING, MAX_ACK_PENDING_IN_BULK, OnFailure,
+    PARKED_STREAM, PIN_TIMEOUT, PRIORITY_GROUP, Retired, SNAPSHOTS_STREAM, StreamKind, StreamSpec,
+    TIMERS_STREAM, Topology,
 };
 pub use watch::Withheld;
 pub(crate) use watch::follow;

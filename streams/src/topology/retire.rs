@@ -1,11 +1,12 @@
-//! Takes away the durables of earlier versions, once their successors go on where they were.
+//! Has durables begin where others of an earlier version are, and takes those away that are no more.
 
 use async_nats::jetstream::consumer;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::Stream;
 
+use super::check::name_of_durable;
 use super::error::TopologyError;
-use super::spec::Retired;
+use super::spec::{DurableSpec, Later, Retired};
 use crate::connection::Connection;
 use crate::log::BoxError;
 
@@ -23,13 +24,33 @@ pub(super) async fn retire(connection: &Connection, old: &Retired) -> Result<(),
     })
 }
 
+/// A durable that was made just now begins behind what this one has acknowledged.
+pub(super) async fn begin(
+    connection: &Connection,
+    spec: &DurableSpec,
+    later: &Later,
+) -> Result<(), TopologyError> {
+    let begun = async {
+        let with = info(connection, spec.stream, later.with).await?;
+        if let Some(with) = with {
+            let stream = connection.jetstream().get_stream_no_info(spec.stream);
+            hand_over(connection, &stream.await?, (spec.stream, spec.name), &with).await?;
+        }
+        Ok(())
+    };
+    begun.await.map_err(|source| TopologyError::Failed {
+        what: name_of_durable(spec),
+        source,
+    })
+}
+
 async fn try_to(connection: &Connection, old: &Retired) -> Result<(), BoxError> {
     let Some(before) = info(connection, old.stream, old.name).await? else {
         return Ok(());
     };
     let stream = connection.jetstream().get_stream_no_info(old.stream);
     let stream = stream.await?;
-    hand_over(connection, &stream, old, &before).await?;
+    hand_over(connection, &stream, (old.stream, old.successor), &before).await?;
     let (durable, successor) = (old.name, old.successor);
     if before.num_waiting > 0 {
         tracing::warn!(
@@ -51,14 +72,14 @@ async fn try_to(connection: &Connection, old: &Retired) -> Result<(), BoxError> 
 async fn hand_over(
     connection: &Connection,
     stream: &Stream<()>,
-    old: &Retired,
+    (of, successor): (&str, &str),
     before: &consumer::Info,
 ) -> Result<(), BoxError> {
     let done = before.ack_floor.stream_sequence;
-    let after = info(connection, old.stream, old.successor).await?;
+    let after = info(connection, of, successor).await?;
     let begun = after.map_or(0, |after| after.ack_floor.stream_sequence);
     if begun < done {
-        stream.reset_consumer(old.successor, Some(done + 1)).await?;
+        stream.reset_consumer(successor, Some(done + 1)).await?;
     }
     Ok(())
 }

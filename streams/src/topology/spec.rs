@@ -286,6 +286,26 @@ pub struct Retired {
     pub successor: &'static str,
 }
 
+/// A durable that an earlier version did not have. Where it is made beside one that was read before, it begins
+/// where that one is; otherwise with the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Later {
+    /// What it is called.
+    pub name: &'static str,
+    /// Which durable of the same stream it begins with.
+    pub with: &'static str,
+}
+
+impl Later {
+    /// That one begins with this one.
+    pub const fn with(durable: DurableSpec, with: DurableSpec) -> Self {
+        Self {
+            name: durable.name,
+            with: with.name,
+        }
+    }
+}
+
 impl DurableSpec {
     /// The part of the stream that it reads; `None` = all of it.
     pub fn filter_subject(&self) -> Option<String> {
@@ -329,6 +349,8 @@ pub struct Topology {
     pub durables: Vec<DurableSpec>,
     /// Durables of earlier versions: taken away once nobody reads them any more.
     pub retired: Vec<Retired>,
+    /// Durables that earlier versions did not have, where they matter.
+    pub later: Vec<Later>,
 }
 
 impl Topology {
@@ -349,6 +371,7 @@ impl Topology {
             streams,
             durables: durables.to_vec(),
             retired: Vec::new(),
+            later: Vec::new(),
         }
     }
 
@@ -357,6 +380,15 @@ impl Topology {
     pub fn without(self, retired: &[Retired]) -> Self {
         Self {
             retired: retired.to_vec(),
+            ..self
+        }
+    }
+
+    /// With durables that earlier versions did not have.
+    #[must_use]
+    pub fn beginning(self, later: &[Later]) -> Self {
+        Self {
+            later: later.to_vec(),
             ..self
         }
     }
@@ -384,6 +416,7 @@ impl Topology {
                 .filter(|d| wanted(d.stream))
                 .copied()
                 .collect(),
+            later: self.later.clone(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! A new saga is one file with a table, and one line that runs it.
 
+mod apart;
 pub(crate) mod gift;
 mod radar;
 mod saga;
@@ -13,7 +14,7 @@ use sagas::Others;
 
 use self::gift::Gift;
 use self::saga::Arrival;
-use self::tables::{Boxed, Careless};
+use self::tables::{Boxed, Careless, Lapsing, Packed};
 use crate::revisions::{Role, Shop};
 
 #[test]
@@ -21,6 +22,8 @@ fn the_tables_are_sagas() {
     kit::check::<Gift>().unwrap();
     kit::check::<Boxed>().unwrap();
     kit::check::<Careless>().unwrap();
+    kit::check::<Lapsing>().unwrap();
+    kit::check::<Packed<2>>().unwrap();
 }
 
 impl Shop {
@@ -30,7 +33,10 @@ impl Shop {
     }
 
     async fn stocks(&self, sku: &str) {
-        let quantity = 10;
+        self.stocks_so_many(sku, 10).await;
+    }
+
+    async fn stocks_so_many(&self, sku: &str, quantity: u32) {
         for command in [
             InventoryCommand::CreateStockItem {},
             InventoryCommand::ReceiveStock { quantity },

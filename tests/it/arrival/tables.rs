@@ -1,4 +1,4 @@
-//! Two tables that go wrong.
+//! Tables that go wrong.
 
 use checkout::Addressed;
 use checkout::stepwise::{Heard, Plan, Step, Table, Try};
@@ -80,6 +80,88 @@ impl Table for Careless {
 
     fn example() -> Self {
         Self(OrderId(Uuid::nil()), UserId(Uuid::nil()))
+    }
+}
+
+/// A gift that is held for a moment only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Lapsing(OrderId);
+
+/// How long it is held.
+pub(crate) const MOMENT: TimeDelta = TimeDelta::milliseconds(200);
+
+#[rustfmt::skip]
+static LAPSING: [Step<Lapsing>; 2] = [
+    Step::ask("gift", hold_for_a_moment, "stock_reserved-GIFT").undo(|of: &Lapsing, now| release("GIFT", of.0, now), "reservation_expired-GIFT"),
+    Step::wait("paid", "order_confirmed"),
+];
+
+impl Table for Lapsing {
+    const TYPE: &'static str = "checkout.lapsing";
+    const ABOUT: &'static str = "A gift that is held for a moment only.";
+
+    fn plans() -> &'static [Plan<Self>] {
+        const { &[within_a_day(&LAPSING)] }
+    }
+
+    fn begins(heard: &Heard<'_>) -> Option<Self> {
+        placed(heard).map(|(order_id, _)| Self(order_id))
+    }
+
+    fn fact(heard: &Heard<'_>) -> Option<String> {
+        of_stock(heard)
+    }
+
+    fn example() -> Self {
+        Self(OrderId(Uuid::nil()))
+    }
+}
+
+fn hold_for_a_moment(of: &Lapsing, Try { at, .. }: Try) -> Addressed {
+    let command = InventoryCommand::ReserveStock {
+        reservation: hold(of.0),
+        quantity: 1,
+        expires_at: at + MOMENT,
+        at,
+    };
+    stock("GIFT", &command)
+}
+
+/// What waits for its money, as a build has it whose newest plan is `N`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Packed<const N: u32>(OrderId);
+
+const fn packed<const N: u32>(revision: u32) -> Plan<Packed<N>> {
+    Plan {
+        revision,
+        within: TimeDelta::days(1),
+        undone_by: &["order_canceled"],
+        steps: const {
+            &[
+                Step::wait("authorized", "payment_authorized"),
+                Step::wait("paid", "order_confirmed"),
+                Step::wait("shipped", "order_shipped"),
+            ]
+        },
+    }
+}
+
+impl<const N: u32> Table for Packed<N> {
+    const TYPE: &'static str = "checkout.packed";
+    const ABOUT: &'static str = "What waits for its money.";
+    const CURRENT: u32 = N;
+
+    fn plans() -> &'static [Plan<Self>] {
+        let plans = const { &[packed(1), packed(2)] };
+        if N == 1 { &plans[..1] } else { plans }
+    }
+
+    fn begins(heard: &Heard<'_>) -> Option<Self> {
+        placed(heard).map(|(order_id, _)| Self(order_id))
+    }
+
+    fn example() -> Self {
+        Self(OrderId(Uuid::nil()))
     }
 }
 

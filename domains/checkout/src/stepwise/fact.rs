@@ -28,6 +28,8 @@ pub enum StepwiseFact {
     Answered {
         /// What was asked.
         ask: StepAsk,
+        /// There was nothing to do.
+        already: bool,
         /// When.
         at: DateTime<Utc>,
     },

@@ -43,7 +43,7 @@ impl<T: Table> Stepwise<T> {
                 ..
             } if self.begun.is_none() => self.begins(*order_id, data, *at),
             StepwiseFact::Heard { fact, at, .. } => self.heard(fact, *at),
-            StepwiseFact::Answered { ask, at } => self.answered(ask, *at),
+            StepwiseFact::Answered { ask, already, at } => self.answered(ask, *already, *at),
             StepwiseFact::Refused {
                 ask,
                 code,
@@ -137,10 +137,12 @@ impl<T: Table> Stepwise<T> {
         Some(undo_started(cause, steps))
     }
 
-    fn answered(&self, ask: &StepAsk, at: DateTime<Utc>) -> Option<StepwiseEvent> {
+    /// What another plan is told by the answer, this one may be told by a fact.
+    fn answered(&self, ask: &StepAsk, already: bool, at: DateTime<Utc>) -> Option<StepwiseEvent> {
         let (step, _) = self.last_asked().filter(|(_, due)| due == ask)?;
         if ask.undo {
-            return self.undone(step);
+            let told = step.undo.is_some_and(|(_, done)| done == Done::Answer);
+            return (told || already).then(|| self.undone(step))?;
         }
         (step.done == Done::Answer).then(|| self.succeeded(step, at))?
     }

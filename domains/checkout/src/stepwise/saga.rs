@@ -77,7 +77,8 @@ impl<T: Table> Saga for Stepwise<T> {
         None
     }
 
-    /// Where there is nothing to undo, no stream tells that it is undone.
+    /// Where there is nothing to undo, no stream tells that it is undone. Which plan the saga keeps is not known
+    /// here: it takes in what its own plan is told by.
     fn answered(due: &Due<StepAsk>, already: bool, at: DateTime<Utc>) -> Option<StepwiseFact> {
         let ask = due.label.clone();
         let plans = T::plans().iter();
@@ -87,7 +88,7 @@ impl<T: Table> Saga for Stepwise<T> {
             let undo = step.undo.is_some_and(|(_, done)| answers(done));
             step.name == ask.step && if ask.undo { undo } else { answers(step.done) }
         });
-        (tells || (ask.undo && already)).then_some(StepwiseFact::Answered { ask, at })
+        (tells || (ask.undo && already)).then_some(StepwiseFact::Answered { ask, already, at })
     }
 
     fn rang(at: DateTime<Utc>) -> Option<StepwiseFact> {

@@ -7,14 +7,15 @@ use kernel::{Decider, OrderId, Reason, TextError};
 use serde_json::{Value, to_value};
 use uuid::Uuid;
 
-use super::{current, ensure};
+use super::ensure;
 use crate::settling::Wish;
-use crate::stepwise::{Done, Step, StepAsk, Stepwise, StepwiseEvent, StepwiseFact, Table};
+use crate::stepwise::{Done, Plan, Step, StepAsk, Stepwise, StepwiseEvent, StepwiseFact, Table};
 use crate::{Due, Saga};
 
 /// One saga under way, and what there is of it in the world.
 #[derive(Clone)]
-pub(super) struct Walk<T> {
+pub(super) struct Walk<T: 'static> {
+    plan: &'static Plan<T>,
     pub(super) saga: Stepwise<T>,
     pub(super) now: DateTime<Utc>,
     /// The steps that are done and not undone, whatever the saga knows of it.
@@ -24,8 +25,9 @@ pub(super) struct Walk<T> {
 }
 
 impl<T: Table> Walk<T> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(plan: &'static Plan<T>) -> Self {
         Self {
+            plan,
             saga: Stepwise::default(),
             now: DateTime::UNIX_EPOCH,
             done: BTreeSet::new(),
@@ -34,8 +36,8 @@ impl<T: Table> Walk<T> {
     }
 
     /// Begun, and these steps done.
-    pub(super) fn after(steps: usize) -> Result<Self, String> {
-        let mut walk = Self::new();
+    pub(super) fn after(plan: &'static Plan<T>, steps: usize) -> Result<Self, String> {
+        let mut walk = Self::new(plan);
         walk.begin("")?;
         for _ in 0..steps {
             walk.now += TimeDelta::seconds(1);
@@ -45,8 +47,24 @@ impl<T: Table> Walk<T> {
     }
 
     pub(super) fn begin(&mut self, fact: &str) -> Result<(), String> {
-        let begins = to_value(T::example()).map_err(|error| error.to_string())?;
-        self.hear(fact, Some(begins))
+        let data = to_value(T::example()).map_err(|error| error.to_string())?;
+        if self.may_begin_now() {
+            return self.hear(fact, Some(data));
+        }
+        self.saga.evolve(&StepwiseEvent::SagaBegun {
+            order_id: OrderId(Uuid::nil()),
+            data,
+            revision: self.plan.revision,
+            at: self.now,
+            until: self.now + self.plan.within,
+            ends: false,
+        });
+        self.hear(fact, None)
+    }
+
+    /// What follows an older plan, or a coming one, has begun elsewhere.
+    pub(super) fn may_begin_now(&self) -> bool {
+        self.plan.revision == T::CURRENT
     }
 
     /// It is told something, and told so again.
@@ -103,15 +121,14 @@ impl<T: Table> Walk<T> {
 
     /// The step at which it is, or its undo, is done and told.
     pub(super) fn succeed(&mut self) -> Result<(), String> {
-        let plan = current::<T>()?;
         let Some(due) = self.due()? else {
-            let mut waits = plan.steps.iter();
+            let mut waits = self.plan.steps.iter();
             let step = waits.find(|step| step.name == self.saga.stage());
             let step = step.ok_or_else(|| format!("nothing is due when {}", self.saga.stage()))?;
             return self.done(step);
         };
         let ask = due.label;
-        let step = plan.steps.iter().find(|step| step.name == ask.step);
+        let step = self.plan.steps.iter().find(|step| step.name == ask.step);
         let step = step.ok_or_else(|| format!("{ask} is in no table"))?;
         if !ask.undo {
             return self.done(step);
@@ -136,8 +153,9 @@ impl<T: Table> Walk<T> {
         match done {
             Done::Fact(fact) => self.hear(fact, None),
             Done::Answer => {
-                let (ask, at) = (ask.clone(), self.now);
-                self.tell(&StepwiseFact::Answered { ask, at }).map(|_| ())
+                let (ask, already, at) = (ask.clone(), false, self.now);
+                let answered = StepwiseFact::Answered { ask, already, at };
+                self.tell(&answered).map(|_| ())
             }
         }
     }
@@ -166,9 +184,8 @@ impl<T: Table> Walk<T> {
     /// It goes on as it should, and comes to `end`; what was done and can be undone is undone,
     /// newest first, unless all is done.
     pub(super) fn ends(mut self, end: &str) -> Result<Self, String> {
-        let plan = current::<T>()?;
         // Every step is asked, undone, and undone again at most.
-        for _ in 0..=plan.steps.len() * 3 {
+        for _ in 0..=self.plan.steps.len() * 3 {
             if self.saga.is_over() {
                 break;
             }
@@ -176,7 +193,7 @@ impl<T: Table> Walk<T> {
         }
         let stage = self.saga.stage();
         ensure(stage == end, || format!("it ends {stage}, not {end}"))?;
-        let mut undoable = plan.steps.iter().filter(|step| step.undo.is_some());
+        let mut undoable = self.plan.steps.iter().filter(|step| step.undo.is_some());
         let left = undoable.find(|step| self.done.contains(step.name));
         ensure(end == "done" || left.is_none(), || {
             format!("{:?} is left", left.map(|step| step.name))
