@@ -122,6 +122,7 @@ async fn prepared(name: &str) -> Server {
 pub(crate) async fn ordered_subscriptions(place: &impl Place) {
     let connection = place.connect().await;
     ordered::resumes_from_a_position(&connection).await;
+    ordered::what_is_begun_is_gone_on_with(&connection).await;
     ordered::reads_what_matches(&connection).await;
     ordered::reads_since_a_time(&connection).await;
     ordered::knows_that_nothing_is_there(&connection).await;
