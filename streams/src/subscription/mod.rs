@@ -31,4 +31,5 @@ pub use ordered::OrderedSubscription;
 
 pub(crate) use backoff::{Backoff, pause};
 pub(crate) use delivery::{Receipt, Received, Unreadable, raw};
+pub(crate) use durable::Turn;
 pub(crate) use unbroken::Confirmed;
