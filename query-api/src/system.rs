@@ -8,7 +8,7 @@ use edge::openapi::{Calls, about};
 use edge::{Principal, Problem};
 use schemars::JsonSchema;
 use serde::Serialize;
-use streams::parking::{self, ParkedKey};
+use streams::parking::ParkedKey;
 use streams::topology::{self, Difference, TopologyError};
 
 use crate::Api;
@@ -134,7 +134,7 @@ async fn parked(
 ) -> Result<Json<ParkedItems>, Problem> {
     principal.require_operator()?;
     let limit = most.limit()?;
-    let parked = parking::parked(&api.log).await.map_err(|error| {
+    let parked = api.radar.parked_keys().look().await.map_err(|error| {
         tracing::warn!(%error, "what is parked can't be read");
         log_away()
     })?;

@@ -38,8 +38,8 @@ const DUE_HEADER: &str = "Millrace-Due";
 const DUE_KEPT: &str = "720h";
 /// How long the note of a cancellation is kept.
 const CANCEL_KEPT: &str = "60s";
-/// The stream forgets after 30 days; a timer that is due later rings before, and says so: who is rung sets it
-/// again.
+/// No schedule lies further ahead. A timer that is due later rings before, and says so: who is rung sets it again.
+/// The stream asks for nothing like that: it keeps a schedule until it rings.
 const AHEAD_MAX: TimeDelta = TimeDelta::days(29);
 /// Tries to get one timer confirmed. Setting twice is setting once.
 const SET_TRIES: u32 = 3;

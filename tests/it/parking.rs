@@ -1,12 +1,12 @@
 //! An event that nobody can handle: its order waits, others go on, a person decides.
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::app::{App, Must, PATIENCE, folder, program};
+use crate::app::{App, Must, PATIENCE, becomes, folder, program};
 
 /// Runs `millrace parked` on this stack; what it printed, an object a line.
 fn parked(app: &App, args: &[&str]) -> Vec<Value> {
@@ -85,7 +85,8 @@ async fn refunded(app: &App, order: &str) -> i64 {
     entries.sum()
 }
 
-/// What `/v1/system/topology` tells before and after a durable is taken away.
+/// What `/v1/system/topology` tells before and after a durable is taken away, and what rings for that and for one that
+/// is paused.
 async fn a_durable_that_is_missing_is_named(app: &App) {
     let compared = async || {
         let answer = app.operator().get("/v1/system/topology").await.must();
@@ -96,10 +97,26 @@ async fn a_durable_that_is_missing_is_named(app: &App) {
     assert!(before["durables"].as_u64() > Some(5), "{before}");
     let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
     let user = admin.await.unwrap().jetstream().get_stream("USER").await;
-    user.unwrap().delete_consumer("welcome").await.unwrap();
+    let user = user.unwrap();
+    user.delete_consumer("welcome").await.unwrap();
     let after = compared().await;
     assert_eq!(after["as_declared"], false, "{after}");
     assert_eq!(after["missing"], "durable welcome on USER", "{after}");
+    let tomorrow = SystemTime::now() + Duration::from_hours(24);
+    user.pause_consumer("eraser", tomorrow.into())
+        .await
+        .unwrap();
+    let queries = app.queries();
+    becomes("what differs rings", async || {
+        let page = queries.open("/metrics", &[]).await.unwrap();
+        let page = page.text().await.unwrap();
+        let tells = |line: &str| page.lines().any(|told| told == line);
+        tells(r#"streams_durable_differs{durable="welcome"} 1"#)
+            && tells(r#"streams_durable_differs{durable="eraser"} 1"#)
+            && tells(r#"streams_durable_differs{durable="mailer"} 0"#)
+            && tells(r#"streams_failing_seconds{durable="mailer"} 0"#)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

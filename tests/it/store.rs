@@ -122,6 +122,7 @@ async fn prepared(name: &str) -> Server {
 pub(crate) async fn ordered_subscriptions(place: &impl Place) {
     let connection = place.connect().await;
     ordered::resumes_from_a_position(&connection).await;
+    ordered::what_is_begun_is_gone_on_with(&connection).await;
     ordered::reads_what_matches(&connection).await;
     ordered::reads_since_a_time(&connection).await;
     ordered::knows_that_nothing_is_there(&connection).await;
@@ -172,6 +173,10 @@ pub(crate) async fn parked_keys(place: &impl Place) {
     parking::what_can_not_be_read_is_set_aside(&first).await;
     parking::what_does_not_pass_in_time_is_set_aside(&first).await;
     parking::a_standby_knows_what_is_parked(&first, &second).await;
+    parking::a_long_try_is_left_to_who_is_at_it(&first, &second).await;
+    parking::a_standby_begins_with_no_parked_key(&first, &second).await;
+    parking::a_retry_needs_no_delivery(&first).await;
+    parking::another_look_reads_what_is_new(&first, &second).await;
     parking::what_comes_late_is_handled_or_waits(&first).await;
     parking::a_worker_that_must_stop_does(&first).await;
     parking::what_a_node_lacks_is_read_later(&first).await;

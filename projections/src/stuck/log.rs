@@ -1,8 +1,8 @@
 //! What stands in the streams: parked messages, orphan webhooks, and views that are behind.
 
 use chrono::TimeDelta;
+use streams::clock;
 use streams::inbox::Inbox;
-use streams::{clock, parking};
 
 use super::{Action, Away, Found, Item, Kind, REASON, Radar};
 use crate::lag::{Lag, Looked};
@@ -12,7 +12,7 @@ const LETTER_LATE_AFTER: TimeDelta = TimeDelta::seconds(10);
 
 impl Radar {
     pub(super) async fn parked(&self, limit: usize) -> Found {
-        let parked = parking::parked(&self.connection).await?;
+        let parked = self.parked_keys.look().await?;
         let more = parked.len() > limit;
         let items = parked.iter().take(limit).map(|(subscription, key, state)| {
             let first = state.waiting.front();

@@ -24,6 +24,7 @@ use futures::future::{BoxFuture, join_all};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use streams::parking::Overview;
 use streams::{Connection, Settings, Snapshots, Streams, clock};
 use strum::{Display, IntoStaticStr};
 use tokio::time::timeout;
@@ -185,6 +186,7 @@ pub struct Radar {
     reader: Reader,
     connection: Connection,
     streams: Streams,
+    parked_keys: Overview,
 }
 
 impl Radar {
@@ -196,9 +198,15 @@ impl Radar {
         });
         Self {
             reader,
+            parked_keys: Overview::new(&connection),
             connection,
             streams,
         }
+    }
+
+    /// What is parked, which this one reads on from look to look.
+    pub fn parked_keys(&self) -> &Overview {
+        &self.parked_keys
     }
 
     /// Looks at everything, at most `limit` of each kind.

@@ -6,7 +6,7 @@ use checkout::{Step, UNDO_WAIT_MAX_SECONDS};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use streams::{clock, parking};
+use streams::clock;
 
 use super::rows::older;
 use super::{Action, Away, Found, Item, Kind, REASON, Radar, text, time};
@@ -53,7 +53,7 @@ impl Radar {
 
     /// The orders of whose money the provider says what their payment can't take in.
     async fn refused_payments(&self) -> Result<HashSet<String>, Away> {
-        let parked = parking::parked(&self.connection).await?;
+        let parked = self.parked_keys.look().await?;
         let of_payments = parked.iter().filter(|(by, ..)| by == PAYMENT_REACTOR);
         Ok(of_payments.map(|(_, key, _)| key.clone()).collect())
     }

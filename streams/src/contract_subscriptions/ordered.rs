@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use tokio::runtime::Handle;
 
 use super::bench::{Bench, within};
@@ -52,6 +52,37 @@ pub async fn resumes_from_a_position(connection: &Connection) {
     }
     assert_eq!(got, [11, 12, 13]);
     bench.remove().await;
+}
+
+/// Read beside a busy one, each of whose events drops the future: what was begun is gone on with, for each beginning
+/// is a consumer at the server.
+pub async fn what_is_begun_is_gone_on_with(connection: &Connection) {
+    const EVENTS: u64 = 500;
+    let (busy, quiet) = (Bench::new(connection).await, Bench::new(connection).await);
+    busy.append("a", 1, EVENTS).await;
+    let made = format!("$JS.API.CONSUMER.CREATE.{}.>", quiet.stream);
+    let mut made = connection.client().subscribe(made).await.unwrap();
+    let mut of_busy = connection.ordered(&busy.stream, 0);
+    within("started", of_busy.start()).await.unwrap();
+    let mut of_quiet = connection.ordered(&quiet.stream, 0);
+    let read = async {
+        let mut read = 0;
+        while read < EVENTS {
+            tokio::select! {
+                event = of_busy.next() => read = event.unwrap().position.sequence,
+                event = of_quiet.next() => panic!("{event:?}"),
+            }
+        }
+    };
+    within("read", read).await;
+    quiet.append("b", 1, 1).await;
+    assert_eq!(sequences(&mut of_quiet, 1).await, [1]);
+    made.unsubscribe().await.unwrap();
+    let made = made.count().await;
+    // Of three nodes one may not answer in time, and then it is begun anew.
+    assert!((1..5).contains(&made), "{made} consumers");
+    busy.remove().await;
+    quiet.remove().await;
 }
 
 /// Of some subjects alone: what lies between is no gap, and it has caught up with those.

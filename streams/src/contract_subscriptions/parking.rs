@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
@@ -20,10 +21,10 @@ use crate::connection::{ConnectOptions, Connection};
 use crate::contract::lossy::{Line, Proxy};
 use crate::lanes::{HandleError, Handler, Stopped, run_lanes};
 use crate::parking::{
-    Lot, Note, ParkedEvent, ParkedKey, ParkingError, Reading, Record, What, Wish, all_of, ask,
-    history, parked,
+    Lot, Note, Overview, ParkedEvent, ParkedKey, ParkingError, Reading, Record, What, Wish, all_of,
+    ask, history, parked,
 };
-use crate::subscription::{Delivery, RawMessage};
+use crate::subscription::{Delivery, DurableLimits, RawMessage};
 use crate::topology::{DurableSpec, OnFailure, PARKED_STREAM};
 
 /// Parks what is permanent only.
@@ -39,12 +40,15 @@ const RETRY_BEGINS: Duration = Duration::from_secs(3);
 struct Clerk {
     broken: Mutex<HashSet<(String, u64)>>,
     retryable: bool,
+    /// How often it was asked to handle something.
+    asked: AtomicU32,
     handled: Mutex<Vec<(String, u64)>>,
 }
 
 #[async_trait]
 impl Handler for Clerk {
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let event = &delivery.event;
         let done = (event.aggregate_id.to_string(), event.version);
         if self.broken.lock().await.contains(&done) {
@@ -93,8 +97,18 @@ struct Worker {
 
 impl Worker {
     async fn start(bench: &Bench, spec: &DurableSpec, clerk: &Arc<Clerk>) -> Self {
+        let limits = DurableLimits::default();
+        Self::over(&bench.connection, spec, limits, clerk).await
+    }
+
+    async fn over(
+        connection: &Connection,
+        spec: &DurableSpec,
+        limits: DurableLimits,
+        clerk: &Arc<Clerk>,
+    ) -> Self {
         let stop = CancellationToken::new();
-        let subscription = bench.bind(spec).await;
+        let subscription = connection.durable(spec, limits).await.unwrap();
         let run = run_lanes(subscription, 4, clerk.clone(), stop.clone());
         let runs = tokio::spawn(run);
         Self { stop, runs }
@@ -313,10 +327,7 @@ pub async fn a_standby_knows_what_is_parked(first: &Connection, second: &Connect
     bench.append("good", 1, 1).await;
     clerk.has_handled("good", &[1]).await;
     let other = Arc::new(Clerk::default());
-    let stop = CancellationToken::new();
-    let standby = second.durable(&spec, crate::subscription::DurableLimits::default());
-    let run = run_lanes(standby.await.unwrap(), 4, other.clone(), stop.clone());
-    let runs = tokio::spawn(run);
+    let standby = Worker::over(second, &spec, DurableLimits::default(), &other).await;
     bench.append("bad", 1, 1).await;
     waits(&bench, &spec, "bad", &[2]).await;
     active.runs.abort();
@@ -325,9 +336,125 @@ pub async fn a_standby_knows_what_is_parked(first: &Connection, second: &Connect
     other.has_handled("good", &[2]).await;
     waits(&bench, &spec, "bad", &[2, 3]).await;
     assert!(other.handled("bad").await.is_empty(), "nothing overtakes");
-    let worker = Worker { stop, runs };
+    standby.stop().await;
+    bench.remove().await;
+}
+
+/// A try that takes longer than a process may be silent is nobody else's: the one that is at it says so.
+pub async fn a_long_try_is_left_to_who_is_at_it(first: &Connection, second: &Connection) {
+    let bench = Bench::new(first).await;
+    let spec = durable(&bench, PERMANENT).await;
+    // So either may begin.
+    bench.unpin(&spec).await;
+    let limits = DurableLimits {
+        silence_max: Duration::from_secs(2),
+        ..DurableLimits::default()
+    };
+    let clerk = Clerk::with_broken("bad", 1);
+    bench.append("bad", 1, 1).await;
+    let one = Worker::over(first, &spec, limits, &clerk).await;
+    let other = Worker::over(second, &spec, limits, &clerk).await;
+    waits(&bench, &spec, "bad", &[1]).await;
+    clerk.broken.lock().await.clear();
+    let before = clerk.asked.load(Ordering::Relaxed);
+    let in_hand = clerk.handled.lock().await;
+    let retry = Wish::Retry { reason: None };
+    ask(first, spec.name, "bad", "ada", retry).await.unwrap();
+    tokio::time::sleep(RETRY_BEGINS + limits.silence_max * 3).await;
+    let asked = clerk.asked.load(Ordering::Relaxed) - before;
+    assert_eq!(asked, 1, "processes at once");
+    drop(in_hand);
+    clerk.has_handled("bad", &[1]).await;
+    waits(&bench, &spec, "bad", &[]).await;
+    one.stop().await;
+    other.stop().await;
+    bench.remove().await;
+}
+
+/// A standby doesn't begin with a parked key while the active worker has another event of it in hand.
+pub async fn a_standby_begins_with_no_parked_key(first: &Connection, second: &Connection) {
+    let bench = Bench::new(first).await;
+    let spec = durable(&bench, PERMANENT).await;
+    let clerk = Arc::new(Clerk::default());
+    let active = Worker::start(&bench, &spec, &clerk).await;
+    bench.append("good", 1, 1).await;
+    clerk.has_handled("good", &[1]).await;
+    let other = Arc::new(Clerk::default());
+    let standby = Worker::over(second, &spec, DurableLimits::default(), &other).await;
+    let in_hand = clerk.handled.lock().await;
+    bench.append("bad", 1, 1).await;
+    bench.acknowledged_up_to(&spec, 2).await;
+    // As if 2 had come late.
+    let lot = Lot::new(first, spec.name);
+    lot.park("bad", &event(3), false).await.unwrap();
+    let retry = Wish::Retry { reason: None };
+    ask(first, spec.name, "bad", "ada", retry).await.unwrap();
+    tokio::time::sleep(RETRY_BEGINS).await;
+    assert!(!is_tried(first, &spec, "bad").await, "2 is in hand");
+    drop(in_hand);
+    within("tried", async {
+        while !is_tried(first, &spec, "bad").await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    active.stop().await;
+    standby.stop().await;
+    bench.remove().await;
+}
+
+async fn is_tried(connection: &Connection, spec: &DurableSpec, key: &str) -> bool {
+    let records = history(connection, spec.name, key).await.unwrap();
+    let tried = |record: &Record| matches!(record.what, What::Note(Note::Trying {}));
+    records.iter().any(tried)
+}
+
+/// Where nothing comes, nobody is pinned: what is parked is tried again all the same.
+pub async fn a_retry_needs_no_delivery(connection: &Connection) {
+    let bench = Bench::new(connection).await;
+    let spec = durable(&bench, PERMANENT).await;
+    let clerk = Clerk::with_broken("bad", 1);
+    bench.append("bad", 1, 1).await;
+    let worker = Worker::start(&bench, &spec, &clerk).await;
+    waits(&bench, &spec, "bad", &[1]).await;
+    bench.acknowledged_up_to(&spec, 1).await;
+    worker.stop().await;
+    clerk.broken.lock().await.clear();
+    let worker = Worker::start(&bench, &spec, &clerk).await;
+    let retry = Wish::Retry { reason: None };
+    ask(connection, spec.name, "bad", "ada", retry)
+        .await
+        .unwrap();
+    clerk.has_handled("bad", &[1]).await;
     worker.stop().await;
     bench.remove().await;
+}
+
+/// However much stands in PARKED, another look reads what came since the last one.
+pub async fn another_look_reads_what_is_new(first: &Connection, second: &Connection) {
+    const KEYS: u64 = 300;
+    let subscription = format!("looks-{}", Uuid::new_v4().simple());
+    let lot = Lot::new(first, &subscription);
+    for sequence in 1..=KEYS {
+        let key = sequence.to_string();
+        lot.park(&key, &event(sequence), false).await.unwrap();
+    }
+    let overview = Overview::new(second);
+    let messages = || {
+        let statistics = second.client().statistics();
+        statistics.in_messages.load(Ordering::Relaxed)
+    };
+    let ours = async || {
+        let before = messages();
+        let all = overview.look().await.unwrap();
+        let ours = all.iter().filter(|(by, ..)| *by == subscription).count();
+        (ours, messages() - before)
+    };
+    let (told, read) = ours().await;
+    assert!(told == 300 && read > KEYS, "{told} keys, {read} messages");
+    lot.park("another", &event(KEYS + 1), false).await.unwrap();
+    let (told, read) = ours().await;
+    assert!(told == 301 && read < 10, "{told} keys, {read} messages");
 }
 
 /// What got lost on the way comes late, behind a newer event of its key that is parked by then. Between
@@ -366,9 +493,7 @@ pub async fn what_comes_late_is_handled_or_waits(connection: &Connection) {
         .await
         .unwrap();
     tokio::time::sleep(RETRY_BEGINS).await;
-    let records = history(connection, spec.name, "bad").await.unwrap();
-    let tried = |record: &Record| matches!(record.what, What::Note(Note::Trying {}));
-    assert!(!records.iter().any(tried), "1 is in hand: {records:?}");
+    assert!(!is_tried(connection, &spec, "bad").await, "1 is in hand");
     drop(in_hand);
     clerk.has_handled("bad", &[1, 2, 3, 4]).await;
     waits(&bench, &spec, "bad", &[]).await;

@@ -38,7 +38,6 @@ pub(super) async fn run_in_bulk<T: Payload>(
         acks: every(ACK_INTERVAL),
         parked: every(PARKED_INTERVAL),
     };
-    let mut pin = None;
     // Ends with this future, however that ends.
     let _watch = bulk.lanes.watch();
     if !bulk.lanes.catch_up(&shutdown).await {
@@ -48,10 +47,7 @@ pub(super) async fn run_in_bulk<T: Payload>(
         .work_until(subscription.receive(), &mut ticks, &shutdown)
         .await
     {
-        if subscription.pin() != pin.as_deref() {
-            pin = subscription.pin().map(str::to_owned);
-            bulk.lanes.catch_up(&shutdown).await;
-        }
+        bulk.lanes.take_over(&subscription, &shutdown).await;
         bulk.take_in(received, &subscription).await;
     }
     subscription.hold_while(bulk.end()).await;
@@ -75,6 +71,8 @@ struct Bulk<T: Payload> {
     /// Failures in a row, and when it is tried again.
     failures: u32,
     sift_at: Option<Instant>,
+    /// When the first of them was.
+    failing_since: Option<Instant>,
     /// At most one.
     acking: JoinSet<(u64, u64, Result<(), AckError>)>,
     epoch: u64,
@@ -90,6 +88,7 @@ impl<T: Payload> Bulk<T> {
             sifting: JoinSet::new(),
             failures: 0,
             sift_at: None,
+            failing_since: None,
             acking: JoinSet::new(),
             epoch: 0,
             confirmed,
@@ -119,7 +118,10 @@ impl<T: Payload> Bulk<T> {
                 Some(Ok(acked)) = self.acking.join_next() => self.acked(acked),
                 () = at(due) => {}
                 _ = ticks.acks.tick() => self.acknowledge(),
-                _ = ticks.parked.tick() => self.lanes.try_again(),
+                _ = ticks.parked.tick() => {
+                    self.lanes.tell_failing(self.failing_since);
+                    self.lanes.try_again();
+                }
                 received = &mut receiving => return Some(received),
             }
         }
@@ -194,7 +196,7 @@ impl<T: Payload> Bulk<T> {
                 return self.sift_later(&error);
             }
         };
-        (self.failures, self.sift_at) = (0, None);
+        (self.failures, self.sift_at, self.failing_since) = (0, None, None);
         // Whoever says nothing about one is asked to handle it.
         let concern = concern.into_iter().chain(std::iter::repeat(true));
         for (delivery, concerns) in batch.into_iter().zip(concern) {
@@ -210,6 +212,7 @@ impl<T: Payload> Bulk<T> {
         self.failures = self.failures.saturating_add(1);
         let wait = wait_after(error.permanent, self.failures).min(self.lanes.pause_max);
         self.sift_at = Some(Instant::now() + wait);
+        self.failing_since.get_or_insert_with(Instant::now);
         let (durable, waiting) = (&self.lanes.name, self.arrived.len());
         metrics::counter!("streams_handler_failures_total", "durable" => durable.clone())
             .increment(1);

@@ -1,5 +1,7 @@
 //! Another try of a parked key, because a person asked for it.
 
+use std::convert::Infallible;
+
 use super::work::{RETRY_FIRST, handle};
 use super::{HandleError, Handler};
 use crate::log::chain;
@@ -10,7 +12,8 @@ use crate::subscription::{Delivery, Payload};
 const TRIES: u32 = 3;
 
 /// Handles what waits of `key`, in order, until nothing does or one can't be handled. Every step is
-/// recorded; a process that dies in the middle is noticed by its silence, and another goes on.
+/// recorded, and meanwhile that this process is still at it; one that dies in the middle is noticed by its silence, and
+/// another goes on.
 pub(super) async fn again<T: Payload>(
     durable: &str,
     lot: &Lot,
@@ -43,7 +46,8 @@ async fn try_again<T: Payload>(
             Ok(event) => {
                 let delivered = u64::from(first.attempts) + 1;
                 let delivery = Delivery::parked(event, position.clone(), delivered);
-                try_some_times(handler, &delivery).await.err()
+                let tried = try_some_times(handler, &delivery, (lot, key)).await;
+                tried?.err()
             }
             Err(error) => Some(HandleError::permanent(error)),
         };
@@ -65,15 +69,34 @@ async fn try_again<T: Payload>(
 async fn try_some_times<T: Payload>(
     handler: &dyn Handler<T>,
     delivery: &Delivery<T>,
-) -> Result<(), HandleError> {
+    (lot, key): (&Lot, &str),
+) -> Result<Result<(), HandleError>, ParkingError> {
     let mut tries = 1;
     loop {
-        match handle(handler, delivery).await {
+        let ended = tokio::select! {
+            ended = handle(handler, delivery) => ended,
+            never = say_so(lot, key) => match never {},
+        };
+        match ended {
             Err(error) if !error.permanent && tries < TRIES => {
                 tokio::time::sleep(RETRY_FIRST * tries).await;
                 tries += 1;
+                // Who can't say so may be taken for dead by now.
+                lot.still_tries(key).await?;
             }
-            ended => return ended,
+            ended => return Ok(ended),
+        }
+    }
+}
+
+/// Says again and again that this process is still at it. One that is dropped while it says so does no harm: what is
+/// recorded next finds it there.
+async fn say_so(lot: &Lot, key: &str) -> Infallible {
+    loop {
+        tokio::time::sleep(lot.say_so_interval()).await;
+        if let Err(error) = lot.still_tries(key).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::debug!(key, error, "not said that it is still tried");
         }
     }
 }

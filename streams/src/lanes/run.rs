@@ -20,7 +20,7 @@ use crate::barrier::Barrier;
 use crate::clock;
 use crate::log::chain;
 use crate::parking::Lot;
-use crate::subscription::{DurableSubscription, Payload, Received};
+use crate::subscription::{DurableSubscription, Payload, Received, Turn};
 use crate::topology::{ACK_WAIT, Acks, OnFailure};
 
 /// How often the server hears that a held delivery is still being worked on.
@@ -35,14 +35,15 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// one after another and in order for each key. The key of an event is its correlation id
 /// ([`CommandMeta::with_correlation`](crate::CommandMeta::with_correlation)), so that a flow over several
 /// aggregates stays in order; without one, its aggregate's id. That of a timer is the id whose deadline it is
-/// ([`Payload::lane_key`]).
+/// ([`Payload::lane_key`]). What gets lost on the way, as with a connection that is cut, comes again after
+/// [`ACK_WAIT`] where each is acknowledged by itself, and later ones of its key don't wait for it.
 ///
 /// A delivery is acknowledged only after `Ok`, or once it is set aside. On an error, or on a panic, which counts as
 /// one that may pass ([`HandleError::retryable`]), it is
 /// tried again in place, after 100 ms, then twice as long each time up to a minute (or
 /// [`DurableLimits::pause_max`](crate::subscription::DurableLimits::pause_max)); its key waits,
 /// the others go on, and every failure is logged with its position and counted
-/// (`streams_handler_failures_total`). Where the durable parks, what can't be handled or read goes to
+/// (`streams_handler_failures_total`; `streams_failing_seconds` is how long the longest lasts). Where the durable parks, what can't be handled or read goes to
 /// stream PARKED with the later ones of its key (`streams_parked_keys`), and is handled from there
 /// when a person asks for it. What may pass is parked too, once half of what the server gives
 /// out at once waits for it, for the others must go on: after ten tries, or after sixty (most of an hour) while
@@ -54,8 +55,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 /// concerns the handler ([`Handler::sift`]), and acknowledged with others, about once a second and at
 /// shutdown, once every delivery before it is handled or set aside too.
 ///
-/// At shutdown the running handlers finish (at most 10 s), the pin is given back, and what is not
-/// acknowledged goes to the next worker, oldest first.
+/// At shutdown the running handlers finish (at most 10 s), the pin is given back, and the next worker begins with the
+/// oldest that is not acknowledged.
 ///
 /// # Errors
 /// The durable's policy is [`OnFailure::Stop`], and something can't be handled; or another message stands where
@@ -82,7 +83,6 @@ async fn run_one_by_one<T: Payload>(
         progress: every(PROGRESS_INTERVAL),
         parked: every(PARKED_INTERVAL),
     };
-    let mut pin = None;
     // Ends with this future, however that ends.
     let _watch = lanes.watch();
     if !lanes.catch_up(&shutdown).await {
@@ -92,10 +92,7 @@ async fn run_one_by_one<T: Payload>(
         .work_until(subscription.receive(), &mut ticks, &shutdown)
         .await
     {
-        if subscription.pin() != pin.as_deref() {
-            pin = subscription.pin().map(str::to_owned);
-            lanes.catch_up(&shutdown).await;
-        }
+        lanes.take_over(&subscription, &shutdown).await;
         lanes.take_in(received, &subscription).await;
     }
     subscription.hold_while(lanes.drain()).await;
@@ -122,6 +119,15 @@ pub(super) async fn at(due: Option<Instant>) {
     }
 }
 
+/// Failures in a row.
+struct Failures {
+    times: u32,
+    /// How much had been handled at the first.
+    handled: u64,
+    /// When that was.
+    since: Instant,
+}
+
 /// What runs, waits for its next try, and is parked.
 pub(super) struct Lanes<T: Payload> {
     pub(super) name: String,
@@ -134,14 +140,17 @@ pub(super) struct Lanes<T: Payload> {
     width: usize,
     pub(super) handler: Arc<dyn Handler<T>>,
     pub(super) held: Held<Work<T>>,
-    /// Failures in a row of a key's head, by its sequence; and how much had been handled at the first.
-    failures: HashMap<u64, (u32, u64)>,
+    /// Failures in a row of a key's head, by its sequence.
+    failures: HashMap<u64, Failures>,
     /// How much was handled since this began.
     handled: u64,
     pub(super) running: JoinSet<(Arc<Work<T>>, Ended)>,
     /// Where the durable parks.
     lot: Option<Arc<Lot>>,
     barrier: Barrier,
+    /// Under which pin this process works.
+    pin: Option<String>,
+    turn: Turn,
     /// Parked keys that are tried again now.
     pub(super) retries: JoinSet<String>,
     retrying: HashSet<String>,
@@ -157,12 +166,16 @@ impl<T: Payload> Lanes<T> {
         let name = subscription.name().to_owned();
         let policy = subscription.on_failure();
         let parks = matches!(policy, OnFailure::Park { .. });
-        let lot = parks.then(|| Arc::new(Lot::new(subscription.connection(), &name)));
+        let limits = subscription.limits();
+        let lot = parks.then(|| {
+            let lot = Lot::new(subscription.connection(), &name);
+            Arc::new(lot.with_silence_max(limits.silence_max))
+        });
         Self {
             name,
             policy,
             crowd: usize::try_from(subscription.acks().max_pending() / 2).unwrap_or(usize::MAX),
-            pause_max: subscription.limits().pause_max,
+            pause_max: limits.pause_max,
             width,
             handler,
             held: Held::new(),
@@ -171,6 +184,8 @@ impl<T: Payload> Lanes<T> {
             running: JoinSet::new(),
             lot,
             barrier: subscription.connection().barrier().clone(),
+            pin: None,
+            turn: subscription.turn(),
             retries: JoinSet::new(),
             retrying: HashSet::new(),
             stopped: None,
@@ -198,7 +213,10 @@ impl<T: Payload> Lanes<T> {
                 Some(outcome) = self.retries.join_next() => self.tried(outcome),
                 () = at(due) => {}
                 _ = ticks.progress.tick() => self.report_progress().await,
-                _ = ticks.parked.tick() => self.try_again(),
+                _ = ticks.parked.tick() => {
+                    self.tell_failing(None);
+                    self.try_again();
+                }
                 // However much is held: the server stops by itself (`MAX_ACK_PENDING`), and pulling is
                 // what keeps the pin.
                 received = &mut receiving => return Some(received),
@@ -215,6 +233,18 @@ impl<T: Payload> Lanes<T> {
         };
         let reading = self.barrier.raise(format!("what {} has parked", self.name));
         reading.until_done(|| lot.catch_up(), shutdown).await
+    }
+
+    /// Under another pin than before others may have parked what this one does not know of.
+    pub(super) async fn take_over(
+        &mut self,
+        subscription: &DurableSubscription<T>,
+        shutdown: &CancellationToken,
+    ) {
+        if subscription.pin() != self.pin.as_deref() {
+            self.pin = subscription.pin().map(str::to_owned);
+            self.catch_up(shutdown).await;
+        }
     }
 
     /// Reads on in the background: people's wishes, and what other processes did.
@@ -300,14 +330,18 @@ impl<T: Payload> Lanes<T> {
             if self.retries.len() >= RETRIES_AT_ONCE {
                 return;
             }
-            // What is in hand may have come late, before what waits: two of a key never run at once.
+            // What is in hand, here or where the durable is worked on, may have come late, before what waits: two of
+            // a key never run at once.
             if self.held.has(&key) || !self.retrying.insert(key.clone()) {
                 continue;
             }
             let (name, lot) = (self.name.clone(), Arc::clone(lot));
+            let (turn, pin) = (self.turn.clone(), self.pin.clone());
             let handler = Arc::clone(&self.handler);
             self.retries.spawn(async move {
-                again::<T>(&name, &lot, &*handler, &key).await;
+                if turn.is_ours(pin.as_deref()).await {
+                    again::<T>(&name, &lot, &*handler, &key).await;
+                }
                 key
             });
         }
@@ -386,13 +420,17 @@ impl<T: Payload> Lanes<T> {
     }
 
     fn failed_again(&mut self, work: &Work<T>) -> Failing {
-        let first = (0, self.handled);
-        let (times, handled) = self.failures.entry(work.sequence()).or_insert(first);
-        *times += 1;
+        let first = Failures {
+            times: 0,
+            handled: self.handled,
+            since: Instant::now(),
+        };
+        let failures = self.failures.entry(work.sequence()).or_insert(first);
+        failures.times += 1;
         Failing {
-            times: *times,
+            times: failures.times,
             in_the_way: false,
-            alone: self.handled > *handled,
+            alone: self.handled > failures.handled,
         }
     }
 
@@ -400,6 +438,16 @@ impl<T: Payload> Lanes<T> {
         let wait = wait.min(self.pause_max);
         report(&self.name, work, error, failures, wait);
         self.held.pause(work.key(), Instant::now() + wait);
+    }
+
+    /// For alarms: for how long what has failed longest fails. `also`: since when something else does.
+    pub(super) fn tell_failing(&self, also: Option<Instant>) {
+        let since = self.failures.values().map(|failures| failures.since);
+        let seconds = since
+            .chain(also)
+            .min()
+            .map_or(0.0, |first| first.elapsed().as_secs_f64());
+        metrics::gauge!("streams_failing_seconds", "durable" => self.name.clone()).set(seconds);
     }
 
     async fn report_progress(&self) {

@@ -8,6 +8,7 @@ use futures::{StreamExt, TryStreamExt};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use super::EVERYTHING;
 use super::record::Record;
 use crate::connection::{ANSWER_TIMEOUT, Connection};
 use crate::subscription::raw;
@@ -151,6 +152,10 @@ impl Follower {
         if self.taken.is_none() {
             return Ok(0);
         }
+        if self.filter == EVERYTHING {
+            let stream = self.jetstream.get_stream(PARKED_STREAM).await?;
+            return Ok(stream.cached_info().state.messages);
+        }
         let stream = self.jetstream.get_stream_no_info(PARKED_STREAM).await?;
         let mut subjects = stream.info_with_subjects(&self.filter).await?;
         let mut there = 0;
@@ -174,6 +179,7 @@ impl Follower {
             filter_subject: self.filter.clone(),
             ack_policy: AckPolicy::None,
             inactive_threshold: INACTIVE_THRESHOLD,
+            num_replicas: 1,
             memory_storage: true,
             ..pull::Config::default()
         };

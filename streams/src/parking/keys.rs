@@ -7,9 +7,6 @@ use kernel::Position;
 
 use super::record::{Note, Record, What};
 
-/// A process that has begun and then said nothing for this long is taken for dead.
-const SILENCE_MAX: TimeDelta = TimeDelta::minutes(2);
-
 /// Of how many events of one key it is remembered that they waited once: as many as any durable has
 /// out. Of more, the lowest is forgotten, which was acknowledged long ago. Should it come again
 /// nevertheless, it is handled again, as whatever comes twice.
@@ -48,7 +45,7 @@ pub struct ParkedKey {
     pub parked: bool,
     /// Another try is due.
     pub asked: Option<Asked>,
-    /// Since when a process tries, as far as it said.
+    /// When the process that tries said so last.
     pub trying: Option<DateTime<Utc>>,
     /// How the last try ended, when it failed: its record.
     pub failed: Option<u64>,
@@ -74,8 +71,10 @@ impl ParkedKey {
     }
 
     /// Is somebody to begin with another try?
-    pub(crate) fn is_due(&self, now: DateTime<Utc>) -> bool {
-        let busy = self.trying.is_some_and(|since| now - since < SILENCE_MAX);
+    ///
+    /// Whoever has begun and said nothing for `silence_max` is taken for dead.
+    pub(crate) fn is_due(&self, now: DateTime<Utc>, silence_max: TimeDelta) -> bool {
+        let busy = self.trying.is_some_and(|said| now - said < silence_max);
         self.parked && self.asked.is_some() && !busy
     }
 
@@ -203,6 +202,8 @@ mod tests {
     use super::*;
     use crate::parking::ParkedEvent;
 
+    const SILENCE_MAX: TimeDelta = TimeDelta::minutes(2);
+
     fn event(sequence: u64) -> What {
         What::Parked(ParkedEvent {
             position: Position::new("ORDER", sequence),
@@ -297,10 +298,10 @@ mod tests {
         let state = fold(late().chain([failed(7)]));
         assert_eq!(waiting(&state), [5, 7]);
         assert_eq!((state.waiting[1].attempts, state.failed), (2, None));
-        assert!(state.is_due(Utc::now()), "5 was not tried yet");
+        assert!(state.is_due(Utc::now(), SILENCE_MAX), "5 was not tried yet");
         // As a build ends it that does not know of 5.
         let state = fold(late().chain([handled(7), What::Note(Note::Done {})]));
-        assert!(state.parked && state.is_due(Utc::now()));
+        assert!(state.parked && state.is_due(Utc::now(), SILENCE_MAX));
     }
 
     #[test]
@@ -316,7 +317,7 @@ mod tests {
     fn a_skip_names_its_event_and_asks_for_the_rest() {
         let state = fold([event(5), event(7), skip(5), skip(5)]);
         assert_eq!(waiting(&state), [7]);
-        assert!(state.is_due(Utc::now()));
+        assert!(state.is_due(Utc::now(), SILENCE_MAX));
         let state = fold([event(7), event(5), skip(7)]);
         assert_eq!(waiting(&state), [5], "7 was the first when it was asked");
         let state = fold([event(5), skip(6)]);
@@ -327,8 +328,11 @@ mod tests {
     fn a_key_stays_parked_until_it_is_done() {
         let tried = [event(5), skip(5), trying()];
         let state = fold(tried.clone());
-        assert!(state.parked && state.waiting.is_empty() && !state.is_due(Utc::now()));
-        assert!(state.is_due(Utc::now() + SILENCE_MAX), "its process died");
+        assert!(state.parked && state.waiting.is_empty() && !state.is_due(Utc::now(), SILENCE_MAX));
+        assert!(
+            state.is_due(Utc::now() + SILENCE_MAX, SILENCE_MAX),
+            "its process died"
+        );
         let done = [event(6), handled(6), What::Note(Note::Done {})];
         let state = fold(tried.into_iter().chain(done));
         assert!(!state.parked && state.asked.is_none() && state.has_taken(6));
@@ -339,7 +343,7 @@ mod tests {
         let state = fold([event(5), retry(), trying(), failed(5)]);
         let first = state.waiting.front().unwrap();
         assert_eq!((first.cause.as_str(), first.attempts), ("still no", 2));
-        assert!(state.parked && !state.is_due(Utc::now()));
+        assert!(state.parked && !state.is_due(Utc::now(), SILENCE_MAX));
         assert_eq!(state.failed, Some(4));
     }
 }

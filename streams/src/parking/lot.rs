@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM};
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use thiserror::Error;
 
 use super::follow::Follower;
@@ -16,11 +17,15 @@ use super::record::{Note, ParkedEvent, Record, What};
 use super::{all_of, subject};
 use crate::clock;
 use crate::connection::Connection;
+use crate::subscription::DurableLimits;
 use crate::topology::PARKED_STREAM;
 
 /// How often one record is decided on anew, because another process wrote in between or because
 /// an answer got lost.
 const TRIES: u32 = 5;
+
+/// How often at least a process that tries says so before it would be taken for dead.
+const SAID_WITHIN_SILENCE: u32 = 4;
 
 /// Stream PARKED could not be read or written. Nothing was acknowledged because of it.
 #[derive(Debug, Error)]
@@ -74,6 +79,8 @@ pub(crate) enum Parked {
 pub(crate) struct Lot {
     connection: Connection,
     subscription: String,
+    /// Who tries and says nothing for this long is taken for dead.
+    silence_max: Duration,
     follower: tokio::sync::Mutex<Follower>,
     /// Where PARKED ended when it was last read up to there.
     end: AtomicU64,
@@ -94,9 +101,18 @@ impl Lot {
         Self {
             connection: connection.clone(),
             subscription: subscription.to_owned(),
+            silence_max: DurableLimits::default().silence_max,
             follower: tokio::sync::Mutex::new(follower),
             end: AtomicU64::new(0),
             keys: Mutex::default(),
+        }
+    }
+
+    /// Takes others that try for dead after another silence.
+    pub(crate) fn with_silence_max(self, silence_max: Duration) -> Self {
+        Self {
+            silence_max,
+            ..self
         }
     }
 
@@ -141,7 +157,8 @@ impl Lot {
     /// Keys with another try due.
     pub(crate) fn due(&self, now: DateTime<Utc>) -> Vec<String> {
         let keys = self.keys();
-        let due = keys.parked().filter(|(_, _, state)| state.is_due(now));
+        let parked = keys.parked();
+        let due = parked.filter(|(_, _, state)| self.is_due(state, now));
         due.map(|(_, key, _)| key.to_owned()).collect()
     }
 
@@ -169,13 +186,33 @@ impl Lot {
     /// Begins with another try, unless another process has.
     pub(crate) async fn claim(&self, key: &str) -> Result<bool, ParkingError> {
         self.decide(key, |state| {
-            if state.is_due(clock::now()) {
+            if self.is_due(state, clock::now()) {
                 Decision::Write(What::Note(Note::Trying {}), true)
             } else {
                 Decision::Already(false)
             }
         })
         .await
+    }
+
+    /// Says that this process is still at it.
+    pub(crate) async fn still_tries(&self, key: &str) -> Result<(), ParkingError> {
+        self.decide(key, |state| match state.trying {
+            Some(_) => Decision::Write(What::Note(Note::Trying {}), ()),
+            // Another, which took this one for dead, has ended it.
+            None => Decision::Already(()),
+        })
+        .await
+    }
+
+    /// How often it is to say so.
+    pub(crate) fn say_so_interval(&self) -> Duration {
+        self.silence_max / SAID_WITHIN_SILENCE
+    }
+
+    fn is_due(&self, state: &ParkedKey, now: DateTime<Utc>) -> bool {
+        let silence_max = TimeDelta::from_std(self.silence_max).unwrap_or(TimeDelta::MAX);
+        state.is_due(now, silence_max)
     }
 
     /// What of the key is to be handled next; `None` = nothing, and that is recorded.

@@ -7,6 +7,11 @@
 //!   the role ────────────────► parked.<subscription>.<key>   trying, handled, …, done
 //! ```
 //!
+//! Another try is begun by the process that works on the durable, or by any where nobody does: two of a key are
+//! never handled at once. As long as it takes the process says now and then that it is still at it; one that is
+//! silent for [`DurableLimits::silence_max`](crate::subscription::DurableLimits::silence_max) is taken for dead,
+//! and another goes on.
+//!
 //! The subject of a key is its history, and nothing is ever deleted from it. Every record of the
 //! role states which record it expects to be the last (as events do), so two processes can't set
 //! the same event aside twice, nor go past each other: whoever was too slow reads on and decides
@@ -25,7 +30,7 @@ mod record;
 
 pub use keys::{Asked, ParkedKey, Waiting};
 pub use lot::ParkingError;
-pub use people::{Wish, ask, history, parked};
+pub use people::{Overview, Wish, ask, history, parked};
 pub use record::{Note, ParkedEvent, Record, What};
 
 pub(crate) use end::End;
@@ -37,6 +42,9 @@ use kernel::AggregateId;
 
 /// First token of everything in stream PARKED.
 const ROOT: &str = "parked";
+
+/// Whatever is in stream PARKED, as a wildcard.
+const EVERYTHING: &str = "parked.>";
 
 /// Last token of what people ask for.
 const ASKED: &str = "asked";

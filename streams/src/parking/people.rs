@@ -1,13 +1,17 @@
 //! What people do about parked keys: look, and ask for another try.
 
+use std::fmt;
+use std::sync::Arc;
+
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_STREAM;
+use tokio::sync::Mutex;
 
 use super::follow::Follower;
 use super::keys::{Keys, ParkedKey};
 use super::lot::ParkingError;
 use super::record::{Note, Record};
-use super::{ASKED, ROOT, subject};
+use super::{ASKED, EVERYTHING, subject};
 use crate::connection::Connection;
 use crate::topology::PARKED_STREAM;
 
@@ -26,20 +30,60 @@ pub enum Wish {
     },
 }
 
-/// Every parked key, of every subscription: (subscription, key, what is known), sorted.
+/// Every parked key, of every subscription, for who looks again and again: nothing is ever deleted from PARKED, so
+/// each look reads what came since the last one. Clones are one.
+#[derive(Clone)]
+pub struct Overview(Arc<Mutex<Known>>);
+
+/// What was read.
+struct Known {
+    follower: Follower,
+    keys: Keys,
+}
+
+impl fmt::Debug for Overview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Overview").finish_non_exhaustive()
+    }
+}
+
+impl Overview {
+    /// Reads nothing before the first look.
+    pub fn new(connection: &Connection) -> Self {
+        let follower = Follower::new(connection, EVERYTHING.to_owned(), 0);
+        let keys = Keys::default();
+        Self(Arc::new(Mutex::new(Known { follower, keys })))
+    }
+
+    /// What is parked: (subscription, key, what is known), sorted. Cancel-safe: what was read stays.
+    ///
+    /// # Errors
+    /// Stream PARKED can't be read to its end.
+    pub async fn look(&self) -> Result<Vec<(String, String, ParkedKey)>, ParkingError> {
+        let mut known = self.0.lock().await;
+        let Known { follower, keys } = &mut *known;
+        let read = follower.poll(&mut |record| keys.apply(record)).await;
+        read.map_err(|source| ParkingError::Read {
+            of: EVERYTHING.to_owned(),
+            source,
+        })?;
+        let parked = keys.parked().map(|(subscription, key, state)| {
+            (subscription.to_owned(), key.to_owned(), state.clone())
+        });
+        let mut parked: Vec<_> = parked.collect();
+        parked.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+        Ok(parked)
+    }
+}
+
+/// The same, for who looks once.
 ///
 /// # Errors
-/// Stream PARKED can't be read to its end.
+/// As [`Overview::look`].
 pub async fn parked(
     connection: &Connection,
 ) -> Result<Vec<(String, String, ParkedKey)>, ParkingError> {
-    let keys = fold(connection, format!("{ROOT}.>")).await?;
-    let parked = keys.parked();
-    let mut parked: Vec<_> = parked
-        .map(|(subscription, key, state)| (subscription.to_owned(), key.to_owned(), state.clone()))
-        .collect();
-    parked.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
-    Ok(parked)
+    Overview::new(connection).look().await
 }
 
 /// Everything that happened to one key, oldest first; empty when it never was parked.
@@ -114,12 +158,4 @@ async fn publish(
     let jetstream = connection.jetstream();
     let sent = jetstream.publish_with_headers(subject.to_owned(), headers, body);
     Ok(sent.await?.await?.sequence)
-}
-
-async fn fold(connection: &Connection, filter: String) -> Result<Keys, ParkingError> {
-    let mut keys = Keys::default();
-    let mut follower = Follower::new(connection, filter.clone(), 0);
-    let read = follower.catch_up(&mut |record| keys.apply(record)).await;
-    read.map_err(|source| ParkingError::Read { of: filter, source })?;
-    Ok(keys)
 }

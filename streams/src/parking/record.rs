@@ -91,7 +91,7 @@ pub enum Note {
         /// Which event: nothing happens when it waits no more.
         position: Position,
     },
-    /// A process of the role has begun.
+    /// A process of the role has begun, or is still at it.
     Trying {},
     /// An event was handled.
     Handled {

@@ -9,15 +9,19 @@ pub struct DurableLimits {
     pub prefetch: usize,
     /// Longest pause between two tries of one delivery.
     pub pause_max: Duration,
+    /// A process that tries a parked key again, and says nothing for this long, is taken for dead.
+    pub silence_max: Duration,
 }
 
 impl Default for DurableLimits {
     /// 64 messages: enough to hide the round trip, few enough to be handled in time. A minute: what
-    /// was away for hours is noticed soon after it is back.
+    /// was away for hours is noticed soon after it is back. Two minutes: several times as long as a process is
+    /// silent that lives.
     fn default() -> Self {
         Self {
             prefetch: 64,
             pause_max: Duration::from_mins(1),
+            silence_max: Duration::from_mins(2),
         }
     }
 }

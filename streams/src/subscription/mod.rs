@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   ordered   projectors, caches   the reader keeps the position, nothing to acknowledge
+//!   opening   how an ordered one begins
 //!   durable   sagas, reactors      the server keeps it; one active process, the others stand by;
 //!                                  acknowledged one by one, or in bulk
 //!   delivery  what a durable hands out, and how to acknowledge it
@@ -17,6 +18,7 @@ mod delivery;
 mod durable;
 mod error;
 mod limits;
+mod opening;
 mod ordered;
 mod takeover;
 mod unbroken;
@@ -29,4 +31,5 @@ pub use ordered::OrderedSubscription;
 
 pub(crate) use backoff::{Backoff, pause};
 pub(crate) use delivery::{Receipt, Received, Unreadable, raw};
+pub(crate) use durable::Turn;
 pub(crate) use unbroken::Confirmed;

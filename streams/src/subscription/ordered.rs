@@ -2,37 +2,27 @@
 //! the server does.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::consumer::pull::{self, MessagesErrorKind};
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, Context};
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use kernel::Position;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::delivery::{raw, read_event};
+use super::opening::{Begin, Opened, open};
 use super::{Backoff, SubscriptionError};
 use crate::connection::Connection;
-use crate::envelope::{RecordedEvent, time_from_nats, time_to_nats};
+use crate::envelope::RecordedEvent;
 
-/// Messages asked for at once: bounds what a slow reader holds.
-const PULL_BATCH: usize = 500;
-/// How long one pull request waits at the server.
-const PULL_EXPIRES: Duration = Duration::from_secs(30);
-/// The server says at least this often that it is there.
-const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Missing heartbeats in a row (each noticed after twice the interval) before it is rebuilt.
 const MISSED_HEARTBEATS_MAX: u32 = 2;
-/// The server forgets a consumer that nobody pulls from after this time.
-const INACTIVE_THRESHOLD: Duration = Duration::from_mins(1);
 /// How often to look whether the connection was made anew (the consumer may be gone then).
 const RECONNECT_CHECK: Duration = Duration::from_millis(500);
 /// Pause after the first failed attempt to start, doubled each time.
@@ -59,6 +49,8 @@ pub struct OrderedSubscription {
     /// Of the last message within the present consumer: a gap here is a lost delivery.
     consumer_sequence: u64,
     live: Option<Live>,
+    /// It outlives a canceled future too.
+    opening: Option<Opening>,
     /// Events behind `read`, as the server said last: the node that is read from, which may be behind the
     /// stream's leader.
     pending: Option<u64>,
@@ -77,12 +69,11 @@ struct Live {
     connects: u64,
 }
 
-/// Where the log ends, as its leader knows.
-struct Ends {
-    /// The stream's last sequence.
-    stream: u64,
-    /// The last that is to be read; 0 = none.
-    matching: u64,
+/// A consumer in the making.
+struct Opening {
+    connects: u64,
+    /// Never locked: it is what makes a reader one that threads may share.
+    opened: Mutex<BoxFuture<'static, Result<Opened, async_nats::Error>>>,
 }
 
 impl Connection {
@@ -136,6 +127,7 @@ impl OrderedSubscription {
             read: after,
             consumer_sequence: 0,
             live: None,
+            opening: None,
             pending: None,
             end: 0,
             missed_heartbeats: 0,
@@ -370,12 +362,29 @@ impl OrderedSubscription {
         self.current.store(false, Ordering::Release);
     }
 
-    /// Makes a consumer behind `read`. A failure is logged and waited for, not returned.
+    /// Makes a consumer behind `read`. A failure is logged and waited for, not returned. Cancel-safe: what is under
+    /// way is gone on with, for each beginning is a consumer at the server.
     async fn connect(&mut self) -> Result<(), SubscriptionError> {
-        self.backoff.wait().await;
-        let connects = connects(&self.jetstream);
-        match self.open().await {
-            Ok((messages, pending, ends)) => {
+        if self.opening.is_none() {
+            self.backoff.wait().await;
+            self.opening = Some(Opening {
+                connects: connects(&self.jetstream),
+                opened: Mutex::new(open(self.begin()).boxed()),
+            });
+        }
+        let Some(opening) = &mut self.opening else {
+            return Ok(());
+        };
+        let connects = opening.connects;
+        let opened = opening.opened.get_mut();
+        let opened = opened.unwrap_or_else(PoisonError::into_inner).await;
+        self.opening = None;
+        match opened {
+            Ok(Opened {
+                messages,
+                pending,
+                ends,
+            }) => {
                 // Nothing pending is either "at the end" or "beyond it".
                 if pending == 0 && ends.stream < self.read {
                     self.backoff.failed();
@@ -398,68 +407,14 @@ impl OrderedSubscription {
         Ok(())
     }
 
-    async fn open(&self) -> Result<(pull::Stream, u64, Ends), async_nats::Error> {
-        let config = pull::Config {
-            name: Some(format!("ordered-{}", Uuid::new_v4().simple())),
-            description: Some("ordered subscription".to_owned()),
-            deliver_policy: self.begin(),
-            filter_subject: self.filter.clone().unwrap_or_default(),
-            ack_policy: AckPolicy::None,
-            inactive_threshold: INACTIVE_THRESHOLD,
-            num_replicas: 1,
-            memory_storage: true,
-            ..pull::Config::default()
-        };
-        let consumer: PullConsumer = self
-            .jetstream
-            .create_consumer_on_stream(config, &self.stream)
-            .await?;
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(PULL_BATCH)
-            .expires(PULL_EXPIRES)
-            .heartbeat(HEARTBEAT)
-            .messages()
-            .await?;
-        Ok((
-            messages,
-            consumer.cached_info().num_pending,
-            self.ends().await?,
-        ))
-    }
-
-    fn begin(&self) -> DeliverPolicy {
-        let since = self.since.filter(|_| self.read == 0);
-        let start_time = since.and_then(time_to_nats);
-        match start_time {
-            Some(start_time) => DeliverPolicy::ByStartTime { start_time },
-            None => DeliverPolicy::ByStartSequence {
-                start_sequence: self.read + 1,
-            },
+    fn begin(&self) -> Begin {
+        Begin {
+            jetstream: self.jetstream.clone(),
+            stream: self.stream.clone(),
+            filter: self.filter.clone(),
+            since: self.since,
+            read: self.read,
         }
-    }
-
-    async fn ends(&self) -> Result<Ends, async_nats::Error> {
-        let found = self.jetstream.get_stream(&self.stream).await?;
-        let state = &found.cached_info().state;
-        let stream = state.last_sequence;
-        let Some(filter) = &self.filter else {
-            let is_before = self.is_before(time_from_nats(state.last_timestamp));
-            let matching = if is_before { 0 } else { stream };
-            return Ok(Ends { stream, matching });
-        };
-        let matching = match found.get_last_raw_message_by_subject(filter).await {
-            Ok(last) if self.is_before(time_from_nats(last.time)) => 0,
-            Ok(last) => last.sequence,
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => 0,
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Ends { stream, matching })
-    }
-
-    /// Is what was stored at `time` none of what is to be read?
-    fn is_before(&self, time: DateTime<Utc>) -> bool {
-        self.read == 0 && self.since.is_some_and(|since| time < since)
     }
 }
 

@@ -175,8 +175,8 @@ impl StreamSpec {
         }
     }
 
-    /// Only letters expire. A timer that is due in a year must still be there: what is due carries
-    /// its own age.
+    /// Only letters expire with their stream. A schedule must still be there when it is due; what has rung carries its
+    /// own age.
     fn max_age(&self) -> Duration {
         if self.kind == StreamKind::Inbox {
             INBOX_MAX_AGE
@@ -241,8 +241,9 @@ pub enum OnFailure {
 /// How a durable's deliveries are acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acks {
-    /// Each by itself, as soon as it is handled: an event costs two messages, and hardly any is
-    /// repeated after a crash.
+    /// Each by itself, as soon as it is handled: an event costs two messages. Whoever takes over begins behind the last
+    /// before which all are acknowledged, so after a crash hardly any is repeated, unless a key has been
+    /// waiting: then whatever came behind what it waits for is, acknowledged or not.
     Each,
     /// All up to the last before which everything is handled, about once a second: an event costs one
     /// message, and the last second's are repeated after a crash. For workers that most events don't

@@ -1,4 +1,4 @@
-//! Whether the streams are still as declared: somebody may change one under a running shop.
+//! Whether the streams and durables are still as declared: somebody may change one under a running shop.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::check::{stream, stream_differences};
+use super::check::{durable, durable_differences, name_of_durable, stream, stream_differences};
+use super::error::Difference;
 use super::spec::Topology;
 use crate::connection::Connection;
 use crate::log::{BoxError, chain};
 
-/// How often the streams are looked at.
+/// How often they are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The streams that nothing is appended to, because they could lose it, and why. Cheap to clone; clones are
@@ -60,25 +61,69 @@ impl Withheld {
     }
 }
 
-/// Looks at every stream of `topology` again and again. Of one that can't be looked at, what was known stays.
+/// Looks at every stream and durable of `topology` again and again. Of one that can't be looked at, what was known
+/// stays.
 pub(crate) async fn follow(connection: Connection, topology: Topology) {
+    let mut differing = BTreeMap::new();
     loop {
         sleep(LOOK_INTERVAL).await;
-        for spec in &topology.streams {
-            let cause = match stream(&connection, spec).await {
-                Ok(Some(actual)) => {
-                    let differences = stream_differences(spec, &actual);
-                    let differences: Vec<_> = differences.iter().map(ToString::to_string).collect();
-                    (!differences.is_empty()).then(|| differences.join("; "))
-                }
-                Ok(None) => Some(format!("stream {} is missing", spec.name)),
-                Err(error) => {
-                    let error = chain(&error);
-                    tracing::debug!(error, "a stream is looked at again later");
-                    continue;
-                }
-            };
-            connection.withheld().set(&spec.name, cause);
+        look_at_streams(&connection, &topology).await;
+        look_at_durables(&connection, &topology, &mut differing).await;
+    }
+}
+
+async fn look_at_streams(connection: &Connection, topology: &Topology) {
+    for spec in &topology.streams {
+        let cause = match stream(connection, spec).await {
+            Ok(Some(actual)) => joined(&stream_differences(spec, &actual)),
+            Ok(None) => Some(format!("stream {} is missing", spec.name)),
+            Err(error) => {
+                let error = chain(&error);
+                tracing::debug!(error, "a stream is looked at again later");
+                continue;
+            }
+        };
+        connection.withheld().set(&spec.name, cause);
+    }
+}
+
+/// Nothing is withheld for a durable: what it does not give out waits in its stream.
+async fn look_at_durables(
+    connection: &Connection,
+    topology: &Topology,
+    differing: &mut BTreeMap<&'static str, String>,
+) {
+    for spec in &topology.durables {
+        let cause = match durable(connection, spec).await {
+            Ok(Some(actual)) => joined(&durable_differences(spec, &actual)),
+            Ok(None) => Some(format!("{} is missing", name_of_durable(spec))),
+            Err(error) => {
+                let error = chain(&error);
+                tracing::debug!(error, "a durable is looked at again later");
+                continue;
+            }
+        };
+        let durable = spec.name;
+        let gauge = metrics::gauge!("streams_durable_differs", "durable" => durable);
+        gauge.set(if cause.is_some() { 1.0 } else { 0.0 });
+        if differing.get(durable) == cause.as_ref() {
+            continue;
+        }
+        if let Some(cause) = cause {
+            tracing::error!(
+                durable,
+                cause,
+                "its worker may get nothing until it is set right"
+            );
+            differing.insert(durable, cause);
+        } else {
+            tracing::info!(durable, "it is as declared again");
+            differing.remove(durable);
         }
     }
+}
+
+fn joined(differences: &[Difference]) -> Option<String> {
+    let differences: Vec<_> = differences.iter().map(ToString::to_string).collect();
+    (!differences.is_empty()).then(|| differences.join("; "))
 }

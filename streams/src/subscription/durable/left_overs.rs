@@ -100,7 +100,7 @@ impl<T: Payload> DurableSubscription<T> {
         reset.is_ok()
     }
 
-    /// Makes the durable give everything out again that is not acknowledged, oldest first.
+    /// Makes the durable give everything out again from the oldest on that is not acknowledged.
     async fn reset(&mut self) -> Result<(), String> {
         self.unbroken.broken();
         let stream = self.jetstream.get_stream_no_info(&self.stream).await;
@@ -119,12 +119,12 @@ fn is_quiet(info: &consumer::Info) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn info(pinned: Option<&str>, out: usize) -> consumer::Info {
+    pub(in super::super) fn info(pinned: Option<&str>, out: usize) -> consumer::Info {
         let group = match pinned {
             Some(id) => json!({ "group": "workers", "pinned_client_id": id }),
             None => json!({ "group": "workers" }),

@@ -1,6 +1,7 @@
 //! A durable that `provision` made: one active process, everything acknowledged, no end.
 
 mod left_overs;
+mod turn;
 
 use std::convert::Infallible;
 use std::marker::PhantomData;
@@ -23,6 +24,8 @@ use crate::connection::Connection;
 use crate::envelope::RecordedEvent;
 use crate::topology::{Acks, DurableSpec, OnFailure};
 
+pub(crate) use turn::Turn;
+
 /// Longest wait of one pull request. Pulling is also what keeps the pin, so it must be well below
 /// the durable's priority time-out.
 const PULL_EXPIRES_MAX: Duration = Duration::from_secs(3);
@@ -43,7 +46,7 @@ const UNREADABLE_RETRY_AFTER: Duration = Duration::from_mins(1);
 ///
 /// Of all processes that bind the same durable, the server pins one; the others wait. When the
 /// pinned one is gone for the durable's priority time-out, the next is pinned and gets everything
-/// that was not acknowledged, oldest first. This is for availability, not for exclusivity: a
+/// again from the oldest on that was not acknowledged. This is for availability, not for exclusivity: a
 /// stalled process may still be working on what another one has taken over.
 pub struct DurableSubscription<T: Payload = RecordedEvent> {
     connection: Connection,
@@ -292,7 +295,9 @@ impl<T: Payload> DurableSubscription<T> {
     }
 
     /// Is nothing missing between this delivery and the one before? Acknowledged one by one, what got
-    /// lost comes again by itself; in bulk it would be acknowledged with the next.
+    /// lost comes again by itself after [`ACK_WAIT`](crate::topology::ACK_WAIT), behind later ones of its key (to
+    /// begin at the floor instead would repeat all that was handled behind a key that waits); in bulk
+    /// it would be acknowledged with the next.
     fn fits(&mut self, consumer_sequence: u64) -> bool {
         match self.acks {
             Acks::Each => true,
