@@ -423,4 +423,47 @@ mod tests {
         let ours = comparable(&intent("eur"), &[]).unwrap();
         assert_eq!(ours.captured.to_string(), ours.amount.to_string());
     }
+
+    fn recorded(version: u64, event: &PaymentEvent) -> RecordedEvent {
+        let written = serde_json::to_value(event).unwrap();
+        RecordedEvent {
+            position: kernel::Position::new(STREAM, version),
+            subject: "event.payment.p-1".to_owned(),
+            context: "payment".to_owned(),
+            kind: None,
+            aggregate_id: "p-1".parse().unwrap(),
+            id: uuid::Uuid::nil(),
+            event_type: written["type"].as_str().unwrap().to_owned(),
+            schema_version: 1,
+            version,
+            time: DateTime::UNIX_EPOCH,
+            recorded_at: DateTime::UNIX_EPOCH,
+            command_id: uuid::Uuid::nil(),
+            correlation_id: None,
+            causation_id: None,
+            request_digest: None,
+            actor: "system".to_owned(),
+            traceparent: None,
+            data: written["data"].to_string().into(),
+        }
+    }
+
+    #[test]
+    fn on_whose_record_a_mismatch_stands_is_known_however_old_it_is() {
+        let mut ours = Ours::default();
+        let mut stands = |version, event| {
+            take_in(&mut ours, &recorded(version, &event), Utc::now());
+            assert!(
+                ours.payments.is_empty(),
+                "it is older than what is compared"
+            );
+            !ours.standing.is_empty()
+        };
+        let mismatched = PaymentEvent::ReconciliationMismatched {
+            differences: vec![Difference::MissingAtProvider],
+            seen: None,
+        };
+        assert!(stands(7, mismatched));
+        assert!(!stands(8, PaymentEvent::ReconciliationMatched {}));
+    }
 }
