@@ -65,9 +65,9 @@ fn events<E: DeserializeOwned>(context: &str) -> Result<Vec<E>, String> {
     let mut events = Vec::new();
     for file in fs::read_dir(&folder).map_err(failed)? {
         let file = file.map_err(failed)?;
-        let (name, content) = (file.file_name(), fs::read(file.path()).map_err(failed)?);
+        let (name, wire) = (file.file_name(), fs::read(file.path()).map_err(failed)?);
         let name = name.to_string_lossy();
-        let (name, data) = (name.split('.').next(), from_slice::<Value>(&content));
+        let (name, data) = (name.split('.').next(), from_slice::<Value>(&wire));
         let event = data.ok().map(|data| json!({ "type": name, "data": data }));
         events.extend(event.and_then(|event| from_value(event).ok()));
     }
