@@ -46,15 +46,16 @@ pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> 
     ours.post(0).await?;
     let shape = Shape::of_last(&jetstream, "ORDER").await?;
     let raw = Publisher::new(&jetstream, shape);
+    let at = |address| Arc::new(vec![format!("http://{address}/")]);
     let minimal = Posts {
-        url: format!("http://{}/", reference::serve(raw.clone()).await?),
+        urls: at(reference::serve(raw.clone()).await?),
         tokens: Arc::default(),
         ..ours.clone()
     };
     let duration = Duration::from_secs(args.seconds);
     let durable = args.sync == "always";
     let plain = Posts {
-        url: format!("http://{}/", plain::serve(stack, durable).await?),
+        urls: at(plain::serve(stack, durable).await?),
         ..minimal.clone()
     };
     let over_plain = if durable {
@@ -88,7 +89,8 @@ pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> 
         }
         all.extend(figures);
     }
-    let hot = receipts(stack, &ours).await?;
+    let skus = [stack.product(1).await?];
+    let hot = Posts::of_receipts(stack, stack.command_api(), &skus)?;
     hot.post(0).await?;
     let shape = Shape::of_last(&jetstream, "INVENTORY").await?;
     let chained = Publisher::chained(&jetstream, shape);
@@ -106,23 +108,12 @@ pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> 
     Ok(all)
 }
 
-/// Stock of one product comes in, told by many clients at once.
-async fn receipts(stack: &Stack, like: &Posts) -> anyhow::Result<Posts> {
-    let sku = stack.product(1).await?;
-    let operator = stack.token()?;
-    Ok(Posts {
-        http: like.http.clone(),
-        url: format!("{}/v1/inventory/{sku}/receive", stack.command_api()),
-        tokens: Arc::new(vec![operator; HOT_CLIENTS]),
-        body: Bytes::from_static(br#"{"quantity":1}"#),
-    })
-}
-
 /// Requests with the same body, each with a key of its own.
 #[derive(Clone)]
 pub(crate) struct Posts {
     http: reqwest::Client,
-    url: String,
+    /// Each caller has one; there may be fewer of them.
+    urls: Arc<Vec<String>>,
     /// One for each caller; none where nobody asks.
     tokens: Arc<Vec<String>>,
     body: Bytes,
@@ -142,9 +133,22 @@ impl Posts {
         let body = serde_json::to_vec(&cart(&[CartLine { sku, quantity: 1 }], "pm_card_visa"))?;
         Ok(Self {
             http: reqwest::Client::new(),
-            url: format!("{}/v1/orders", stack.command_api()),
+            urls: Arc::new(vec![format!("{}/v1/orders", stack.command_api())]),
             tokens: Arc::new(tokens),
             body: body.into(),
+        })
+    }
+
+    /// Stock comes in, told at `base` by many clients at once.
+    pub(crate) fn of_receipts(stack: &Stack, base: &str, skus: &[String]) -> anyhow::Result<Self> {
+        let urls = skus
+            .iter()
+            .map(|sku| format!("{base}/v1/inventory/{sku}/receive"));
+        Ok(Self {
+            http: reqwest::Client::new(),
+            urls: Arc::new(urls.collect()),
+            tokens: Arc::new(vec![stack.token()?; HOT_CLIENTS]),
+            body: Bytes::from_static(br#"{"quantity":1}"#),
         })
     }
 
@@ -183,9 +187,10 @@ impl Posts {
     }
 
     async fn send(&self, caller: usize) -> reqwest::Result<reqwest::Response> {
+        let url = self.urls.get(caller % self.urls.len().max(1));
         let mut request = self
             .http
-            .post(&self.url)
+            .post(url.map(String::as_str).unwrap_or_default())
             .header("Content-Type", "application/json")
             .header("Idempotency-Key", Uuid::new_v4().to_string())
             .body(self.body.clone());

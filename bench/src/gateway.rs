@@ -1,5 +1,5 @@
 //! `gateway`: a read through the entry beside the same call to the query API itself, and beside nginx in
-//! the entry's place. Every role is a process of its own.
+//! the entry's place; and a write beside the same one to the command API. Every role is a process of its own.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use anyhow::{Context as _, ensure};
 use devstack::launch::{Child, Launcher, Signal, Spawner, Spec};
 
 use crate::Args;
+use crate::commands::Posts;
 use crate::load::{Run, Take, closed_loop, in_turn};
 use crate::report::{Row, Spread, rows};
 use crate::shop::{Stack, progress};
@@ -20,8 +21,8 @@ const IN_FLIGHT: usize = 64;
 /// performance.md: through the gateway over the same call to the query API.
 const TARGET: f64 = 0.85;
 
-/// How many products are read in turn.
-const PRODUCTS: usize = 16;
+/// How many products are read in turn, and written to at once.
+const PRODUCTS: usize = 64;
 
 /// Where Debian puts it, which is not on everybody's search path.
 const SBIN: &str = "/usr/sbin";
@@ -61,10 +62,18 @@ pub(crate) async fn run(stack: &Stack, args: &Args) -> anyhow::Result<Vec<Row>> 
             .iter()
             .map(|gets| gets.take("the same through nginx", duration)),
     );
-    let bar = progress("gateway", takes.len() * args.rounds);
+    let writes = |base| Posts::of_receipts(stack, base, &skus);
+    let [told, passed_on] = [writes(stack.command_api())?, writes(stack.entry())?];
+    let writes = [
+        told.take("POST …/receive, command API", IN_FLIGHT, duration),
+        passed_on.take("the same through the gateway", IN_FLIGHT, duration),
+    ];
+    let bar = progress("gateway", (takes.len() + writes.len()) * args.rounds);
     let runs = in_turn(&takes, args.rounds, &bar).await?;
+    let mut rows = compared(&takes, &runs);
+    let runs = in_turn(&writes, args.rounds, &bar).await?;
+    rows.extend(compared(&writes, &runs));
     bar.finish_and_clear();
-    let rows = compared(&takes, &runs);
     if let Some(nginx) = nginx {
         nginx.stop().await?;
     }

@@ -100,7 +100,7 @@ enum Bench {
     /// for the write before it.
     Query,
     /// GET /v1/products/{sku} through the gateway, beside the same call to the query API and through nginx;
-    /// every role a process of its own.
+    /// and a write beside the same one to the command API; every role a process of its own.
     Gateway,
     /// How long `up` and one role take until they are ready, what each role holds in memory, idle and
     /// busy, and how large the program is.

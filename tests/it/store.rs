@@ -88,7 +88,7 @@ async fn deliveries_acknowledged_in_bulk_are_repeated_at_most() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_handled_is_parked_and_comes_back() {
     let server = prepared("parking").await;
-    parked_keys(&server).await;
+    Box::pin(parked_keys(&server)).await;
     parking::a_node_that_is_behind_is_not_believed(&server.options()).await;
 }
 

@@ -1,11 +1,18 @@
 //! Bulk imports: lines in, products and a report out, whatever happens on the way.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
 use axum::body::{Body, Bytes};
+use command_api::Local;
 use futures::{StreamExt, stream};
-use kernel::{ImportId, Money};
+use kernel::{ImportId, Money, Position};
 use product::{Import, ImportStatus};
 use serde_json::json;
-use streams::RecordedEvent;
+use streams::log::{AppendError, Appended, Last, Log, NewEvent, Page, ReadError, StreamState};
+use streams::memory::MemoryLog;
+use streams::{BoxError, RecordedEvent, Settings, Streams};
 
 use crate::app::{Answer, App, Call, Person, product};
 
@@ -219,6 +226,73 @@ async fn what_was_set_by_hand_meanwhile_stays_when_an_import_goes_on() {
     file("k").raw(whole).await.must(201);
     let price = tea().await.state.listing().unwrap().price;
     assert_eq!(price, Money::new(1_000, "EUR".parse().unwrap()));
+}
+
+/// A log in memory whose disk is slow.
+#[derive(Default)]
+struct Slow(MemoryLog);
+
+/// A third of what a request may take without a sign of life.
+const APPEND_TIME: Duration = Duration::from_secs(10);
+
+#[async_trait]
+impl Log for Slow {
+    async fn append(&self, events: &[NewEvent]) -> Result<Appended, AppendError> {
+        tokio::time::sleep(APPEND_TIME).await;
+        self.0.append(events).await
+    }
+
+    async fn read(
+        &self,
+        stream: &str,
+        subject: &str,
+        after: u64,
+        max: usize,
+    ) -> Result<Page, ReadError> {
+        self.0.read(stream, subject, after, max).await
+    }
+
+    async fn last_event(
+        &self,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<RecordedEvent>, ReadError> {
+        self.0.last_event(stream, subject).await
+    }
+
+    async fn last(&self, stream: &str, subject: &str) -> Result<Last, ReadError> {
+        self.0.last(stream, subject).await
+    }
+
+    async fn event_at(&self, position: &Position) -> Result<Option<RecordedEvent>, ReadError> {
+        self.0.event_at(position).await
+    }
+
+    async fn snapshot(&self, subject: &str) -> Result<Option<Bytes>, BoxError> {
+        self.0.snapshot(subject).await
+    }
+
+    async fn keep_snapshot(&self, subject: &str, bytes: Bytes) -> Result<(), BoxError> {
+        self.0.keep_snapshot(subject, bytes).await
+    }
+
+    async fn state(&self, stream: &str) -> Result<StreamState, ReadError> {
+        self.0.state(stream).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_line_of_a_product_has_its_time() {
+    let streams = Streams::new(Arc::<Slow>::default(), Settings::default());
+    let app = App::asking(streams.clone(), Arc::new(Local(streams)));
+    let operator = app.operator();
+    // They come at once, and each is done behind the one before.
+    let body: String = (1..=8).map(|cents| line("tea", cents)).collect();
+    let done = import(&app, &operator, "k").raw(body).await.must(201);
+    assert_eq!(
+        (&done.body["created"], &done.body["updated"]),
+        (&json!(1), &json!(7))
+    );
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ mod store;
 
 use std::collections::BTreeMap;
 
+use futures::future::BoxFuture;
 use streams::Connection;
 
 pub(crate) use config::Scope;
@@ -145,7 +146,11 @@ impl Projector {
     /// # Errors
     /// [`ProjectorError::is_final`] tells whether another step may help. The views that have
     /// stopped on their own are no error as long as others go on.
-    pub async fn step(&mut self) -> Result<Stepped, ProjectorError> {
+    pub fn step(&mut self) -> BoxFuture<'_, Result<Stepped, ProjectorError>> {
+        Box::pin(self.take_in())
+    }
+
+    async fn take_in(&mut self) -> Result<Stepped, ProjectorError> {
         let mut session = match self.session.take() {
             Some(session) => session,
             None => self.open().await?,

@@ -49,7 +49,7 @@ async fn an_order_goes_on_whose_other_saga_follows_a_plan_that_nobody_knows() {
 
     let none = ["--unknown-definition-patience-s", "0"];
     let others = Others::default().with::<Stepwise<Packed<1>>>();
-    let older = shop.role_with::<checkout::Shop>(others, &none).await;
+    let rolled_back = shop.role_with::<checkout::Shop>(others, &none).await;
     shop.authorizes(order).await;
     shop.captures(order).await;
     let reason = "changed my mind".parse().unwrap();
@@ -64,7 +64,7 @@ async fn an_order_goes_on_whose_other_saga_follows_a_plan_that_nobody_knows() {
         durables.eq(["sagas-order", "sagas-payment"])
     })
     .await;
-    older.ends().await;
+    rolled_back.ends().await;
 
     // Nothing that it was told meanwhile is lost.
     let newer = shop.with::<Packed<2>>().await;
