@@ -235,13 +235,19 @@ async fn hangs(app: &App, args: &[&str]) -> tokio::process::Child {
     child
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_switch_of_which_nothing_is_heard_lets_the_live_view_go() {
-    let app = App::start(&folder("silent-switch")).await;
+/// A stack whose view was built anew and switched, and a product in it.
+async fn switched(name: &str) -> (App, String) {
+    let app = App::start(&folder(name)).await;
     let sku = app.product(1).await;
     says(&app, &sku, 1, 0).await;
     let (code, report) = rebuild(&app, VIEW, &["--switch"]).await;
     assert_eq!(code, 0, "{report}");
+    (app, sku)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_switch_of_which_nothing_is_heard_lets_the_live_view_go() {
+    let (app, sku) = switched("silent-switch").await;
     // The table that was live before takes this one in, but can't be moved.
     receive(&app, &sku).await;
     says(&app, &sku, 2, 0).await;
@@ -264,11 +270,7 @@ async fn a_switch_of_which_nothing_is_heard_lets_the_live_view_go() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_table_before_lacks_is_taken_in_before_the_live_view_is_held() {
-    let app = App::start(&folder("far-back")).await;
-    let sku = app.product(1).await;
-    says(&app, &sku, 1, 0).await;
-    let (code, report) = rebuild(&app, VIEW, &["--switch"]).await;
-    assert_eq!(code, 0, "{report}");
+    let (app, sku) = switched("far-back").await;
     for _ in 0..3 {
         receive(&app, &sku).await;
     }

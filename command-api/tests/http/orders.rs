@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use checkout::{Checkout, CheckoutFact, Item};
 use chrono::Utc;
-use kernel::{AggregateId, Money, OrderId, PaymentId};
+use kernel::{AggregateId, Decider, Money, OrderId, PaymentId};
 use order::{Order, OrderCommand};
 use payment::{Payment, PaymentCommand, payment_id};
 use serde_json::json;
@@ -13,18 +13,30 @@ use uuid::Uuid;
 
 use crate::app::{App, NOT_FOUND, order};
 
-/// What the saga does to an order.
-async fn saga(app: &App, id: &str, command: OrderCommand) {
-    let meta = CommandMeta::new(Uuid::now_v7(), Utc::now(), "saga:checkout");
-    let id: AggregateId = id.parse().unwrap();
-    let done = app
-        .streams
-        .execute::<Order>(&id, command, &meta)
-        .await
-        .unwrap();
-    for event in &done.events {
+/// What `actor` does to an aggregate, which the API hears of.
+async fn does<A: Decider>(
+    app: &App,
+    (actor, id): (&str, &AggregateId),
+    command: A::Command,
+) -> Vec<RecordedEvent> {
+    let meta = CommandMeta::new(Uuid::now_v7(), Utc::now(), actor);
+    let done = app.streams.execute::<A>(id, command, &meta).await;
+    let events = done.unwrap().events;
+    for event in &events {
         app.api.hear(event);
     }
+    events
+}
+
+/// What the saga does to an order.
+async fn saga(app: &App, id: &str, command: OrderCommand) {
+    does::<Order>(app, ("saga:checkout", &id.parse().unwrap()), command).await;
+}
+
+/// What the reactor does to the payment of an order.
+async fn reactor(app: &App, order_id: OrderId, command: PaymentCommand) -> Vec<RecordedEvent> {
+    let id = payment_id(order_id).into();
+    does::<Payment>(app, ("reactor:payment", &id), command).await
 }
 
 fn confirm() -> OrderCommand {
@@ -256,16 +268,8 @@ async fn must_act(app: &App, order_id: OrderId, action_url: &str) -> Vec<Recorde
     let asks = PaymentCommand::RecordActionRequired {
         action_url: Some(action_url.to_owned()),
     };
-    let id: AggregateId = payment_id(order_id).into();
-    let mut heard = Vec::new();
-    for command in [request, asks] {
-        let meta = CommandMeta::new(Uuid::now_v7(), chrono::Utc::now(), "reactor:payment");
-        let done = app.streams.execute::<Payment>(&id, command, &meta).await;
-        for event in &done.unwrap().events {
-            app.api.hear(event);
-            heard.push(event.clone());
-        }
-    }
+    let mut heard = reactor(app, order_id, request).await;
+    heard.extend(reactor(app, order_id, asks).await);
     heard
 }
 
@@ -311,13 +315,10 @@ async fn who_has_acted_is_not_sent_to_their_bank_again() {
     let placed = post("respond-async").await.must(201);
     let order_id: OrderId = placed.id().parse().unwrap();
     let heard = must_act(&app, order_id, "https://bank.example/3ds").await;
-    let id: AggregateId = payment_id(order_id).into();
     let authorized = PaymentCommand::RecordAuthorization {
         amount: Money::new(500, "EUR".parse().unwrap()),
     };
-    let meta = CommandMeta::new(Uuid::now_v7(), chrono::Utc::now(), "reactor:payment");
-    let done = app.streams.execute::<Payment>(&id, authorized, &meta).await;
-    done.unwrap();
+    reactor(&app, order_id, authorized).await;
     // The first who waits in a process hears what came in the minute before, too.
     let late = async {
         for _ in 0..200 {

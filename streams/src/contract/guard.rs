@@ -73,12 +73,7 @@ async fn a_successor_goes_on_where_the_old_one_was(connection: &Connection, repl
     let [old, _] = DURABLES;
     let before = Topology::new(&["guarded"], &[old]);
     provision(connection, &before, replicas).await.unwrap();
-    let bench = Bench {
-        connection: connection.clone(),
-        context: "guarded".to_owned(),
-        stream: "GUARDED".to_owned(),
-    };
-    bench.append("a", 1, 5).await;
+    five_events(connection).await;
     let reader = connection.durable(&old, DurableLimits::default());
     let mut reader = reader.await.unwrap();
     for _ in 1..=3 {
@@ -127,6 +122,15 @@ async fn a_successor_goes_on_where_the_old_one_was(connection: &Connection, repl
     jetstream.delete_stream("GUARDED").await.unwrap();
 }
 
+async fn five_events(connection: &Connection) {
+    let bench = Bench {
+        connection: connection.clone(),
+        context: "guarded".to_owned(),
+        stream: "GUARDED".to_owned(),
+    };
+    bench.append("a", 1, 5).await;
+}
+
 /// Only when it is made: from then on it goes its own way.
 async fn a_durable_that_comes_later_begins_where_another_is(
     connection: &Connection,
@@ -140,12 +144,7 @@ async fn a_durable_that_comes_later_begins_where_another_is(
     };
     let before = Topology::new(&["guarded"], &[there]);
     provision(connection, &before, replicas).await.unwrap();
-    let bench = Bench {
-        connection: connection.clone(),
-        context: "guarded".to_owned(),
-        stream: "GUARDED".to_owned(),
-    };
-    bench.append("a", 1, 5).await;
+    five_events(connection).await;
     let reader = connection.durable(&there, DurableLimits::default());
     let mut reader = reader.await.unwrap();
     let after = Topology::new(&["guarded"], &[there, new]).beginning(&[Later::with(new, there)]);
