@@ -14,7 +14,7 @@
 //! ```
 //!
 //! A new context is a crate in this folder, a dependency of this crate and a line each in [`NAMES`] and
-//! [`CONTEXTS`]; what must know of it besides stands in README.md.
+//! [`CONTEXTS`]; what must know of it besides stands in docs/extend.md.
 
 mod aggregate;
 mod hearers;

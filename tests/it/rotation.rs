@@ -1,4 +1,4 @@
-//! The master key of a shop is changed, step by step as README says, and everybody is still known; and so
+//! The master key of a shop is changed, step by step as docs/operate.md says, and everybody is still known; and so
 //! are the keys that sign tokens.
 
 use std::process::Command;
