@@ -316,25 +316,11 @@ async fn test(
     Id(id): Id<WebhookEndpointId>,
     Body(body): Body<Nothing>,
 ) -> Result<Made<Created>, Problem> {
-    let endpoint = theirs(&api, &call, id).await?;
-    let owner = enabled(&endpoint)?.user_id;
     let key = call.key.as_ref();
     let event_id = key.map_or_else(Uuid::now_v7, |key| call.derive("webhook test", key));
     let delivery_id = delivery_id(id, event_id);
-    let command = DeliveryCommand::RequestWebhookDelivery {
-        endpoint_id: id,
-        user_id: owner,
-        event: EventRef {
-            event_type: TEST.to_owned(),
-            event_id,
-            occurred_at: clock::now(),
-            position: None,
-        },
-    };
-    let meta = call.meta(&api, &body);
-    let aggregate = delivery_id.into();
-    let executed = api.write::<WebhookDelivery>(&call, &aggregate, command, &meta);
-    let written = Written::from(&executed.await?);
+    let asked = test_of(&api, &call, id, event_id).await;
+    let written = deliver(&api, &call, (delivery_id, asked), &body).await?;
     let location = format!("/v1/webhook-endpoints/{id}/deliveries/{delivery_id}");
     Ok(written.made(location, Created::new(&delivery_id)))
 }
@@ -345,7 +331,39 @@ async fn redeliver(
     Ids(id, delivery_id): Ids<WebhookEndpointId, WebhookDeliveryId>,
     Body(body): Body<Nothing>,
 ) -> Result<Done<Acted>, Problem> {
-    enabled(&theirs(&api, &call, id).await?)?;
+    let asked = redelivery_of(&api, &call, id, delivery_id).await;
+    let written = deliver(&api, &call, (delivery_id, asked), &body).await?;
+    Ok(written.acted(&delivery_id))
+}
+
+/// What a test asks of its delivery, if the endpoint may be told anything.
+async fn test_of(
+    api: &Api,
+    call: &Call,
+    id: WebhookEndpointId,
+    event_id: Uuid,
+) -> Result<DeliveryCommand, Problem> {
+    let endpoint = theirs(api, call, id).await?;
+    Ok(DeliveryCommand::RequestWebhookDelivery {
+        endpoint_id: id,
+        user_id: enabled(&endpoint)?.user_id,
+        event: EventRef {
+            event_type: TEST.to_owned(),
+            event_id,
+            occurred_at: clock::now(),
+            position: None,
+        },
+    })
+}
+
+/// What is asked of a delivery that is to be made once more, if it is one to that endpoint, which may be told.
+async fn redelivery_of(
+    api: &Api,
+    call: &Call,
+    id: WebhookEndpointId,
+    delivery_id: WebhookDeliveryId,
+) -> Result<DeliveryCommand, Problem> {
+    enabled(&theirs(api, call, id).await?)?;
     let aggregate = delivery_id.into();
     let delivery = api.streams.load_current::<WebhookDelivery>(&aggregate);
     let delivery = delivery.await.map_err(error::of_load)?;
@@ -353,10 +371,28 @@ async fn redeliver(
     if to != Some(id) {
         return Err(error::of_refusal(&DeliveryRefusal::WebhookDeliveryUnknown));
     }
-    let meta = call.meta(&api, &body);
-    let command = DeliveryCommand::RedeliverWebhook {};
-    let executed = api.write::<WebhookDelivery>(&call, &aggregate, command, &meta);
-    Ok(Written::from(&executed.await?).acted(&delivery_id))
+    Ok(DeliveryCommand::RedeliverWebhook {})
+}
+
+/// Does what was asked of a delivery. What can't be asked any more may have been done before under the same key.
+async fn deliver<B: Serialize>(
+    api: &Api,
+    call: &Call,
+    (id, asked): (WebhookDeliveryId, Result<DeliveryCommand, Problem>),
+    body: &B,
+) -> Result<Written, Problem> {
+    let (aggregate, meta) = (id.into(), call.meta(api, body));
+    let executed = match asked {
+        Ok(command) => {
+            api.write::<WebhookDelivery>(call, &aggregate, command, &meta)
+                .await?
+        }
+        Err(problem) => {
+            let done = api.streams.repeated::<WebhookDelivery>(&aggregate, &meta);
+            done.await.map_err(error::of_execute)?.ok_or(problem)?
+        }
+    };
+    Ok(Written::from(&executed))
 }
 
 /// 404 for one that was never there, and for one that isn't theirs.

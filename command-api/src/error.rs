@@ -341,7 +341,7 @@ fn failure<R: std::error::Error + 'static>(error: &ExecuteError<R>) -> Problem {
         ExecuteError::Conflict => Problem::new(
             StatusCode::CONFLICT,
             "conflict",
-            "others changed it at the same time, again and again; nothing was done",
+            "others were at it at the same time, again and again or for too long; nothing was done",
         )
         .retry(RETRY_AFTER_DEFAULT),
         ExecuteError::Unavailable { .. } => part_down(),
@@ -453,6 +453,22 @@ mod tests {
         assert!(!retryable(of_refusal(&OrderRefusal::OrderCanceled)));
         assert!(!retryable(of_refusal(&PaymentRefusal::PaymentVoided)));
         assert!(!retryable(of_refusal(&EmailRefusal::EmailTaken)));
+    }
+
+    #[test]
+    fn what_others_are_at_is_told_to_come_again_and_what_is_too_large_is_not() {
+        let busy = of_execute(ExecuteError::<OrderRefusal>::Conflict);
+        assert_eq!(
+            (busy.status, busy.code.as_ref()),
+            (StatusCode::CONFLICT, "conflict")
+        );
+        assert!(busy.retryable && busy.retry_after == Some(RETRY_AFTER_DEFAULT));
+        let large = of_execute(ExecuteError::<OrderRefusal>::TooLarge);
+        assert_eq!(
+            (large.status, large.code.as_ref()),
+            (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large")
+        );
+        assert!(!large.retryable && large.retry_after.is_none());
     }
 
     #[test]

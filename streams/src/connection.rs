@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`Connection::open`] | `$SYS.REQ.USER.INFO` (the time; without it, the machine's own) |
 //! | [`check`](crate::topology::check) | `$JS.API.STREAM.INFO.<STREAM>`, `$JS.API.CONSUMER.INFO.<STREAM>.<durable>` |
+//! | [`Connection::watch`] | the same |
 //! | [`Streams::load`](crate::Streams::load) | `$JS.API.STREAM.INFO.<STREAM>`, `$JS.API.STREAM.MSG.GET.<STREAM>`, `$JS.API.DIRECT.GET.<STREAM>`, `$JS.API.DIRECT.GET.<STREAM>.>`, `$JS.API.DIRECT.GET.SNAPSHOTS.snapshot.<context>.>` |
 //! | [`Streams::execute`](crate::Streams::execute) | the same, `event.<context>.>`, `snapshot.<context>.>` |
 //! | [`Connection::ordered`] | `$JS.API.STREAM.INFO.<STREAM>`, `$JS.API.CONSUMER.CREATE.<STREAM>.*`, `$JS.API.CONSUMER.DELETE.<STREAM>.*`, `$JS.API.CONSUMER.MSG.NEXT.<STREAM>.*` |
@@ -19,7 +20,8 @@
 //! | [`Keys`](crate::keys::Keys) | `$JS.API.STREAM.MSG.GET.KEYS`, `$JS.API.DIRECT.GET.KEYS.key.*`; to make one `key.*`; to destroy one `$JS.API.STREAM.MSG.DELETE.KEYS` |
 //! | [`provision`](crate::topology::provision) | everything |
 //!
-//! Each subscribes to `_INBOX_<user>.>`. A [`Host`](crate::bus::Host) also to `command.<context>`,
+//! Each subscribes to `_INBOX_<user>.>`. Who watches hears at once of a change if it may subscribe to
+//! `$JS.EVENT.ADVISORY.STREAM.*.*`. A [`Host`](crate::bus::Host) also to `command.<context>`,
 //! `question.<context>.>` and `$SRV.>`; it may answer (`allow_responses`) and asks
 //! `$JS.API.STREAM.INFO.KEYS` whether its subscriptions are there.
 
@@ -271,8 +273,8 @@ impl Connection {
         &self.barrier
     }
 
-    /// From now on looks now and then whether the streams and durables are as `topology` declares, and tells which
-    /// durables are not (`streams_durable_differs`). As long as a stream could lose what it keeps, nothing is put into it over this connection: no event, key, letter or timer, and nothing
+    /// From now on looks every half minute, and at the streams as soon as the server says that one was changed, whether
+    /// they are as `topology` declares, and tells which durables are not (`streams_durable_differs`). As long as a stream could lose what it keeps, nothing is put into it over this connection: no event, key, letter or timer, and nothing
     /// is parked. Snapshots, which are made again, are.
     pub fn watch(&self, topology: Topology) {
         let own = Self {

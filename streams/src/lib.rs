@@ -25,6 +25,9 @@
 //!   contract      what every store must pass
 //! ```
 //!
+//! [`Streams::in_memory`] keeps the same contract as the store on JetStream, also about races. cqrs-es's `MemStore` does
+//! not: it never compares sequences, so of two commits on one context both get in. It is no stand-in for either.
+//!
 //! # A bank account
 //!
 //! ```

@@ -58,10 +58,16 @@ fn place() -> OrderCommand {
 async fn nothing_is_appended_to_a_stream_that_was_changed_until_it_is_set_right() {
     let servers = Servers::bare("withheld", [Service::Nats]).await;
     let admin = servers.connect("provision").await;
-    let declared = millrace::provision::topology();
-    topology::provision(&admin, &declared, 1).await.unwrap();
     let source = Source::Stack(servers.stack.secrets());
     let nats = &servers.stack.endpoints().nats;
+    let refuses_to_begin = async || {
+        let begun = source.connect_to_work(nats, "command-api").await;
+        format!("{:#}", begun.err().unwrap())
+    };
+    let told = refuses_to_begin().await;
+    assert!(told.contains("stream USER is missing"), "{told}");
+    let declared = millrace::provision::topology();
+    topology::provision(&admin, &declared, 1).await.unwrap();
     let role = source.connect_to_work(nats, "command-api").await.unwrap();
     let streams = role.streams(Settings::default());
     let order = || Uuid::new_v4().to_string();
@@ -73,7 +79,8 @@ async fn nothing_is_appended_to_a_stream_that_was_changed_until_it_is_set_right(
     let mut forgets = right.clone();
     forgets.max_age = Duration::from_hours(24);
     admin.jetstream().update_stream(&forgets).await.unwrap();
-    becomes("it is noticed", async || role.withheld().check().is_err()).await;
+    let noticed = becomes("it is noticed", async || role.withheld().check().is_err());
+    at_once(noticed).await;
     let told = role.withheld().check().unwrap_err();
     assert!(told.starts_with("stream ORDER: max_age is "), "{told}");
     let refused = does::<Order>(&streams, &order(), place()).await;
@@ -84,15 +91,24 @@ async fn nothing_is_appended_to_a_stream_that_was_changed_until_it_is_set_right(
     );
     let last = streams.stream_state("ORDER").await.unwrap().last;
     assert_eq!(last, 1, "nothing was appended");
+    let told = refuses_to_begin().await;
+    assert!(told.contains("stream ORDER: max_age is"), "{told}");
     let sku: Sku = "MUG".parse().unwrap();
     let kept = InventoryCommand::CreateStockItem {};
     let kept = does::<StockItem>(&streams, sku.as_str(), kept).await;
     kept.unwrap();
 
     admin.jetstream().update_stream(&right).await.unwrap();
-    becomes("it is noticed", async || role.withheld().check().is_ok()).await;
+    let noticed = becomes("it is noticed", async || role.withheld().check().is_ok());
+    at_once(noticed).await;
     let placed = does::<Order>(&streams, &order(), place()).await;
     placed.unwrap();
+}
+
+/// Because the server says so: it is looked for anyway every half minute.
+async fn at_once(noticed: impl Future<Output = ()>) {
+    let noticed = tokio::time::timeout(Duration::from_secs(15), noticed).await;
+    noticed.expect("the server has told nobody");
 }
 
 /// Has what these streams keep expire, as far as they don't anyway.

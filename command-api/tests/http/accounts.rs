@@ -230,6 +230,28 @@ async fn a_changed_address_signs_in_and_the_old_one_is_free() {
 }
 
 #[tokio::test]
+async fn an_account_that_was_opened_is_answered_again_though_its_address_is_somebody_elses_by_now()
+{
+    let app = App::new();
+    let open = |password: &str| {
+        let body = json!({"email": "ann@example.com", "name": "Ann", "password": password});
+        let call = app.post("/v1/users").key("k");
+        async move { call.send(&body).await }
+    };
+    let opened = open("correct horse").await.must(201);
+    let ann = app.person(opened.id().parse().unwrap(), &["customer"]);
+    let change = app.post(&path(&ann, "email")).by(&ann);
+    let elsewhere = json!({"email": "ann@example.org"});
+    change.send(&elsewhere).await.must(200);
+    app.customer("ann@example.com").await;
+    let again = open("correct horse").await.must(201);
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(again.essence(), opened.essence());
+    let other = open("another horse").await;
+    other.refused(422, "idempotency_key_reused", "");
+}
+
+#[tokio::test]
 async fn an_address_that_somebody_has_is_not_taken_over() {
     let app = App::new();
     let ann = app.customer("ann@example.com").await;
@@ -287,9 +309,14 @@ async fn an_address_is_verified_with_what_was_mailed_to_it() {
         let call = app.post(&path(&ann, "email/verify")).by(&ann);
         async move { call.send(&json!({"token": token})).await }
     };
+    let under_a_key = |email: &str| {
+        let call = app.post(&path(&ann, "email/verify")).by(&ann).key("k");
+        let body = json!({"token": token(email)});
+        async move { call.send(&body).await }
+    };
     let wrong = verify(token("ben@example.com")).await;
     wrong.refused(422, "verification_token_wrong", "/token");
-    verify(token("ann@example.com")).await.must(200);
+    let first = under_a_key("ann@example.com").await.must(200);
     verify(token("ann@example.com")).await.must(200);
     assert!(user(&app, &ann).await.account().unwrap().email_verified);
 
@@ -298,6 +325,11 @@ async fn an_address_is_verified_with_what_was_mailed_to_it() {
     call.send(&change).await.must(200);
     let old = verify(token("ann@example.com")).await;
     old.refused(422, "verification_token_wrong", "/token");
+    let again = under_a_key("ann@example.com").await.must(200);
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    assert_eq!(again.essence(), first.essence());
+    let other = under_a_key("ben@example.com").await;
+    other.refused(422, "idempotency_key_reused", "");
     verify(token("ann@example.org")).await.must(200);
 }
 

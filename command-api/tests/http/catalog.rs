@@ -224,6 +224,25 @@ async fn the_same_key_is_answered_the_same() {
 }
 
 #[tokio::test]
+async fn a_key_is_remembered_once_something_was_changed_under_it() {
+    let app = App::new();
+    let operator = app.operator();
+    app.product("tea", 500).await;
+    let price = |cents: i64| {
+        let price = json!({"price": {"amount": cents, "currency": "EUR"}});
+        let call = app.post("/v1/products/tea/price").by(&operator).key("k");
+        async move { call.send(&price).await }
+    };
+    let nothing_to_do = price(500).await.must(200);
+    assert_eq!(nothing_to_do.header("etag"), "\"2\"");
+    let changed = price(600).await.must(200);
+    assert_eq!(changed.header("etag"), "\"3\"");
+    let again = price(600).await;
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    price(500).await.refused(422, "idempotency_key_reused", "");
+}
+
+#[tokio::test]
 async fn a_stale_version_is_not_written_to() {
     let app = App::new();
     let operator = app.operator();

@@ -1,6 +1,9 @@
-//! Webhook endpoints: how many a customer may have.
+//! Webhook endpoints: how many a customer may have, and what is sent again about one.
 
+use notification::webhook::{DeliveryCommand, WebhookDelivery};
 use serde_json::json;
+use streams::{CommandMeta, clock};
+use uuid::Uuid;
 
 use crate::app::App;
 
@@ -51,5 +54,43 @@ async fn a_registration_that_comes_again_after_the_removal_takes_no_room() {
         remove.send(&json!({})).await.must(200);
         let again = register().await.must(201);
         assert_eq!(again.header("idempotency-replayed"), "true");
+    }
+}
+
+#[tokio::test]
+async fn what_was_asked_of_an_endpoint_is_answered_again_though_it_is_told_nothing_any_more() {
+    let app = App::new();
+    let ada = app.customer("ada@example.com").await;
+    let path = "/v1/webhook-endpoints";
+    let body = json!({ "url": "https://hooks.example.com/a", "event_types": ["order.*"] });
+    let made = app.post(path).by(&ada).key("k").send(&body).await.must(201);
+    let path = format!("{path}/{}", made.id());
+    let act = |rest: &str, key: &str| {
+        let call = app.post(&format!("{path}/{rest}")).by(&ada).key(key);
+        async move { call.send(&json!({})).await }
+    };
+    let tested = act("test", "k").await.must(201);
+    // Until it has been tried, it is not to be tried anew.
+    let gone = DeliveryCommand::AbandonWebhookDelivery {
+        reason: "it is away".parse().unwrap(),
+    };
+    let meta = CommandMeta::new(Uuid::new_v4(), clock::now(), "system");
+    let id = tested.id().parse().unwrap();
+    let gone = app.streams.execute::<WebhookDelivery>(&id, gone, &meta);
+    gone.await.unwrap();
+    let redeliver = format!("deliveries/{}/redeliver", tested.id());
+    let redelivered = act(&redeliver, "k").await.must(200);
+    for (then, refused_now) in [
+        ("disable", (409, "webhook_endpoint_disabled")),
+        ("remove", (404, "webhook_endpoint_unknown")),
+    ] {
+        act(then, "k").await.must(200);
+        for (call, first) in [("test", &tested), (&redeliver, &redelivered)] {
+            let again = act(call, "k").await;
+            assert_eq!(again.header("idempotency-replayed"), "true", "{again:?}");
+            assert_eq!(again.essence(), first.essence());
+            let (status, code) = refused_now;
+            act(call, "another").await.refused(status, code, "");
+        }
     }
 }

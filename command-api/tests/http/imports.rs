@@ -229,16 +229,19 @@ async fn what_was_set_by_hand_meanwhile_stays_when_an_import_goes_on() {
 }
 
 /// A log in memory whose disk is slow.
-#[derive(Default)]
-struct Slow(MemoryLog);
+struct Slow(MemoryLog, Duration);
 
-/// A third of what a request may take without a sign of life.
-const APPEND_TIME: Duration = Duration::from_secs(10);
+/// An API whose log takes so long for each append.
+fn slow(append_time: Duration) -> App {
+    let log = Slow(MemoryLog::default(), append_time);
+    let streams = Streams::new(Arc::new(log), Settings::default());
+    App::asking(streams.clone(), Arc::new(Local(streams)))
+}
 
 #[async_trait]
 impl Log for Slow {
     async fn append(&self, events: &[NewEvent]) -> Result<Appended, AppendError> {
-        tokio::time::sleep(APPEND_TIME).await;
+        tokio::time::sleep(self.1).await;
         self.0.append(events).await
     }
 
@@ -283,8 +286,8 @@ impl Log for Slow {
 
 #[tokio::test(start_paused = true)]
 async fn each_line_of_a_product_has_its_time() {
-    let streams = Streams::new(Arc::<Slow>::default(), Settings::default());
-    let app = App::asking(streams.clone(), Arc::new(Local(streams)));
+    // A third of what a request may take without a sign of life.
+    let app = slow(Duration::from_secs(10));
     let operator = app.operator();
     // They come at once, and each is done behind the one before.
     let body: String = (1..=8).map(|cents| line("tea", cents)).collect();
@@ -293,6 +296,34 @@ async fn each_line_of_a_product_has_its_time() {
         (&done.body["created"], &done.body["updated"]),
         (&json!(1), &json!(7))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_still_under_way_is_waited_for_but_not_for_ever() {
+    let app = slow(Duration::from_secs(12));
+    let operator = app.operator();
+    let tea = product("tea", 500, "EUR");
+    let create = |key: &'static str| {
+        let call = app.post("/v1/products").by(&operator).key(key);
+        call.send(&tea)
+    };
+    let (first, again) = tokio::join!(create("k"), create("k"));
+    assert_eq!(again.must(201).header("idempotency-replayed"), "true");
+    first.must(201);
+    let price = |cents: i64, key: &'static str| {
+        let price = json!({"price": {"amount": cents, "currency": "EUR"}});
+        let call = app.post("/v1/products/tea/price").by(&operator).key(key);
+        async move { call.send(&price).await }
+    };
+    let (one, two, three) = tokio::join!(price(1, "one"), price(2, "two"), price(3, "three"));
+    one.must(200);
+    two.must(200);
+    let three = three.must(409);
+    assert_eq!(
+        (&three.body["code"], three.header("retry-after")),
+        (&json!("conflict"), "1")
+    );
+    price(3, "three").await.must(200);
 }
 
 #[tokio::test]

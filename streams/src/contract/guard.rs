@@ -131,7 +131,8 @@ async fn five_events(connection: &Connection) {
     bench.append("a", 1, 5).await;
 }
 
-/// Only when it is made: from then on it goes its own way.
+/// Only when it is made: from then on it goes its own way. Made again, it gives out all that it has not been seen
+/// to acknowledge, and nothing of long before.
 async fn a_durable_that_comes_later_begins_where_another_is(
     connection: &Connection,
     replicas: usize,
@@ -150,15 +151,39 @@ async fn a_durable_that_comes_later_begins_where_another_is(
     let after = Topology::new(&["guarded"], &[there, new]).beginning(&[Later::with(new, there)]);
     let jetstream = connection.jetstream();
     let stream = jetstream.get_stream_no_info("GUARDED").await.unwrap();
+    let made = async || {
+        provision(connection, &after, replicas).await.unwrap();
+        check(connection, &after).await.unwrap();
+        let found = stream.consumer_info(new.name).await.unwrap();
+        let outstanding = found.num_pending + found.num_ack_pending as u64;
+        (found.ack_floor.stream_sequence, outstanding)
+    };
     for _ in 0..2 {
         for _ in 0..2 {
             reader.next().await.unwrap().ack().await.unwrap();
         }
-        provision(connection, &after, replicas).await.unwrap();
-        check(connection, &after).await.unwrap();
-        let found = stream.consumer_info(new.name).await.unwrap();
-        assert_eq!((found.ack_floor.stream_sequence, found.num_pending), (2, 3));
+        assert_eq!(made().await, (2, 3));
     }
+    reader.next().await.unwrap().ack().await.unwrap();
+    stream.delete_consumer(new.name).await.unwrap();
+    assert_eq!(made().await, (2, 3), "it had acknowledged nothing yet");
+
+    let worker = connection.durable(&new, DurableLimits::default());
+    let mut worker = worker.await.unwrap();
+    for sequence in [3, 4] {
+        let delivery = worker.next().await.unwrap();
+        assert_eq!(delivery.position.sequence, sequence);
+        delivery.receipt().unwrap().ack().await.unwrap();
+    }
+    assert_eq!(made().await, (4, 1));
+    // As after a backup without consumers.
+    for durable in [there.name, new.name] {
+        stream.delete_consumer(durable).await.unwrap();
+    }
+    assert_eq!(made().await, (4, 1), "it was noted how far it had come");
+    let next = worker.next().await.unwrap();
+    assert_eq!(next.position.sequence, 5);
+    drop(worker);
     drop(reader);
     jetstream.delete_stream("GUARDED").await.unwrap();
 }

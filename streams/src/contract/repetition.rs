@@ -49,6 +49,18 @@ pub async fn a_repeated_command_is_answered_as_the_first_time(rig: &dyn Rig) {
             );
             assert_eq!(again.state, first.state);
             assert_eq!(again.events[0].id, first.events[0].id);
+            let looked_up = streams.repeated::<Account>(&id, &meta).await.unwrap();
+            let looked_up = looked_up.unwrap();
+            assert_eq!(looked_up.outcome, Outcome::Replayed);
+            assert_eq!(
+                (looked_up.version, &looked_up.position, looked_up.state),
+                (first.version, &first.position, again.state)
+            );
+            let other = meta.clone().with_request_digest("other");
+            let other = streams.repeated::<Account>(&id, &other).await;
+            assert!(matches!(other, Err(ExecuteError::KeyReused)));
+            let never = streams.repeated::<Account>(&id, &fresh_meta()).await;
+            assert!(never.unwrap().is_none());
         }
     }
     assert_eq!(here.history::<Account>(&id).await.unwrap().len(), 4);
@@ -157,7 +169,9 @@ pub async fn a_long_forgotten_command_is_not_done_twice(rig: &dyn Rig) {
     case("a long forgotten command is not done twice");
     let here = rig.process().await;
     let id = fresh_id();
-    account_with(&here, &id, 0).await;
+    let created = fresh_meta().with_request_digest("created");
+    let create = here.execute::<Account>(&id, AccountCommand::Create, &created);
+    let create = create.await.unwrap();
     let meta = fresh_meta();
     let deposit = AccountCommand::Deposit(vec![1]);
     let first = here
@@ -173,4 +187,14 @@ pub async fn a_long_forgotten_command_is_not_done_twice(rig: &dyn Rig) {
         (Outcome::Replayed, first.version)
     );
     assert_eq!(again.position, first.position);
+    // A creation is never forgotten.
+    let other = created.clone().with_request_digest("other");
+    for streams in [&here, &rig.process().await] {
+        let again = streams.execute::<Account>(&id, AccountCommand::Create, &created);
+        let again = again.await.unwrap();
+        assert_eq!((again.outcome, again.version), (Outcome::Replayed, 1));
+        assert_eq!(again.position, create.position);
+        let other = streams.execute::<Account>(&id, AccountCommand::Create, &other);
+        assert!(matches!(other.await, Err(ExecuteError::KeyReused)));
+    }
 }

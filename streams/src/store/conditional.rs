@@ -7,6 +7,7 @@ use super::Streams;
 use super::error::ExecuteError;
 use super::execute::{Executed, Work};
 use super::load::Address;
+use super::queue::in_time;
 use super::repetition::Done;
 use crate::envelope::CommandMeta;
 
@@ -67,7 +68,8 @@ impl Streams {
         (command, meta): (A::Command, &CommandMeta),
     ) -> Result<Done<A>, ExecuteAtError<A::Error>> {
         let address = Address::of::<A>(id);
-        let _turn = self.inner.queues.turn(&address.subject).await;
+        let turn = in_time(self.inner.queues.turn(&address.subject)).await;
+        let _turn = turn.ok_or(ExecuteError::Conflict)?;
         let work = Work::<A> {
             streams: self,
             address: &address,

@@ -16,8 +16,8 @@ pub enum ExecuteError<R: std::error::Error + 'static> {
     /// aggregate. Nothing was appended now.
     #[error("the command id was used for another request")]
     KeyReused,
-    /// Others changed the aggregate each time. Nothing was appended.
-    #[error("the aggregate was changed by others at every attempt")]
+    /// Others changed the aggregate each time, or were at it for too long. Nothing was appended.
+    #[error("others were at the aggregate at every attempt, or for too long")]
     Conflict,
     /// The log can't be reached. Nothing was appended.
     #[error("the log can't be reached, nothing was appended")]

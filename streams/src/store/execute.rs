@@ -10,6 +10,7 @@ use super::Streams;
 use super::error::{AppendEnd, ExecuteError};
 use super::held::{Held, Known};
 use super::load::Address;
+use super::queue::in_time;
 use super::record::{Part, record, stored};
 use super::repetition::{Done, same_request};
 use crate::clock;
@@ -70,8 +71,8 @@ impl Streams {
     ///
     /// A refusal, and that there is nothing to do, is only answered about the state that the
     /// stream's leader confirms. The same command id again is answered with what it did the first
-    /// time. Commands on one aggregate queue up in this process; who loses a race with another
-    /// process decides again, a bounded number of times.
+    /// time. Commands on one aggregate queue up in this process, for 20 seconds at most; who loses a race with
+    /// another process decides again, a bounded number of times.
     ///
     /// # Errors
     /// See [`ExecuteError`]: each variant says whether anything may have been appended.
@@ -94,7 +95,8 @@ impl Streams {
         meta: &CommandMeta,
     ) -> Result<Done<A>, ExecuteError<A::Error>> {
         let address = Address::of::<A>(id);
-        let _turn = self.inner.queues.turn(&address.subject).await;
+        let turn = in_time(self.inner.queues.turn(&address.subject)).await;
+        let _turn = turn.ok_or(ExecuteError::Conflict)?;
         if self.until.is_some_and(|until| until < clock::now()) {
             // What nobody waits for would keep those waiting who still do.
             let source = "the deadline has passed".into();

@@ -3,11 +3,17 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Mutex as Turns, OwnedMutexGuard};
+use tokio::time::timeout;
 
 /// Maps, so that aggregates don't contend for one lock.
 const SHARDS: usize = 64;
+
+/// How long a command waits for its turns. Less than a request has (30 s): so whoever asked is told that nothing
+/// was done, and not that nobody knows.
+const TURN_TIME_MAX: Duration = Duration::from_secs(20);
 
 type Shard = Mutex<HashMap<Arc<str>, Arc<Turns<()>>>>;
 
@@ -31,6 +37,11 @@ pub(super) struct Turn {
     // Dropped before the ticket, which then sees whether anybody else waits.
     _guard: OwnedMutexGuard<()>,
     _ticket: Ticket,
+}
+
+/// A command's turn, or turns; `None` = others are at it for too long.
+pub(super) async fn in_time<T>(turns: impl Future<Output = T>) -> Option<T> {
+    timeout(TURN_TIME_MAX, turns).await.ok()
 }
 
 /// A place in a queue: also given back when the wait is given up.

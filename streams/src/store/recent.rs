@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use uuid::Uuid;
 
-/// The last command ids of an aggregate and where their first event stands, 16 bytes each.
+/// The last command ids of an aggregate and where their first event stands, 16 bytes each. The first of all, which
+/// made it, is never forgotten: a creation whose id says nothing of its key is known by it.
 ///
 /// Only half of an id is kept, so a hit is a hint: the stored event has the whole id.
 #[derive(Debug, Clone, Default)]
@@ -14,7 +15,7 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    /// Takes in an event of command `id` at `sequence`; forgets the oldest command beyond `max`.
+    /// Takes in an event of command `id` at `sequence`; beyond `max` forgets the oldest command but the first.
     pub(super) fn note(&mut self, id: Uuid, sequence: u64, max: usize) {
         let tag = tag(id);
         // Several events of one command follow each other: the first one counts.
@@ -23,9 +24,10 @@ impl Recent {
         }
         self.tags.push_back(tag);
         self.sequences.push_back(sequence);
+        let oldest = usize::from(max > 1);
         while self.tags.len() > max {
-            self.tags.pop_front();
-            self.sequences.pop_front();
+            self.tags.remove(oldest);
+            self.sequences.remove(oldest);
         }
     }
 
@@ -70,13 +72,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_are_forgotten() {
-        let mut recent = Recent::default();
-        for n in 1..=4_u64 {
-            recent.note(Uuid::from_u64_pair(0, n), n * 10, 3);
-        }
-        assert_eq!(recent.find(Uuid::from_u64_pair(0, 1)), None);
-        assert_eq!(recent.find(Uuid::from_u64_pair(0, 4)), Some(40));
+    fn the_oldest_but_the_first_are_forgotten() {
+        let found = |max| {
+            let mut recent = Recent::default();
+            for n in 1..=5_u64 {
+                recent.note(Uuid::from_u64_pair(0, n), n * 10, max);
+            }
+            [1, 2, 3, 4, 5].map(|n| recent.find(Uuid::from_u64_pair(0, n)))
+        };
+        assert_eq!(found(3), [Some(10), None, None, Some(40), Some(50)]);
+        assert_eq!(found(1), [None, None, None, None, Some(50)]);
+        assert_eq!(found(0), [None; 5]);
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use kernel::{Decider, Position};
+use kernel::{AggregateId, Decider, Position};
 use uuid::Uuid;
 
 use super::Streams;
-use super::execute::Outcome;
+use super::error::ExecuteError;
+use super::execute::{Executed, Outcome};
 use super::held::Held;
 use super::load::{Address, position_of};
 use super::resume::Moment;
@@ -40,6 +41,35 @@ pub(super) fn same_request(events: &[RecordedEvent], meta: &CommandMeta) -> bool
 }
 
 impl Streams {
+    /// What the command of `meta` did on the aggregate before, answered again; `None` = nothing, as far as its id is
+    /// remembered. For whoever refuses for reasons of their own, before the command is decided.
+    ///
+    /// # Errors
+    /// [`ExecuteError::KeyReused`]; the log can't be reached, or holds something that can't be read.
+    pub async fn repeated<A: Decider>(
+        &self,
+        id: &AggregateId,
+        meta: &CommandMeta,
+    ) -> Result<Option<Executed<A>>, ExecuteError<A::Error>> {
+        let address = Address::of::<A>(id);
+        let log = &self.inner.log;
+        let last = log.last(&address.stream, &address.subject).await?.sequence;
+        if last == 0 {
+            return Ok(None);
+        }
+        let done = {
+            let _turn = self.inner.queues.turn(&address.subject).await;
+            let held = self.held::<A>(&address).await?;
+            self.catch_up(&address, &held, last).await?;
+            self.repetition(&address, &held, meta.command_id).await?
+        };
+        match done {
+            Some(done) if !same_request(&done.events, meta) => Err(ExecuteError::KeyReused),
+            Some(done) => self.with_state(id, done).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// What command `id` did here, as far as its id is remembered. Asks for the turn.
     pub(super) async fn repetition<A: Decider>(
         &self,

@@ -9,7 +9,8 @@ pub struct Settings {
     /// remembers, if it says so ([`kernel::Decider::remembered_bytes`]), else its largest event stands for its state; and
     /// each recent command is 16 bytes.
     pub cache_capacity: u64,
-    /// Command ids remembered for each aggregate; 1,000. A repeated command is found among them.
+    /// Command ids remembered for each aggregate; 1,000: the first and the last of them. A repeated command is found
+    /// among them.
     pub recent_commands_max: usize,
     /// Decisions taken for one command before giving up on conflicts; 5. At least 1: 0 counts as 1.
     pub execute_attempts_max: u32,

@@ -5,14 +5,14 @@
 
 use std::fmt::Debug;
 
-use async_nats::jetstream::consumer::{self, IntoConsumerConfig};
+use async_nats::jetstream::consumer::{self, DeliverPolicy, IntoConsumerConfig};
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{self, Config, DiscardPolicy, PersistenceMode};
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
 use super::error::{Difference, TopologyError};
-use super::spec::{DurableSpec, StreamSpec, Topology};
+use super::spec::{DurableSpec, FIRST, StreamSpec, Topology};
 use crate::connection::Connection;
 
 /// JetStream's numbers for "stream not found" and "consumer not found".
@@ -216,7 +216,8 @@ pub(super) fn durable_differences(
 ) -> Vec<Difference> {
     let declared = spec.config().into_consumer_config();
     let mut compare = Comparison::new(name_of_durable(spec), &declared, actual);
-    compare.same("deliver_policy", |it| &it.deliver_policy);
+    let begins = begins(&declared, actual);
+    compare.fits("deliver_policy", &begins, &actual.deliver_policy);
     compare.same("ack_policy", |it| &it.ack_policy);
     compare.same("ack_wait", |it| &it.ack_wait);
     compare.same("max_deliver", |it| &it.max_deliver);
@@ -242,6 +243,17 @@ pub(super) fn durable_differences(
     let paused = paused.filter(|until| until.unix_timestamp() > now);
     compare.fits("pause_until", &None, &paused);
     compare.found
+}
+
+/// With the stream, or where `provision` had it begin. By hand nobody has it begin anywhere else.
+fn begins(declared: &consumer::Config, actual: &consumer::Config) -> DeliverPolicy {
+    let first = actual
+        .metadata
+        .get(FIRST)
+        .and_then(|first| first.parse().ok());
+    first.map_or(declared.deliver_policy, |start_sequence| {
+        DeliverPolicy::ByStartSequence { start_sequence }
+    })
 }
 
 #[cfg(test)]
@@ -308,6 +320,18 @@ mod tests {
                 .collect::<Vec<_>>(),
             ["durable checkout-order on ORDER: max_deliver is 5, declared -1"]
         );
+    }
+
+    #[test]
+    fn a_durable_begins_with_the_stream_or_where_provision_had_it_begin() {
+        let spec = CHECKOUT_ORDER;
+        let mut actual = spec.config_from(7).into_consumer_config();
+        assert_eq!(durable_differences(&spec, &actual), []);
+        actual.deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: 8 };
+        assert_eq!(durable_differences(&spec, &actual).len(), 1);
+        let mut by_hand = spec.config().into_consumer_config();
+        by_hand.deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: 7 };
+        assert_eq!(durable_differences(&spec, &by_hand).len(), 1);
     }
 
     #[test]

@@ -5,7 +5,8 @@ use super::check::{
     durable, durable_differences, name_of_durable, name_of_stream, stream, stream_differences,
 };
 use super::error::TopologyError;
-use super::retire::{begin, retire};
+use super::later;
+use super::retire::retire;
 use super::spec::{DurableSpec, StreamSpec, Topology};
 use crate::connection::Connection;
 use async_nats::jetstream::stream::Config;
@@ -14,7 +15,8 @@ use kernel::Position;
 
 /// Creates the streams and durables that aren't there, for `replicas` servers, has as many servers keep
 /// the streams that fewer kept, and takes away the durables of earlier versions that nobody reads any
-/// more. What else is there is left as it is; a second run does nothing.
+/// more. What else is there is left as it is; a second run does nothing but note in their streams' metadata how far
+/// the durables have come that could not begin with the stream, were they taken away.
 ///
 /// # Errors
 /// Something is there and not as declared, or a context has a name that it can't have (nothing is created then);
@@ -43,15 +45,13 @@ pub fn provision<'a>(
             }
         }
         for spec in found.durables {
-            create_durable(connection, spec).await?;
-            if let Some(later) = topology.later.iter().find(|later| later.name == spec.name) {
-                begin(connection, spec, later).await?;
-            }
+            let first = later::first_of(connection, topology, spec).await?;
+            create_durable(connection, spec, first).await?;
         }
         for old in &topology.retired {
             retire(connection, old).await?;
         }
-        Ok(())
+        later::note(connection, topology).await
     })
 }
 
@@ -135,12 +135,18 @@ async fn keep_more_often(
     }
 }
 
-async fn create_durable(connection: &Connection, spec: &DurableSpec) -> Result<(), TopologyError> {
-    let jetstream = connection.jetstream();
-    let created = jetstream.create_consumer_strict_on_stream(spec.config(), spec.stream);
+/// In one step with where it begins: a worker may be waiting for it.
+async fn create_durable(
+    connection: &Connection,
+    spec: &DurableSpec,
+    first: u64,
+) -> Result<(), TopologyError> {
+    let (jetstream, config) = (connection.jetstream(), spec.config_from(first));
+    let created = jetstream.create_consumer_strict_on_stream(config, spec.stream);
     match created.await {
         Ok(_) => {
-            tracing::info!(durable = spec.name, stream = spec.stream, "durable created");
+            let (durable, stream) = (spec.name, spec.stream);
+            tracing::info!(durable, stream, first, "durable created");
             Ok(())
         }
         Err(error) => Err(TopologyError::Failed {

@@ -13,6 +13,7 @@
 mod check;
 mod configure;
 mod error;
+mod later;
 mod retire;
 mod spec;
 mod watch;

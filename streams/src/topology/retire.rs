@@ -1,12 +1,11 @@
-//! Has durables begin where others of an earlier version are, and takes those away that are no more.
+//! Takes durables of an earlier version away, once another goes on where they were.
 
 use async_nats::jetstream::consumer;
 use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::Stream;
 
-use super::check::name_of_durable;
 use super::error::TopologyError;
-use super::spec::{DurableSpec, Later, Retired};
+use super::spec::Retired;
 use crate::connection::Connection;
 use crate::log::BoxError;
 
@@ -20,26 +19,6 @@ pub(super) async fn retire(connection: &Connection, old: &Retired) -> Result<(),
     let retired = try_to(connection, old).await;
     retired.map_err(|source| TopologyError::Failed {
         what: format!("durable {} on {}, which is no more,", old.name, old.stream),
-        source,
-    })
-}
-
-/// A durable that was made just now begins behind what this one has acknowledged.
-pub(super) async fn begin(
-    connection: &Connection,
-    spec: &DurableSpec,
-    later: &Later,
-) -> Result<(), TopologyError> {
-    let begun = async {
-        let with = info(connection, spec.stream, later.with).await?;
-        if let Some(with) = with {
-            let stream = connection.jetstream().get_stream_no_info(spec.stream);
-            hand_over(connection, &stream.await?, (spec.stream, spec.name), &with).await?;
-        }
-        Ok(())
-    };
-    begun.await.map_err(|source| TopologyError::Failed {
-        what: name_of_durable(spec),
         source,
     })
 }
@@ -84,7 +63,8 @@ async fn hand_over(
     Ok(())
 }
 
-async fn info(
+/// The durable as the server has it, if it does.
+pub(super) async fn info(
     connection: &Connection,
     stream: &str,
     durable: &str,

@@ -52,6 +52,9 @@ pub const PRIORITY_GROUP: &str = "workers";
 /// How long the pinned worker may be gone before a standby takes over.
 pub const PIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What the metadata of a durable call the first that it is to give out, where that is not the stream's.
+pub(super) const FIRST: &str = "millrace_first";
+
 /// What a durable of stream TIMERS ends in: `<saga>-timers`.
 const TIMERS_DURABLE_SUFFIX: &str = "-timers";
 
@@ -287,8 +290,9 @@ pub struct Retired {
     pub successor: &'static str,
 }
 
-/// A durable that an earlier version did not have. Where it is made beside one that was read before, it begins
-/// where that one is; otherwise with the stream.
+/// A durable that must not begin with the stream, for what it gives out is acted on anew. Where it is made beside one
+/// that was read before, because an earlier version did not have it, it begins where that one is; where somebody took
+/// it away, where it was when `provision` last ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Later {
     /// What it is called.
@@ -315,6 +319,18 @@ impl DurableSpec {
         }
         let saga = self.name.strip_suffix(TIMERS_DURABLE_SUFFIX)?;
         (self.stream == TIMERS_STREAM).then(|| format!("timer.due.{saga}.>"))
+    }
+
+    /// The whole configuration, where the first that it gives out is at `first`.
+    pub(super) fn config_from(&self, first: u64) -> pull::Config {
+        let mut config = self.config();
+        if first > 1 {
+            config.deliver_policy = DeliverPolicy::ByStartSequence {
+                start_sequence: first,
+            };
+            config.metadata.insert(FIRST.to_owned(), first.to_string());
+        }
+        config
     }
 
     /// The whole configuration.
@@ -350,7 +366,7 @@ pub struct Topology {
     pub durables: Vec<DurableSpec>,
     /// Durables of earlier versions: taken away once nobody reads them any more.
     pub retired: Vec<Retired>,
-    /// Durables that earlier versions did not have, where they matter.
+    /// Durables that must not begin with the stream.
     pub later: Vec<Later>,
 }
 
@@ -385,7 +401,7 @@ impl Topology {
         }
     }
 
-    /// With durables that earlier versions did not have.
+    /// With durables that must not begin with the stream.
     #[must_use]
     pub fn beginning(self, later: &[Later]) -> Self {
         Self {

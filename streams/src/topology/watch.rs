@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::time::sleep;
+use futures::{StreamExt, stream};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::check::{durable, durable_differences, name_of_durable, stream, stream_differences};
+use super::check::{self, durable, durable_differences, name_of_durable, stream_differences};
 use super::error::Difference;
 use super::spec::Topology;
 use crate::connection::Connection;
 use crate::log::{BoxError, chain};
 
-/// How often they are looked at.
+/// How often they are looked at, whether or not the server has said that there was a change.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Where the server says that a stream was made, changed or taken away.
+const CHANGES: &str = "$JS.EVENT.ADVISORY.STREAM.*.*";
 
 /// The streams that nothing is appended to, because they could lose it, and why. Cheap to clone; clones are
 /// one.
@@ -61,20 +65,29 @@ impl Withheld {
     }
 }
 
-/// Looks at every stream and durable of `topology` again and again. Of one that can't be looked at, what was known
-/// stays.
+/// Looks at every stream and durable of `topology` again and again, at the streams also when the server says that one
+/// was changed. Of one that can't be looked at, what was known stays.
 pub(crate) async fn follow(connection: Connection, topology: Topology) {
     let mut differing = BTreeMap::new();
+    let mut looks = interval_at(Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Whoever may not hear of it sees it at the next look.
+    let changes = connection.client().subscribe(CHANGES).await;
+    let mut changes = stream::iter(changes.ok()).flatten();
     loop {
-        sleep(LOOK_INTERVAL).await;
-        look_at_streams(&connection, &topology).await;
-        look_at_durables(&connection, &topology, &mut differing).await;
+        tokio::select! {
+            _ = looks.tick() => {
+                look_at_streams(&connection, &topology).await;
+                look_at_durables(&connection, &topology, &mut differing).await;
+            }
+            Some(_change) = changes.next() => look_at_streams(&connection, &topology).await,
+        }
     }
 }
 
 async fn look_at_streams(connection: &Connection, topology: &Topology) {
     for spec in &topology.streams {
-        let cause = match stream(connection, spec).await {
+        let cause = match check::stream(connection, spec).await {
             Ok(Some(actual)) => joined(&stream_differences(spec, &actual)),
             Ok(None) => Some(format!("stream {} is missing", spec.name)),
             Err(error) => {

@@ -13,7 +13,7 @@ use super::Streams;
 use super::conditional::ExecuteAtError;
 use super::error::{AppendEnd, ExecuteError};
 use super::execute::{CONFLICT_LOOKS_MAX, Outcome, pause_after_conflict};
-use super::queue::Turn;
+use super::queue::{Turn, in_time};
 use super::record::stored;
 use crate::envelope::{CommandMeta, EncodeError, RecordedEvent};
 use crate::log::{NewEvent, ReadError};
@@ -139,7 +139,8 @@ impl Streams {
         meta: &CommandMeta,
     ) -> Result<ExecutedTogether, ExecuteAtError<TogetherRefusal>> {
         let stream = stream_of(parts).map_err(ExecuteError::from)?;
-        let _turns = self.turns(parts).await;
+        let turns = in_time(self.turns(parts)).await;
+        let _turns = turns.ok_or(ExecuteError::Conflict)?;
         for _ in 0..self.inner.settings.execute_attempts_max {
             let mut opened = Vec::with_capacity(parts.len());
             for part in parts {
