@@ -1,6 +1,7 @@
 //! A view built anew beside the live one, under traffic, killed in between, compared, switched, and
 //! put back.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
-use crate::app::{App, Must, PATIENCE, becomes, folder, program};
+use crate::app::{App, Customer, Must, PATIENCE, becomes, folder, program};
 use crate::servers::sql;
 
 const VIEW: &str = "stock_level";
@@ -62,6 +63,42 @@ async fn traffic(app: &App, sku: &str, stop: &AtomicBool) -> u64 {
     received
 }
 
+/// People come until told to stop, one after the other: each buys something, and takes it back once it is paid for. So
+/// every stream moves. Who they were, and their orders.
+async fn business(app: &App, stop: &AtomicBool) -> Vec<(Customer, String)> {
+    let mut served = Vec::new();
+    let reason = json!({ "reason": "changed my mind" });
+    while !stop.load(Ordering::Relaxed) {
+        let (customer, sku) = tokio::join!(app.customer(), app.product(1));
+        let order = customer.orders(&sku, 1, "pm_card_visa").await;
+        app.order_is(&order, "confirmed").await;
+        let cancel = format!("/v1/orders/{order}/cancel");
+        customer.shop.post(&cancel, &reason).await.must();
+        served.push((customer, order));
+    }
+    served
+}
+
+/// Each was sent one mail of each kind, and what is known of all adds up.
+async fn adds_up(app: &App, served: &[(Customer, String)]) {
+    for (_, order) in served {
+        app.order_is(order, "canceled").await;
+        app.told(order, 3).await;
+    }
+    becomes("everything adds up", async || {
+        let mut audit = tokio::process::Command::new(program());
+        let audit = audit.args(["audit", "--at-rest", "--data"]).arg(&app.data);
+        audit.output().await.unwrap().status.success()
+    })
+    .await;
+    for (customer, _) in served {
+        let mails = app.mails(&customer.email).await;
+        let subjects: BTreeSet<&String> = mails.iter().map(|(_, subject)| subject).collect();
+        // The welcome, the confirmation, the cancellation, the money on its way back.
+        assert_eq!((mails.len(), subjects.len()), (4, 4), "{mails:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_traffic_a_rebuild_is_the_live_view_and_takes_its_place() {
     let app = App::start(&folder("rebuild")).await;
@@ -84,8 +121,11 @@ async fn under_traffic_a_rebuild_is_the_live_view_and_takes_its_place() {
         assert_eq!(code, 0, "{report}");
         stop.store(true, Ordering::Relaxed);
     };
-    let (received, ()) = tokio::join!(traffic(&app, &busy, &stop), rebuilds);
+    let (received, served, ()) =
+        tokio::join!(traffic(&app, &busy, &stop), business(&app, &stop), rebuilds);
     assert!(received > 10, "{received}");
+    assert!(served.len() > 3, "{}", served.len());
+    adds_up(&app, &served).await;
     app.stock_is(&busy, [received + 1, 0, 0]).await;
     // No mail was sent and no money moved.
     assert_eq!(app.mails(&customer.email).await, mails);
