@@ -1,7 +1,6 @@
 //! The aggregate that the store is measured with: pages of 300 bytes, one after another.
 
-use cqrs_es::event_sink::EventSink;
-use cqrs_es::{Aggregate, DomainEvent};
+use cqrs_es::DomainEvent;
 use kernel::{Decider, Fact};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -65,26 +64,7 @@ impl DomainEvent for NoteEvent {
     }
 }
 
-impl Aggregate for Note {
-    const TYPE: &'static str = CONTEXT;
-    type Command = WritePage;
-    type Event = NoteEvent;
-    type Error = NoteRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: WritePage,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), NoteRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: NoteEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(Note, CONTEXT, WritePage, NoteEvent, NoteRefusal);
 
 impl Decider for Note {
     const CONTEXT: &'static str = CONTEXT;

@@ -360,7 +360,7 @@ fn failure<R: std::error::Error + 'static>(error: &ExecuteError<R>) -> Problem {
 /// An aggregate that could not be loaded, as the client sees it.
 pub(crate) fn of_load(error: LoadError) -> Problem {
     match error {
-        LoadError::Unavailable { source } => unavailable(source.as_ref()),
+        LoadError::Unavailable(source) => unavailable(source.as_ref()),
         failure @ LoadError::Unreadable(_) => broken(&failure),
     }
 }

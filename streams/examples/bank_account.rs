@@ -20,8 +20,7 @@
 use std::env;
 
 use chrono::Utc;
-use cqrs_es::event_sink::EventSink;
-use cqrs_es::{Aggregate, DomainEvent};
+use cqrs_es::DomainEvent;
 use kernel::{AggregateId, Decider, Fact};
 use serde::{Deserialize, Serialize};
 use streams::topology::{Topology, check, provision};
@@ -106,26 +105,7 @@ impl DomainEvent for Event {
     }
 }
 
-impl Aggregate for Account {
-    const TYPE: &'static str = CONTEXT;
-    type Command = Command;
-    type Event = Event;
-    type Error = Refusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: Command,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), Refusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: Event) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(Account, CONTEXT, Command, Event, Refusal);
 
 // ── the program ────────────────────────────────────────────────────────────────────────────────
 

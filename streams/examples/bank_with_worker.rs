@@ -19,8 +19,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{TimeDelta, Utc};
-use cqrs_es::event_sink::EventSink;
-use cqrs_es::{Aggregate, DomainEvent};
+use cqrs_es::DomainEvent;
 use kernel::{AggregateId, Decider, Fact};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -186,26 +185,7 @@ impl DomainEvent for Event {
     }
 }
 
-impl Aggregate for Account {
-    const TYPE: &'static str = CONTEXT;
-    type Command = Command;
-    type Event = Event;
-    type Error = Refusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: Command,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), Refusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: Event) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(Account, CONTEXT, Command, Event, Refusal);
 
 // ── the workers: any delivery may come twice, so each does the same again and no harm ──────────
 

@@ -34,7 +34,7 @@
 //! use kernel::{AggregateId, Decider, Fact};
 //! use serde::{Deserialize, Serialize};
 //! use streams::{CommandMeta, ExecuteError, Outcome, Streams};
-//! # use cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink};
+//! # use cqrs_es::DomainEvent;
 //!
 //! #[derive(Clone, Default, Serialize, Deserialize)]
 //! struct Account { balance: u64 }
@@ -88,17 +88,7 @@
 //! #     fn event_type(&self) -> String { self.name().to_owned() }
 //! #     fn event_version(&self) -> String { self.schema_version().to_string() }
 //! # }
-//! # impl Aggregate for Account {
-//! #     const TYPE: &'static str = "account";
-//! #     type Command = Command;
-//! #     type Event = Event;
-//! #     type Error = Refused;
-//! #     type Services = ();
-//! #     async fn handle(&mut self, command: Command, (): &(), sink: &EventSink<Self>) -> Result<(), Refused> {
-//! #         kernel::bridge(self, command, sink).await
-//! #     }
-//! #     fn apply(&mut self, event: Event) { self.evolve(&event); }
-//! # }
+//! kernel::aggregate!(Account, "account", Command, Event, Refused);
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -5,8 +5,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::Utc;
-use cqrs_es::event_sink::EventSink;
-use cqrs_es::{Aggregate, DomainEvent};
+use cqrs_es::DomainEvent;
 use kernel::{AggregateId, Decider, Fact};
 use serde::{Deserialize, Serialize};
 use streams::contract::account::AccountRefusal;
@@ -48,26 +47,7 @@ impl DomainEvent for SumEvent {
     }
 }
 
-impl Aggregate for Sum {
-    const TYPE: &'static str = "sum";
-    type Command = Add;
-    type Event = SumEvent;
-    type Error = AccountRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: Add,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), AccountRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: SumEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(Sum, "sum", Add, SumEvent, AccountRefusal);
 
 impl Decider for Sum {
     const CONTEXT: &'static str = "sum";

@@ -1,9 +1,10 @@
 //! Many at once.
 
 use futures::future::join_all;
+use futures::{StreamExt, stream};
 use uuid::Uuid;
 
-use crate::app::{Must, PATIENCE, shared};
+use crate::app::{Customer, Must, PATIENCE, shared};
 use millrace::client::CartLine;
 use serde_json::Value;
 
@@ -17,17 +18,24 @@ async fn fifty_buyers_of_the_last_ten_units_leave_none_and_no_rejected_one_pays(
     race(10, 50).await;
 }
 
-/// So many orders at once of what is left.
-async fn race(units: u32, orders: usize) {
+/// How many open an account at once.
+const OPEN_AT_ONCE: usize = 8;
+
+/// So many buyers at once of what is left.
+async fn race(units: u32, buyers: usize) {
     let app = shared().await;
-    let (sku, customer) = (app.product(units).await, app.customer().await);
-    let orders = join_all((0..orders).map(|_| customer.orders(&sku, 1, "pm_card_visa"))).await;
+    let sku = app.product(units).await;
+    let opening = (0..buyers).map(|_| app.customer());
+    let opening = stream::iter(opening).buffer_unordered(OPEN_AT_ONCE);
+    let buyers: Vec<Customer> = opening.collect().await;
+    let buys = async |buyer: Customer| (buyer.orders(&sku, 1, "pm_card_visa").await, buyer);
+    let orders = join_all(buyers.into_iter().map(buys)).await;
 
     let settled = |order: &Value| order["status"] == "confirmed" || order["status"] == "rejected";
     let mut confirmed = 0;
-    for order in &orders {
+    for (order, buyer) in &orders {
         let path = format!("/v1/orders/{order}");
-        let read = customer
+        let read = buyer
             .shop
             .wait_for("an outcome", &path, PATIENCE, settled)
             .await

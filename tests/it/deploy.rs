@@ -153,6 +153,15 @@ fn every_service_of_ours_is_a_role_and_every_variable_of_it_exists() {
 }
 
 #[test]
+fn every_node_waits_for_the_disk() {
+    let compose = compose();
+    for name in NODES {
+        let sync = &compose.services[name].environment["MILLRACE_NATS_SYNC"];
+        assert_eq!(sync, "always", "{name}");
+    }
+}
+
+#[test]
 fn every_role_of_the_binary_is_a_service() {
     // What is no service: the laptop's all-in-one, its demo, the tokens for it, and what people
     // type to look after a running system.

@@ -33,6 +33,7 @@ mod faults;
 mod gateway;
 mod graphql;
 mod hosted;
+mod injected;
 mod isolation;
 mod kill;
 mod kubernetes;

@@ -82,6 +82,7 @@ async fn what_is_wrong_with_a_registration_is_pointed_at() {
         ("email", json!("a@b.com\r\nBcc: c@d.com"), "/email"),
         ("name", json!(" "), "/name"),
         ("name", json!("a\u{0}"), "/name"),
+        ("name", json!("Ann\r\nBcc: c@d.com"), "/name"),
         ("password", json!("short"), "/password"),
         ("password", json!("a".repeat(129)), "/password"),
         ("role", json!("operator"), "/role"),

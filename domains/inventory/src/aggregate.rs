@@ -1,7 +1,5 @@
 //! The stock of one SKU: what follows from a command, and what a fact changes.
 
-use cqrs_es::Aggregate;
-use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, Reason, ReservationId};
 use serde::{Deserialize, Serialize};
 
@@ -258,23 +256,10 @@ impl Kept {
     }
 }
 
-impl Aggregate for StockItem {
-    const TYPE: &'static str = "inventory";
-    type Command = InventoryCommand;
-    type Event = InventoryEvent;
-    type Error = InventoryRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: InventoryCommand,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), InventoryRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: InventoryEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(
+    StockItem,
+    "inventory",
+    InventoryCommand,
+    InventoryEvent,
+    InventoryRefusal
+);

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 /// An aggregate that decides purely.
 ///
 /// `decide` and `evolve` are what a context writes; `handle` and `apply` exist only because
-/// [`cqrs_es::Aggregate`] names them, and [`bridge`] is all that `handle` does.
+/// [`cqrs_es::Aggregate`] names them, and [`aggregate!`](crate::aggregate) writes those.
 ///
 /// ```text
 ///   command ──► decide(&state) ──► events | refusal
@@ -128,6 +128,37 @@ macro_rules! fact {
 
             fn parse(tagged: &[u8]) -> $crate::serde_json::Result<Self> {
                 $crate::serde_json::from_slice(tagged)
+            }
+        }
+    };
+}
+
+/// [`Aggregate`] for a [`Decider`]: what cqrs-es calls it, its command, its event and its refusal.
+///
+/// ```ignore
+/// kernel::aggregate!(Order, "order", OrderCommand, OrderEvent, OrderRefusal);
+/// ```
+#[macro_export]
+macro_rules! aggregate {
+    ($aggregate:ty, $type:expr, $command:ty, $event:ty, $refusal:ty) => {
+        impl $crate::Aggregate for $aggregate {
+            const TYPE: &'static str = $type;
+            type Command = $command;
+            type Event = $event;
+            type Error = $refusal;
+            type Services = ();
+
+            async fn handle(
+                &mut self,
+                command: $command,
+                (): &(),
+                sink: &$crate::EventSink<Self>,
+            ) -> Result<(), $refusal> {
+                $crate::bridge(self, command, sink).await
+            }
+
+            fn apply(&mut self, event: $event) {
+                $crate::Decider::evolve(self, &event);
             }
         }
     };

@@ -35,9 +35,12 @@ pub use money::{CURRENCIES, Currency, Money, MoneyError};
 pub use position::{ConsistencyToken, Position, PositionError};
 pub use sealed::{Sealed, SealedError};
 pub use text::{Description, PaymentMethod, Reason, TextError, Title, Tracking, WebhookUrl};
-/// For [`fact!`].
+/// For [`fact!`] and [`aggregate!`].
 #[doc(hidden)]
-pub use {cqrs_es::DomainEvent, serde_json};
+pub use {
+    cqrs_es::{Aggregate, DomainEvent, event_sink::EventSink},
+    serde_json,
+};
 
 /// Given, when, then: the scenarios of every aggregate read alike.
 ///

@@ -1,7 +1,5 @@
 //! One notification: what follows from a command, and what a fact changes.
 
-use cqrs_es::Aggregate;
-use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, EmailClaimId, Reason, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -360,23 +358,10 @@ impl Decider for Notification {
     }
 }
 
-impl Aggregate for Notification {
-    const TYPE: &'static str = "notification";
-    type Command = NotificationCommand;
-    type Event = NotificationEvent;
-    type Error = NotificationRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: NotificationCommand,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), NotificationRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: NotificationEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(
+    Notification,
+    "notification",
+    NotificationCommand,
+    NotificationEvent,
+    NotificationRefusal
+);

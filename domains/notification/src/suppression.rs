@@ -1,7 +1,5 @@
 //! Whether one email address may be written to.
 
-use cqrs_es::Aggregate;
-use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, Reason};
 use serde::{Deserialize, Serialize};
 
@@ -75,23 +73,10 @@ impl Decider for Suppression {
     }
 }
 
-impl Aggregate for Suppression {
-    const TYPE: &'static str = "notification.suppression";
-    type Command = SuppressionCommand;
-    type Event = SuppressionEvent;
-    type Error = SuppressionRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: SuppressionCommand,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), SuppressionRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: SuppressionEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(
+    Suppression,
+    "notification.suppression",
+    SuppressionCommand,
+    SuppressionEvent,
+    SuppressionRefusal
+);

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use cqrs_es::Aggregate;
-use cqrs_es::event_sink::EventSink;
 use kernel::{
     Decider, Money, PaymentId, PaymentMethod, Reason, RefundId, Sealed, Tracking, UserId,
 };
@@ -384,23 +382,4 @@ impl Order {
     }
 }
 
-impl Aggregate for Order {
-    const TYPE: &'static str = "order";
-    type Command = OrderCommand;
-    type Event = OrderEvent;
-    type Error = OrderRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: OrderCommand,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), OrderRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: OrderEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(Order, "order", OrderCommand, OrderEvent, OrderRefusal);

@@ -1,7 +1,5 @@
 //! One payment: what follows from a command, and what a fact changes.
 
-use cqrs_es::Aggregate;
-use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, Money, OrderId};
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
@@ -257,23 +255,10 @@ impl Decider for Payment {
     }
 }
 
-impl Aggregate for Payment {
-    const TYPE: &'static str = "payment";
-    type Command = PaymentCommand;
-    type Event = PaymentEvent;
-    type Error = PaymentRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: PaymentCommand,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), PaymentRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: PaymentEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(
+    Payment,
+    "payment",
+    PaymentCommand,
+    PaymentEvent,
+    PaymentRefusal
+);

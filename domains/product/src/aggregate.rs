@@ -1,7 +1,5 @@
 //! One product: what follows from a command, and what a fact changes.
 
-use cqrs_es::Aggregate;
-use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, Description, Money, Reason, Title};
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
@@ -314,23 +312,10 @@ impl Decider for Product {
     }
 }
 
-impl Aggregate for Product {
-    const TYPE: &'static str = "product";
-    type Command = ProductCommand;
-    type Event = ProductEvent;
-    type Error = ProductRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: ProductCommand,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), ProductRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: ProductEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(
+    Product,
+    "product",
+    ProductCommand,
+    ProductEvent,
+    ProductRefusal
+);

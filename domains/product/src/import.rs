@@ -1,8 +1,6 @@
 //! One bulk import: how many lines are done and what became of them, so that sending the same lines
 //! again goes on where it was.
 
-use cqrs_es::Aggregate;
-use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, Reason};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -224,23 +222,10 @@ impl Decider for Import {
     }
 }
 
-impl Aggregate for Import {
-    const TYPE: &'static str = "product.import";
-    type Command = ImportCommand;
-    type Event = ImportEvent;
-    type Error = ImportRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: ImportCommand,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), ImportRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: ImportEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(
+    Import,
+    "product.import",
+    ImportCommand,
+    ImportEvent,
+    ImportRefusal
+);

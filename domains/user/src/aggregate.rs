@@ -1,8 +1,6 @@
 //! One user: what follows from a command, and what a fact changes.
 
 use chrono::{DateTime, Utc};
-use cqrs_es::Aggregate;
-use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, EmailClaimId, Reason, Sealed};
 use serde::{Deserialize, Serialize};
 
@@ -241,23 +239,4 @@ impl Decider for User {
     }
 }
 
-impl Aggregate for User {
-    const TYPE: &'static str = "user";
-    type Command = UserCommand;
-    type Event = UserEvent;
-    type Error = UserRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: UserCommand,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), UserRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: UserEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(User, "user", UserCommand, UserEvent, UserRefusal);

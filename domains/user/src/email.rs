@@ -1,7 +1,5 @@
 //! The claim on one email address: one live user at a time holds it.
 
-use cqrs_es::Aggregate;
-use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -66,23 +64,10 @@ impl Decider for EmailClaim {
     }
 }
 
-impl Aggregate for EmailClaim {
-    const TYPE: &'static str = "user.email";
-    type Command = EmailCommand;
-    type Event = EmailEvent;
-    type Error = EmailRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: EmailCommand,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), EmailRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: EmailEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(
+    EmailClaim,
+    "user.email",
+    EmailCommand,
+    EmailEvent,
+    EmailRefusal
+);

@@ -2,8 +2,6 @@
 //! nothing about them but that they are gone.
 
 use chrono::{DateTime, Utc};
-use cqrs_es::Aggregate;
-use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, Position};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -117,23 +115,10 @@ impl Decider for Erasure {
     }
 }
 
-impl Aggregate for Erasure {
-    const TYPE: &'static str = "user.erasure";
-    type Command = ErasureCommand;
-    type Event = ErasureEvent;
-    type Error = ErasureRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: ErasureCommand,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), ErasureRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: ErasureEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(
+    Erasure,
+    "user.erasure",
+    ErasureCommand,
+    ErasureEvent,
+    ErasureRefusal
+);

@@ -1,5 +1,5 @@
-//! The views that are far behind the foremost of their context. Each catches up in a session of its own:
-//! one session hands every event to all of its views, so the others would wait meanwhile.
+//! The views that are far behind the foremost of their context, or whose table somebody holds. Each catches up in
+//! a session of its own: one session hands every event to all of its views, so the others would wait meanwhile.
 
 use std::future::pending;
 
@@ -27,7 +27,7 @@ impl Behind {
         let mut sent = JoinSet::new();
         for (view, mark) in views {
             let (name, position) = (view.name, mark.position);
-            tracing::info!(view = name, position, "far behind: it catches up by itself");
+            tracing::info!(view = name, position, "it comes near the others by itself");
             let run = alone(view).run(CancellationToken::new());
             sent.spawn(async move { (view, run.await) });
         }

@@ -105,6 +105,7 @@ impl LiveView {
         let skipped = events.partition_point(|event| event.position.sequence <= behind);
         let fresh = events.get(skipped..).unwrap_or_default();
         if fresh.is_empty() {
+            self.stand(store, events).await?;
             return Ok(Outcome::Went);
         }
         let unreadable = self.load(store, fresh).await?;
@@ -118,6 +119,7 @@ impl LiveView {
             event_id: Some(last.id),
             stream_created_at: Some(stream_created_at),
             table: self.mark.table,
+            stopped: false,
         };
         let marks = (&self.mark, &new);
         match store.commit(&self.table, marks, &folded.rows).await? {
@@ -129,11 +131,33 @@ impl LiveView {
         Ok(stopped())
     }
 
+    /// Whatever has stopped the view is over once its own event is found where it was, also while nothing new
+    /// comes, with which that would be written down.
+    async fn stand(
+        &mut self,
+        store: &Store,
+        events: &[RecordedEvent],
+    ) -> Result<(), tokio_postgres::Error> {
+        if self.mark.stopped && self.own(events).is_some() {
+            store
+                .take_back_failure(self.spec.name, self.mark.position)
+                .await?;
+            self.mark.stopped = false;
+        }
+        Ok(())
+    }
+
+    /// The event at our position.
+    fn own<'a>(&self, events: &'a [RecordedEvent]) -> Option<&'a RecordedEvent> {
+        let position = self.mark.position;
+        events.iter().find(|e| e.position.sequence == position)
+    }
+
     /// Is the event at our position another one than it was?
     fn disproof(&self, events: &[RecordedEvent]) -> Option<Stop> {
         let stream = self.spec.stream();
         let position = self.mark.position;
-        let there = events.iter().find(|e| e.position.sequence == position)?;
+        let there = self.own(events)?;
         let expected = self.mark.event_id?;
         (there.id != expected).then(|| {
             let what = format!(

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   session   what a projector holds while all is well: rows in memory, a connection, a place in the stream
-//!   behind    the views that are far behind the others of their context, each in a session of its own
+//!   behind    the views that are far behind the others of their context, or whose table somebody holds, each in
+//!             a session of its own
 //!   live      one view of it: how a batch becomes a commit
 //!   store     the statements: position first, then rows, then the notification, one transaction
 //!   error     what can go wrong, and whether waiting helps

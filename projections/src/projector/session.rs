@@ -16,7 +16,7 @@ use super::behind::{Behind, Marked, apart};
 use super::config::{Scope, Settings};
 use super::error::{ProjectorError, Stop};
 use super::live::{LiveView, Outcome, restored};
-use super::store::{Mark, Revisions, Store};
+use super::store::{Mark, Revisions, Store, is_held};
 use crate::login::{Login, OpenError};
 use crate::view::ViewSpec;
 
@@ -81,8 +81,8 @@ pub(super) enum Taken {
     StoppedBehind(&'static ViewSpec, Stop),
     /// Another projector moves one of the views.
     FenceLost,
-    /// The connection to the log was made anew, or the log has changed, or a view has caught up: where all
-    /// stand must be looked at again.
+    /// The connection to the log was made anew, or the log has changed, or a view has caught up, or somebody
+    /// holds its table: where all stand must be looked at again.
     Reopen,
 }
 
@@ -123,8 +123,9 @@ impl Session {
         if let Some(error) = outdated.filter(|_| marked.is_empty()) {
             return Err(error);
         }
-        let (near, far) = apart(marked, settings.batch_max);
-        let views = begin(&store, near).await.map_err(database)?;
+        let (near, mut far) = apart(marked, settings.batch_max);
+        let (views, held) = begin(&store, near).await.map_err(database)?;
+        far.extend(held);
         let stream = views.first().map(|v| v.spec.stream()).unwrap_or_default();
         let connects = connects(log);
         let streams = log.streams(streams::Settings::reading());
@@ -207,6 +208,7 @@ impl Session {
                 Ok(Outcome::Went) => {}
                 Ok(Outcome::FenceLost) => return Ok(Taken::FenceLost),
                 Ok(Outcome::Stopped(stop)) => stopped.push((view, stop)),
+                Err(source) if is_held(&source) => return Ok(Taken::Reopen),
                 Err(source) => return Err(self.database(source)),
             }
         }
@@ -398,14 +400,32 @@ enum BatchError {
     Failed(ProjectorError),
 }
 
-/// Prepares for work on these.
-async fn begin(store: &Store, views: Vec<Marked>) -> Result<Vec<LiveView>, tokio_postgres::Error> {
+/// Prepares for work on these. Those whose table somebody holds are answered apart, as long as there are others.
+async fn begin(
+    store: &Store,
+    views: Vec<Marked>,
+) -> Result<(Vec<LiveView>, Vec<Marked>), tokio_postgres::Error> {
     let mut begun = Vec::with_capacity(views.len());
+    let mut held = Vec::new();
+    let mut refused = None;
     for (spec, mark) in views {
-        let table = store.table(spec).await?;
-        begun.push(LiveView::new(spec, table, mark));
+        match store.table(spec).await {
+            Ok(table) => begun.push(LiveView::new(spec, table, mark)),
+            Err(error) if is_held(&error) => {
+                tracing::warn!(
+                    view = spec.name,
+                    "somebody holds its table: it waits by itself"
+                );
+                held.push((spec, mark));
+                refused = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(begun)
+    match refused {
+        Some(error) if begun.is_empty() => Err(error),
+        Some(_) | None => Ok((begun, held)),
+    }
 }
 
 /// Says whether rows are left that an older fold has made.

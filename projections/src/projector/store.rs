@@ -23,6 +23,10 @@ pub(crate) const STATEMENT_TIMEOUT_MS: u32 = 30_000;
 /// Longest that its answer is waited for: as long as it may work on it, and the way.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(STATEMENT_TIMEOUT_MS as u64 + 5_000);
 
+/// Longest that a statement waits for what somebody else holds in the live tables, in milliseconds; those of the
+/// other views wait behind it. Longer than a migration waits for a table, which lets nobody past it meanwhile.
+const LOCK_TIMEOUT_MS: u32 = 3_000;
+
 /// In the place of a notice.
 const SAYS_NOTHING: &str = "null";
 
@@ -40,6 +44,8 @@ pub(super) struct Mark {
     pub(super) stream_created_at: Option<DateTime<Utc>>,
     /// Which table, by Postgres's own number: another one under the same name was put in its place.
     pub(super) table: u32,
+    /// It is written down that the view has stopped.
+    pub(super) stopped: bool,
 }
 
 /// Which folds have made a view's rows.
@@ -59,6 +65,7 @@ pub(super) struct Store {
     answers: AtomicUsize,
     mark: Statement,
     failed: Statement,
+    found_again: Statement,
     /// Does anybody wait for these tables?
     live: bool,
 }
@@ -90,21 +97,28 @@ impl Store {
     async fn begin(login: &Login, (settings, scope): (Settings, Scope)) -> Result<Self, OpenError> {
         let mut config = login.config("millrace projector");
         let sync = if settings.sync_commit { "on" } else { "off" };
+        let live = scope.schema == Scope::LIVE.schema;
+        // A table that is not live has nobody beside it who would wait.
+        let held = if live { LOCK_TIMEOUT_MS } else { 0 };
         config.options(format!(
             "-c synchronous_commit={sync} -c statement_timeout={STATEMENT_TIMEOUT_MS} \
-             {BY_INDEX} -c plan_cache_mode=force_generic_plan -c search_path={}",
+             -c lock_timeout={held} {BY_INDEX} -c plan_cache_mode=force_generic_plan -c search_path={}",
             scope.schema
         ));
         let (client, connection) = login.open(&config).await?;
         let driver = driven(connection);
-        let (mark, failed) = tokio::try_join!(
+        let (mark, failed, found_again) = tokio::try_join!(
             client.prepare(
-                "select position, event_id, stream_created_at, to_regclass($1)::oid, revision, written_by \
-                 from view_position where view = $1 and to_regclass($1) is not null"
+                "select position, event_id, stream_created_at, to_regclass($1)::oid, revision, written_by, \
+                 last_error is not null from view_position where view = $1 and to_regclass($1) is not null"
             ),
             client.prepare(
                 "update view_position set failed_at = now(), failed_position = $3, \
                  last_error = $4 where view = $1 and position = $2"
+            ),
+            client.prepare(
+                "update view_position set failed_at = null, failed_position = null, last_error = null \
+                 where view = $1 and position = $2 and failed_position <= position"
             ),
         )?;
         Ok(Self {
@@ -113,7 +127,8 @@ impl Store {
             answers: AtomicUsize::new(0),
             mark,
             failed,
-            live: scope.schema == Scope::LIVE.schema,
+            found_again,
+            live,
         })
     }
 
@@ -170,14 +185,11 @@ impl Store {
             )
         };
         let (told, untold) = (commit(&said), commit(SAYS_NOTHING));
-        let prepared = async {
-            tokio::try_join!(
-                self.client.prepare(&load),
-                self.client.prepare(&told),
-                self.client.prepare(&untold)
-            )
-        };
-        let (load, commit, commit_untold) = self.answer(prepared).await?;
+        let prepared =
+            async { tokio::try_join!(self.client.prepare(&load), self.client.prepare(&told)) };
+        let (load, commit) = self.answer(prepared).await?;
+        // Only then: if somebody holds the table, that is waited for once.
+        let commit_untold = self.answer(self.client.prepare(&untold)).await?;
         Ok(TableStatements {
             load,
             commit,
@@ -205,6 +217,7 @@ impl Store {
             event_id: row.try_get(1)?,
             stream_created_at: row.try_get(2)?,
             table: row.try_get(3)?,
+            stopped: row.try_get(6)?,
         };
         let revisions = Revisions {
             rows: revision(4)?,
@@ -293,6 +306,25 @@ impl Store {
             .await?;
         Ok(())
     }
+
+    /// Takes back that `view` has stopped, which has found its own event in the log again; not if it can't take
+    /// in the one behind it.
+    pub(super) async fn take_back_failure(
+        &self,
+        view: &str,
+        at: u64,
+    ) -> Result<(), tokio_postgres::Error> {
+        let position = sql_position(at);
+        let values: [&(dyn ToSql + Sync); 2] = [&view, &position];
+        self.answer(self.client.execute(&self.found_again, &values))
+            .await?;
+        Ok(())
+    }
+}
+
+/// Was it waited for in vain that somebody else lets go of a table, or of a row?
+pub(super) fn is_held(error: &tokio_postgres::Error) -> bool {
+    error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
 }
 
 /// A stream sequence as `bigint`. A stream with more events than that can't exist.

@@ -1,7 +1,6 @@
 //! A bank account, and the claim on its number: the aggregates that stores are tried with.
 
-use cqrs_es::event_sink::EventSink;
-use cqrs_es::{Aggregate, DomainEvent};
+use cqrs_es::DomainEvent;
 use kernel::{Decider, Fact};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -107,26 +106,13 @@ impl DomainEvent for AccountEvent {
     }
 }
 
-impl Aggregate for Account {
-    const TYPE: &'static str = CONTEXT;
-    type Command = AccountCommand;
-    type Event = AccountEvent;
-    type Error = AccountRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: AccountCommand,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), AccountRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: AccountEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(
+    Account,
+    CONTEXT,
+    AccountCommand,
+    AccountEvent,
+    AccountRefusal
+);
 
 impl Decider for Account {
     const CONTEXT: &'static str = CONTEXT;
@@ -242,26 +228,13 @@ impl DomainEvent for NumberEvent {
     }
 }
 
-impl Aggregate for NumberClaim {
-    const TYPE: &'static str = "account.number";
-    type Command = ClaimNumber;
-    type Event = NumberEvent;
-    type Error = NumberRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: ClaimNumber,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), NumberRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: NumberEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(
+    NumberClaim,
+    "account.number",
+    ClaimNumber,
+    NumberEvent,
+    NumberRefusal
+);
 
 impl Decider for NumberClaim {
     const CONTEXT: &'static str = CONTEXT;

@@ -1,7 +1,6 @@
 //! An aggregate whose author forgot `rename_all = "snake_case"`.
 
-use cqrs_es::event_sink::EventSink;
-use cqrs_es::{Aggregate, DomainEvent};
+use cqrs_es::DomainEvent;
 use kernel::{Decider, Fact};
 use serde::{Deserialize, Serialize};
 
@@ -36,26 +35,7 @@ impl DomainEvent for Shouted {
     }
 }
 
-impl Aggregate for Shouting {
-    const TYPE: &'static str = "shouting";
-    type Command = Shout;
-    type Event = Shouted;
-    type Error = AccountRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: Shout,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), AccountRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: Shouted) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(Shouting, "shouting", Shout, Shouted, AccountRefusal);
 
 impl Decider for Shouting {
     const CONTEXT: &'static str = CONTEXT;

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{TimeDelta, Utc};
-use cqrs_es::event_sink::EventSink;
-use cqrs_es::{Aggregate, DomainEvent};
+use cqrs_es::DomainEvent;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use kernel::{Decider, Fact};
@@ -81,26 +80,7 @@ impl Fact for LampEvent {
     }
 }
 
-impl Aggregate for Lamp {
-    const TYPE: &'static str = "lamp";
-    type Command = LampCommand;
-    type Event = LampEvent;
-    type Error = LampRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: LampCommand,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), LampRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: LampEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(Lamp, "lamp", LampCommand, LampEvent, LampRefusal);
 
 impl Decider for Lamp {
     const CONTEXT: &'static str = "lamp";

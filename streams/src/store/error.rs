@@ -89,27 +89,3 @@ impl<R: std::error::Error + 'static> From<AppendError> for AppendEnd<R> {
         }
     }
 }
-
-/// An aggregate could not be loaded.
-#[derive(Debug, Error)]
-pub enum LoadError {
-    /// The log can't be reached.
-    #[error("the log can't be read now")]
-    Unavailable {
-        /// Why.
-        #[source]
-        source: BoxError,
-    },
-    /// The log holds something that can't be read.
-    #[error(transparent)]
-    Unreadable(#[from] DecodeError),
-}
-
-impl From<ReadError> for LoadError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Unavailable(source) => Self::Unavailable { source },
-            ReadError::Unreadable(error) => Self::Unreadable(error),
-        }
-    }
-}

@@ -8,8 +8,8 @@ use cqrs_es::{AggregateContext, AggregateError, EventEnvelope, EventStore};
 use kernel::{AggregateId, Decider};
 use uuid::Uuid;
 
+use super::LoadError;
 use super::Streams;
-use super::error::LoadError;
 use super::load::Address;
 use super::record::{Basis, Part, record, stored};
 use crate::envelope::{CommandMeta, RecordedEvent};

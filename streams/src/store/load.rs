@@ -6,8 +6,8 @@ use std::time::Duration;
 use kernel::{AggregateId, Decider};
 use tokio::time::sleep;
 
+use super::LoadError;
 use super::Streams;
-use super::error::LoadError;
 use super::held::{Held, Known};
 use super::walk::Kind;
 use crate::envelope::RecordedEvent;

@@ -31,8 +31,10 @@ mod settings;
 mod together;
 mod walk;
 
+/// An aggregate could not be loaded.
+pub use crate::log::ReadError as LoadError;
 pub use conditional::ExecuteAtError;
-pub use error::{ExecuteError, LoadError};
+pub use error::ExecuteError;
 pub use event_store::{Store, StoreContext};
 pub use execute::{Executed, Outcome};
 pub use load::Loaded;
@@ -125,7 +127,7 @@ impl Streams {
     /// # Errors
     /// The log can't be reached.
     pub async fn stream_state(&self, stream: &str) -> Result<StreamState, LoadError> {
-        Ok(self.inner.log.state(stream).await?)
+        self.inner.log.state(stream).await
     }
 
     /// Sequence of the last event of `stream` whose subject matches `subject` (`*` = any token), as
@@ -143,7 +145,7 @@ impl Streams {
     /// # Errors
     /// The log can't be reached, or holds something that can't be read.
     pub async fn event_at(&self, position: &Position) -> Result<Option<RecordedEvent>, LoadError> {
-        Ok(self.inner.log.event_at(position).await?)
+        self.inner.log.event_at(position).await
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use kernel::{AggregateId, Decider};
 
+use super::LoadError;
 use super::Streams;
-use super::error::LoadError;
 use super::held::Known;
 use super::load::{Address, Loaded, log_changed};
 use super::recent::Recent;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use kernel::{AggregateId, Decider, Position};
 
-use super::error::LoadError;
+use super::LoadError;
 use super::load::{Address, position_of};
 use super::{Moment, Streams};
 use crate::envelope::RecordedEvent;

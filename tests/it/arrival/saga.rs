@@ -2,8 +2,6 @@
 
 use checkout::{Addressed, Due, Listens, NoRefusal, Saga, ask_id_of};
 use chrono::{DateTime, TimeDelta, Utc};
-use cqrs_es::Aggregate;
-use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, OrderId};
 use order::{OrderCommand, OrderEvent};
 use serde::{Deserialize, Serialize};
@@ -146,23 +144,10 @@ impl Listens for Arrival {
     }
 }
 
-impl Aggregate for Arrival {
-    const TYPE: &'static str = "checkout.arrival";
-    type Command = ArrivalFact;
-    type Event = ArrivalEvent;
-    type Error = NoRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        fact: ArrivalFact,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), NoRefusal> {
-        kernel::bridge(self, fact, sink).await
-    }
-
-    fn apply(&mut self, event: ArrivalEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(
+    Arrival,
+    "checkout.arrival",
+    ArrivalFact,
+    ArrivalEvent,
+    NoRefusal
+);

@@ -1,4 +1,4 @@
-//! A view that has far to go beside those that have not.
+//! A view that has far to go, or can't write, beside those that have not and can.
 
 use std::time::Duration;
 
@@ -79,4 +79,41 @@ async fn a_view_that_is_far_behind_holds_up_no_other() {
             .await
             .is_ok()
     );
+}
+
+/// As who makes an index does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_whose_table_is_held_holds_up_no_other() {
+    let servers = Servers::start("held-table").await;
+    let streams = servers.streams().await;
+    let (sql, locks) = tokio::join!(
+        servers.sql("millrace_product"),
+        servers.sql("millrace_product")
+    );
+    let projector = servers.role(&["projector"]).await;
+    publish(&streams, "A").await;
+    for view in [&PRODUCT_CARD, &PRICE_HISTORY] {
+        until(&sql, view, |mark| mark.position == 2).await;
+    }
+    let lock = "begin; lock table price_history in share mode";
+    locks.batch_execute(lock).await.unwrap();
+    for (sku, position) in [("B", 4), ("C", 6)] {
+        publish(&streams, sku).await;
+        until(&sql, &PRODUCT_CARD, |mark| mark.position == position).await;
+    }
+    // One that begins meanwhile.
+    projector.stop(Signal::TERM, PATIENCE).await.unwrap();
+    let projector = servers.role(&["projector"]).await;
+    publish(&streams, "D").await;
+    until(&sql, &PRODUCT_CARD, |mark| mark.position == 8).await;
+    until(&sql, &PRICE_HISTORY, |mark| mark.position == 2).await;
+    locks.batch_execute("rollback").await.unwrap();
+    until(&sql, &PRICE_HISTORY, |mark| mark.position == 8).await;
+    // They go on together.
+    publish(&streams, "E").await;
+    for view in [&PRODUCT_CARD, &PRICE_HISTORY] {
+        let mark = until(&sql, view, |mark| mark.position == 10).await;
+        assert!(!mark.has_stopped(), "{mark:?}");
+    }
+    projector.stop(Signal::TERM, PATIENCE).await.unwrap();
 }

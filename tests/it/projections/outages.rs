@@ -10,7 +10,7 @@ use inventory::{InventoryCommand, StockItem};
 use kernel::Money;
 use millrace::client::{Answer, Shop};
 use product::{Import, ImportCommand, LineError, Product, ProductCommand, Tally};
-use projections::{IMPORT_REPORT, PRODUCT_CARD, STOCK_LEVEL, ViewSpec};
+use projections::{IMPORT_REPORT, PRICE_HISTORY, PRODUCT_CARD, STOCK_LEVEL, ViewSpec};
 use serde_json::{Value, json};
 use streams::{CommandMeta, Connection, Executed, Streams};
 use tokio::time::{Instant, sleep, timeout};
@@ -232,14 +232,22 @@ impl Watched {
 
     /// A new projector process sees it as well.
     async fn restart_projector(&mut self) {
-        let old = self.roles.remove(0);
-        old.signaller().send(Signal::KILL).unwrap();
-        old.wait().await;
+        self.end_projector().await;
         let forget = "update view_position set failed_at = null, failed_position = null, \
                       last_error = null";
         self.sql.batch_execute(forget).await.unwrap();
-        self.roles
-            .insert(0, self.servers.role(&["projector"]).await);
+        self.begin_projector().await;
+    }
+
+    async fn end_projector(&mut self) {
+        let old = self.roles.remove(0);
+        old.signaller().send(Signal::KILL).unwrap();
+        old.wait().await;
+    }
+
+    async fn begin_projector(&mut self) {
+        let projector = self.servers.role(&["projector"]).await;
+        self.roles.insert(0, projector);
     }
 }
 
@@ -385,6 +393,45 @@ async fn the_view_of_a_stream_that_has_become_shorter_is_built_anew() {
     shop.restart_projector().await;
     publish(&streams, "D").await;
     until(&shop.sql, &PRODUCT_CARD, |mark| mark.position == 4).await;
+}
+
+/// As who is told to put the log right, and to start the projector anew, does it; nobody does anything since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_whose_log_was_put_right_has_stopped_no_more() {
+    let mut shop = Watched::start("put-right").await;
+    publish(&shop.streams, "A").await;
+    publish(&shop.streams, "B").await;
+    for view in [&PRODUCT_CARD, &PRICE_HISTORY] {
+        until(&shop.sql, view, |mark| mark.position == 4).await;
+    }
+    let before = Rows::read(&shop.sql, &PRODUCT_CARD).await;
+    let js = shop.admin.jetstream();
+    let stream = js.get_stream("PRODUCT").await.unwrap();
+    let mut kept = Vec::new();
+    for sequence in 1..=4 {
+        kept.push(stream.get_raw_message(sequence).await.unwrap());
+    }
+    js.delete_stream("PRODUCT").await.unwrap();
+    shop.servers.provision().await;
+    publish(&shop.servers.streams().await, "C").await;
+    shop.has_stopped(&PRODUCT_CARD, &before, (4, "restored"))
+        .await;
+
+    js.delete_stream("PRODUCT").await.unwrap();
+    shop.servers.provision().await;
+    for event in kept {
+        let stored = js.publish_with_headers(event.subject, event.headers, event.payload);
+        stored.await.unwrap().await.unwrap();
+    }
+    shop.end_projector().await;
+    shop.begin_projector().await;
+    for view in [&PRODUCT_CARD, &PRICE_HISTORY] {
+        let mark = until(&shop.sql, view, |mark| !mark.has_stopped()).await;
+        assert_eq!((mark.position, mark.failed_position), (4, None));
+    }
+    let quiet = "view_stalled{view=\"product_card\"} 0";
+    metrics_say(&shop.queries, &[quiet]).await;
+    assert_eq!(Rows::read(&shop.sql, &PRODUCT_CARD).await, before);
 }
 
 /// The projector keeps its connection all the while: only the event at its position tells.

@@ -22,6 +22,7 @@ use crate::servers::Servers;
 
 mod announced;
 mod clients;
+mod telling;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -576,6 +577,7 @@ async fn a_shop_in_production_talks_tls_and_reads_its_secrets_from_files() {
             MAIL_PASSWORD.to_owned(),
         ),
         ("how it is told".to_owned(), STANDARD.encode(login)),
+        ("the provider's key".to_owned(), LIVE_KEY.to_owned()),
     ]);
     let of_stack = servers.stack.secrets().iter();
     secrets.extend(of_stack.map(|(name, value)| (name.to_owned(), value.to_owned())));

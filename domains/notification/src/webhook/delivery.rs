@@ -1,8 +1,6 @@
 //! One event that is told to one endpoint.
 
 use chrono::{DateTime, Utc};
-use cqrs_es::Aggregate;
-use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, Reason, UserId, WebhookDeliveryId, WebhookEndpointId};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -233,23 +231,10 @@ impl Decider for WebhookDelivery {
     }
 }
 
-impl Aggregate for WebhookDelivery {
-    const TYPE: &'static str = "notification.webhook_delivery";
-    type Command = DeliveryCommand;
-    type Event = DeliveryEvent;
-    type Error = DeliveryRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: DeliveryCommand,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), DeliveryRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: DeliveryEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(
+    WebhookDelivery,
+    "notification.webhook_delivery",
+    DeliveryCommand,
+    DeliveryEvent,
+    DeliveryRefusal
+);

@@ -1,8 +1,6 @@
 //! One endpoint: where it listens, whether it is told anything, and how many secrets it has had.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use cqrs_es::Aggregate;
-use cqrs_es::event_sink::EventSink;
 use kernel::{Decider, Reason, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -336,23 +334,10 @@ impl Decider for WebhookEndpoint {
     }
 }
 
-impl Aggregate for WebhookEndpoint {
-    const TYPE: &'static str = "notification.webhook_endpoint";
-    type Command = EndpointCommand;
-    type Event = EndpointEvent;
-    type Error = EndpointRefusal;
-    type Services = ();
-
-    async fn handle(
-        &mut self,
-        command: EndpointCommand,
-        (): &(),
-        sink: &EventSink<Self>,
-    ) -> Result<(), EndpointRefusal> {
-        kernel::bridge(self, command, sink).await
-    }
-
-    fn apply(&mut self, event: EndpointEvent) {
-        self.evolve(&event);
-    }
-}
+kernel::aggregate!(
+    WebhookEndpoint,
+    "notification.webhook_endpoint",
+    EndpointCommand,
+    EndpointEvent,
+    EndpointRefusal
+);
