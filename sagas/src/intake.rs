@@ -268,6 +268,7 @@ mod tests {
         let timer = DueTimer {
             id,
             due,
+            since: None,
             traceparent,
         };
         let origin = Origin::rung(&timer, order_id);

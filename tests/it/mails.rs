@@ -503,6 +503,39 @@ async fn mails_that_are_put_off_stand_in_nobodys_way() {
     assert!(mails.contains(&other), "{mails}");
 }
 
+/// As its timers tell, of which each that has rung is kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_is_put_off_since_it_was_offered_first() {
+    let (app, _shared) = (stack().await, ALONE.read().await);
+    let person = Recipient::called(app, "Grace Hopper").await;
+    person
+        .fault(json!({ "stage": "data", "effect": "reject_4xx", "times": 4 }))
+        .await;
+    let order = person.buys("pm_card_visa", "confirmed").await;
+    let mail = person.notified(&order, "sent").await;
+    let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
+    let timers = admin.await.unwrap();
+    let timers = timers.jetstream().get_stream("TIMERS").await.unwrap();
+    let rung = format!("timer.due.mailer.{}", mail["id"].as_str().unwrap());
+    let (mut since, mut next) = (Vec::new(), 1);
+    while let Ok(timer) = timers.get_first_raw_message_by_subject(&rung, next).await {
+        let told = timer.headers.get("Millrace-Since");
+        since.push(told.unwrap().as_str().to_owned());
+        next = timer.sequence + 1;
+    }
+    assert_eq!(since.len(), 4, "{since:?}");
+    since.dedup();
+    let [since] = &since[..] else {
+        panic!("{since:?}");
+    };
+    let since: DateTime<Utc> = since.parse().unwrap();
+    let asked: DateTime<Utc> = mail["requested_at"].as_str().unwrap().parse().unwrap();
+    assert!(
+        since >= asked - TimeDelta::milliseconds(1),
+        "{since} {asked}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mail_that_the_server_would_not_hear_is_sent_later_also_while_it_hears_another() {
     let app = App::start(&folder("one-connection")).await;
