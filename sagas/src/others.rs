@@ -16,12 +16,12 @@ use streams::bus::{Bus, QuestionError};
 use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
 use streams::timers::{DueTimer, Timers};
-use streams::{CommandMeta, RecordedEvent, Streams, clock};
+use streams::{RecordedEvent, Streams, clock};
 
 use crate::Config;
 use crate::intake::{Source, order_of, parse};
 use crate::runner::{Origin, Runner};
-use crate::settling::record;
+use crate::settling::{Terms, record};
 use crate::sweep::Told;
 
 type Make = fn(&Streams, &Bus, &Timers, &Config) -> Arc<dyn Other>;
@@ -142,12 +142,7 @@ pub(crate) trait Other: Send + Sync {
     async fn wake(&self, id: &str, origin: &Origin) -> Result<(), HandleError>;
 
     /// Records what an operator wishes of this one.
-    async fn settle(
-        &self,
-        id: &str,
-        wish: Wish,
-        meta: CommandMeta,
-    ) -> Result<Settled, QuestionError>;
+    async fn settle(&self, id: &str, wish: Wish, terms: Terms) -> Result<Settled, QuestionError>;
 }
 
 /// Reads facts off one stream and hands them to all of them.
@@ -294,17 +289,12 @@ impl<S: Listens> Other for Runner<S> {
         self.wake(parse(id)?, origin).await
     }
 
-    async fn settle(
-        &self,
-        id: &str,
-        wish: Wish,
-        meta: CommandMeta,
-    ) -> Result<Settled, QuestionError> {
+    async fn settle(&self, id: &str, wish: Wish, terms: Terms) -> Result<Settled, QuestionError> {
         let id: S::Id = id.parse().map_err(QuestionError::bad_request)?;
-        let Some(fact) = S::settled(wish, meta.actor.clone(), clock::now()) else {
+        let Some(fact) = S::settled(wish, terms.meta.actor.clone(), clock::now()) else {
             return Ok(Settled::NotSuspended);
         };
-        record::<S>(self.streams(), id, fact, meta).await
+        record::<S>(self.streams(), id, fact, terms).await
     }
 }
 

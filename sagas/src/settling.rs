@@ -18,7 +18,7 @@ use checkout::{
 use serde::Deserialize;
 use serde_json::Value;
 use streams::bus::{Host, Hosts, QuestionError};
-use streams::{CommandMeta, ExecuteError, Outcome, Streams};
+use streams::{CommandMeta, ExecuteAtError, ExecuteError, Outcome, Streams};
 
 use crate::intake::Sagas;
 
@@ -30,8 +30,25 @@ const CONTEXT: &str = "checkout";
 struct AskSettle {
     saga: Whose,
     wish: Wish,
-    /// Who wants it, and under which command id.
-    meta: CommandMeta,
+    #[serde(flatten)]
+    terms: Terms,
+}
+
+/// Who wants it, and how it is to be understood.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Terms {
+    /// By whom, and under which command id.
+    pub(crate) meta: CommandMeta,
+    /// The versions of the saga that it was made for. `None` = whichever there is.
+    #[serde(default)]
+    versions: Option<Vec<u64>>,
+}
+
+impl Terms {
+    fn hold(&self, version: u64) -> bool {
+        let versions = self.versions.as_ref();
+        versions.is_none_or(|versions| versions.contains(&version))
+    }
 }
 
 /// One saga: of those that the API knows, or of the others.
@@ -57,15 +74,15 @@ async fn settle<D: Definitions>(
     sagas: &Sagas<D>,
     payload: Value,
 ) -> Result<Value, QuestionError> {
-    let AskSettle { saga, wish, meta } =
+    let AskSettle { saga, wish, terms } =
         serde_json::from_value(payload).map_err(QuestionError::bad_request)?;
-    let by = meta.actor.clone();
+    let by = terms.meta.actor.clone();
     let saga = match saga {
         Whose::Shop(saga) => saga,
         Whose::Other { saga, id } => {
             let mut others = sagas.others.iter();
             let settled = match others.find(|other| other.name() == saga) {
-                Some(other) => other.settle(&id, wish.clone(), meta).await?,
+                Some(other) => other.settle(&id, wish.clone(), terms).await?,
                 None => Settled::Unknown,
             };
             tracing::info!(saga, id, ?wish, by, ?settled, "an operator settles it");
@@ -75,15 +92,15 @@ async fn settle<D: Definitions>(
     let settled = match saga {
         SagaId::Checkout(id) => {
             let fact = of_checkout(wish.clone(), by.clone());
-            record::<CheckoutBy<D>>(streams, id, fact, meta).await?
+            record::<CheckoutBy<D>>(streams, id, fact, terms).await?
         }
         SagaId::Returning(id) => {
             let fact = of_returning(wish.clone(), by.clone());
-            record::<Returning>(streams, id, fact, meta).await?
+            record::<Returning>(streams, id, fact, terms).await?
         }
         SagaId::Refunding(id) => {
             let fact = of_refunding(wish.clone(), by.clone());
-            record::<Refunding>(streams, id, fact, meta).await?
+            record::<Refunding>(streams, id, fact, terms).await?
         }
     };
     tracing::info!(%saga, ?wish, by, ?settled, "an operator settles it");
@@ -118,7 +135,7 @@ pub(crate) async fn record<S: Saga>(
     streams: &Streams,
     id: S::Id,
     fact: S::Command,
-    meta: CommandMeta,
+    terms: Terms,
 ) -> Result<Settled, QuestionError> {
     let id = id.into();
     let known = streams.load_current::<S>(&id).await;
@@ -126,12 +143,16 @@ pub(crate) async fn record<S: Saga>(
     let Some(order_id) = known.state.order_id() else {
         return Ok(Settled::Unknown);
     };
-    let meta = meta.with_correlation(order_id.to_string());
-    let executed = match streams.execute::<S>(&id, fact, &meta).await {
+    let hold = |version| terms.hold(version);
+    let meta = terms.meta.clone().with_correlation(order_id.to_string());
+    let executed = match streams.execute_if::<S>(&id, hold, fact, &meta).await {
         Ok(executed) => executed,
-        Err(ExecuteError::KeyReused) => return Ok(Settled::KeyReused),
-        Err(ExecuteError::Unknown { .. }) => return Ok(Settled::OutcomeUnknown),
-        Err(error) => return Err(QuestionError::unavailable(error)),
+        Err(ExecuteAtError::Stale { version }) => return Ok(Settled::Stale { version }),
+        Err(ExecuteAtError::Failed(ExecuteError::KeyReused)) => return Ok(Settled::KeyReused),
+        Err(ExecuteAtError::Failed(ExecuteError::Unknown { .. })) => {
+            return Ok(Settled::OutcomeUnknown);
+        }
+        Err(ExecuteAtError::Failed(error)) => return Err(QuestionError::unavailable(error)),
     };
     Ok(match executed.outcome {
         Outcome::AlreadyTrue => Settled::NotSuspended,
