@@ -217,7 +217,7 @@ pub fn run_by<D: Definitions>(
         }
         let timers = timers.subscribe(&TIMER_DURABLE, limits).await?;
         let alarm = Arc::new(intake::Alarm::new(Arc::clone(&sagas)));
-        let sweep = sweep::run(connection, sagas, shutdown.clone());
+        let sweep = sweep::run(connection, sagas, config.sweep(), shutdown.clone());
         tasks.spawn(streams::lanes::run_lanes(
             timers,
             config.lanes,

@@ -22,7 +22,7 @@ use kernel::{Decider, OrderId};
 use streams::lanes::HandleError;
 use streams::subscription::{OrderedSubscription, SubscriptionError};
 use streams::{Connection, RecordedEvent};
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+use tokio::time::{self, Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::arming::Arming;
@@ -33,19 +33,17 @@ use crate::waking::Waking;
 /// The stream of the checkouts.
 const STREAM: &str = "CHECKOUT";
 
-/// How often all open checkouts are looked at, after the first time.
-const INTERVAL: Duration = Duration::from_mins(10);
-
 /// How often those are tried again that an operator lets go on, and that could not ask.
 const RESUMED_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Pause after something that can't be read.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Follows the checkouts until `shutdown`.
+/// Follows the checkouts until `shutdown`, and looks at all that are open so often.
 pub(crate) async fn run<D: Definitions>(
     connection: Connection,
     sagas: Arc<Sagas<D>>,
+    interval: Duration,
     shutdown: CancellationToken,
 ) {
     let sweep = async {
@@ -60,9 +58,9 @@ pub(crate) async fn run<D: Definitions>(
         let others = sweep.open_others.len();
         tracing::info!(open = sweep.open.len(), others, "looks at every open saga");
         sweep.arm_all();
-        let mut every = interval_at(Instant::now() + INTERVAL, INTERVAL);
+        let mut every = interval_at(Instant::now() + interval, interval);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut again = interval(RESUMED_INTERVAL);
+        let mut again = time::interval(RESUMED_INTERVAL);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wake = |saga, origin| Arc::clone(&sagas).wake_one(saga, origin);
