@@ -18,6 +18,7 @@ use tokio::sync::{OnceCell, RwLock};
 use uuid::Uuid;
 
 use crate::app::{App, Customer, Must, PASSWORD, PATIENCE, becomes, folder};
+use crate::stuck::rings;
 
 /// As many failed tries as an hour brings when they come as fast as they can: in the first minutes
 /// the pauses double, then each is half a minute at least.
@@ -506,13 +507,19 @@ async fn mails_that_are_put_off_stand_in_nobodys_way() {
 /// As its timers tell, of which each that has rung is kept.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mail_is_put_off_since_it_was_offered_first() {
-    let (app, _shared) = (stack().await, ALONE.read().await);
+    let (app, _alone) = (stack().await, ALONE.write().await);
     let person = Recipient::called(app, "Grace Hopper").await;
-    person
-        .fault(json!({ "stage": "data", "effect": "reject_4xx", "times": 4 }))
-        .await;
+    // As the shop, which may not send for the moment, and then as this recipient.
+    order_fault(
+        app,
+        &json!({ "stage": "mail_from", "effect": "reject_5xx", "times": 1 }),
+    )
+    .await;
+    let not_now = json!({ "stage": "data", "effect": "reject_4xx", "times": 3 });
+    person.fault(not_now).await;
     let order = person.buys("pm_card_visa", "confirmed").await;
     let mail = person.notified(&order, "sent").await;
+    rings(app, "mail_senders_refused_total").await;
     let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
     let timers = admin.await.unwrap();
     let timers = timers.jetstream().get_stream("TIMERS").await.unwrap();

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::app::{App, Must, PATIENCE, becomes, shared};
 use crate::returns::{PRICE, StuckReturn, order_says};
+use crate::stuck::rings;
 
 /// The streams, with admin rights.
 async fn streams(app: &App) -> Streams {
@@ -50,6 +51,7 @@ pub(crate) async fn stuck_in_shipping(app: &App) -> (String, String) {
     let tracking = json!({ "tracking": "1Z 999" });
     app.operator().post(&ship, &tracking).await.must();
     saga_is(app, &format!("/v1/checkouts/{order}"), "suspended").await;
+    rings(app, "sagas_suspended_total{saga=\"checkout\"}").await;
     (order, sku)
 }
 
