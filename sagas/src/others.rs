@@ -129,8 +129,8 @@ pub(crate) trait Other: Send + Sync {
         event: &RecordedEvent,
     ) -> Result<(), HandleError>;
 
-    /// The timer of this one of them.
-    async fn rang(&self, id: &str, timer: &DueTimer) -> Result<(), HandleError>;
+    /// The timer of this one of them has rung.
+    async fn on_timer(&self, id: &str, timer: &DueTimer) -> Result<(), HandleError>;
 
     /// What an event of its own says, if it is one.
     fn told(&self, event: &RecordedEvent) -> Option<Told>;
@@ -268,8 +268,8 @@ impl<S: Listens> Other for Runner<S> {
         self.advance(id, fact, &Origin::of(event, order_id)).await
     }
 
-    async fn rang(&self, id: &str, timer: &DueTimer) -> Result<(), HandleError> {
-        self.rung(parse(id)?, timer).await
+    async fn on_timer(&self, id: &str, timer: &DueTimer) -> Result<(), HandleError> {
+        self.on_timer(parse(id)?, timer).await
     }
 
     fn told(&self, event: &RecordedEvent) -> Option<Told> {

@@ -73,8 +73,8 @@ pub trait Saga: Decider {
         if already { Self::already(due) } else { None }
     }
 
-    /// The fact that it is woken. `None` = what is due by now is asked, and no more.
-    fn rang(at: DateTime<Utc>) -> Option<Self::Command> {
+    /// The fact that its timer has rung. `None` = what is due by now is asked, and no more.
+    fn timed_out(at: DateTime<Utc>) -> Option<Self::Command> {
         let _ = at;
         None
     }
@@ -171,5 +171,9 @@ impl<D: Definitions> Saga for CheckoutBy<D> {
 
     fn already(due: &Due) -> Option<CheckoutFact> {
         due.already()
+    }
+
+    fn timed_out(at: DateTime<Utc>) -> Option<CheckoutFact> {
+        Some(CheckoutFact::DeadlineReached { at })
     }
 }

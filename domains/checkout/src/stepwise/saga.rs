@@ -91,7 +91,7 @@ impl<T: Table> Saga for Stepwise<T> {
         (tells || (ask.undo && already)).then_some(StepwiseFact::Answered { ask, already, at })
     }
 
-    fn rang(at: DateTime<Utc>) -> Option<StepwiseFact> {
+    fn timed_out(at: DateTime<Utc>) -> Option<StepwiseFact> {
         Some(StepwiseFact::TimeCame { at })
     }
 }
