@@ -21,7 +21,7 @@ use streams::{RecordedEvent, Streams, clock};
 use crate::Config;
 use crate::intake::{Source, order_of, parse};
 use crate::runner::{Origin, Runner};
-use crate::settling::{Terms, record};
+use crate::settling::Terms;
 use crate::sweep::Told;
 
 type Make = fn(&Streams, &Bus, &Timers, &Config) -> Arc<dyn Other>;
@@ -290,11 +290,8 @@ impl<S: Listens> Other for Runner<S> {
     }
 
     async fn settle(&self, id: &str, wish: Wish, terms: Terms) -> Result<Settled, QuestionError> {
-        let id: S::Id = id.parse().map_err(QuestionError::bad_request)?;
-        let Some(fact) = S::settled(wish, terms.meta.actor.clone(), clock::now()) else {
-            return Ok(Settled::NotSuspended);
-        };
-        record::<S>(self.streams(), id, fact, terms).await
+        let id = id.parse().map_err(QuestionError::bad_request)?;
+        self.fulfil(id, wish, terms).await
     }
 }
 
