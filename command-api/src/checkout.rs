@@ -281,6 +281,7 @@ async fn settle(
         saga,
         wish: body.wish(),
         meta: call.meta(api, body),
+        versions: call.if_match.versions(),
     };
     match api.questions.settle(&ask).await.map_err(of_question)? {
         Settled::Recorded {
@@ -292,6 +293,7 @@ async fn settle(
             position,
             replayed,
         }),
+        Settled::Stale { version } => Err(Problem::stale(version)),
         Settled::NotSuspended => Err(not_suspended(&ask.saga.to_string())),
         Settled::Unknown => Err(Problem::not_found(format!("there is no {}", ask.saga))),
         Settled::KeyReused => Err(key_reused()),

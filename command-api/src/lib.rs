@@ -72,7 +72,7 @@ pub use elsewhere::{Elsewhere, Here};
 pub use host::hosts;
 pub use personal::{Personal, PersonalError};
 pub use problems::PAGES;
-pub use questions::{Local, NoAnswer, OverBus, Questions};
+pub use questions::{AskSettle, Local, NoAnswer, OverBus, Questions, Whose};
 pub use run::{Connections, Error, Service, health};
 pub use signature::{NoSecret, WebhookSecrets};
 pub use webhook::{Letters, Webhook};

@@ -151,6 +151,8 @@ pub struct AskSettle {
     pub wish: Wish,
     /// Who wants it, and under which command id.
     pub meta: CommandMeta,
+    /// The versions of the saga that it is for. `None` = whichever there is.
+    pub versions: Option<Vec<u64>>,
 }
 
 impl OverBus {
@@ -372,6 +374,7 @@ mod tests {
             saga: Whose::Shop(SagaId::Checkout(OrderId(uuid::Uuid::from_u128(1)))),
             wish: Wish::Resume,
             meta: CommandMeta::new(uuid::Uuid::from_u128(2), chrono::Utc::now(), "user:ann"),
+            versions: None,
         };
         let settled = OverBus(bus).settle(&ask).await.unwrap();
         assert_eq!(settled, Settled::OutcomeUnknown);

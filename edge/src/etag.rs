@@ -40,6 +40,14 @@ impl IfMatch {
         self.0.is_none()
     }
 
+    /// The versions that will do; `None` = whichever there is.
+    pub fn versions(&self) -> Option<Vec<u64>> {
+        match &self.0 {
+            None | Some(Tags::Any) => None,
+            Some(Tags::These(tags)) => Some(tags.iter().filter_map(version_of).collect()),
+        }
+    }
+
     /// Checks the version that there is, 0 = there is nothing.
     ///
     /// # Errors
@@ -48,14 +56,7 @@ impl IfMatch {
         let holds = match &self.0 {
             None => true,
             Some(Tags::Any) => version > 0,
-            // Strong comparison: a weak tag never matches. In whatever form somebody has read it, the version is
-            // the one that they mean.
-            Some(Tags::These(tags)) => tags.iter().any(|(tag, weak)| {
-                let read = tag
-                    .split_once('-')
-                    .map_or(&**tag, |(version, _form)| version);
-                !weak && read == version.to_string()
-            }),
+            Some(Tags::These(tags)) => tags.iter().filter_map(version_of).any(|it| it == version),
         };
         if holds {
             Ok(())
@@ -106,6 +107,16 @@ fn parse(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Tags>, Problem
     Ok((!tags.is_empty()).then_some(Tags::These(tags)))
 }
 
+/// Strong comparison: a weak tag never matches. In whatever form somebody has read it, the version is the one that
+/// they mean.
+fn version_of((tag, weak): &(String, bool)) -> Option<u64> {
+    let read = tag
+        .split_once('-')
+        .map_or(&**tag, |(version, _form)| version);
+    let version: u64 = read.parse().ok()?;
+    (!weak && read == version.to_string()).then_some(version)
+}
+
 fn tag(part: &str) -> Option<(String, bool)> {
     let (weak, quoted) = part
         .strip_prefix("W/")
@@ -146,7 +157,13 @@ mod tests {
         assert!(condition.check(3).is_ok());
         assert_eq!(condition.check(4).unwrap_err().status.as_u16(), 412);
         assert!(IfMatch::default().check(0).is_ok());
-        assert!(IfMatch(tags("W/\"3\"").unwrap()).check(3).is_err());
+        assert_eq!(condition.versions(), Some(vec![2, 3]));
+        assert_eq!(IfMatch(tags("*").unwrap()).versions(), None);
+        for none in ["W/\"3\"", "\"03\"", "\"x\""] {
+            let none = IfMatch(tags(none).unwrap());
+            assert!(none.check(3).is_err());
+            assert_eq!(none.versions(), Some(vec![]));
+        }
         assert!(IfMatch(tags("*").unwrap()).check(1).is_ok());
         assert!(IfMatch(tags("*").unwrap()).check(0).is_err());
         assert!(IfNoneMatch(tags("W/\"3\"").unwrap()).has(3, ""));

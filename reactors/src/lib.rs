@@ -69,6 +69,11 @@ pub use template::{Mail, Reader, TemplateError, Templates};
 /// minute. A mail server that is down for hours delays every mail and parks none.
 const MAIL_ATTEMPTS_MAX: u32 = 1_450;
 
+/// Of mails, those that wait at their timer too.
+const MAILS: OnFailure = OnFailure::Park {
+    after_attempts: Some(MAIL_ATTEMPTS_MAX),
+};
+
 /// Reads PAYMENT for the payment reactor.
 pub const PAYMENT_DURABLE: DurableSpec = DurableSpec {
     name: "payment-reactor",
@@ -88,9 +93,7 @@ pub const MAILER_DURABLE: DurableSpec = DurableSpec {
     stream: "NOTIFICATION",
     kind: None,
     acks: Acks::Each,
-    on_failure: OnFailure::Park {
-        after_attempts: Some(MAIL_ATTEMPTS_MAX),
-    },
+    on_failure: MAILS,
 };
 
 /// Reads USER for the welcome mail.

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::{DateTime, Utc};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use kernel::{
     AggregateId, EmailClaimId, NotificationId, Position, Reason, Sealed, UserId, purpose,
@@ -271,11 +272,12 @@ impl Mailer {
             .map_err(HandleError::permanent)
     }
 
-    /// Does what is due of the notification that the event is of.
+    /// Does what is due of the notification that the event is of, and which is put off `since` then.
     async fn work(
         &self,
         event: &RecordedEvent,
         mut loaded: Loaded<Notification>,
+        since: Option<DateTime<Utc>>,
     ) -> Result<(), HandleError> {
         let id = &event.aggregate_id;
         let notification_id: NotificationId =
@@ -291,7 +293,7 @@ impl Mailer {
         if loaded.version == event.version {
             let outcome = match self.send(notification_id, &loaded.state).await? {
                 Some(Tried::Over(outcome)) => Some(outcome),
-                Some(Tried::PutOff(put_off)) => self.later.try_again(put_off, event).await?,
+                Some(Tried::PutOff(put_off)) => self.later.try_again(put_off, event, since).await?,
                 None => None,
             };
             if let Some(outcome) = outcome {
@@ -408,21 +410,22 @@ impl Handler for Mailer {
             return Ok(());
         }
         let loaded = self.streams.load_with::<Notification>(event).await?;
-        self.work(event, loaded).await
+        self.work(event, loaded, None).await
     }
 }
 
 #[async_trait]
 impl Handler<DueTimer> for Mailer {
     async fn handle(&self, delivery: &Delivery<DueTimer>) -> Result<(), HandleError> {
-        let id = &delivery.event.id.id;
+        let DueTimer { id, since, .. } = &delivery.event;
+        let id = &id.id;
         let loaded = self.streams.load_current::<Notification>(id).await?;
         if loaded.state.due().is_none() {
             return Ok(());
         }
         let last = Position::new(MAILER_DURABLE.stream, loaded.position);
         match self.streams.event_at(&last).await? {
-            Some(event) => self.work(&event, loaded).await,
+            Some(event) => self.work(&event, loaded, *since).await,
             None => Ok(()),
         }
     }

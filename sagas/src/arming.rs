@@ -10,7 +10,7 @@ use std::panic::resume_unwind;
 use streams::lanes::HandleError;
 use tokio::task::JoinSet;
 
-/// Most that are remembered, 16 bytes each and a little; the rest relies on timers that are never lost.
+/// Most that are remembered, 32 bytes each and a little; the rest relies on timers that are never lost.
 const OPEN_MAX: usize = 200_000;
 
 /// Which of them are under way.

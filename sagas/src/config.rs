@@ -49,6 +49,15 @@ pub struct Config {
         default_value_t = 60
     )]
     pub late_pause_s: u32,
+    /// How often the timers of all sagas that are under way are looked at, in seconds; also at the
+    /// start. What stream TIMERS has lost is set again.
+    #[arg(
+        long = "saga-sweep-s",
+        env = "MILLRACE_SAGA_SWEEP_S",
+        default_value_t = 600,
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub sweep_s: u64,
 }
 
 impl Config {
@@ -58,6 +67,10 @@ impl Config {
 
     pub(crate) fn late_pause(&self) -> Duration {
         Duration::from_secs(self.late_pause_s.into())
+    }
+
+    pub(crate) fn sweep(&self) -> Duration {
+        Duration::from_secs(self.sweep_s)
     }
 
     pub(crate) fn patience(&self) -> TimeDelta {

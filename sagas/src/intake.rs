@@ -5,8 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use checkout::settling::SagaId;
 use checkout::{
-    CheckoutBy, CheckoutFact, Definitions, Refunding, Returning, Saga, fact, refunding, returning,
-    returns_of,
+    CheckoutBy, Definitions, Refunding, Returning, Saga, fact, refunding, returning, returns_of,
 };
 use chrono::TimeDelta;
 use inventory::StockItem;
@@ -160,8 +159,7 @@ impl Origin {
         }
     }
 
-    /// Of a timer.
-    pub(crate) fn rung(timer: &DueTimer, order_id: OrderId) -> Self {
+    pub(crate) fn of_timer(timer: &DueTimer, order_id: OrderId) -> Self {
         let TimerId { saga, id } = &timer.id;
         let rung = format!("{saga}/{id}/{}", timer.due);
         Self {
@@ -202,38 +200,30 @@ impl<D: Definitions> Handler for Intake<D> {
     }
 }
 
-/// Hands a saga's timers to its runner when they ring.
-pub(crate) struct Alarm<D: Definitions> {
+/// Hands a saga's timers to its runner when they have rung.
+pub(crate) struct TimerHandler<D: Definitions> {
     sagas: Arc<Sagas<D>>,
 }
 
-impl<D: Definitions> Alarm<D> {
+impl<D: Definitions> TimerHandler<D> {
     pub(crate) fn new(sagas: Arc<Sagas<D>>) -> Self {
         Self { sagas }
-    }
-
-    async fn of_checkout(&self, order_id: OrderId, timer: &DueTimer) -> Result<(), HandleError> {
-        let origin = Origin::rung(timer, order_id);
-        let fact = CheckoutFact::DeadlineReached { at: origin.at };
-        let checkout = &self.sagas.checkout;
-        checkout.rang(order_id, origin.at);
-        checkout.advance(order_id, fact, &origin).await
     }
 }
 
 #[async_trait]
-impl<D: Definitions> Handler<DueTimer> for Alarm<D> {
+impl<D: Definitions> Handler<DueTimer> for TimerHandler<D> {
     async fn handle(&self, delivery: &Delivery<DueTimer>) -> Result<(), HandleError> {
         let timer = &delivery.event;
         for other in &self.sagas.others {
             if let Some(id) = id_of(&timer.id, other.name()) {
-                return other.rang(id, timer).await;
+                return other.on_timer(id, timer).await;
             }
         }
         match saga_of(&timer.id)? {
-            SagaId::Returning(id) => self.sagas.returning.rung(id, timer).await,
-            SagaId::Refunding(id) => self.sagas.refunding.rung(id, timer).await,
-            SagaId::Checkout(order_id) => self.of_checkout(order_id, timer).await,
+            SagaId::Checkout(id) => self.sagas.checkout.on_timer(id, timer).await,
+            SagaId::Returning(id) => self.sagas.returning.on_timer(id, timer).await,
+            SagaId::Refunding(id) => self.sagas.refunding.on_timer(id, timer).await,
         }
     }
 }
@@ -257,7 +247,7 @@ mod tests {
     use super::*;
     use crate::runner::timer_of;
 
-    fn rung(due: DateTime<Utc>) -> Origin {
+    fn of_timer(due: DateTime<Utc>) -> Origin {
         let order_id = OrderId(Uuid::new_v4());
         let id = TimerId {
             saga: "checkout".to_owned(),
@@ -268,9 +258,10 @@ mod tests {
         let timer = DueTimer {
             id,
             due,
+            since: None,
             traceparent,
         };
-        let origin = Origin::rung(&timer, order_id);
+        let origin = Origin::of_timer(&timer, order_id);
         assert_eq!(origin.traceparent, timer.traceparent);
         origin
     }
@@ -292,14 +283,14 @@ mod tests {
     fn a_timer_rings_when_it_was_due_or_later() {
         let before = Utc::now();
         let (ahead, ago) = (before + TimeDelta::hours(1), before - TimeDelta::hours(1));
-        let origin = rung(ahead);
+        let origin = of_timer(ahead);
         assert_eq!(origin.at, ahead, "another machine's clock is ahead");
         assert_eq!(
             origin.now(),
             ahead,
             "what fails then is tried again after that"
         );
-        let late = rung(ago).now();
+        let late = of_timer(ago).now();
         assert!((before..=Utc::now()).contains(&late), "{late}");
     }
 }

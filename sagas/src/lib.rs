@@ -216,12 +216,12 @@ pub fn run_by<D: Definitions>(
             }
         }
         let timers = timers.subscribe(&TIMER_DURABLE, limits).await?;
-        let alarm = Arc::new(intake::Alarm::new(Arc::clone(&sagas)));
-        let sweep = sweep::run(connection, sagas, shutdown.clone());
+        let rung = Arc::new(intake::TimerHandler::new(Arc::clone(&sagas)));
+        let sweep = sweep::run(connection, sagas, config.sweep(), shutdown.clone());
         tasks.spawn(streams::lanes::run_lanes(
             timers,
             config.lanes,
-            alarm,
+            rung,
             shutdown.clone(),
         ));
         tasks.spawn(async move {

@@ -16,12 +16,12 @@ use streams::bus::{Bus, QuestionError};
 use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
 use streams::timers::{DueTimer, Timers};
-use streams::{CommandMeta, RecordedEvent, Streams, clock};
+use streams::{RecordedEvent, Streams, clock};
 
 use crate::Config;
 use crate::intake::{Source, order_of, parse};
 use crate::runner::{Origin, Runner};
-use crate::settling::record;
+use crate::settling::Terms;
 use crate::sweep::Told;
 
 type Make = fn(&Streams, &Bus, &Timers, &Config) -> Arc<dyn Other>;
@@ -129,8 +129,8 @@ pub(crate) trait Other: Send + Sync {
         event: &RecordedEvent,
     ) -> Result<(), HandleError>;
 
-    /// The timer of this one of them.
-    async fn rang(&self, id: &str, timer: &DueTimer) -> Result<(), HandleError>;
+    /// The timer of this one of them has rung.
+    async fn on_timer(&self, id: &str, timer: &DueTimer) -> Result<(), HandleError>;
 
     /// What an event of its own says, if it is one.
     fn told(&self, event: &RecordedEvent) -> Option<Told>;
@@ -142,12 +142,7 @@ pub(crate) trait Other: Send + Sync {
     async fn wake(&self, id: &str, origin: &Origin) -> Result<(), HandleError>;
 
     /// Records what an operator wishes of this one.
-    async fn settle(
-        &self,
-        id: &str,
-        wish: Wish,
-        meta: CommandMeta,
-    ) -> Result<Settled, QuestionError>;
+    async fn settle(&self, id: &str, wish: Wish, terms: Terms) -> Result<Settled, QuestionError>;
 }
 
 /// Reads facts off one stream and hands them to all of them.
@@ -273,8 +268,8 @@ impl<S: Listens> Other for Runner<S> {
         self.advance(id, fact, &Origin::of(event, order_id)).await
     }
 
-    async fn rang(&self, id: &str, timer: &DueTimer) -> Result<(), HandleError> {
-        self.rung(parse(id)?, timer).await
+    async fn on_timer(&self, id: &str, timer: &DueTimer) -> Result<(), HandleError> {
+        self.on_timer(parse(id)?, timer).await
     }
 
     fn told(&self, event: &RecordedEvent) -> Option<Told> {
@@ -294,17 +289,9 @@ impl<S: Listens> Other for Runner<S> {
         self.wake(parse(id)?, origin).await
     }
 
-    async fn settle(
-        &self,
-        id: &str,
-        wish: Wish,
-        meta: CommandMeta,
-    ) -> Result<Settled, QuestionError> {
-        let id: S::Id = id.parse().map_err(QuestionError::bad_request)?;
-        let Some(fact) = S::settled(wish, meta.actor.clone(), clock::now()) else {
-            return Ok(Settled::NotSuspended);
-        };
-        record::<S>(self.streams(), id, fact, meta).await
+    async fn settle(&self, id: &str, wish: Wish, terms: Terms) -> Result<Settled, QuestionError> {
+        let id = id.parse().map_err(QuestionError::bad_request)?;
+        self.fulfil(id, wish, terms).await
     }
 }
 

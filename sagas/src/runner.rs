@@ -216,24 +216,24 @@ impl<S: Saga> Runner<S> {
         Ok(self.streams.load_current::<S>(&id.into()).await?.state)
     }
 
-    /// Its timer rang, and is gone by now. One that rang before its deadline is set again; one that
+    /// Its timer has rung, and is gone by now. One that rang before its deadline is set again; one that
     /// rang in time is not: what it was for is asked now, and until that is settled it would ring
     /// without end.
-    pub(crate) fn rang(&self, id: S::Id, at: DateTime<Utc>) {
+    fn forget_deadline(&self, id: S::Id, at: DateTime<Utc>) {
         let in_time = |deadline: DateTime<Utc>| deadline <= at;
         if !self.armed.get(&id).is_some_and(in_time) {
             self.armed.invalidate(&id);
         }
     }
 
-    /// Its timer rang: it is told so, and what is due by now is asked.
-    pub(crate) async fn rung(&self, id: S::Id, timer: &DueTimer) -> Result<(), HandleError> {
+    /// Its timer has rung: it is told so, and what is due by now is asked.
+    pub(crate) async fn on_timer(&self, id: S::Id, timer: &DueTimer) -> Result<(), HandleError> {
         let Some(order_id) = self.current(id).await?.order_id() else {
             return Ok(());
         };
-        let origin = Origin::rung(timer, order_id);
-        self.rang(id, origin.at);
-        match S::rang(origin.at) {
+        let origin = Origin::of_timer(timer, order_id);
+        self.forget_deadline(id, origin.at);
+        match S::timed_out(origin.at) {
             Some(fact) => self.advance(id, fact, &origin).await,
             None => self.wake(id, &origin).await,
         }

@@ -12,15 +12,14 @@
 use std::sync::Arc;
 
 use checkout::settling::{SagaId, Settled, Wish};
-use checkout::{
-    CheckoutBy, CheckoutFact, Definitions, Refunding, RefundingFact, Returning, ReturningFact, Saga,
-};
+use checkout::{Definitions, Saga};
 use serde::Deserialize;
 use serde_json::Value;
 use streams::bus::{Host, Hosts, QuestionError};
-use streams::{CommandMeta, ExecuteError, Outcome, Streams};
+use streams::{CommandMeta, ExecuteAtError, ExecuteError, Outcome, Streams, clock};
 
 use crate::intake::Sagas;
+use crate::runner::Runner;
 
 /// The context that the sagas are of.
 const CONTEXT: &str = "checkout";
@@ -30,8 +29,25 @@ const CONTEXT: &str = "checkout";
 struct AskSettle {
     saga: Whose,
     wish: Wish,
-    /// Who wants it, and under which command id.
+    #[serde(flatten)]
+    terms: Terms,
+}
+
+/// Who wants it, and how it is to be understood.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Terms {
+    /// By whom, and under which command id.
     meta: CommandMeta,
+    /// The versions of the saga that it was made for. `None` = whichever there is.
+    #[serde(default)]
+    versions: Option<Vec<u64>>,
+}
+
+impl Terms {
+    fn hold(&self, version: u64) -> bool {
+        let versions = self.versions.as_ref();
+        versions.is_none_or(|versions| versions.contains(&version))
+    }
 }
 
 /// One saga: of those that the API knows, or of the others.
@@ -44,101 +60,69 @@ enum Whose {
 
 /// Answers for the sagas on the bus.
 pub(crate) fn hosts<D: Definitions>(streams: &Streams, sagas: &Arc<Sagas<D>>) -> Hosts {
-    let answering = (streams.clone(), Arc::clone(sagas));
+    let sagas = Arc::clone(sagas);
     let host = Host::new(CONTEXT, streams.clone()).question("settle", move |payload| {
-        let (streams, sagas) = answering.clone();
-        async move { settle(&streams, &sagas, payload).await }
+        let sagas = Arc::clone(&sagas);
+        async move { settle(&sagas, payload).await }
     });
     Hosts::from_iter([host])
 }
 
-async fn settle<D: Definitions>(
-    streams: &Streams,
-    sagas: &Sagas<D>,
-    payload: Value,
-) -> Result<Value, QuestionError> {
-    let AskSettle { saga, wish, meta } =
+async fn settle<D: Definitions>(sagas: &Sagas<D>, payload: Value) -> Result<Value, QuestionError> {
+    let AskSettle { saga, wish, terms } =
         serde_json::from_value(payload).map_err(QuestionError::bad_request)?;
-    let by = meta.actor.clone();
-    let saga = match saga {
-        Whose::Shop(saga) => saga,
+    let (told, by) = (wish.clone(), terms.meta.actor.clone());
+    let settled = match &saga {
+        Whose::Shop(SagaId::Checkout(id)) => sagas.checkout.fulfil(*id, wish, terms).await?,
+        Whose::Shop(SagaId::Returning(id)) => sagas.returning.fulfil(*id, wish, terms).await?,
+        Whose::Shop(SagaId::Refunding(id)) => sagas.refunding.fulfil(*id, wish, terms).await?,
         Whose::Other { saga, id } => {
             let mut others = sagas.others.iter();
-            let settled = match others.find(|other| other.name() == saga) {
-                Some(other) => other.settle(&id, wish.clone(), meta).await?,
+            match others.find(|other| other.name() == saga) {
+                Some(other) => other.settle(id, wish, terms).await?,
                 None => Settled::Unknown,
-            };
-            tracing::info!(saga, id, ?wish, by, ?settled, "an operator settles it");
-            return serde_json::to_value(settled).map_err(QuestionError::bad_request);
+            }
         }
     };
-    let settled = match saga {
-        SagaId::Checkout(id) => {
-            let fact = of_checkout(wish.clone(), by.clone());
-            record::<CheckoutBy<D>>(streams, id, fact, meta).await?
-        }
-        SagaId::Returning(id) => {
-            let fact = of_returning(wish.clone(), by.clone());
-            record::<Returning>(streams, id, fact, meta).await?
-        }
-        SagaId::Refunding(id) => {
-            let fact = of_refunding(wish.clone(), by.clone());
-            record::<Refunding>(streams, id, fact, meta).await?
-        }
-    };
-    tracing::info!(%saga, ?wish, by, ?settled, "an operator settles it");
+    tracing::info!(?saga, wish = ?told, by, ?settled, "an operator settles it");
     serde_json::to_value(settled).map_err(QuestionError::bad_request)
 }
 
-fn of_checkout(wish: Wish, by: String) -> CheckoutFact {
-    match wish {
-        Wish::Resume => CheckoutFact::Resumed { by },
-        Wish::Skip { step, reason } => CheckoutFact::Skipped { step, by, reason },
-        Wish::Resolve { reason } => CheckoutFact::Resolved { by, reason },
+impl<S: Saga> Runner<S> {
+    /// Records what an operator wishes of this one.
+    pub(crate) async fn fulfil(
+        &self,
+        id: S::Id,
+        wish: Wish,
+        terms: Terms,
+    ) -> Result<Settled, QuestionError> {
+        let Some(fact) = S::settled(wish, terms.meta.actor.clone(), clock::now()) else {
+            return Ok(Settled::NotSuspended);
+        };
+        let (streams, id) = (self.streams(), id.into());
+        let known = streams.load_current::<S>(&id).await;
+        let known = known.map_err(QuestionError::unavailable)?;
+        let Some(order_id) = known.state.order_id() else {
+            return Ok(Settled::Unknown);
+        };
+        let hold = |version| terms.hold(version);
+        let meta = terms.meta.clone().with_correlation(order_id.to_string());
+        let executed = match streams.execute_if::<S>(&id, hold, fact, &meta).await {
+            Ok(executed) => executed,
+            Err(ExecuteAtError::Stale { version }) => return Ok(Settled::Stale { version }),
+            Err(ExecuteAtError::Failed(ExecuteError::KeyReused)) => return Ok(Settled::KeyReused),
+            Err(ExecuteAtError::Failed(ExecuteError::Unknown { .. })) => {
+                return Ok(Settled::OutcomeUnknown);
+            }
+            Err(ExecuteAtError::Failed(error)) => return Err(QuestionError::unavailable(error)),
+        };
+        Ok(match executed.outcome {
+            Outcome::AlreadyTrue => Settled::NotSuspended,
+            Outcome::Appended | Outcome::Replayed => Settled::Recorded {
+                version: executed.version,
+                position: executed.position,
+                replayed: executed.outcome == Outcome::Replayed,
+            },
+        })
     }
-}
-
-fn of_returning(wish: Wish, by: String) -> ReturningFact {
-    match wish {
-        Wish::Resume => ReturningFact::Resumed { by },
-        Wish::Skip { step, reason } => ReturningFact::Skipped { step, by, reason },
-        Wish::Resolve { reason } => ReturningFact::Resolved { by, reason },
-    }
-}
-
-fn of_refunding(wish: Wish, by: String) -> RefundingFact {
-    match wish {
-        Wish::Resume => RefundingFact::Resumed { by },
-        Wish::Skip { step, reason } => RefundingFact::Skipped { step, by, reason },
-        Wish::Resolve { reason } => RefundingFact::Resolved { by, reason },
-    }
-}
-
-pub(crate) async fn record<S: Saga>(
-    streams: &Streams,
-    id: S::Id,
-    fact: S::Command,
-    meta: CommandMeta,
-) -> Result<Settled, QuestionError> {
-    let id = id.into();
-    let known = streams.load_current::<S>(&id).await;
-    let known = known.map_err(QuestionError::unavailable)?;
-    let Some(order_id) = known.state.order_id() else {
-        return Ok(Settled::Unknown);
-    };
-    let meta = meta.with_correlation(order_id.to_string());
-    let executed = match streams.execute::<S>(&id, fact, &meta).await {
-        Ok(executed) => executed,
-        Err(ExecuteError::KeyReused) => return Ok(Settled::KeyReused),
-        Err(ExecuteError::Unknown { .. }) => return Ok(Settled::OutcomeUnknown),
-        Err(error) => return Err(QuestionError::unavailable(error)),
-    };
-    Ok(match executed.outcome {
-        Outcome::AlreadyTrue => Settled::NotSuspended,
-        Outcome::Appended | Outcome::Replayed => Settled::Recorded {
-            version: executed.version,
-            position: executed.position,
-            replayed: executed.outcome == Outcome::Replayed,
-        },
-    })
 }

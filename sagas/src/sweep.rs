@@ -9,8 +9,6 @@
 //! And a saga that an operator lets go on, with or without the step that failed, has no delivery at all. Every worker sees that in
 //! CHECKOUT and has it ask what is due, until it has; asking twice is harmless.
 
-use std::fmt;
-use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,11 +16,11 @@ use checkout::settling::SagaId;
 use checkout::{
     Checkout, CheckoutEvent, Definitions, Refunding, RefundingEvent, Returning, ReturningEvent,
 };
-use kernel::{Decider, OrderId};
+use kernel::Decider;
 use streams::lanes::HandleError;
 use streams::subscription::{OrderedSubscription, SubscriptionError};
 use streams::{Connection, RecordedEvent};
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
+use tokio::time::{self, Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::arming::Arming;
@@ -33,36 +31,32 @@ use crate::waking::Waking;
 /// The stream of the checkouts.
 const STREAM: &str = "CHECKOUT";
 
-/// How often all open checkouts are looked at, after the first time.
-const INTERVAL: Duration = Duration::from_mins(10);
-
 /// How often those are tried again that an operator lets go on, and that could not ask.
 const RESUMED_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Pause after something that can't be read.
 const UNREADABLE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Follows the checkouts until `shutdown`.
+/// Follows the checkouts until `shutdown`, and looks at all that are open so often.
 pub(crate) async fn run<D: Definitions>(
     connection: Connection,
     sagas: Arc<Sagas<D>>,
+    interval: Duration,
     shutdown: CancellationToken,
 ) {
     let sweep = async {
         let mut sweep = Sweep::<D> {
             events: connection.ordered(STREAM, 0),
             open: Arming::default(),
-            open_others: Arming::default(),
             waking: Waking::default(),
             sagas: Arc::clone(&sagas),
         };
         sweep.read_all().await;
-        let others = sweep.open_others.len();
-        tracing::info!(open = sweep.open.len(), others, "looks at every open saga");
+        tracing::info!(open = sweep.open.len(), "looks at every open saga");
         sweep.arm_all();
-        let mut every = interval_at(Instant::now() + INTERVAL, INTERVAL);
+        let mut every = interval_at(Instant::now() + interval, interval);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut again = interval(RESUMED_INTERVAL);
+        let mut again = time::interval(RESUMED_INTERVAL);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let wake = |saga, origin| Arc::clone(&sagas).wake_one(saga, origin);
@@ -73,7 +67,6 @@ pub(crate) async fn run<D: Definitions>(
                 _ = again.tick(), if failed => sweep.waking.try_again(),
                 () = sweep.waking.next() => {}
                 () = sweep.open.next() => {}
-                () = sweep.open_others.next() => {}
                 event = sweep.events.next() => sweep.note(event).await,
             }
         }
@@ -86,8 +79,7 @@ pub(crate) async fn run<D: Definitions>(
 
 struct Sweep<D: Definitions> {
     events: OrderedSubscription,
-    open: Arming<OrderId>,
-    open_others: Arming<OtherId>,
+    open: Arming<Which>,
     /// Those whose last event is that they go on. One whose last it stays is woken once at each start.
     waking: Waking<Which>,
     sagas: Arc<Sagas<D>>,
@@ -141,11 +133,11 @@ impl<D: Definitions> Sweep<D> {
                 self.waking.remove(&saga);
             }
         }
-        match saga {
-            Which::Shop(SagaId::Checkout(id)) => note(&mut self.open, id, told),
-            Which::Other(id) => note(&mut self.open_others, id, told),
-            // Returns and refunds set no timers.
-            Which::Shop(SagaId::Returning(_) | SagaId::Refunding(_)) => {}
+        match (&saga, told) {
+            // They have no deadline.
+            (Which::Shop(SagaId::Returning(_) | SagaId::Refunding(_)), _) => {}
+            (_, Told::Over) => self.open.remove(&saga),
+            (_, Told::Resumed | Told::UnderWay) => self.open.add(saga),
         }
     }
 
@@ -161,20 +153,8 @@ impl<D: Definitions> Sweep<D> {
     /// Looks at the timer of each.
     fn arm_all(&mut self) {
         let sagas = Arc::clone(&self.sagas);
-        self.open.start(move |id| {
-            let sagas = Arc::clone(&sagas);
-            async move { sagas.checkout.arm_again(id).await }
-        });
-        let sagas = Arc::clone(&self.sagas);
-        self.open_others.start(move |(index, id)| {
-            let other = sagas.others.get(index).cloned();
-            async move {
-                match other {
-                    Some(other) => other.arm_again(&id).await,
-                    None => Ok(false),
-                }
-            }
-        });
+        self.open
+            .start(move |saga| Arc::clone(&sagas).arm_one(saga));
     }
 }
 
@@ -193,17 +173,17 @@ impl<D: Definitions> Sagas<D> {
         };
         (saga, origin, woken)
     }
-}
 
-/// Remembers one that is under way.
-fn note<K>(open: &mut Arming<K>, id: K, told: Told)
-where
-    K: Clone + fmt::Debug + Eq + Hash + Send + Sync + 'static,
-{
-    if told == Told::Over {
-        open.remove(&id);
-    } else {
-        open.add(id);
+    async fn arm_one(self: Arc<Self>, saga: Which) -> Result<bool, HandleError> {
+        match saga {
+            Which::Shop(SagaId::Checkout(id)) => self.checkout.arm_again(id).await,
+            Which::Shop(SagaId::Returning(id)) => self.returning.arm_again(id).await,
+            Which::Shop(SagaId::Refunding(id)) => self.refunding.arm_again(id).await,
+            Which::Other((index, id)) => match self.others.get(index) {
+                Some(other) => other.arm_again(&id).await,
+                None => Ok(false),
+            },
+        }
     }
 }
 

@@ -307,13 +307,14 @@ impl World {
         let Some(wanted) = advance.open.remove(&ask_id) else {
             return Next::Wait;
         };
+        let at = moment(advance.origin.max(self.time_by(Role::Saga)));
         let fact = match answer {
             None => {
                 advance.unanswered = true;
                 None
             }
             Some(Answer::Done { already }) => {
-                let fact = wanted.already(advance.saga).filter(|_| already);
+                let fact = wanted.answered(advance.saga, already, at);
                 if fact.is_none() {
                     let until = self.agenda.now() + ANSWERED_TTL;
                     self.saga.answered.insert(ask_id, until);
@@ -321,7 +322,6 @@ impl World {
                 fact
             }
             Some(Answer::Refused { code, message }) => {
-                let at = moment(advance.origin.max(self.time_by(Role::Saga)));
                 Some(wanted.refused(advance.saga, (code, message), at))
             }
         };

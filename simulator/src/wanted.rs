@@ -65,17 +65,17 @@ impl Wanted {
         }
     }
 
-    /// The fact that it was true already, where that says more than the streams do.
-    pub(crate) fn already(&self, saga: SagaId) -> Option<Fact> {
+    /// The fact that it was done, where no stream tells of it; `already` = it was true already.
+    pub(crate) fn answered(&self, saga: SagaId, already: bool, at: DateTime<Utc>) -> Option<Fact> {
         match (self, saga) {
             (Self::Checkout(due), SagaId::Checkout(order)) => {
-                Some(Fact::Checkout(order, Checkout::already(due)?))
+                Some(Fact::Checkout(order, Checkout::answered(due, already, at)?))
             }
             (Self::Returning(due), SagaId::Returning(id)) => {
-                Some(Fact::Returning(id, Returning::already(due)?))
+                Some(Fact::Returning(id, Returning::answered(due, already, at)?))
             }
             (Self::Refunding(due), SagaId::Refunding(id)) => {
-                Some(Fact::Refunding(id, Refunding::already(due)?))
+                Some(Fact::Refunding(id, Refunding::answered(due, already, at)?))
             }
             _ => None,
         }

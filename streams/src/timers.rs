@@ -34,6 +34,8 @@ const DUE: &str = "timer.due";
 const EXPECTED_SUBJECT_HEADER: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
 /// When it is to ring, RFC 3339: the fired message keeps it.
 const DUE_HEADER: &str = "Millrace-Due";
+/// Since when that is waited for which it rings for, RFC 3339: the fired message keeps it too.
+const SINCE_HEADER: &str = "Millrace-Since";
 /// How long a fired timer is kept.
 const DUE_KEPT: &str = "720h";
 /// How long the note of a cancellation is kept.
@@ -60,6 +62,8 @@ pub struct DueTimer {
     pub id: TimerId,
     /// When it was to ring; it may have rung later. Of one that is set far ahead not yet when it is due.
     pub due: DateTime<Utc>,
+    /// Since when that is waited for, if who set it said so.
+    pub since: Option<DateTime<Utc>>,
     /// The trace (W3C) that set it.
     pub traceparent: Option<String>,
 }
@@ -120,7 +124,21 @@ impl Timers {
         timer: &'a TimerId,
         due: DateTime<Utc>,
     ) -> BoxFuture<'a, Result<(), TimerError>> {
-        self.set_in_trace(timer, due, None)
+        self.set_with(timer, due, None)
+    }
+
+    /// As [`Timers::set`], and whoever is rung is told since when that is waited for: a timer that is set again
+    /// and again is not forgetful then.
+    ///
+    /// # Errors
+    /// As [`Timers::set`].
+    pub fn set_since<'a>(
+        &'a self,
+        timer: &'a TimerId,
+        due: DateTime<Utc>,
+        since: DateTime<Utc>,
+    ) -> BoxFuture<'a, Result<(), TimerError>> {
+        self.set_with(timer, due, Some((SINCE_HEADER, rfc3339(since))))
     }
 
     /// As [`Timers::set`], for whatever follows to belong to the trace of what set it.
@@ -133,14 +151,24 @@ impl Timers {
         due: DateTime<Utc>,
         traceparent: Option<&'a str>,
     ) -> BoxFuture<'a, Result<(), TimerError>> {
+        let told = traceparent.map(|traceparent| (TRACEPARENT, traceparent.to_owned()));
+        self.set_with(timer, due, told)
+    }
+
+    fn set_with<'a>(
+        &'a self,
+        timer: &'a TimerId,
+        due: DateTime<Utc>,
+        told: Option<(&'static str, String)>,
+    ) -> BoxFuture<'a, Result<(), TimerError>> {
         Box::pin(async move {
             let subject = timer.scheduled()?;
             if let Err(source) = self.connection.withheld().allows(TIMERS_STREAM) {
                 return Err(TimerError::Unavailable { subject, source });
             }
             let mut headers = schedule(timer, due, clock::now());
-            if let Some(traceparent) = traceparent {
-                headers.insert(TRACEPARENT, traceparent);
+            if let Some((name, value)) = told {
+                headers.insert(name, value.as_str());
             }
             let mut tries = 1;
             loop {
@@ -301,19 +329,23 @@ impl Payload for DueTimer {
         };
         let id = TimerId::fired(message.subject).ok_or_else(|| unreadable(DecodeCause::Subject))?;
         let header = |name: &str| message.headers.and_then(|headers| headers.get(name));
-        let due = header(DUE_HEADER)
-            .ok_or_else(|| unreadable(DecodeCause::MissingHeader { header: DUE_HEADER }))?;
-        match DateTime::parse_from_rfc3339(due.as_str()) {
-            Ok(due) => Ok(Self {
-                id,
-                due: due.with_timezone(&Utc),
-                traceparent: header(TRACEPARENT).map(|told| told.as_str().to_owned()),
-            }),
-            Err(_) => Err(unreadable(DecodeCause::BadHeader {
-                header: DUE_HEADER,
-                wanted: "a time (RFC 3339)",
-            })),
-        }
+        let time = |name: &'static str| {
+            let told = header(name).map(|told| DateTime::parse_from_rfc3339(told.as_str()));
+            let told = told.transpose().map_err(|_| {
+                unreadable(DecodeCause::BadHeader {
+                    header: name,
+                    wanted: "a time (RFC 3339)",
+                })
+            });
+            told.map(|told| told.map(|told| told.with_timezone(&Utc)))
+        };
+        Ok(Self {
+            id,
+            due: time(DUE_HEADER)?
+                .ok_or_else(|| unreadable(DecodeCause::MissingHeader { header: DUE_HEADER }))?,
+            since: time(SINCE_HEADER)?,
+            traceparent: header(TRACEPARENT).map(|told| told.as_str().to_owned()),
+        })
     }
 
     fn lane_key(&self) -> &str {

@@ -18,6 +18,7 @@ use tokio::sync::{OnceCell, RwLock};
 use uuid::Uuid;
 
 use crate::app::{App, Customer, Must, PASSWORD, PATIENCE, becomes, folder};
+use crate::stuck::rings;
 
 /// As many failed tries as an hour brings when they come as fast as they can: in the first minutes
 /// the pauses double, then each is half a minute at least.
@@ -501,6 +502,45 @@ async fn mails_that_are_put_off_stand_in_nobodys_way() {
     .await;
     let mails = json!(all_mails(&app).await).to_string();
     assert!(mails.contains(&other), "{mails}");
+}
+
+/// As its timers tell, of which each that has rung is kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mail_is_put_off_since_it_was_offered_first() {
+    let (app, _alone) = (stack().await, ALONE.write().await);
+    let person = Recipient::called(app, "Grace Hopper").await;
+    // As the shop, which may not send for the moment, and then as this recipient.
+    order_fault(
+        app,
+        &json!({ "stage": "mail_from", "effect": "reject_5xx", "times": 1 }),
+    )
+    .await;
+    let not_now = json!({ "stage": "data", "effect": "reject_4xx", "times": 3 });
+    person.fault(not_now).await;
+    let order = person.buys("pm_card_visa", "confirmed").await;
+    let mail = person.notified(&order, "sent").await;
+    rings(app, "mail_senders_refused_total").await;
+    let admin = millrace::up::admin_connection(&app.data, &app.endpoints);
+    let timers = admin.await.unwrap();
+    let timers = timers.jetstream().get_stream("TIMERS").await.unwrap();
+    let rung = format!("timer.due.mailer.{}", mail["id"].as_str().unwrap());
+    let (mut since, mut next) = (Vec::new(), 1);
+    while let Ok(timer) = timers.get_first_raw_message_by_subject(&rung, next).await {
+        let told = timer.headers.get("Millrace-Since");
+        since.push(told.unwrap().as_str().to_owned());
+        next = timer.sequence + 1;
+    }
+    assert_eq!(since.len(), 4, "{since:?}");
+    since.dedup();
+    let [since] = &since[..] else {
+        panic!("{since:?}");
+    };
+    let since: DateTime<Utc> = since.parse().unwrap();
+    let asked: DateTime<Utc> = mail["requested_at"].as_str().unwrap().parse().unwrap();
+    assert!(
+        since >= asked - TimeDelta::milliseconds(1),
+        "{since} {asked}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::{App, Must, PATIENCE, becomes, folder, is_separate, program};
+use crate::stuck::rings;
 
 /// Runs `millrace parked` on this stack; what it printed, an object a line.
 fn parked(app: &App, args: &[&str]) -> Vec<Value> {
@@ -134,6 +135,7 @@ async fn a_poisoned_order_waits_for_a_person_while_others_go_on() {
     poison(&app, &poisoned).await;
     waits(&app, "checkout-payment", &poisoned, 1).await;
     waits(&app, "payment-reactor", &poisoned, 1).await;
+    rings(&app, "streams_parked_keys").await;
     // What is parked is known after a crash too: the refund must not overtake.
     app.kill().await;
     app.restart().await;

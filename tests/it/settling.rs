@@ -2,13 +2,16 @@
 
 use inventory::{InventoryCommand, StockItem};
 use kernel::{AggregateId, OrderId, ReservationId, Sku};
+use millrace::client::{Answer, Shop};
 use payment::{Payment, PaymentCommand, payment_id};
+use reqwest::Method;
 use serde_json::{Value, json};
 use streams::{CommandMeta, Settings, Streams};
 use uuid::Uuid;
 
-use crate::app::{App, Must, PATIENCE, shared};
+use crate::app::{App, Must, PATIENCE, becomes, shared};
 use crate::returns::{PRICE, StuckReturn, order_says};
+use crate::stuck::rings;
 
 /// The streams, with admin rights.
 async fn streams(app: &App) -> Streams {
@@ -48,6 +51,7 @@ pub(crate) async fn stuck_in_shipping(app: &App) -> (String, String) {
     let tracking = json!({ "tracking": "1Z 999" });
     app.operator().post(&ship, &tracking).await.must();
     saga_is(app, &format!("/v1/checkouts/{order}"), "suspended").await;
+    rings(app, "sagas_suspended_total{saga=\"checkout\"}").await;
     (order, sku)
 }
 
@@ -57,6 +61,30 @@ async fn saga_is(app: &App, path: &str, status: &str) -> Value {
     let what = format!("{path} {status}");
     let saga = operator.wait_for(&what, path, PATIENCE, |saga| saga["status"] == status);
     saga.await.unwrap().body
+}
+
+/// Settles a saga as `act` says, at the version at which it stands, and answers what that said; at another one it
+/// isn't.
+async fn settles(operator: &Shop, path: &str, act: &str, body: &Value) -> Answer {
+    let at = format!("{path}/{act}");
+    let call = async |tag: &str| {
+        let condition = [("If-Match", tag)];
+        let call = operator.call(Method::POST, &at, &condition, Some(body));
+        call.await.unwrap()
+    };
+    let stale = call("\"1\"").await;
+    assert_eq!(stale.status.as_u16(), 412, "{at}: {}", stale.body);
+    assert_eq!(stale.body["code"], "version_is_stale");
+    let mut done = stale;
+    // What it doesn't wait for may still go on.
+    becomes("it is settled as it was seen", async || {
+        let seen = operator.get(path).await.must();
+        done = call(seen.header("ETag").unwrap()).await;
+        done.status.as_u16() != 412
+    })
+    .await;
+    assert_eq!(done.status.as_u16(), 200, "{at}: {}", done.body);
+    done
 }
 
 /// The last thing that happened to a saga.
@@ -113,10 +141,9 @@ async fn what_is_resolved_by_hand_waits_for_nobody() {
     let path = format!("/v1/checkouts/{order}");
     let resolve = format!("{path}/resolve");
     let body = json!({ "reason": "settled on the phone" });
-    let done = app.operator().post(&resolve, &body).await.unwrap();
-    let token = done.success().unwrap();
-    let token = token.header("Consistency-Token").unwrap().to_owned();
-    let saga = app.operator().get_after(&path, &token).await.unwrap().body;
+    let done = settles(&app.operator(), &path, "resolve", &body).await;
+    let token = done.header("Consistency-Token").unwrap();
+    let saga = app.operator().get_after(&path, token).await.unwrap().body;
     assert_eq!(saga["status"], "resolved", "{saga}");
     assert_eq!(last(&saga)["reason"], "settled on the phone", "{saga}");
     assert!(saga["suspended"].is_null(), "{saga}");
@@ -176,8 +203,7 @@ async fn a_return_resolved_by_hand_moves_no_goods() {
     let stuck = StuckReturn::new(app).await;
     let path = format!("/v1/checkouts/returns/{}", stuck.back);
     let body = json!({ "reason": "a voucher was sent" });
-    let resolve = format!("{path}/resolve");
-    let done = app.operator().post(&resolve, &body).await.must();
+    let done = settles(&app.operator(), &path, "resolve", &body).await;
     let token = done.header("Consistency-Token").unwrap();
     let saga = app.operator().get_after(&path, token).await.unwrap().body;
     assert_eq!(saga["status"], "resolved", "{saga}");
@@ -239,7 +265,7 @@ async fn a_refund_paid_by_hand_is_skipped_and_one_that_nobody_needs_is_resolved(
     let other = operator.post(&skip, &other).await.unwrap();
     assert_eq!(other.status.as_u16(), 409, "{}", other.body);
     let body = json!({ "step": "record_refund", "reason": "paid out in cash" });
-    operator.post(&skip, &body).await.must();
+    settles(&operator, &path, "skip", &body).await;
     let saga = saga_is(app, &path, "ended").await;
     let skipped = those(&saga, "refunding_skipped");
     assert_eq!(skipped[0]["reason"], "paid out in cash", "{saga}");

@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use chrono::TimeDelta;
+use checkout::{Checkout, CheckoutFact, Item, Refunding, RefundingFact, Returning, ReturningFact};
+use chrono::{DateTime, TimeDelta, Utc};
+use kernel::{Decider, Money, OrderId, RefundId, ReturnId, UserId};
 use millrace::client::Shop;
 use projections::stuck::ITEMS_MAX;
 use projections::{
@@ -13,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::app::{App, Must, PATIENCE, becomes, folder, program, shared};
+use crate::app::{App, Must, PATIENCE, becomes, folder, is_separate, program, shared};
 use crate::faults::webhooks::tells_of_nobody;
 use crate::mails::order_fault;
 use crate::parking::poison;
@@ -68,6 +70,22 @@ pub(crate) async fn is_counted(queries: &Shop, kind: &str, count: u32) {
         let metrics = queries.open("/metrics", &[]).await.unwrap();
         let metrics = metrics.text().await.unwrap();
         metrics.contains(&wanted) && metrics.contains(&known)
+    })
+    .await;
+}
+
+/// Waits until a counter is above zero on which an alarm is set. With roles of their own each tells its part, where it
+/// listens.
+pub(crate) async fn rings(app: &App, counter: &str) {
+    if is_separate() {
+        return;
+    }
+    let queries = app.queries();
+    becomes(&format!("{counter} rings"), async || {
+        let page = queries.open("/metrics", &[]).await.unwrap();
+        let page = page.text().await.unwrap();
+        let mut told = page.lines().filter_map(|line| line.rsplit_once(' '));
+        told.any(|(name, count)| name.starts_with(counter) && count != "0")
     })
     .await;
 }
@@ -232,6 +250,126 @@ async fn a_hold_that_is_over_is_found_behind_many_that_are_not() {
         item(radar, "expired_hold", "ZZZ").is_some()
     });
     found.await.unwrap();
+}
+
+/// What has become of an order until `at`, in each status in which its checkout has something to do.
+fn at_work(order_id: OrderId, at: DateTime<Utc>) -> [(&'static str, Vec<CheckoutFact>); 4] {
+    let sku: kernel::Sku = "MUG".parse().unwrap();
+    let (amount, attempt) = (Money::new(1_299, "EUR".parse().unwrap()), 1);
+    let placed = CheckoutFact::OrderPlaced {
+        order_id,
+        user_id: UserId(Uuid::new_v4()),
+        items: vec![Item {
+            sku: sku.clone(),
+            quantity: 1,
+        }],
+        total: amount,
+        payment_method: "pm_card_visa".parse().unwrap(),
+        started_at: at,
+        reserved_until: at + TimeDelta::minutes(30),
+        deadline: at + TimeDelta::minutes(15),
+    };
+    let released = CheckoutFact::ReservationReleased {
+        sku: sku.clone(),
+        attempt,
+    };
+    let over = CheckoutFact::DeadlineReached {
+        at: at + TimeDelta::minutes(15),
+    };
+    let mut shipped = vec![
+        CheckoutFact::StockReserved {
+            sku: sku.clone(),
+            attempt,
+        },
+        CheckoutFact::PaymentAuthorized {},
+        CheckoutFact::ReservationCommitted { sku, attempt },
+        CheckoutFact::PaymentCaptured { amount },
+        CheckoutFact::OrderConfirmed {},
+        CheckoutFact::OrderShipped {
+            tracking: "1Z999".parse().unwrap(),
+        },
+    ];
+    shipped.insert(0, placed.clone());
+    [
+        ("running", vec![placed.clone()]),
+        ("undoing", vec![placed.clone(), over.clone()]),
+        ("undone", vec![placed, over, released]),
+        ("shipping", shipped),
+    ]
+}
+
+/// Whether or not somebody runs the sagas.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saga_of_which_nothing_was_heard_for_long_is_on_the_radar() {
+    let servers = Servers::start("late-sagas").await;
+    let _projector = servers.role(&["projector", "--contexts", "checkout"]).await;
+    let (queries, _query_api) = servers.api("query-api").await;
+    let streams = servers.connect("saga").await;
+    let streams = streams.streams(streams::Settings::default());
+    let (long_ago, now) = (Utc::now() - TimeDelta::hours(1), Utc::now());
+    let mut statuses = Vec::new();
+    for (heard, late) in [(long_ago, true), (now, false)] {
+        for at in 0..at_work(OrderId(Uuid::nil()), heard).len() {
+            let order_id = OrderId(Uuid::new_v4());
+            let (status, facts) = at_work(order_id, heard).into_iter().nth(at).unwrap();
+            for fact in facts {
+                hears::<Checkout>(&streams, order_id, (fact, heard)).await;
+            }
+            if late {
+                statuses.push((order_id.to_string(), status));
+            }
+        }
+    }
+    let (order_id, amount) = (
+        OrderId(Uuid::new_v4()),
+        Money::new(1_299, "EUR".parse().unwrap()),
+    );
+    let (return_id, refund_id) = (ReturnId(Uuid::new_v4()), RefundId(Uuid::new_v4()));
+    let user_id = UserId(Uuid::new_v4());
+    let received = ReturningFact::ReturnReceived {
+        return_id,
+        order_id,
+        items: vec![Item {
+            sku: "MUG".parse().unwrap(),
+            quantity: 1,
+        }],
+        amount,
+        user_id: Some(user_id),
+        received_at: long_ago,
+    };
+    hears::<Returning>(&streams, return_id, (received, long_ago)).await;
+    let refunded = RefundingFact::PaymentRefunded {
+        refund_id,
+        order_id,
+        user_id,
+        amount,
+        refunded_at: long_ago,
+    };
+    hears::<Refunding>(&streams, refund_id, (refunded, long_ago)).await;
+    for (kind, count) in [("late_checkout", 4), ("late_return", 1), ("late_refund", 1)] {
+        is_counted(&queries, kind, count).await;
+    }
+    let radar = look(&queries).await;
+    for (order, status) in statuses {
+        let late = item(&radar, "late_checkout", &order).unwrap();
+        let cause = late["cause"].as_str().unwrap();
+        assert!(cause.contains(&format!("it is {status},")), "{late}");
+        let actions = late["actions"].as_array().unwrap();
+        assert_eq!(!actions.is_empty(), status == "running", "{late}");
+    }
+    assert!(item(&radar, "late_return", &return_id.to_string()).is_some());
+    assert!(item(&radar, "late_refund", &refund_id.to_string()).is_some());
+}
+
+/// A saga takes a fact in, at that time.
+async fn hears<S: Decider>(
+    streams: &streams::Streams,
+    id: impl Into<kernel::AggregateId>,
+    (fact, at): (S::Command, DateTime<Utc>),
+) {
+    let meta = streams::CommandMeta::new(Uuid::new_v4(), at, "saga:test");
+    let heard = streams.execute::<S>(&id.into(), fact, &meta).await;
+    assert_eq!(heard.unwrap().outcome, streams::Outcome::Appended);
 }
 
 /// Whoever looks for a few of a status among a million rows goes to these alone.

@@ -61,6 +61,28 @@ async fn a_lost_timer_is_set_again_at_the_next_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_timer_is_set_again_while_the_role_runs() {
+    let shop = Shop::open("swept-timer").await;
+    let others = sagas::Others::default();
+    let role = shop
+        .role_with::<checkout::Shop>(others, &["--saga-sweep-s", "1"])
+        .await;
+    let order = shop.orders().await;
+    shop.asks_for_money(order).await;
+    let timers = Timers::new(&shop.connection);
+    let timer = TimerId {
+        saga: "checkout".to_owned(),
+        id: order.into(),
+    };
+    let is_set = async || timers.is_pending(&timer).await.unwrap();
+    becomes("the timer is set", is_set).await;
+    let stream = shop.connection.jetstream().get_stream("TIMERS").await;
+    stream.unwrap().purge().await.unwrap();
+    becomes("the timer is set again", is_set).await;
+    role.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_order_that_nobody_saw_to_for_an_hour_is_confirmed() {
     let shop = Shop::open("long-down").await;
     // Longer ago than stock is held, and than a customer may take at their bank.

@@ -15,6 +15,8 @@ mod accounts;
 mod app;
 #[path = "../http/catalog.rs"]
 mod catalog;
+#[path = "../http/conditions.rs"]
+mod conditions;
 #[path = "../http/documents.rs"]
 mod documents;
 #[path = "../http/endpoints.rs"]

@@ -12,6 +12,7 @@ const APART: bool = false;
 mod accounts;
 mod app;
 mod catalog;
+mod conditions;
 mod documents;
 mod endpoints;
 mod imports;

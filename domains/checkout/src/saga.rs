@@ -62,20 +62,22 @@ pub trait Saga: Decider {
         at: DateTime<Utc>,
     ) -> Self::Command;
 
-    /// The fact that the answer was "already true, nothing to write", where that says more than
-    /// the streams do.
-    fn already(due: &Due<Self::Ask>) -> Option<Self::Command>;
-
     /// The fact that the answer was "done", where no stream that sagas hear tells of it; `already` = it
-    /// was true already.
+    /// was true already, and nothing was written.
     fn answered(due: &Due<Self::Ask>, already: bool, at: DateTime<Utc>) -> Option<Self::Command> {
-        let _ = at;
-        if already { Self::already(due) } else { None }
+        let _ = (due, already, at);
+        None
     }
 
-    /// The fact that it is woken. `None` = what is due by now is asked, and no more.
-    fn rang(at: DateTime<Utc>) -> Option<Self::Command> {
+    /// The fact that its timer has rung. `None` = what is due by now is asked, and no more.
+    fn timed_out(at: DateTime<Utc>) -> Option<Self::Command> {
         let _ = at;
+        None
+    }
+
+    /// What an operator's wish is to it. `None` = it knows none.
+    fn settled(wish: Wish, by: String, at: DateTime<Utc>) -> Option<Self::Command> {
+        let _ = (wish, by, at);
         None
     }
 }
@@ -128,12 +130,6 @@ pub trait Listens: Saga<Id: FromStr<Err: std::error::Error + Send + Sync + 'stat
         let _ = event;
         false
     }
-
-    /// What an operator's wish is to one of them. `None` = it knows none.
-    fn settled(wish: Wish, by: String, at: DateTime<Utc>) -> Option<Self::Command> {
-        let _ = (wish, by, at);
-        None
-    }
 }
 
 impl<D: Definitions> Saga for CheckoutBy<D> {
@@ -169,7 +165,19 @@ impl<D: Definitions> Saga for CheckoutBy<D> {
         due.refused(code, message, at)
     }
 
-    fn already(due: &Due) -> Option<CheckoutFact> {
-        due.already()
+    fn answered(due: &Due, already: bool, _at: DateTime<Utc>) -> Option<CheckoutFact> {
+        if already { due.already() } else { None }
+    }
+
+    fn timed_out(at: DateTime<Utc>) -> Option<CheckoutFact> {
+        Some(CheckoutFact::DeadlineReached { at })
+    }
+
+    fn settled(wish: Wish, by: String, _at: DateTime<Utc>) -> Option<CheckoutFact> {
+        Some(match wish {
+            Wish::Resume => CheckoutFact::Resumed { by },
+            Wish::Skip { step, reason } => CheckoutFact::Skipped { step, by, reason },
+            Wish::Resolve { reason } => CheckoutFact::Resolved { by, reason },
+        })
     }
 }

@@ -62,6 +62,11 @@ pub enum Settled {
         /// It was asked for before, under the same command id.
         replayed: bool,
     },
+    /// It is at another version than the wish was made for.
+    Stale {
+        /// How many events it has.
+        version: u64,
+    },
     /// It doesn't wait for that, or was tried too often.
     NotSuspended,
     /// There is no such saga.

@@ -92,7 +92,7 @@ impl Radar {
     /// looked at: most of it is for orders that go well.
     pub(super) async fn holds(&self, limit: usize) -> Found {
         let held = [Filter::new("held", "true")];
-        let (mut items, mut after) = (Vec::new(), None);
+        let (mut lapsed, mut after) = (Lapsed::default(), None);
         let until = Instant::now() + LOADS_TIME_MAX;
         loop {
             let part = Rows {
@@ -107,23 +107,12 @@ impl Radar {
                 .map(|row| self.lapsed(&row.view_id).boxed());
             let looks: Vec<BoxFuture<'_, _>> = looks.collect();
             let looks = stream::iter(looks).buffer_unordered(LOADS_AT_ONCE);
-            if !gather(looks, &mut items, until).await? {
-                if items.is_empty() {
-                    return Err(Away(
-                        "not all that is set aside could be looked at".to_owned(),
-                    ));
-                }
-                items.truncate(limit);
-                return Ok((items, true));
-            }
+            let in_time = lapsed.gather(looks, until).await;
             after = page.next;
-            if after.is_none() || items.len() > limit {
-                break;
+            if !in_time || after.is_none() || lapsed.items.len() > limit {
+                return lapsed.told(limit);
             }
         }
-        let more = items.len() > limit;
-        items.truncate(limit);
-        Ok((items, more))
     }
 
     /// What is set aside of one product for longer than it may be.
@@ -151,18 +140,45 @@ impl Radar {
     }
 }
 
-/// Adds what is found until then. Was that all?
-async fn gather(
-    looks: impl Stream<Item = Result<Vec<Item>, Away>>,
-    items: &mut Vec<Item>,
-    until: Instant,
-) -> Result<bool, Away> {
-    let mut looks = pin!(looks);
-    loop {
-        match timeout_at(until, looks.next()).await {
-            Ok(Some(found)) => items.extend(found?),
-            Ok(None) => return Ok(true),
-            Err(_late) => return Ok(false),
+/// What was found of holds whose time is over.
+#[derive(Default)]
+struct Lapsed {
+    items: Vec<Item>,
+    /// Why not all that is set aside could be looked at. That hides nothing that was found.
+    missed: Option<Away>,
+}
+
+impl Lapsed {
+    /// Adds what is found until then. Was there time for all?
+    async fn gather(
+        &mut self,
+        looks: impl Stream<Item = Result<Vec<Item>, Away>>,
+        until: Instant,
+    ) -> bool {
+        let mut looks = pin!(looks);
+        loop {
+            match timeout_at(until, looks.next()).await {
+                Ok(Some(Ok(found))) => self.items.extend(found),
+                Ok(Some(Err(away))) => self.missed = Some(away),
+                Ok(None) => return true,
+                Err(_late) => {
+                    let late = "not all that is set aside could be looked at";
+                    self.missed = Some(Away(late.to_owned()));
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn told(self, limit: usize) -> Found {
+        let Self { mut items, missed } = self;
+        match missed {
+            Some(away) if items.is_empty() => Err(away),
+            _ => {
+                let more = missed.is_some() || items.len() > limit;
+                items.truncate(limit);
+                Ok((items, more))
+            }
         }
     }
 }
@@ -240,20 +256,35 @@ fn asked_for(row: &Value) -> Option<DateTime<Utc>> {
 mod tests {
     use super::*;
 
+    /// How a look at one product goes.
+    #[derive(Clone, Copy)]
+    enum Goes {
+        Well,
+        TooLong,
+        Wrong,
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn a_look_that_takes_too_long_hides_nothing_that_another_has_found() {
-        let found = async |found: bool| {
-            if !found {
-                std::future::pending::<()>().await;
-            }
-            Ok(vec![Item::new(Kind::ExpiredHold, "TEA-1/o-1", "lapsed")])
+    async fn a_look_that_fails_or_takes_too_long_hides_nothing_that_another_has_found() {
+        use Goes::{TooLong, Well, Wrong};
+        let look = async |goes| match goes {
+            Well => Ok(vec![Item::new(Kind::ExpiredHold, "TEA-1/o-1", "lapsed")]),
+            TooLong => std::future::pending().await,
+            Wrong => Err(Away("it is of a newer version".to_owned())),
         };
-        for (all, told) in [(&[true, true][..], 2), (&[false, true], 1), (&[false], 0)] {
-            let looks = all.iter().map(|is_found| found(*is_found));
-            let looks = stream::iter(looks).buffer_unordered(LOADS_AT_ONCE);
-            let (mut items, until) = (Vec::new(), Instant::now() + LOADS_TIME_MAX);
-            let whole = gather(looks, &mut items, until).await.ok();
-            assert_eq!((whole, items.len()), (Some(told == all.len()), told));
+        for (all, in_time, told) in [
+            (&[Well, Well][..], true, Some((2, false))),
+            (&[TooLong, Well], false, Some((1, true))),
+            (&[TooLong], false, None),
+            (&[Wrong, Well], true, Some((1, true))),
+            (&[Wrong], true, None),
+        ] {
+            let looks = stream::iter(all.iter().map(|goes| look(*goes)));
+            let looks = looks.buffer_unordered(LOADS_AT_ONCE);
+            let (mut lapsed, until) = (Lapsed::default(), Instant::now() + LOADS_TIME_MAX);
+            assert_eq!(lapsed.gather(looks, until).await, in_time);
+            let found = lapsed.told(ITEMS_MAX).ok();
+            assert_eq!(found.map(|(items, more)| (items.len(), more)), told);
         }
     }
 

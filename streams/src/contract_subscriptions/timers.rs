@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::bench::{at_last, within};
@@ -71,18 +71,23 @@ fn rang_for(timer: &DueTimer, time: DateTime<Utc>) {
     assert!(within.contains(&told), "it tells {} of {time}", timer.due);
 }
 
-/// Fires once, not before it is due, and says when it was due; due in the past fires at once.
+/// Fires once, not before it is due, and says when it was due, and since when it is waited for if that was told; due in
+/// the past fires at once.
 pub async fn fires_once_when_due(connection: &Connection) {
     let (saga, timers, mut due) = saga(connection).await;
     let at = Utc::now() + TimeDelta::milliseconds(1200);
     timers.set(&timer(&saga, "later"), at).await.unwrap();
     let past = Utc::now() - TimeDelta::hours(1);
-    timers.set(&timer(&saga, "past"), past).await.unwrap();
+    let since = (past - TimeDelta::days(3)).trunc_subsecs(3);
+    let set = timers.set_since(&timer(&saga, "past"), past, since).await;
+    set.unwrap();
     let first = next(&mut due).await;
     assert_eq!(first.id, timer(&saga, "past"));
     rang_for(&first, past);
+    assert_eq!(first.since, Some(since));
     let second = next(&mut due).await;
     assert_eq!(second.id, timer(&saga, "later"));
+    assert_eq!(second.since, None);
     assert!(Utc::now() >= at, "not before it is due");
     silent(&mut due, Duration::from_millis(600)).await;
     remove(connection, &saga).await;

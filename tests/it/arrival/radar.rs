@@ -5,6 +5,7 @@ use chrono::{TimeDelta, Utc};
 use devstack::launch::Child;
 use kernel::OrderId;
 use millrace::client::{CartLine, Shop};
+use reqwest::Method;
 use sagas::Others;
 use serde_json::{Value, json};
 use streams::CommandMeta;
@@ -123,6 +124,12 @@ async fn a_suspended_saga_of_a_table_is_on_the_radar_until_an_operator_settles_i
 
     // Refused once more, it waits again.
     let (path, body) = request(action(&stuck, "resume"));
+    let stale = [("If-Match", "\"1\"")];
+    let stale = counter
+        .commands
+        .call(Method::POST, &path, &stale, Some(&body));
+    let stale = stale.await.unwrap();
+    assert_eq!(stale.text("/code"), "version_is_stale", "{}", stale.body);
     counter.commands.post(&path, &body).await.must();
     becomes("it waits again", async || {
         matches!(

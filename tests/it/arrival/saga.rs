@@ -114,10 +114,6 @@ impl Saga for Arrival {
     fn refused(_: &Due<ArrivalAsk>, _: String, _: String, _: DateTime<Utc>) -> ArrivalFact {
         ArrivalFact::Refused
     }
-
-    fn already(_: &Due<ArrivalAsk>) -> Option<ArrivalFact> {
-        None
-    }
 }
 
 impl Listens for Arrival {

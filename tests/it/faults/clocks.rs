@@ -103,6 +103,20 @@ impl Skewed {
         })
         .await;
     }
+
+    /// Waits until it tells so itself: an alarm is set on that.
+    async fn tells(&self, hours: i64) {
+        becomes("clock_ahead_seconds", async || {
+            let page = reqwest::get(format!("{}/metrics", self.address)).await;
+            let page = page.unwrap().text().await.unwrap();
+            let mut lines = page.lines();
+            let ahead = lines.find_map(|line| line.strip_prefix("clock_ahead_seconds "));
+            let ahead: Option<i64> = ahead.and_then(|ahead| ahead.split('.').next()?.parse().ok());
+            let told = TimeDelta::seconds(ahead.unwrap_or_default());
+            (told - TimeDelta::hours(hours)).abs() < ABOUT
+        })
+        .await;
+    }
 }
 
 /// It is read again within a second. A file appears whole.
@@ -165,6 +179,7 @@ async fn an_hour_behind_or_ahead_on_one_role_delays_nobody() {
         let before = under_way(&app).await;
         let one = Skewed::start(&app, role, "-1h").await;
         one.is_apart(-1).await;
+        one.tells(-1).await;
         eprintln!("{role} is an hour behind");
         all_goes_on(&app, &before).await;
         let before = under_way(&app).await;

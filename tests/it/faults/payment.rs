@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{MANY, Purchase, alone, beside_others, each_has_struck, heal, open_faults};
 use crate::app::{Must, PATIENCE, becomes, worked_off};
+use crate::stuck::rings;
 
 /// A part of the price.
 const SOME: i64 = 400;
@@ -183,6 +184,8 @@ async fn some_goes_back_once(faults: &[Value]) {
 async fn a_refund_whose_answer_was_lost_takes_place_once_though_the_key_is_refused_then() {
     let refused = json!({ "operation": "refund", "effect": "error_401", "times": 2 });
     some_goes_back_once(&[once("refund", "after", "reset"), refused]).await;
+    let (app, _shared) = beside_others().await;
+    rings(app, "payment_keys_refused_total").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -379,6 +382,7 @@ async fn while_the_provider_hangs_it_is_left_alone_and_then_orders_come_right() 
     // Those that begin payments, and the others.
     let bound = 2 * (failures + u32::try_from(looks).unwrap()) + WAITING;
     assert!(called <= bound, "{called} calls, and not {bound}");
+    rings(app, "payment_calls_left_out_total").await;
     for purchase in &purchases {
         app.order_is(&purchase.id, "placed").await;
     }

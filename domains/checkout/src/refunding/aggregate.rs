@@ -16,6 +16,7 @@ use crate::addressed::Addressed;
 use crate::definition::known;
 use crate::id::ask_id_of;
 use crate::picture::NOT_STARTED;
+use crate::settling::Wish;
 use crate::tasks::{ENDED, RESOLVED, TaskStage, Tasks, UNKNOWN};
 use crate::{Definitions, Due, Saga, SagaRefusal, Shop};
 
@@ -315,9 +316,12 @@ impl<D: Definitions<RefundRow>> Saga for RefundingBy<D> {
         }
     }
 
-    /// Of everything that is already true the event is on its way.
-    fn already(_due: &Due<RefundAsk>) -> Option<RefundingFact> {
-        None
+    fn settled(wish: Wish, by: String, _at: DateTime<Utc>) -> Option<RefundingFact> {
+        Some(match wish {
+            Wish::Resume => RefundingFact::Resumed { by },
+            Wish::Skip { step, reason } => RefundingFact::Skipped { step, by, reason },
+            Wish::Resolve { reason } => RefundingFact::Resolved { by, reason },
+        })
     }
 }
 

@@ -17,6 +17,7 @@ use crate::addressed::Addressed;
 use crate::definition::known;
 use crate::id::ask_id_of;
 use crate::picture::NOT_STARTED;
+use crate::settling::Wish;
 use crate::tasks::{RESOLVED, Task, TaskStage, Tasks, UNKNOWN};
 use crate::{
     Definitions, Due, Item, RETURN_ATTEMPTS_MAX, Saga, SagaRefusal, Shop, refund_id_by_hand,
@@ -354,9 +355,12 @@ impl<D: Definitions<ReturnRow>> Saga for ReturningBy<D> {
         }
     }
 
-    /// Of everything that is already true the event is on its way.
-    fn already(_due: &Due<ReturnAsk>) -> Option<ReturningFact> {
-        None
+    fn settled(wish: Wish, by: String, _at: DateTime<Utc>) -> Option<ReturningFact> {
+        Some(match wish {
+            Wish::Resume => ReturningFact::Resumed { by },
+            Wish::Skip { step, reason } => ReturningFact::Skipped { step, by, reason },
+            Wish::Resolve { reason } => ReturningFact::Resolved { by, reason },
+        })
     }
 }
 

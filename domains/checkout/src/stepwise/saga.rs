@@ -73,10 +73,6 @@ impl<T: Table> Saga for Stepwise<T> {
         }
     }
 
-    fn already(_due: &Due<StepAsk>) -> Option<StepwiseFact> {
-        None
-    }
-
     /// Where there is nothing to undo, no stream tells that it is undone. Which plan the saga keeps is not known
     /// here: it takes in what its own plan is told by.
     fn answered(due: &Due<StepAsk>, already: bool, at: DateTime<Utc>) -> Option<StepwiseFact> {
@@ -91,8 +87,12 @@ impl<T: Table> Saga for Stepwise<T> {
         (tells || (ask.undo && already)).then_some(StepwiseFact::Answered { ask, already, at })
     }
 
-    fn rang(at: DateTime<Utc>) -> Option<StepwiseFact> {
+    fn timed_out(at: DateTime<Utc>) -> Option<StepwiseFact> {
         Some(StepwiseFact::TimeCame { at })
+    }
+
+    fn settled(wish: Wish, by: String, at: DateTime<Utc>) -> Option<StepwiseFact> {
+        Some(StepwiseFact::Settled { wish, by, at })
     }
 }
 
@@ -168,10 +168,6 @@ impl<T: Table> Listens for Stepwise<T> {
 
     fn ends(event: &StepwiseEvent) -> bool {
         event.ends()
-    }
-
-    fn settled(wish: Wish, by: String, at: DateTime<Utc>) -> Option<StepwiseFact> {
-        Some(StepwiseFact::Settled { wish, by, at })
     }
 }
 
