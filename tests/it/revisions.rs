@@ -387,6 +387,8 @@ async fn returns_and_refunds_are_counted_until_they_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_build_in_sight_knows_is_parked_until_one_does() {
     let shop = Shop::open("unknown-revision").await;
+    // Of this process: its roles run in it.
+    let metrics = telemetry::Metrics::install().unwrap();
     let today = shop.role::<Today>().await;
     let order = shop.orders().await;
     shop.asks_for_money(order).await;
@@ -400,6 +402,8 @@ async fn what_no_build_in_sight_knows_is_parked_until_one_does() {
     let parked = shop.parked(&key, Option::is_some).await;
     let why = format!("{parked:?}");
     assert!(why.contains("definition revision 2"), "{why}");
+    let told = metrics.render();
+    assert!(told.contains("\nsagas_unknown_revision_total{"), "{told}");
     // Nor is a person's wish decided on.
     let asked = json!({
         "saga": SagaId::Checkout(order),
