@@ -403,7 +403,7 @@ async fn what_no_build_in_sight_knows_is_parked_until_one_does() {
     let why = format!("{parked:?}");
     assert!(why.contains("definition revision 2"), "{why}");
     let told = metrics.render();
-    assert!(told.contains("sagas_unknown_revision_total{"), "{told}");
+    assert!(told.contains("\nsagas_unknown_revision_total{"), "{told}");
     // Nor is a person's wish decided on.
     let asked = json!({
         "saga": SagaId::Checkout(order),
