@@ -50,7 +50,7 @@ async fn admin(app: &App, context: &str) -> Client {
 }
 
 /// Longest that a read waits for what was written: while a table takes the place of another, on a busy machine.
-const READ_WAIT: &str = "wait=10";
+const READ_WAIT: &str = "wait=30";
 
 /// What is received of `sku` until told to stop: one piece each, and each can be read once the view has seen it.
 async fn traffic(app: &App, sku: &str, stop: &AtomicBool) -> u64 {
