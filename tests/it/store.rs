@@ -7,6 +7,7 @@ use streams::contract_subscriptions::{
     self as subscriptions, bulk, bus, clock, durable, inbox, keys, lanes, ordered, parking, slow,
     timers,
 };
+use telemetry::Metrics;
 
 use crate::server::Server;
 
@@ -72,6 +73,16 @@ async fn slow_answers_and_denied_ones_stop_no_worker() {
     slow::a_slow_server_stops_nobody(&server.options()).await;
     let denied = server.connect_without_reset().await;
     slow::a_reset_that_is_denied_stops_nobody(&server.connect().await, &denied).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_without_a_free_lane_takes_in_and_tells() {
+    let server = prepared("busy").await;
+    let metrics = Metrics::install().unwrap();
+    let page = || metrics.render();
+    let connection = server.connect().await;
+    lanes::a_key_that_is_due_holds_nothing_up(&connection, page).await;
+    lanes::a_sift_that_lasts_holds_nothing_up(&connection, page).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

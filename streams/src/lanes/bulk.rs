@@ -147,8 +147,9 @@ impl<T: Payload> Bulk<T> {
     }
 
     fn next_due(&self) -> Option<Instant> {
-        let sift = self.sift_at.filter(|_| !self.arrived.is_empty());
-        [self.lanes.held.next_due(), sift]
+        // While some are sifted, the end of that is waited for: see `Lanes::next_due`.
+        let may_sift = self.sifting.is_empty() && !self.arrived.is_empty();
+        [self.lanes.next_due(), self.sift_at.filter(|_| may_sift)]
             .into_iter()
             .flatten()
             .min()

@@ -203,7 +203,7 @@ impl<T: Payload> Lanes<T> {
         let mut receiving = pin!(receiving);
         while self.stopped.is_none() {
             self.start_what_may_run();
-            let due = self.held.next_due();
+            let due = self.next_due();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return None,
@@ -319,6 +319,13 @@ impl<T: Payload> Lanes<T> {
             let (handler, lot) = (Arc::clone(&self.handler), self.lot.clone());
             self.running.spawn(run(handler, lot, work));
         }
+    }
+
+    /// When something held is tried again that a lane is free for. While all are taken, the end of what runs is
+    /// waited for: a time that is past would be there again and again, before all that stands below it.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let is_free = self.running.len() < self.width;
+        self.held.next_due().filter(|_| is_free)
     }
 
     /// Begins with the parked keys that a person wants tried again.
