@@ -101,6 +101,7 @@ async fn what_can_not_be_handled_is_parked_and_comes_back() {
     let server = prepared("parking").await;
     Box::pin(parked_keys(&server)).await;
     parking::a_node_that_is_behind_is_not_believed(&server.options()).await;
+    parking::nothing_is_handled_beside_a_try_that_begins(&server.options()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -113,7 +113,7 @@ impl<T: Payload> Bulk<T> {
                     let done = self.lanes.finish(outcome, |sequence| self.floor.wait_for(sequence));
                     self.done(done);
                 }
-                Some(outcome) = self.lanes.retries.join_next() => self.lanes.tried(outcome),
+                Some(outcome) = self.lanes.retries.join_next() => self.lanes.go_on_trying(outcome),
                 Some(Ok(sifted)) = self.sifting.join_next() => self.sifted(sifted),
                 Some(Ok(acked)) = self.acking.join_next() => self.acked(acked),
                 () = at(due) => {}
