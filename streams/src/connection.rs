@@ -272,7 +272,7 @@ impl Connection {
     }
 
     /// From now on looks now and then whether the streams and durables are as `topology` declares, and tells which
-    /// durables are not (`streams_durable_differs`). As long as a stream could lose what it keeps, nothing is put into it over this connection: no event, key, letter or timer, and nothing
+    /// durables are not, or which nobody answers for (`streams_durable_differs`). As long as a stream could lose what it keeps, nothing is put into it over this connection: no event, key, letter or timer, and nothing
     /// is parked. Snapshots, which are made again, are.
     pub fn watch(&self, topology: Topology) {
         let own = Self {
