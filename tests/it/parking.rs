@@ -9,6 +9,9 @@ use uuid::Uuid;
 
 use crate::app::{App, Must, PATIENCE, becomes, folder, is_separate, program};
 
+/// In whose trace the event is that nobody can handle.
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 /// Runs `millrace parked` on this stack; what it printed, an object a line.
 fn parked(app: &App, args: &[&str]) -> Vec<Value> {
     let output = Command::new(program())
@@ -45,6 +48,7 @@ pub(crate) async fn poison(app: &App, order: &str) {
         ("ce-commandid", id.as_str()),
         ("ce-actor", "system"),
         ("ce-correlationid", order),
+        ("traceparent", TRACE),
     ] {
         headers.insert(name, value);
     }
@@ -167,6 +171,7 @@ async fn a_poisoned_order_waits_for_a_person_while_others_go_on() {
     assert!(parked(&app, &["list"]).is_empty());
     let id = format!("payment-reactor/{poisoned}");
     let history = parked(&app, &["show", &id]);
+    assert_eq!(history[0]["traceparent"], TRACE, "{history:?}");
     let skipped = history.iter().find(|record| record["record"] == "skip");
     let skipped = skipped.unwrap();
     assert_eq!(skipped["by"], "ada");
