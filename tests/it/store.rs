@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use streams::Connection;
-use streams::contract::{self, OnServer};
+use streams::contract::{self, OnServer, races};
 use streams::contract_subscriptions::{
     self as subscriptions, bulk, bus, clock, durable, inbox, keys, lanes, ordered, parking, slow,
     timers,
@@ -47,6 +47,10 @@ async fn a_jetstream_store_keeps_the_contract() {
     let rig = OnServer::open(server.options(), 1).await;
     contract::all(&rig).await;
     rig.all().await;
+    races::writers_lose_nothing_during(&rig, async || {
+        server.down_until(DateTime::UNIX_EPOCH).await;
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
