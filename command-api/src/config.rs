@@ -47,7 +47,8 @@ pub struct Config {
     )]
     pub webhook_endpoints_max: usize,
     /// How many aggregates are kept in memory, so that a command needs nothing of the log; a large one
-    /// counts once for each 2 KiB, so this many times 2 KiB is about the most that they take.
+    /// counts once for each 2 KiB, so this many times 2 KiB is about the most that they take, but for very few that are
+    /// larger than half of what one of the cache's shards may hold, and count as that.
     #[arg(
         long,
         env = "MILLRACE_AGGREGATES_MAX",

@@ -274,7 +274,8 @@ impl Connection {
     }
 
     /// From now on looks every half minute, and at the streams as soon as the server says that one was changed, whether
-    /// they are as `topology` declares, and tells which durables are not (`streams_durable_differs`). As long as a stream could lose what it keeps, nothing is put into it over this connection: no event, key, letter or timer, and nothing
+    /// they are as `topology` declares, and tells which durables are not, or which nobody answers for
+    /// (`streams_durable_differs`). As long as a stream could lose what it keeps, nothing is put into it over this connection: no event, key, letter or timer, and nothing
     /// is parked. Snapshots, which are made again, are.
     pub fn watch(&self, topology: Topology) {
         let own = Self {

@@ -208,3 +208,160 @@ async fn look<W: Wire>(wire: &W, events: &[NewEvent]) -> Option<Result<Appended,
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::{Mutex, PoisonError};
+
+    use bytes::Bytes;
+    use chrono::Utc;
+    use kernel::Position;
+
+    use super::*;
+    use crate::envelope::RecordedEvent;
+
+    /// What a server answers, in order. From then on it is busy, if it was, or silent.
+    struct Script {
+        replies: Mutex<VecDeque<Reply>>,
+        next: Option<Next>,
+    }
+
+    impl Wire for Script {
+        async fn publish(&self, _: &[NewEvent]) -> Reply {
+            let mut replies = self.replies.lock().unwrap_or_else(PoisonError::into_inner);
+            let reply = replies.pop_front().unwrap();
+            if replies.is_empty() {
+                replies.push_back(if let Reply::Busy(_) = reply {
+                    busy()
+                } else {
+                    unknown()
+                });
+            }
+            reply
+        }
+
+        async fn next(&self, _: &NewEvent) -> Result<Option<Next>, BoxError> {
+            Ok(self.next)
+        }
+    }
+
+    fn unknown() -> Reply {
+        Reply::Unknown("no answer".into())
+    }
+
+    fn busy() -> Reply {
+        Reply::Busy("an election".into())
+    }
+
+    fn refused() -> Reply {
+        Reply::Refused("full".into())
+    }
+
+    fn unwritable() -> Reply {
+        Reply::Unwritable(EncodeError::Header { header: "ce-actor" })
+    }
+
+    fn acknowledged(duplicate: bool) -> Reply {
+        Reply::Acknowledged { last: 7, duplicate }
+    }
+
+    const OURS: Uuid = Uuid::from_u128(1);
+
+    fn event() -> NewEvent {
+        NewEvent {
+            event: RecordedEvent {
+                position: Position::new("ACCOUNT", 0),
+                subject: "event.account.a-1".to_owned(),
+                context: "account".to_owned(),
+                kind: None,
+                aggregate_id: "a-1".parse().unwrap(),
+                id: OURS,
+                event_type: "money_deposited".to_owned(),
+                schema_version: 1,
+                version: 1,
+                time: Utc::now(),
+                recorded_at: Utc::now(),
+                command_id: OURS,
+                correlation_id: None,
+                causation_id: None,
+                request_digest: None,
+                actor: "user:1".to_owned(),
+                traceparent: None,
+                data: Bytes::new(),
+            },
+            expected: 0,
+        }
+    }
+
+    /// What becomes of an append with these answers, where the event `next` stands on the subject.
+    async fn with_next<const N: usize>(replies: [Reply; N], next: Option<Uuid>) -> String {
+        let script = Script {
+            replies: Mutex::new(replies.into()),
+            next: next.map(|id| Next {
+                sequence: 5,
+                id: Some(id),
+            }),
+        };
+        match append(&script, &[event()], &Budget::SERVER).await {
+            Ok(Appended { last, uncertain }) => format!("{last}, uncertain: {uncertain}"),
+            Err(error) => {
+                let said = format!("{error:?}");
+                said.split(['(', ' ']).next().unwrap_or_default().to_owned()
+            }
+        }
+    }
+
+    async fn with<const N: usize>(replies: [Reply; N]) -> String {
+        with_next(replies, None).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_answer_tells_what_became_of_it() {
+        assert_eq!(with([acknowledged(false)]).await, "7, uncertain: false");
+        assert_eq!(with([acknowledged(true)]).await, "Duplicate");
+        assert_eq!(with([Reply::KnownId]).await, "Duplicate");
+        assert_eq!(with([Reply::WrongPosition]).await, "Conflict");
+        assert_eq!(with([Reply::InFlight]).await, "Conflict");
+        assert_eq!(with([Reply::TooLarge]).await, "TooLarge");
+        assert_eq!(with([unwritable()]).await, "Unwritable");
+        assert_eq!(with([refused()]).await, "Unavailable");
+        assert_eq!(with([busy()]).await, "Unavailable");
+        assert_eq!(with([busy(), Reply::InFlight]).await, "Conflict");
+        assert_eq!(with([unknown()]).await, "Unknown");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_try_that_nobody_answered_only_the_log_tells() {
+        // Whatever is said of a later try says nothing of that one, which may have been appended, or still be.
+        for reply in [
+            Reply::InFlight,
+            Reply::TooLarge,
+            unwritable(),
+            refused(),
+            busy(),
+            Reply::WrongPosition,
+            Reply::KnownId,
+        ] {
+            let said = format!("{reply:?}");
+            let found = with([unknown(), reply, acknowledged(true)]).await;
+            assert_eq!(found, "7, uncertain: true", "{said}");
+        }
+        for duplicate in [false, true] {
+            let found = with([unknown(), acknowledged(duplicate)]).await;
+            assert_eq!(found, "7, uncertain: true");
+        }
+        let silent = with([unknown(), Reply::InFlight, refused(), unknown()]).await;
+        assert_eq!(silent, "Unknown");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_try_that_nobody_answered_the_next_event_tells_whose_it_was() {
+        for (next, told) in [(OURS, "5, uncertain: true"), (Uuid::nil(), "Conflict")] {
+            let wrong = [unknown(), Reply::WrongPosition];
+            assert_eq!(with_next(wrong, Some(next)).await, told);
+            let known = [unknown(), Reply::KnownId];
+            assert_eq!(with_next(known, Some(next)).await, told);
+        }
+    }
+}

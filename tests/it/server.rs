@@ -16,6 +16,9 @@ const USER: &str = "contract";
 /// One who may not reset a durable.
 const NO_RESET: &str = "no-reset";
 
+/// One who is not told about durables.
+const NO_INFO: &str = "no-info";
+
 /// Its users' password.
 const PASSWORD: &str = "contract";
 
@@ -37,7 +40,8 @@ impl Server {
             "host: 127.0.0.1\nport: {port}\nserver_name: {name}\n\
              jetstream {{ store_dir: \"{}\", sync_interval: always }}\n\
              accounts {{ A {{ jetstream: enabled, users: [ {{ user: {USER}, password: {PASSWORD} }}, \
-             {{ user: {NO_RESET}, password: {PASSWORD}, permissions: {{ publish: {{ allow: \">\", deny: \"$JS.API.CONSUMER.RESET.>\" }} }} }} ] }} }}\n",
+             {{ user: {NO_RESET}, password: {PASSWORD}, permissions: {{ publish: {{ allow: \">\", deny: \"$JS.API.CONSUMER.RESET.>\" }} }} }}, \
+             {{ user: {NO_INFO}, password: {PASSWORD}, permissions: {{ publish: {{ allow: \">\", deny: \"$JS.API.CONSUMER.INFO.>\" }}, subscribe: {{ allow: \">\", deny: \"$JS.EVENT.>\" }} }} }} ] }} }}\n",
             folder.join("store").display()
         );
         std::fs::write(folder.join("nats.conf"), config).unwrap();
@@ -72,9 +76,17 @@ impl Server {
 
     /// As one who may not reset a durable.
     pub(crate) async fn connect_without_reset(&self) -> Connection {
-        let user = NO_RESET.to_owned();
+        self.connect_as(NO_RESET).await
+    }
+
+    /// As one who gets no answer about any durable, and hears of no change.
+    pub(crate) async fn connect_without_info(&self) -> Connection {
+        self.connect_as(NO_INFO).await
+    }
+
+    async fn connect_as(&self, user: &str) -> Connection {
         let options = ConnectOptions {
-            user,
+            user: user.to_owned(),
             ..self.options()
         };
         Connection::open(&options).await.unwrap()

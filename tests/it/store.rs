@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use streams::Connection;
-use streams::contract::{self, OnServer};
+use streams::contract::{self, OnServer, races};
 use streams::contract_subscriptions::{
     self as subscriptions, bulk, bus, clock, durable, inbox, keys, lanes, ordered, parking, slow,
     timers,
 };
+use telemetry::Metrics;
 
 use crate::server::Server;
 
@@ -46,6 +47,10 @@ async fn a_jetstream_store_keeps_the_contract() {
     let rig = OnServer::open(server.options(), 1).await;
     contract::all(&rig).await;
     rig.all().await;
+    races::writers_lose_nothing_during(&rig, async || {
+        server.down_until(DateTime::UNIX_EPOCH).await;
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,6 +80,16 @@ async fn slow_answers_and_denied_ones_stop_no_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_without_a_free_lane_takes_in_and_tells() {
+    let server = prepared("busy").await;
+    let metrics = Metrics::install().unwrap();
+    let page = || metrics.render();
+    let connection = server.connect().await;
+    lanes::a_key_that_is_due_holds_nothing_up(&connection, page).await;
+    lanes::a_sift_that_lasts_holds_nothing_up(&connection, page).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deliveries_acknowledged_in_bulk_are_repeated_at_most() {
     let server = prepared("bulk").await;
     bulk_subscriptions(&server).await;
@@ -90,6 +105,7 @@ async fn what_can_not_be_handled_is_parked_and_comes_back() {
     let server = prepared("parking").await;
     Box::pin(parked_keys(&server)).await;
     parking::a_node_that_is_behind_is_not_believed(&server.options()).await;
+    parking::nothing_is_handled_beside_a_try_that_begins(&server.options()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 use crate::app::{PASSWORD, becomes};
 use crate::faults::webhooks::signature;
+use crate::server::Server;
 use crate::servers::Servers;
 
 async fn does<A: Decider>(
@@ -109,6 +110,31 @@ async fn nothing_is_appended_to_a_stream_that_was_changed_until_it_is_set_right(
 async fn at_once(noticed: impl Future<Output = ()>) {
     let noticed = tokio::time::timeout(Duration::from_secs(15), noticed).await;
     noticed.expect("the server has told nobody");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn durables_that_nobody_answers_for_delay_no_look_at_the_streams() {
+    /// Less than the questions about all durables wait for their answers, one after another.
+    const IN_TIME: Duration = Duration::from_secs(50);
+    let server = Server::start("withheld-silent").await;
+    let admin = server.connect().await;
+    let declared = millrace::provision::topology();
+    topology::provision(&admin, &declared, 1).await.unwrap();
+    age(&admin, &["ORDER"], |_| Duration::from_hours(24)).await;
+    let role = server.connect_without_info().await;
+    let is_withheld = async |withheld: bool, within: Duration| {
+        let noticed = async {
+            while role.withheld().check().is_err() != withheld {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let noticed = tokio::time::timeout(within, noticed).await;
+        noticed.unwrap_or_else(|_| panic!("not noticed within {within:?}"));
+    };
+    role.watch(declared);
+    is_withheld(true, Duration::from_secs(10)).await;
+    age(&admin, &["ORDER"], declared_age).await;
+    is_withheld(false, IN_TIME).await;
 }
 
 /// Has what these streams keep expire, as far as they don't anyway.

@@ -33,6 +33,8 @@ pub enum Line {
     /// Everything arrives, but no consumer says that anything waits for it: as one does whose node is behind
     /// the stream's leader.
     HidesPending,
+    /// Everything arrives, but messages of the client with this text only once the line is another.
+    HoldsBack(&'static str),
     /// There is none, and no new one either.
     Cut,
 }
@@ -114,7 +116,15 @@ pub(crate) struct Proxy {
     /// How to connect through it.
     pub(crate) options: ConnectOptions,
     line: watch::Sender<Line>,
+    holds: watch::Sender<bool>,
     task: JoinHandle<()>,
+}
+
+/// What a line does now, and whom it tells that it holds something back.
+#[derive(Clone)]
+struct Watched {
+    line: watch::Receiver<Line>,
+    holds: watch::Sender<bool>,
 }
 
 impl Proxy {
@@ -124,18 +134,31 @@ impl Proxy {
         let first = options.url.split(',').next().unwrap();
         let server = first.trim_start_matches("nats://").parse().unwrap();
         let (line, watching) = watch::channel(Line::Good);
+        let holds = watch::Sender::new(false);
+        let watched = Watched {
+            line: watching,
+            holds: holds.clone(),
+        };
         Self {
             options: ConnectOptions {
                 url,
                 ..options.clone()
             },
             line,
-            task: tokio::spawn(serve(listener, server, watching)),
+            holds,
+            task: tokio::spawn(serve(listener, server, watched)),
         }
     }
 
     pub(crate) fn set(&self, line: Line) {
+        self.holds.send_replace(false);
         self.line.send_replace(line);
+    }
+
+    /// Waits until it holds something back ([`Line::HoldsBack`]).
+    pub(crate) async fn holds_back(&self) {
+        let mut holds = self.holds.subscribe();
+        holds.wait_for(|holds| *holds).await.unwrap();
     }
 }
 
@@ -145,30 +168,30 @@ impl Drop for Proxy {
     }
 }
 
-async fn serve(listener: TcpListener, server: SocketAddr, line: watch::Receiver<Line>) {
+async fn serve(listener: TcpListener, server: SocketAddr, watched: Watched) {
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.unwrap();
         // While the line is cut, a new connection is closed at once.
-        if *line.borrow() == Line::Good {
-            let line = line.clone();
+        if *watched.line.borrow() == Line::Good {
+            let watched = watched.clone();
             connections.spawn(async move {
                 if let Ok(server) = TcpStream::connect(server).await {
-                    forward(client, server, line).await;
+                    forward(client, server, watched).await;
                 }
             });
         }
     }
 }
 
-async fn forward(client: TcpStream, server: TcpStream, mut line: watch::Receiver<Line>) {
+async fn forward(client: TcpStream, server: TcpStream, mut watched: Watched) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let (requests, answers) = (line.clone(), line.clone());
+    let (requests, answers) = (watched.clone(), watched.clone());
     tokio::select! {
         () = pump(from_client, to_server, requests, Line::requests) => {}
         () = pump(from_server, to_client, answers, Line::answers) => {}
-        _ = line.wait_for(|line| *line == Line::Cut) => {}
+        _ = watched.line.wait_for(|line| *line == Line::Cut) => {}
     }
 }
 
@@ -177,7 +200,7 @@ async fn forward(client: TcpStream, server: TcpStream, mut line: watch::Receiver
 async fn pump(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut line: watch::Receiver<Line>,
+    Watched { mut line, holds }: Watched,
     way: fn(Line) -> (Option<usize>, Duration),
 ) {
     let (pieces, mut coming) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
@@ -198,15 +221,25 @@ async fn pump(
                 passed = 0;
             }
             let now = *line.borrow();
+            let (held, mut piece) = now.held_back(&buffer[..length]);
+            if !held.is_empty() {
+                let (mut line, pieces) = (line.clone(), pieces.clone());
+                holds.send_replace(true);
+                tokio::spawn(async move {
+                    // Without a line there is nobody to get it.
+                    let _ = line.wait_for(|line| *line != now).await;
+                    let _ = pieces.send((Instant::now(), held));
+                });
+            }
             let (lost_after, late) = way(now);
             let lost = lost_after.is_some_and(|after| passed >= after);
             passed += 1;
             if !lost {
                 if now == Line::HidesPending {
-                    hide_pending(&mut buffer[..length]);
+                    hide_pending(&mut piece);
                 }
                 let due = Instant::now() + late;
-                if pieces.send((due, buffer[..length].to_vec())).is_err() {
+                if pieces.send((due, piece)).is_err() {
                     return;
                 }
             }
@@ -229,7 +262,38 @@ fn hide_pending(piece: &mut [u8]) {
     }
 }
 
+/// How long the first message of a client in a piece is: a line, and behind that of a publish its body.
+fn message_length(piece: &[u8]) -> usize {
+    const END: &[u8] = b"\r\n";
+    let mut ends = piece.windows(END.len());
+    let Some(line) = ends.position(|end| end == END) else {
+        return piece.len();
+    };
+    let text = String::from_utf8_lossy(&piece[..line]);
+    let is_publish = text.starts_with("PUB ") || text.starts_with("HPUB ");
+    let size = text.rsplit(' ').next().filter(|_| is_publish);
+    let body = size.map_or(0, |size| size.parse::<usize>().unwrap() + END.len());
+    piece.len().min(line + END.len() + body)
+}
+
 impl Line {
+    /// What of a piece is held back, and what is not.
+    fn held_back(self, piece: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let (mut held, mut rest) = (Vec::new(), Vec::new());
+        let Self::HoldsBack(text) = self else {
+            return (held, piece.to_vec());
+        };
+        let mut left = piece;
+        while !left.is_empty() {
+            let (message, behind) = left.split_at(message_length(left));
+            let mut parts = message.windows(text.len());
+            let is_held = parts.any(|part| part == text.as_bytes());
+            if is_held { &mut held } else { &mut rest }.extend_from_slice(message);
+            left = behind;
+        }
+        (held, rest)
+    }
+
     /// After how much the rest of what the client sends is lost, and how late what isn't.
     fn requests(self) -> (Option<usize>, Duration) {
         match self {
@@ -238,6 +302,7 @@ impl Line {
             | Self::LosesAnswers(_)
             | Self::SlowAnswers
             | Self::HidesPending
+            | Self::HoldsBack(_)
             | Self::Cut => (None, Duration::ZERO),
         }
     }
@@ -247,9 +312,11 @@ impl Line {
         match self {
             Self::LosesAnswers(after) => (Some(after), Duration::ZERO),
             Self::SlowAnswers => (None, SLOW),
-            Self::Good | Self::LosesRequests(_) | Self::HidesPending | Self::Cut => {
-                (None, Duration::ZERO)
-            }
+            Self::Good
+            | Self::LosesRequests(_)
+            | Self::HidesPending
+            | Self::HoldsBack(_)
+            | Self::Cut => (None, Duration::ZERO),
         }
     }
 }

@@ -1,14 +1,17 @@
 //! Of several writers one wins, and the others decide again.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
+use kernel::AggregateId;
 use tokio::time::sleep;
 
-use super::account::{Account, AccountCommand, AccountRefusal};
+use super::account::{Account, AccountCommand, AccountRefusal, NumberClaim};
+use super::together::open_with_number;
 use super::{Rig, case, fresh_id, fresh_meta, run};
-use crate::{ExecuteError, Outcome, Streams};
+use crate::{ExecuteError, Outcome, RecordedEvent, Streams};
 
 /// Callers on one aggregate at once, in [`many_writers_lose_nothing`].
 const WRITERS: u64 = 64;
@@ -21,6 +24,9 @@ const TROUBLED_WRITERS: u64 = 32;
 
 /// Commands of each of them.
 const TROUBLED_COMMANDS_EACH: u64 = 60;
+
+/// With every tenth an account is opened, with its number.
+const OPENS_EVERY: u64 = 10;
 
 /// All of this page, but what needs trouble.
 pub async fn all(rig: &dyn Rig) {
@@ -136,7 +142,8 @@ pub async fn many_writers_lose_nothing(rig: &dyn Rig) {
 }
 
 /// 32 callers in two processes pay into a few accounts while the log has `trouble`: a server is
-/// killed, a leader steps down. Each payment counts once, whatever its caller was told meanwhile.
+/// killed, a leader steps down. Each payment counts once, whatever its caller was told meanwhile; of two events, and
+/// of an account and its number, both are there.
 pub async fn writers_lose_nothing_during(rig: &dyn Rig, trouble: impl AsyncFnOnce()) {
     case("writers lose nothing during trouble");
     let (here, there) = (rig.process().await, rig.process().await);
@@ -150,14 +157,24 @@ pub async fn writers_lose_nothing_during(rig: &dyn Rig, trouble: impl AsyncFnOnc
         let id = &ids[(n / 2) as usize % ids.len()];
         let done = &done;
         async move {
-            for _ in 0..TROUBLED_COMMANDS_EACH {
-                pay_in_whatever_happens(streams, id).await;
+            let mut opened = Vec::new();
+            for command in 0..TROUBLED_COMMANDS_EACH {
+                // Alone and in two, by both processes, into each account.
+                let amounts = match (n / 2 + command) % 2 {
+                    0 => vec![2],
+                    _ => vec![1, 1],
+                };
+                pay_in_whatever_happens(streams, id, amounts).await;
+                if command % OPENS_EVERY == 0 {
+                    opened.push(open_whatever_happens(streams).await);
+                }
                 done.fetch_add(1, Ordering::Relaxed);
             }
+            opened
         }
     });
     let total = TROUBLED_WRITERS * TROUBLED_COMMANDS_EACH;
-    tokio::join!(join_all(callers), async {
+    let (opened, ()) = tokio::join!(join_all(callers), async {
         // In the middle of the work, not before or after it.
         while done.load(Ordering::Relaxed) < total / 4 {
             sleep(Duration::from_millis(1)).await;
@@ -170,20 +187,47 @@ pub async fn writers_lose_nothing_during(rig: &dyn Rig, trouble: impl AsyncFnOnc
         let history = rig.process().await.history::<Account>(id).await.unwrap();
         let versions: Vec<_> = history.iter().map(|e| e.version).collect();
         assert_eq!(versions, (1..=history.len() as u64).collect::<Vec<_>>());
+        // Behind the two with which it was opened.
+        let payments = history[2..].chunk_by(|one, next| one.command_id == next.command_id);
+        let payments: Vec<_> = payments.collect();
+        assert_each_is_whole(&payments);
         for streams in [&here, &there, &rig.process().await] {
             let state = streams.load_current::<Account>(id).await.unwrap().state;
-            assert_eq!(state.balance() + 2, history.len() as u64);
+            assert_eq!(state.balance(), 2 * payments.len() as u64);
         }
-        found += history.len() as u64 - 2;
+        found += payments.len() as u64;
     }
     assert_eq!(found, total);
+    let there = rig.process().await;
+    for (account, number) in opened.into_iter().flatten() {
+        let account = there.load_current::<Account>(&account).await.unwrap();
+        let number = there.load_current::<NumberClaim>(&number).await.unwrap();
+        assert_eq!((account.version, number.version), (1, 1));
+    }
+}
+
+/// Two at once, or 1 and 1 side by side; and each command is there once.
+fn assert_each_is_whole(payments: &[&[RecordedEvent]]) {
+    let commands: HashSet<_> = payments
+        .iter()
+        .map(|payment| payment[0].command_id)
+        .collect();
+    assert_eq!(commands.len(), payments.len(), "torn or repeated");
+    for payment in payments {
+        let bodies: Vec<_> = payment.iter().map(|event| &event.data[..]).collect();
+        let is_whole = matches!(
+            bodies[..],
+            [br#"{"amount":2}"#] | [br#"{"amount":1}"#, br#"{"amount":1}"#]
+        );
+        assert!(is_whole, "torn: {payment:?}");
+    }
 }
 
 /// A client that asks again, with the same id, until it knows that its command was done.
-async fn pay_in_whatever_happens(streams: &Streams, id: &kernel::AggregateId) {
+async fn pay_in_whatever_happens(streams: &Streams, id: &AggregateId, amounts: Vec<u64>) {
     let meta = fresh_meta();
     loop {
-        let paid = streams.execute::<Account>(id, AccountCommand::Deposit(vec![1]), &meta);
+        let paid = streams.execute::<Account>(id, AccountCommand::Deposit(amounts.clone()), &meta);
         match paid.await {
             Ok(_) => return,
             Err(
@@ -196,8 +240,24 @@ async fn pay_in_whatever_happens(streams: &Streams, id: &kernel::AggregateId) {
     }
 }
 
+/// The same, for an account and its number, which is one batch.
+async fn open_whatever_happens(streams: &Streams) -> (AggregateId, AggregateId) {
+    let (account, number, meta) = (fresh_id(), fresh_id(), fresh_meta());
+    loop {
+        match open_with_number(streams, (&account, &number), &meta).await {
+            Ok(_) => return (account, number),
+            Err(
+                ExecuteError::Conflict
+                | ExecuteError::Unavailable { .. }
+                | ExecuteError::Unknown { .. },
+            ) => sleep(Duration::from_millis(20)).await,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
 /// The same command again, with the same id, is what a client or a saga does after a conflict.
-async fn pay_in_until_done(streams: &Streams, id: &kernel::AggregateId) {
+async fn pay_in_until_done(streams: &Streams, id: &AggregateId) {
     let meta = fresh_meta();
     loop {
         let paid = streams.execute::<Account>(id, AccountCommand::Deposit(vec![1]), &meta);
@@ -212,7 +272,7 @@ async fn pay_in_until_done(streams: &Streams, id: &kernel::AggregateId) {
     }
 }
 
-pub(super) async fn account_with(streams: &Streams, id: &kernel::AggregateId, balance: u64) {
+pub(super) async fn account_with(streams: &Streams, id: &AggregateId, balance: u64) {
     let open = run(streams, id, AccountCommand::Open);
     open.await.unwrap();
     let command = AccountCommand::Deposit(vec![balance]);

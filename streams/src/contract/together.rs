@@ -20,7 +20,7 @@ pub async fn all(rig: &dyn Rig) {
     a_condition_is_about_the_first(rig).await;
 }
 
-async fn open_with_number(
+pub(super) async fn open_with_number(
     streams: &Streams,
     (account, number): (&AggregateId, &AggregateId),
     meta: &CommandMeta,

@@ -1,8 +1,8 @@
 //! Lanes on a durable.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -183,6 +183,137 @@ pub async fn a_worker_with_full_hands_stays_the_only_one(first: &Connection, sec
         within("stopped", run).await.unwrap().unwrap();
     }
     bench.remove().await;
+}
+
+/// Can't do "fails" now, and is at "hangs" for ever.
+#[derive(Default)]
+struct Busy {
+    sifted: Mutex<HashSet<String>>,
+    failures: AtomicUsize,
+    hangs: AtomicBool,
+}
+
+#[async_trait]
+impl Handler for Busy {
+    async fn sift(&self, batch: &[Delivery]) -> Result<Vec<bool>, HandleError> {
+        let keys = batch.iter().map(|delivery| &delivery.event.aggregate_id);
+        self.sifted
+            .lock()
+            .await
+            .extend(keys.map(ToString::to_string));
+        Ok(vec![true; batch.len()])
+    }
+
+    async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
+        if delivery.event.aggregate_id.as_str() == "fails" {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            return Err(HandleError::retryable("not now"));
+        }
+        self.hangs.store(true, Ordering::Relaxed);
+        std::future::pending().await
+    }
+}
+
+/// One key is due for its next try while another takes the only lane: what comes is taken in all the same, and it is
+/// told for how long that one fails. `page`: what the process tells of itself.
+pub async fn a_key_that_is_due_holds_nothing_up(
+    connection: &Connection,
+    page: impl Fn() -> String,
+) {
+    for in_bulk in [false, true] {
+        let bench = Bench::new(connection).await;
+        let name = String::leak(format!("due-{}", bench.context));
+        let spec = if in_bulk {
+            bench.make_in_bulk(name).await
+        } else {
+            bench.make_durable(name).await
+        };
+        let busy = Arc::<Busy>::default();
+        let soon = DurableLimits {
+            pause_max: Duration::from_millis(20),
+            ..DurableLimits::default()
+        };
+        let bound = connection.durable(&spec, soon).await.unwrap();
+        let run = run_lanes(bound, 1, busy.clone(), CancellationToken::new());
+        let run = tokio::spawn(run);
+        bench.append("fails", 1, 1).await;
+        until("failed", async || busy.failures.load(Ordering::Relaxed) > 0).await;
+        bench.append("hangs", 1, 1).await;
+        until("busy", async || busy.hangs.load(Ordering::Relaxed)).await;
+        tokio::time::sleep(soon.pause_max * 2).await;
+
+        bench.append("comes", 1, 1).await;
+        until("taken in", async || {
+            !in_bulk || busy.sifted.lock().await.contains("comes")
+        })
+        .await;
+        is_told_on(name, &page).await;
+        run.abort();
+        bench.remove().await;
+    }
+}
+
+/// Knows once not whom anything concerns, and from then on thinks for ever.
+#[derive(Default)]
+struct Thinker(AtomicUsize);
+
+#[async_trait]
+impl Handler for Thinker {
+    async fn sift(&self, _: &[Delivery]) -> Result<Vec<bool>, HandleError> {
+        if self.0.fetch_add(1, Ordering::Relaxed) == 0 {
+            return Err(HandleError::retryable("not now"));
+        }
+        std::future::pending().await
+    }
+
+    async fn handle(&self, _: &Delivery) -> Result<(), HandleError> {
+        Ok(())
+    }
+}
+
+/// What comes while the handler is asked once more whom what came before concerns, for long, is due as well.
+pub async fn a_sift_that_lasts_holds_nothing_up(
+    connection: &Connection,
+    page: impl Fn() -> String,
+) {
+    let bench = Bench::new(connection).await;
+    let name = String::leak(format!("lasts-{}", bench.context));
+    let spec = bench.make_in_bulk(name).await;
+    let thinker = Arc::<Thinker>::default();
+    let bound = bench.bind(&spec).await;
+    let run = run_lanes(bound, 1, thinker.clone(), CancellationToken::new());
+    let run = tokio::spawn(run);
+    bench.append("a", 1, 1).await;
+    until("asked again", async || {
+        thinker.0.load(Ordering::Relaxed) > 1
+    })
+    .await;
+    bench.append("b", 1, 1).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    is_told_on(name, &page).await;
+    run.abort();
+    bench.remove().await;
+}
+
+/// Waits until `page` tells of another second and a half for which something of the durable fails.
+async fn is_told_on(durable: &str, page: impl Fn() -> String) {
+    let tells = format!("streams_failing_seconds{{durable=\"{durable}\"}} ");
+    let seconds = || {
+        let page = page();
+        let told = page.lines().find_map(|line| line.strip_prefix(&tells));
+        told.map_or(0.0, |seconds| seconds.parse().unwrap())
+    };
+    let before = seconds();
+    until("told", async || seconds() > before + 1.5).await;
+}
+
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    within(what, async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }
 
 /// The server is killed and restarted while lanes run: everything is handled and acknowledged.

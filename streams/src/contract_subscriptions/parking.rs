@@ -403,6 +403,61 @@ pub async fn a_standby_begins_with_no_parked_key(first: &Connection, second: &Co
     bench.remove().await;
 }
 
+/// What comes late, before what waits, while a worker asks whether it may try that again, or says that it does: two of
+/// a key are never handled at once.
+pub async fn nothing_is_handled_beside_a_try_that_begins(options: &ConnectOptions) {
+    let all = Connection::open(options).await.unwrap();
+    let bench = Bench::new(&all).await;
+    let spec = durable(&bench, PERMANENT).await;
+    let proxy = Proxy::start(options).await;
+    let connection = Connection::open(&proxy.options).await.unwrap();
+    let clerk = Arc::new(Clerk::default());
+    let worker = Worker::over(&connection, &spec, DurableLimits::default(), &clerk).await;
+    // Behind the second it looks after left-overs only after some seconds, which is held back as well.
+    bench.append("good", 1, 2).await;
+    clerk.has_handled("good", &[1, 2]).await;
+    let lot = Lot::new(&all, spec.name);
+    lot.park("bad", &event(9), false).await.unwrap();
+    let begins = async |request: &'static str| {
+        proxy.set(Line::HoldsBack(request));
+        let retry = Wish::Retry { reason: None };
+        ask(&all, spec.name, "bad", "ada", retry).await.unwrap();
+        within("begun", proxy.holds_back()).await;
+    };
+
+    let whose_turn = format!("CONSUMER.INFO.{}.{}", spec.stream, spec.name);
+    begins(String::leak(whose_turn)).await;
+    let in_hand = clerk.handled.lock().await;
+    bench.append("bad", 1, 1).await;
+    within("in hand", async {
+        while clerk.asked.load(Ordering::Relaxed) < 3 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    proxy.set(Line::Good);
+    tokio::time::sleep(RETRY_BEGINS).await;
+    assert!(!is_tried(&all, &spec, "bad").await, "3 is in hand");
+    drop(in_hand);
+    within("tried", async {
+        // What waits can't be read.
+        while state(&bench, &spec, "bad").await.unwrap().failed.is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+
+    begins("HPUB parked.").await;
+    bench.append("bad", 2, 1).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let asked = clerk.asked.load(Ordering::Relaxed);
+    assert_eq!(asked, 3, "4 is handled beside the try");
+    proxy.set(Line::Good);
+    clerk.has_handled("bad", &[1, 2]).await;
+    worker.stop().await;
+    bench.remove().await;
+}
+
 async fn is_tried(connection: &Connection, spec: &DurableSpec, key: &str) -> bool {
     let records = history(connection, spec.name, key).await.unwrap();
     let tried = |record: &Record| matches!(record.what, What::Note(Note::Trying {}));

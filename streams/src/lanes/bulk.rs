@@ -113,7 +113,7 @@ impl<T: Payload> Bulk<T> {
                     let done = self.lanes.finish(outcome, |sequence| self.floor.wait_for(sequence));
                     self.done(done);
                 }
-                Some(outcome) = self.lanes.retries.join_next() => self.lanes.tried(outcome),
+                Some(outcome) = self.lanes.retries.join_next() => self.lanes.go_on_trying(outcome),
                 Some(Ok(sifted)) = self.sifting.join_next() => self.sifted(sifted),
                 Some(Ok(acked)) = self.acking.join_next() => self.acked(acked),
                 () = at(due) => {}
@@ -147,8 +147,9 @@ impl<T: Payload> Bulk<T> {
     }
 
     fn next_due(&self) -> Option<Instant> {
-        let sift = self.sift_at.filter(|_| !self.arrived.is_empty());
-        [self.lanes.held.next_due(), sift]
+        // While some are sifted, the end of that is waited for: see `Lanes::next_due`.
+        let may_sift = self.sifting.is_empty() && !self.arrived.is_empty();
+        [self.lanes.next_due(), self.sift_at.filter(|_| may_sift)]
             .into_iter()
             .flatten()
             .min()

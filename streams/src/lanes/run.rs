@@ -128,6 +128,13 @@ struct Failures {
     since: Instant,
 }
 
+/// How far another try of a parked key is.
+pub(super) enum Retry {
+    /// It is this process's to begin with.
+    MayBegin(String),
+    Ended(String),
+}
+
 /// What runs, waits for its next try, and is parked.
 pub(super) struct Lanes<T: Payload> {
     pub(super) name: String,
@@ -152,7 +159,7 @@ pub(super) struct Lanes<T: Payload> {
     pin: Option<String>,
     turn: Turn,
     /// Parked keys that are tried again now.
-    pub(super) retries: JoinSet<String>,
+    pub(super) retries: JoinSet<Retry>,
     retrying: HashSet<String>,
     pub(super) stopped: Option<Stopped>,
 }
@@ -203,14 +210,14 @@ impl<T: Payload> Lanes<T> {
         let mut receiving = pin!(receiving);
         while self.stopped.is_none() {
             self.start_what_may_run();
-            let due = self.held.next_due();
+            let due = self.next_due();
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return None,
                 Some(outcome) = self.running.join_next() => {
                     self.finish(outcome, |_| 0);
                 }
-                Some(outcome) = self.retries.join_next() => self.tried(outcome),
+                Some(outcome) = self.retries.join_next() => self.go_on_trying(outcome),
                 () = at(due) => {}
                 _ = ticks.progress.tick() => self.report_progress().await,
                 _ = ticks.parked.tick() => {
@@ -321,6 +328,13 @@ impl<T: Payload> Lanes<T> {
         }
     }
 
+    /// When something held is tried again that a lane is free for. While all are taken, the end of what runs is
+    /// waited for: a time that is past would be there again and again, before all that stands below it.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let is_free = self.running.len() < self.width;
+        self.held.next_due().filter(|_| is_free)
+    }
+
     /// Begins with the parked keys that a person wants tried again.
     pub(super) fn try_again(&mut self) {
         let Some(lot) = &self.lot else {
@@ -335,26 +349,48 @@ impl<T: Payload> Lanes<T> {
             if self.held.has(&key) || !self.retrying.insert(key.clone()) {
                 continue;
             }
-            let (name, lot) = (self.name.clone(), Arc::clone(lot));
             let (turn, pin) = (self.turn.clone(), self.pin.clone());
-            let handler = Arc::clone(&self.handler);
             self.retries.spawn(async move {
                 if turn.is_ours(pin.as_deref()).await {
-                    again::<T>(&name, &lot, &*handler, &key).await;
+                    Retry::MayBegin(key)
+                } else {
+                    Retry::Ended(key)
                 }
-                key
             });
         }
     }
 
-    pub(super) fn tried(&mut self, outcome: Result<String, JoinError>) {
-        match outcome {
-            Ok(key) => {
-                self.retrying.remove(&key);
-            }
-            // Handlers' panics are caught inside; this is an abort at the runtime's end.
-            Err(error) => tracing::error!(durable = self.name, error = %error, "a retry ended"),
+    pub(super) fn go_on_trying(&mut self, outcome: Result<Retry, JoinError>) {
+        let (Some(key), Some(lot)) = (self.tried(outcome), &self.lot) else {
+            return;
+        };
+        // Something of it may have come while the server was asked. What comes from now on waits for the claim.
+        if self.held.has(&key) {
+            return;
         }
+        lot.begins_to_claim(&key);
+        self.retrying.insert(key.clone());
+        let (name, lot) = (self.name.clone(), Arc::clone(lot));
+        let handler = Arc::clone(&self.handler);
+        self.retries.spawn(async move {
+            again::<T>(&name, &lot, &*handler, &key).await;
+            Retry::Ended(key)
+        });
+    }
+
+    /// What may begin now.
+    fn tried(&mut self, outcome: Result<Retry, JoinError>) -> Option<String> {
+        let (key, may_begin) = match outcome {
+            Ok(Retry::MayBegin(key)) => (key, true),
+            Ok(Retry::Ended(key)) => (key, false),
+            Err(error) => {
+                // Handlers' panics are caught inside; this is an abort at the runtime's end.
+                tracing::error!(durable = self.name, error = %error, "a retry ended");
+                return None;
+            }
+        };
+        self.retrying.remove(&key);
+        may_begin.then_some(key)
     }
 
     /// The sequence of what is done, if it is. `wait_for`: how many others can't be acknowledged before that one
@@ -467,6 +503,7 @@ impl<T: Payload> Lanes<T> {
                 done.extend(self.finish(outcome, |_| 0));
             }
             while let Some(outcome) = self.retries.join_next().await {
+                // Whatever may begin is begun by the next.
                 self.tried(outcome);
             }
         }

@@ -131,6 +131,9 @@ async fn event<T: Payload>(
     work: &Work<T>,
     delivery: &Delivery<T>,
 ) -> Ended {
+    if let Some(lot) = lot {
+        lot.no_claim_of(work.key()).await;
+    }
     if let Some(lot) = lot.filter(|lot| lot.concerns(work.key(), work.sequence())) {
         match behind(lot, work).await {
             Ok(Parked::Aside) => {

@@ -1,6 +1,6 @@
 //! The parked keys of one subscription, as its role sees and changes them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STRE
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use thiserror::Error;
+use tokio::sync::watch;
 
 use super::follow::Follower;
 use super::keys::{Keys, ParkedKey, Waiting};
@@ -85,6 +86,8 @@ pub(crate) struct Lot {
     /// Where PARKED ended when it was last read up to there.
     end: AtomicU64,
     keys: Mutex<Keys>,
+    /// Keys that this process is about to claim.
+    claiming: watch::Sender<HashSet<String>>,
 }
 
 /// What waits of one key, as far as it was read for one more try of all of it.
@@ -105,6 +108,7 @@ impl Lot {
             follower: tokio::sync::Mutex::new(follower),
             end: AtomicU64::new(0),
             keys: Mutex::default(),
+            claiming: watch::Sender::default(),
         }
     }
 
@@ -183,16 +187,40 @@ impl Lot {
         Ok(parked)
     }
 
+    /// From now on, until [`Self::claim`] ends, whoever asks for [`Self::no_claim_of`] this key waits.
+    pub(crate) fn begins_to_claim(&self, key: &str) {
+        self.claim_begun(key, true);
+    }
+
+    /// Waits while this process is about to claim `key`: what comes late would be handled beside the try.
+    pub(crate) async fn no_claim_of(&self, key: &str) {
+        let mut claiming = self.claiming.subscribe();
+        // It can't end before this lot does.
+        let _ = claiming.wait_for(|keys| !keys.contains(key)).await;
+    }
+
     /// Begins with another try, unless another process has.
     pub(crate) async fn claim(&self, key: &str) -> Result<bool, ParkingError> {
-        self.decide(key, |state| {
+        let claimed = self.decide(key, |state| {
             if self.is_due(state, clock::now()) {
                 Decision::Write(What::Note(Note::Trying {}), true)
             } else {
                 Decision::Already(false)
             }
-        })
-        .await
+        });
+        let claimed = claimed.await;
+        self.claim_begun(key, false);
+        claimed
+    }
+
+    fn claim_begun(&self, key: &str, begun: bool) {
+        self.claiming.send_if_modified(|keys| {
+            if begun {
+                keys.insert(key.to_owned())
+            } else {
+                keys.remove(key)
+            }
+        });
     }
 
     /// Says that this process is still at it.

@@ -243,10 +243,13 @@ mod tests {
     use super::*;
     use crate::parking::subject;
 
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
     #[test]
     fn a_message_comes_back_as_it_was_without_the_servers_headers() {
         let mut headers = HeaderMap::new();
         headers.insert("ce-type", "millrace.order_placed.v1");
+        headers.insert("traceparent", TRACE);
         headers.insert("Nats-Msg-Id", "1");
         headers.insert("nats-schedule", "@at 2026-01-01T00:00:00Z");
         let original = RawMessage {
@@ -270,11 +273,13 @@ mod tests {
             panic!("it is an event");
         };
         assert_eq!((back.cause.as_str(), back.attempts), ("no??such thing", 3));
+        assert_eq!(back.traceparent(), Some(TRACE));
+        assert_eq!(back.event_type(), Some("millrace.order_placed.v1"));
         let back = back.message();
         assert_eq!(back.position, original.position);
         assert_eq!(back.recorded_at, original.recorded_at);
         assert_eq!(back.subject, original.subject);
-        assert_eq!(back.headers.unwrap().len(), 1, "{:?}", back.headers);
+        assert_eq!(back.headers.unwrap().len(), 2, "{:?}", back.headers);
     }
 
     #[test]

@@ -28,20 +28,29 @@ impl Weighter<Arc<str>, Kept> for Places {
     }
 }
 
+/// One may take this part of the room that it can have: a shard of the cache keeps nothing that is larger than itself,
+/// and what nearly fills it drives out all else there.
+const SHARE_OF_SHARD: u64 = 2;
+
 /// Aggregates by subject, of all types.
-pub(super) struct Cache(quick_cache::sync::Cache<Arc<str>, Kept, Places>);
+pub(super) struct Cache {
+    kept: quick_cache::sync::Cache<Arc<str>, Kept, Places>,
+    /// What is larger counts as so many places.
+    places_max: u64,
+}
 
 impl Cache {
     /// So many places, [`PLACE_BYTES`] each; 0 = none is kept.
     pub(super) fn new(places: u64) -> Self {
         let aggregates = usize::try_from(places).unwrap_or(usize::MAX);
-        let cache = quick_cache::sync::Cache::with_weighter(aggregates, places, Places);
-        Self(cache)
+        let kept = quick_cache::sync::Cache::with_weighter(aggregates, places, Places);
+        let places_max = (kept.shard_capacity() / SHARE_OF_SHARD).max(1);
+        Self { kept, places_max }
     }
 
     /// The aggregate at `subject`, if it is there, an `A`, and whole.
     pub(super) fn get<A: Decider>(&self, subject: &str) -> Option<Arc<Held<A>>> {
-        let held: Arc<Held<A>> = self.0.get(subject)?.held.downcast().ok()?;
+        let held: Arc<Held<A>> = self.kept.get(subject)?.held.downcast().ok()?;
         (!held.is_broken()).then_some(held)
     }
 
@@ -53,37 +62,38 @@ impl Cache {
 
     /// Keeps `held` at `subject`.
     pub(super) fn keep<A: Decider>(&self, subject: &Arc<str>, held: &Arc<Held<A>>) {
-        let places = places(&held.lock());
+        let places = self.places(&held.lock());
         held.places.store(places, Ordering::Relaxed);
         let kept = Kept {
             held: Arc::clone(held) as _,
             places,
         };
-        self.0.insert(Arc::clone(subject), kept);
+        self.kept.insert(Arc::clone(subject), kept);
     }
 
     /// Keeps `held` at `subject` if it isn't kept yet, or takes more or less room since.
     pub(super) fn keep_changed<A: Decider>(&self, subject: &Arc<str>, held: &Arc<Held<A>>) {
-        if held.places.load(Ordering::Relaxed) != places(&held.lock()) {
+        if held.places.load(Ordering::Relaxed) != self.places(&held.lock()) {
             self.keep(subject, held);
         }
     }
 
     /// Forgets what may not be true any more.
     pub(super) fn evict(&self, subject: &str) {
-        self.0.remove(subject);
+        self.kept.remove(subject);
     }
 
     /// How many places are taken.
     #[cfg(test)]
     pub(super) fn taken(&self) -> u64 {
-        self.0.weight()
+        self.kept.weight()
     }
-}
 
-fn places<A: Decider>(known: &Known<A>) -> u64 {
-    let more = known.bytes() / PLACE_BYTES;
-    1 + u64::try_from(more).unwrap_or(u64::MAX - 1)
+    fn places<A: Decider>(&self, known: &Known<A>) -> u64 {
+        let more = known.bytes() / PLACE_BYTES;
+        let places = 1 + u64::try_from(more).unwrap_or(u64::MAX - 1);
+        places.min(self.places_max)
+    }
 }
 
 #[cfg(test)]
@@ -155,8 +165,25 @@ mod tests {
             large.largest = 9 * PLACE_BYTES;
             cache.insert(&subject, large);
         }
-        assert!((50..=100).contains(&cache.0.len()), "{}", cache.0.len());
-        assert!(cache.0.weight() <= 1_000, "{}", cache.0.weight());
+        assert!(
+            (50..=100).contains(&cache.kept.len()),
+            "{}",
+            cache.kept.len()
+        );
+        assert!(cache.taken() <= 1_000, "{}", cache.taken());
+    }
+
+    #[test]
+    fn one_that_is_larger_than_a_shard_stays_and_leaves_room_for_others() {
+        let cache = Cache::new(1_000);
+        let subject = Arc::from("event.account.large");
+        let held = cache.insert::<Account>(&subject, Known::new());
+        held.lock().largest = 100_000 * PLACE_BYTES;
+        cache.keep_changed(&subject, &held);
+        assert!(cache.get::<Account>(&subject).is_some());
+        let beside = kept(&cache, 100);
+        assert!(beside >= 80, "{beside}");
+        assert!(cache.get::<Account>(&subject).is_some());
     }
 
     #[test]

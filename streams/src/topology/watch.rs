@@ -4,17 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures::future::join_all;
 use futures::{StreamExt, stream};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::sleep;
 
 use super::check::{self, durable, durable_differences, name_of_durable, stream_differences};
-use super::error::Difference;
-use super::spec::Topology;
+use super::error::{Difference, TopologyError};
+use super::spec::{DurableSpec, StreamSpec, Topology};
 use crate::connection::Connection;
 use crate::log::{BoxError, chain};
 
 /// How often they are looked at, whether or not the server has said that there was a change.
 const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A durable that nobody answers for so often in a row, while others are answered for, gives nothing out: two minutes.
+const UNANSWERED_MAX: u32 = 4;
 
 /// Where the server says that a stream was made, changed or taken away.
 const CHANGES: &str = "$JS.EVENT.ADVISORY.STREAM.*.*";
@@ -65,62 +69,108 @@ impl Withheld {
     }
 }
 
-/// Looks at every stream and durable of `topology` again and again, at the streams also when the server says that one
-/// was changed. Of one that can't be looked at, what was known stays.
+/// Looks at every stream and durable of `topology` at once, and again and again, at the streams also when the server
+/// says that one was changed. Of one that can't be looked at, what was known stays; of a durable not for ever
+/// ([`UNANSWERED_MAX`]).
 pub(crate) async fn follow(connection: Connection, topology: Topology) {
-    let mut differing = BTreeMap::new();
-    let mut looks = interval_at(Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // However long durables let wait that nobody answers for, the streams are looked at in time.
+    tokio::join!(
+        follow_streams(&connection, &topology.streams),
+        follow_durables(&connection, &topology.durables),
+    );
+}
+
+async fn follow_streams(connection: &Connection, specs: &[StreamSpec]) {
     // Whoever may not hear of it sees it at the next look.
     let changes = connection.client().subscribe(CHANGES).await;
     let mut changes = stream::iter(changes.ok()).flatten();
     loop {
+        join_all(specs.iter().map(|spec| look_at_stream(connection, spec))).await;
         tokio::select! {
-            _ = looks.tick() => {
-                look_at_streams(&connection, &topology).await;
-                look_at_durables(&connection, &topology, &mut differing).await;
-            }
-            Some(_change) = changes.next() => look_at_streams(&connection, &topology).await,
+            () = sleep(LOOK_INTERVAL) => {}
+            Some(_change) = changes.next() => {}
         }
     }
 }
 
-async fn look_at_streams(connection: &Connection, topology: &Topology) {
-    for spec in &topology.streams {
-        let cause = match check::stream(connection, spec).await {
-            Ok(Some(actual)) => joined(&stream_differences(spec, &actual)),
-            Ok(None) => Some(format!("stream {} is missing", spec.name)),
-            Err(error) => {
-                let error = chain(&error);
-                tracing::debug!(error, "a stream is looked at again later");
-                continue;
-            }
-        };
-        connection.withheld().set(&spec.name, cause);
+async fn follow_durables(connection: &Connection, specs: &[DurableSpec]) {
+    let mut durables = Durables::default();
+    loop {
+        let looks = specs.iter().map(|spec| look_at_durable(connection, spec));
+        durables.learn(join_all(looks).await);
+        sleep(LOOK_INTERVAL).await;
     }
 }
 
-/// Nothing is withheld for a durable: what it does not give out waits in its stream.
-async fn look_at_durables(
-    connection: &Connection,
-    topology: &Topology,
-    differing: &mut BTreeMap<&'static str, String>,
-) {
-    for spec in &topology.durables {
-        let cause = match durable(connection, spec).await {
-            Ok(Some(actual)) => joined(&durable_differences(spec, &actual)),
-            Ok(None) => Some(format!("{} is missing", name_of_durable(spec))),
-            Err(error) => {
-                let error = chain(&error);
-                tracing::debug!(error, "a durable is looked at again later");
-                continue;
+async fn look_at_stream(connection: &Connection, spec: &StreamSpec) {
+    let cause = match check::stream(connection, spec).await {
+        Ok(Some(actual)) => joined(&stream_differences(spec, &actual)),
+        Ok(None) => Some(format!("stream {} is missing", spec.name)),
+        Err(error) => {
+            let error = chain(&error);
+            tracing::debug!(error, "a stream is looked at again later");
+            return;
+        }
+    };
+    connection.withheld().set(&spec.name, cause);
+}
+
+/// What differs about a durable.
+type Look<'a> = (&'a DurableSpec, Result<Option<String>, TopologyError>);
+
+async fn look_at_durable<'a>(connection: &Connection, spec: &'a DurableSpec) -> Look<'a> {
+    let cause = match durable(connection, spec).await {
+        Ok(Some(actual)) => Ok(joined(&durable_differences(spec, &actual))),
+        Ok(None) => Ok(Some(format!("{} is missing", name_of_durable(spec)))),
+        Err(error) => Err(error),
+    };
+    (spec, cause)
+}
+
+/// What is known of the durables. Nothing is withheld for one: what it does not give out waits in its stream.
+#[derive(Default)]
+struct Durables {
+    differing: BTreeMap<&'static str, String>,
+    /// Looks in a row that nobody answered.
+    unanswered: BTreeMap<&'static str, u32>,
+}
+
+impl Durables {
+    /// What a look at each of them has shown.
+    fn learn(&mut self, looks: Vec<Look<'_>>) {
+        // Where nobody answers for any, NATS is away, which is no durable's fault.
+        let is_there = looks.iter().any(|(_, look)| look.is_ok());
+        for (spec, look) in looks {
+            match look {
+                Ok(cause) => {
+                    self.unanswered.remove(spec.name);
+                    self.set(spec.name, cause);
+                }
+                Err(error) => {
+                    let error = chain(&error);
+                    tracing::debug!(error, "a durable is looked at again later");
+                    if is_there {
+                        self.nobody_answered(spec);
+                    }
+                }
             }
-        };
-        let durable = spec.name;
+        }
+    }
+
+    fn nobody_answered(&mut self, spec: &DurableSpec) {
+        let times = self.unanswered.entry(spec.name).or_default();
+        *times = times.saturating_add(1);
+        if *times >= UNANSWERED_MAX {
+            let cause = format!("nobody answers for {}", name_of_durable(spec));
+            self.set(spec.name, Some(cause));
+        }
+    }
+
+    fn set(&mut self, durable: &'static str, cause: Option<String>) {
         let gauge = metrics::gauge!("streams_durable_differs", "durable" => durable);
         gauge.set(if cause.is_some() { 1.0 } else { 0.0 });
-        if differing.get(durable) == cause.as_ref() {
-            continue;
+        if self.differing.get(durable) == cause.as_ref() {
+            return;
         }
         if let Some(cause) = cause {
             tracing::error!(
@@ -128,10 +178,10 @@ async fn look_at_durables(
                 cause,
                 "its worker may get nothing until it is set right"
             );
-            differing.insert(durable, cause);
+            self.differing.insert(durable, cause);
         } else {
             tracing::info!(durable, "it is as declared again");
-            differing.remove(durable);
+            self.differing.remove(durable);
         }
     }
 }
@@ -139,4 +189,50 @@ async fn look_at_durables(
 fn joined(differences: &[Difference]) -> Option<String> {
     let differences: Vec<_> = differences.iter().map(ToString::to_string).collect();
     (!differences.is_empty()).then(|| differences.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::{Acks, OnFailure};
+
+    fn spec(name: &'static str) -> DurableSpec {
+        DurableSpec {
+            name,
+            stream: "ORDER",
+            kind: None,
+            acks: Acks::Each,
+            on_failure: OnFailure::Retry,
+        }
+    }
+
+    fn unanswered() -> Result<Option<String>, TopologyError> {
+        Err(TopologyError::Failed {
+            what: "durable silent on ORDER".to_owned(),
+            source: "timed out".into(),
+        })
+    }
+
+    #[test]
+    fn a_durable_that_nobody_answers_for_while_others_are_is_told() {
+        let (silent, answers) = (spec("silent"), spec("answers"));
+        let mut durables = Durables::default();
+        let mut look = |silent_says, other_says| {
+            durables.learn(vec![(&silent, silent_says), (&answers, other_says)]);
+            durables.differing.get("silent").cloned()
+        };
+        for _ in 0..UNANSWERED_MAX * 2 {
+            assert_eq!(look(unanswered(), unanswered()), None, "NATS is away");
+        }
+        for _ in 1..UNANSWERED_MAX {
+            assert_eq!(look(unanswered(), Ok(None)), None);
+        }
+        let told = look(unanswered(), Ok(None));
+        assert_eq!(
+            told.as_deref(),
+            Some("nobody answers for durable silent on ORDER")
+        );
+        assert_eq!(look(Ok(None), Ok(None)), None);
+        assert_eq!(look(unanswered(), Ok(None)), None, "counted anew");
+    }
 }
