@@ -190,6 +190,10 @@ fn fits(argon2: &Argon2<'_>, password: &str, hash: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use futures::FutureExt;
+
     use super::*;
 
     fn attempt(text: &str) -> Attempt {
@@ -210,6 +214,53 @@ mod tests {
         assert!(!verify("wrong horse", Some(hash)).await.unwrap());
         assert!(!verify("nobody has this password", None).await.unwrap());
         assert!(!verify("x", Some("no hash".to_owned())).await.unwrap());
+    }
+
+    /// There is one thread, and whoever hashed on it would keep everybody else from it.
+    #[tokio::test]
+    async fn others_go_on_while_a_password_is_checked() {
+        let passwords = Passwords::new().unwrap();
+        let over = Cell::new(false);
+        let checks = async {
+            let fits = passwords.verify(attempt("x"), None).await;
+            over.set(true);
+            fits
+        };
+        let others = async {
+            let mut turns = 0;
+            while !over.get() {
+                turns += 1;
+                tokio::task::yield_now().await;
+            }
+            turns
+        };
+        let (fits, turns) = tokio::join!(checks, others);
+        assert!(!fits.unwrap());
+        assert!(turns > 0, "nobody else had a turn");
+    }
+
+    #[tokio::test]
+    async fn only_so_many_passwords_are_checked_at_once_and_only_so_many_wait_for_it() {
+        let passwords = Passwords::new().unwrap();
+        let cores = u32::try_from(passwords.running.available_permits()).unwrap();
+        let busy = passwords.running.acquire_many(cores).await.unwrap();
+        let check = || Box::pin(passwords.verify(attempt("x"), None));
+        let mut line: Vec<_> = (0..WAITING_MAX).map(|_| check()).collect();
+        for waits in &mut line {
+            assert!(waits.as_mut().now_or_never().is_none());
+        }
+        let refused = check().now_or_never().expect("at once").unwrap_err();
+        assert_eq!(
+            (refused.status.as_u16(), &*refused.code),
+            (503, "overloaded")
+        );
+        assert!(refused.retry_after.is_some());
+        // Who leaves the line makes room in it, and whose turn comes is checked.
+        line.pop();
+        let mut last = check();
+        assert!(last.as_mut().now_or_never().is_none());
+        drop((line, busy));
+        assert!(!last.await.unwrap());
     }
 
     #[test]

@@ -38,6 +38,17 @@ pub(crate) enum SignatureError {
     Stale,
 }
 
+impl SignatureError {
+    /// For a metric's label.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Wrong => "wrong",
+            Self::Stale => "stale",
+        }
+    }
+}
+
 impl fmt::Debug for WebhookSecrets {
     /// Never shows a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

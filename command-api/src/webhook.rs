@@ -167,7 +167,12 @@ async fn take(State(api): State<Api>, Told { signature, body }: Told) -> Result<
         .webhook
         .secrets
         .verify(signature.as_deref(), &body, moment);
-    verified.map_err(refused)?;
+    verified.map_err(|error| {
+        let reason = error.reason();
+        metrics::counter!("webhooks_refused_total", "reason" => reason).increment(1);
+        tracing::warn!(reason, "a webhook of the payment provider was refused");
+        refused(error)
+    })?;
     let event: ProviderEvent = serde_json::from_slice(&body)
         .map_err(|error| Problem::malformed(format!("the body is no event: {error}")))?;
     let letter = event.letter();

@@ -12,6 +12,13 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Largest request head (request line and headers), in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
+/// Most header fields of one HTTP/1 request. HTTP/2 has no bound of its own on them, and counts 32 bytes more for each
+/// (RFC 9113 §10.5.1).
+pub const HEAD_FIELDS_MAX: usize = 100;
+
+/// Most requests at once on one HTTP/2 connection.
+pub const HTTP2_STREAMS_MAX: u32 = 128;
+
 /// Longest work on one request, in seconds; `Prefer: wait` comes on top. Where a body of any length
 /// is taken in: longest without a piece of it.
 pub const REQUEST_TIME_MAX_S: u64 = 30;
@@ -56,6 +63,9 @@ pub struct Limits {
     /// Largest request body, in bytes.
     #[arg(long, env = "MILLRACE_BODY_BYTES_MAX", default_value_t = BODY_BYTES_MAX)]
     pub body_bytes_max: usize,
+    /// Largest request head, in bytes.
+    #[arg(long, env = "MILLRACE_HEAD_BYTES_MAX", default_value_t = HEAD_BYTES_MAX)]
+    pub head_bytes_max: usize,
     /// Longest time for a body of bounded size, in seconds.
     #[arg(long, env = "MILLRACE_BODY_TIME_MAX_S", default_value_t = BODY_TIME_MAX_S)]
     pub body_time_max_s: u64,
@@ -77,6 +87,9 @@ pub struct Limits {
     /// Most open connections.
     #[arg(long, env = "MILLRACE_CONNECTIONS_MAX", default_value_t = CONNECTIONS_MAX)]
     pub connections_max: usize,
+    /// Most requests at once on one HTTP/2 connection.
+    #[arg(long, env = "MILLRACE_HTTP2_STREAMS_MAX", default_value_t = HTTP2_STREAMS_MAX)]
+    pub http2_streams_max: u32,
     /// Longest time for a client to take in what it was sent, in seconds.
     #[arg(long, env = "MILLRACE_STALL_TIME_MAX_S", default_value_t = STALL_TIME_MAX_S)]
     pub stall_time_max_s: u64,
@@ -89,6 +102,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes_max: BODY_BYTES_MAX,
+            head_bytes_max: HEAD_BYTES_MAX,
             body_time_max_s: BODY_TIME_MAX_S,
             request_time_max_s: REQUEST_TIME_MAX_S,
             head_time_max_s: HEAD_TIME_MAX_S,
@@ -96,6 +110,7 @@ impl Default for Limits {
             requests_waiting_max: REQUESTS_WAITING_MAX,
             line_time_max_ms: LINE_TIME_MAX_MS,
             connections_max: CONNECTIONS_MAX,
+            http2_streams_max: HTTP2_STREAMS_MAX,
             stall_time_max_s: STALL_TIME_MAX_S,
             drain_time_max_s: DRAIN_TIME_MAX_S,
         }

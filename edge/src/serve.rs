@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::Peer;
-use crate::limits::{HEAD_BYTES_MAX, Limits};
+use crate::limits::{HEAD_FIELDS_MAX, Limits};
 use crate::places::{Crowd, Places, Share, Taken};
 use crate::tls::H2;
 
@@ -45,9 +45,6 @@ const PREFACE: &[u8] = b"PRI ";
 
 /// Pause before a beginning that is still shorter than that is looked at again.
 const PREFACE_PAUSE: Duration = Duration::from_millis(5);
-
-/// Most requests at once on one HTTP/2 connection.
-const STREAMS_MAX: u32 = 128;
 
 /// Serves `router` until `shutdown`, then lets open requests finish for as long as
 /// [`Limits::drain_time_max_s`] allows. Open connections beyond that are cut.
@@ -197,8 +194,8 @@ async fn talk(
     let _gone = if is_http2 {
         let mut http = http2::Builder::new(TokioExecutor::new());
         http.timer(TokioTimer::new())
-            .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX))
-            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(u32::try_from(limits.head_bytes_max).unwrap_or(u32::MAX))
+            .max_concurrent_streams(limits.http2_streams_max)
             .keep_alive_interval(limits.head_time())
             .keep_alive_timeout(limits.head_time());
         let connection = http.serve_connection(TokioIo::new(stream), service);
@@ -207,7 +204,8 @@ async fn talk(
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(limits.head_time())
-            .max_header_size(HEAD_BYTES_MAX);
+            .max_headers(HEAD_FIELDS_MAX)
+            .max_header_size(limits.head_bytes_max);
         let connection = http.serve_connection(TokioIo::new(stream), service);
         watcher.watch(connection).await
     };
@@ -264,7 +262,13 @@ impl Door {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::body::Body;
     use axum::routing::get;
+    use futures::future::join_all;
+    use hyper::client::conn::http2::{SendRequest, handshake};
     use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
     use super::*;
@@ -436,18 +440,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_heads_and_slow_heads_are_refused() {
+    async fn who_is_slow_with_a_head_is_cut() {
         let limits = Limits {
             head_time_max_s: 1,
             ..Limits::default()
         };
         let (address, shutdown, server) = start(limits).await;
-        let large = format!("GET /slow HTTP/1.1\r\nx: {}\r\n\r\n", "a".repeat(40_000));
-        let answer = talk(address, &large).await;
-        assert!(
-            answer.starts_with("HTTP/1.1 431") || answer.is_empty(),
-            "{answer}"
-        );
         let slow = tokio::time::timeout(Duration::from_secs(5), talk(address, "GET /slow HTT"));
         assert!(
             !slow.await.unwrap().contains("200"),
@@ -463,5 +461,109 @@ mod tests {
         );
         shutdown.cancel();
         server.await.unwrap().unwrap();
+    }
+
+    /// Bounds as they are by default, and as somebody has set them.
+    fn bounds() -> [Limits; 2] {
+        let set = Limits {
+            head_bytes_max: 4 * 1024,
+            http2_streams_max: 4,
+            ..Limits::default()
+        };
+        [Limits::default(), set]
+    }
+
+    /// How near to the bound, in bytes: the rest of the head is shorter.
+    const NEAR: usize = 1024;
+
+    #[tokio::test]
+    async fn a_large_head_is_taken_up_to_its_bounds_and_refused_beyond() {
+        for limits in bounds() {
+            let (address, shutdown, server) = start(limits).await;
+            let with = async |fields: String| {
+                let head = "GET /slow HTTP/1.1\r\nhost: x\r\nconnection: close\r\n";
+                talk(address, &format!("{head}{fields}\r\n")).await
+            };
+            let of_bytes = |bytes: usize| format!("x: {}\r\n", "a".repeat(bytes));
+            let most = limits.head_bytes_max;
+            let taken = with(of_bytes(most - NEAR)).await;
+            assert!(taken.starts_with("HTTP/1.1 200"), "{most}: {taken}");
+            let refused = with(of_bytes(most + NEAR)).await;
+            assert!(refused.starts_with("HTTP/1.1 431"), "{most}: {refused}");
+            let many = |count: usize| {
+                let fields: Vec<String> = (0..count).map(|n| format!("x-{n}: 1\r\n")).collect();
+                fields.concat()
+            };
+            // `host` and `connection` count as well.
+            let taken = with(many(HEAD_FIELDS_MAX - 2)).await;
+            assert!(taken.starts_with("HTTP/1.1 200"), "{taken}");
+            let refused = with(many(HEAD_FIELDS_MAX - 1)).await;
+            assert!(refused.starts_with("HTTP/1.1 431"), "{refused}");
+            shutdown.cancel();
+            server.await.unwrap().unwrap();
+        }
+    }
+
+    /// An HTTP/2 connection that knows the server's settings, for it was answered already.
+    async fn http2(address: SocketAddr) -> SendRequest<Body> {
+        let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+        let shaken = handshake(TokioExecutor::new(), stream).await;
+        let (mut send, connection) = shaken.unwrap();
+        tokio::spawn(connection);
+        assert_eq!(asks(&mut send, "/slow", 0).await, 200);
+        send
+    }
+
+    /// Asks with so many bytes in a field, and tells the answer's status.
+    async fn asks(send: &mut SendRequest<Body>, path: &str, bytes: usize) -> u16 {
+        let request = Request::get(format!("http://x{path}")).header("x", "a".repeat(bytes));
+        let request = request.body(Body::empty()).unwrap();
+        send.send_request(request).await.unwrap().status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn over_http_2_a_large_head_is_refused_as_well() {
+        for limits in bounds() {
+            let (address, shutdown, server) = start(limits).await;
+            let mut send = http2(address).await;
+            let most = limits.head_bytes_max;
+            assert_eq!(asks(&mut send, "/slow", most - NEAR).await, 200);
+            assert_eq!(asks(&mut send, "/slow", most + NEAR).await, 431);
+            drop(send);
+            shutdown.cancel();
+            server.await.unwrap().unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn one_http_2_connection_has_only_so_many_requests_at_once() {
+        for limits in bounds() {
+            let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            let counted = {
+                let (now, most) = (Arc::clone(&now), Arc::clone(&most));
+                async move || {
+                    let at_once = now.fetch_add(1, Ordering::Relaxed) + 1;
+                    most.fetch_max(at_once, Ordering::Relaxed);
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    now.fetch_sub(1, Ordering::Relaxed);
+                }
+            };
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let shutdown = CancellationToken::new();
+            let router = Router::new().route("/slow", get(counted));
+            let server = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
+            let send = http2(address).await;
+            let bound = limits.http2_streams_max as usize;
+            let all = (0..bound + 20).map(|_| {
+                let mut send = send.clone();
+                async move { asks(&mut send, "/slow", 0).await }
+            });
+            assert!(join_all(all).await.iter().all(|status| *status == 200));
+            assert_eq!(most.load(Ordering::Relaxed), bound);
+            drop(send);
+            shutdown.cancel();
+            server.await.unwrap().unwrap();
+        }
     }
 }

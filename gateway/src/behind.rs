@@ -20,12 +20,13 @@ const IDLE_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a connection may be silent before the kernel asks whether the other end is still there, how often it
 /// asks then, and how many times: a replica whose host is lost says nothing more, and whoever reads a live stream
 /// from it would wait for ever.
+///
+/// There is no bound on how long what was sent may lie there (`TCP_USER_TIMEOUT`, tcp(7)): the kernel counts a window
+/// that stays shut as well, and a replica that is busy with the lines of an import reads no more of them meanwhile.
+/// Who waits for an answer has a deadline of their own.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const PROBES_MAX: u32 = 3;
-
-/// How long what is sent to a replica may stay unacknowledged.
-const UNHEARD_MAX: Duration = Duration::from_secs(30);
 
 /// Asks any replica. Cheap to clone.
 pub(crate) type Replicas = Client<HttpsConnector<HttpConnector>, Body>;
@@ -63,8 +64,6 @@ fn connector() -> HttpConnector {
     http.set_keepalive(Some(SILENCE_MAX));
     http.set_keepalive_interval(Some(PROBE_INTERVAL));
     http.set_keepalive_retries(Some(PROBES_MAX));
-    #[cfg(target_os = "linux")]
-    http.set_tcp_user_timeout(Some(UNHEARD_MAX));
     http
 }
 
@@ -77,10 +76,11 @@ mod tests {
 
     use super::*;
 
-    /// That the kernel ends a connection to a host that is lost by these is its own business.
+    /// That the kernel ends a connection to a host that is lost by these, and with a user timeout one to a replica
+    /// that reads nothing for so long, is its own business.
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn the_kernel_looks_after_connections_to_replicas() {
+    async fn the_kernel_looks_after_connections_to_replicas_and_lets_them_be_slow() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let connected = connector().call(url.parse().unwrap()).await.unwrap();
@@ -90,7 +90,7 @@ mod tests {
         assert_eq!(socket.tcp_keepalive_time().unwrap(), SILENCE_MAX);
         assert_eq!(socket.tcp_keepalive_interval().unwrap(), PROBE_INTERVAL);
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), PROBES_MAX);
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNHEARD_MAX));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), None);
     }
 
     #[tokio::test]

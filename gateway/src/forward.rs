@@ -24,7 +24,7 @@ use crate::problems::{down, lost};
 pub(crate) const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// Most replicas that one request is sent to.
-const TRIES_MAX: usize = 3;
+pub(crate) const TRIES_MAX: usize = 3;
 
 /// Pause before a second try, and so much more before a third: a replica that restarts is back by
 /// then, or has withdrawn.
@@ -61,8 +61,8 @@ pub(crate) enum Outgoing {
 }
 
 /// How long the answer to a body that flowed through may take from its last piece on: what sockets and buffers
-/// hold of it is still to be worked on then. A replica gives up by itself where
-/// nothing goes on, and one that is lost is noticed by its connection.
+/// hold of it is still to be worked on then. A replica gives up by itself where nothing goes on; of one whose host is
+/// lost nothing else tells as long as there is something to be sent to it.
 const FLOWING_ANSWER_MAX: Duration = Duration::from_mins(10);
 
 /// The client of all replicas.

@@ -21,7 +21,8 @@ use crate::watch;
 /// The role's name, under which gateways find each other.
 pub const ROLE: &str = "gateway";
 
-/// How long live streams go on when the gateway ends: an API that ends with it says so in each of them.
+/// Longest that live streams go on when the gateway ends: an API that ends with it says so in each of them. They
+/// take half of the drain time at most, and so end before they would be cut.
 const LAST_WORD: Duration = Duration::from_secs(3);
 
 /// Why the role ended, or did not begin.
@@ -108,11 +109,13 @@ impl Service {
             let stop = shutdown.child_token();
             let serving = (config.tls.acceptor()?, stop.clone());
             let bounds = (config.limits, Some(config.share()));
+            let last_word = LAST_WORD.min(config.limits.drain_time() / 2);
             let http = edge::serve_tls(listener, router, bounds, serving);
             let http = async {
-                http.await
-                    .map_err(Error::Http)
-                    .inspect_err(|_| stop.cancel())
+                let ended = http.await.map_err(Error::Http);
+                // Nothing is open any more, so nobody is left to have a last word.
+                closing.cancel();
+                ended.inspect_err(|_| stop.cancel())
             };
             let replicas = watch::replicas(gate.clone(), nats.clone(), stop.clone());
             let others = async {
@@ -125,7 +128,7 @@ impl Service {
             };
             let ending = async {
                 stop.cancelled().await;
-                tokio::time::sleep(LAST_WORD).await;
+                let _over = tokio::time::timeout(last_word, closing.cancelled()).await;
                 closing.cancel();
             };
             let (http, (), others, ()) = tokio::join!(http, replicas, others, ending);
@@ -160,20 +163,27 @@ fn replicas(gate: &Gate) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use axum::body::{Body, Bytes};
     use axum::extract::Request;
     use axum::http::header::CONTENT_TYPE;
-    use axum::http::{HeaderMap, StatusCode};
+    use axum::http::{HeaderMap, Method, StatusCode};
     use axum::response::IntoResponse;
     use axum::routing::get;
     use clap::Parser;
+    use edge::idempotency::IDEMPOTENCY_KEY;
     use futures::{StreamExt, stream};
     use http_body_util::BodyExt;
     use hyper_util::client::legacy::Client;
     use hyper_util::rt::TokioExecutor;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::task::JoinHandle;
 
     use super::*;
+    use crate::forward::{KEPT_BYTES_MAX, TRIES_MAX};
 
     #[derive(Parser)]
     struct Command {
@@ -181,20 +191,69 @@ mod tests {
         config: Config,
     }
 
-    /// A gateway in front of `replica`, and its address.
-    async fn before(replica: Router) -> (String, CancellationToken) {
+    /// A gateway, its address, what ends it, and how it ended.
+    struct Running {
+        address: String,
+        shutdown: CancellationToken,
+        ended: JoinHandle<Result<(), Error>>,
+    }
+
+    /// A gateway in front of `replica`, set as `args` say.
+    async fn before(replica: Router, args: &[&str]) -> Running {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let behind = format!("http://{}", listener.local_addr().unwrap());
+        let behind = listener.local_addr().unwrap();
         tokio::spawn(async move { axum::serve(listener, replica).await });
-        let config = Command::parse_from(["gateway", "--query-apis", &behind]).config;
+        before_it(behind, args).await
+    }
+
+    /// The same, of a replica that is there.
+    async fn before_it(behind: SocketAddr, args: &[&str]) -> Running {
+        let behind = format!("http://{behind}");
+        let apis = [
+            "gateway",
+            "--command-apis",
+            &behind,
+            "--query-apis",
+            &behind,
+        ];
+        let config = Command::parse_from([&apis, args].concat()).config;
         let folder = tempfile::tempdir().unwrap();
         let keys = KeySet::create_if_missing(&folder.path().join("jwt")).unwrap();
         let service = Service::new(config, None, &keys).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
-        tokio::spawn(service.run(listener, address.clone(), shutdown.clone()));
-        (address, shutdown)
+        let ended = tokio::spawn(service.run(listener, address.clone(), shutdown.clone()));
+        Running {
+            address,
+            shutdown,
+            ended,
+        }
+    }
+
+    /// Says that it is ready; whatever else it is asked it counts, and goes away without an answer.
+    async fn hangs_up() -> (SocketAddr, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let counted = Arc::clone(&counted);
+                tokio::spawn(async move {
+                    let mut head = [0; 4096];
+                    while let Ok(read @ 1..) = stream.read(&mut head).await {
+                        if !head[..read].starts_with(b"GET /readyz ") {
+                            counted.fetch_add(1, Ordering::Relaxed);
+                            return;
+                        }
+                        let ready = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                        stream.write_all(ready).await.unwrap();
+                    }
+                });
+            }
+        });
+        (address, asked)
     }
 
     async fn ask(url: &str, junk: Option<&str>) -> axum::http::Response<hyper::body::Incoming> {
@@ -207,21 +266,82 @@ mod tests {
         client.request(request).await.unwrap()
     }
 
+    /// Whether a replica that goes away has done what it was asked for nobody knows, and without a key it can't
+    /// tell that it is asked once more.
     #[tokio::test]
-    async fn a_live_stream_ends_with_the_gateway() {
+    async fn what_may_have_been_done_is_asked_for_once_more_only_where_that_does_no_harm() {
+        let (replica, asked) = hangs_up().await;
+        let gateway = before_it(replica, &[]).await;
+        let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+        let large = "x".repeat(KEPT_BYTES_MAX + 1);
+        for (method, path, key, body, tries) in [
+            (Method::POST, "/v1/inventory/tea/receive", None, "{}", 1),
+            (
+                Method::POST,
+                "/v1/inventory/tea/receive",
+                Some("k-1"),
+                "{}",
+                TRIES_MAX,
+            ),
+            (Method::POST, "/graphql", None, "{}", TRIES_MAX),
+            (Method::GET, "/v1/orders", None, "", TRIES_MAX),
+            // It has flowed through, and isn't here any more.
+            (Method::POST, "/v1/products", Some("k-2"), &large, 1),
+        ] {
+            let before = asked.load(Ordering::Relaxed);
+            let mut request = Request::builder()
+                .method(method.clone())
+                .uri(format!("{}{path}", gateway.address));
+            if let Some(key) = key {
+                request = request.header(IDEMPOTENCY_KEY, key);
+            }
+            let request = request.body(Body::from(body.to_owned())).unwrap();
+            let answer = client.request(request).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::BAD_GATEWAY, "{method} {path}");
+            let problem = answer.into_body().collect().await.unwrap().to_bytes();
+            let problem: serde_json::Value = serde_json::from_slice(&problem).unwrap();
+            assert_eq!(problem["code"], "answer_lost", "{method} {path}");
+            let times = asked.load(Ordering::Relaxed) - before;
+            assert_eq!(times, tries, "{method} {path}, key {key:?}");
+        }
+    }
+
+    /// One event, and nothing more.
+    fn live() -> Router {
         let live = get(|| async {
             let first = stream::iter([Ok::<_, Infallible>(Bytes::from("data: 1\n\n"))]);
             let body = Body::from_stream(first.chain(stream::pending()));
             ([(CONTENT_TYPE, "text/event-stream")], body)
         });
-        let (address, shutdown) = before(Router::new().route("/v1/events", live)).await;
-        let answer = ask(&format!("{address}/v1/events"), None).await;
-        assert_eq!(answer.status(), 200);
-        let mut body = answer.into_body();
-        assert!(body.frame().await.unwrap().is_ok());
-        shutdown.cancel();
-        let end = tokio::time::timeout(3 * LAST_WORD, body.frame()).await;
-        assert!(end.unwrap().is_none(), "in order, and soon");
+        Router::new().route("/v1/events", live)
+    }
+
+    #[tokio::test]
+    async fn a_live_stream_ends_with_the_gateway_before_it_would_be_cut() {
+        let soon = Duration::from_millis(1_800);
+        for (args, longest) in [
+            (&[][..], 2 * LAST_WORD),
+            (&["--drain-time-max-s", "2"], soon),
+        ] {
+            let gateway = before(live(), args).await;
+            let answer = ask(&format!("{}/v1/events", gateway.address), None).await;
+            assert_eq!(answer.status(), 200);
+            let mut body = answer.into_body();
+            assert!(body.frame().await.unwrap().is_ok());
+            gateway.shutdown.cancel();
+            let end = tokio::time::timeout(longest, body.frame()).await;
+            assert!(end.expect("soon").is_none(), "in order: {args:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_gateway_with_nothing_open_ends_at_once() {
+        let gateway = before(live(), &[]).await;
+        let answer = ask(&format!("{}/v1/nothing", gateway.address), None).await;
+        assert_eq!(answer.status(), 404);
+        gateway.shutdown.cancel();
+        let ended = tokio::time::timeout(LAST_WORD / 2, gateway.ended).await;
+        ended.expect("at once").unwrap().unwrap();
     }
 
     #[tokio::test]
@@ -234,8 +354,8 @@ mod tests {
                 None => "{}".into_response(),
             }
         });
-        let (address, _shutdown) = before(Router::new().route("/v1/products/tea", product)).await;
-        let url = format!("{address}/v1/products/tea");
+        let gateway = before(Router::new().route("/v1/products/tea", product), &[]).await;
+        let url = format!("{}/v1/products/tea", gateway.address);
         let (first, second) = tokio::join!(ask(&url, Some("x")), ask(&url, None));
         assert_eq!([first.status(), second.status()], [200, 200]);
     }

@@ -98,7 +98,7 @@ async fn an_order_that_breaks_a_rule_names_the_field() {
 }
 
 #[tokio::test]
-async fn unpublished_products_two_currencies_and_overflowing_totals_are_refused() {
+async fn unpublished_products_two_currencies_and_prices_beyond_bounds_are_refused() {
     let app = shared().await;
     let (customer, operator) = (app.customer().await, app.operator());
     let sku = app.product(1).await;

@@ -275,7 +275,7 @@ fn the_secrets_of_compose_go_into_no_commit_and_no_image() {
 }
 
 /// Where a role says how it is, if it does: a variable of its own.
-fn listens(role: &str) -> Option<&'static str> {
+pub(crate) fn listens(role: &str) -> Option<&'static str> {
     let known = variables(role);
     let names = ["MILLRACE_LISTEN", "MILLRACE_HEALTH_LISTEN"];
     names.into_iter().find(|name| known.contains(*name))

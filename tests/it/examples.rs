@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use chrono::TimeDelta;
 use millrace::client::{Answer, Shop};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::{App, Must, PATIENCE, becomes, folder};
+use crate::faults::webhooks::{signature, webhook_secret};
 
-/// Those that need what no other example leads to: a saga that waits for a person, a mail's code, a mail that
-/// failed, a hold whose time is over, the provider's signature, a difference at the provider. Tests of their own
-/// send the like.
-const ELSEWHERE: [&str; 18] = [
+/// Those that need what no other example leads to: a saga that waits for a person, a mail that failed, a hold whose
+/// time is over, a difference at the provider. What they do tests of their own show; here they are understood, and
+/// what they are about isn't there.
+const OF_NOTHING: [&str; 16] = [
     "/v1/checkouts/{id}/resume",
     "/v1/checkouts/{id}/skip",
     "/v1/checkouts/{id}/resolve",
@@ -24,11 +26,9 @@ const ELSEWHERE: [&str; 18] = [
     "/v1/sagas/{saga}/{id}/resume",
     "/v1/sagas/{saga}/{id}/skip",
     "/v1/sagas/{saga}/{id}/resolve",
-    "/v1/users/{id}/email/verify",
     "/v1/notifications/{id}/resend",
     "/v1/notifications/{id}/dismiss",
     "/v1/inventory/{sku}/expire",
-    "/v1/payments/webhook",
     "/v1/payments/{id}/reconciliation",
 ];
 
@@ -50,20 +50,27 @@ impl Examples {
     async fn sends(&mut self, shop: &Shop, path: &str, ids: &[&str]) -> Answer {
         let body = self.body(path);
         self.sent.insert(path.to_owned());
-        let mut ids = ids.iter();
-        let parts = path.split('/').map(|part| {
-            if part.starts_with('{') {
-                ids.next().unwrap()
-            } else {
-                part
-            }
-        });
-        let at = parts.collect::<Vec<_>>().join("/");
+        let at = with_ids(path, ids);
         if let Some(lines) = body.as_str() {
             let key = Uuid::new_v4().to_string();
             return shop.import(&key, lines.to_owned()).await.must();
         }
         shop.post(&at, &body).await.must()
+    }
+
+    /// Sends the example of a call about something that is not there. It is understood: another body isn't.
+    async fn is_of_nothing(&mut self, shop: &Shop, path: &str) {
+        let body = self.body(path);
+        self.sent.insert(path.to_owned());
+        let id = Uuid::new_v4().to_string();
+        // No table is called so.
+        let at = with_ids(&path.replace("{saga}", "gift"), &[&id]);
+        let answer = shop.post(&at, &body).await.unwrap();
+        assert_eq!(answer.status, 404, "{path}: {}", answer.body);
+        let mut other = body;
+        other["no_such_field"] = json!(1);
+        let answer = shop.post(&at, &other).await.unwrap();
+        assert_eq!(answer.status, 422, "{path}: {}", answer.body);
     }
 
     /// The same of several calls about one thing.
@@ -72,6 +79,19 @@ impl Examples {
             self.sends(shop, &format!("{begin}/{end}"), ids).await;
         }
     }
+}
+
+/// A path with `ids` in the place of its names.
+fn with_ids(path: &str, ids: &[&str]) -> String {
+    let mut ids = ids.iter();
+    let parts = path.split('/').map(|part| {
+        if part.starts_with('{') {
+            ids.next().unwrap()
+        } else {
+            part
+        }
+    });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 /// Waits for the first row of a list, and answers its id.
@@ -104,11 +124,14 @@ async fn every_example_of_a_request_does_what_it_says() {
         .sends(&operator, "/v1/products/{sku}/discontinue", &["MUG"])
         .await;
 
+    for path in OF_NOTHING {
+        examples.is_of_nothing(&operator, path).await;
+    }
+    told_by_the_provider(&app, &mut examples).await;
+
     let paths = examples.document["paths"].as_object().unwrap().iter();
     let posts = paths.filter(|(_, calls)| calls.get("post").is_some());
     let posts: BTreeSet<String> = posts.map(|(path, _)| path.clone()).collect();
-    let elsewhere = ELSEWHERE.map(str::to_owned);
-    examples.sent.extend(elsewhere);
     assert_eq!(posts, examples.sent);
     app.stop().await;
 }
@@ -206,6 +229,20 @@ async fn webhooks(examples: &mut Examples, hers: &Shop) {
         .await;
 }
 
+/// As the provider signs it; what it is about nobody knows.
+async fn told_by_the_provider(app: &App, examples: &mut Examples) {
+    let path = "/v1/payments/webhook";
+    let body = examples.body(path).to_string();
+    examples.sent.insert(path.to_owned());
+    let signature = signature(&webhook_secret(app), TimeDelta::zero(), &body);
+    let sent = reqwest::Client::new()
+        .post(format!("{}{path}", app.endpoints.entry))
+        .header("stripe-signature", signature)
+        .body(body)
+        .send();
+    assert_eq!(sent.await.unwrap().status(), 200);
+}
+
 /// All about herself, until she goes.
 async fn herself(examples: &mut Examples, hers: &Shop, operator: &Shop, ann: &str) {
     let one = "/v1/users/{id}";
@@ -217,6 +254,17 @@ async fn herself(examples: &mut Examples, hers: &Shop, operator: &Shop, ann: &st
     examples
         .each(hers, &addresses, &["default", "remove"], &ids)
         .await;
+    // The code is in her mail, and this isn't it.
+    let verify = "/v1/users/{id}/email/verify";
+    examples.sent.insert(verify.to_owned());
+    let (at, code) = (with_ids(verify, &[ann]), examples.body(verify));
+    let wrong = hers.post(&at, &code).await.unwrap();
+    assert_eq!(
+        wrong.text("/code"),
+        "verification_token_wrong",
+        "{}",
+        wrong.body
+    );
     let acts = ["profile", "notification-preferences", "email", "password"];
     examples.each(hers, one, &acts, &[ann]).await;
     examples

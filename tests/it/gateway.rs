@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::app::{App, Must, PASSWORD, PATIENCE, folder, shared};
+use crate::app::{App, Must, PASSWORD, PATIENCE, becomes, folder, shared};
 use crate::servers::sql;
 
 /// Longest that an answer on a raw connection is waited for.
@@ -253,6 +253,56 @@ async fn who_asks_too_much_waits_whatever_he_pretends() {
     drop(child);
 }
 
+/// There are two of them at least: the stack's own, and this one.
+#[tokio::test]
+async fn a_gateway_that_is_not_alone_gives_its_part_of_a_limit() {
+    let app = shared().await;
+    let (entry, child) = gateway(app, &["--address-rate", "4"]).await;
+    let shop = Shop::new(&entry).unwrap();
+    becomes("shared", async || {
+        let answer = shop.get("/v1/products").await.unwrap();
+        let policy = answer.header("RateLimit-Policy").unwrap();
+        let burst = policy.strip_prefix("\"address\";q=").unwrap();
+        let burst: u32 = burst.split(';').next().unwrap().parse().unwrap();
+        burst <= 40 / 2
+    })
+    .await;
+    drop(child);
+}
+
+#[tokio::test]
+async fn who_repeats_one_key_in_a_storm_waits_and_another_key_does_not() {
+    let app = shared().await;
+    let (entry, child) = gateway(app, &["--key-rate", "1"]).await;
+    let token = millrace::token::operator(&app.data).unwrap();
+    let operator = Shop::new(&entry).unwrap().with_token(&token);
+    let write = async |key: &str| {
+        let nothing = json!({});
+        let sent = operator.post_with_key("/v1/products", key, &nothing);
+        sent.await.unwrap()
+    };
+    let (key, other) = (Uuid::new_v4().to_string(), Uuid::new_v4().to_string());
+    let mut refused = None;
+    for _ in 0..40 {
+        let answer = write(&key).await;
+        if answer.status == 429 {
+            refused = Some(answer);
+            break;
+        }
+        assert_eq!(answer.status, 422, "{}", answer.body);
+    }
+    let refused = refused.expect("nobody was refused");
+    assert_eq!(refused.text("/detail"), "too many requests of this key");
+    assert!(
+        refused
+            .header("RateLimit")
+            .unwrap()
+            .starts_with("\"key\";r=0")
+    );
+    assert_eq!(write(&other).await.status, 422);
+    drop(child);
+}
+
 #[tokio::test]
 async fn what_the_entry_says_of_itself_is_limited_apart_from_the_api() {
     let app = shared().await;
@@ -442,7 +492,19 @@ async fn the_entry_speaks_http_2_as_well() {
     let answer = client.request(request).await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.version(), axum::http::Version::HTTP_2);
-    assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "no-referrer"),
+    ] {
+        assert_eq!(answer.headers()[name], value);
+    }
+    let policy = answer.headers()["content-security-policy"]
+        .to_str()
+        .unwrap();
+    for part in ["default-src 'none'", "frame-ancestors 'none'"] {
+        assert!(policy.contains(part), "{policy}");
+    }
     let asked = axum::http::Request::get(&address).header("x-request-id", "mine-1");
     let answer = client
         .request(asked.body(Body::empty()).unwrap())
@@ -520,8 +582,11 @@ async fn a_bad_token_ends_at_the_entry_but_not_a_new_session() {
     let app = shared().await;
     let customer = app.customer().await;
     let old = app.shop().with_token("eyJhbGciOiJub25lIn0.e30.");
+    let counted = "tokens_refused_total{reason=\"malformed\"}";
+    let before = metric(&app.endpoints.entry, counted).await;
     let refused = old.get("/v1/products").await.unwrap();
     assert_eq!(refused.text("/code"), "token_invalid");
+    assert!(metric(&app.endpoints.entry, counted).await > before);
     let credentials = json!({ "email": customer.email, "password": PASSWORD });
     let session = old.post("/v1/sessions", &credentials).await.unwrap();
     assert_eq!(session.status.as_u16(), 200, "{}", session.body);
@@ -787,7 +852,7 @@ async fn a_page_is_known_by_its_whole_origin() {
 }
 
 /// The metric's value on the gateway's page, over all labels.
-async fn metric(entry: &str, name: &str) -> u64 {
+pub(crate) async fn metric(entry: &str, name: &str) -> u64 {
     let page = reqwest::get(format!("{entry}/metrics")).await.unwrap();
     let page = page.text().await.unwrap();
     let values = page.lines().filter(|line| line.starts_with(name));

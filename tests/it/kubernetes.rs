@@ -1,33 +1,43 @@
 //! deploy/kubernetes names what the binary has, and nothing else; every role is there, and guarded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::deploy::{file, variables};
+use crate::deploy::{file, listens, services_of_ours, variables};
 
 const FOLDER: &str = "deploy/kubernetes";
 
-/// The roles of a shop in production; those of a laptop are in docker-compose.yml alone.
-const ROLES: [&str; 7] = [
-    "command-api",
-    "gateway",
-    "projector",
-    "provision",
-    "query-api",
-    "reactor",
-    "saga",
-];
+/// Of the roles in docker-compose.yml, those of a laptop: there is none of them in production.
+const OF_A_LAPTOP: [&str; 2] = ["mail-sink", "payment-simulator"];
 
-/// Which of them serve HTTP.
-const APIS: [&str; 3] = ["command-api", "gateway", "query-api"];
+/// Where a role may be told to listen.
+const LISTENS: [&str; 3] = [
+    "MILLRACE_LISTEN",
+    "MILLRACE_HEALTH_LISTEN",
+    "MILLRACE_METRICS_LISTEN",
+];
 
 /// What lies beside the objects: of Helm, not of kustomize (`chart.rs`), and of another namespace.
 const NOT_APPLIED: [&str; 3] = ["kustomization.yaml", "nats-values.yaml", "postgres.yaml"];
 
 /// What a pod is told of itself.
 const OF_THE_POD: &str = "POD_IP";
+
+/// Does it serve HTTP to others than those who look after it?
+fn is_api(role: &str) -> bool {
+    listens(role) == Some("MILLRACE_LISTEN")
+}
+
+/// The ports of a pod, as the container names them.
+fn ports(pod: &Value) -> Vec<u64> {
+    let ports = pod["containers"][0]["ports"].as_array();
+    let ports = ports.into_iter().flatten();
+    ports
+        .map(|port| port["containerPort"].as_u64().unwrap())
+        .collect()
+}
 
 /// Every object that `kubectl apply -k` would make.
 fn objects() -> Vec<Value> {
@@ -73,9 +83,9 @@ fn pods(objects: &[Value]) -> Vec<(&str, &Value)> {
 fn every_role_and_every_variable_of_it_exists_and_every_secret_is_given() {
     let objects = objects();
     let pods = pods(&objects);
-    let mut roles: Vec<&str> = pods.iter().map(|(role, _)| *role).collect();
-    roles.sort_unstable();
-    assert_eq!(roles, ROLES);
+    let roles: BTreeSet<String> = pods.iter().map(|(role, _)| (*role).to_owned()).collect();
+    let on_laptops = OF_A_LAPTOP.map(str::to_owned).into();
+    assert_eq!(roles, &services_of_ours() - &on_laptops);
     let example = file(".env.example");
     let settings = &of_kind(&objects, "ConfigMap")[0].1["data"];
     let mut used = BTreeSet::new();
@@ -110,29 +120,29 @@ fn every_role_and_every_variable_of_it_exists_and_every_secret_is_given() {
 }
 
 #[test]
-fn every_port_is_the_one_that_the_role_listens_on_and_is_asked_whether_it_is_ready() {
+fn every_port_is_one_that_the_role_listens_on_and_is_asked_whether_it_is_ready() {
     let objects = objects();
     for (role, pod) in pods(&objects) {
         let container = &pod["containers"][0];
-        let port = &container["ports"][0]["containerPort"];
-        // It runs to its end.
-        assert_eq!(port.is_null(), role == "provision", "{role}");
-        if port.is_null() {
-            continue;
-        }
-        let is_api = APIS.contains(&role);
         let variables = container["env"].as_array().unwrap().iter();
-        let name = if is_api {
-            "MILLRACE_LISTEN"
-        } else {
-            "MILLRACE_HEALTH_LISTEN"
+        let listened = variables.clone().filter_map(|variable| {
+            let name = variable["name"].as_str().unwrap();
+            let port = variable["value"].as_str()?.strip_prefix("0.0.0.0:")?;
+            LISTENS
+                .contains(&name)
+                .then(|| (name, port.parse().unwrap()))
+        });
+        let listened: BTreeMap<&str, u64> = listened.collect();
+        let ports = ports(pod);
+        let named: BTreeSet<&u64> = ports.iter().collect();
+        assert_eq!(listened.values().collect::<BTreeSet<_>>(), named, "{role}");
+        // It runs to its end.
+        let Some(name) = listens(role) else {
+            assert!(role == "provision" && ports.is_empty(), "{role}");
+            continue;
         };
-        let listen = variables.clone().find(|variable| variable["name"] == name);
-        assert_eq!(
-            listen.unwrap()["value"],
-            format!("0.0.0.0:{port}"),
-            "{role}"
-        );
+        let (is_api, port) = (is_api(role), ports[0]);
+        assert_eq!(listened.get(name), Some(&port), "{role}");
         // The ingress brings TLS to the gateway.
         let shows = |name| variables.clone().any(|variable| variable["name"] == name);
         let encrypted = shows("MILLRACE_TLS_CERT") && shows("MILLRACE_TLS_KEY");
@@ -158,7 +168,7 @@ fn every_port_is_the_one_that_the_role_listens_on_and_is_asked_whether_it_is_rea
         );
         let services = of_kind(&objects, "Service");
         let service = services.iter().find(|(name, _)| *name == role).unwrap().1;
-        assert_eq!(service["spec"]["ports"][0]["port"], *port);
+        assert_eq!(service["spec"]["ports"][0]["port"], port);
         assert_eq!(service["spec"]["selector"]["role"], role);
     }
 }
@@ -251,19 +261,23 @@ fn every_pod_is_bounded_unprivileged_and_may_go_away_one_at_a_time() {
     // Each API is let in at its own port, and nobody at a port that none has.
     for (name, policy) in policies.iter().filter(|(name, _)| name.starts_with("to-")) {
         let role = name.trim_start_matches("to-");
-        if APIS.contains(&role) {
-            let listens = pods(&objects)
-                .into_iter()
-                .find(|(name, _)| *name == role)
-                .unwrap()
-                .1;
-            let port = &listens["containers"][0]["ports"][0]["containerPort"];
-            assert_eq!(
-                policy["spec"]["ingress"][0]["ports"][0]["port"], *port,
-                "{name}"
-            );
+        if let Some((_, pod)) = pods(&objects).into_iter().find(|(name, _)| *name == role) {
+            let port = &policy["spec"]["ingress"][0]["ports"][0]["port"];
+            assert_eq!(*port, ports(pod)[0], "{name}");
         }
     }
+    // Where each tells its numbers: the gateway apart from what its clients reach.
+    let (_, measured) = policies
+        .iter()
+        .find(|(name, _)| *name == "measured")
+        .unwrap();
+    let measured = measured["spec"]["ingress"][0]["ports"].as_array().unwrap();
+    let measured = measured.iter().map(|port| port["port"].as_u64().unwrap());
+    let pods = pods(&objects);
+    let told = pods
+        .iter()
+        .filter_map(|(_, pod)| ports(pod).last().copied());
+    assert_eq!(measured.collect::<BTreeSet<_>>(), told.collect());
 }
 
 /// The namespace of Postgres is not kustomize's, so nothing else holds the two together.

@@ -4,7 +4,7 @@ use devstack::launch::Launcher;
 use devstack::{Options, Ports, Service, Services, Stack};
 use millrace::settings::Source;
 use streams::contract_subscriptions::roles::{
-    Roles, each_role_can_do_its_work, no_role_can_do_more,
+    ROLES, Roles, each_role_can_do_its_work, no_role_can_do_more,
 };
 use streams::topology;
 
@@ -36,4 +36,10 @@ async fn each_role_can_do_its_work_and_no_more() {
     each_role_can_do_its_work(&roles, &sagas::DURABLES, &reactors::DURABLES).await;
     no_role_can_do_more(&roles).await;
     stack.stop().await.unwrap();
+    // Whoever looks after NATS sees it too.
+    let log = std::fs::read_to_string(folder("permissions").join("logs/nats.log")).unwrap();
+    for role in ROLES {
+        let denied = format!("/user:{role}\" - Publish Violation");
+        assert!(log.contains(&denied), "{role}");
+    }
 }

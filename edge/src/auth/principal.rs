@@ -55,10 +55,11 @@ impl Principal {
     pub fn of_request(parts: &Parts, verifier: &Verifier) -> Result<Self, Problem> {
         let token = bearer(parts).ok_or_else(Self::token_required)?;
         verifier.verify(token).map_err(|error| {
-            metrics::counter!("tokens_refused_total", "reason" => error.reason()).increment(1);
             if error == TokenError::NotKnownYet {
+                // Of a good token too, whenever an API starts: nothing that an operator has to know.
                 return Problem::unavailable("unavailable", error.to_string());
             }
+            metrics::counter!("tokens_refused_total", "reason" => error.reason()).increment(1);
             tracing::info!(reason = error.reason(), "a token was refused");
             Self::token_invalid(error.to_string())
         })

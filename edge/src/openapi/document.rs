@@ -275,3 +275,19 @@ fn unite(into: &mut Value, from: &Value) {
         (_, _) => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::{BODY_BYTES_MAX, HEAD_BYTES_MAX, HEAD_FIELDS_MAX, REQUEST_TIME_MAX_S};
+
+    #[test]
+    fn the_limits_that_every_call_is_told_of_are_those_that_hold() {
+        let (body, head) = (BODY_BYTES_MAX / 1024 / 1024, HEAD_BYTES_MAX / 1024);
+        let limits = format!(
+            "a body of {body} MiB, a head of {head} KiB and {HEAD_FIELDS_MAX} fields (431 beyond), \
+             {REQUEST_TIME_MAX_S} seconds"
+        );
+        assert!(CONVENTIONS.contains(&limits), "{limits}");
+    }
+}

@@ -33,7 +33,7 @@ use crate::topology::{DurableSpec, INBOX_STREAM, OnFailure, TIMERS_STREAM};
 const FAR: u64 = 1_000_000_000;
 
 /// All but `provision`, which may do everything.
-const ROLES: [&str; 7] = [
+pub const ROLES: [&str; 7] = [
     "command-api",
     "query-api",
     "projector",

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{LOOK, MANY, PRICE, Purchase, beside_others, open_faults};
 use crate::app::{App, PATIENCE, folder, program};
+use crate::gateway::metric;
 use crate::reconcile::behind_our_back;
 
 const WEBHOOK: &str = "/v1/payments/webhook";
@@ -22,7 +23,7 @@ const WEBHOOK: &str = "/v1/payments/webhook";
 /// What the provider calls "the amount is held".
 const HELD: &str = "payment_intent.amount_capturable_updated";
 
-fn webhook_secret(app: &App) -> String {
+pub(crate) fn webhook_secret(app: &App) -> String {
     let secrets = devstack::Secrets::load_or_create(&app.data).unwrap();
     let secret = secrets.get(devstack::secrets::PAYMENT_WEBHOOK_SECRET);
     secret.unwrap().to_owned()
@@ -298,6 +299,14 @@ async fn what_the_provider_did_not_sign_just_now_is_refused_and_not_kept() {
     let (app, _shared) = beside_others().await;
     let letter = format!("evt_{}", Uuid::new_v4().simple());
     let body = event(&letter, "pi_1", &Uuid::new_v4().to_string());
+    let refused = async || {
+        let count = async |reason: &str| {
+            let counted = format!("webhooks_refused_total{{reason=\"{reason}\"}}");
+            metric(&app.endpoints.command_api, &counted).await
+        };
+        (count("wrong").await, count("stale").await)
+    };
+    let before = refused().await;
     let forged = tell(app, "whsec_of_a_forger", TimeDelta::zero(), &body).await;
     assert_eq!(
         (forged.0, &forged.1["code"]),
@@ -309,6 +318,8 @@ async fn what_the_provider_did_not_sign_just_now_is_refused_and_not_kept() {
         (old.0, &old.1["code"]),
         (400, &json!("webhook_signature_stale"))
     );
+    let after = refused().await;
+    assert!(after.0 > before.0 && after.1 > before.1, "{after:?}");
     assert!(!waits(app, &letter).await);
     // The same event, genuine: kept, and known when it comes again.
     tells(app, &body).await;

@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -333,10 +334,22 @@ fn nobody_is_told_who_they_are_before_it_is_known_what_was_withdrawn() {
     let token = api.signer.sign(&principal()).unwrap().access_token;
     assert_eq!(api.verifier.verify(&token), Ok(principal()));
     api.verifier.reads();
-    let asked = axum::http::Request::get("/").header("authorization", format!("Bearer {token}"));
-    let (asked, ()) = asked.body(()).unwrap().into_parts();
-    let refused = Principal::of_request(&asked, &api.verifier.clone()).unwrap_err();
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let asks = |token: &str| {
+        let asked = axum::http::Request::get("/");
+        let asked = asked.header("authorization", format!("Bearer {token}"));
+        let (asked, ()) = asked.body(()).unwrap().into_parts();
+        metrics::with_local_recorder(&recorder, || {
+            Principal::of_request(&asked, &api.verifier).unwrap_err()
+        })
+    };
+    let refused = asks(&token);
     assert_eq!(refused.status, 503);
+    let counted = || recorder.handle().render();
+    assert!(!counted().contains("tokens_refused_total"), "{}", counted());
+    assert_eq!(asks("no token").status, 401);
+    let one = "tokens_refused_total{reason=\"malformed\"} 1";
+    assert!(counted().contains(one), "{}", counted());
     assert!(refused.retry_after.is_some(), "it is a matter of moments");
     assert_eq!(
         api.verifier.verify("no token"),
