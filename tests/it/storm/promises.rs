@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::customers::{Desk, Ordered, PATIENCE, Promise};
 use super::stage::Stage;
+use crate::app::Front;
 
 /// Between two looks.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(250);
@@ -33,11 +34,11 @@ const UNDER_WAY: [&str; 9] = [
 ];
 
 /// Waits until nothing is under way: no order, no saga, no mail, no event that somebody has still to hear.
-pub(crate) async fn at_rest(stage: &Stage) -> anyhow::Result<()> {
-    let admin = stage.servers.connect("provision").await;
+pub(crate) async fn at_rest(front: &Front) -> anyhow::Result<()> {
+    let admin = millrace::up::admin_connection(&front.data, &front.endpoints).await?;
     let started = Instant::now();
     loop {
-        let mut open = under_way(stage).await;
+        let mut open = under_way(front).await;
         if open.is_empty() {
             open = unheard(&admin).await;
         }
@@ -52,8 +53,8 @@ pub(crate) async fn at_rest(stage: &Stage) -> anyhow::Result<()> {
     }
 }
 
-async fn under_way(stage: &Stage) -> Vec<String> {
-    let operator = stage.operator();
+async fn under_way(front: &Front) -> Vec<String> {
+    let operator = front.operator();
     let mut open = Vec::new();
     for path in UNDER_WAY {
         match operator.get(&format!("{path}&limit=3")).await {
@@ -100,12 +101,12 @@ pub(super) async fn are_kept(desk: Desk<'_>) -> anyhow::Result<()> {
 
 /// The log is what it should be, nothing waits for a human, and the business equations hold: money, stock,
 /// rows, the provider's ledger and the mails.
-pub(crate) fn adds_up(stage: &Stage) -> anyhow::Result<()> {
-    let (report, well) = stage.tool(&["verify"])?;
+pub(crate) fn adds_up(front: &Front) -> anyhow::Result<()> {
+    let (report, well) = front.tool(&["verify"])?;
     ensure!(well, "millrace verify: {:#}", report["findings"]);
-    let (radar, nothing) = stage.tool(&["stuck"])?;
+    let (radar, nothing) = front.tool(&["stuck"])?;
     ensure!(nothing, "millrace stuck: {radar:#}");
-    let (report, adds_up) = stage.tool(&["audit", "--at-rest"])?;
+    let (report, adds_up) = front.tool(&["audit", "--at-rest"])?;
     ensure!(adds_up, "millrace audit: {report:#}");
     Ok(())
 }

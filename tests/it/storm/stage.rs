@@ -2,21 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use devstack::Server;
 use devstack::launch::{Child, Signal};
 use millrace::client::Shop;
 use millrace::up::Endpoints;
 use rustix::process::{Pid, kill_process};
-use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::sleep;
 
 use super::schedule::{Fault, Strike, Target};
-use crate::app::{Front, PATIENCE, program};
+use crate::app::{Front, PATIENCE};
 use crate::faults::{heal, order_fault};
 use crate::servers::Servers;
 
@@ -205,18 +203,6 @@ impl Stage {
     pub(super) async fn heal(&self) {
         heal(&self.endpoints.payments).await;
         heal(&self.endpoints.mail).await;
-    }
-
-    /// What a command of ours prints about this shop, as JSON; whether it was content.
-    pub(crate) fn tool(&self, args: &[&str]) -> anyhow::Result<(Value, bool)> {
-        let output = Command::new(program())
-            .args(args)
-            .args(["--json", "--data"])
-            .arg(&self.servers.data)
-            .output()?;
-        let said = || String::from_utf8_lossy(&output.stderr).into_owned();
-        let printed = serde_json::from_slice(&output.stdout).with_context(said)?;
-        Ok((printed, output.status.success()))
     }
 }
 
