@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{bail, ensure};
 use async_nats::jetstream::consumer::{Consumer, pull};
+use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use millrace::client::Shop;
 use serde_json::{Value, json};
@@ -55,15 +56,15 @@ pub(crate) async fn at_rest(front: &Front) -> anyhow::Result<()> {
 
 async fn under_way(front: &Front) -> Vec<String> {
     let operator = front.operator();
-    let mut open = Vec::new();
-    for path in UNDER_WAY {
-        match operator.get(&format!("{path}&limit=3")).await {
-            Ok(list) if list.body["items"] == json!([]) => {}
-            Ok(list) => open.push(format!("{path}: {}", list.body)),
-            Err(error) => open.push(format!("{path}: {error}")),
-        }
-    }
-    open
+    // At once: a read may take long to find out that it gets no answer.
+    let looks = UNDER_WAY.map(
+        async |path| match operator.get(&format!("{path}&limit=3")).await {
+            Ok(list) if list.body["items"] == json!([]) => None,
+            Ok(list) => Some(format!("{path}: {}", list.body)),
+            Err(error) => Some(format!("{path}: {error}")),
+        },
+    );
+    join_all(looks).await.into_iter().flatten().collect()
 }
 
 /// Which durables have not been told everything, or have not acknowledged it.
