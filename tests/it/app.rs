@@ -3,8 +3,10 @@
 use std::ffi::OsStr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use axum::http::HeaderMap;
 use devstack::launch::{Child, Launcher, Signal, Spawner, Spec};
 use edge::IdempotencyKey;
@@ -13,6 +15,8 @@ use millrace::up::Endpoints;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
+
+use crate::storm::promises;
 
 /// Longest wait for an outcome, a mail, or a stack that starts on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -153,6 +157,24 @@ impl Front {
             .into_iter()
             .filter(|entry| entry["metadata"]["order_id"] == order_id)
             .collect()
+    }
+
+    /// What a command of ours prints about this shop, as JSON; whether it was content.
+    pub(crate) fn tool(&self, args: &[&str]) -> anyhow::Result<(Value, bool)> {
+        let output = Command::new(program())
+            .args(args)
+            .args(["--json", "--data"])
+            .arg(&self.data)
+            .output()?;
+        let said = || String::from_utf8_lossy(&output.stderr).into_owned();
+        let printed = serde_json::from_slice(&output.stdout).with_context(said)?;
+        Ok((printed, output.status.success()))
+    }
+
+    /// Waits until nothing is under way; then all that was sold, charged, given back and told adds up.
+    pub(crate) async fn adds_up(&self) {
+        promises::at_rest(self).await.unwrap();
+        promises::adds_up(self).unwrap();
     }
 
     /// The distinct (Message-ID, subject) pairs sent to an address.

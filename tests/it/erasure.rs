@@ -381,5 +381,6 @@ async fn a_key_that_came_back_from_a_backup_is_destroyed_before_anything_is_answ
     let keys = app.keys(&admin);
     let opened = keys.open(&name, purpose::USER_NAME).await.unwrap();
     assert_eq!(opened, None, "it was ready, and the key was there");
+    app.adds_up().await;
     app.stop().await;
 }

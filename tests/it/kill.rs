@@ -99,6 +99,7 @@ async fn an_order_survives_a_kill_after_each_of_its_events() {
     }
     let sold = orders.len() as u64;
     app.stock_is(&sku, [100, 0, sold]).await;
+    app.adds_up().await;
     app.stop().await;
 }
 

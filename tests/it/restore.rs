@@ -92,6 +92,7 @@ async fn restored(name: &str, typed: impl Fn(&str) -> String) {
     assert_eq!(Outside::look(&app).await, outside);
     before.goes_on(&app).await;
     lost.comes_again(&app, &outside).await;
+    app.adds_up().await;
     app.stop().await;
 }
 

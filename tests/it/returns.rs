@@ -398,6 +398,7 @@ async fn a_return_survives_a_kill_after_each_of_its_events() {
     }
     app.stock_is(&sku, [100, 0, 0]).await;
     assert_eq!(moved(&app, &sku).await, 100);
+    app.adds_up().await;
     app.stop().await;
 }
 

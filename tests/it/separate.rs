@@ -55,6 +55,7 @@ async fn an_order_goes_through_a_process_for_each_role_also_when_one_dies() {
     )
     .await;
     app.stock_is(&sku, [9, 0, 2]).await;
+    app.adds_up().await;
     // No role outlives the whole.
     let reactor = process(&app, "reactor").as_raw_nonzero();
     app.kill().await;

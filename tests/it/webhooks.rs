@@ -727,6 +727,7 @@ async fn a_delivery_survives_the_death_of_its_sender() {
     for again in &told {
         assert_eq!((&again.id, &again.bytes), (&told[0].id, &told[0].bytes));
     }
+    app.adds_up().await;
     third.stop(Signal::TERM, PATIENCE).await.unwrap();
     app.stop().await;
 }

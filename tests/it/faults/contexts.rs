@@ -1,5 +1,6 @@
 //! A context goes down: who and what is known goes on, the rest is told to come back.
 
+use std::process::Command;
 use std::time::Duration;
 
 use devstack::launch::Signal;
@@ -11,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::app::{App, Must, PASSWORD, PATIENCE, folder, worked_off};
+use crate::app::{App, Must, PASSWORD, PATIENCE, becomes, folder, program, worked_off};
 
 /// Longer than an answer is kept whose changes nobody hears.
 const LONG: Duration = Duration::from_secs(3);
@@ -79,6 +80,9 @@ async fn without_the_user_context_orders_of_known_people_go_on() {
     // What they got before they were suspended counts no longer.
     let answer = orders(&suspended).await;
     assert_eq!(answer.status, 401, "{}", answer.body);
+    let (_, back) = app.command_api(&["--contexts", "user"]).await;
+    app.adds_up().await;
+    drop(back);
     app.stop().await;
 }
 
@@ -102,6 +106,25 @@ async fn reads_no_mail(app: &App) -> JoinSet<()> {
     host
 }
 
+/// A person has everything tried again that is parked: a welcome is, which nobody could read.
+async fn has_tried_again(app: &App) {
+    becomes("nothing is parked", async || {
+        let (radar, nothing) = app.tool(&["stuck"]).unwrap();
+        for parked in radar["items"].as_array().unwrap() {
+            assert_eq!(parked["kind"], "parked_message", "{radar:#}");
+            let (durable, key) = parked["id"].as_str().unwrap().split_once('/').unwrap();
+            let retry = Command::new(program())
+                .args(["parked", "retry", durable, key, "--data"])
+                .arg(&app.data)
+                .output();
+            let retry = retry.unwrap();
+            assert!(retry.status.success(), "{retry:?}");
+        }
+        nothing
+    })
+    .await;
+}
+
 /// No order is held while mails can't be asked for, whatever is `answered`, and they come later.
 async fn no_order_waits_for_its_mails(name: &str, answered: impl AsyncFnOnce(&App) -> JoinSet<()>) {
     let all_but_mails = "user,product,inventory,order,payment,checkout";
@@ -117,6 +140,8 @@ async fn no_order_waits_for_its_mails(name: &str, answered: impl AsyncFnOnce(&Ap
     drop(host);
     let (_, mails) = app.command_api(&["--contexts", "notification"]).await;
     app.told(&order, 1).await;
+    has_tried_again(&app).await;
+    app.adds_up().await;
     for role in [sagas, mails] {
         let stopped = role.stop(Signal::TERM, PATIENCE);
         stopped.await.unwrap();

@@ -56,8 +56,12 @@ async fn beside_others() -> (&'static App, RwLockReadGuard<'static, ()>) {
     (stack().await, ALONE.read().await)
 }
 
+/// What the others have done until then adds up.
 async fn alone() -> (&'static App, RwLockWriteGuard<'static, ()>) {
-    (stack().await, ALONE.write().await)
+    let (app, alone) = (stack().await, ALONE.write().await);
+    let (report, adds_up) = app.tool(&["audit", "--at-rest"]).unwrap();
+    assert!(adds_up, "{report:#}");
+    (app, alone)
 }
 
 /// An order whose id is known before it is placed, so that faults can be ordered for it.

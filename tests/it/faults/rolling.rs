@@ -104,13 +104,7 @@ async fn a_worker_that_is_killed_beside_its_successor_loses_no_order() {
         told += mails.iter().filter(|(_, of)| of == CONFIRMED).count();
     }
     assert_eq!(told, orders.len(), "a mail is one Message-ID");
-    let up_to_date = |ready: &Value| {
-        let mut views = ready["views"].as_array().unwrap().iter();
-        views.all(|view| view["behind"] == 0 && view.get("stopped_at").is_none())
-    };
-    let views = app.queries();
-    let views = views.wait_for("the views", "/readyz", PATIENCE, up_to_date);
-    views.await.unwrap();
+    app.adds_up().await;
     for worker in second {
         assert!(worker.exited().is_none(), "a second worker has ended");
     }

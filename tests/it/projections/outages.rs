@@ -591,24 +591,71 @@ async fn while_postgres_is_dead_writes_go_on_and_then_the_views_catch_up() {
     assert!(projector.exited().is_none());
 }
 
+/// What passes by itself: the disk is full, somebody else was first, two were in each other's way.
+const PASSING: [&str; 3] = ["53100", "40001", "40P01"];
+
+/// Has Postgres refuse products with `code`, whoever reads or writes them, and count the writers: whatever
+/// their transactions come to, a sequence is not set back.
+async fn refuse(sql: &Client, code: &str) {
+    let refuse = format!(
+        "create sequence if not exists refusals; \
+         create or replace function refuse() returns boolean security definer language plpgsql as $$ begin \
+         if session_user like '%_writer' then perform nextval('refusals'); end if; \
+         raise exception 'not now' using errcode = '{code}'; end $$; \
+         drop policy if exists refuses on product_card; \
+         create policy refuses on product_card using (refuse()); \
+         alter table product_card enable row level security"
+    );
+    sql.batch_execute(&refuse).await.unwrap();
+}
+
+/// How many writers were refused.
+async fn refused(sql: &Client) -> i64 {
+    let counted = "select case when is_called then last_value else 0 end from refusals";
+    sql.query_one(counted, &[]).await.unwrap().get(0)
+}
+
+/// Each read is refused for now.
+async fn come_back(queries: &Shop, reads: [&str; 2]) {
+    for refused in join_all(reads.map(|path| queries.get(path))).await {
+        let refused = refused.unwrap();
+        assert_eq!(refused.status.as_u16(), 503, "{}", refused.body);
+        assert_eq!(refused.body["code"], "unavailable", "{}", refused.body);
+        assert!(refused.header("Retry-After").is_some());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_too_long_for_postgres_is_told_to_come_back() {
+async fn what_passes_by_itself_stops_no_view_and_whoever_reads_is_told_to_come_back() {
     let shop = Watched::start("postgres-slow").await;
     publish(&shop.streams, "A").await;
     until(&shop.sql, &PRODUCT_CARD, |mark| mark.position == 2).await;
     let reads = ["/v1/products/A", "/v1/products"];
     let lock = "begin; lock table product_card in access exclusive mode";
     shop.sql.batch_execute(lock).await.unwrap();
-    for refused in join_all(reads.map(|path| shop.queries.get(path))).await {
-        let refused = refused.unwrap();
-        assert_eq!(refused.status.as_u16(), 503, "{}", refused.body);
-        assert_eq!(refused.body["code"], "unavailable", "{}", refused.body);
-        assert!(refused.header("Retry-After").is_some());
-    }
+    come_back(&shop.queries, reads).await;
     shop.sql.batch_execute("rollback").await.unwrap();
     for path in reads {
         let read = shop.queries.wait_for("a row", path, PATIENCE, |_| true);
         read.await.unwrap();
+    }
+    for (code, position) in PASSING.into_iter().zip([4, 6, 8]) {
+        refuse(&shop.sql, code).await;
+        let before = refused(&shop.sql).await;
+        publish(&shop.streams, code).await;
+        becomes("the projector tries", async || {
+            refused(&shop.sql).await > before
+        })
+        .await;
+        come_back(&shop.queries, reads).await;
+        let lift = "alter table product_card disable row level security";
+        shop.sql.batch_execute(lift).await.unwrap();
+        let went = |mark: &Mark| mark.position == position || mark.has_stopped();
+        let mark = until(&shop.sql, &PRODUCT_CARD, went).await;
+        assert!(!mark.has_stopped(), "{code}: {mark:?}");
+        let path = format!("/v1/products/{code}");
+        let token = format!("PRODUCT:{position}");
+        shop.queries.get_after(&path, &token).await.must();
     }
 }
 

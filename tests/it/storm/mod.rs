@@ -1,5 +1,5 @@
-//! The storm: every role and server dies in turn at random moments, the outside world fails, and
-//! customers go on. Afterwards everything that was promised must be so.
+//! The storm: every role and server dies in turn at random moments, lines between them go bad, the outside
+//! world fails, and customers go on. Afterwards everything that was promised must be so.
 //!
 //! ```text
 //!   seed ─► schedule ─► strikes ──────────────┐ how long until it works again
@@ -11,6 +11,8 @@
 //! the same schedule of faults; what they meet is a matter of the machine.
 
 mod customers;
+mod disturb;
+mod line;
 pub(crate) mod promises;
 pub(crate) mod schedule;
 pub(crate) mod stage;
@@ -35,10 +37,13 @@ const SEED: u64 = 1;
 /// Who buys at the same time.
 const CUSTOMERS: u64 = 4;
 
+/// What lines are called among those that were killed.
+const LINES: &str = "a line";
+
 /// Above the times of recovery.
 const HEAD: &str = "
 from its start until      a write was read             an order was confirmed
-killed         times        p50     p99     max        p50     p99     max
+               times        p50     p99     max        p50     p99     max
 ";
 
 /// How much goes wrong, and how fast.
@@ -53,19 +58,19 @@ impl Profile {
     /// For every change: about 80 s of faults.
     const SHORT: Self = Self {
         rounds: 1,
-        gap_ms: 2_000..=7_000,
+        gap_ms: 1_500..=5_000,
     };
 
     /// On demand: a quarter of an hour, with more than 100 kills.
     const LONG: Self = Self {
         rounds: 13,
-        gap_ms: 1_000..=6_000,
+        gap_ms: 1_000..=4_500,
     };
 }
 
-/// How long it took after a kill until everything worked again.
+/// How long it took after a kill, or after a line went bad, until everything worked again.
 struct Recovery {
-    of: Target,
+    of: String,
     /// A write was acknowledged and read.
     served: Duration,
     /// An order was confirmed.
@@ -95,7 +100,7 @@ async fn nothing_that_was_promised_is_lost_in_a_storm() {
     );
     println!("storm: seed {seed}; again with {repeat}");
     let (stage, notes, diary) = (
-        Stage::start("storm").await,
+        Stage::start_behind_lines("storm").await,
         Notes::default(),
         Diary::default(),
     );
@@ -139,7 +144,8 @@ async fn run(
     promises::at_rest(desk.stage).await?;
     let calm = calm.elapsed().as_secs_f64();
     println!("storm: at rest {calm:.1} s after the last fault and the last customer");
-    promises::are_kept(desk).await
+    promises::are_kept(desk).await?;
+    disturb::cuts_leave_nothing_behind(desk).await
 }
 
 impl Diary {
@@ -152,8 +158,16 @@ impl Diary {
             .suffer(strike)
             .await
             .with_context(|| strike.to_string())?;
-        let Fault::Kill(of) = strike.fault else {
-            return Ok(());
+        let of = match &strike.fault {
+            Fault::Kill(of) => of.to_string(),
+            Fault::Line(..) => LINES.to_owned(),
+            Fault::Freeze(_)
+            | Fault::Double(_)
+            | Fault::Outlive(_)
+            | Fault::Durables
+            | Fault::Full
+            | Fault::Provider(_)
+            | Fault::Mail(_) => return Ok(()),
         };
         let since = Instant::now();
         let recovering = async {
@@ -186,7 +200,7 @@ impl Diary {
     fn report(&self, notes: &Notes) -> String {
         let recoveries = self.recoveries.lock().unwrap();
         let mut report = format!(
-            "storm: {} faults, {} kills recovered from, {} acknowledged writes, {} orders{HEAD}",
+            "storm: {} faults, {} kills and bad lines recovered from, {} acknowledged writes, {} orders{HEAD}",
             self.strikes.lock().unwrap().len(),
             recoveries.len(),
             notes.promises.lock().unwrap().len(),
@@ -199,9 +213,10 @@ impl Diary {
             // Writing to a string can't fail.
             let _ = writeln!(report, "{name:<14} {times:>5}    {served}    {carried}");
         };
-        for target in Target::ALL {
-            let of = recoveries.iter().filter(|recovery| recovery.of == target);
-            line(&target.to_string(), &of.collect::<Vec<_>>());
+        let targets = Target::ALL.iter().map(ToString::to_string);
+        for name in targets.chain([LINES.to_owned()]) {
+            let of = recoveries.iter().filter(|recovery| recovery.of == name);
+            line(&name, &of.collect::<Vec<_>>());
         }
         line("all", &recoveries.iter().collect::<Vec<_>>());
         report

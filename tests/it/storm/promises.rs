@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{bail, ensure};
 use async_nats::jetstream::consumer::{Consumer, pull};
+use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt, stream};
 use millrace::client::Shop;
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::customers::{Desk, Ordered, PATIENCE, Promise};
 use super::stage::Stage;
+use crate::app::Front;
 
 /// Between two looks.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(250);
@@ -33,11 +35,11 @@ const UNDER_WAY: [&str; 9] = [
 ];
 
 /// Waits until nothing is under way: no order, no saga, no mail, no event that somebody has still to hear.
-pub(crate) async fn at_rest(stage: &Stage) -> anyhow::Result<()> {
-    let admin = stage.servers.connect("provision").await;
+pub(crate) async fn at_rest(front: &Front) -> anyhow::Result<()> {
+    let admin = millrace::up::admin_connection(&front.data, &front.endpoints).await?;
     let started = Instant::now();
     loop {
-        let mut open = under_way(stage).await;
+        let mut open = under_way(front).await;
         if open.is_empty() {
             open = unheard(&admin).await;
         }
@@ -52,17 +54,17 @@ pub(crate) async fn at_rest(stage: &Stage) -> anyhow::Result<()> {
     }
 }
 
-async fn under_way(stage: &Stage) -> Vec<String> {
-    let operator = stage.operator();
-    let mut open = Vec::new();
-    for path in UNDER_WAY {
-        match operator.get(&format!("{path}&limit=3")).await {
-            Ok(list) if list.body["items"] == json!([]) => {}
-            Ok(list) => open.push(format!("{path}: {}", list.body)),
-            Err(error) => open.push(format!("{path}: {error}")),
-        }
-    }
-    open
+async fn under_way(front: &Front) -> Vec<String> {
+    let operator = front.operator();
+    // At once: a read may take long to find out that it gets no answer.
+    let looks = UNDER_WAY.map(
+        async |path| match operator.get(&format!("{path}&limit=3")).await {
+            Ok(list) if list.body["items"] == json!([]) => None,
+            Ok(list) => Some(format!("{path}: {}", list.body)),
+            Err(error) => Some(format!("{path}: {error}")),
+        },
+    );
+    join_all(looks).await.into_iter().flatten().collect()
 }
 
 /// Which durables have not been told everything, or have not acknowledged it.
@@ -100,12 +102,12 @@ pub(super) async fn are_kept(desk: Desk<'_>) -> anyhow::Result<()> {
 
 /// The log is what it should be, nothing waits for a human, and the business equations hold: money, stock,
 /// rows, the provider's ledger and the mails.
-pub(crate) fn adds_up(stage: &Stage) -> anyhow::Result<()> {
-    let (report, well) = stage.tool(&["verify"])?;
+pub(crate) fn adds_up(front: &Front) -> anyhow::Result<()> {
+    let (report, well) = front.tool(&["verify"])?;
     ensure!(well, "millrace verify: {:#}", report["findings"]);
-    let (radar, nothing) = stage.tool(&["stuck"])?;
+    let (radar, nothing) = front.tool(&["stuck"])?;
     ensure!(nothing, "millrace stuck: {radar:#}");
-    let (report, adds_up) = stage.tool(&["audit", "--at-rest"])?;
+    let (report, adds_up) = front.tool(&["audit", "--at-rest"])?;
     ensure!(adds_up, "millrace audit: {report:#}");
     Ok(())
 }

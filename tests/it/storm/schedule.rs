@@ -7,8 +7,10 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
+use streams::topology::ACK_WAIT;
 
 use super::Profile;
+use super::line::Trouble;
 
 /// What can be killed, or stopped for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, strum::Display)]
@@ -56,6 +58,15 @@ pub(super) enum Fault {
     Freeze(Target),
     /// A second one beside it, which is told to end at the end.
     Double(Target),
+    /// A second one beside it while it is stopped for longer than a delivery may be in anybody's hands.
+    Outlive(Target),
+    /// The line between a role and a server goes bad.
+    Line((Target, Target), Trouble),
+    /// The durables that sagas and reactors hear from: some are held back in turn, and each tells all of it once
+    /// more.
+    Durables,
+    /// NATS has no room left for anything.
+    Full,
     /// An order to the payment provider.
     Provider(Value),
     /// An order to the mail server.
@@ -79,6 +90,20 @@ impl fmt::Display for Strike {
             Fault::Kill(target) => write!(f, "{at:6.1} s  kill -9 {target}, away for {lasts:.1} s"),
             Fault::Freeze(target) => write!(f, "{at:6.1} s  stop {target} for {lasts:.1} s"),
             Fault::Double(target) => write!(f, "{at:6.1} s  a second {target} for {lasts:.1} s"),
+            Fault::Outlive(target) => {
+                write!(
+                    f,
+                    "{at:6.1} s  stop {target} for {lasts:.1} s beside a second one"
+                )
+            }
+            Fault::Line((role, server), trouble) => {
+                write!(
+                    f,
+                    "{at:6.1} s  the line from {role} to {server} {trouble} for {lasts:.1} s"
+                )
+            }
+            Fault::Durables => write!(f, "{at:6.1} s  durables pause, and begin anew"),
+            Fault::Full => write!(f, "{at:6.1} s  nats is full for {lasts:.1} s"),
             Fault::Provider(order) => write!(f, "{at:6.1} s  provider: {order}"),
             Fault::Mail(order) => write!(f, "{at:6.1} s  mail server: {order}"),
         }
@@ -90,12 +115,21 @@ pub(super) fn draw(seed: u64, profile: &Profile) -> Vec<Strike> {
     let mut chance = StdRng::seed_from_u64(seed);
     let mut at = Duration::ZERO;
     let mut strikes = Vec::new();
-    for _ in 0..profile.rounds {
-        for fault in round(&mut chance) {
+    for number in 0..profile.rounds {
+        let mut faults = round(&mut chance);
+        if number == 0 {
+            // Once: the log grows, and all of it is told anew.
+            faults.insert(1, Fault::Durables);
+        }
+        for fault in faults {
             at += millis(&mut chance, profile.gap_ms.clone());
             let lasts = match fault {
                 Fault::Kill(_) => millis(&mut chance, 0..=1_500),
-                Fault::Freeze(_) | Fault::Double(_) => millis(&mut chance, 1_000..=6_000),
+                Fault::Freeze(_) | Fault::Double(_) | Fault::Line(..) => {
+                    millis(&mut chance, 1_000..=6_000)
+                }
+                Fault::Outlive(_) => ACK_WAIT + millis(&mut chance, 1_000..=2_000),
+                Fault::Durables | Fault::Full => millis(&mut chance, 1_000..=3_000),
                 Fault::Provider(_) | Fault::Mail(_) => Duration::ZERO,
             };
             strikes.push(Strike { at, fault, lasts });
@@ -112,7 +146,18 @@ fn round(chance: &mut StdRng) -> Vec<Fault> {
     faults.extend((0..3).map(|_| Fault::Provider(call(chance))));
     faults.extend((0..2).map(|_| Fault::Provider(webhook(chance))));
     faults.extend((0..2).map(|_| Fault::Mail(mail(chance))));
+    for _ in 0..2 {
+        let line = (one_of(chance, &Target::ROLES), Target::Nats);
+        faults.push(Fault::Line(line, one_of(chance, &Trouble::ALL)));
+    }
+    let reads = [Target::QueryApi, Target::Projector];
+    let line = (one_of(chance, &reads), Target::Postgres);
+    faults.push(Fault::Line(line, one_of(chance, &Trouble::ALL)));
+    faults.push(Fault::Full);
     faults.shuffle(chance);
+    // What takes long goes on beside the others.
+    let workers = [Target::Projector, Target::Saga, Target::Reactor];
+    faults.insert(0, Fault::Outlive(one_of(chance, &workers)));
     faults
 }
 

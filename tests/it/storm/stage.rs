@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use devstack::Server;
 use devstack::launch::{Child, Signal};
 use millrace::client::Shop;
 use millrace::up::Endpoints;
 use rustix::process::{Pid, kill_process};
-use serde_json::Value;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Mutex, MutexGuard, RwLock};
 use tokio::time::sleep;
 
+use super::line::Line;
 use super::schedule::{Fault, Strike, Target};
-use crate::app::{Front, PATIENCE, program};
+use crate::app::{Front, PATIENCE};
 use crate::faults::{heal, order_fault};
 use crate::servers::Servers;
 
@@ -28,6 +27,12 @@ pub(crate) struct Stage {
     pub(crate) servers: Servers,
     front: Front,
     processes: BTreeMap<Target, Mutex<Process>>,
+    /// Between a role and a server, where there are lines that can go bad.
+    pub(super) lines: BTreeMap<(Target, Target), Line>,
+    /// Held by whoever ends a server and starts it again.
+    pub(super) restarts: Mutex<()>,
+    /// Held shared while a second process begins, alone while a durable is held back: a role refuses to begin then.
+    pub(super) beginnings: RwLock<()>,
 }
 
 /// A process of a role.
@@ -53,6 +58,15 @@ impl Stage {
 
     /// The same, with more settings for some roles.
     pub(crate) async fn start_told(name: &str, more: &[(Target, Settings)]) -> Self {
+        Self::begin(name, more, &[]).await
+    }
+
+    /// The same as [`Stage::start`], with lines that can go bad between every role and each server.
+    pub(super) async fn start_behind_lines(name: &str) -> Self {
+        Self::begin(name, &[], &SERVERS).await
+    }
+
+    async fn begin(name: &str, more: &[(Target, Settings)], behind_lines: &[Target]) -> Self {
         let [entry, command_api, query_api] = [(); 3].map(|()| format!("http://{}", anywhere()));
         let webhook = format!("{entry}/v1/payments/webhook");
         let mut servers = Servers::of(name, |options| options.webhook = Some(webhook)).await;
@@ -72,9 +86,14 @@ impl Stage {
         let told = serde_json::to_string(&endpoints).unwrap();
         std::fs::write(servers.data.join("endpoints.json"), told).unwrap();
         servers.stack.announce(&endpoints.entry).unwrap();
-        let mut processes = BTreeMap::new();
+        let (mut processes, mut lines) = (BTreeMap::new(), BTreeMap::new());
         for role in Target::ROLES {
             let mut settings = settings(role, &endpoints);
+            for server in behind_lines {
+                let line = Line::to(address(*server, &endpoints).to_owned()).await;
+                settings.push(told_of(*server, &line.address));
+                lines.insert((role, *server), line);
+            }
             let told = more.iter().filter(|(whom, _)| *whom == role);
             settings.extend(told.flat_map(|(_, more)| more.clone()));
             let process = Process::begin(&servers, role, settings).await;
@@ -85,6 +104,9 @@ impl Stage {
             servers,
             front: Front { data, endpoints },
             processes,
+            lines,
+            restarts: Mutex::default(),
+            beginnings: RwLock::default(),
         };
         for address in [&stage.endpoints.query_api, &stage.endpoints.entry] {
             let shop = Shop::new(address).unwrap();
@@ -100,10 +122,24 @@ impl Stage {
             Fault::Kill(target) => self.kill(*target, strike.lasts).await,
             Fault::Freeze(target) => self.freeze(*target, strike.lasts).await,
             Fault::Double(role) => {
-                let second = self.second(*role).await;
+                let second = self.stands_by(*role).await;
                 sleep(strike.lasts).await;
                 second.ends().await
             }
+            Fault::Outlive(role) => {
+                let second = self.stands_by(*role).await;
+                self.freeze(*role, strike.lasts).await?;
+                second.ends().await
+            }
+            Fault::Line(line, trouble) => {
+                let line = &self.lines[line];
+                line.set(Some(*trouble));
+                sleep(strike.lasts).await;
+                line.set(None);
+                Ok(())
+            }
+            Fault::Durables => self.unsettle_durables(strike.lasts).await,
+            Fault::Full => self.fill_nats(strike.lasts).await,
             Fault::Provider(order) => {
                 order_fault(&self.endpoints.payments, order).await;
                 Ok(())
@@ -130,6 +166,7 @@ impl Stage {
 
     async fn kill(&self, target: Target, away: Duration) -> anyhow::Result<()> {
         if let Some(server) = self.server(target) {
+            let _alone = self.restarts.lock().await;
             server.kill().await?;
             sleep(away).await;
             return Ok(server.restart().await?);
@@ -144,6 +181,15 @@ impl Stage {
         sleep(away).await;
         process.begin_again(&self.servers).await;
         Ok(())
+    }
+
+    /// A second process of a role, which has begun.
+    async fn stands_by(&self, role: Target) -> Process {
+        let _begins = self.beginnings.read().await;
+        let second = self.second(role).await;
+        // What it needs for that may be away.
+        let _ = second.is_ready().await;
+        second
     }
 
     async fn freeze(&self, target: Target, lasts: Duration) -> anyhow::Result<()> {
@@ -205,18 +251,6 @@ impl Stage {
     pub(super) async fn heal(&self) {
         heal(&self.endpoints.payments).await;
         heal(&self.endpoints.mail).await;
-    }
-
-    /// What a command of ours prints about this shop, as JSON; whether it was content.
-    pub(crate) fn tool(&self, args: &[&str]) -> anyhow::Result<(Value, bool)> {
-        let output = Command::new(program())
-            .args(args)
-            .args(["--json", "--data"])
-            .arg(&self.servers.data)
-            .output()?;
-        let said = || String::from_utf8_lossy(&output.stderr).into_owned();
-        let printed = serde_json::from_slice(&output.stdout).with_context(said)?;
-        Ok((printed, output.status.success()))
     }
 }
 
@@ -295,6 +329,25 @@ async fn spawn(servers: &Servers, role: Target, settings: &Settings) -> Child {
     servers
         .role_that_is_told(&[&role.to_string()], &settings)
         .await
+}
+
+/// Whom a role may be cut off from.
+const SERVERS: [Target; 2] = [Target::Nats, Target::Postgres];
+
+/// `host:port` of a server.
+fn address(server: Target, endpoints: &Endpoints) -> &str {
+    if server == Target::Nats {
+        return endpoints.nats.trim_start_matches("nats://");
+    }
+    &endpoints.postgres
+}
+
+/// How a role is told where a server is.
+fn told_of(server: Target, address: &str) -> (&'static str, String) {
+    if server == Target::Nats {
+        return ("MILLRACE_NATS", format!("nats://{address}"));
+    }
+    ("MILLRACE_POSTGRES", address.to_owned())
 }
 
 /// A port that nobody has.
