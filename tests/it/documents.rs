@@ -41,23 +41,43 @@ pub(crate) fn typed_in(text: &str, heading: &str) -> Vec<String> {
     typed
 }
 
+/// As a link names it: `## Changing a saga` is `changing-a-saga`.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter_map(|line| line.strip_prefix('#'));
+    let words = headings.map(|line| line.trim_matches(['#', ' ']).to_lowercase());
+    words
+        .map(|it| it.replace(' ', "-").replace(['?', ',', '.', '…'], ""))
+        .collect()
+}
+
 #[test]
-fn every_link_of_the_readme_leads_somewhere() {
-    let text = readme();
-    let mut links = 0;
-    for rest in text.split("](").skip(1) {
-        let target = rest.split(')').next().unwrap();
-        if target.starts_with("http") {
-            continue;
+fn every_link_of_the_documents_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = std::fs::read_dir(root.join("docs")).unwrap();
+    let docs = docs.map(|entry| entry.unwrap().path());
+    let pages = ["README.md", "SECURITY.md"].map(|name| root.join(name));
+    for page in pages.into_iter().chain(docs) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let name = page.display();
+        for rest in text.split("](").skip(1) {
+            let target = rest.split(')').next().unwrap();
+            if target.starts_with("http") {
+                continue;
+            }
+            let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let found = match path {
+                "" => page.clone(),
+                path => page.parent().unwrap().join(path),
+            };
+            assert!(found.exists(), "{name} links to {target}");
+            if !anchor.is_empty() {
+                let there = anchors(&std::fs::read_to_string(found).unwrap());
+                assert!(there.contains(&anchor.to_owned()), "{name}: {target}");
+            }
         }
-        links += 1;
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(target);
-        assert!(path.exists(), "the README links to {target}");
     }
-    assert!(
-        links > 10,
-        "only {links} links were found: is the README still Markdown?"
-    );
+    let links = readme().matches("](").count();
+    assert!(links > 30, "{links}: is the README still Markdown?");
 }
 
 /// The demo and the tests are run by `.ci/run` itself, on a clean clone.
