@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::stream::DiscardPolicy;
 
 use super::case;
@@ -164,6 +165,9 @@ async fn a_durable_that_comes_later_begins_where_another_is(
         }
         assert_eq!(made().await, (2, 3));
     }
+    let config = stream.consumer_info(new.name).await.unwrap().config;
+    let first = DeliverPolicy::ByStartSequence { start_sequence: 3 };
+    assert_eq!(config.deliver_policy, first, "also for who waited for it");
     reader.next().await.unwrap().ack().await.unwrap();
     stream.delete_consumer(new.name).await.unwrap();
     assert_eq!(made().await, (2, 3), "it had acknowledged nothing yet");

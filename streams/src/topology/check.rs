@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 
 use super::error::{Difference, TopologyError};
-use super::spec::{DurableSpec, FIRST, StreamSpec, Topology};
+use super::spec::{DurableSpec, StreamSpec, Topology, first};
 use crate::connection::Connection;
 
 /// JetStream's numbers for "stream not found" and "consumer not found".
@@ -247,11 +247,7 @@ pub(super) fn durable_differences(
 
 /// With the stream, or where `provision` had it begin. By hand nobody has it begin anywhere else.
 fn begins(declared: &consumer::Config, actual: &consumer::Config) -> DeliverPolicy {
-    let first = actual
-        .metadata
-        .get(FIRST)
-        .and_then(|first| first.parse().ok());
-    first.map_or(declared.deliver_policy, |start_sequence| {
+    first(actual).map_or(declared.deliver_policy, |start_sequence| {
         DeliverPolicy::ByStartSequence { start_sequence }
     })
 }

@@ -7,7 +7,7 @@
 use super::check::name_of_durable;
 use super::error::TopologyError;
 use super::retire::info;
-use super::spec::{DurableSpec, Later, Topology};
+use super::spec::{DurableSpec, Later, Topology, first};
 use crate::connection::Connection;
 use crate::log::BoxError;
 
@@ -29,7 +29,7 @@ pub(super) async fn first_of(
     done.map(|done| done + 1).map_err(failed(spec))
 }
 
-/// Notes how far each has come that begins elsewhere than with its stream.
+/// Notes how far each has come that must not begin with its stream.
 pub(super) async fn note(
     connection: &Connection,
     topology: &Topology,
@@ -66,8 +66,17 @@ async fn note_one(connection: &Connection, spec: &DurableSpec) -> Result<(), Box
     let Some(found) = info(connection, spec.stream, spec.name).await? else {
         return Ok(());
     };
-    let done = found.ack_floor.stream_sequence.to_string();
     let stream = connection.jetstream().get_stream(spec.stream).await?;
+    let before_first = first(&found.config).unwrap_or(1).saturating_sub(1);
+    let mut done = found.ack_floor.stream_sequence;
+    if done < before_first {
+        // Replicas keep that it begins there, but not that what is before counts as acknowledged.
+        stream
+            .reset_consumer(spec.name, Some(before_first + 1))
+            .await?;
+        done = before_first;
+    }
+    let done = done.to_string();
     let mut config = stream.cached_info().config.clone();
     if config.metadata.get(&noted_as(spec)) != Some(&done) {
         config.metadata.insert(noted_as(spec), done);

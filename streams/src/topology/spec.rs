@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::consumer::{self, pull};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PriorityPolicy, ReplayPolicy};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 
@@ -53,7 +53,7 @@ pub const PRIORITY_GROUP: &str = "workers";
 pub const PIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the metadata of a durable call the first that it is to give out, where that is not the stream's.
-pub(super) const FIRST: &str = "millrace_first";
+const FIRST: &str = "millrace_first";
 
 /// What a durable of stream TIMERS ends in: `<saga>-timers`.
 const TIMERS_DURABLE_SUFFIX: &str = "-timers";
@@ -267,6 +267,11 @@ pub struct DurableSpec {
     pub acks: Acks,
     /// What its worker does about a delivery that can't be handled.
     pub on_failure: OnFailure,
+}
+
+/// Where `provision` had a durable begin, if not with its stream.
+pub(super) fn first(actual: &consumer::Config) -> Option<u64> {
+    actual.metadata.get(FIRST)?.parse().ok()
 }
 
 impl Acks {
