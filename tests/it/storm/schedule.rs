@@ -227,6 +227,16 @@ fn the_same_seed_is_the_same_schedule_and_everybody_dies_in_it() {
             drawn.iter().filter(|strike| strike.fault == kill).count()
         };
         assert_eq!(Target::ALL.map(kills), [profile.rounds; 8]);
+        let count = |wanted: fn(&Fault) -> bool| {
+            let found = drawn.iter().filter(|strike| wanted(&strike.fault));
+            found.count()
+        };
+        assert_eq!(count(|fault| *fault == Fault::Durables), 1);
+        assert_eq!(count(|fault| *fault == Fault::Full), profile.rounds);
+        let lines = count(|fault| matches!(fault, Fault::Line(..)));
+        assert_eq!(lines, 3 * profile.rounds);
+        let outlived = count(|fault| matches!(fault, Fault::Outlive(_)));
+        assert_eq!(outlived, profile.rounds);
     }
     let kills = Profile::LONG.rounds * Target::ALL.len();
     assert!(kills >= 100, "{kills}");
