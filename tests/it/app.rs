@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -13,6 +14,7 @@ use edge::IdempotencyKey;
 use millrace::client::{Answer, CartLine, ClientError, Shop};
 use millrace::up::Endpoints;
 use serde_json::Value;
+use telemetry::Metrics;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
@@ -503,6 +505,12 @@ pub(crate) async fn worked_off(app: &App, stream: &str, durable: &str) {
         assert!(started.elapsed() < PATIENCE, "{info:?}");
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// What parts of the shop that run in this process count from the first call on: a process has one recorder.
+pub(crate) fn counted() -> &'static Metrics {
+    static COUNTED: LazyLock<Metrics> = LazyLock::new(|| Metrics::install().unwrap());
+    &COUNTED
 }
 
 /// Waits until `what` is so.

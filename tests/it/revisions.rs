@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::definitions::{Today, Yesterday};
-use crate::app::PATIENCE;
+use crate::app::{PATIENCE, counted};
 use crate::server::Server;
 
 const SKU: &str = "MUG";
@@ -387,8 +387,7 @@ async fn returns_and_refunds_are_counted_until_they_end() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_build_in_sight_knows_is_parked_until_one_does() {
     let shop = Shop::open("unknown-revision").await;
-    // Of this process: its roles run in it.
-    let metrics = telemetry::Metrics::install().unwrap();
+    let metrics = counted();
     let today = shop.role::<Today>().await;
     let order = shop.orders().await;
     shop.asks_for_money(order).await;

@@ -7,8 +7,8 @@ use streams::contract_subscriptions::{
     self as subscriptions, bulk, bus, clock, durable, inbox, keys, lanes, ordered, parking, slow,
     timers,
 };
-use telemetry::Metrics;
 
+use crate::app::counted;
 use crate::server::Server;
 
 /// Where a contract is kept: one server, or several that replicate to each other.
@@ -82,7 +82,7 @@ async fn slow_answers_and_denied_ones_stop_no_worker() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_without_a_free_lane_takes_in_and_tells() {
     let server = prepared("busy").await;
-    let metrics = Metrics::install().unwrap();
+    let metrics = counted();
     let page = || metrics.render();
     let connection = server.connect().await;
     lanes::a_key_that_is_due_holds_nothing_up(&connection, page).await;
