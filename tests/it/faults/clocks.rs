@@ -168,7 +168,10 @@ async fn an_hour_behind_or_ahead_on_one_role_delays_nobody() {
         let before = under_way(&app).await;
         let one = Skewed::start(&app, role, "-1h").await;
         one.is_apart(-1).await;
-        one.tells(-1).await;
+        // Each does it in the same way, up to half a minute later.
+        if skewed.is_empty() {
+            one.tells(-1).await;
+        }
         eprintln!("{role} is an hour behind");
         all_goes_on(&app, &before).await;
         let before = under_way(&app).await;
