@@ -45,8 +45,8 @@ impl Replica {
             address: member.address,
             contexts: member.contexts,
             outstanding: AtomicUsize::new(0),
-            // Until the first check nobody knows, and somebody must be asked.
-            ready: AtomicBool::new(true),
+            // One that was announced may still be starting: until it has said so itself, those that have are asked.
+            ready: AtomicBool::new(false),
             reached: AtomicBool::new(true),
             failures: AtomicU32::new(0),
             missed: AtomicUsize::new(0),
@@ -374,6 +374,10 @@ mod tests {
     fn the_unready_the_failing_and_the_tried_come_last_but_come() {
         let pool = pool(&["a:1", "b:1"]);
         let [a, b] = &pool.all()[..] else { panic!() };
+        b.said(Some(true));
+        for _ in 0..2 {
+            assert_eq!(name(&pool.pick(None, &[]).unwrap()), "b:1", "a is unknown");
+        }
         a.said(Some(false));
         assert_eq!(name(&pool.pick(None, &[]).unwrap()), "b:1");
         for _ in 0..FAILURES_MAX {
