@@ -385,14 +385,14 @@ async fn deliver<B: Serialize>(
     let executed = match asked {
         Ok(command) => {
             api.write::<WebhookDelivery>(call, &aggregate, command, &meta)
-                .await?
+                .await
         }
         Err(problem) => {
-            let done = api.streams.repeated::<WebhookDelivery>(&aggregate, &meta);
-            done.await.map_err(error::of_execute)?.ok_or(problem)?
+            api.repeated::<WebhookDelivery>(&aggregate, &meta, problem)
+                .await
         }
     };
-    Ok(Written::from(&executed))
+    Ok(Written::from(&executed?))
 }
 
 /// 404 for one that was never there, and for one that isn't theirs.

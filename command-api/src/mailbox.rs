@@ -106,8 +106,9 @@ async fn verify_email(
     if !fits {
         // It fitted when this request was done: they may have changed their address since.
         let meta = call.meta(&api, &body);
-        let done = api.streams.repeated::<User>(&user_id.into(), &meta).await;
-        let done = done.map_err(error::of_execute)?.ok_or_else(token_wrong)?;
+        let done = api
+            .repeated::<User>(&user_id.into(), &meta, token_wrong())
+            .await?;
         return Ok(Written::from(&done).acted(&user_id));
     }
     let command = UserCommand::VerifyEmail { email_claim };

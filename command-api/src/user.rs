@@ -153,8 +153,8 @@ async fn register(
     };
     if let Err(problem) = must_be_free(&api, claim, user_id).await {
         // It was free when this request was done, if it was: they may have another address since.
-        let done = api.streams.repeated::<User>(&user_id.into(), &meta).await;
-        done.map_err(error::of_execute)?.ok_or(problem)?;
+        api.repeated::<User>(&user_id.into(), &meta, problem)
+            .await?;
     }
     let password = body.password.clone();
     let command = compose(&api, user_id, claim, body).await?;

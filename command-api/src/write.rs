@@ -46,6 +46,24 @@ impl Api {
             .await
             .map_err(error::of_conditional)
     }
+
+    /// What the request did before. What is refused now may have been done under the same key when nothing stood
+    /// against it.
+    ///
+    /// # Errors
+    /// `refused`, if it did nothing; the key was used for another request; the log can't be read.
+    pub(crate) async fn repeated<A: Decider>(
+        &self,
+        id: &AggregateId,
+        meta: &CommandMeta,
+        refused: Problem,
+    ) -> Result<Executed<A>, Problem>
+    where
+        A::Error: Placed,
+    {
+        let done = self.streams.repeated::<A>(id, meta).await;
+        done.map_err(error::of_execute)?.ok_or(refused)
+    }
 }
 
 /// What a successful write says about itself.
