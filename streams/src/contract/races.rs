@@ -226,26 +226,26 @@ fn assert_each_is_whole(payments: &[&[RecordedEvent]]) {
 /// A client that asks again, with the same id, until it knows that its command was done.
 async fn pay_in_whatever_happens(streams: &Streams, id: &AggregateId, amounts: Vec<u64>) {
     let meta = fresh_meta();
-    loop {
-        let paid = streams.execute::<Account>(id, AccountCommand::Deposit(amounts.clone()), &meta);
-        match paid.await {
-            Ok(_) => return,
-            Err(
-                ExecuteError::Conflict
-                | ExecuteError::Unavailable { .. }
-                | ExecuteError::Unknown { .. },
-            ) => sleep(Duration::from_millis(20)).await,
-            Err(other) => panic!("{other:?}"),
-        }
-    }
+    let pays = async || {
+        let command = AccountCommand::Deposit(amounts.clone());
+        streams.execute::<Account>(id, command, &meta).await
+    };
+    whatever_happens(pays).await;
 }
 
 /// The same, for an account and its number, which is one batch.
 async fn open_whatever_happens(streams: &Streams) -> (AggregateId, AggregateId) {
     let (account, number, meta) = (fresh_id(), fresh_id(), fresh_meta());
+    whatever_happens(async || open_with_number(streams, (&account, &number), &meta).await).await;
+    (account, number)
+}
+
+async fn whatever_happens<T, R: std::error::Error + 'static>(
+    asks: impl AsyncFn() -> Result<T, ExecuteError<R>>,
+) {
     loop {
-        match open_with_number(streams, (&account, &number), &meta).await {
-            Ok(_) => return (account, number),
+        match asks().await {
+            Ok(_) => return,
             Err(
                 ExecuteError::Conflict
                 | ExecuteError::Unavailable { .. }

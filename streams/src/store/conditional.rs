@@ -68,8 +68,7 @@ impl Streams {
         (command, meta): (A::Command, &CommandMeta),
     ) -> Result<Done<A>, ExecuteAtError<A::Error>> {
         let address = Address::of::<A>(id);
-        let turn = in_time(self.inner.queues.turn(&address.subject)).await;
-        let _turn = turn.ok_or(ExecuteError::Conflict)?;
+        let _turn = in_time(self.inner.queues.turn(&address.subject)).await?;
         let work = Work::<A> {
             streams: self,
             address: &address,

@@ -95,8 +95,7 @@ impl Streams {
         meta: &CommandMeta,
     ) -> Result<Done<A>, ExecuteError<A::Error>> {
         let address = Address::of::<A>(id);
-        let turn = in_time(self.inner.queues.turn(&address.subject)).await;
-        let _turn = turn.ok_or(ExecuteError::Conflict)?;
+        let _turn = in_time(self.inner.queues.turn(&address.subject)).await?;
         if self.until.is_some_and(|until| until < clock::now()) {
             // What nobody waits for would keep those waiting who still do.
             let source = "the deadline has passed".into();

@@ -1,12 +1,15 @@
 //! Commands of one aggregate wait for each other in this process, instead of racing.
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex as Turns, OwnedMutexGuard};
 use tokio::time::timeout;
+
+use super::error::ExecuteError;
 
 /// Maps, so that aggregates don't contend for one lock.
 const SHARDS: usize = 64;
@@ -39,9 +42,15 @@ pub(super) struct Turn {
     _ticket: Ticket,
 }
 
-/// A command's turn, or turns; `None` = others are at it for too long.
-pub(super) async fn in_time<T>(turns: impl Future<Output = T>) -> Option<T> {
-    timeout(TURN_TIME_MAX, turns).await.ok()
+/// A command's turn, or turns.
+///
+/// # Errors
+/// [`ExecuteError::Conflict`]: others are at it for too long.
+pub(super) async fn in_time<T, R: Error + 'static>(
+    turns: impl Future<Output = T>,
+) -> Result<T, ExecuteError<R>> {
+    let turns = timeout(TURN_TIME_MAX, turns).await;
+    turns.map_err(|_late| ExecuteError::Conflict)
 }
 
 /// A place in a queue: also given back when the wait is given up.

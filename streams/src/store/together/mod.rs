@@ -139,8 +139,7 @@ impl Streams {
         meta: &CommandMeta,
     ) -> Result<ExecutedTogether, ExecuteAtError<TogetherRefusal>> {
         let stream = stream_of(parts).map_err(ExecuteError::from)?;
-        let turns = in_time(self.turns(parts)).await;
-        let _turns = turns.ok_or(ExecuteError::Conflict)?;
+        let _turns = in_time(self.turns(parts)).await?;
         for _ in 0..self.inner.settings.execute_attempts_max {
             let mut opened = Vec::with_capacity(parts.len());
             for part in parts {
