@@ -25,15 +25,18 @@ use crate::app::{App, Must, PATIENCE, folder};
 /// Where the tests' servers listen.
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// What opens the stack to them; the pauses are as short as the tests need, and the time limit is
-/// longer than any test.
-const SETTINGS: [&str; 14] = [
+/// What opens a stack to them.
+pub(crate) const TO_OUTSIDE: [&str; 6] = [
     "--webhook-http",
     "true",
     "--webhook-ports",
     "0",
     "--webhook-networks",
     "127.0.0.2",
+];
+
+/// The pauses are as short as the tests need, and the time limit is longer than any test.
+const SETTINGS: [&str; 8] = [
     "--webhook-retry-ms",
     "100,500,1000,1000,1000,1000,1000,1000,1000,1000",
     "--webhook-patience-s",
@@ -53,7 +56,8 @@ const AT_ONCE: usize = 4;
 static STACK: OnceCell<App> = OnceCell::const_new();
 
 async fn stack() -> &'static App {
-    let start = async || App::start_with(&folder("webhooks"), &SETTINGS).await;
+    let settings = [&TO_OUTSIDE[..], &SETTINGS].concat();
+    let start = async || App::start_with(&folder("webhooks"), &settings).await;
     STACK.get_or_init(start).await
 }
 
@@ -365,7 +369,7 @@ async fn a_lost_timer_is_set_again_and_a_broken_endpoint_holds_up_no_other() {
         "--webhook-sweep-s",
         "1",
     ];
-    let args = [&SETTINGS[..6], &sweeping].concat();
+    let args = [&TO_OUTSIDE[..], &sweeping].concat();
     let app = App::start_with(&folder("webhooks-lost"), &args).await;
     let receiver = Receiver::answering(|before| if before == 0 { 503 } else { 200 }).await;
     let types = ["order.order_placed"];
@@ -691,14 +695,14 @@ async fn the_same_request_registers_one_endpoint_and_a_removed_one_is_gone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delivery_survives_the_death_of_its_sender() {
-    let without = [&["--without", "reactor"], &SETTINGS[..]].concat();
+    let without = [&["--without", "reactor"], &TO_OUTSIDE[..], &SETTINGS].concat();
     let app = App::start_with(&folder("webhooks-kill"), &without).await;
     let busy_once = |before| if before < 2 { 503 } else { 200 };
     let receiver = Receiver::listening(OUTSIDE, false, busy_once).await;
     let endpoint = Endpoint::registered(app.operator(), &receiver, &["order.order_placed"]).await;
     let order = an_order(&app).await;
     let unhurried = ["--webhook-retry-ms", "5000", "--webhook-patience-s", "600"];
-    let reactor = [&["reactor"], &SETTINGS[..6], &unhurried].concat();
+    let reactor = [&["reactor"], &TO_OUTSIDE[..], &unhurried].concat();
     // It dies while its first attempt is under way: nothing is noted of that.
     let first = app.role(&reactor, "reactor-1.log").await;
     receiver.hears(1, |_| true).await;

@@ -1,6 +1,8 @@
 //! A line between a role and a server, which goes bad when it is told to.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -69,6 +71,7 @@ struct State {
 pub(crate) struct Line {
     /// Where the server seems to be.
     pub(crate) address: String,
+    taken: Arc<AtomicUsize>,
     state: watch::Sender<State>,
     task: AbortHandle,
 }
@@ -78,12 +81,23 @@ impl Line {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let state = watch::Sender::new(State::default());
-        let task = tokio::spawn(serve(listener, server, state.subscribe()));
+        let taken = Arc::default();
+        let task = tokio::spawn(serve(
+            (listener, Arc::clone(&taken)),
+            server,
+            state.subscribe(),
+        ));
         Self {
             address,
+            taken,
             state,
             task: task.abort_handle(),
         }
+    }
+
+    /// How many connections it has taken so far.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Is in trouble from now on; `None` = no longer.
@@ -103,11 +117,16 @@ impl Drop for Line {
     }
 }
 
-async fn serve(listener: TcpListener, server: String, state: watch::Receiver<State>) {
+async fn serve(
+    (listener, taken): (TcpListener, Arc<AtomicUsize>),
+    server: String,
+    state: watch::Receiver<State>,
+) {
     // They end with the line.
     let mut connections = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.unwrap();
+        taken.fetch_add(1, Ordering::Relaxed);
         while connections.try_join_next().is_some() {}
         let now = *state.borrow();
         if now.trouble == Some(Trouble::Cut) {

@@ -12,7 +12,7 @@
 
 mod customers;
 mod disturb;
-mod line;
+pub(crate) mod line;
 pub(crate) mod promises;
 pub(crate) mod schedule;
 pub(crate) mod stage;

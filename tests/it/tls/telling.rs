@@ -8,18 +8,7 @@ use tokio::sync::watch;
 
 use super::no_log_tells;
 use crate::app::{App, Customer, Must, PASSWORD, PATIENCE, becomes, folder};
-
-/// Everything is logged, and webhooks may go to this machine.
-const SETTINGS: [&str; 8] = [
-    "--log",
-    "debug",
-    "--webhook-http",
-    "true",
-    "--webhook-ports",
-    "0",
-    "--webhook-networks",
-    "127.0.0.2",
-];
+use crate::webhooks::TO_OUTSIDE;
 
 const WRONG_PASSWORD: &str = "wrong horse battery staple";
 const NEW_PASSWORD: &str = "a new one, and long";
@@ -69,7 +58,8 @@ async fn code(app: &App) -> String {
 async fn a_shop_that_sells_and_logs_everything_logs_no_secret() {
     // `up` logs beside its folder.
     let beside = folder("telling");
-    let app = App::start_with(&beside.join("shop"), &SETTINGS).await;
+    let settings = [&["--log", "debug"], &TO_OUTSIDE[..]].concat();
+    let app = App::start_with(&beside.join("shop"), &settings).await;
     let customer = app.customer().await;
     let wrong = app.shop().sign_in(&customer.email, WRONG_PASSWORD).await;
     assert!(wrong.is_err());
