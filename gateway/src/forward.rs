@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderValue, Method, Request, Response, Uri, Version};
+use axum::http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use edge::{Deadline, Problem};
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -86,7 +86,8 @@ impl Forward {
     /// body flows through.
     ///
     /// It is sent again only if nothing was sent the first time, or it does no harm twice: reads, and
-    /// writes that carry an Idempotency-Key.
+    /// writes that carry an Idempotency-Key. So is what a replica says that it can't do now (503), as long as
+    /// another one is ready: it may have begun just then, or end.
     ///
     /// # Errors
     /// No replica could be reached, or one was and went away.
@@ -107,26 +108,32 @@ impl Forward {
                     Outgoing::Flowing(body) => (body, None),
                 };
                 let sent = self.client.request(request(parts, &replica, now)).await;
-                let error = match sent {
-                    Ok(answer) => return Ok(received(answer, replica, &self.closing)),
-                    Err(error) => error,
-                };
-                if let Some(problem) = of_client(&error) {
-                    return Err(problem);
-                }
-                replica.failed();
-                let unsent = error.is_connect();
-                note(&replica, &error, unsent);
-                let failure = || {
-                    if unsent {
-                        down(pool.role)
-                    } else {
-                        lost(pool.role)
+                let unsent = matches!(&sent, Err(error) if error.is_connect());
+                let may = (unsent || is_repeatable(parts)) && tried.len() + 1 < TRIES_MAX;
+                let again = again.filter(|_| may);
+                let kept = match sent {
+                    Ok(answer) => {
+                        let elsewhere = || {
+                            answer.status() == StatusCode::SERVICE_UNAVAILABLE
+                                && pool.has_another(context, &replica, &tried)
+                                && self.budget.withdraw()
+                        };
+                        let Some(kept) = again.filter(|_| elsewhere()) else {
+                            return Ok(received(answer, replica, &self.closing));
+                        };
+                        kept
+                    }
+                    Err(error) => {
+                        if let Some(problem) = of_client(&error) {
+                            return Err(problem);
+                        }
+                        replica.failed();
+                        note(&replica, &error, unsent);
+                        let again = again.filter(|_| self.budget.withdraw());
+                        again.ok_or_else(|| failure(pool.role, unsent))?
                     }
                 };
-                let may = (unsent || is_repeatable(parts)) && tried.len() + 1 < TRIES_MAX;
-                let again = again.filter(|_| may && self.budget.withdraw());
-                body = Outgoing::Whole(again.ok_or_else(failure)?);
+                body = Outgoing::Whole(kept);
                 metrics::counter!("gateway_repetitions_total", "role" => pool.role).increment(1);
                 tried.push(replica.address.clone());
                 let factor = u32::try_from(tried.len()).unwrap_or(1);
@@ -145,6 +152,11 @@ fn of_client(error: &(dyn Error + 'static)) -> Option<Problem> {
             .is_some_and(hyper::Error::is_user)
     });
     broken.then(|| Problem::malformed("the body broke off, or is not what its headers say"))
+}
+
+/// Why there is no answer.
+fn failure(role: &'static str, unsent: bool) -> Problem {
+    if unsent { down(role) } else { lost(role) }
 }
 
 /// With all that the error comes from: itself it says no more than that there is no connection.

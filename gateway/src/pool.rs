@@ -246,6 +246,23 @@ impl Pool {
             .any(|replica| replica.ready.load(Ordering::Relaxed))
     }
 
+    /// Is there one that serves `context` and is ready, beside `this` one and those that were `tried`?
+    pub(crate) fn has_another(
+        &self,
+        context: Option<&str>,
+        this: &Replica,
+        tried: &[Address],
+    ) -> bool {
+        let now = Instant::now();
+        self.all().iter().any(|replica| {
+            replica.address != this.address
+                && !tried.contains(&replica.address)
+                && replica.serves(context)
+                && !replica.is_ejected(now)
+                && replica.ready.load(Ordering::Relaxed)
+        })
+    }
+
     /// The replica that serves `context` with the least to do, of equal ones each in turn, that was
     /// not `tried` yet.
     ///

@@ -306,6 +306,56 @@ mod tests {
         }
     }
 
+    /// A replica that is ready, and answers whatever else it is asked with `status`.
+    async fn answers(status: StatusCode) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/readyz", get(|| async {}));
+        let router = router.fallback(move || async move { status });
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        address
+    }
+
+    #[tokio::test]
+    async fn what_one_replica_can_not_do_now_another_is_asked_for_where_that_does_no_harm() {
+        let busy = answers(StatusCode::SERVICE_UNAVAILABLE).await;
+        let other = format!("http://{}", answers(StatusCode::OK).await);
+        let beside = ["--command-apis", &other, "--query-apis", &other];
+        let gateway = before_it(busy, &beside).await;
+        let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
+        let (read, write) = (Method::GET, Method::POST);
+        let ask = async |method: &Method, key: Option<&str>| {
+            let mut request = Request::builder()
+                .method(method)
+                .uri(format!("{}/v1/orders", gateway.address));
+            if let Some(key) = key {
+                request = request.header(IDEMPOTENCY_KEY, key);
+            }
+            let request = request.body(Body::empty()).unwrap();
+            client.request(request).await.unwrap().status().as_u16()
+        };
+        let all = async |method: &Method, key| {
+            let mut answers = [0; 4];
+            for answer in &mut answers {
+                *answer = ask(method, key).await;
+            }
+            answers.sort_unstable();
+            answers
+        };
+        // Until both have said that they are ready, either they are asked in turn or one of them alone.
+        let in_turn = [200, 200, 503, 503];
+        let known = async {
+            while all(&read, None).await != [200; 4] || all(&write, None).await != in_turn {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let known = tokio::time::timeout(Duration::from_secs(20), known).await;
+        known.expect(
+            "a read that one can't answer is answered by the other, a write without a key is not",
+        );
+        assert_eq!(all(&write, Some("k-1")).await, [200; 4]);
+    }
+
     /// One event, and nothing more.
     fn live() -> Router {
         let live = get(|| async {
