@@ -5,7 +5,7 @@ COPY . .
 # The registry and the build folder are caches of the builder, not layers of the image.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
-    cargo build --release --locked --bin millrace && cp target/release/millrace /millrace
+    cargo build --profile dist --locked --bin millrace && cp target/dist/millrace /millrace
 # New volumes take their owner from these folders, so that the unprivileged user may write.
 RUN mkdir -p /volumes/data /volumes/keys
 

@@ -222,8 +222,16 @@ impl Arrivals {
     /// Its time counts from when it was due, not from when the machine got to it.
     async fn see_to(&self, thing: impl Future<Output = anyhow::Result<bool>>, due: Duration) {
         let began = self.started + due;
-        if !matches!(timeout(PATIENCE, thing).await, Ok(Ok(true))) {
-            self.failures.fetch_add(1, Ordering::Relaxed);
+        let failure = match timeout(PATIENCE, thing).await {
+            Ok(Ok(true)) => None,
+            Ok(Ok(false)) => Some("it was not done".to_owned()),
+            Ok(Err(error)) => Some(format!("{error:#}")),
+            Err(late) => Some(late.to_string()),
+        };
+        if let Some(failure) = failure {
+            if self.failures.fetch_add(1, Ordering::Relaxed) == 0 {
+                eprintln!("bench: the first failure of an open loop: {failure}");
+            }
             return;
         }
         let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(LATENCY_MAX_US);

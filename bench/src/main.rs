@@ -1,7 +1,7 @@
 //! Side-by-side figures: what Millrace does beside the plainest thing that does the same.
 //!
 //! ```text
-//!   cargo run --release -p bench -- commands orders [--seconds 5] [--rounds 3] [--json]
+//!   cargo run --profile dist -p bench -- commands orders [--seconds 5] [--rounds 3] [--json]
 //! ```
 //!
 //! Everything of one run shares one machine and one set of servers, reference and ours in turn,

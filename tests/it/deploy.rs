@@ -281,6 +281,27 @@ pub(crate) fn listens(role: &str) -> Option<&'static str> {
     names.into_iter().find(|name| known.contains(*name))
 }
 
+/// Nobody builds the image here: that it is built by a profile that there is, and holds what was built, is read.
+#[test]
+fn the_image_holds_what_it_was_built_to_hold() {
+    let image = file("Dockerfile");
+    let word_after = |words: &str| {
+        let (_, rest) = image.split_once(words).unwrap();
+        rest.split([' ', '/']).next().unwrap()
+    };
+    let profile = word_after("--profile ");
+    assert_eq!(word_after("&& cp target/"), profile);
+    let manifest = file("Cargo.toml");
+    assert!(
+        manifest.contains(&format!("[profile.{profile}]")),
+        "{profile}"
+    );
+    for document in ["README.md", "docs/operate.md"] {
+        let measured = format!("cargo run --profile {profile} -p bench");
+        assert!(file(document).contains(&measured), "{document}");
+    }
+}
+
 /// The health check is given no address: it takes the one that the role is given.
 #[test]
 fn every_role_that_says_how_it_is_is_asked_where_it_listens() {
