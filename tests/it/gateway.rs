@@ -80,6 +80,18 @@ async fn gateway(app: &App, args: &[&str]) -> (String, Child) {
     (entry, child)
 }
 
+/// What a rate of one a second lets through at once, of a gateway that knows of no other. The stack's own, and those
+/// of other tests, have their part once it has found them.
+const TEN_SECONDS_OF_ONE: u32 = 10;
+
+/// How much of `what` a policy lets through at once.
+fn burst(policy: &str, what: &str) -> u32 {
+    let rest = policy.strip_prefix(&format!("\"{what}\";q=")).unwrap();
+    let (burst, window) = rest.split_once(';').unwrap();
+    assert_eq!(window, "w=10", "{policy}");
+    burst.parse().unwrap()
+}
+
 #[tokio::test]
 async fn what_could_be_understood_in_two_ways_is_refused_at_the_entry() {
     let app = shared().await;
@@ -208,7 +220,7 @@ async fn who_asks_too_much_waits_whatever_he_pretends() {
     let app = shared().await;
     let (entry, child) = gateway(app, &["--address-rate", "1", "--user-rate", "1"]).await;
     let shop = Shop::new(&entry).unwrap();
-    let mut refused = None;
+    let (mut refused, mut smallest) = (None, TEN_SECONDS_OF_ONE);
     for n in 0..40 {
         let pretended = format!("198.51.100.{n}");
         let headers = [
@@ -223,13 +235,11 @@ async fn who_asks_too_much_waits_whatever_he_pretends() {
             refused = Some((n, answer));
             break;
         }
-        assert_eq!(
-            answer.header("RateLimit-Policy"),
-            Some("\"address\";q=10;w=10")
-        );
+        let policy = answer.header("RateLimit-Policy").unwrap();
+        smallest = smallest.min(burst(policy, "address"));
     }
     let (after, refused) = refused.expect("nobody was refused");
-    assert!((10..40).contains(&after), "{after}");
+    assert!((smallest..40).contains(&after), "{after} of {smallest}");
     assert_eq!(refused.text("/code"), "rate_limited");
     assert!(refused.header("Retry-After").is_some());
     assert!(refused.header("RateLimit").unwrap().contains("r=0"));
@@ -262,9 +272,7 @@ async fn a_gateway_that_is_not_alone_gives_its_part_of_a_limit() {
     becomes("shared", async || {
         let answer = shop.get("/v1/products").await.unwrap();
         let policy = answer.header("RateLimit-Policy").unwrap();
-        let burst = policy.strip_prefix("\"address\";q=").unwrap();
-        let burst: u32 = burst.split(';').next().unwrap().parse().unwrap();
-        burst <= 40 / 2
+        burst(policy, "address") <= 40 / 2
     })
     .await;
     drop(child);
@@ -323,8 +331,8 @@ async fn what_the_entry_says_of_itself_is_limited_apart_from_the_api() {
             break;
         }
         assert_eq!(answer.status(), 200, "{path}");
-        let policy = &answer.headers()["RateLimit-Policy"];
-        assert_eq!(policy, "\"page\";q=10;w=10");
+        let policy = answer.headers()["RateLimit-Policy"].to_str().unwrap();
+        assert!((1..=TEN_SECONDS_OF_ONE).contains(&burst(policy, "page")));
     }
     let refused = refused.expect("nobody was refused");
     assert!(refused.headers().contains_key("Retry-After"));
