@@ -18,7 +18,7 @@ use streams::contract::{self, OnServer, Rig, races};
 use streams::contract_subscriptions as subscriptions;
 use streams::topology::Topology;
 use streams::{CommandMeta, ConnectOptions, Connection, ExecuteError, LoadError};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use crate::app::{App, Customer, PATIENCE, becomes, folder, program};
@@ -31,11 +31,20 @@ const USER: &str = "contract";
 /// How many servers, and replicas of each stream.
 const NODES: usize = 3;
 
+/// Clusters at once: three servers each that elect anew whenever the machine keeps them waiting.
+static PLACES: Semaphore = Semaphore::const_new(2);
+
+/// A place for one of them, until it is dropped.
+async fn place() -> SemaphorePermit<'static> {
+    PLACES.acquire().await.unwrap()
+}
+
 /// Three servers that replicate to each other, every write synced.
 struct Cluster {
     nodes: Vec<Node>,
     // Ends the servers when the test ends.
     spawner: Spawner,
+    _place: SemaphorePermit<'static>,
 }
 
 struct Node {
@@ -57,7 +66,7 @@ impl Node {
 
 impl Cluster {
     async fn start(name: &str) -> Self {
-        let folder = folder(name);
+        let (folder, place) = (folder(name), place().await);
         let reserved: Vec<Reserved> = (0..2 * NODES)
             .map(|_| Reserved::choose(0).unwrap())
             .collect();
@@ -89,7 +98,11 @@ impl Cluster {
                 spec,
             });
         }
-        let cluster = Self { nodes, spawner };
+        let cluster = Self {
+            nodes,
+            spawner,
+            _place: place,
+        };
         cluster.ready().await;
         cluster
     }
@@ -282,11 +295,12 @@ struct FromFile {
     /// Of each node: for clients, for monitors, for the other nodes.
     ports: Vec<[u16; 3]>,
     spawner: Spawner,
+    _place: SemaphorePermit<'static>,
 }
 
 impl FromFile {
     async fn prepare(name: &str) -> Self {
-        let folder = folder(name);
+        let (folder, place) = (folder(name), place().await);
         std::fs::create_dir_all(&folder).unwrap();
         // For the questions to the monitors.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -304,6 +318,7 @@ impl FromFile {
                 .collect(),
             spawner: Spawner::start().unwrap(),
             folder,
+            _place: place,
         }
     }
 
@@ -507,6 +522,7 @@ async fn orders_at_last(customer: &Customer, sku: &str, key: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_whole_shop_goes_on_while_nodes_of_nats_are_killed_one_after_another_and_two_at_once() {
+    let _place = place().await;
     let app = App::start_with(&folder("cluster-shop"), &["--nats-nodes", "3"]).await;
     let admin = millrace::up::admin_connection(&app.data, &app.endpoints)
         .await
