@@ -192,6 +192,11 @@ impl Handler for Intake {
         Ok(batch.iter().map(heard).collect())
     }
 
+    /// In a build that has none of them.
+    async fn rests(&self) -> Result<bool, HandleError> {
+        Ok(self.others.is_empty())
+    }
+
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
         match self.source {
             Source::Order => self.of_order(&delivery.event).await,

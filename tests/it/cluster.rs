@@ -223,6 +223,7 @@ async fn whatever_reads_and_asks_keeps_its_contract_on_three_replicas() {
         store::ordered_subscriptions(&cluster),
         store::durable_subscriptions(&cluster),
         store::bulk_subscriptions(&cluster),
+        store::resting_subscriptions(&cluster),
         store::parked_keys(&cluster),
     );
     store::restarts(&cluster).await;

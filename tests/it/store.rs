@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use streams::Connection;
 use streams::contract::{self, OnServer, races};
 use streams::contract_subscriptions::{
-    self as subscriptions, bulk, bus, clock, durable, inbox, keys, lanes, ordered, parking, slow,
-    timers,
+    self as subscriptions, bulk, bus, clock, durable, inbox, keys, lanes, ordered, parking,
+    resting, slow, timers,
 };
 
 use crate::app::counted;
@@ -101,6 +101,11 @@ async fn deliveries_acknowledged_in_bulk_are_repeated_at_most() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_that_rests_is_passed_over_and_hears_all_that_comes_when_it_wakes() {
+    resting_subscriptions(&prepared("resting").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_handled_is_parked_and_comes_back() {
     let server = prepared("parking").await;
     Box::pin(parked_keys(&server)).await;
@@ -177,6 +182,13 @@ pub(crate) async fn bulk_subscriptions(place: &impl Place) {
     bulk::what_can_not_be_handled_is_set_aside(&first).await;
     bulk::a_late_acknowledgement_stops_nobody(&first, &second).await;
     bulk::a_reset_from_outside_loses_nothing(&first).await;
+}
+
+pub(crate) async fn resting_subscriptions(place: &impl Place) {
+    let (first, second) = (place.connect().await, place.connect().await);
+    resting::who_rests_is_passed_over(&first).await;
+    resting::who_wakes_hears_what_was_not_passed_over(&first).await;
+    resting::who_rests_leaves_it_to_who_works(&first, &second).await;
 }
 
 pub(crate) async fn parked_keys(place: &impl Place) {

@@ -8,7 +8,7 @@
 //! and whoever sends to it finds the same event, and is parked.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -155,6 +155,22 @@ impl Endpoints {
         }
     }
 
+    /// Is there none, as far as was read?
+    pub(crate) fn are_none(&self) -> bool {
+        self.all().is_empty()
+    }
+
+    /// Returns once there is one. Cancel-safe.
+    pub(crate) async fn is_one(&self) {
+        let mut read = self.read.subscribe();
+        // Whoever reads on is in here.
+        while self.are_none() && read.changed().await.is_ok() {}
+    }
+
+    fn all(&self) -> RwLockReadGuard<'_, HashMap<WebhookEndpointId, Known>> {
+        self.all.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Who wants to hear of this event, and whose each of them is. Whether the event is theirs as
     /// well is not asked here.
     pub(crate) fn wanting(
@@ -162,7 +178,7 @@ impl Endpoints {
         aggregate: &Aggregate,
         event: &RecordedEvent,
     ) -> Vec<(WebhookEndpointId, Option<UserId>)> {
-        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all();
         let wants = |known: &Known| {
             let endpoint = known.endpoint.enabled()?;
             let owner = endpoint.user_id;
@@ -179,7 +195,7 @@ impl Endpoints {
 
     /// The endpoints of a person.
     pub(crate) fn of(&self, person: UserId) -> Vec<WebhookEndpointId> {
-        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all();
         let theirs = |known: &Known| known.endpoint.owner() == Some(Some(person));
         let found = all.iter().filter(|(_, known)| theirs(known));
         found.map(|(id, _)| *id).collect()

@@ -11,6 +11,7 @@ use notification::webhook::{
 use streams::lanes::{HandleError, Handler};
 use streams::subscription::Delivery;
 use streams::{RecordedEvent, Streams};
+use tokio::time::Instant;
 use user::{User, UserEvent};
 
 use super::owner::owner_of;
@@ -132,6 +133,20 @@ impl Handler for Matcher {
             tellable(delivery).is_some_and(wanted) || erases(event)
         };
         Ok(batch.iter().map(concerns).collect())
+    }
+
+    /// While there is no endpoint; who is erased has none then either.
+    async fn rests(&self) -> Result<bool, HandleError> {
+        if !self.endpoints.are_none() {
+            return Ok(false);
+        }
+        let current = self.endpoints.current(Instant::now()).await;
+        current.map_err(HandleError::retryable)?;
+        Ok(self.endpoints.are_none())
+    }
+
+    async fn wakes(&self) {
+        self.endpoints.is_one().await;
     }
 
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::future::join_all;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,8 @@ pub(super) struct Sorter {
     failures: AtomicU64,
     /// What never can.
     broken: HashSet<u64>,
+    /// Nothing concerns it.
+    pub(super) rests: watch::Sender<bool>,
 }
 
 #[async_trait]
@@ -44,6 +47,15 @@ impl Handler for Sorter {
         self.sifted.lock().unwrap().extend(sequences.clone());
         let wants = |sequence| self.wanted.is_empty() || self.wanted.contains(&sequence);
         Ok(sequences.map(wants).collect())
+    }
+
+    async fn rests(&self) -> Result<bool, HandleError> {
+        Ok(*self.rests.borrow())
+    }
+
+    async fn wakes(&self) {
+        let mut rests = self.rests.subscribe();
+        rests.wait_for(|rests| !rests).await.unwrap();
     }
 
     async fn handle(&self, delivery: &Delivery) -> Result<(), HandleError> {
@@ -61,6 +73,15 @@ impl Handler for Sorter {
 }
 
 impl Sorter {
+    pub(super) fn sifted(&self) -> HashSet<u64> {
+        self.sifted.lock().unwrap().clone()
+    }
+
+    /// From now on it knows, or doesn't, whom anything concerns.
+    pub(super) fn blind(&self, blind: bool) {
+        self.blind.store(blind, Ordering::SeqCst);
+    }
+
     pub(super) fn handled(&self) -> HashSet<u64> {
         self.handled.lock().unwrap().iter().copied().collect()
     }
@@ -99,7 +120,7 @@ impl Worker {
         Self::within(limits, connection, spec, sorter).await
     }
 
-    async fn within(
+    pub(super) async fn within(
         limits: DurableLimits,
         connection: &Connection,
         spec: &DurableSpec,
@@ -125,7 +146,7 @@ impl Worker {
 }
 
 /// A durable under a name that no other test uses: what was parked stays for ever.
-async fn durable(bench: &Bench) -> DurableSpec {
+pub(super) async fn durable(bench: &Bench) -> DurableSpec {
     let name = format!("bulk-{}", bench.context);
     bench.make_in_bulk(String::leak(name)).await
 }

@@ -22,6 +22,7 @@ pub mod keys;
 pub mod lanes;
 pub mod ordered;
 pub mod parking;
+pub mod resting;
 pub mod roles;
 pub mod slow;
 pub mod timers;

@@ -43,12 +43,16 @@ pub(super) async fn run_in_bulk<T: Payload>(
     if !bulk.lanes.catch_up(&shutdown).await {
         return Ok(());
     }
-    while let Some(received) = bulk
-        .work_until(subscription.receive(), &mut ticks, &shutdown)
-        .await
-    {
-        bulk.lanes.take_over(&subscription, &shutdown).await;
-        bulk.take_in(received, &subscription).await;
+    loop {
+        let next = bulk.work_until(subscription.receive(), &mut ticks, &shutdown);
+        match next.await {
+            Next::Received(received) => {
+                bulk.lanes.take_over(&subscription, &shutdown).await;
+                bulk.take_in(received, &subscription).await;
+            }
+            Next::Rest => bulk.rest(&mut subscription, &shutdown).await,
+            Next::End => break,
+        }
     }
     subscription.hold_while(bulk.end()).await;
     Box::pin(subscription.release()).await;
@@ -61,13 +65,21 @@ struct Ticks {
     parked: Interval,
 }
 
-struct Bulk<T: Payload> {
-    lanes: Lanes<T>,
-    floor: Floor<Receipt>,
+/// What there is to do next.
+enum Next<T> {
+    Received(Received<T>),
+    /// Nothing concerns the handler.
+    Rest,
+    End,
+}
+
+pub(super) struct Bulk<T: Payload> {
+    pub(super) lanes: Lanes<T>,
+    pub(super) floor: Floor<Receipt>,
     /// Not sifted yet. No more than the server gives out unacknowledged.
-    arrived: Vec<Delivery<T>>,
+    pub(super) arrived: Vec<Delivery<T>>,
     /// At most one.
-    sifting: JoinSet<Sifted<T>>,
+    pub(super) sifting: JoinSet<Sifted<T>>,
     /// Failures in a row, and when it is tried again.
     failures: u32,
     sift_at: Option<Instant>,
@@ -75,6 +87,8 @@ struct Bulk<T: Payload> {
     failing_since: Option<Instant>,
     /// At most one.
     acking: JoinSet<(u64, u64, Result<(), AckError>)>,
+    /// Whether the handler rests; at most one question.
+    pub(super) asking: JoinSet<bool>,
     epoch: u64,
     confirmed: Arc<Confirmed>,
 }
@@ -90,6 +104,7 @@ impl<T: Payload> Bulk<T> {
             sift_at: None,
             failing_since: None,
             acking: JoinSet::new(),
+            asking: JoinSet::new(),
             epoch: 0,
             confirmed,
         }
@@ -101,14 +116,14 @@ impl<T: Payload> Bulk<T> {
         receiving: impl Future<Output = Received<T>>,
         ticks: &mut Ticks,
         shutdown: &CancellationToken,
-    ) -> Option<Received<T>> {
+    ) -> Next<T> {
         let mut receiving = pin!(receiving);
         while self.lanes.stopped.is_none() {
             self.go_on();
             let due = self.next_due();
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return None,
+                () = shutdown.cancelled() => return Next::End,
                 Some(outcome) = self.lanes.running.join_next() => {
                     let done = self.lanes.finish(outcome, |sequence| self.floor.wait_for(sequence));
                     self.done(done);
@@ -116,16 +131,24 @@ impl<T: Payload> Bulk<T> {
                 Some(outcome) = self.lanes.retries.join_next() => self.lanes.go_on_trying(outcome),
                 Some(Ok(sifted)) = self.sifting.join_next() => self.sifted(sifted),
                 Some(Ok(acked)) = self.acking.join_next() => self.acked(acked),
+                Some(Ok(rests)) = self.asking.join_next() => {
+                    if rests && self.lanes.are_empty() {
+                        return Next::Rest;
+                    }
+                }
                 () = at(due) => {}
-                _ = ticks.acks.tick() => self.acknowledge(),
+                _ = ticks.acks.tick() => {
+                    self.acknowledge();
+                    self.ask_whether_it_rests();
+                }
                 _ = ticks.parked.tick() => {
                     self.lanes.tell_failing(self.failing_since);
                     self.lanes.try_again();
                 }
-                received = &mut receiving => return Some(received),
+                received = &mut receiving => return Next::Received(received),
             }
         }
-        None
+        Next::End
     }
 
     /// Begins with whatever may begin.

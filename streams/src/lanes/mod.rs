@@ -21,10 +21,14 @@
 //!      ▲                          └─────► 1 2 3 5 6 are done
 //!      └── once a second: everything up to the last before which all is done is acknowledged
 //! ```
+//!
+//! While nothing can concern the handler ([`Handler::rests`]) nothing is delivered to it at all: the durable is moved
+//! past what has come, now and then.
 
 mod bulk;
 mod floor;
 mod held;
+mod rest;
 mod retry;
 mod run;
 mod work;
@@ -53,6 +57,22 @@ pub trait Handler<T: Payload = RecordedEvent>: Send + Sync + 'static {
     /// It is not known now: it is asked again, and nothing goes on before that.
     async fn sift(&self, batch: &[Delivery<T>]) -> Result<Vec<bool>, HandleError> {
         Ok(vec![true; batch.len()])
+    }
+
+    /// Does nothing concern it that was recorded before it is asked, and nothing that comes, until it
+    /// [wakes](Self::wakes)? Asked only where a durable is acknowledged in bulk, about once a second while something
+    /// comes. Unless somebody says otherwise, something may.
+    ///
+    /// # Errors
+    /// It is not known now: everything is delivered.
+    async fn rests(&self) -> Result<bool, HandleError> {
+        Ok(false)
+    }
+
+    /// Returns once something may concern it that rests; at once where it doesn't rest. May be dropped, and called
+    /// anew. Unless somebody says otherwise, it never does.
+    async fn wakes(&self) {
+        std::future::pending().await
     }
 
     /// Handles one delivery. It is acknowledged when this returns `Ok`; the same delivery may come

@@ -53,7 +53,9 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 ///
 /// Where the durable is acknowledged in bulk ([`Acks::InBulk`]), a delivery is handled only if it
 /// concerns the handler ([`Handler::sift`]), and acknowledged with others, about once a second and at
-/// shutdown, once every delivery before it is handled or set aside too.
+/// shutdown, once every delivery before it is handled or set aside too. While the handler rests
+/// ([`Handler::rests`]) nothing is delivered; what comes then is passed over every
+/// [`DurableLimits::pass_over_every`](crate::subscription::DurableLimits::pass_over_every).
 ///
 /// At shutdown the running handlers finish (at most 10 s), the pin is given back, and the next worker begins with the
 /// oldest that is not acknowledged.
@@ -298,6 +300,13 @@ impl<T: Payload> Lanes<T> {
                 );
             }
         }
+    }
+
+    /// Nothing is in hand, and nothing is parked.
+    pub(super) fn are_empty(&self) -> bool {
+        let works = self.held.iter().next().is_some() || !self.running.is_empty();
+        let parked = self.lot.as_ref().is_some_and(|lot| !lot.is_empty());
+        !works && !parked && self.retries.is_empty()
     }
 
     pub(super) fn hold(&mut self, work: Work<T>) {

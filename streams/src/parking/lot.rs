@@ -158,6 +158,11 @@ impl Lot {
         state.is_some_and(|state| state.holds_up(sequence) || state.has_taken(sequence))
     }
 
+    /// Is no key parked, as far as was read?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.keys().parked().next().is_none()
+    }
+
     /// Keys with another try due.
     pub(crate) fn due(&self, now: DateTime<Utc>) -> Vec<String> {
         let keys = self.keys();

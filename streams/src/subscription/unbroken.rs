@@ -71,6 +71,11 @@ impl Unbroken {
         self.last = None;
     }
 
+    /// May some be missing?
+    pub(super) fn is_broken(&self) -> bool {
+        self.last.is_none()
+    }
+
     /// Whatever is not acknowledged comes again, numbered from 1.
     pub(super) fn begins_anew(&mut self) {
         self.last = Some(0);

@@ -48,7 +48,8 @@ impl<T: Payload> DurableSubscription<T> {
             return;
         };
         let pinned = state.pinned_client_id.as_deref();
-        let left = self.takeover.nobody_works(pinned) && info.num_ack_pending > 0;
+        let waits = self.takeover.nobody_works(pinned) || self.has_let_go(pinned);
+        let left = waits && info.num_ack_pending > 0;
         if !left && !self.acknowledges_in_vain(pinned, info) {
             return;
         }
@@ -60,6 +61,13 @@ impl<T: Payload> DurableSubscription<T> {
                 tracing::warn!(durable, error, "what a dead worker left comes late");
             }
         }
+    }
+
+    /// Was it the last active one, and is not certain that it has all that was handed out to it?
+    fn has_let_go(&self, pinned: Option<&str>) -> bool {
+        let ours = self.takeover.pin();
+        let was_last = ours.is_some() && (pinned.is_none() || pinned == ours);
+        was_last && self.acks == Acks::InBulk && self.unbroken.is_broken()
     }
 
     /// Does the server stand behind what it has confirmed? A worker that was taken for dead and says
@@ -102,11 +110,18 @@ impl<T: Payload> DurableSubscription<T> {
 
     /// Makes the durable give everything out again from the oldest on that is not acknowledged.
     async fn reset(&mut self) -> Result<(), String> {
+        let reset = self.reset_to(None).await;
+        reset.map_err(|error| error.to_string())
+    }
+
+    /// Makes the durable give out everything from `sequence` on, or from the oldest on that is not acknowledged.
+    pub(super) async fn reset_to(
+        &mut self,
+        sequence: Option<u64>,
+    ) -> Result<(), async_nats::Error> {
         self.unbroken.broken();
-        let stream = self.jetstream.get_stream_no_info(&self.stream).await;
-        let stream = stream.map_err(|error| error.to_string())?;
-        let reset = stream.reset_consumer(&self.durable, None).await;
-        reset.map_err(|error| error.to_string())?;
+        let stream = self.jetstream.get_stream_no_info(&self.stream).await?;
+        stream.reset_consumer(&self.durable, sequence).await?;
         self.unbroken.begins_anew();
         Ok(())
     }

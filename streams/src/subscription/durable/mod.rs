@@ -1,6 +1,7 @@
 //! A durable that `provision` made: one active process, everything acknowledged, no end.
 
 mod left_overs;
+mod rest;
 mod turn;
 
 use std::convert::Infallible;
