@@ -30,8 +30,9 @@ pub(crate) async fn run(store: &store::Store, args: &Args) -> anyhow::Result<Vec
     let shape = Shape::of_last(connection.jetstream(), "NOTE").await?;
     let same = Publisher::new(connection.jetstream(), shape);
     let bare = Publisher::new(connection.jetstream(), Shape::BARE);
+    let like = Publisher::like_last(connection.jetstream(), "NOTE").await?;
     let duration = Duration::from_secs(args.seconds);
-    let bar = progress("append", IN_FLIGHT.len() * args.rounds * 4);
+    let bar = progress("append", IN_FLIGHT.len() * args.rounds * 5);
 
     let mut all = Vec::new();
     for in_flight in IN_FLIGHT {
@@ -40,14 +41,21 @@ pub(crate) async fn run(store: &store::Store, args: &Args) -> anyhow::Result<Vec
             same.take("raw publish, as many bytes", in_flight, duration),
             new(&streams, in_flight, duration),
             known(&streams, in_flight, duration),
+            like.take(
+                "raw publish, header by header ÷ as many bytes",
+                in_flight,
+                duration,
+            ),
         ];
         let runs = in_turn(&takes, args.rounds, &bar).await?;
         let mut figures = rows("append", in_flight, &takes, &runs);
-        if let [bare, same, new, known] = figures.as_mut_slice() {
+        if let [bare, same, new, known, like] = figures.as_mut_slice() {
             let over_bare = new.clone().called("new aggregates ÷ raw, 300 B");
             let over_bare = over_bare.beside(bare.ours, None);
             *new = new.clone().beside(same.ours, Some(TARGET));
             *known = known.clone().beside(same.ours, Some(TARGET));
+            // What is left to a store that decides nothing.
+            *like = like.clone().beside(same.ours, None);
             figures.push(over_bare);
         }
         all.extend(figures);

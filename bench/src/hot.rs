@@ -26,19 +26,24 @@ pub(crate) async fn run(store: &Store, args: &Args) -> anyhow::Result<Vec<Row>> 
     command(&streams, &id).await?;
     let shape = Shape::of_last(connection.jetstream(), "NOTE").await?;
     let raw = Publisher::chained(connection.jetstream(), shape);
+    let like = Publisher::like_last(connection.jetstream(), "NOTE")
+        .await?
+        .in_a_chain();
     let duration = Duration::from_secs(args.seconds);
-    let bar = progress("hot", CALLERS.len() * args.rounds * 2);
+    let bar = progress("hot", CALLERS.len() * args.rounds * 3);
 
     let mut all = Vec::new();
     for callers in CALLERS {
         let takes = [
             raw.take("raw publish, one in flight", 1, duration),
             one_aggregate(&streams, &id, callers, duration),
+            like.take("raw publish, header by header ÷ one in flight", 1, duration),
         ];
         let runs = in_turn(&takes, args.rounds, &bar).await?;
         let mut figures = rows("hot", callers, &takes, &runs);
-        if let [raw, ours] = figures.as_mut_slice() {
+        if let [raw, ours, like] = figures.as_mut_slice() {
             *ours = ours.clone().beside(raw.ours, Some(TARGET));
+            *like = like.clone().beside(raw.ours, None);
         }
         all.extend(figures);
     }

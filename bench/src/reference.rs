@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_nats::header::{HeaderName, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID};
+use async_nats::header::{
+    HeaderName, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID,
+};
 use async_nats::jetstream::Context;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
@@ -95,7 +97,8 @@ pub(crate) struct Publisher {
     run: u128,
     next: Arc<AtomicU64>,
     payload: Bytes,
-    filler: Option<String>,
+    /// Beside the id and the expectation.
+    more: HeaderMap,
     chain: Option<Arc<Mutex<Chain>>>,
 }
 
@@ -113,27 +116,46 @@ impl Publisher {
             run: Uuid::new_v4().as_u128(),
             next: Arc::new(AtomicU64::new(0)),
             payload: Bytes::from(vec![b'x'; shape.payload]),
-            filler: None,
+            more: HeaderMap::new(),
             chain: None,
         };
         let own =
             bytes_of(&publisher.headers(1_000_000, 1_000_000)) + FILLER.len() + HEADER_FRAME_BYTES;
-        publisher.filler = shape
-            .headers
-            .checked_sub(own)
-            .map(|bytes| "x".repeat(bytes));
+        if let Some(bytes) = shape.headers.checked_sub(own) {
+            let filler = HeaderName::from_static(FILLER);
+            publisher.more.insert(filler, "x".repeat(bytes));
+        }
         publisher
+    }
+
+    /// Messages like the last one of `stream`, header by header: what CloudEvents in headers cost whoever writes them.
+    pub(crate) async fn like_last(jetstream: &Context, stream: &str) -> anyhow::Result<Self> {
+        let stream = jetstream.get_stream(stream).await?;
+        let last = stream.cached_info().state.last_sequence;
+        let message = stream.get_raw_message(last).await?;
+        let mut more = message.headers;
+        more.insert(NATS_EXPECTED_STREAM, STREAM);
+        Ok(Self {
+            payload: message.payload,
+            more,
+            ..Self::new(jetstream, Shape::BARE)
+        })
     }
 
     /// Messages of this shape, one after another on one subject.
     pub(crate) fn chained(jetstream: &Context, shape: Shape) -> Self {
+        Self::new(jetstream, shape).in_a_chain()
+    }
+
+    /// The same, one after another on one subject.
+    pub(crate) fn in_a_chain(self) -> Self {
         let chain = Chain {
             subject: new_subject(),
             last: 0,
         };
         Self {
             chain: Some(Arc::new(Mutex::new(chain))),
-            ..Self::new(jetstream, shape)
+            ..self
         }
     }
 
@@ -157,15 +179,12 @@ impl Publisher {
     }
 
     fn headers(&self, number: u64, expected: u64) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+        let mut headers = self.more.clone();
         headers.insert(NATS_MESSAGE_ID, format!("{:x}-{number}", self.run));
         headers.insert(
             NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,
             HeaderValue::from(expected),
         );
-        if let Some(filler) = &self.filler {
-            headers.insert(HeaderName::from_static(FILLER), filler.clone());
-        }
         headers
     }
 

@@ -96,6 +96,16 @@ impl Replica {
             .unwrap_or_else(PoisonError::into_inner);
         until.is_some_and(|until| now < until)
     }
+
+    /// What speaks against asking it, the gravest first.
+    fn against(&self, context: Option<&str>, tried: &[Address], now: Instant) -> [bool; 4] {
+        [
+            tried.contains(&self.address),
+            !self.serves(context),
+            self.is_ejected(now),
+            !self.ready.load(Ordering::Relaxed),
+        ]
+    }
 }
 
 /// A replica that was picked; counts as asked until it is dropped.
@@ -254,13 +264,11 @@ impl Pool {
         tried: &[Address],
     ) -> bool {
         let now = Instant::now();
-        self.all().iter().any(|replica| {
-            replica.address != this.address
-                && !tried.contains(&replica.address)
-                && replica.serves(context)
-                && !replica.is_ejected(now)
-                && replica.ready.load(Ordering::Relaxed)
-        })
+        let mut others = self
+            .all()
+            .into_iter()
+            .filter(|replica| replica.address != this.address);
+        others.any(|replica| replica.against(context, tried, now) == [false; 4])
     }
 
     /// The replica that serves `context` with the least to do, of equal ones each in turn, that was
@@ -276,10 +284,7 @@ impl Pool {
         let count = all.len();
         let rank = |(index, replica): &(usize, &Arc<Replica>)| {
             (
-                tried.contains(&replica.address),
-                !replica.serves(context),
-                replica.is_ejected(now),
-                !replica.ready.load(Ordering::Relaxed),
+                replica.against(context, tried, now),
                 replica.outstanding.load(Ordering::Relaxed),
                 (index + turn) % count,
             )

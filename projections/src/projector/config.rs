@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::live::Wait;
+
 /// Most events in one transaction.
 pub const BATCH_MAX: usize = 500;
 
@@ -13,6 +15,10 @@ pub const STANDBY_MS: u64 = 1_000;
 
 /// How long a batch waits for events that the server has announced.
 const LINGER: Duration = Duration::from_millis(20);
+
+/// How long the position of a view may wait to be written while none of its rows changes: what a reader waits more
+/// who asks the view for an event that doesn't concern it.
+const POSITION_WAIT_MAX: Duration = Duration::from_millis(250);
 
 /// Which projectors to run, and how.
 #[derive(Debug, Clone, Args)]
@@ -71,6 +77,19 @@ impl Scope {
         schema: "public",
         until: u64::MAX,
     };
+}
+
+impl Settings {
+    /// Who takes in a part alone has come to its end only once that is written.
+    pub(super) fn position_wait(self, scope: Scope) -> Wait {
+        let time = if scope == Scope::LIVE {
+            POSITION_WAIT_MAX
+        } else {
+            Duration::ZERO
+        };
+        let events = u64::try_from(self.batch_max).unwrap_or(u64::MAX);
+        Wait { time, events }
+    }
 }
 
 impl Default for Settings {

@@ -3,9 +3,11 @@
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use streams::{RecordedEvent, chain};
+use tokio::time::Instant;
 
 use super::error::Stop;
 use super::store::{Commit, Mark, Store, TableStatements};
@@ -16,11 +18,29 @@ use crate::view::ViewSpec;
 const LOADS_MAX: usize = 2;
 
 /// One view at work.
+///
+/// Where it stands is written with the rows that change. Of what changes none, about every second batch, it is written
+/// a little later, together with what comes until then: an update and a notice less each time. Whoever begins from
+/// what is written takes the same events in once more, and they change nothing again.
 pub(super) struct LiveView {
     pub(super) spec: &'static ViewSpec,
     pub(super) mark: Mark,
+    /// Where the database says that it stands.
+    written: Mark,
+    /// Since when it stands elsewhere.
+    unwritten_since: Option<Instant>,
+    wait: Wait,
     table: TableStatements,
     fold: Box<dyn Fold>,
+}
+
+/// How long the position of a view waits to be written while none of its rows changes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wait {
+    /// At most so long.
+    pub(super) time: Duration,
+    /// And so many events.
+    pub(super) events: u64,
 }
 
 /// What became of one view.
@@ -53,10 +73,17 @@ struct Folded<'a> {
 
 impl LiveView {
     /// `spec` at `mark`, with nothing in memory.
-    pub(super) fn new(spec: &'static ViewSpec, table: TableStatements, mark: Mark) -> Self {
+    pub(super) fn new(
+        spec: &'static ViewSpec,
+        table: TableStatements,
+        (mark, wait): (Mark, Wait),
+    ) -> Self {
         Self {
             spec,
             mark,
+            written: mark,
+            unwritten_since: None,
+            wait,
             table,
             fold: spec.fold(),
         }
@@ -110,9 +137,8 @@ impl LiveView {
         }
         let unreadable = self.load(store, fresh).await?;
         let folded = fold_in(self.fold.as_mut(), unreadable, fresh)?;
-        let stopped = || folded.stop.map_or(Outcome::Went, Outcome::Stopped);
         let Some(last) = folded.last else {
-            return Ok(stopped());
+            return Ok(folded.stop.map_or(Outcome::Went, Outcome::Stopped));
         };
         let new = Mark {
             position: last.position.sequence,
@@ -121,14 +147,63 @@ impl LiveView {
             table: self.mark.table,
             stopped: false,
         };
-        let marks = (&self.mark, &new);
-        match store.commit(&self.table, marks, &folded.rows).await? {
+        if folded.rows.is_empty() && folded.stop.is_none() && self.may_wait(&new) {
+            self.mark = new;
+            self.unwritten_since.get_or_insert_with(Instant::now);
+            return Ok(Outcome::Went);
+        }
+        match self.write(store, new, &folded.rows).await? {
             Commit::FenceLost => return Ok(Outcome::FenceLost),
             Commit::Done => {}
         }
         self.fold.settle();
-        self.mark = new;
-        Ok(stopped())
+        Ok(folded.stop.map_or(Outcome::Went, Outcome::Stopped))
+    }
+
+    /// May it stand there without having written it? What is written of a stop goes with the next position.
+    fn may_wait(&self, new: &Mark) -> bool {
+        let since = self.unwritten_since;
+        let is_young =
+            since.map_or_else(Duration::default, |since| since.elapsed()) < self.wait.time;
+        let is_near = new.position.saturating_sub(self.written.position) <= self.wait.events;
+        is_young && is_near && !self.written.stopped
+    }
+
+    async fn write(
+        &mut self,
+        store: &Store,
+        new: Mark,
+        rows: &[StoredRow],
+    ) -> Result<Commit, tokio_postgres::Error> {
+        let done = store
+            .commit(&self.table, (&self.written, &new), rows)
+            .await?;
+        if done == Commit::Done {
+            (self.mark, self.written) = (new, new);
+            self.unwritten_since = None;
+        }
+        Ok(done)
+    }
+
+    /// When its position must be written; `None` = it is.
+    pub(super) fn due(&self) -> Option<Instant> {
+        Some(self.unwritten_since? + self.wait.time)
+    }
+
+    /// Writes its position, if it is not.
+    pub(super) async fn write_position(
+        &mut self,
+        store: &Store,
+    ) -> Result<Commit, tokio_postgres::Error> {
+        if self.unwritten_since.is_none() {
+            return Ok(Commit::Done);
+        }
+        self.write(store, self.mark, &[]).await
+    }
+
+    /// The position that the database has of it.
+    pub(super) fn written(&self) -> u64 {
+        self.written.position
     }
 
     /// Whatever has stopped the view is over once its own event is found where it was, also while nothing new
@@ -140,9 +215,9 @@ impl LiveView {
     ) -> Result<(), tokio_postgres::Error> {
         if self.mark.stopped && self.own(events).is_some() {
             store
-                .take_back_failure(self.spec.name, self.mark.position)
+                .take_back_failure(self.spec.name, self.written.position)
                 .await?;
-            self.mark.stopped = false;
+            (self.mark.stopped, self.written.stopped) = (false, false);
         }
         Ok(())
     }

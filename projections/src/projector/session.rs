@@ -15,8 +15,8 @@ use super::Projector;
 use super::behind::{Behind, Marked, apart};
 use super::config::{Scope, Settings};
 use super::error::{ProjectorError, Stop};
-use super::live::{LiveView, Outcome, restored};
-use super::store::{Mark, Revisions, Store, is_held};
+use super::live::{LiveView, Outcome, Wait, restored};
+use super::store::{Commit, Mark, Revisions, Store, is_held};
 use crate::login::{Login, OpenError};
 use crate::view::ViewSpec;
 
@@ -33,10 +33,10 @@ const OUTDATED_LOOK: Duration = Duration::from_secs(10);
 /// A projector that has caught up, and that several events came to at once, rests this many times as long as
 /// the batch took. What comes meanwhile goes into one transaction, so the busier the machine, the larger
 /// the batches; who writes one event after another waits for nothing.
-const REST_TIMES: u32 = 2;
+const REST_TIMES: u32 = 4;
 
 /// Longest rest: what a reader who waits for the view may wait more.
-const REST_MAX: Duration = Duration::from_millis(20);
+const REST_MAX: Duration = Duration::from_millis(40);
 
 /// A place in the stream, a connection to the database, rows in memory.
 pub(super) struct Session {
@@ -86,6 +86,13 @@ pub(super) enum Taken {
     Reopen,
 }
 
+/// What there is to see to before the next batch.
+enum Instead {
+    Taken(Taken),
+    /// Positions must be written.
+    Positions,
+}
+
 impl Session {
     /// Reads positions, looks at the stream, and takes a place in it.
     pub(super) async fn open(
@@ -124,7 +131,9 @@ impl Session {
             return Err(error);
         }
         let (near, mut far) = apart(marked, settings.batch_max);
-        let (views, held) = begin(&store, near).await.map_err(database)?;
+        let wait = settings.position_wait(scope);
+        let begun = begin(&store, near, wait).await;
+        let (views, held) = begun.map_err(database)?;
         far.extend(held);
         let stream = views.first().map(|v| v.spec.stream()).unwrap_or_default();
         let connects = connects(log);
@@ -173,9 +182,16 @@ impl Session {
             });
         }
         tokio::time::sleep_until(self.rests_until).await;
-        let batch = match self.batch_or_else().await {
-            Ok(batch) => batch,
-            Err(taken) => return Ok(taken),
+        let batch = loop {
+            match self.batch_or_else().await {
+                Ok(batch) => break batch,
+                Err(Instead::Taken(taken)) => return Ok(taken),
+                Err(Instead::Positions) => {
+                    if !self.write_positions().await? {
+                        return Ok(Taken::FenceLost);
+                    }
+                }
+            }
         };
         if connects(&self.log) != self.connects {
             return Ok(Taken::Reopen);
@@ -257,19 +273,34 @@ impl Session {
         };
         let failure = (stop.position, stop.cause.as_str());
         self.store
-            .record_failure(spec.name, view.mark.position, failure)
+            .record_failure(spec.name, view.written(), failure)
             .await
             .map_err(|source| self.database(source))
     }
 
+    /// Writes the positions of the views that none of the events since has changed. False = another projector moves
+    /// one of them.
+    async fn write_positions(&mut self) -> Result<bool, ProjectorError> {
+        let store = &self.store;
+        let writes = self.views.iter_mut().map(|view| view.write_position(store));
+        let mut ours = true;
+        for written in join_all(writes).await {
+            let written = written.map_err(|source| self.database(source))?;
+            ours &= written == Commit::Done;
+        }
+        Ok(ours)
+    }
+
     /// The next batch, unless there is something else to see to before.
-    async fn batch_or_else(&mut self) -> Result<Result<Vec<RecordedEvent>, BatchError>, Taken> {
+    async fn batch_or_else(&mut self) -> Result<Result<Vec<RecordedEvent>, BatchError>, Instead> {
         let look_again = self.look_again;
+        let due = self.views.iter().filter_map(LiveView::due).min();
         let mut behind = std::mem::take(&mut self.behind);
         let batch = tokio::select! {
             biased;
-            ended = behind.ended() => Err(ended),
-            () = at(look_again) => Err(Taken::Reopen),
+            ended = behind.ended() => Err(Instead::Taken(ended)),
+            () = at(look_again) => Err(Instead::Taken(Taken::Reopen)),
+            () = at(due) => Err(Instead::Positions),
             batch = self.next_batch() => Ok(batch),
         };
         self.behind = behind;
@@ -404,13 +435,14 @@ enum BatchError {
 async fn begin(
     store: &Store,
     views: Vec<Marked>,
+    wait: Wait,
 ) -> Result<(Vec<LiveView>, Vec<Marked>), tokio_postgres::Error> {
     let mut begun = Vec::with_capacity(views.len());
     let mut held = Vec::new();
     let mut refused = None;
     for (spec, mark) in views {
         match store.table(spec).await {
-            Ok(table) => begun.push(LiveView::new(spec, table, mark)),
+            Ok(table) => begun.push(LiveView::new(spec, table, (mark, wait))),
             Err(error) if is_held(&error) => {
                 tracing::warn!(
                     view = spec.name,

@@ -46,12 +46,12 @@ pub(super) async fn run_in_bulk<T: Payload>(
     loop {
         let next = bulk.work_until(subscription.receive(), &mut ticks, &shutdown);
         match next.await {
-            Next::Received(received) => {
+            Ok(received) => {
                 bulk.lanes.take_over(&subscription, &shutdown).await;
                 bulk.take_in(received, &subscription).await;
             }
-            Next::Rest => bulk.rest(&mut subscription, &shutdown).await,
-            Next::End => break,
+            Err(Instead::Rest) => bulk.rest(&mut subscription, &shutdown).await,
+            Err(Instead::End) => break,
         }
     }
     subscription.hold_while(bulk.end()).await;
@@ -65,9 +65,8 @@ struct Ticks {
     parked: Interval,
 }
 
-/// What there is to do next.
-enum Next<T> {
-    Received(Received<T>),
+/// What there is to do where nothing is received.
+enum Instead {
     /// Nothing concerns the handler.
     Rest,
     End,
@@ -86,7 +85,7 @@ pub(super) struct Bulk<T: Payload> {
     /// When the first of them was.
     failing_since: Option<Instant>,
     /// At most one.
-    acking: JoinSet<(u64, u64, Result<(), AckError>)>,
+    pub(super) acking: JoinSet<(u64, u64, Result<(), AckError>)>,
     /// Whether the handler rests; at most one question.
     pub(super) asking: JoinSet<bool>,
     epoch: u64,
@@ -116,14 +115,14 @@ impl<T: Payload> Bulk<T> {
         receiving: impl Future<Output = Received<T>>,
         ticks: &mut Ticks,
         shutdown: &CancellationToken,
-    ) -> Next<T> {
+    ) -> Result<Received<T>, Instead> {
         let mut receiving = pin!(receiving);
         while self.lanes.stopped.is_none() {
             self.go_on();
             let due = self.next_due();
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return Next::End,
+                () = shutdown.cancelled() => return Err(Instead::End),
                 Some(outcome) = self.lanes.running.join_next() => {
                     let done = self.lanes.finish(outcome, |sequence| self.floor.wait_for(sequence));
                     self.done(done);
@@ -133,7 +132,7 @@ impl<T: Payload> Bulk<T> {
                 Some(Ok(acked)) = self.acking.join_next() => self.acked(acked),
                 Some(Ok(rests)) = self.asking.join_next() => {
                     if rests && self.lanes.are_empty() {
-                        return Next::Rest;
+                        return Err(Instead::Rest);
                     }
                 }
                 () = at(due) => {}
@@ -145,10 +144,10 @@ impl<T: Payload> Bulk<T> {
                     self.lanes.tell_failing(self.failing_since);
                     self.lanes.try_again();
                 }
-                received = &mut receiving => return Next::Received(received),
+                received = &mut receiving => return Ok(received),
             }
         }
-        Next::End
+        Err(Instead::End)
     }
 
     /// Begins with whatever may begin.
@@ -268,7 +267,7 @@ impl<T: Payload> Bulk<T> {
         }
     }
 
-    fn acked(&mut self, (sequence, epoch, acked): (u64, u64, Result<(), AckError>)) {
+    pub(super) fn acked(&mut self, (sequence, epoch, acked): (u64, u64, Result<(), AckError>)) {
         match acked {
             Ok(()) => {
                 if self.confirmed.up_to(sequence, epoch) {

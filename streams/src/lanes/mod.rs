@@ -72,7 +72,7 @@ pub trait Handler<T: Payload = RecordedEvent>: Send + Sync + 'static {
     /// Returns once something may concern it that rests; at once where it doesn't rest. May be dropped, and called
     /// anew. Unless somebody says otherwise, it never does.
     async fn wakes(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Handles one delivery. It is acknowledged when this returns `Ok`; the same delivery may come

@@ -32,6 +32,10 @@ impl<T: Payload> Bulk<T> {
     ) {
         let handler = Arc::clone(&self.lanes.handler);
         tracing::debug!(durable = self.lanes.name, "nothing concerns it: it rests");
+        // What is on its way to the server must not come behind a reset.
+        while let Some(acked) = self.acking.join_next().await {
+            acked.into_iter().for_each(|acked| self.acked(acked));
+        }
         subscription.leave_off();
         self.sifting.abort_all();
         self.arrived.clear();

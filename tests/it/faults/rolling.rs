@@ -9,6 +9,7 @@ use devstack::launch::{Child, Signal};
 use futures::future::join_all;
 use millrace::client::{Answer, CartLine, Shop, cart};
 use serde_json::{Value, json};
+use streams::topology::Acks;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -39,12 +40,13 @@ async fn workers(app: &App, generation: &str) -> Vec<Child> {
     join_all(WORKERS.map(start)).await
 }
 
-/// Waits until so many processes ask for work from each durable.
+/// Waits until so many processes ask for work from each durable, but for those whose handlers may rest.
 async fn until_at_work(app: &App, processes: usize) {
     let admin = millrace::up::admin_connection(&app.data, &app.endpoints).await;
     let admin = admin.unwrap();
     let started = Instant::now();
-    for durable in sagas::DURABLES.into_iter().chain(reactors::DURABLES) {
+    let durables = sagas::DURABLES.into_iter().chain(reactors::DURABLES);
+    for durable in durables.filter(|durable| durable.acks == Acks::Each) {
         loop {
             let js = admin.jetstream();
             let found = js.get_consumer_from_stream(durable.name, durable.stream);

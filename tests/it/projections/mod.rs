@@ -5,6 +5,7 @@ mod behind;
 mod history;
 mod lag;
 mod outages;
+mod positions;
 mod refused;
 mod silent;
 mod versions;

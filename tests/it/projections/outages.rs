@@ -43,7 +43,7 @@ impl Mark {
     }
 }
 
-async fn mark(client: &Client, view: &ViewSpec) -> Mark {
+pub(super) async fn mark(client: &Client, view: &ViewSpec) -> Mark {
     let statement = "select position, updated_at, failed_position, last_error \
                      from view_position where view = $1";
     let row = client.query_one(statement, &[&view.name]).await.unwrap();
