@@ -16,6 +16,7 @@ use crate::api::Api;
 use crate::error;
 
 /// The head of a request that becomes a command.
+#[derive(Clone)]
 pub(crate) struct Call {
     /// Who asks.
     pub(crate) principal: Principal,
@@ -50,6 +51,14 @@ impl Call {
     pub(crate) fn command(&self, command_id: Uuid) -> CommandMeta {
         CommandMeta::new(command_id, clock::now(), self.principal.actor())
             .with_traceparent(self.trace.traceparent())
+    }
+
+    /// The same for whatever version there is: the condition is kept already.
+    pub(crate) fn without_condition(&self) -> Self {
+        Self {
+            if_match: IfMatch::default(),
+            ..self.clone()
+        }
     }
 
     /// Has the client seen something of this stream that a cache may not know yet?

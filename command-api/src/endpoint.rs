@@ -19,7 +19,7 @@ use notification::webhook::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use streams::clock;
+use streams::{Loaded, clock};
 use user::UserRefusal::{UserErased, UserUnknown};
 use uuid::Uuid;
 
@@ -248,7 +248,7 @@ async fn change(
     Id(id): Id<WebhookEndpointId>,
     Body(body): Body<Details>,
 ) -> Result<Done<Acted>, Problem> {
-    let owner = theirs(&api, &call, id).await?.owner().flatten();
+    let owner = theirs(&api, &call, id).await?.state.owner().flatten();
     let command = EndpointCommand::ChangeWebhookEndpoint {
         subscription: body.subscription(&api, owner)?,
     };
@@ -320,7 +320,9 @@ async fn test(
     let event_id = key.map_or_else(Uuid::now_v7, |key| call.derive("webhook test", key));
     let delivery_id = delivery_id(id, event_id);
     let asked = test_of(&api, &call, id, event_id).await;
-    let written = deliver(&api, &call, (delivery_id, asked), &body).await?;
+    // The condition is about the endpoint; of its delivery there is no version yet.
+    let made = call.without_condition();
+    let written = deliver(&api, &made, (delivery_id, asked), &body).await?;
     let location = format!("/v1/webhook-endpoints/{id}/deliveries/{delivery_id}");
     Ok(written.made(location, Created::new(&delivery_id)))
 }
@@ -344,9 +346,10 @@ async fn test_of(
     event_id: Uuid,
 ) -> Result<DeliveryCommand, Problem> {
     let endpoint = theirs(api, call, id).await?;
+    call.if_match.check(endpoint.version)?;
     Ok(DeliveryCommand::RequestWebhookDelivery {
         endpoint_id: id,
-        user_id: enabled(&endpoint)?.user_id,
+        user_id: enabled(&endpoint.state)?.user_id,
         event: EventRef {
             event_type: TEST.to_owned(),
             event_id,
@@ -363,7 +366,7 @@ async fn redelivery_of(
     id: WebhookEndpointId,
     delivery_id: WebhookDeliveryId,
 ) -> Result<DeliveryCommand, Problem> {
-    enabled(&theirs(api, call, id).await?)?;
+    enabled(&theirs(api, call, id).await?.state)?;
     let aggregate = delivery_id.into();
     let delivery = api.streams.load_current::<WebhookDelivery>(&aggregate);
     let delivery = delivery.await.map_err(error::of_load)?;
@@ -396,14 +399,18 @@ async fn deliver<B: Serialize>(
 }
 
 /// 404 for one that was never there, and for one that isn't theirs.
-async fn theirs(api: &Api, call: &Call, id: WebhookEndpointId) -> Result<WebhookEndpoint, Problem> {
+async fn theirs(
+    api: &Api,
+    call: &Call,
+    id: WebhookEndpointId,
+) -> Result<Loaded<WebhookEndpoint>, Problem> {
     let unknown = || error::of_refusal(&WebhookEndpointUnknown);
     let loaded = api
         .streams
         .load_current::<WebhookEndpoint>(&id.into())
         .await;
-    let endpoint = WebhookEndpoint::clone(&loaded.map_err(error::of_load)?.state);
-    let owner = endpoint.owner().ok_or_else(unknown)?;
+    let endpoint = loaded.map_err(error::of_load)?;
+    let owner = endpoint.state.owner().ok_or_else(unknown)?;
     if owner == Some(call.principal.user_id) || call.principal.is_operator() {
         Ok(endpoint)
     } else {

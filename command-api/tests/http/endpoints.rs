@@ -94,3 +94,29 @@ async fn what_was_asked_of_an_endpoint_is_answered_again_though_it_is_told_nothi
         }
     }
 }
+
+#[tokio::test]
+async fn a_test_is_sent_to_the_version_of_the_endpoint_that_was_seen() {
+    let app = App::new();
+    let ada = app.customer("ada@example.com").await;
+    let path = "/v1/webhook-endpoints";
+    let body = json!({ "url": "https://hooks.example.com/a", "event_types": ["order.*"] });
+    let made = app.post(path).by(&ada).send(&body).await.must(201);
+    let act = |rest: &str, tag: String, key: &str| {
+        let call = app.post(&format!("{path}/{}/{rest}", made.id()));
+        let call = call.by(&ada).key(key).header("if-match", &tag);
+        async move { call.send(&json!({})).await }
+    };
+    let seen = || made.header("etag").to_owned();
+    let tested = act("test", seen(), "first").await.must(201);
+    act("disable", seen(), "off").await.must(200);
+    let enabled = act("enable", "*".to_owned(), "on").await.must(200);
+    act("test", seen(), "second")
+        .await
+        .refused(412, "version_is_stale", "");
+    let now = enabled.header("etag").to_owned();
+    act("test", now, "second").await.must(201);
+    // What was done is done, whatever the version is by now.
+    let again = act("test", seen(), "first").await;
+    assert_eq!(again.essence(), tested.essence());
+}
