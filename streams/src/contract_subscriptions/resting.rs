@@ -14,7 +14,7 @@ use crate::topology::DurableSpec;
 const LIMITS: DurableLimits = DurableLimits {
     prefetch: 8,
     pause_max: Duration::from_secs(1),
-    silence_max: Duration::from_secs(60),
+    silence_max: Duration::from_mins(1),
     pass_over_every: Duration::from_millis(100),
 };
 

@@ -34,7 +34,9 @@ impl<T: Payload> Bulk<T> {
         tracing::debug!(durable = self.lanes.name, "nothing concerns it: it rests");
         // What is on its way to the server must not come behind a reset.
         while let Some(acked) = self.acking.join_next().await {
-            acked.into_iter().for_each(|acked| self.acked(acked));
+            if let Ok(acked) = acked {
+                self.acked(acked);
+            }
         }
         subscription.leave_off();
         self.sifting.abort_all();
