@@ -19,9 +19,9 @@ const LOADS_MAX: usize = 2;
 
 /// One view at work.
 ///
-/// Where it stands is written with the rows that change. Of what changes none, about every second batch, it is written
-/// a little later, together with what comes until then: an update and a notice less each time. Whoever begins from
-/// what is written takes the same events in once more, and they change nothing again.
+/// Where it stands is written with the rows that change. After a batch that changes none it is written a little later,
+/// together with what comes until then: an update and a notice less each time. Whoever begins from what is written
+/// takes the same events in once more, and they change nothing again.
 pub(super) struct LiveView {
     pub(super) spec: &'static ViewSpec,
     pub(super) mark: Mark,

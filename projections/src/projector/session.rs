@@ -187,8 +187,8 @@ impl Session {
                 Ok(batch) => break batch,
                 Err(Instead::Taken(taken)) => return Ok(taken),
                 Err(Instead::Positions) => {
-                    if !self.write_positions().await? {
-                        return Ok(Taken::FenceLost);
+                    if let Some(ended) = self.write_positions().await? {
+                        return Ok(ended);
                     }
                 }
             }
@@ -278,17 +278,21 @@ impl Session {
             .map_err(|source| self.database(source))
     }
 
-    /// Writes the positions of the views that none of the events since has changed. False = another projector moves
-    /// one of them.
-    async fn write_positions(&mut self) -> Result<bool, ProjectorError> {
+    /// Writes the positions of the views that none of the events since has changed. What ends the session, if anything
+    /// does.
+    async fn write_positions(&mut self) -> Result<Option<Taken>, ProjectorError> {
         let store = &self.store;
-        let writes = self.views.iter_mut().map(|view| view.write_position(store));
-        let mut ours = true;
+        let views = self.views.iter_mut();
+        let writes = views.map(|view| view.write_position(store));
         for written in join_all(writes).await {
-            let written = written.map_err(|source| self.database(source))?;
-            ours &= written == Commit::Done;
+            match written {
+                Ok(Commit::Done) => {}
+                Ok(Commit::FenceLost) => return Ok(Some(Taken::FenceLost)),
+                Err(source) if is_held(&source) => return Ok(Some(Taken::Reopen)),
+                Err(source) => return Err(self.database(source)),
+            }
         }
-        Ok(ours)
+        Ok(None)
     }
 
     /// The next batch, unless there is something else to see to before.
