@@ -9,7 +9,7 @@ use async_nats::header::{
     HeaderName, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID,
 };
 use async_nats::jetstream::Context;
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::message::{PublishMessage, StreamMessage};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
 use async_nats::{HeaderMap, HeaderValue};
 use axum::Router;
@@ -53,14 +53,18 @@ impl Shape {
 
     /// As large as the last message of `stream`.
     pub(crate) async fn of_last(jetstream: &Context, stream: &str) -> anyhow::Result<Self> {
-        let stream = jetstream.get_stream(stream).await?;
-        let last = stream.cached_info().state.last_sequence;
-        let message = stream.get_raw_message(last).await?;
+        let message = last_of(jetstream, stream).await?;
         Ok(Self {
             payload: message.payload.len(),
             headers: bytes_of(&message.headers),
         })
     }
+}
+
+async fn last_of(jetstream: &Context, stream: &str) -> anyhow::Result<StreamMessage> {
+    let stream = jetstream.get_stream(stream).await?;
+    let last = stream.cached_info().state.last_sequence;
+    Ok(stream.get_raw_message(last).await?)
 }
 
 fn bytes_of(headers: &HeaderMap) -> usize {
@@ -130,9 +134,7 @@ impl Publisher {
 
     /// Messages like the last one of `stream`, header by header: what CloudEvents in headers cost whoever writes them.
     pub(crate) async fn like_last(jetstream: &Context, stream: &str) -> anyhow::Result<Self> {
-        let stream = jetstream.get_stream(stream).await?;
-        let last = stream.cached_info().state.last_sequence;
-        let message = stream.get_raw_message(last).await?;
+        let message = last_of(jetstream, stream).await?;
         let mut more = message.headers;
         more.insert(NATS_EXPECTED_STREAM, STREAM);
         Ok(Self {

@@ -1,7 +1,7 @@
 //! Webhook endpoints: how many a customer may have, and what is sent again about one.
 
 use notification::webhook::{DeliveryCommand, WebhookDelivery};
-use serde_json::json;
+use serde_json::{Value, json};
 use streams::{CommandMeta, clock};
 use uuid::Uuid;
 
@@ -10,6 +10,14 @@ use crate::app::App;
 /// What `--webhook-endpoints-max` is unless somebody says otherwise.
 const MAX: usize = 20;
 
+/// Where they are registered.
+const PATH: &str = "/v1/webhook-endpoints";
+
+/// An endpoint that wants to hear of orders.
+fn registration() -> Value {
+    json!({ "url": "https://hooks.example.com/a", "event_types": ["order.*"] })
+}
+
 #[tokio::test]
 async fn a_customer_has_room_for_so_many_endpoints() {
     let app = App::new();
@@ -17,8 +25,7 @@ async fn a_customer_has_room_for_so_many_endpoints() {
         app.customer("ada@example.com").await,
         app.customer("bob@example.com").await,
     );
-    let path = "/v1/webhook-endpoints";
-    let body = json!({ "url": "https://hooks.example.com/a", "event_types": ["order.*"] });
+    let (path, body) = (PATH, registration());
     let mut last = String::new();
     for number in 0..MAX {
         let key = format!("endpoint-{number}-of-ada");
@@ -44,8 +51,7 @@ async fn a_customer_has_room_for_so_many_endpoints() {
 async fn a_registration_that_comes_again_after_the_removal_takes_no_room() {
     let app = App::new();
     let ada = app.customer("ada@example.com").await;
-    let path = "/v1/webhook-endpoints";
-    let body = json!({ "url": "https://hooks.example.com/a", "event_types": ["order.*"] });
+    let (path, body) = (PATH, registration());
     for number in 0..=MAX {
         let key = format!("endpoint-{number}");
         let register = || app.post(path).by(&ada).key(&key).send(&body);
@@ -61,8 +67,7 @@ async fn a_registration_that_comes_again_after_the_removal_takes_no_room() {
 async fn what_was_asked_of_an_endpoint_is_answered_again_though_it_is_told_nothing_any_more() {
     let app = App::new();
     let ada = app.customer("ada@example.com").await;
-    let path = "/v1/webhook-endpoints";
-    let body = json!({ "url": "https://hooks.example.com/a", "event_types": ["order.*"] });
+    let (path, body) = (PATH, registration());
     let made = app.post(path).by(&ada).key("k").send(&body).await.must(201);
     let path = format!("{path}/{}", made.id());
     let act = |rest: &str, key: &str| {
@@ -99,8 +104,7 @@ async fn what_was_asked_of_an_endpoint_is_answered_again_though_it_is_told_nothi
 async fn a_test_is_sent_to_the_version_of_the_endpoint_that_was_seen() {
     let app = App::new();
     let ada = app.customer("ada@example.com").await;
-    let path = "/v1/webhook-endpoints";
-    let body = json!({ "url": "https://hooks.example.com/a", "event_types": ["order.*"] });
+    let (path, body) = (PATH, registration());
     let made = app.post(path).by(&ada).send(&body).await.must(201);
     let act = |rest: &str, tag: String, key: &str| {
         let call = app.post(&format!("{path}/{}/{rest}", made.id()));

@@ -53,6 +53,13 @@ pub(super) enum Outcome {
     Stopped(Stop),
 }
 
+impl Outcome {
+    /// What came before the event that it can't take in is in, if there is one.
+    fn after(stop: Option<Stop>) -> Self {
+        stop.map_or(Self::Went, Self::Stopped)
+    }
+}
+
 /// Why nothing of a batch was taken in.
 enum Untaken {
     /// Postgres is away, or refuses.
@@ -138,7 +145,7 @@ impl LiveView {
         let unreadable = self.load(store, fresh).await?;
         let folded = fold_in(self.fold.as_mut(), unreadable, fresh)?;
         let Some(last) = folded.last else {
-            return Ok(folded.stop.map_or(Outcome::Went, Outcome::Stopped));
+            return Ok(Outcome::after(folded.stop));
         };
         let new = Mark {
             position: last.position.sequence,
@@ -157,7 +164,7 @@ impl LiveView {
             Commit::Done => {}
         }
         self.fold.settle();
-        Ok(folded.stop.map_or(Outcome::Went, Outcome::Stopped))
+        Ok(Outcome::after(folded.stop))
     }
 
     /// May it stand there without having written it? What is written of a stop goes with the next position.

@@ -34,6 +34,12 @@ impl Matcher {
         }
     }
 
+    /// Waits until every endpoint is known that the log held then.
+    async fn look(&self, since: Instant) -> Result<(), HandleError> {
+        let current = self.endpoints.current(since).await;
+        current.map_err(HandleError::retryable)
+    }
+
     /// Who is to be told of it.
     async fn told(
         &self,
@@ -124,8 +130,7 @@ impl Handler for Matcher {
         let tellable = |delivery: &Delivery| tellable(&delivery.event);
         let told = batch.iter().filter(|delivery| tellable(delivery).is_some());
         if let Some(latest) = told.map(|delivery| delivery.arrived).max() {
-            let current = self.endpoints.current(latest).await;
-            current.map_err(HandleError::retryable)?;
+            self.look(latest).await?;
         }
         let concerns = |delivery: &Delivery| {
             let event = &delivery.event;
@@ -140,8 +145,7 @@ impl Handler for Matcher {
         if !self.endpoints.are_none() {
             return Ok(false);
         }
-        let current = self.endpoints.current(Instant::now()).await;
-        current.map_err(HandleError::retryable)?;
+        self.look(Instant::now()).await?;
         Ok(self.endpoints.are_none())
     }
 
@@ -155,8 +159,7 @@ impl Handler for Matcher {
             return Ok(());
         };
         // As it was sifted, there was a look since; what was parked before needs one.
-        let current = self.endpoints.current(delivery.arrived).await;
-        current.map_err(HandleError::retryable)?;
+        self.look(delivery.arrived).await?;
         for told in self.told(aggregate, event).await? {
             self.request(aggregate, event, told).await?;
         }

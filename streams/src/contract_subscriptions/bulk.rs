@@ -237,7 +237,7 @@ pub async fn what_can_not_be_sifted_now_waits(connection: &Connection) {
     let bench = Bench::new(connection).await;
     let spec = durable(&bench).await;
     let sorter = Arc::new(Sorter::default());
-    sorter.blind.store(true, Ordering::SeqCst);
+    sorter.blind(true);
     bench.append("a", 1, 9).await;
     let worker = Worker::start(connection, &spec, &sorter).await;
     within("delivered", async {
@@ -248,7 +248,7 @@ pub async fn what_can_not_be_sifted_now_waits(connection: &Connection) {
     .await;
     bench.append("b", 1, 3).await;
     assert!(sorter.handled().is_empty());
-    sorter.blind.store(false, Ordering::SeqCst);
+    sorter.blind(false);
     sorter.has_handled(1..=12).await;
     bench.acknowledged_up_to(&spec, 12).await;
     worker.stop().await;

@@ -28,7 +28,6 @@
 mod bulk;
 mod floor;
 mod held;
-mod rest;
 mod retry;
 mod run;
 mod work;

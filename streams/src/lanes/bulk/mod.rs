@@ -1,6 +1,8 @@
 //! The loop where deliveries are acknowledged in bulk: take in, sift, run what concerns the handler,
 //! acknowledge what is behind everything that is done.
 
+mod rest;
+
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
@@ -72,22 +74,22 @@ enum Instead {
     End,
 }
 
-pub(super) struct Bulk<T: Payload> {
-    pub(super) lanes: Lanes<T>,
-    pub(super) floor: Floor<Receipt>,
+struct Bulk<T: Payload> {
+    lanes: Lanes<T>,
+    floor: Floor<Receipt>,
     /// Not sifted yet. No more than the server gives out unacknowledged.
-    pub(super) arrived: Vec<Delivery<T>>,
+    arrived: Vec<Delivery<T>>,
     /// At most one.
-    pub(super) sifting: JoinSet<Sifted<T>>,
+    sifting: JoinSet<Sifted<T>>,
     /// Failures in a row, and when it is tried again.
     failures: u32,
     sift_at: Option<Instant>,
     /// When the first of them was.
     failing_since: Option<Instant>,
     /// At most one.
-    pub(super) acking: JoinSet<(u64, u64, Result<(), AckError>)>,
+    acking: JoinSet<(u64, u64, Result<(), AckError>)>,
     /// Whether the handler rests; at most one question.
-    pub(super) asking: JoinSet<bool>,
+    asking: JoinSet<bool>,
     epoch: u64,
     confirmed: Arc<Confirmed>,
 }
@@ -267,7 +269,7 @@ impl<T: Payload> Bulk<T> {
         }
     }
 
-    pub(super) fn acked(&mut self, (sequence, epoch, acked): (u64, u64, Result<(), AckError>)) {
+    fn acked(&mut self, (sequence, epoch, acked): (u64, u64, Result<(), AckError>)) {
         match acked {
             Ok(()) => {
                 if self.confirmed.up_to(sequence, epoch) {

@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Handler;
-use super::bulk::Bulk;
-use super::floor::Floor;
+use super::{Bulk, Floor, Handler};
 use crate::subscription::{DurableSubscription, Payload};
 
 impl<T: Payload> Bulk<T> {
